@@ -1,0 +1,110 @@
+"""What the generated resource classes are made of: they name an operation and its arguments, and hand both on.
+
+A `Resource` knows nothing about HTTP; its `Caller` does (`mux_async._engine`). Generated methods contain one call to `_call`,
+`_list` or `_download` and no decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
+
+import attrs
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from mux_async._operation import Operation
+    from mux_async._pagination import Page, Paginator
+    from mux_async._response import Download, RawResponse
+    from mux_async.transport import Transport
+
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E")
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+@attrs.frozen
+class Arguments:
+    """What a user passed to one call, by wire name. ``UNSET`` values are still in it; the wire leaves them out."""
+
+    path: Mapping[str, str] = _NOTHING
+    query: Mapping[str, object] = _NOTHING
+    body: Mapping[str, object] | None = None
+    """JSON members; ``None`` for operations that take no body, so that none is sent."""
+    extra_headers: Mapping[str, str] | None = None
+    extra_query: Mapping[str, object] | None = None
+    extra_body: Mapping[str, object] | None = None
+
+
+class Caller(Protocol):
+    """Who performs calls: a client with its options. The engine is the only implementation, and tests' fakes."""
+
+    @property
+    def raw(self) -> Caller:
+        """The same caller, whose calls return a `RawResponse` around the value."""
+        ...
+
+    def call(self, operation: Operation[T], arguments: Arguments) -> Coroutine[Any, Any, T]: ...
+
+    def paginate(self, operation: Operation[Page[T, E]], arguments: Arguments) -> Paginator[T, E]: ...
+
+    def download(self, operation: Operation[bytes], arguments: Arguments) -> Download: ...
+
+    def transport(self) -> Transport:
+        """Return the transport of the running event loop, opened on first use. For hosts other than the API's: no
+        credentials, limits or retries are added to what is sent over it."""
+        ...
+
+
+class Resource:
+    """A group of operations. Cheap to make: it holds its caller and nothing else."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def _raw(self) -> Self:
+        return type(self)(self._caller.raw)
+
+    def _call(
+        self,
+        operation: Operation[T],
+        *,
+        path: Mapping[str, str] = _NOTHING,
+        query: Mapping[str, object] = _NOTHING,
+        body: Mapping[str, object] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, object] | None = None,
+        extra_body: Mapping[str, object] | None = None,
+    ) -> Coroutine[Any, Any, T]:
+        arguments = Arguments(path, query, body, extra_headers, extra_query, extra_body)
+        return self._caller.call(operation, arguments)
+
+    def _list(
+        self,
+        operation: Operation[Page[T, E]],
+        *,
+        path: Mapping[str, str] = _NOTHING,
+        query: Mapping[str, object] = _NOTHING,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, object] | None = None,
+    ) -> Paginator[T, E]:
+        return self._caller.paginate(operation, Arguments(path, query, None, extra_headers, extra_query))
+
+    def _download(
+        self,
+        operation: Operation[bytes],
+        *,
+        path: Mapping[str, str] = _NOTHING,
+        query: Mapping[str, object] = _NOTHING,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, object] | None = None,
+    ) -> Download:
+        return self._caller.download(operation, Arguments(path, query, None, extra_headers, extra_query))
+
+
+def returns_raw(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[RawResponse[T]]]:
+    """Say to type checkers that *method*, bound to a raw caller, returns a `RawResponse`. Does nothing at run time."""
+    return cast("Callable[P, Awaitable[RawResponse[T]]]", method)

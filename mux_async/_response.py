@@ -1,0 +1,78 @@
+"""What a call can give back besides the value itself: the answer around it, or its bytes as they come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import attrs
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
+
+    from mux_async.errors import Attempt
+
+T = TypeVar("T", covariant=True)
+
+
+@attrs.frozen(repr=False, eq=False)
+class RawResponse(Generic[T]):
+    """A decoded value together with the answer it came in.
+
+    Attributes:
+        value: What the plain method would have returned.
+        status: HTTP status.
+        headers: Of the answer; case-insensitive.
+        request_id: ``X-Request-Id``: what Mux's support asks for; ``None`` when the answer had none.
+        attempts: Every time the request was put on the wire, the last one being this answer.
+        content: The body, decompressed.
+    """
+
+    value: T
+    status: int
+    headers: CIMultiDictProxy[str]
+    request_id: str | None
+    attempts: Sequence[Attempt]
+    content: bytes
+
+    def __repr__(self) -> str:
+        return f"<RawResponse {self.status} request_id={self.request_id!r} attempts={len(self.attempts)} value={self.value!r}>"
+
+
+class ByteStream:
+    """The body of an answer, read as it comes: ``async for chunk in stream``. Closed by the ``async with`` it came from."""
+
+    def __init__(self, status: int, headers: CIMultiDictProxy[str], chunks: AsyncIterator[bytes]) -> None:
+        self.status = status
+        self.headers = headers
+        self._chunks = chunks
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
+
+
+class Download:
+    """Bytes to fetch: ``await`` it for all of them (bounded by ``max_response_bytes``), or ``stream()`` them in constant memory.
+
+    Nothing is sent before either.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[bytes]],
+        open_stream: Callable[[], AbstractAsyncContextManager[ByteStream]],
+    ) -> None:
+        self._fetch = fetch
+        self._open_stream = open_stream
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        return self._fetch().__await__()
+
+    def stream(self) -> AbstractAsyncContextManager[ByteStream]:
+        """Open the answer and read it piece by piece.
+
+        Returns:
+            An ``async with`` whose value is a `ByteStream`. Leaving it early cuts the connection.
+        """
+        return self._open_stream()

@@ -1,0 +1,63 @@
+"""The small values everything else is written in: what was left out, and what must not be shown.
+
+Three states of a field are three different things here: *absent* (``UNSET``, nothing is sent),
+*null* (``None``, JSON ``null`` is sent) and *unknown* (a field this version has no name for, kept in ``extra``).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, Literal, TypeAlias, final
+
+
+class _Unset(enum.Enum):
+    """The type of ``UNSET``; an enum so that type checkers narrow ``is UNSET``."""
+
+    UNSET = "UNSET"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = _Unset.UNSET
+"""An argument that was not given: nothing is sent for it. ``None`` is different, it sends JSON ``null``."""
+
+Unset: TypeAlias = Literal[_Unset.UNSET]
+"""The type of `UNSET`, for signatures: ``title: str | None | Unset = UNSET``."""
+
+
+@final
+class Secret:
+    """A string that does not show itself: not in ``repr``, logs, tracebacks or pickles.
+
+    Call `reveal` at the one place where the characters are needed.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str | Secret) -> None:
+        self._value: str = value._value if isinstance(value, Secret) else value
+
+    def reveal(self) -> str:
+        """Return the characters."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(("Secret", self._value))
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a Secret is not pickled; pass the text and wrap it on the other side")

@@ -1,0 +1,377 @@
+"""Everything `mux_async` raises on purpose.
+
+::
+
+    MuxError
+    ├── ConfigurationError (ValueError)     the client cannot be set up like this; nothing was sent
+    │   ├── MissingCredentialsError
+    │   ├── MissingExtraError               a library that an extra brings is not installed
+    │   ├── UnknownTransportError
+    │   └── WrongRuntimeError               the transport cannot run on this event loop
+    ├── InvalidRequestError (ValueError)    an argument cannot be sent; nothing was
+    ├── ClosedError (RuntimeError)          the client was closed
+    ├── TransportError                      no complete answer; says what may have reached the server
+    │   ├── ConnectError                    no connection: nothing was sent
+    │   ├── TransportTimeoutError (TimeoutError)
+    │   └── TransportClosedError            the transport was closed: nothing was sent
+    ├── DeadlineExceededError (TimeoutError)   the caller's deadline
+    │   └── LimitWaitError                  refused at once: the queue is longer than the deadline
+    ├── AmbiguousOutcomeError               a write that may or may not have happened, and is not sent again
+    ├── ResponseError                       an answer that cannot be used
+    │   ├── ResponseTooLargeError
+    │   └── UndecodableResponseError
+    ├── APIStatusError                      Mux answered with an error status
+    │   ├── BadRequestError                 400, 422
+    │   ├── AuthenticationError             401
+    │   ├── PermissionDeniedError           403
+    │   ├── NotFoundError                   404 (or no access: Mux does not tell them apart)
+    │   ├── ConflictError                   409
+    │   ├── NotReadyError                   412
+    │   ├── RateLimitedError                429
+    │   └── ServerError                     5xx
+    ├── AssetErroredError                   Mux could not make the asset that was waited for
+    └── UploadError                         a direct upload that cannot go on
+
+Catching `MuxError` catches all of it. Cancellation is never turned into an error. No message holds a credential, a body or a
+signed URL.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
+
+
+class Delivery(enum.Enum):
+    """What may have reached the server when an exchange failed."""
+
+    NEVER_SENT = "never sent"
+    """Not one byte of the request left; it may be sent again, whatever it was."""
+    MAYBE_PROCESSED = "may have been processed"
+    """Bytes left and no answer came: the server may have acted, or not."""
+    ANSWERED = "answered in part"
+    """The head of an answer arrived and its body did not arrive whole: the server has acted on the request."""
+
+
+class Phase(enum.Enum):
+    """The step of an exchange that failed."""
+
+    CONNECT = "connect"
+    WRITE = "write"
+    READ_HEAD = "read head"
+    READ_BODY = "read body"
+
+
+@attrs.frozen
+class Attempt:
+    """One time a request was put on the wire, and what came of it."""
+
+    number: int
+    """From 1."""
+    queued: float
+    """Seconds spent waiting for a permit of the rate limit."""
+    elapsed: float
+    """Seconds from sending to the end of the answer, or to the failure."""
+    status: int | None
+    """HTTP status; ``None`` when no head of an answer arrived."""
+    request_id: str | None
+    """``X-Request-Id`` of the answer: what Mux's support asks for."""
+    error: str | None
+    """What failed, in words; ``None`` when a complete answer arrived."""
+
+
+class MuxError(Exception):
+    """The root: everything raised on purpose.
+
+    Attributes:
+        attempts: Every time the request was put on the wire; empty when it never was.
+        operation: The operation, as in ``POST /video/v1/assets``; ``None`` outside a call.
+    """
+
+    attempts: Sequence[Attempt] = ()
+    operation: str | None = None
+
+
+class ConfigurationError(MuxError, ValueError):
+    """The client cannot be set up like this. Nothing was sent."""
+
+
+class MissingCredentialsError(ConfigurationError):
+    """No access token was given, nor found in the environment."""
+
+
+class MissingExtraError(ConfigurationError):
+    """A part was asked for whose library is not installed."""
+
+    def __init__(self, what: str, library: str, extra: str) -> None:
+        super().__init__(f"{what} needs {library}: pip install 'mux-async[{extra}]'")
+        self.extra = extra
+
+
+class UnknownTransportError(ConfigurationError):
+    """No transport of this name is installed."""
+
+
+class WrongRuntimeError(ConfigurationError):
+    """The transport cannot run on the event loop that is running."""
+
+    def __init__(self, transport: str, *, running: str | None, supported: Sequence[str]) -> None:
+        able = " and ".join(supported)
+        if running is None:
+            message = f"the {transport!r} transport was asked for outside an event loop; it runs on {able}"
+        else:
+            message = (
+                f"the {transport!r} transport runs on {able}, and this is {running}; use one that runs here, "
+                f"for example Mux(transport='httpx') (pip install 'mux-async[httpx]')"
+            )
+        super().__init__(message)
+        self.running = running
+        self.supported = tuple(supported)
+
+
+class InvalidRequestError(MuxError, ValueError):
+    """An argument cannot be sent. Nothing was."""
+
+
+class ClosedError(MuxError, RuntimeError):
+    """The client was closed and cannot be used again."""
+
+
+class TransportError(MuxError):
+    """An exchange that did not end in a complete answer. Raised by transports.
+
+    Attributes:
+        delivery: What may have reached the server.
+        phase: The step that failed.
+    """
+
+    def __init__(self, message: str, *, delivery: Delivery, phase: Phase) -> None:
+        super().__init__(message)
+        self.delivery = delivery
+        self.phase = phase
+
+
+class ConnectError(TransportError):
+    """No connection (name, refusal, TLS): nothing was sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, delivery=Delivery.NEVER_SENT, phase=Phase.CONNECT)
+
+
+class TransportTimeoutError(TransportError, TimeoutError):
+    """A limit of one attempt ran out (`mux_async.transport.Timeouts`)."""
+
+
+class TransportClosedError(TransportError):
+    """The transport was used after ``aclose``: nothing was sent."""
+
+    def __init__(self, transport: str) -> None:
+        super().__init__(
+            f"the {transport!r} transport is closed; open a new client",
+            delivery=Delivery.NEVER_SENT,
+            phase=Phase.CONNECT,
+        )
+
+
+class DeadlineExceededError(MuxError, TimeoutError):
+    """The caller's deadline over queue, attempts, waits and body has passed.
+
+    Attributes:
+        deadline: Seconds that were allowed.
+        delivery: What may have reached the server at that moment.
+    """
+
+    def __init__(self, message: str, *, deadline: float, delivery: Delivery) -> None:
+        super().__init__(message)
+        self.deadline = deadline
+        self.delivery = delivery
+
+
+class LimitWaitError(DeadlineExceededError):
+    """The rate limit's queue cannot let the request out before its deadline, so it was refused at once. Nothing was sent.
+
+    Attributes:
+        eta: Seconds until a permit would have been free.
+    """
+
+    def __init__(self, message: str, *, deadline: float, eta: float) -> None:
+        super().__init__(message, deadline=deadline, delivery=Delivery.NEVER_SENT)
+        self.eta = eta
+
+
+class AmbiguousOutcomeError(MuxError):
+    """A write whose outcome is not known: bytes left, and no answer (or only a part of one) came back.
+
+    It is not sent again, because that could create, and bill, twice. The failure is ``__cause__``.
+
+    Attributes:
+        status: Status of the answer, when its head arrived; a 2xx means that Mux acted and only the body was lost.
+        request_id: ``X-Request-Id``, when known.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.request_id = request_id
+
+
+class ResponseError(MuxError):
+    """An answer arrived whole and cannot be used.
+
+    Attributes:
+        status: HTTP status of the answer.
+        request_id: ``X-Request-Id``, when there was one.
+    """
+
+    def __init__(self, message: str, *, status: int, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.request_id = request_id
+
+
+class ResponseTooLargeError(ResponseError):
+    """The body, decompressed, is larger than ``max_response_bytes``; reading stopped there."""
+
+
+class UndecodableResponseError(ResponseError):
+    """The body is not what it says it is: not JSON, or a broken compression."""
+
+
+class APIStatusError(MuxError):
+    """Mux answered with an error status.
+
+    Attributes:
+        status: HTTP status.
+        type: Mux's word for it (``invalid_parameters``, ``not_found``, ...); ``None`` when the body had none.
+        messages: Mux's sentences, in order; empty when the body had none.
+        request_id: ``X-Request-Id``: what Mux's support asks for.
+        headers: Of the answer.
+        body: Of the answer, decoded JSON, or text when it was not JSON.
+        retry_after: Seconds the server asked to wait; ``None`` when it did not say, or said nonsense.
+    """
+
+    status: int
+    by_status: ClassVar[dict[int, type[APIStatusError]]] = {}
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str | None,
+        messages: Sequence[str],
+        request_id: str | None,
+        headers: CIMultiDictProxy[str],
+        body: object,
+        retry_after: float | None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.type = type
+        self.messages = tuple(messages)
+        self.request_id = request_id
+        self.headers = headers
+        self.body = body
+        self.retry_after = retry_after
+
+    def __init_subclass__(cls, statuses: tuple[int, ...] = (), **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for status in statuses:
+            APIStatusError.by_status[status] = cls
+
+
+class BadRequestError(APIStatusError, statuses=(400, 422)):
+    """A parameter is wrong; ``messages`` say which. A malformed id is a 400, an unknown one a 404."""
+
+
+class AuthenticationError(APIStatusError, statuses=(401,)):
+    """The access token is not valid."""
+
+
+class PermissionDeniedError(APIStatusError, statuses=(403,)):
+    """The access token lacks a permission."""
+
+
+class NotFoundError(APIStatusError, statuses=(404,)):
+    """There is no such thing, or this token may not see it."""
+
+
+class ConflictError(APIStatusError, statuses=(409,)):
+    """It clashes with what is there; for Robots, the job exists already."""
+
+
+class NotReadyError(APIStatusError, statuses=(412,)):
+    """The asset or stream is not in the state that this needs yet."""
+
+
+class RateLimitedError(APIStatusError, statuses=(429,)):
+    """Too many requests for the account. The request was not acted on."""
+
+
+class ServerError(APIStatusError):
+    """A 5xx: Mux failed, and a write may or may not have happened."""
+
+
+class AssetErroredError(MuxError):
+    """Mux could not make an asset of its input.
+
+    Attributes:
+        asset_id: The asset; it exists, with status ``errored``.
+        type: Mux's word for it; ``None`` when it gave none.
+        messages: Mux's sentences, in order.
+    """
+
+    def __init__(self, asset_id: str, *, type: str | None, messages: Sequence[str]) -> None:
+        reasons = "; ".join(messages) or "no reason given"
+        super().__init__(f"asset {asset_id!r} is errored ({type or 'no type'}): {reasons}")
+        self.asset_id = asset_id
+        self.type = type
+        self.messages = tuple(messages)
+
+
+class UploadError(MuxError):
+    """A direct upload that cannot go on.
+
+    Attributes:
+        upload_id: The upload, when it has one.
+        sent: Bytes the server is known to hold.
+        resumable: Whether the same session can be resumed later.
+    """
+
+    def __init__(self, message: str, *, upload_id: str | None, sent: int, resumable: bool) -> None:
+        super().__init__(message)
+        self.upload_id = upload_id
+        self.sent = sent
+        self.resumable = resumable
+
+
+def error_class(status: int) -> type[APIStatusError]:
+    """Return the class for an error status: a specific one, `ServerError` for any 5xx, else `APIStatusError`."""
+    return APIStatusError.by_status.get(status, ServerError if status >= 500 else APIStatusError)
+
+
+def parse_error_body(body: object) -> tuple[str | None, tuple[str, ...]]:
+    """Read the type and messages out of an error body, in any of the shapes Mux uses.
+
+    Known shapes (facts/BEHAVIOUR.md, 1.3; facts/README.md, oddities): ``{"error": {"type", "messages": [..]}}`` from Video,
+    Data and System, ``{"error": {"type", "message": ".."}}`` from Robots, and ``{"errors": [".."]}`` with a 429. Anything
+    else gives ``(None, ())``.
+    """
+    if not isinstance(body, Mapping):
+        return None, ()
+    error: object = body.get("error")
+    if isinstance(error, Mapping):
+        kind: object = error.get("type")
+        found: object = error.get("messages", error.get("message"))
+    else:
+        kind, found = None, body.get("errors", error)
+    if isinstance(found, str):
+        found = [found]
+    messages = tuple(m for m in found if isinstance(m, str)) if isinstance(found, list | tuple) else ()
+    return (kind if isinstance(kind, str) else None), messages

@@ -1,0 +1,214 @@
+"""The whole boundary between `mux_async` and an HTTP library: three values and one protocol.
+
+A transport takes an `HttpRequest`, performs exactly one HTTP exchange and returns an `HttpResponse`. It translates
+and nothing else. The rules, checked by `mux_async.testing.check_transport`:
+
+1. No retries, no rate limits, no authentication, no JSON.
+2. Redirects are never followed: a 3xx is an answer like any other. (A 308 without ``Location`` is how a resumable
+   upload says "go on".)
+3. Bodies are bytes as they were on the wire. Decompression belongs to the core, where it is bounded.
+4. Environment variables (proxies, ``.netrc``) are not consulted unless `TransportSettings.trust_env` says so. No cookies are kept.
+5. Every failure of the library is raised as a `TransportError` that says what may have reached the server (`Delivery`)
+   and which phase failed (`Phase`). Cancellation passes through untouched and leaves nothing open.
+6. ``aclose`` may be called twice; a response body may be closed at any time, read or not.
+
+An adapter registers a factory under the entry point group ``mux_async.transports``::
+
+    [project.entry-points."mux_async.transports"]
+    mine = "my_package:create_transport"
+
+where ``create_transport(settings: TransportSettings) -> Transport`` is called inside the running event loop, once per loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.lowlevel
+import attrs
+from multidict import CIMultiDictProxy
+
+from mux_async.errors import (
+    ConnectError,
+    Delivery,
+    Phase,
+    TransportClosedError,
+    TransportError,
+    TransportTimeoutError,
+    WrongRuntimeError,
+)
+
+__all__ = [
+    "Body",
+    "ConnectError",
+    "Delivery",
+    "Headers",
+    "HttpRequest",
+    "HttpResponse",
+    "Phase",
+    "ResponseBody",
+    "Timeouts",
+    "Transport",
+    "TransportClosedError",
+    "TransportError",
+    "TransportFactory",
+    "TransportSettings",
+    "TransportTimeoutError",
+    "WrongRuntimeError",
+    "require_runtime",
+    "running_runtime",
+]
+
+ENTRY_POINT_GROUP = "mux_async.transports"
+"""Where adapters announce themselves: ``name = "package:factory"``."""
+
+Headers: TypeAlias = CIMultiDictProxy[str]
+"""Response headers: case-insensitive, ordered, repeated names kept."""
+
+
+@attrs.frozen
+class Timeouts:
+    """How long one attempt may be silent, in seconds; ``None`` means no limit.
+
+    The time over everything (queue, attempts, waits, body) is not here: the engine holds it.
+    """
+
+    connect: float | None = 10.0
+    """From wanting a connection (waiting for a free one included) to having it, TLS included."""
+    read: float | None = 60.0
+    """From one byte of the answer to the next, the first included."""
+    write: float | None = 60.0
+    """From one piece of the request body accepted by the network to the next. Libraries that cannot time a write alone
+    may leave it to `read` and the engine's deadline."""
+
+
+@attrs.frozen
+class Body:
+    """A request body that is sent as it is produced.
+
+    Attributes:
+        chunks: Called once per attempt; yields the bytes. Closed (``aclose``) when the exchange ends, however it ends.
+        length: Bytes in all, for ``Content-Length``; ``None`` sends chunked transfer encoding.
+    """
+
+    chunks: Callable[[], AsyncIterator[bytes]]
+    length: int | None = None
+
+
+@attrs.frozen(repr=False)
+class HttpRequest:
+    """One HTTP request, complete: the URL is absolute and encoded, the headers are final.
+
+    Attributes:
+        method: In capitals.
+        url: Absolute, percent-encoded, sent as it stands (never re-quoted). It may hold a signature; ``repr`` leaves the query out.
+        headers: Names and values as they are sent; already checked for CR, LF and NUL. ``Host`` and ``Content-Length``
+            are the transport's. ``repr`` shows names only.
+        body: Bytes, a `Body` to stream, or ``None`` for no body.
+        timeouts: For this exchange.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    body: bytes | Body | None = None
+    timeouts: Timeouts = Timeouts()
+
+    def __repr__(self) -> str:
+        parts = urlsplit(self.url)
+        query = "?..." if parts.query else ""
+        return f"<HttpRequest {self.method} {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query} headers={sorted(self.headers)}>"
+
+
+class ResponseBody(Protocol):
+    """The bytes of an answer, as they arrive.
+
+    Iterated at most once. Errors while reading are `TransportError` with `Delivery.ANSWERED`.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield non-empty pieces, undecoded, until the end the server declared."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the connection back, or cut it when bytes remain. Any number of times; never raises."""
+        ...
+
+
+@attrs.frozen(repr=False, eq=False)
+class HttpResponse:
+    """An answer whose head has arrived; the body is still to be read, and must be read or closed."""
+
+    status: int
+    headers: Headers
+    body: ResponseBody
+
+    def __repr__(self) -> str:
+        return f"<HttpResponse {self.status} headers={sorted(set(self.headers))}>"
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """What the engine needs of an HTTP library."""
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        """Perform one exchange, up to the end of the response head.
+
+        Raises:
+            ConnectError: No connection, so nothing was sent.
+            TransportTimeoutError: A limit of ``request.timeouts`` ran out; ``phase`` and ``delivery`` say where.
+            TransportError: Anything else that went wrong between the two ends.
+            TransportClosedError: ``aclose`` was called before.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection. Any number of times."""
+        ...
+
+
+@attrs.frozen
+class TransportSettings:
+    """What an adapter is told when it is created. The defaults are the client's."""
+
+    max_connections: int = 100
+    """Connections open at once to all hosts together; more requests wait for one (counted by `Timeouts.connect`)."""
+    keepalive: float = 30.0
+    """Seconds an idle connection is kept."""
+    ssl_context: ssl.SSLContext | None = None
+    """How to verify servers; ``None`` means the library's default, which verifies."""
+    proxy: str | None = None
+    """Proxy URL for every request; ``None`` means none."""
+    trust_env: bool = False
+    """Whether proxy variables and ``.netrc`` of the environment are honoured."""
+    options: Mapping[str, object] = attrs.field(factory=dict[str, object])
+    """Passed on to the HTTP library's own client, for what this class does not name."""
+
+
+TransportFactory: TypeAlias = Callable[[TransportSettings], Transport]
+"""Makes a transport for the event loop that is running. See the entry point group in the module's text."""
+
+
+def running_runtime() -> Literal["asyncio", "trio"] | None:
+    """Name the event loop family that is running here; ``None`` when none is. uvloop counts as asyncio."""
+    try:
+        token = anyio.lowlevel.current_token()
+    except anyio.NoEventLoopError:
+        return None
+    return "asyncio" if isinstance(token.native_token, asyncio.AbstractEventLoop) else "trio"
+
+
+def require_runtime(transport: str, *supported: Literal["asyncio", "trio"]) -> None:
+    """Raise unless the running event loop is one of *supported*.
+
+    Raises:
+        WrongRuntimeError: It is not; the message says what would do.
+    """
+    running = running_runtime()
+    if running not in supported:
+        raise WrongRuntimeError(transport, running=running, supported=supported)
