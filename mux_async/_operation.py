@@ -75,8 +75,8 @@ class Operation(Generic[T]):
         pagination: How the list is read to its end.
         host: Where it is served.
         result: What a call returns.
-        model: ``module:Class`` below `mux_async.models`, of what is decoded: the object under ``data`` (or one element of that list) for
-            ``data``, the envelope for ``envelope`` and ``page``. ``None`` where nothing typed is decoded.
+        model: ``module:Class`` below `mux_async.models`, of what is decoded: for ``data`` the object under ``data`` (or one
+            element of that list), for ``envelope`` and ``page`` the whole body. ``None`` where nothing typed is decoded.
         is_list: With ``data``: whether ``data`` is a list of *model*.
         deprecated: Why it should not be used any more; ``None`` when it is current.
     """

@@ -37,7 +37,8 @@ class RawResponse(Generic[T]):
     content: bytes
 
     def __repr__(self) -> str:
-        return f"<RawResponse {self.status} request_id={self.request_id!r} attempts={len(self.attempts)} value={self.value!r}>"
+        attempts = len(self.attempts)
+        return f"<RawResponse {self.status} request_id={self.request_id!r} attempts={attempts} value={self.value!r}>"
 
 
 class ByteStream:
@@ -53,7 +54,7 @@ class ByteStream:
 
 
 class Download:
-    """Bytes to fetch: ``await`` it for all of them (bounded by ``max_response_bytes``), or ``stream()`` them in constant memory.
+    """Bytes to fetch: ``await`` it for all of them (bounded by ``max_response_bytes``), or ``stream()`` them.
 
     Nothing is sent before either.
     """

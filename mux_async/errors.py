@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import attrs
 
@@ -365,13 +365,16 @@ def parse_error_body(body: object) -> tuple[str | None, tuple[str, ...]]:
     """
     if not isinstance(body, Mapping):
         return None, ()
-    error: object = body.get("error")
+    members = cast("Mapping[str, object]", body)
+    error = members.get("error")
     if isinstance(error, Mapping):
-        kind: object = error.get("type")
-        found: object = error.get("messages", error.get("message"))
+        detail = cast("Mapping[str, object]", error)
+        kind = detail.get("type")
+        found = detail.get("messages", detail.get("message"))
     else:
-        kind, found = None, body.get("errors", error)
+        kind, found = None, members.get("errors", error)
     if isinstance(found, str):
         found = [found]
-    messages = tuple(m for m in found if isinstance(m, str)) if isinstance(found, list | tuple) else ()
+    listed = cast("Sequence[object]", found) if isinstance(found, list | tuple) else ()
+    messages = tuple(message for message in listed if isinstance(message, str))
     return (kind if isinstance(kind, str) else None), messages

@@ -7,7 +7,8 @@ and nothing else. The rules, checked by `mux_async.testing.check_transport`:
 2. Redirects are never followed: a 3xx is an answer like any other. (A 308 without ``Location`` is how a resumable
    upload says "go on".)
 3. Bodies are bytes as they were on the wire. Decompression belongs to the core, where it is bounded.
-4. Environment variables (proxies, ``.netrc``) are not consulted unless `TransportSettings.trust_env` says so. No cookies are kept.
+4. Environment variables (proxies, ``.netrc``) are not consulted unless `TransportSettings.trust_env` says so.
+   No cookies are kept.
 5. Every failure of the library is raised as a `TransportError` that says what may have reached the server (`Delivery`)
    and which phase failed (`Phase`). Cancellation passes through untouched and leaves nothing open.
 6. ``aclose`` may be called twice; a response body may be closed at any time, read or not.
@@ -106,7 +107,8 @@ class HttpRequest:
 
     Attributes:
         method: In capitals.
-        url: Absolute, percent-encoded, sent as it stands (never re-quoted). It may hold a signature; ``repr`` leaves the query out.
+        url: Absolute, percent-encoded, sent as it stands (never re-quoted). It may hold a signature; ``repr`` leaves
+            the query out.
         headers: Names and values as they are sent; already checked for CR, LF and NUL. ``Host`` and ``Content-Length``
             are the transport's. ``repr`` shows names only.
         body: Bytes, a `Body` to stream, or ``None`` for no body.
@@ -121,8 +123,9 @@ class HttpRequest:
 
     def __repr__(self) -> str:
         parts = urlsplit(self.url)
+        origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         query = "?..." if parts.query else ""
-        return f"<HttpRequest {self.method} {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query} headers={sorted(self.headers)}>"
+        return f"<HttpRequest {self.method} {origin}{parts.path}{query} headers={sorted(self.headers)}>"
 
 
 class ResponseBody(Protocol):
