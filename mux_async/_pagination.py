@@ -60,8 +60,8 @@ class Paginator(Generic[T, E]):
     """A list that has not been asked for yet.
 
     ``await`` it for one page, ``async for`` over it for every item of every page from there, or over `pages()` for the pages.
-    Each page is one request; nothing is fetched ahead of need. With ``page`` style lists an item can appear twice when others are
-    added meanwhile: the list is newest first, and pages shift.
+    Each page is one request; nothing is fetched ahead of need. With ``page`` style lists an item can appear twice when
+    others are added meanwhile: the list is newest first, and pages shift.
     """
 
     def __init__(self, fetch: FetchPage[T, E]) -> None:

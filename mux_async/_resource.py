@@ -53,6 +53,13 @@ class Caller(Protocol):
 
     def download(self, operation: Operation[bytes], arguments: Arguments) -> Download: ...
 
+    def local(self, make: Callable[[Caller], T]) -> T:
+        """Return what *make* made for this client in the running event loop; it is called on first use.
+
+        For state that calls of one client share, such as the sweep behind many waits. *make* itself is the key.
+        """
+        ...
+
     def transport(self) -> Transport:
         """Return the transport of the running event loop, opened on first use. For hosts other than the API's: no
         credentials, limits or retries are added to what is sent over it."""

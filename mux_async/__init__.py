@@ -1,0 +1,67 @@
+"""An async-first SDK for the Mux API. Start at `Mux`."""
+
+from mux_async._client import Limits, Mux
+from mux_async._config import Priority
+from mux_async._pagination import Page, Paginator
+from mux_async._response import ByteStream, Download, RawResponse
+from mux_async._retry import RetryPolicy
+from mux_async._types import UNSET, Secret, Unset
+from mux_async._version import __version__
+from mux_async.errors import (
+    AmbiguousOutcomeError,
+    APIStatusError,
+    AssetErroredError,
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    ConflictError,
+    DeadlineExceededError,
+    LimitWaitError,
+    MuxError,
+    NotFoundError,
+    NotReadyError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+    UploadError,
+)
+from mux_async.limits import BucketSettings, LimitSettings
+from mux_async.transport import Timeouts, TransportSettings
+
+__all__ = [
+    "UNSET",
+    "APIStatusError",
+    "AmbiguousOutcomeError",
+    "AssetErroredError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BucketSettings",
+    "ByteStream",
+    "ConfigurationError",
+    "ConflictError",
+    "DeadlineExceededError",
+    "Download",
+    "LimitSettings",
+    "LimitWaitError",
+    "Limits",
+    "Mux",
+    "MuxError",
+    "NotFoundError",
+    "NotReadyError",
+    "Page",
+    "Paginator",
+    "PermissionDeniedError",
+    "Priority",
+    "RateLimitedError",
+    "RawResponse",
+    "RetryPolicy",
+    "Secret",
+    "ServerError",
+    "Timeouts",
+    "TransportError",
+    "TransportSettings",
+    "Unset",
+    "UploadError",
+    "__version__",
+]

@@ -1,0 +1,282 @@
+"""`Mux`, the client: puts the parts together and hands out the resource groups."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from mux_async._config import (
+    DEFAULT_BASE_URL,
+    MAX_RESPONSE_BYTES,
+    CallOptions,
+    Config,
+    Priority,
+    check_base_url,
+    load_credentials,
+    user_agent,
+)
+from mux_async._engine import Engine, EngineCaller
+from mux_async._operation import Operation, bucket_of, replay_of
+from mux_async._resource import Arguments
+from mux_async._response import RawResponse
+from mux_async._retry import RetryPolicy
+from mux_async._transports import resolve_transport
+from mux_async._types import UNSET, Secret, Unset
+from mux_async._wire import standing_headers
+from mux_async.errors import InvalidRequestError
+from mux_async.limits import AccountLimits, LimitSettings, LimitsSnapshot
+from mux_async.transport import Timeouts, Transport, TransportFactory, TransportSettings
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from mux_async.resources import Data, Robots, System, Video
+    from mux_async.uploads import Uploads
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+
+
+class Limits:
+    """The account's rate limits, as this process sees them. See `Mux.limits`."""
+
+    def __init__(self, account: AccountLimits) -> None:
+        self._account = account
+
+    def snapshot(self) -> LimitsSnapshot:
+        """Return every bucket as it stands: level, queue, wait, what was granted, waited and refused so far."""
+        return self._account.snapshot()
+
+    @property
+    def settings(self) -> LimitSettings:
+        """What the account is taken to be allowed."""
+        return self._account.settings
+
+
+class Mux:
+    """The Mux API, awaited.
+
+    Open it with ``async with``, or just use it and call `aclose` at the end: connections are opened on first use, one set for each event
+    loop. A client may be kept for the life of a program, used by any number of tasks, in several event loops, and after a fork.
+
+    Args:
+        token_id: Id of an access token; ``MUX_TOKEN_ID`` when not given.
+        token_secret: Its secret; ``MUX_TOKEN_SECRET`` when not given.
+        authorization_token: A bearer token instead of the two; ``MUX_AUTHORIZATION_TOKEN`` when none of the three is given.
+        base_url: Origin of the API, with a path prefix if it has one; ``MUX_BASE_URL``, else Mux itself. With an origin of your own,
+            playback and images are asked for there too. Plain http is for this machine only, unless *allow_insecure*.
+        account: Name of the account the token belongs to, for rate limits: clients with the same name share them. By default, clients
+            of the same token share.
+        transport: Who does HTTP: a name (``"aiohttp"``, ``"httpx"``, or what an installed package registers), a factory, or a transport
+            of your own, which is then yours to close.
+        transport_settings: Connections, TLS, proxy.
+        limits: What the account is allowed, if not the published rates. ``LimitSettings(enabled=False)`` turns them off.
+        headers: Sent with every request to the API.
+        user_agent_suffix: Added to ``User-Agent``, to tell your program from others.
+        priority: How calls use the rate limits: ``"batch"`` spaces them evenly and leaves bursts to others.
+        deadline: Seconds for a whole call: queue, attempts, waits and body. ``None`` for no limit.
+        timeouts: For one attempt, in seconds.
+        max_attempts: Times a request may be put on the wire. A POST whose outcome is unknown is never sent again, whatever this says.
+        retry: Waits between attempts.
+        max_response_bytes: Size of an answer, decompressed, beyond which it is refused.
+        allow_insecure: Whether credentials may go over plain http to another machine.
+        clock: Monotonic seconds; for tests in virtual time.
+        random: Source of jitter.
+
+    Raises:
+        MissingCredentialsError: No credentials were given or found.
+        ConfigurationError: Something else about the arguments; the message says what to change.
+    """
+
+    def __init__(
+        self,
+        *,
+        token_id: str | None = None,
+        token_secret: str | Secret | None = None,
+        authorization_token: str | Secret | None = None,
+        base_url: str | None = None,
+        account: str | None = None,
+        transport: str | Transport | TransportFactory = "aiohttp",
+        transport_settings: TransportSettings | None = None,
+        limits: LimitSettings | None = None,
+        headers: Mapping[str, str] | None = None,
+        user_agent_suffix: str | None = None,
+        priority: Priority = "default",
+        deadline: float | None = None,
+        timeouts: Timeouts | None = None,
+        max_attempts: int = 5,
+        retry: RetryPolicy | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+        allow_insecure: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        random: Random | None = None,
+    ) -> None:
+        credentials = load_credentials(token_id, token_secret, authorization_token)
+        url = base_url or os.environ.get("MUX_BASE_URL") or DEFAULT_BASE_URL
+        config = Config(
+            credentials=credentials,
+            base_url=check_base_url(url, allow_insecure=allow_insecure),
+            headers=standing_headers(user_agent(user_agent_suffix), headers),
+            retry=retry or RetryPolicy(),
+            clock=clock,
+            random=random or Random(),  # noqa: S311 - jitter, not secrets
+        )
+        options = CallOptions(
+            priority=priority,
+            deadline=deadline,
+            timeouts=timeouts or Timeouts(),
+            max_attempts=max_attempts,
+            max_response_bytes=max_response_bytes,
+        )
+        factory = resolve_transport(transport)
+        settings = transport_settings or TransportSettings()
+        shared = AccountLimits.shared(config.base_url, account or credentials.account, limits, clock)
+        engine = Engine(config, shared, lambda: factory(settings), owns_transport=not isinstance(transport, Transport))
+        self._caller = EngineCaller(engine, options)
+
+    # Resource groups, imported on first use: most programs need one of the four.
+
+    @cached_property
+    def video(self) -> Video:
+        """Assets, live streams, uploads, playback."""
+        from mux_async.resources import Video
+
+        return Video(self._caller)
+
+    @cached_property
+    def data(self) -> Data:
+        """Views and metrics."""
+        from mux_async.resources import Data
+
+        return Data(self._caller)
+
+    @cached_property
+    def system(self) -> System:
+        """Signing keys, webhooks, usage exports, and who am I."""
+        from mux_async.resources import System
+
+        return System(self._caller)
+
+    @cached_property
+    def robots(self) -> Robots:
+        """Jobs that look at assets: captions, chapters, moderation, ..."""
+        from mux_async.resources import Robots
+
+        return Robots(self._caller)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """Files into assets, in one call: create the upload, send the bytes, wait."""
+        from mux_async.uploads import Uploads
+
+        return Uploads(self)
+
+    @property
+    def limits(self) -> Limits:
+        """The account's rate limits, as this process sees them."""
+        return Limits(self._caller.engine.limits)
+
+    def with_options(
+        self,
+        *,
+        priority: Priority | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+        timeouts: Timeouts | Unset = UNSET,
+        max_attempts: int | Unset = UNSET,
+        max_response_bytes: int | Unset = UNSET,
+    ) -> Self:
+        """Return the same client with other options for its calls. Cheap; connections, limits and closing are shared.
+
+        Args:
+            priority: See `Mux`.
+            deadline: Seconds for a whole call; ``None`` for no limit.
+            timeouts: For one attempt.
+            max_attempts: Times a request may be put on the wire.
+            max_response_bytes: Size of an answer beyond which it is refused.
+
+        Raises:
+            ConfigurationError: A value makes no sense.
+        """
+        given: dict[str, Any] = {
+            "priority": priority,
+            "deadline": deadline,
+            "timeouts": timeouts,
+            "max_attempts": max_attempts,
+            "max_response_bytes": max_response_bytes,
+        }
+        changes = {name: value for name, value in given.items() if value is not UNSET}
+        other = object.__new__(type(self))
+        other._caller = EngineCaller(self._caller.engine, attrs.evolve(self._caller.options, **changes))
+        return other
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> RawResponse[object]:
+        """Send a request that has no method here: something newer than this version, or undocumented.
+
+        It is authorised, limited and retried like any other: by its verb, a POST with an unknown outcome is never sent again.
+
+        Args:
+            method: HTTP verb.
+            path: From the API's origin on, with its leading slash, without query; sent as it is.
+            query: Members of the query string.
+            body: Members of a JSON body; ``None`` for no body.
+            headers: Beside the usual ones.
+
+        Returns:
+            The answer; its ``value`` is the decoded JSON, ``None`` for an empty body.
+
+        Raises:
+            InvalidRequestError: The method or path cannot be sent.
+            MuxError: Any of the tree in `mux_async.errors`.
+        """
+        verb = method.upper()
+        if verb not in _METHODS:
+            raise InvalidRequestError(f"method {method!r} is none of {', '.join(sorted(_METHODS))}")
+        if not path.startswith("/") or path.startswith("//") or not path.isascii() or not path.isprintable():
+            raise InvalidRequestError(
+                f"path {path[:80]!r} does not start with one slash, or holds characters to be percent-encoded"
+            )
+        if bad := set(path) & set(' ?#{}\\"<>'):
+            raise InvalidRequestError(
+                f"path {path[:80]!r} holds {min(bad)!r}; a query goes into query=, other characters percent-encoded"
+            )
+        operation: Operation[object] = Operation(
+            id="request", method=verb, path=path, bucket=bucket_of(verb, path), replay=replay_of(verb), result="json"
+        )
+        arguments = Arguments(query=query or {}, body=body, extra_headers=headers)
+        value, answer = await self._caller.engine.call(operation, arguments, self._caller.options)
+        return answer.as_raw(value)
+
+    def transport(self) -> Transport:
+        """Return the transport of the running event loop, for requests to other hosts: nothing is added to what is sent over it."""
+        return self._caller.transport()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop, for this client and its ``with_options`` variants. Any number of times."""
+        await self._caller.engine.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._caller.engine.here()  # a transport that cannot run here says so now
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        config = self._caller.engine.config
+        return f"<Mux {config.base_url} account={config.credentials.account!r}>"

@@ -1,0 +1,204 @@
+"""What a client is set up with, checked once, and what a single call can change."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from random import Random
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import attrs
+
+from mux_async._retry import RetryPolicy
+from mux_async._types import Secret
+from mux_async._version import __version__
+from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
+from mux_async.transport import Timeouts
+
+DEFAULT_BASE_URL = "https://api.mux.com"
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+
+Priority: TypeAlias = Literal["interactive", "default", "batch"]
+"""How a call uses the rate limit: ``batch`` calls are evenly spaced and leave the burst to the others."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+"""A header name: RFC 9110, section 5.6.2."""
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@attrs.frozen
+class CallOptions:
+    """What a call can be given besides its arguments; see `Mux.with_options`."""
+
+    priority: Priority = "default"
+    deadline: float | None = None
+    """Seconds over everything: queue, attempts, waits and body. ``None`` means no limit."""
+    timeouts: Timeouts = attrs.field(factory=Timeouts)
+    max_attempts: int = 5
+    max_response_bytes: int = MAX_RESPONSE_BYTES
+
+    def __attrs_post_init__(self) -> None:
+        if self.priority not in ("interactive", "default", "batch"):
+            raise ConfigurationError(f"priority is {self.priority!r}; it is one of 'interactive', 'default', 'batch'")
+        if self.deadline is not None and not self.deadline > 0:
+            raise ConfigurationError(f"deadline is {self.deadline!r}; it must be above 0 seconds, or None for none")
+        if self.max_attempts < 1:
+            raise ConfigurationError(f"max_attempts is {self.max_attempts!r}; 1 sends once, and never again")
+        if self.max_response_bytes < 1:
+            raise ConfigurationError(f"max_response_bytes is {self.max_response_bytes!r}; it must be above 0")
+
+
+@attrs.frozen
+class Credentials:
+    """How requests are authorised.
+
+    Attributes:
+        authorization: Value of the ``Authorization`` header.
+        account: Names the account among the clients of this process; not secret.
+    """
+
+    authorization: Secret
+    account: str
+
+
+@attrs.frozen
+class Config:
+    """What all calls of a client share."""
+
+    credentials: Credentials
+    base_url: str
+    """Origin and path prefix of the API, without a trailing slash."""
+    headers: Mapping[str, str]
+    """Sent with every request to the API."""
+    retry: RetryPolicy
+    clock: Callable[[], float] = time.monotonic
+    """Monotonic seconds."""
+    epoch: Callable[[], float] = time.time
+    """Seconds since 1970, for dates in headers."""
+    random: Random = attrs.field(factory=Random)
+
+    @property
+    def is_default_origin(self) -> bool:
+        """Whether requests go to Mux itself, each to the host that serves it."""
+        return self.base_url == DEFAULT_BASE_URL
+
+
+def load_credentials(
+    token_id: str | None,
+    token_secret: str | Secret | None,
+    authorization_token: str | Secret | None,
+    environ: Mapping[str, str] | None = None,
+) -> Credentials:
+    """Choose credentials: arguments first, then ``MUX_*`` variables; a bearer token before an access token of the same kind.
+
+    Raises:
+        MissingCredentialsError: There are none, or half of a pair.
+        ConfigurationError: One cannot be sent in a header.
+    """
+    environ = os.environ if environ is None else environ
+    if token_id is None and token_secret is None and authorization_token is None:
+        authorization_token = environ.get("MUX_AUTHORIZATION_TOKEN") or None
+    if authorization_token is not None:
+        bearer = Secret(authorization_token).reveal()
+        _check_credential("authorization_token", bearer)
+        return Credentials(Secret(f"Bearer {bearer}"), "bearer:" + sha256(bearer.encode()).hexdigest()[:12])
+    token_id = token_id if token_id is not None else environ.get("MUX_TOKEN_ID")
+    token_secret = token_secret if token_secret is not None else environ.get("MUX_TOKEN_SECRET")
+    missing = [
+        name
+        for name, value in [("token_id (MUX_TOKEN_ID)", token_id), ("token_secret (MUX_TOKEN_SECRET)", token_secret)]
+        if not value
+    ]
+    if missing or not token_id or not token_secret:
+        raise MissingCredentialsError(
+            f"no {' and no '.join(missing)}: pass Mux(token_id=..., token_secret=...) or set MUX_TOKEN_ID and MUX_TOKEN_SECRET; "
+            f"access tokens are made in the Mux dashboard, and the emulator takes 'test-token' and 'test-secret'"
+        )
+    secret = Secret(token_secret).reveal()
+    _check_credential("token_id", token_id)
+    _check_credential("token_secret", secret)
+    if ":" in token_id:
+        raise ConfigurationError("token_id holds a colon, which ends it in HTTP Basic; is it 'id:secret' in one piece?")
+    basic = b64encode(f"{token_id}:{secret}".encode()).decode()
+    return Credentials(Secret(f"Basic {basic}"), token_id)
+
+
+def _check_credential(name: str, value: str) -> None:
+    if not value.isascii() or not value.isprintable() or value != value.strip():
+        raise ConfigurationError(
+            f"{name} holds a space at an end, a line break or another character that no Mux token has; was it copied whole?"
+        )
+
+
+def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
+    """Return *base_url* without a trailing slash.
+
+    Raises:
+        ConfigurationError: It is no absolute http(s) URL, or would send credentials in the clear to another machine.
+    """
+    try:
+        parts = urlsplit(base_url)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"the base URL {base_url!r} is not a URL: {error}") from error
+    if parts.scheme not in {"http", "https"} or not host or not base_url.isprintable() or " " in base_url:
+        raise ConfigurationError(f"the base URL {base_url!r} is not of the form https://host[:port][/prefix]")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ConfigurationError(
+            "the base URL holds a query, a fragment or a user name; it is https://host[:port][/prefix] only"
+        )
+    if parts.scheme == "http" and not allow_insecure and not is_loopback(host):
+        raise ConfigurationError(
+            f"the base URL {base_url!r} would send the access token in the clear to {host!r}: use https, "
+            f"or say Mux(allow_insecure=True) if that network is yours"
+        )
+    return base_url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine, by its name or address; nothing is looked up."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return *headers* if every one of them can be sent as it is.
+
+    Raises:
+        InvalidRequestError: A name is not a token, a value holds CR, LF, NUL or a character outside Latin-1, or the header is one
+            that the transport writes.
+    """
+    for name, value in headers.items():
+        if not _TOKEN.match(str(name)):
+            raise InvalidRequestError(f"{name!r} is not a header name; it takes letters, digits and hyphens")
+        given: object = value
+        if not isinstance(given, str):
+            raise InvalidRequestError(f"the value of header {name!r} is of type {type(given).__name__}; it must be a str")
+        if _UNSENDABLE.search(value):
+            raise InvalidRequestError(
+                f"the value of header {name!r} holds a line break or another control character; remove it"
+            )
+        try:
+            value.encode("latin-1")
+        except UnicodeEncodeError:
+            raise InvalidRequestError(
+                f"the value of header {name!r} holds characters outside Latin-1; encode them first"
+            ) from None
+        if name.lower() in {"host", "content-length", "transfer-encoding", "connection"}:
+            raise InvalidRequestError(f"header {name!r} is written by the transport; leave it out")
+    return headers
+
+
+def user_agent(suffix: str | None = None) -> str:
+    """Return the ``User-Agent``: this SDK, then what the user adds."""
+    return f"mux-async/{__version__}" + (f" {suffix}" if suffix else "")

@@ -1,0 +1,116 @@
+"""Bodies of answers: read within a bound, and decompressed within it too.
+
+A few kilobytes of gzip can unfold to gigabytes, so the bound counts what comes out, and the decompressor is never asked for more than
+is still allowed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+from mux_async.errors import ResponseTooLargeError, UndecodableResponseError
+
+if TYPE_CHECKING:
+    from mux_async.transport import HttpResponse
+
+ACCEPT_ENCODING = "gzip, deflate"
+
+_PIECE = 256 * 1024
+
+
+class _Decompressor:
+    """Undoes gzip or deflate, a bounded piece at a time."""
+
+    def __init__(self, encoding: str) -> None:
+        # 32 added to the window size lets zlib tell gzip from zlib framing by the header.
+        self._wbits = zlib.MAX_WBITS | 32
+        self._may_be_raw = encoding == "deflate"
+        self._inner = zlib.decompressobj(self._wbits)
+        self._has_output = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield what *data* unfolds to, in pieces of at most 256 KiB."""
+        while data:
+            if piece := self._step(data):
+                yield piece
+            if not self._inner.eof:
+                data = self._inner.unconsumed_tail
+            elif data := self._inner.unused_data:  # another gzip member follows
+                self._inner = zlib.decompressobj(self._wbits)
+
+    @property
+    def is_complete(self) -> bool:
+        return self._inner.eof or not self._has_output
+
+    def _step(self, data: bytes) -> bytes:
+        try:
+            piece = self._inner.decompress(data, _PIECE)
+        except zlib.error:
+            if not self._may_be_raw or self._has_output:
+                raise
+            self._may_be_raw = False  # "deflate" without the zlib header, as some servers send it
+            self._wbits = -zlib.MAX_WBITS
+            self._inner = zlib.decompressobj(self._wbits)
+            piece = self._inner.decompress(data, _PIECE)
+        self._has_output = self._has_output or bool(data)
+        return piece
+
+
+async def iter_content(response: HttpResponse) -> AsyncIterator[bytes]:
+    """Yield the body of *response*, decompressed, in pieces of at most 256 KiB when it was compressed.
+
+    Raises:
+        UndecodableResponseError: The compression is unknown or broken.
+        TransportError: The body broke off.
+    """
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in {"", "identity"}:
+        async for chunk in response.body:
+            yield chunk
+        return
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        raise _undecodable(response, f"the answer is compressed as {encoding!r}, which was not asked for")
+    decompressor = _Decompressor(encoding)
+    try:
+        async for chunk in response.body:
+            for piece in decompressor.feed(chunk):
+                yield piece
+    except zlib.error as error:
+        raise _undecodable(response, f"the answer's {encoding} compression is broken") from error
+    if not decompressor.is_complete:
+        raise _undecodable(response, f"the answer's {encoding} compression ends too early")
+
+
+async def read_content(response: HttpResponse, limit: int) -> bytes:
+    """Read the whole body of *response*, decompressed, and close it.
+
+    Args:
+        response: Whose body was not read yet.
+        limit: Bytes at most, counted after decompression.
+
+    Raises:
+        ResponseTooLargeError: There are more; reading stopped.
+        UndecodableResponseError: The compression is unknown or broken.
+        TransportError: The body broke off.
+    """
+    chunks: list[bytes] = []
+    total = 0
+    try:
+        async for chunk in iter_content(response):
+            total += len(chunk)
+            if total > limit:
+                raise ResponseTooLargeError(
+                    f"the answer is larger than {limit} bytes; raise max_response_bytes if it should be",
+                    status=response.status,
+                    request_id=response.headers.get("X-Request-Id"),
+                )
+            chunks.append(chunk)
+    finally:
+        await response.body.aclose()
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _undecodable(response: HttpResponse, message: str) -> UndecodableResponseError:
+    return UndecodableResponseError(message, status=response.status, request_id=response.headers.get("X-Request-Id"))

@@ -1,0 +1,254 @@
+"""Operations into requests, and answers into values or errors. Pure: nothing here sends, waits or reads a clock.
+
+Everything a user passed is checked here, so that what cannot be sent is refused before anything is.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, urlencode
+
+from mux_async import _codec
+from mux_async._config import check_headers
+from mux_async._content import ACCEPT_ENCODING
+from mux_async._model import to_wire
+from mux_async._operation import Host, Operation
+from mux_async._pagination import Page, next_query
+from mux_async._types import UNSET
+from mux_async.errors import (
+    APIStatusError,
+    InvalidRequestError,
+    UndecodableResponseError,
+    error_class,
+    parse_error_body,
+)
+from mux_async.transport import HttpRequest, Timeouts
+
+if TYPE_CHECKING:
+    from mux_async._config import Config
+    from mux_async._resource import Arguments
+    from mux_async.transport import Headers
+
+_PATH_NAME = re.compile(r"\{(\w+)\}")
+_UNSAFE_IN_ID = re.compile(r"[\x00-\x20\x7f/\\?#%]")
+
+
+def build_request(operation: Operation[Any], arguments: Arguments, config: Config, timeouts: Timeouts) -> HttpRequest:
+    """Write a call down as a request.
+
+    Raises:
+        InvalidRequestError: An argument cannot be sent; the message says which, and how to mend it.
+    """
+    url = origin(operation.host, config) + build_path(operation.path, arguments.path)
+    query = encode_query(arguments.query, arguments.extra_query)
+    if query:
+        url = f"{url}?{query}"
+    headers = {**config.headers}
+    if operation.host is Host.API:
+        headers["Authorization"] = config.credentials.authorization.reveal()
+        headers["Accept"] = "application/json"
+    else:
+        headers["Accept"] = "*/*"
+    body: bytes | None = None
+    if arguments.body is not None or arguments.extra_body is not None:
+        body = encode_body(arguments.body or {}, arguments.extra_body)
+        headers["Content-Type"] = "application/json"
+    if arguments.extra_headers:
+        headers = merge_headers(headers, arguments.extra_headers)
+    return HttpRequest(operation.method, url, headers, body, timeouts)
+
+
+def origin(host: Host, config: Config) -> str:
+    """Return what comes before the path. With a base URL of the user's own, that origin serves every host of Mux's."""
+    return host.value if config.is_default_origin and host is not Host.API else config.base_url
+
+
+def build_path(template: str, values: Mapping[str, str]) -> str:
+    """Fill in a path template.
+
+    Raises:
+        InvalidRequestError: A value would change the path's shape: it is empty, or holds a slash, a control character, ...
+    """
+    if "{" not in template:
+        return template
+
+    def fill(match: re.Match[str]) -> str:
+        name = match[1]
+        value: object = values[name]
+        argument = name.lower()
+        if not isinstance(value, str):
+            raise InvalidRequestError(f"{argument} is of type {type(value).__name__}; it must be a str")
+        if not value:
+            raise InvalidRequestError(f"{argument} is empty, and it names what the request is about")
+        if (bad := _UNSAFE_IN_ID.search(value)) or value in {".", ".."}:
+            shown = bad[0] if bad else value
+            raise InvalidRequestError(f"{argument} {value[:80]!r} holds {shown!r}, which no id of Mux has; pass the id alone")
+        return quote(value, safe="")
+
+    return _PATH_NAME.sub(fill, template)
+
+
+def encode_query(query: Mapping[str, object], extra: Mapping[str, object] | None) -> str:
+    """Encode a query string; ``UNSET`` members are left out, sequences repeat their name.
+
+    Raises:
+        InvalidRequestError: A value is ``None`` or of a type that a query cannot hold.
+    """
+    if not query and not extra:
+        return ""
+    pairs: list[tuple[str, str]] = []
+    for name, value in ({**query, **extra} if extra else query).items():
+        if value is UNSET:
+            continue
+        if name.endswith("[]") and not isinstance(value, list | tuple):
+            pairs.append((name, _query_text(name, value)))
+        elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            pairs.extend((name, _query_text(name, item)) for item in cast("Sequence[object]", value))
+        else:
+            pairs.append((name, _query_text(name, value)))
+    return urlencode(pairs)
+
+
+def _query_text(name: str, value: object) -> str:
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(int(value))
+        case float() if math.isfinite(value):
+            return repr(value)
+        case datetime():
+            if value.tzinfo is None:
+                raise InvalidRequestError(
+                    f"{name.removesuffix('[]')} is a datetime without a time zone; add one (datetime.now(UTC))"
+                )
+            return str(int(value.timestamp()))
+        case date():
+            return value.isoformat()
+        case None:
+            raise InvalidRequestError(f"{name.removesuffix('[]')} is None, and a query cannot hold null; leave it out instead")
+        case _:
+            raise InvalidRequestError(
+                f"{name.removesuffix('[]')} is {value!r:.80} of type {type(value).__name__}, which a query cannot hold"
+            )
+
+
+def encode_body(body: Mapping[str, object], extra: Mapping[str, object] | None) -> bytes:
+    """Encode a JSON body; ``UNSET`` members are left out, ``None`` is null, *extra* members win.
+
+    Raises:
+        InvalidRequestError: A value has no JSON form.
+    """
+    members: dict[str, object] = {}
+    for name, value in ({**body, **extra} if extra else body).items():
+        if value is not UNSET:
+            members[name] = to_wire(value, name)
+    return _codec.dumps(members)
+
+
+def merge_headers(headers: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """Return *headers* with *extra* over them, names compared without case.
+
+    Raises:
+        InvalidRequestError: One of *extra* cannot be sent.
+    """
+    check_headers(extra)
+    replaced = {name.lower() for name in extra}
+    return {**{name: value for name, value in headers.items() if name.lower() not in replaced}, **extra}
+
+
+def standing_headers(user_agent: str, extra: Mapping[str, str] | None) -> dict[str, str]:
+    """Return what every request of a client carries."""
+    headers = {"User-Agent": user_agent, "Accept-Encoding": ACCEPT_ENCODING}
+    check_headers(headers)
+    return merge_headers(headers, extra) if extra else headers
+
+
+def decode(operation: Operation[Any], arguments: Arguments, content: bytes, *, status: int, request_id: str | None) -> object:
+    """Turn the body of a successful answer into what the call returns.
+
+    Raises:
+        UndecodableResponseError: The body is not JSON, or not an object where one belongs.
+    """
+    match operation.result:
+        case "none":
+            return None
+        case "bytes":
+            return content
+        case "text":
+            return content.decode("utf-8", "replace")
+        case _:
+            pass
+    if operation.result == "json" and not content:
+        return None
+    try:
+        body = _codec.loads(content)
+    except ValueError as error:
+        raise UndecodableResponseError(
+            f"{operation.line} was answered {status} with a body of {len(content)} bytes that is not JSON",
+            status=status,
+            request_id=request_id,
+        ) from error
+    if operation.result == "json":
+        return body
+    if not isinstance(body, dict):
+        raise UndecodableResponseError(
+            f"{operation.line} was answered {status} with JSON of type {type(body).__name__} where an object belongs",
+            status=status,
+            request_id=request_id,
+        )
+    value = _codec.decoder(operation)(cast("object", body))
+    return _page(operation, arguments, cast("dict[str, object]", body), value) if operation.result == "page" else value
+
+
+def _page(operation: Operation[Any], arguments: Arguments, body: dict[str, object], envelope: Any) -> Page[Any, Any]:
+    data = cast("list[object]", envelope.data) if isinstance(envelope.data, list) else []
+    cursor = body.get("next_cursor")
+    meta = body.get("meta")
+    total = body.get("total_row_count")
+    if total is None and isinstance(meta, dict):
+        total = cast("dict[str, object]", meta).get("total")
+    next_cursor = cursor if isinstance(cursor, str) and cursor else None
+    rows = total if isinstance(total, int) and not isinstance(total, bool) else None
+    query = {**arguments.query, **(arguments.extra_query or {})}
+    following = next_query(operation.pagination, query, received=len(data), next_cursor=next_cursor, total=rows)
+    return Page(data=data, envelope=envelope, next_cursor=next_cursor, total=rows, next_query=following)
+
+
+def status_error(
+    operation: Operation[Any], *, status: int, headers: Headers, content: bytes, retry_after: float | None
+) -> APIStatusError:
+    """Turn an answer that is not a success into the error that stands for it."""
+    try:
+        body: object = _codec.loads(content) if content else None
+    except ValueError:
+        body = content[:2000].decode("utf-8", "replace")
+    kind, messages = parse_error_body(body)
+    request_id = headers.get("X-Request-Id")
+    text = f"{operation.line} was answered {status}"
+    if kind:
+        text += f" {kind}"
+    if messages:
+        text += ": " + "; ".join(messages)
+    if 300 <= status < 400:
+        text += f" (a redirect to {headers.get('Location', 'nowhere')!r:.200}, which is not followed)"
+    if retry_after is not None:
+        text += f"; the server asks to wait {retry_after:g} s"
+    if request_id:
+        text += f" (request id {request_id!r})"
+    return error_class(status)(
+        text,
+        status=status,
+        type=kind,
+        messages=messages,
+        request_id=request_id,
+        headers=headers,
+        body=body,
+        retry_after=retry_after,
+    )

@@ -1,0 +1,130 @@
+"""Where the buckets live: in this process (here), and later in a file or a server that several processes share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from mux_async._operation import Bucket
+from mux_async.limits._bucket import PacedBucket
+from mux_async.limits._settings import LimitSettings
+
+
+@attrs.frozen
+class Grant:
+    """Leave to send one request.
+
+    Attributes:
+        bucket: It was taken from.
+        at: When, by the backend's clock; identifies it.
+    """
+
+    bucket: Bucket
+    at: float
+
+
+@attrs.frozen
+class BucketState:
+    """A bucket as it stands, perhaps a moment ago.
+
+    Attributes:
+        level: Grants that could be taken at once, 0 to ``burst``.
+        rate: Grants a second, sustained.
+        burst: Grants at once after a quiet time.
+        closed_for: Seconds until a bucket that a 429 closed opens; 0.0 when it is open.
+    """
+
+    level: float
+    rate: float
+    burst: int
+    closed_for: float
+
+
+class LimitBackend(Protocol):
+    """Keeps the buckets of one account. The gate in front of it does the queueing: it asks for one grant at a time and bucket."""
+
+    async def take(self, bucket: Bucket, *, paced: bool) -> Grant | float:
+        """Take a grant, or return the seconds to wait before asking again.
+
+        A cancelled call has taken nothing.
+        """
+        ...
+
+    async def give_back(self, grant: Grant) -> None:
+        """Undo a grant for a request of which nothing was sent."""
+        ...
+
+    async def close(self, grant: Grant, delay: float | None) -> float:
+        """Record that the request of *grant* was answered 429; the server asked for *delay* seconds, or did not say.
+
+        Returns:
+            Seconds for which the bucket is closed now.
+        """
+        ...
+
+    def wait(self, bucket: Bucket, *, paced: bool, ahead: int) -> float:
+        """Estimate the seconds until a grant, were *ahead* others made first. From what is known here, without asking anybody."""
+        ...
+
+    def state(self, bucket: Bucket) -> BucketState:
+        """Return a bucket as it stands, from what is known here, without asking anybody."""
+        ...
+
+
+class MemoryBackend:
+    """Buckets in this process. Shared by threads: each method holds a lock for its few microseconds, and never waits.
+
+    Args:
+        settings: The account's allowance.
+        clock: Monotonic seconds. ``time.monotonic`` is the same for every event loop of the process, and is why it is the default.
+    """
+
+    def __init__(self, settings: LimitSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: dict[Bucket, PacedBucket] = {}
+        for bucket in Bucket:
+            allowance = settings.bucket(bucket)
+            self._buckets[bucket] = PacedBucket(allowance.rate, allowance.burst)
+
+    async def take(self, bucket: Bucket, *, paced: bool) -> Grant | float:
+        """Take a grant, or return the seconds to wait. Never suspends."""
+        held = self._buckets[bucket]
+        with self._lock:
+            wait = held.take(self._clock(), paced=paced)
+            return wait or Grant(bucket, held.now)
+
+    async def give_back(self, grant: Grant) -> None:
+        """Undo a grant of the last minute. Never suspends."""
+        with self._lock:
+            self._buckets[grant.bucket].give_back(grant.at)
+
+    async def close(self, grant: Grant, delay: float | None) -> float:
+        """Close the grant's bucket after a 429. Never suspends."""
+        settings = self._settings
+        with self._lock:
+            return self._buckets[grant.bucket].close(
+                self._clock(),
+                granted_at=grant.at,
+                delay=delay,
+                first=settings.first_pause,
+                longest=settings.longest_pause,
+            )
+
+    def wait(self, bucket: Bucket, *, paced: bool, ahead: int) -> float:
+        """Return the seconds until a grant, were *ahead* others made first."""
+        with self._lock:
+            now = self._clock()
+            return self._buckets[bucket].ready_at(now, paced=paced, ahead=ahead) - now
+
+    def state(self, bucket: Bucket) -> BucketState:
+        """Return a bucket as it stands."""
+        with self._lock:
+            now = self._clock()
+            held = self._buckets[bucket]
+            return BucketState(held.level(now), held.rate, held.burst, max(0.0, held.closed_until - now))

@@ -1,0 +1,67 @@
+"""What an account is allowed, as plain values."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from mux_async._operation import Bucket
+from mux_async.errors import ConfigurationError
+
+
+@attrs.frozen
+class BucketSettings:
+    """One allowance.
+
+    Attributes:
+        rate: Requests a second, sustained. Above 0.
+        burst: Requests that may go out at once after a quiet time. At least 1.
+    """
+
+    rate: float
+    burst: int
+
+    def __attrs_post_init__(self) -> None:
+        if not (self.rate > 0 and math.isfinite(self.rate)):
+            raise ConfigurationError(f"a bucket's rate is {self.rate!r}; it must be above 0 requests a second")
+        if self.burst < 1:
+            raise ConfigurationError(f"a bucket's burst is {self.burst!r}; it must be at least 1 request")
+
+
+@attrs.frozen
+class LimitSettings:
+    """What an account is allowed, and what to do when Mux says 429 all the same.
+
+    The sustained rates are the published ones (facts/BEHAVIOUR.md, section 2.1). Bursts are allowed "for short periods" and not
+    published, so the defaults are small: two seconds' worth.
+
+    Attributes:
+        post: POST outside the Data API.
+        other: Other verbs outside the Data API.
+        realtime_data: Monitoring and real-time data.
+        general_data: The rest of the Data API.
+        first_pause: Seconds that a bucket stays closed after a 429 that names no time; doubles with each further one.
+        longest_pause: Seconds that a bucket stays closed at most, whatever the server asks for.
+        enabled: False lets every request out at once. For servers without limits, and for limits kept elsewhere.
+    """
+
+    post: BucketSettings = BucketSettings(rate=1.0, burst=2)
+    other: BucketSettings = BucketSettings(rate=5.0, burst=10)
+    realtime_data: BucketSettings = BucketSettings(rate=1.0, burst=2)
+    general_data: BucketSettings = BucketSettings(rate=5.0, burst=10)
+    first_pause: float = 1.0
+    longest_pause: float = 60.0
+    enabled: bool = True
+
+    def bucket(self, bucket: Bucket) -> BucketSettings:
+        """Return the settings of one bucket."""
+        match bucket:
+            case Bucket.POST:
+                return self.post
+            case Bucket.OTHER:
+                return self.other
+            case Bucket.REALTIME_DATA:
+                return self.realtime_data
+            case Bucket.GENERAL_DATA:
+                return self.general_data
