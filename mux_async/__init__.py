@@ -1,6 +1,7 @@
 """An async-first SDK for the Mux API. Start at `Mux`."""
 
-from mux_async._client import Limits, Mux
+from typing import TYPE_CHECKING
+
 from mux_async._config import Priority
 from mux_async._pagination import Page, Paginator
 from mux_async._response import ByteStream, Download, RawResponse
@@ -28,6 +29,9 @@ from mux_async.errors import (
 )
 from mux_async.limits import BucketSettings, LimitSettings
 from mux_async.transport import Timeouts, TransportSettings
+
+if TYPE_CHECKING:
+    from mux_async._client import Limits, Mux
 
 __all__ = [
     "UNSET",
@@ -65,3 +69,16 @@ __all__ = [
     "UploadError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # The client brings the engine and the codec with it; a transport or a webhook handler needs neither.
+    if name in {"Limits", "Mux"}:
+        from mux_async import _client
+
+        return getattr(_client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
