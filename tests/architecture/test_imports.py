@@ -1,0 +1,126 @@
+"""The house rules about who may know whom, read off the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "mux_async"
+
+LAYERS: list[set[str]] = [
+    {"_types", "_version", "errors", "_operation", "transport", "_model", "models"},
+    {"_codec", "_content", "_config", "_pagination", "_resource", "_response", "_retry", "limits"},
+    {"_wire"},
+    {"_engine", "_transports"},
+    {"resources", "_waiting", "webhooks"},
+    {"_client", "__init__"},
+    {"uploads"},
+    {"ingest", "emulator", "testing"},
+    {"cli"},
+]
+"""From the values up. A module imports from its own row and those above; what is below is out of sight."""
+
+HTTP_LIBRARIES = {"aiohttp", "httpx", "httpx2", "httpcore", "requests", "urllib3"}
+MAY_NAME_A_LOOP = {"transport.py", "testing", "emulator", "cli"}
+"""The core speaks anyio. `transport.py` tells the loops apart; the others sit at the edge, where a loop is started."""
+
+
+def modules() -> list[Path]:
+    return sorted(CORE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """Return the top-level module or package of the core that *path* belongs to."""
+    first = path.relative_to(CORE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(tree: ast.AST, *, at_import_time: bool) -> Iterator[str]:
+    """Yield imported module names; with *at_import_time*, leave out functions and ``if TYPE_CHECKING``."""
+    for node in ast.iter_child_nodes(tree):
+        if at_import_time:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+                continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            module = node.module or ""
+            yield module
+            if module in {"mux_async", "mux_async.cli"}:
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+        else:
+            yield from imports(node, at_import_time=at_import_time)
+
+
+def rank(name: str) -> int | None:
+    return next((number for number, row in enumerate(LAYERS) if name in row), None)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(CORE)))
+def test_imports_run_one_way(path: Path) -> None:
+    """No module imports, when it is imported, from a room further up than its own."""
+    own = rank(room(path))
+    assert own is not None, f"{room(path)} has no place in LAYERS"
+    for name in imports(ast.parse(path.read_text()), at_import_time=True):
+        if name.startswith("mux_async."):
+            other = name.split(".")[1]
+            position = rank(other)
+            if position is not None and other != "__init__":
+                assert position <= own, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(CORE)))
+def test_core_names_no_http_library(path: Path) -> None:
+    """The core knows no HTTP library; the emulator's server, the testing shims and the command line may."""
+    if room(path) in {"emulator", "testing", "cli"}:
+        pytest.skip("sits on top, and serves or fakes HTTP")
+    for name in imports(ast.parse(path.read_text()), at_import_time=False):
+        assert name.split(".")[0] not in HTTP_LIBRARIES, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(CORE)))
+def test_core_speaks_anyio(path: Path) -> None:
+    """asyncio and trio are named only where a loop is told apart or started."""
+    if path.relative_to(CORE).parts[0] in MAY_NAME_A_LOOP:
+        pytest.skip("at the edge")
+    for name in imports(ast.parse(path.read_text()), at_import_time=False):
+        assert name.split(".")[0] not in {"asyncio", "trio", "uvloop"}, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("package", ["mux_async_aiohttp", "mux_async_httpx"])
+def test_adapters_use_public_names_only(package: str) -> None:
+    """An adapter needs nothing of the core that a third party's adapter could not use."""
+    for path in sorted((ROOT / "transports" / package).rglob("*.py")):
+        for name in imports(ast.parse(path.read_text()), at_import_time=False):
+            assert not any(part.startswith("_") for part in name.split(".")[1:]) or not name.startswith("mux_async."), name
+
+
+def loaded_after(statement: str) -> set[str]:
+    program = f"import sys; {statement}; print(*sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    return set(printed.stdout.split())
+
+
+def test_importing_brings_no_http_library() -> None:
+    """``import mux_async``, and making a client, import no HTTP library; only opening a transport does."""
+    loaded = loaded_after("import mux_async; mux_async.Mux(token_id='a', token_secret='b').video.assets")
+
+    assert not loaded & HTTP_LIBRARIES
+
+
+def test_importing_is_lean() -> None:
+    """``import mux_async`` loads no resource, no model and no cattrs: those come with their first use."""
+    loaded = loaded_after("import mux_async; mux_async.Mux")
+
+    assert not {
+        name for name in loaded if name.startswith(("mux_async.resources", "mux_async.models.", "cattrs", "typer", "rich"))
+    }

@@ -1,0 +1,103 @@
+"""The retry decision: a table, checked cell by cell."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from mux_async._operation import Replay
+from mux_async._retry import (
+    Again,
+    Ambiguous,
+    Answered,
+    Decision,
+    Failed,
+    GiveUp,
+    Outcome,
+    RetryPolicy,
+    decide,
+    parse_retry_after,
+)
+from mux_async.errors import Delivery
+
+REPEATABLE = [Replay.SAFE, Replay.IDEMPOTENT, Replay.HARMLESS]
+
+
+def judge(outcome: Outcome, replay: Replay, *, attempt: int = 1, is_limited: bool = True) -> Decision:
+    return decide(
+        outcome, replay=replay, attempt=attempt, max_attempts=3, jitter=0.5, policy=RetryPolicy(), is_limited=is_limited
+    )
+
+
+@pytest.mark.parametrize("replay", Replay)
+@pytest.mark.parametrize("outcome", [Failed(Delivery.NEVER_SENT), Answered(429)])
+def test_what_was_refused_goes_again(outcome: Outcome, replay: Replay) -> None:
+    """Nothing was sent, or Mux said 429: any request may be sent again."""
+    assert isinstance(judge(outcome, replay), Again)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Failed(Delivery.MAYBE_PROCESSED), Failed(Delivery.ANSWERED), Answered(500), Answered(502), Answered(503), Answered(599)],
+)
+def test_a_post_with_unknown_outcome_is_never_sent_again(outcome: Outcome) -> None:
+    """After bytes left and no usable answer came, a write that could happen twice is reported, on whatever attempt."""
+    assert all(judge(outcome, Replay.NEVER, attempt=attempt) == Ambiguous() for attempt in (1, 2, 3))
+
+
+@pytest.mark.parametrize("replay", REPEATABLE)
+@pytest.mark.parametrize("outcome", [Failed(Delivery.MAYBE_PROCESSED), Failed(Delivery.ANSWERED), Answered(500), Answered(408)])
+def test_what_may_repeat_repeats(outcome: Outcome, replay: Replay) -> None:
+    """Reads and idempotent or harmless writes are sent again after any failure of the server or the line."""
+    assert isinstance(judge(outcome, replay), Again)
+
+
+@pytest.mark.parametrize("status", [300, 308, 400, 401, 403, 404, 409, 412, 422])
+def test_other_answers_are_final(status: int) -> None:
+    """A refusal that will not change is given to the caller at once; a 409 above all."""
+    assert all(judge(Answered(status), replay) == GiveUp() for replay in Replay)
+
+
+def test_attempts_end() -> None:
+    """The last attempt is the last, whatever happened."""
+    for outcome, replay in itertools.product([Answered(429), Failed(Delivery.NEVER_SENT)], Replay):
+        assert judge(outcome, replay, attempt=3) == GiveUp()
+
+
+def test_a_429_waits_at_the_bucket() -> None:
+    """Behind a bucket the wait after a 429 is the bucket's; without one it is the server's wish, or a back-off."""
+    assert judge(Answered(429, 7.0), Replay.SAFE) == Again(0.0)
+    assert judge(Answered(429, 7.0), Replay.SAFE, is_limited=False) == Again(7.0)
+    assert judge(Answered(429), Replay.SAFE, is_limited=False) == Again(0.25)
+
+
+def test_backoff_is_capped_and_jittered() -> None:
+    """The ceiling doubles up to the longest wait, and jitter takes a share of it."""
+    policy = RetryPolicy(first=0.5, longest=8.0)
+
+    assert [policy.backoff(attempt, 1.0) for attempt in range(1, 8)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+    assert policy.backoff(10_000, 0.25) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("2", 2.0),
+        (" 1.5 ", 1.5),
+        ("-3", None),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e9", None),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 40.0),
+        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
+        ("Thu, 99 Jan 1970 00:00:10 GMT", None),
+        ("²", None),
+    ],
+)
+def test_retry_after_is_believed_when_sane(header: str | None, seconds: float | None) -> None:
+    """Seconds and dates are read; nonsense is as good as nothing."""
+    assert parse_retry_after(header, now_epoch=60.0) == seconds
