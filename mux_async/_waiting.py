@@ -1,0 +1,390 @@
+"""Waiting for assets: one sweep of the asset list serves everybody who waits.
+
+A GET per asset and poll is what the rate limit forbids: ten thousand waiters at 5 requests a second would look once in half an hour. The list
+gives a hundred assets a request, newest first, and what is waited for is mostly new. So all waiters of a client (in one event loop) share
+a `WaitHub`, and the hub looks once per tick for all of them. Rules of the file:
+
+1. No task of its own. One of the waiters leads: it does the looking, and the others sleep. When the leader is done, or cancelled, it names
+   another. Nothing is left running when nobody waits.
+2. Nobody is woken before there is something for them: a result, an error, or the lead.
+3. An asset is known by its id or by the upload that makes it; both are on the list, so an upload needs no request of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, TypeAlias, cast
+
+import anyio
+import attrs
+
+from mux_async._resource import Caller, Resource
+from mux_async.errors import (
+    AssetErroredError,
+    AuthenticationError,
+    ClosedError,
+    ConfigurationError,
+    DeadlineExceededError,
+    Delivery,
+    MuxError,
+    NotFoundError,
+    PermissionDeniedError,
+    UploadError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mux_async.models import Asset, Upload
+
+FIRST_INTERVAL: Final = 1.0
+LONGEST_INTERVAL: Final = 10.0
+GROWTH: Final = 1.3
+PAGE_LIMIT: Final = 100
+"""Assets on a page, at most (facts/BEHAVIOUR.md, section 3.1)."""
+SPARE_PAGES: Final = 2
+"""Pages looked at beyond those that the waited-for assets would fill, for others' assets in between."""
+SINGLES: Final = 10
+"""Assets asked for one by one in a tick, among those that the pages did not show."""
+PATIENCE: Final = 10
+"""Ticks in a row that may fail before the waiters are told."""
+
+Goal: TypeAlias = Literal["created", "ready"]
+
+_FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
+"""Errors that the next tick, or another waiter, would meet again."""
+
+
+class AssetSource(Protocol):
+    """What the hub looks at; `AssetWaits` puts the API behind it."""
+
+    async def retrieve(self, asset_id: str) -> Asset: ...
+
+    async def of_upload(self, upload_id: str) -> Asset | None:
+        """Return the asset that an upload has become; ``None`` while there is none.
+
+        Raises:
+            UploadError: There will be none.
+        """
+        ...
+
+    def pages(self) -> AsyncIterator[Sequence[Asset]]:
+        """Yield the asset list, newest first, a page at a time."""
+        ...
+
+
+@attrs.frozen
+class Subject:
+    """What is waited for: an asset by its own id, or by its upload's."""
+
+    kind: Literal["asset", "upload"]
+    id: str
+
+
+@attrs.define(eq=False)
+class Waiter:
+    """One task that waits."""
+
+    goal: Goal
+    source: AssetSource
+    woken: anyio.Event = attrs.field(factory=anyio.Event)
+    outcome: Asset | MuxError | None = None
+
+
+@attrs.define(eq=False)
+class _Watch:
+    """One thing waited for, by any number of tasks."""
+
+    waiters: list[Waiter] = attrs.field(factory=list[Waiter])
+    seen_at: int = 0
+    """Number of the tick that last looked at it, to take turns."""
+
+
+class WaitHub:
+    """Everybody of one client who waits for an asset, in one event loop.
+
+    Bounds: a tick takes at most ``ceil(n / 100) + 2`` list requests for *n* things waited for, and 10 single ones. Ticks are 1 s apart at first and
+    grow by 1.3 to 10 s while nothing happens; whatever settles, and whoever joins, brings them back to 1 s.
+    """
+
+    def __init__(self) -> None:
+        self._watched: dict[Subject, _Watch] = {}
+        self._leader: Waiter | None = None
+        self._interval = FIRST_INTERVAL
+        self._next_tick = -math.inf
+        self._hurry: anyio.Event | None = None
+        self._ticks = 0
+        self._failed_ticks = 0
+
+    def __len__(self) -> int:
+        """How many tasks wait."""
+        return sum(len(watch.waiters) for watch in self._watched.values())
+
+    async def wait(self, source: AssetSource, subject: Subject, goal: Goal, timeout: float | None = None) -> Asset:
+        """Wait until *subject* is there (``created``) or can be played (``ready``).
+
+        Args:
+            source: Used for looking, whenever this task leads.
+            subject: What to wait for.
+            goal: ``created`` for any asset at all, ``ready`` for a playable one.
+            timeout: Seconds; ``None`` for no limit.
+
+        Raises:
+            AssetErroredError: The asset is errored.
+            UploadError: The upload will not become an asset.
+            NotFoundError: There is no such asset or upload (any more).
+            DeadlineExceededError: *timeout* ran out.
+            MuxError: Looking failed, for good or ten times in a row.
+        """
+        waiter = Waiter(goal, source)
+        self._join(subject, waiter)
+        try:
+            if timeout is None:
+                await self._wait(waiter)
+            else:
+                with anyio.move_on_after(timeout):
+                    await self._wait(waiter)
+        finally:
+            self._leave(subject, waiter)
+        match waiter.outcome:
+            case None:
+                _raise_late(subject, goal, timeout or 0.0)
+            case MuxError() as error:
+                raise error
+            case asset:
+                return asset
+
+    async def _wait(self, waiter: Waiter) -> None:
+        while waiter.outcome is None:
+            if self._leader is None:
+                self._leader = waiter
+            if self._leader is waiter:
+                await self._lead(waiter)
+            else:
+                await waiter.woken.wait()
+
+    async def _lead(self, leader: Waiter) -> None:
+        while leader.outcome is None:
+            await self._until_next_tick()
+            self._ticks += 1
+            try:
+                is_news = await self._look(leader.source)
+            except _FATAL as error:
+                self._settle_all(error)
+                return
+            except MuxError as error:
+                is_news = False
+                self._failed_ticks += 1
+                if self._failed_ticks >= PATIENCE:
+                    self._settle_all(error)
+                    return
+            else:
+                self._failed_ticks = 0
+            self._interval = FIRST_INTERVAL if is_news else min(self._interval * GROWTH, LONGEST_INTERVAL)
+            self._next_tick = anyio.current_time() + self._interval
+
+    async def _until_next_tick(self) -> None:
+        while (delay := self._next_tick - anyio.current_time()) > 0:
+            self._hurry = anyio.Event()
+            with anyio.move_on_after(delay):
+                await self._hurry.wait()
+            self._hurry = None
+
+    def _join(self, subject: Subject, waiter: Waiter) -> None:
+        if not self._watched:
+            self._next_tick = -math.inf  # the first one looks at once
+            self._failed_ticks = 0
+        self._watched.setdefault(subject, _Watch()).waiters.append(waiter)
+        self._interval = FIRST_INTERVAL
+        soon = anyio.current_time() + FIRST_INTERVAL
+        if self._next_tick > soon:
+            self._next_tick = soon
+            if self._hurry is not None:
+                self._hurry.set()
+
+    def _leave(self, subject: Subject, waiter: Waiter) -> None:
+        watch = self._watched.get(subject)
+        if watch is not None and waiter in watch.waiters:
+            watch.waiters.remove(waiter)
+            if not watch.waiters:
+                del self._watched[subject]
+        if self._leader is waiter:
+            self._leader = next((each for watch in self._watched.values() for each in watch.waiters), None)
+            if self._leader is not None:
+                self._leader.woken.set()
+
+    async def _look(self, source: AssetSource) -> bool:
+        """Look at everything waited for, once. Returns whether anything was settled."""
+        before = len(self._watched)
+        missing = dict.fromkeys(self._watched)
+        if before > 1:
+            await self._sweep(source, missing)
+        for subject in sorted(missing, key=self._last_seen)[:SINGLES]:
+            await self._look_at(source, subject)
+        return len(self._watched) < before
+
+    async def _sweep(self, source: AssetSource, missing: dict[Subject, None]) -> None:
+        """Go through the list until everything was seen, within bounds; what was seen is taken out of *missing*."""
+        allowed = math.ceil(len(missing) / PAGE_LIMIT) + SPARE_PAGES
+        async for page in source.pages():
+            for asset in page:
+                subjects = [Subject("asset", asset.id)]
+                if asset.upload_id:
+                    subjects.append(Subject("upload", asset.upload_id))
+                for subject in subjects:
+                    missing.pop(subject, None)
+                    self._show(subject, asset)
+            allowed -= 1
+            if not missing or not allowed:
+                return
+
+    async def _look_at(self, source: AssetSource, subject: Subject) -> None:
+        try:
+            if subject.kind == "asset":
+                self._show(subject, await source.retrieve(subject.id))
+            elif (asset := await source.of_upload(subject.id)) is not None:
+                self._show(subject, asset)
+            elif subject in self._watched:
+                self._watched[subject].seen_at = self._ticks
+        except (NotFoundError, UploadError) as error:
+            self._settle(subject, error, "ready")
+
+    def _last_seen(self, subject: Subject) -> int:
+        watch = self._watched.get(subject)
+        return watch.seen_at if watch is not None else 0
+
+    def _show(self, subject: Subject, asset: Asset) -> None:
+        """Tell those who wait for *subject* how it is."""
+        watch = self._watched.get(subject)
+        if watch is None:
+            return
+        watch.seen_at = self._ticks
+        if asset.status == "ready":
+            self._settle(subject, asset, "ready")
+        elif asset.status == "errored":
+            errors = asset.errors
+            error = AssetErroredError(
+                asset.id, type=errors.type if errors else None, messages=(errors.messages or ()) if errors else ()
+            )
+            self._settle(subject, asset, "created")
+            self._settle(subject, error, "ready")
+        else:
+            self._settle(subject, asset, "created")
+
+    def _settle(self, subject: Subject, outcome: Asset | MuxError, reached: Goal) -> None:
+        """Give *outcome* to all waiters of *subject* whose goal is reached; ``ready`` includes ``created``."""
+        watch = self._watched.get(subject)
+        if watch is None:
+            return
+        waiting = watch.waiters
+        watch.waiters = []
+        for waiter in waiting:
+            if reached == "ready" or waiter.goal == "created":
+                waiter.outcome = outcome
+                waiter.woken.set()
+            else:
+                watch.waiters.append(waiter)
+        if not watch.waiters:
+            del self._watched[subject]
+
+    def _settle_all(self, error: MuxError) -> None:
+        for subject in list(self._watched):
+            self._settle(subject, error, "ready")
+
+
+def _raise_late(subject: Subject, goal: Goal, timeout: float) -> NoReturn:
+    what = f"asset {subject.id!r}" if subject.kind == "asset" else f"the asset of upload {subject.id!r}"
+    raise DeadlineExceededError(
+        f"{what} was not {goal} within {timeout:g} s; wait again, it goes on all the same",
+        deadline=timeout,
+        delivery=Delivery.ANSWERED,
+    )
+
+
+@attrs.frozen
+class _ApiSource:
+    """The API as the hub wants it."""
+
+    assets: Any
+    """The generated resource class, which `AssetWaits` is a base of, so it cannot be named here."""
+    caller: Caller
+
+    async def retrieve(self, asset_id: str) -> Asset:
+        return cast("Asset", await self.assets.retrieve(asset_id))
+
+    async def of_upload(self, upload_id: str) -> Asset | None:
+        from mux_async.resources.video_uploads import VideoUploads
+
+        page = await self.assets.list(upload_id=upload_id, limit=1)
+        if page.data:
+            return cast("Asset", page.data[0])
+        upload: Upload = await VideoUploads(self.caller).retrieve(upload_id)
+        if upload.status in {"errored", "cancelled", "timed_out"}:
+            reason = upload.error.message if upload.error is not None and upload.error.message else "no reason given"
+            raise UploadError(
+                f"upload {upload_id!r} is {upload.status} and will not become an asset ({reason}); start a new upload",
+                upload_id=upload_id,
+                sent=0,
+                resumable=False,
+            )
+        return await self.retrieve(upload.asset_id) if upload.asset_id else None
+
+    async def pages(self) -> AsyncIterator[Sequence[Asset]]:
+        async for page in self.assets.list(limit=PAGE_LIMIT).pages():
+            yield page.data
+
+
+def _make_hub(_: Caller) -> WaitHub:
+    return WaitHub()
+
+
+class AssetWaits(Resource):
+    """Waiting, for the class of ``mux.video.assets``."""
+
+    async def wait_until_ready(self, asset_id: str, *, timeout: float | None = None) -> Asset:
+        """Wait until an asset can be played.
+
+        Any number of tasks may wait: together they cost one list request per hundred assets and tick (1 s at first, up to 10 s while
+        nothing happens), and a single one costs one GET. Requests are limited and retried like any other; give `Mux.with_options`
+        ``priority="batch"`` to leave the burst to others. Cancelling leaves nothing behind.
+
+        Args:
+            asset_id: The asset.
+            timeout: Seconds to wait at most; ``None`` for no limit.
+
+        Raises:
+            AssetErroredError: Mux could not make the asset of its input.
+            NotFoundError: There is no such asset, or it was deleted meanwhile.
+            DeadlineExceededError: *timeout* ran out; the asset goes on being made.
+        """
+        return await self._hub.wait(self._source, Subject("asset", asset_id), "ready", timeout)
+
+    async def wait_for_upload(self, upload_id: str, *, until: Goal = "ready", timeout: float | None = None) -> Asset:
+        """Wait for the asset that a direct upload becomes after its last byte.
+
+        Shares its requests with `wait_until_ready`: both are seen on the same list.
+
+        Args:
+            upload_id: The upload.
+            until: ``ready`` for a playable asset, ``created`` for any (it may still be ``preparing``, or ``errored``).
+            timeout: Seconds to wait at most; ``None`` for no limit.
+
+        Raises:
+            UploadError: The upload was cancelled, timed out or failed, so that there will be no asset.
+            AssetErroredError: Mux could not make an asset of the bytes (with ``until="ready"``).
+            NotFoundError: There is no such upload.
+            DeadlineExceededError: *timeout* ran out.
+        """
+        return await self._hub.wait(self._source, Subject("upload", upload_id), until, timeout)
+
+    @property
+    def _hub(self) -> WaitHub:
+        return self._caller.local(_MAKE_HUB)
+
+    @property
+    def _source(self) -> AssetSource:
+        return _ApiSource(self, self._caller)
+
+
+_MAKE_HUB: Callable[[Caller], WaitHub] = _make_hub

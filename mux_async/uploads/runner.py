@@ -1,0 +1,274 @@
+"""Drives the upload machine over a transport: sends the chunks, asks the questions, waits the waits.
+
+The upload URL is another host's and is itself the key to the upload: no credentials go there, and it is kept out of errors, reprs and
+logs. Cancelling at any point leaves the session as it is; it can be resumed until it expires.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from random import Random
+from typing import TypeAlias
+
+import anyio
+import attrs
+
+from mux_async._retry import parse_retry_after
+from mux_async._types import Secret
+from mux_async._version import __version__
+from mux_async.errors import Delivery, InvalidRequestError, TransportClosedError, TransportError, UploadError
+from mux_async.transport import Body, HttpRequest, HttpResponse, Timeouts, Transport
+from mux_async.uploads._source import READ_SIZE, Reader
+from mux_async.uploads.machine import (
+    Answered,
+    Broken,
+    Done,
+    Failed,
+    QueryOffset,
+    SendChunk,
+    UploadMachine,
+    UploadState,
+    Wait,
+    Waited,
+)
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_ANSWER = 64 * 1024
+
+
+@attrs.frozen
+class UploadProgress:
+    """How far an upload is.
+
+    Attributes:
+        sent: Bytes handed to the network; never less than before, and bytes sent again do not count twice.
+        size: Bytes in all; ``None`` when that is not known.
+        state: What the server is known to hold; enough to resume. ``None`` when the upload cannot be resumed.
+    """
+
+    sent: int
+    size: int | None
+    state: UploadState | None
+
+
+ProgressCallback: TypeAlias = Callable[[UploadProgress], object]
+"""Called for about every MiB sent and after every answer; must return at once."""
+
+
+@attrs.frozen
+class UploadReport:
+    """What an upload took.
+
+    Attributes:
+        size: Bytes the server has.
+        elapsed: Seconds from the first request to the last answer.
+        requests: Exchanges with the upload host, questions included.
+    """
+
+    size: int
+    elapsed: float
+    requests: int
+
+
+class UploadGoneError(UploadError):
+    """The session has expired, was cancelled, or is complete already: what became of the upload shows in its status."""
+
+
+@attrs.define
+class UploadRun:
+    """One run of one upload.
+
+    Args:
+        transport: Of the running event loop.
+        url: The session.
+        reader: The bytes.
+        random: Source of jitter.
+        upload_id: For errors; ``None`` when not known.
+        on_progress: Told as bytes leave.
+        timeouts: For one exchange, in seconds.
+    """
+
+    transport: Transport
+    url: Secret
+    reader: Reader
+    random: Random
+    upload_id: str | None = None
+    on_progress: ProgressCallback | None = None
+    timeouts: Timeouts = Timeouts()
+    _sent: int = attrs.field(init=False, default=0)
+    _requests: int = attrs.field(init=False, default=0)
+    _state: UploadState | None = attrs.field(init=False, default=None)
+    _trouble: Exception | None = attrs.field(init=False, default=None)
+    """What reading the source or the progress callback raised; transports may wrap it past recognition."""
+
+    async def run(self, state: UploadState | None = None) -> UploadReport:
+        """Send everything that the server does not hold yet.
+
+        Args:
+            state: Where an earlier run left off; ``None`` for a session nothing was sent to.
+
+        Raises:
+            UploadError: It cannot go on; ``resumable`` says whether the same session can be taken up later.
+            InvalidRequestError: The source is unreadable, empty, or not the one that *state* is about.
+        """
+        started = anyio.current_time()
+        await self.reader.prepare(0, 0)
+        size = self.reader.size
+        if size is None:
+            size = await self._send_once()
+        else:
+            await self._send_in_chunks(state or UploadState(size), size)
+        return UploadReport(size=size, elapsed=anyio.current_time() - started, requests=self._requests)
+
+    async def _send_in_chunks(self, state: UploadState, size: int) -> None:
+        if state.size != size:
+            raise InvalidRequestError(
+                f"{self.reader.label} has {size} bytes, and the upload was begun with {state.size}; start a new upload"
+            )
+        machine = UploadMachine(state, random=self.random, max_chunk_size=self.reader.longest_chunk)
+        last_error: TransportError | None = None
+        while True:
+            self._report(machine.state)
+            match machine.next_action():
+                case Done():
+                    return
+                case Failed() as failed:
+                    raise self._error(failed) from last_error
+                case Wait(delay):
+                    await anyio.sleep(delay)
+                    machine.receive(Waited())
+                case SendChunk() | QueryOffset() as action:
+                    outcome = await self._exchange(action)
+                    if isinstance(outcome, TransportError):
+                        last_error = outcome
+                        is_sent = outcome.delivery is not Delivery.NEVER_SENT
+                        outcome = Broken(f"the connection failed ({type(outcome).__name__})", is_sent=is_sent)
+                    machine.receive(outcome)
+                    logger.debug("upload %s: %s -> %s", self.upload_id, action.content_range, outcome)
+
+    async def _exchange(self, action: SendChunk | QueryOffset) -> Answered | TransportError:
+        body: Body | bytes = b""
+        if isinstance(action, SendChunk):
+            await self.reader.prepare(action.first, action.length)
+            body = Body(lambda: self._chunk(action), action.length)
+        started = anyio.current_time()
+        try:
+            response = await self._send(body, {"Content-Range": action.content_range})
+        except TransportError as error:
+            return error
+        elapsed = anyio.current_time() - started
+        retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
+        return Answered(response.status, response.headers.get("Range"), elapsed, retry_after)
+
+    async def _send(self, body: Body | bytes, headers: dict[str, str]) -> HttpResponse:
+        """Put one request on the wire and return its answer, the body of which has been done with."""
+        self._requests += 1
+        headers = {"Content-Type": "application/octet-stream", "User-Agent": f"mux-async/{__version__}", **headers}
+        request = HttpRequest("PUT", self.url.reveal(), headers, body, self.timeouts)
+        try:
+            response = await self.transport.send(request)
+            await _discard(response)
+        except TransportClosedError:
+            raise
+        except Exception:
+            if self._trouble is not None:
+                trouble, self._trouble = self._trouble, None
+                raise trouble from None
+            raise
+        if self._trouble is not None:  # the server answered before it had the whole chunk
+            raise self._trouble
+        return response
+
+    async def _send_once(self) -> int:
+        """Send a stream of unknown length in one request.
+
+        It cannot be resumed: what was read is gone, and without a length the server cannot be asked what it is missing.
+        """
+        try:
+            response = await self._send(Body(self._drain), {})
+        except TransportError as error:
+            raise self._lost(f"the connection failed ({type(error).__name__})") from error
+        if response.status not in {200, 201, 202, 204}:
+            raise self._lost(f"the server answered {response.status}")
+        if not self._sent:
+            raise InvalidRequestError(f"{self.reader.label} is empty, and nothing can be made of it")
+        self._report(None)
+        return self._sent
+
+    async def _chunk(self, chunk: SendChunk) -> AsyncIterator[bytes]:
+        """Yield one chunk, piece by piece."""
+        try:
+            for offset in range(chunk.first, chunk.last + 1, READ_SIZE):
+                end = min(offset + READ_SIZE, chunk.last + 1)
+                yield await self.reader.read(offset, end - offset)
+                self._left(end)
+        except Exception as error:
+            self._trouble = error
+            raise
+
+    async def _drain(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self.reader.drain():
+                yield piece
+                self._left(self._sent + len(piece))
+        except Exception as error:
+            self._trouble = error
+            raise
+
+    def _left(self, position: int) -> None:
+        """Note that everything below *position* has been handed to the network."""
+        if position > self._sent:
+            self._sent = position
+            if self.on_progress is not None:
+                self.on_progress(UploadProgress(position, self.reader.size, self._state))
+
+    def _report(self, state: UploadState | None) -> None:
+        """Note what the server holds."""
+        self._state = state
+        if state is not None and state.is_sure:
+            self._sent = max(self._sent, state.offset)
+        if self.on_progress is not None:
+            self.on_progress(UploadProgress(self._sent, self.reader.size, state))
+
+    def _error(self, failed: Failed) -> UploadError:
+        state = self._state
+        held = state.offset if state is not None else 0
+        if failed.is_gone:
+            advice = "start a new upload"
+        elif failed.is_resumable:
+            advice = "resume it when the network is back"
+        else:
+            advice = "it cannot be resumed"
+        of = f" of upload {self.upload_id!r}" if self.upload_id is not None else ""
+        kind = UploadGoneError if failed.is_gone else UploadError
+        return kind(
+            f"sending {self.reader.label}{of} stopped at {held} of {self.reader.size} bytes: {failed.reason}; {advice}",
+            upload_id=self.upload_id,
+            sent=held,
+            resumable=failed.is_resumable,
+        )
+
+    def _lost(self, reason: str) -> UploadError:
+        return UploadError(
+            f"sending {self.reader.label} stopped: {reason}; a stream of unknown length cannot be sent again, so upload it anew",
+            upload_id=self.upload_id,
+            sent=0,
+            resumable=False,
+        )
+
+
+async def _discard(response: HttpResponse) -> None:
+    """Read the few bytes that come with a status, so that the connection can be used again; cut it when there are many."""
+    total = 0
+    try:
+        async for piece in response.body:
+            total += len(piece)
+            if total > _LONGEST_ANSWER:
+                break
+    except TransportError:
+        pass  # the status and headers, which are all that matters here, had arrived
+    finally:
+        await response.body.aclose()
