@@ -1,0 +1,109 @@
+"""From what a user says about a transport to the factory that makes one.
+
+The adapters of this distribution are found by name without looking at what else is installed; anybody else's by the entry point
+group ``mux_async.transports`` (see `mux_async.transport`). No HTTP library is imported before its adapter was asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import cast
+
+import attrs
+
+from mux_async.errors import ConfigurationError, MissingExtraError, UnknownTransportError
+from mux_async.transport import ENTRY_POINT_GROUP, Transport, TransportFactory, TransportSettings
+
+
+@attrs.frozen
+class TransportChoice:
+    """A transport that was chosen and not opened yet; called inside the event loop that will use it, once per loop.
+
+    Attributes:
+        name: As the user wrote it, or the type of what they passed.
+        factory: Makes the transport.
+        is_shared: Whether the user passed a transport of their own: the same one on every loop, and theirs to close.
+    """
+
+    name: str
+    factory: TransportFactory
+    is_shared: bool = False
+
+    def __call__(self, settings: TransportSettings) -> Transport:
+        """Make the transport for the running event loop, or hand out the user's own."""
+        return self.factory(settings)
+
+
+@attrs.frozen
+class _BuiltIn:
+    package: str
+    libraries: Sequence[str]
+    """Import names; any one of them will do."""
+    extra: str | None
+    """Which extra brings one; ``None`` for a dependency of the distribution itself."""
+
+
+_BUILT_IN = {
+    "aiohttp": _BuiltIn("mux_async_aiohttp", ("aiohttp",), None),
+    "httpx": _BuiltIn("mux_async_httpx", ("httpx2", "httpx"), "httpx"),
+}
+
+
+def resolve_transport(spec: str | Transport | TransportFactory) -> TransportChoice:
+    """Find the factory for *spec*: a name, a transport, or a factory (a class counts as one).
+
+    Raises:
+        UnknownTransportError: No transport of that name is installed.
+        MissingExtraError: It is ours, and its HTTP library is not installed.
+        ConfigurationError: It cannot be imported, or *spec* is none of the three.
+    """
+    if isinstance(spec, str):
+        return TransportChoice(spec, _load(spec))
+    # A class has the methods that its instances have, so the protocol alone would take one for a transport.
+    if isinstance(spec, Transport) and not isinstance(spec, type):
+        transport = spec
+        return TransportChoice(type(spec).__name__, lambda _settings: transport, is_shared=True)
+    if callable(spec):
+        return TransportChoice(getattr(spec, "__name__", type(spec).__name__), cast("TransportFactory", spec))
+    raise ConfigurationError(
+        f"transport is of type {type(spec).__name__}; it is a name such as 'aiohttp', a transport with send and aclose, "
+        f"or a function that takes TransportSettings and returns one"
+    )
+
+
+def installed_transports() -> list[str]:
+    """Return the names that `resolve_transport` knows, sorted; ours, and those of installed packages."""
+    return sorted({*_BUILT_IN, *metadata.entry_points(group=ENTRY_POINT_GROUP).names})
+
+
+def _load(name: str) -> TransportFactory:
+    built_in = _BUILT_IN.get(name)
+    if built_in is not None:
+        if not any(importlib.util.find_spec(library) for library in built_in.libraries) and built_in.extra is not None:
+            raise MissingExtraError(f"the {name!r} transport", " or ".join(built_in.libraries), built_in.extra)
+        return _import(name, lambda: importlib.import_module(built_in.package).create_transport)
+    found = list(metadata.entry_points(group=ENTRY_POINT_GROUP, name=name))
+    if not found:
+        raise UnknownTransportError(_unknown(name))
+    return _import(name, found[0].load)
+
+
+def _import(name: str, load: Callable[[], object]) -> TransportFactory:
+    try:
+        factory = load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"the {name!r} transport is installed and cannot be imported: {error}") from error
+    if not callable(factory):
+        raise ConfigurationError(f"the {name!r} transport is no function that takes TransportSettings: it is {factory!r}")
+    return cast("TransportFactory", factory)
+
+
+def _unknown(name: str) -> str:
+    names = installed_transports()
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"no transport is called {name!r}{hint} (installed: {', '.join(map(repr, names))})"

@@ -1,0 +1,130 @@
+"""Clocks for tests that jump to the next timer instead of waiting for it, so that hours pass in milliseconds.
+
+The rule is the same on both event loops: time stands still while a task can run, while a socket or pipe is open in the loop, and while a
+worker thread is at work for it; when all that is left is to wait for a timer, the clock jumps there. So real I/O takes no time
+at all: no timeout fires because a disk was slow, and a timeout never fires while real I/O is awaited. Tests about sockets belong
+on a real clock.
+
+Code under test has to read the loop's clock: hand `anyio.current_time` to whatever takes a clock (``Mux(clock=anyio.current_time)``).
+
+With anyio's pytest plugin, the fixture ``anyio_backend`` returns ``("asyncio", {"loop_factory": VirtualTimeLoop})`` or ``("trio",
+virtual_trio_options())``; without it, ``asyncio.Runner(loop_factory=VirtualTimeLoop)`` and ``trio.run(main, **virtual_trio_options())``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, TypeVarTuple
+
+import anyio.to_thread
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+Ts = TypeVarTuple("Ts")
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An asyncio event loop whose clock starts at 0 and jumps. See the module's text for when."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._working = 0
+        super().__init__(_JumpingSelector(selectors.DefaultSelector(), self._is_waiting_for_time, self._advance))
+
+    def time(self) -> float:
+        """Return seconds since the loop was made, all of them virtual."""
+        return self._now
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], Any], *args: *Ts) -> asyncio.Future[Any]:
+        """Call *func* in a thread; the clock stands still until it has returned."""
+        future = super().run_in_executor(executor, func, *args)
+        self._working += 1
+        future.add_done_callback(self._work_done)
+        return future
+
+    def _work_done(self, _future: asyncio.Future[Any]) -> None:
+        self._working -= 1
+
+    def _is_waiting_for_time(self) -> bool:
+        return not self._working and not anyio.to_thread.current_default_thread_limiter().borrowed_tokens
+
+    def _advance(self, seconds: float) -> None:
+        self._now += seconds
+
+
+class _JumpingSelector(selectors.BaseSelector):
+    """Asks the real one for events, and where it would wait for a timer, moves the clock."""
+
+    def __init__(
+        self, real: selectors.BaseSelector, is_waiting_for_time: Callable[[], bool], advance: Callable[[float], None]
+    ) -> None:
+        self._real = real
+        self._is_waiting_for_time = is_waiting_for_time
+        self._advance = advance
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = self._real.select(0)
+        if events or (timeout is not None and timeout <= 0):
+            return events
+        # One descriptor is always there: the pipe by which threads and signals wake the loop.
+        if timeout is None or len(self._real.get_map()) > 1 or not self._is_waiting_for_time():
+            return self._real.select(None)
+        self._advance(timeout)
+        return []
+
+    def register(self, fileobj: FileDescriptorLike, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.register(fileobj, events, data)
+
+    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+        return self._real.unregister(fileobj)
+
+    def modify(self, fileobj: FileDescriptorLike, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.modify(fileobj, events, data)
+
+    def get_map(self) -> Mapping[FileDescriptorLike, selectors.SelectorKey]:
+        return self._real.get_map()
+
+    def close(self) -> None:
+        self._real.close()
+
+
+def virtual_trio_options() -> dict[str, Any]:
+    """Return arguments for ``trio.run`` with a new clock that starts at 0 and jumps. See the module's text for when.
+
+    Raises:
+        ImportError: trio is not installed.
+    """
+    from trio.abc import Instrument
+    from trio.testing import MockClock
+
+    clock = MockClock(autojump_threshold=0)
+
+    class HoldDuringIO(Instrument):
+        """Stops the clock from jumping while something outside of it is awaited; looks after every step of a task."""
+
+        def after_task_step(self, task: object) -> None:  # noqa: ARG002 - trio's signature
+            threshold = float("inf") if _is_busy() else 0.0
+            if clock.autojump_threshold != threshold:
+                clock.autojump_threshold = threshold
+
+    return {"clock": clock, "instruments": [HoldDuringIO()]}
+
+
+def _is_busy() -> bool:
+    import trio
+
+    if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
+        return True
+    io: Any = trio.lowlevel.current_statistics().io_statistics
+    if io.backend == "epoll":
+        waiting = io.tasks_waiting_read + io.tasks_waiting_write
+    elif io.backend == "kqueue":
+        waiting = io.tasks_waiting
+    else:
+        waiting = io.tasks_waiting_read + io.tasks_waiting_write + io.tasks_waiting_overlapped
+    # One task always waits: trio's own, for other threads and signals.
+    return bool(waiting > 1)

@@ -1,0 +1,55 @@
+"""Which event loops a test runs on.
+
+Tests marked ``anyio`` run on asyncio and trio, in real time. Two markers change that, on a test, a class or a module:
+
+* ``virtual_time``: both again, on a clock that jumps to the next timer when there is nothing else to do (`mux_async.testing`);
+* ``runtimes(name, ...)``: exactly these, out of `RUNTIMES`.
+
+Tests that are about asyncio alone are marked ``asyncio`` instead and run by pytest-asyncio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import uvloop
+
+from mux_async.testing import VirtualTimeLoop, virtual_trio_options
+
+Backend = tuple[str, dict[str, Any]]
+
+RUNTIMES: dict[str, Callable[[], Backend]] = {
+    "asyncio": lambda: ("asyncio", {}),
+    "trio": lambda: ("trio", {}),
+    "uvloop": lambda: ("asyncio", {"loop_factory": uvloop.new_event_loop}),
+    "virtual-asyncio": lambda: ("asyncio", {"loop_factory": VirtualTimeLoop}),
+    "virtual-trio": lambda: ("trio", virtual_trio_options()),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "virtual_time: run on asyncio and trio with clocks that jump instead of waiting")
+    config.addinivalue_line("markers", f"runtimes(name, ...): run on exactly these event loops, of {', '.join(RUNTIMES)}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "anyio_backend" not in metafunc.fixturenames:
+        return
+    chosen = metafunc.definition.get_closest_marker("runtimes")
+    if chosen is not None:
+        names = list(chosen.args)
+    elif metafunc.definition.get_closest_marker("virtual_time") is not None:
+        names = ["virtual-asyncio", "virtual-trio"]
+    else:
+        return
+    # As a mark, and before pytest looks: then it takes the place of the fixture's own parameters.
+    metafunc.definition.add_marker(pytest.mark.parametrize("anyio_backend", names, indirect=True))
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Backend:
+    """The event loop of the test, as anyio's plugin wants it: a fresh clock for each test."""
+    return RUNTIMES[request.param]()
