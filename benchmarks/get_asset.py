@@ -4,8 +4,8 @@ Method: a server in its own process answers every request with the same 2 KB ass
 its own for every round, rounds are interleaved, and what is compared is the contender's own CPU time per request (user + system) after a
 warm-up, so that neither the server nor a busy machine counts. Printed: medians, and ratios to the first contender.
 
-The first contender reads bytes only, the second decodes JSON, the third is `Mux` with limits on (rates raised out of the way), typed decoding
-and unknown fields kept.
+The first contender reads bytes only, the second decodes JSON, the third is `Mux` with limits on (rates raised out of the way),
+typed decoding and unknown fields kept.
 """
 
 from __future__ import annotations

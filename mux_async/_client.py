@@ -134,10 +134,10 @@ class Mux:
             max_attempts=max_attempts,
             max_response_bytes=max_response_bytes,
         )
-        factory = resolve_transport(transport)
+        choice = resolve_transport(transport)
         settings = transport_settings or TransportSettings()
         shared = AccountLimits.shared(config.base_url, account or credentials.account, limits, clock)
-        engine = Engine(config, shared, lambda: factory(settings), owns_transport=not isinstance(transport, Transport))
+        engine = Engine(config, shared, lambda: choice(settings), owns_transport=not choice.is_shared)
         self._caller = EngineCaller(engine, options)
 
     # Resource groups, imported on first use: most programs need one of the four.

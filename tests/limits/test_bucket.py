@@ -66,9 +66,7 @@ def test_paced_grants_are_an_interval_apart(rate: float, burst: int, steps: list
 
 
 @given(RATES, BURSTS, st.lists(st.tuples(st.floats(0, 3), st.booleans()), min_size=1, max_size=40), st.data())
-def test_given_back_is_as_if_never_taken(
-    rate: float, burst: int, takes: list[tuple[float, bool]], data: st.DataObject
-) -> None:
+def test_given_back_is_as_if_never_taken(rate: float, burst: int, takes: list[tuple[float, bool]], data: st.DataObject) -> None:
     """After giving one grant back the bucket equals one that saw only the other grants."""
     bucket, now, grants = PacedBucket(rate, burst), 50.0, list[float]()
     for wait, paced in takes:

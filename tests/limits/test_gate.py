@@ -1,0 +1,214 @@
+"""The queue in front of a bucket: order, cancellation, deadlines, sharing. In virtual time, on asyncio and trio."""
+
+from __future__ import annotations
+
+import gc
+import random
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from mux_async.errors import ConfigurationError, LimitWaitError
+from mux_async.limits import AccountLimits, Bucket, BucketSettings, LimitSettings
+from mux_async.limits._gate import Gate
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+
+def make(rate: float = 1.0, burst: int = 2, **settings: float) -> tuple[AccountLimits, Gate]:
+    bucket = BucketSettings(rate, burst)
+    limits = AccountLimits(LimitSettings(post=bucket, **settings), clock=anyio.current_time)  # type: ignore[arg-type]
+    return limits, limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
+
+
+async def test_first_come_first_served() -> None:
+    """Waiters are served in the order in which they came, an interval apart once the burst is gone."""
+    _, gate = make(rate=2.0, burst=3)
+    start, served = anyio.current_time(), list[tuple[int, float]]()
+
+    async def wait(number: int) -> None:
+        await gate.acquire(paced=False, patience=None)
+        served.append((number, round(anyio.current_time() - start, 6)))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(8):
+            tasks.start_soon(wait, number)
+            await anyio.wait_all_tasks_blocked()
+    assert served == [(0, 0.0), (1, 0.0), (2, 0.0), (3, 0.5), (4, 1.0), (5, 1.5), (6, 2.0), (7, 2.5)]
+
+
+async def test_paced_calls_leave_the_burst_alone() -> None:
+    """A batch job is let out an interval apart, and a person's call in the middle of it goes at once."""
+    _, gate = make(rate=1.0, burst=3)
+    start, paced_at, served_at = anyio.current_time(), list[float](), list[float]()
+
+    async def batch() -> None:
+        for _ in range(4):
+            await gate.acquire(paced=True, patience=None)
+            paced_at.append(anyio.current_time() - start)
+
+    async def person() -> None:
+        await anyio.sleep(0.5)
+        for _ in range(2):
+            await gate.acquire(paced=False, patience=None)
+            served_at.append(anyio.current_time() - start)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(batch)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(person)
+    assert paced_at[0] == 0.0
+    assert all(later - earlier >= 1.0 - 1e-9 for earlier, later in zip(paced_at, paced_at[1:], strict=False))
+    assert len(served_at) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_cancelled_waiters_lose_nothing(seed: int) -> None:
+    """With 9 of 10 waiters cancelled at random moments, the others are all served, in order, at the full rate."""
+    _, gate = make(rate=10.0, burst=2)
+    chance = random.Random(seed)
+    start, arrived, served = anyio.current_time(), list[int](), list[int]()
+    survivors = [number for number in range(200) if chance.random() < 0.1]
+
+    async def wait(number: int) -> None:
+        arrived.append(number)
+        patience = float("inf") if number in survivors else chance.choice([0.0, 0.0, chance.uniform(0, 3)])
+        with anyio.move_on_after(patience):
+            await gate.acquire(paced=False, patience=None)
+            if number in survivors:
+                served.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(200):
+            tasks.start_soon(wait, number)
+    assert served == [number for number in arrived if number in survivors]
+    assert len(gate) == 0
+    assert anyio.current_time() - start <= 20.0
+
+
+async def test_cancelling_the_first_hands_its_place_on() -> None:
+    """When the waiter that sleeps for everybody is cancelled, the next one is served when the first would have been."""
+    _, gate = make(rate=1.0, burst=1)
+    await gate.acquire(paced=False, patience=None)
+    start, served_at = anyio.current_time(), list[float]()
+
+    async def first() -> None:
+        with anyio.move_on_after(0.4):
+            await gate.acquire(paced=False, patience=None)
+
+    async def second() -> None:
+        await gate.acquire(paced=False, patience=None)
+        served_at.append(anyio.current_time() - start)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(second)
+    assert served_at == [pytest.approx(1.0)]
+
+
+async def test_a_wait_that_is_too_long_is_refused_at_once() -> None:
+    """A caller with less patience than the queue is long is told so at once, with the time it would take."""
+    limits, gate = make(rate=1.0, burst=1)
+    await gate.acquire(paced=False, patience=None)
+    start = anyio.current_time()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(lambda: gate.acquire(paced=False, patience=None))
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(LimitWaitError) as caught:
+            await gate.acquire(paced=False, patience=5.9)
+        assert anyio.current_time() == start
+        assert caught.value.eta == pytest.approx(6.0)
+        await gate.acquire(paced=False, patience=6.1)
+    assert anyio.current_time() - start == pytest.approx(6.0)
+    assert limits.snapshot().post.queued == 0
+
+
+async def test_what_was_never_sent_is_not_counted() -> None:
+    """A grant that is given back is there for the next request."""
+    limits, gate = make(rate=1.0, burst=1)
+    start = anyio.current_time()
+    await limits.give_back(await gate.acquire(paced=False, patience=None))
+
+    await gate.acquire(paced=False, patience=None)
+    assert anyio.current_time() == start
+
+
+async def test_a_429_holds_everybody() -> None:
+    """After a 429 nobody is let out until the pause is over, and then at the sustained rate."""
+    limits, gate = make(rate=1.0, burst=5)
+    grant = await gate.acquire(paced=False, patience=None)
+    start, served_at = anyio.current_time(), list[float]()
+    await limits.close(grant, 10.0)
+
+    async def wait() -> None:
+        await gate.acquire(paced=False, patience=None)
+        served_at.append(anyio.current_time() - start)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(wait)
+    assert served_at == [pytest.approx(10.0), pytest.approx(11.0), pytest.approx(12.0)]
+    assert limits.snapshot().post.refused == 1
+
+
+async def test_a_snapshot_tells_what_is_going_on() -> None:
+    """A snapshot shows the queue, the wait and what has been let out, while requests wait."""
+    limits, gate = make(rate=1.0, burst=2)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(lambda: gate.acquire(paced=False, patience=None))
+        await anyio.wait_all_tasks_blocked()
+        seen = limits.snapshot().post
+    assert (seen.queued, seen.granted, seen.rate, seen.burst) == (2, 2, 1.0, 2)
+    assert seen.level == pytest.approx(0.0)
+    assert seen.eta == pytest.approx(3.0)
+    assert limits.snapshot().post.waited == pytest.approx(3.0)
+
+
+async def test_clients_of_one_account_share() -> None:
+    """The same base URL and account give the same limits, others give others, and nothing outlives its clients."""
+    one = AccountLimits.shared("https://a.test", "acme", None)
+
+    assert AccountLimits.shared("https://a.test", "acme", LimitSettings()) is one
+    assert AccountLimits.shared("https://a.test", "other", None) is not one
+    assert AccountLimits.shared("https://b.test", "acme", None) is not one
+    with pytest.raises(ConfigurationError, match="has other limits"):
+        AccountLimits.shared("https://a.test", "acme", LimitSettings(first_pause=2.0))
+    del one
+    gc.collect()
+    assert AccountLimits.shared("https://a.test", "acme", LimitSettings(first_pause=2.0)).settings.first_pause == 2.0
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_bound_holds_under_a_storm(seed: int) -> None:
+    """Arrivals, cancellations, give-backs and pacing at random: no window sees more than burst + rate x window."""
+    rate, burst = 4.0, 3
+    limits, gate = make(rate, burst)
+    chance = random.Random(seed)
+    used: list[float] = []
+
+    async def work() -> None:
+        await anyio.sleep(chance.uniform(0, 20))
+        with anyio.move_on_after(chance.choice([0.0, 1.0, 100.0])):
+            grant = await gate.acquire(paced=chance.random() < 0.3, patience=None)
+            if chance.random() < 0.2:
+                await limits.give_back(grant)
+            else:
+                used.append(anyio.current_time())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(150):
+            tasks.start_soon(work)
+    used.sort()
+    excess = [
+        (last - first + 1) - (burst + rate * (used[last] - used[first]))
+        for first in range(len(used))
+        for last in range(first, len(used))
+    ]
+    assert max(excess) <= 1e-6
+    assert len(gate) == 0
