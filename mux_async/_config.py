@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from random import Random
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -181,7 +181,7 @@ def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in headers.items():
         if not _TOKEN.match(str(name)):
             raise InvalidRequestError(f"{name!r} is not a header name; it takes letters, digits and hyphens")
-        given: object = value
+        given = cast("object", value)
         if not isinstance(given, str):
             raise InvalidRequestError(f"the value of header {name!r} is of type {type(given).__name__}; it must be a str")
         if _UNSENDABLE.search(value):

@@ -24,16 +24,26 @@ class _Decompressor:
     """Undoes gzip or deflate, a bounded piece at a time."""
 
     def __init__(self, encoding: str) -> None:
-        # 32 added to the window size lets zlib tell gzip from zlib framing by the header.
-        self._wbits = zlib.MAX_WBITS | 32
-        self._may_be_raw = encoding == "deflate"
+        # Some servers send "deflate" without the zlib header it should have; the first two bytes tell.
+        self._is_undecided = encoding == "deflate"
+        self._held = b""
+        self._wbits = zlib.MAX_WBITS | 16  # 16: gzip's framing
         self._inner = zlib.decompressobj(self._wbits)
-        self._has_output = False
+        self._has_input = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what *data* unfolds to, in pieces of at most 256 KiB."""
+        self._has_input = self._has_input or bool(data)
+        if self._is_undecided:
+            self._held += data
+            if len(self._held) < 2:
+                return
+            data, self._is_undecided = self._held, False
+            has_header = data[0] & 0x0F == 8 and int.from_bytes(data[:2]) % 31 == 0  # RFC 1950, section 2.2
+            self._wbits = zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
+            self._inner = zlib.decompressobj(self._wbits)
         while data:
-            if piece := self._step(data):
+            if piece := self._inner.decompress(data, _PIECE):
                 yield piece
             if not self._inner.eof:
                 data = self._inner.unconsumed_tail
@@ -42,20 +52,7 @@ class _Decompressor:
 
     @property
     def is_complete(self) -> bool:
-        return self._inner.eof or not self._has_output
-
-    def _step(self, data: bytes) -> bytes:
-        try:
-            piece = self._inner.decompress(data, _PIECE)
-        except zlib.error:
-            if not self._may_be_raw or self._has_output:
-                raise
-            self._may_be_raw = False  # "deflate" without the zlib header, as some servers send it
-            self._wbits = -zlib.MAX_WBITS
-            self._inner = zlib.decompressobj(self._wbits)
-            piece = self._inner.decompress(data, _PIECE)
-        self._has_output = self._has_output or bool(data)
-        return piece
+        return self._inner.eof or not self._has_input
 
 
 async def iter_content(response: HttpResponse) -> AsyncIterator[bytes]:

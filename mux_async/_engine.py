@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -33,6 +33,7 @@ from mux_async.errors import (
     Delivery,
     LimitWaitError,
     MuxError,
+    ResponseError,
     TransportClosedError,
     TransportError,
 )
@@ -177,7 +178,7 @@ class Engine:
     @asynccontextmanager
     async def stream(
         self, operation: Operation[bytes], arguments: Arguments, options: CallOptions
-    ) -> AsyncIterator[ByteStream]:
+    ) -> AsyncGenerator[ByteStream]:
         """Perform a call up to the head of its answer, and hand the body out as it comes."""
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
         call = _Call(operation, options, self.config.clock())
@@ -217,6 +218,7 @@ class Engine:
             response: HttpResponse | None = None
             content = b""
             failure: TransportError | None = None
+            unusable: ResponseError | None = None
             call.in_flight = Delivery.MAYBE_PROCESSED
             try:
                 response = await loop.transport.send(request)
@@ -224,15 +226,16 @@ class Engine:
                     content = await read_content(response, options.max_response_bytes)
             except TransportError as error:
                 failure = error
-            except MuxError as error:
-                raise call.describe(error) from error.__cause__
+            except ResponseError as error:
+                unusable = error
             call.in_flight = Delivery.NEVER_SENT
             status = response.status if response is not None else None
             request_id = response.headers.get("X-Request-Id") if response is not None else None
-            call.attempts.append(
-                Attempt(number, sent_at - queued_at, clock() - sent_at, status, request_id, str(failure) if failure else None)
-            )
+            error_text = str(failure or unusable) if failure or unusable else None
+            call.attempts.append(Attempt(number, sent_at - queued_at, clock() - sent_at, status, request_id, error_text))
             logger.debug("%s: attempt %d: %s (request id %s)", operation.line, number, status or failure, request_id)
+            if unusable is not None:
+                raise call.describe(unusable) from unusable.__cause__
 
             if response is not None and response.status < 300 and failure is None:
                 return Answer(response, content, tuple(call.attempts))

@@ -38,14 +38,16 @@ def test_credentials_that_cannot_be_sent(secret: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_credentials("id", secret, None, environ={})
 
-    assert secret not in str(caught.value) and "token_secret" in str(caught.value)
+    assert secret not in str(caught.value)
+    assert "token_secret" in str(caught.value)
 
 
 def test_credentials_do_not_show() -> None:
     """Neither the secret nor the header made of it is in any text of the credentials."""
     credentials = load_credentials("the-id", Secret("the-secret"), None, environ={})
 
-    assert "the-secret" not in repr(credentials) and credentials.authorization.reveal() not in repr(credentials)
+    assert "the-secret" not in repr(credentials)
+    assert credentials.authorization.reveal() not in repr(credentials)
 
 
 @pytest.mark.parametrize(

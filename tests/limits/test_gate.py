@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from mux_async.errors import ConfigurationError, LimitWaitError
-from mux_async.limits import AccountLimits, Bucket, BucketSettings, LimitSettings
+from mux_async.limits import AccountLimits, Bucket, BucketSettings, BucketSnapshot, LimitSettings
 from mux_async.limits._gate import Gate
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -158,12 +158,14 @@ async def test_a_429_holds_everybody() -> None:
 async def test_a_snapshot_tells_what_is_going_on() -> None:
     """A snapshot shows the queue, the wait and what has been let out, while requests wait."""
     limits, gate = make(rate=1.0, burst=2)
+    snapshots: list[BucketSnapshot] = []
 
     async with anyio.create_task_group() as tasks:
         for _ in range(4):
             tasks.start_soon(lambda: gate.acquire(paced=False, patience=None))
         await anyio.wait_all_tasks_blocked()
-        seen = limits.snapshot().post
+        snapshots.append(limits.snapshot().post)
+    (seen,) = snapshots
     assert (seen.queued, seen.granted, seen.rate, seen.burst) == (2, 2, 1.0, 2)
     assert seen.level == pytest.approx(0.0)
     assert seen.eta == pytest.approx(3.0)
