@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mux_async import _config
+from mux_async import __version__, _config
 from mux_async._config import CallOptions, check_base_url, check_headers, load_credentials
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
@@ -111,4 +111,4 @@ def test_options_that_make_no_sense(options: dict[str, object]) -> None:
 
 def test_the_version_is_in_the_user_agent() -> None:
     """The user agent names this SDK and its version, then the program's own suffix."""
-    assert _config.user_agent("my-bot/2") == f"mux-async/{_config.__version__} my-bot/2"
+    assert _config.user_agent("my-bot/2") == f"mux-async/{__version__} my-bot/2"

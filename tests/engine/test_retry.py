@@ -61,7 +61,8 @@ def test_other_answers_are_final(status: int) -> None:
 
 def test_attempts_end() -> None:
     """The last attempt is the last, whatever happened."""
-    for outcome, replay in itertools.product([Answered(429), Failed(Delivery.NEVER_SENT)], Replay):
+    outcomes: list[Outcome] = [Answered(429), Failed(Delivery.NEVER_SENT)]
+    for outcome, replay in itertools.product(outcomes, Replay):
         assert judge(outcome, replay, attempt=3) == GiveUp()
 
 
