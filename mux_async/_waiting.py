@@ -1,8 +1,8 @@
 """Waiting for assets: one sweep of the asset list serves everybody who waits.
 
-A GET per asset and poll is what the rate limit forbids: ten thousand waiters at 5 requests a second would look once in half an hour. The list
-gives a hundred assets a request, newest first, and what is waited for is mostly new. So all waiters of a client (in one event loop) share
-a `WaitHub`, and the hub looks once per tick for all of them. Rules of the file:
+A GET per asset and poll is what the rate limit forbids: ten thousand waiters at 5 requests a second would look once in half an
+hour. The list gives a hundred assets a request, newest first, and what is waited for is mostly new. So all waiters of a client (in
+one event loop) share a `WaitHub`, and the hub looks once per tick for all of them. Rules of the file:
 
 1. No task of its own. One of the waiters leads: it does the looking, and the others sleep. When the leader is done, or cancelled, it names
    another. Nothing is left running when nobody waits.
@@ -13,13 +13,14 @@ a `WaitHub`, and the hub looks once per tick for all of them. Rules of the file:
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, TypeAlias, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
 
 import anyio
 import attrs
 
 from mux_async._resource import Caller, Resource
+from mux_async._types import UNSET
 from mux_async.errors import (
     AssetErroredError,
     AuthenticationError,
@@ -69,8 +70,8 @@ class AssetSource(Protocol):
         """
         ...
 
-    def pages(self) -> AsyncIterator[Sequence[Asset]]:
-        """Yield the asset list, newest first, a page at a time."""
+    async def page(self, cursor: str | None) -> tuple[Sequence[Asset], str | None]:
+        """Return a page of the asset list, newest first, and the cursor of the next; ``None`` stands for the first, and for the end."""
         ...
 
 
@@ -104,8 +105,8 @@ class _Watch:
 class WaitHub:
     """Everybody of one client who waits for an asset, in one event loop.
 
-    Bounds: a tick takes at most ``ceil(n / 100) + 2`` list requests for *n* things waited for, and 10 single ones. Ticks are 1 s apart at first and
-    grow by 1.3 to 10 s while nothing happens; whatever settles, and whoever joins, brings them back to 1 s.
+    Bounds: a tick takes at most ``ceil(n / 100) + 2`` list requests for *n* things waited for, and looks at 10 of them one by one. Ticks
+    are 1 s apart at first, and that grows by 1.3 to 10 s while nothing happens; whatever settles, and whoever joins, brings it back.
     """
 
     def __init__(self) -> None:
@@ -147,13 +148,12 @@ class WaitHub:
                     await self._wait(waiter)
         finally:
             self._leave(subject, waiter)
-        match waiter.outcome:
-            case None:
-                _raise_late(subject, goal, timeout or 0.0)
-            case MuxError() as error:
-                raise error
-            case asset:
-                return asset
+        outcome = waiter.outcome
+        if outcome is None:
+            raise _too_late(subject, goal, timeout or 0.0)
+        if isinstance(outcome, MuxError):
+            raise outcome
+        return outcome
 
     async def _wait(self, waiter: Waiter) -> None:
         while waiter.outcome is None:
@@ -227,7 +227,9 @@ class WaitHub:
     async def _sweep(self, source: AssetSource, missing: dict[Subject, None]) -> None:
         """Go through the list until everything was seen, within bounds; what was seen is taken out of *missing*."""
         allowed = math.ceil(len(missing) / PAGE_LIMIT) + SPARE_PAGES
-        async for page in source.pages():
+        cursor: str | None = None
+        while missing and allowed:
+            page, cursor = await source.page(cursor)
             for asset in page:
                 subjects = [Subject("asset", asset.id)]
                 if asset.upload_id:
@@ -236,7 +238,7 @@ class WaitHub:
                     missing.pop(subject, None)
                     self._show(subject, asset)
             allowed -= 1
-            if not missing or not allowed:
+            if cursor is None:
                 return
 
     async def _look_at(self, source: AssetSource, subject: Subject) -> None:
@@ -293,9 +295,9 @@ class WaitHub:
             self._settle(subject, error, "ready")
 
 
-def _raise_late(subject: Subject, goal: Goal, timeout: float) -> NoReturn:
+def _too_late(subject: Subject, goal: Goal, timeout: float) -> DeadlineExceededError:
     what = f"asset {subject.id!r}" if subject.kind == "asset" else f"the asset of upload {subject.id!r}"
-    raise DeadlineExceededError(
+    return DeadlineExceededError(
         f"{what} was not {goal} within {timeout:g} s; wait again, it goes on all the same",
         deadline=timeout,
         delivery=Delivery.ANSWERED,
@@ -330,9 +332,9 @@ class _ApiSource:
             )
         return await self.retrieve(upload.asset_id) if upload.asset_id else None
 
-    async def pages(self) -> AsyncIterator[Sequence[Asset]]:
-        async for page in self.assets.list(limit=PAGE_LIMIT).pages():
-            yield page.data
+    async def page(self, cursor: str | None) -> tuple[Sequence[Asset], str | None]:
+        page = await self.assets.list(limit=PAGE_LIMIT, cursor=UNSET if cursor is None else cursor)
+        return page.data, page.next_cursor or None
 
 
 def _make_hub(_: Caller) -> WaitHub:

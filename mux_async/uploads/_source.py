@@ -21,6 +21,7 @@ from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE
 
 READ_SIZE = 1024 * 1024
+_CLOSING_TIME = 5.0
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]"
 """A path, the bytes themselves, a seekable binary file, or an async iterable of bytes."""
@@ -47,15 +48,14 @@ class Reader(ABC):
             UploadError: The source is not what it was when it was opened, or cannot go back that far.
         """
 
-    async def prepare(self, offset: int, length: int) -> None:
+    async def prepare(self, offset: int, length: int) -> None:  # noqa: B027 - most need no preparing
         """Get ready to read *length* bytes from *offset*, and possibly again."""
 
-    async def drain(self) -> AsyncIterator[bytes]:
+    def drain(self) -> AsyncIterator[bytes]:
         """Yield everything, once, for sources that do not know their size."""
         raise NotImplementedError
-        yield b""
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
         """Let go of what was opened here."""
 
 
@@ -263,6 +263,13 @@ class StreamReader(Reader):
         """Return a part of what `prepare` got ready."""
         first = offset - self._start
         return bytes(self._window[first : first + length])
+
+    async def aclose(self) -> None:
+        """Close the iterator, if it can be: nothing else will read it to its end."""
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            with anyio.move_on_after(_CLOSING_TIME, shield=True):  # so that its clean-up is not cut short by our cancellation
+                await close()
 
     async def drain(self) -> AsyncIterator[bytes]:
         """Yield the pieces as they come."""

@@ -78,7 +78,7 @@ class UploadState:
         for name in ("size", "offset", "chunk_size"):
             value = data.get(name)
             if not isinstance(value, int) or isinstance(value, bool):
-                raise ValueError(f"{name} is {value!r} in a stored upload; it must be a whole number")
+                raise ValueError(f"{name} is {value!r} in a stored upload; it must be a whole number")  # noqa: TRY004
             numbers.append(value)
         size, offset, chunk_size = numbers
         return cls(size=size, offset=offset, reached=size, chunk_size=chunk_size, is_sure=False)

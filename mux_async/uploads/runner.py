@@ -25,6 +25,7 @@ from mux_async.uploads.machine import (
     Answered,
     Broken,
     Done,
+    Event,
     Failed,
     QueryOffset,
     SendChunk,
@@ -97,7 +98,7 @@ class UploadRun:
     random: Random
     upload_id: str | None = None
     on_progress: ProgressCallback | None = None
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = attrs.field(factory=Timeouts)
     _sent: int = attrs.field(init=False, default=0)
     _requests: int = attrs.field(init=False, default=0)
     _state: UploadState | None = attrs.field(init=False, default=None)
@@ -141,24 +142,25 @@ class UploadRun:
                     await anyio.sleep(delay)
                     machine.receive(Waited())
                 case SendChunk() | QueryOffset() as action:
-                    outcome = await self._exchange(action)
-                    if isinstance(outcome, TransportError):
-                        last_error = outcome
-                        is_sent = outcome.delivery is not Delivery.NEVER_SENT
-                        outcome = Broken(f"the connection failed ({type(outcome).__name__})", is_sent=is_sent)
-                    machine.receive(outcome)
-                    logger.debug("upload %s: %s -> %s", self.upload_id, action.content_range, outcome)
+                    event: Event
+                    try:
+                        event = await self._exchange(action)
+                    except TransportClosedError:
+                        raise
+                    except TransportError as error:
+                        last_error = error
+                        is_sent = error.delivery is not Delivery.NEVER_SENT
+                        event = Broken(f"the connection failed ({type(error).__name__})", is_sent=is_sent)
+                    machine.receive(event)
+                    logger.debug("upload %s: %s -> %s", self.upload_id, action.content_range, event)
 
-    async def _exchange(self, action: SendChunk | QueryOffset) -> Answered | TransportError:
+    async def _exchange(self, action: SendChunk | QueryOffset) -> Answered:
         body: Body | bytes = b""
         if isinstance(action, SendChunk):
             await self.reader.prepare(action.first, action.length)
             body = Body(lambda: self._chunk(action), action.length)
         started = anyio.current_time()
-        try:
-            response = await self._send(body, {"Content-Range": action.content_range})
-        except TransportError as error:
-            return error
+        response = await self._send(body, {"Content-Range": action.content_range})
         elapsed = anyio.current_time() - started
         retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
         return Answered(response.status, response.headers.get("Range"), elapsed, retry_after)
@@ -171,8 +173,6 @@ class UploadRun:
         try:
             response = await self.transport.send(request)
             await _discard(response)
-        except TransportClosedError:
-            raise
         except Exception:
             if self._trouble is not None:
                 trouble, self._trouble = self._trouble, None

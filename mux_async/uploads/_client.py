@@ -1,0 +1,257 @@
+"""``mux.uploads``: the upload, the bytes and the wait in one call, or each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Literal, overload
+
+from mux_async._types import UNSET, Secret, Unset
+from mux_async.errors import InvalidRequestError, UploadError
+from mux_async.uploads._source import Reader, Source, open_source
+from mux_async.uploads.machine import UploadState
+from mux_async.uploads.runner import ProgressCallback, UploadGoneError, UploadReport, UploadRun
+
+if TYPE_CHECKING:
+    from mux_async._client import Mux
+    from mux_async.models import Asset, AssetOptions, Upload
+
+
+class Uploads:
+    """Direct uploads. A client's `Mux.uploads`.
+
+    Args:
+        client: Creates and asks; its transport carries the bytes. Its priority, deadline and retries are for the calls to the
+            API: the bytes go to another host, which has no rate limit, and are retried chunk by chunk.
+        random: Source of jitter.
+    """
+
+    def __init__(self, client: Mux, *, random: Random | None = None) -> None:
+        self._client = client
+        self._random = random or Random()  # noqa: S311 - jitter, not secrets
+
+    @overload
+    async def send(
+        self,
+        source: Source,
+        *,
+        wait: Literal[True] = True,
+        length: int | None = None,
+        playback_policies: Sequence[str] | Unset = UNSET,
+        new_asset_settings: AssetOptions | Mapping[str, object] | Unset = UNSET,
+        cors_origin: str | Unset = UNSET,
+        timeout: int | Unset = UNSET,
+        test: bool | Unset = UNSET,
+        wait_timeout: float | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> Asset: ...
+    @overload
+    async def send(
+        self,
+        source: Source,
+        *,
+        wait: Literal[False],
+        length: int | None = None,
+        playback_policies: Sequence[str] | Unset = UNSET,
+        new_asset_settings: AssetOptions | Mapping[str, object] | Unset = UNSET,
+        cors_origin: str | Unset = UNSET,
+        timeout: int | Unset = UNSET,
+        test: bool | Unset = UNSET,
+        wait_timeout: float | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> Upload: ...
+    async def send(
+        self,
+        source: Source,
+        *,
+        wait: bool = True,
+        length: int | None = None,
+        playback_policies: Sequence[str] | Unset = UNSET,
+        new_asset_settings: AssetOptions | Mapping[str, object] | Unset = UNSET,
+        cors_origin: str | Unset = UNSET,
+        timeout: int | Unset = UNSET,
+        test: bool | Unset = UNSET,
+        wait_timeout: float | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> Asset | Upload:
+        """Make an asset of a file: create an upload, send the bytes, and wait until the asset can be played.
+
+        The source is looked at first: an unreadable or empty one costs no request. A connection that breaks is taken up where the server
+        stands. Memory does not grow with the file.
+
+        Args:
+            source: A path, bytes, a seekable binary file (from where it stands; left open), or an async iterable of bytes. An iterable
+                is read once: with *length* it goes out in chunks, each kept until the server has it; without, in a single request
+                that cannot be repeated, so that a broken connection ends it.
+            wait: ``False`` returns as soon as the server has every byte.
+            length: Bytes that an async iterable will give.
+            playback_policies: ``public``, ``signed`` or ``drm``; without any, the asset cannot be played.
+            new_asset_settings: For the asset; *playback_policies* is added to them.
+            cors_origin: Origin of the web page that would send the bytes; not needed here.
+            timeout: Seconds for which the upload URL is valid, 60 to 604 800; 3600 when not given.
+            test: Makes a watermarked asset that is free, cut to 10 s and deleted after a day.
+            wait_timeout: Seconds to wait for the asset at most; ``None`` for no limit.
+            on_progress: Told about every MiB that leaves; must return at once.
+
+        Returns:
+            The ready asset; with ``wait=False`` the upload.
+
+        Raises:
+            InvalidRequestError: The source is unreadable, empty or no source at all; nothing was sent.
+            UploadError: The bytes did not all arrive. ``resumable`` says whether `resume` can help.
+            AssetErroredError: Mux could not make an asset of the bytes.
+            DeadlineExceededError: *wait_timeout* ran out.
+        """
+        reader = open_source(source, length=length)
+        try:
+            await reader.prepare(0, 0)
+            upload = await self._client.video.uploads.create(
+                new_asset_settings=merge_settings(new_asset_settings, playback_policies=playback_policies),
+                cors_origin=cors_origin,
+                timeout=timeout,
+                test=test,
+            )
+            await self._deliver(upload.id, upload.url, reader, None, on_progress)
+        finally:
+            await reader.aclose()
+        if wait:
+            return await self._client.video.assets.wait_for_upload(upload.id, timeout=wait_timeout)
+        return await self._client.video.uploads.retrieve(upload.id)
+
+    async def put(
+        self,
+        url: str | Secret,
+        source: Source,
+        *,
+        length: int | None = None,
+        state: UploadState | None = None,
+        upload_id: str | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> UploadReport:
+        """Send a source to an upload URL, and no more: for URLs that somebody else created.
+
+        Nothing but the bytes goes there: no credentials.
+
+        Args:
+            url: Of the upload; whoever has it can upload, so it is treated as a secret.
+            source: As for `send`.
+            length: Bytes that an async iterable will give.
+            state: Where an earlier run left off; ``None`` for a URL to which nothing was sent.
+            upload_id: For messages.
+            on_progress: As for `send`.
+
+        Raises:
+            UploadGoneError: The URL has expired or was used up.
+            UploadError: It cannot go on for another reason.
+            InvalidRequestError: The source is unreadable or empty, or the URL is not one.
+        """
+        reader = open_source(source, length=length)
+        try:
+            return await self._run(Secret(url), reader, state, upload_id, on_progress)
+        finally:
+            await reader.aclose()
+
+    async def resume(
+        self,
+        upload_id: str,
+        source: Source,
+        *,
+        state: UploadState | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> UploadReport | None:
+        """Go on with an upload that this or another process began, from the byte where the server stands.
+
+        Only the id is needed: the URL can be asked for as long as the upload waits for its bytes.
+
+        Args:
+            upload_id: The upload.
+            source: The same bytes as before: a path, bytes or a seekable file.
+            state: From the progress of the earlier run, for its chunk size and a check of the source's size.
+            on_progress: As for `send`.
+
+        Returns:
+            What it took; ``None`` when the upload was complete already.
+
+        Raises:
+            UploadError: It was cancelled or has expired.
+            NotFoundError: There is no such upload.
+            InvalidRequestError: The source is unreadable, empty, read once only, or of another size than *state* says.
+        """
+        reader = open_source(source)
+        try:
+            await reader.prepare(0, 0)
+            if reader.size is None:
+                raise InvalidRequestError(
+                    "a stream cannot be resumed, because it cannot be read again; pass a path or a seekable file"
+                )
+            upload = await self._client.video.uploads.retrieve(upload_id)
+            if is_settled(upload):
+                return None
+            return await self._deliver(upload_id, upload.url, reader, state or UploadState.unknown(reader.size), on_progress)
+        finally:
+            await reader.aclose()
+
+    async def _deliver(
+        self, upload_id: str, url: str | None, reader: Reader, state: UploadState | None, on_progress: ProgressCallback | None
+    ) -> UploadReport | None:
+        """Send the bytes; where the session is gone, look whether that is because it was complete."""
+        if not url:
+            raise InvalidRequestError(f"upload {upload_id!r} has no URL: it is not waiting for bytes any more")
+        try:
+            return await self._run(Secret(url), reader, state, upload_id, on_progress)
+        except UploadGoneError:
+            if is_settled(await self._client.video.uploads.retrieve(upload_id)):
+                return None
+            raise
+
+    async def _run(
+        self,
+        url: Secret,
+        reader: Reader,
+        state: UploadState | None,
+        upload_id: str | None,
+        on_progress: ProgressCallback | None,
+    ) -> UploadReport:
+        if not url.reveal().startswith(("https://", "http://")):
+            raise InvalidRequestError("the upload URL is not one: it starts with neither https:// nor http://")
+        run = UploadRun(
+            transport=self._client.transport(),
+            url=url,
+            reader=reader,
+            random=self._random,
+            upload_id=upload_id,
+            on_progress=on_progress,
+        )
+        return await run.run(state)
+
+
+def is_settled(upload: Upload) -> bool:
+    """Return whether *upload* has become an asset; ``False`` while it waits for bytes.
+
+    Raises:
+        UploadError: It never will.
+    """
+    if upload.status in {"errored", "cancelled", "timed_out"}:
+        raise UploadError(
+            f"upload {upload.id!r} is {upload.status}; start a new one", upload_id=upload.id, sent=0, resumable=False
+        )
+    return upload.status == "asset_created"
+
+
+def merge_settings(
+    settings: AssetOptions | Mapping[str, object] | Unset, *, playback_policies: Sequence[str] | Unset
+) -> Mapping[str, object] | Unset:
+    """Return *settings* as a mapping with *playback_policies* in it; ``UNSET`` when there is nothing to say."""
+    from mux_async._model import Model
+
+    if isinstance(settings, Model):
+        merged = dict(settings.to_wire())
+    elif isinstance(settings, Mapping):
+        merged = dict(settings)
+    else:
+        merged = {}
+    if playback_policies is not UNSET:
+        if "playback_policies" in merged:
+            raise InvalidRequestError("playback_policies is given twice, by itself and in new_asset_settings; leave one out")
+        merged["playback_policies"] = [playback_policies] if isinstance(playback_policies, str) else list(playback_policies)
+    return merged or UNSET

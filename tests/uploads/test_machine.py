@@ -1,0 +1,290 @@
+"""The upload machine against a model of the server that does everything a server may do, and some things it may not."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Literal
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mux_async.uploads.machine import (
+    DEFAULT_CHUNK_SIZE,
+    GRANULE,
+    MAX_CHUNK_SIZE,
+    MIN_CHUNK_SIZE,
+    Action,
+    Answered,
+    Broken,
+    Done,
+    Event,
+    Failed,
+    QueryOffset,
+    SendChunk,
+    UploadMachine,
+    UploadState,
+    Wait,
+    Waited,
+)
+
+SOURCE = Random(7).randbytes(3 * 1024 * 1024 + 17)
+
+Fault = Literal[
+    "none", "refused", "cut", "lost answer", "unavailable", "half", "amnesia", "gone", "forbidden", "nonsense", "lie", "ahead"
+]
+HONEST: list[Fault] = ["none", "refused", "cut", "lost answer", "unavailable", "half"]
+ANY: list[Fault] = [*HONEST, "amnesia", "gone", "forbidden", "nonsense", "lie", "ahead"]
+
+
+@attrs.define
+class ModelServer:
+    """A resumable session: what it holds is a prefix of what was sent."""
+
+    size: int
+    held: bytearray = attrs.field(factory=bytearray)
+    is_complete: bool = False
+    requests: int = 0
+
+    def answer(self, action: SendChunk | QueryOffset, data: bytes, fault: Fault, share: float) -> Event:
+        self.requests += 1
+        match fault:
+            case "refused":
+                return Broken("refused", is_sent=False)
+            case "gone":
+                return Answered(404, None, 0.1)
+            case "forbidden":
+                return Answered(403, None, 0.1)
+            case "unavailable":
+                return Answered(503, None, 0.1)
+            case "nonsense":
+                return Answered(308, "bytes=what", 0.1)
+            case "lie":
+                return Answered(200, None, 0.1)
+            case "ahead":
+                return Answered(308, f"bytes=0-{self.size - 1}", 0.1)
+            case "amnesia":
+                if not self.is_complete:
+                    del self.held[int(len(self.held) * share) // GRANULE * GRANULE :]
+                return self._state()
+            case "cut" | "half":
+                kept = int(len(data) * share) // GRANULE * GRANULE
+                self._store(action, data[:kept])
+                return Broken("reset") if fault == "cut" else self._state()
+            case "lost answer":
+                self._store(action, data)
+                return Broken("timed out")
+            case "none":
+                self._store(action, data)
+                return self._state()
+
+    def _store(self, action: SendChunk | QueryOffset, data: bytes) -> None:
+        if isinstance(action, SendChunk) and not self.is_complete:
+            assert action.first <= len(self.held), "a gap"
+            self.held += data[len(self.held) - action.first :]
+            self.is_complete = len(self.held) == self.size
+
+    def _state(self) -> Answered:
+        if self.is_complete:
+            return Answered(200, None, 0.1)
+        return Answered(308, f"bytes=0-{len(self.held) - 1}" if self.held else None, 0.1)
+
+
+def drive(
+    machine: UploadMachine, server: ModelServer, faults: list[tuple[Fault, float]], *, actions: int = 2000
+) -> Done | Failed:
+    """Run *machine* against *server*, one fault per request, then none; return how it ended."""
+    script = iter(faults)
+    for _ in range(actions):
+        action: Action = machine.next_action()
+        match action:
+            case Done() | Failed():
+                return action
+            case Wait(delay):
+                assert delay >= 0
+                machine.receive(Waited())
+            case SendChunk() | QueryOffset():
+                data = SOURCE[action.first : action.last + 1] if isinstance(action, SendChunk) else b""
+                if isinstance(action, SendChunk):
+                    assert action.last + 1 == action.size or action.length % GRANULE == 0
+                machine.receive(server.answer(action, data, *next(script, ("none", 0.0))))
+    raise AssertionError("it never ends")
+
+
+def scripts(faults: list[Fault]) -> st.SearchStrategy[list[tuple[Fault, float]]]:
+    return st.lists(st.tuples(st.sampled_from(faults), st.floats(0, 1, exclude_max=True)), max_size=30)
+
+
+sizes = st.one_of(st.integers(1, len(SOURCE)), st.sampled_from([1, GRANULE - 1, GRANULE, GRANULE + 1, 4 * GRANULE]))
+
+
+@given(size=sizes, script=scripts(HONEST))
+@settings(max_examples=150, deadline=None)
+def test_honest_server(size: int, script: list[tuple[Fault, float]]) -> None:
+    """Whatever an honest server and network do, the end is every byte in its place, or an error that can be resumed."""
+    server = ModelServer(size)
+    end = drive(UploadMachine(UploadState(size, chunk_size=2 * GRANULE), random=Random(1)), server, script)
+
+    if isinstance(end, Done):
+        assert server.is_complete
+        assert bytes(server.held) == SOURCE[:size]
+    else:
+        assert end.is_resumable
+
+
+@given(size=sizes, script=scripts(ANY))
+@settings(max_examples=300, deadline=None)
+def test_any_server(size: int, script: list[tuple[Fault, float]]) -> None:
+    """A server that forgets, lies, refuses or talks nonsense never leads to a wrong success, and never to an endless loop.
+
+    A lie counts only where it cannot be told from the truth: a success for a chunk that did end the file.
+    """
+    server = ModelServer(size)
+    machine = UploadMachine(UploadState(size, chunk_size=2 * GRANULE), random=Random(1))
+    end = drive(machine, server, script)
+
+    if isinstance(end, Done) and not server.is_complete:
+        assert any(fault == "lie" for fault, _ in script)
+        assert machine.state.reached == size
+
+
+@given(size=sizes, first=scripts(HONEST), second=scripts(HONEST), stop=st.integers(0, 30))
+@settings(max_examples=100, deadline=None)
+def test_resume_elsewhere(size: int, first: list[tuple[Fault, float]], second: list[tuple[Fault, float]], stop: int) -> None:
+    """A run that is killed anywhere is taken up by another process from the few numbers it stored, even if those are old."""
+    server = ModelServer(size)
+    machine = UploadMachine(UploadState(size, chunk_size=GRANULE), random=Random(1))
+    stored = machine.state.to_dict()
+    try:
+        drive(machine, server, first, actions=stop)
+    except AssertionError:
+        if stop % 2:
+            stored = machine.state.to_dict()
+    end = drive(UploadMachine(UploadState.from_dict(stored), random=Random(2)), server, second)
+
+    assert isinstance(end, Failed) or bytes(server.held) == SOURCE[:size]
+    assert isinstance(end, Done) or end.is_resumable
+
+
+def test_lost_final_answer() -> None:
+    """When the answer to the last chunk is lost, the server is asked, and nothing is sent twice."""
+    server = ModelServer(1000)
+    end = drive(UploadMachine(UploadState(1000), random=Random(1)), server, [("lost answer", 0.0)])
+
+    assert end == Done()
+    assert server.requests == 2
+
+
+def test_early_success_is_doubted() -> None:
+    """A 200 before the last chunk was sent is not a success."""
+    machine = UploadMachine(UploadState(4 * GRANULE, chunk_size=GRANULE), random=Random(1))
+    end = drive(machine, ModelServer(4 * GRANULE), [("lie", 0.0), ("lie", 0.0)])
+
+    assert isinstance(end, Failed)
+    assert "never sent" in end.reason
+
+
+def test_foreign_bytes() -> None:
+    """A session that holds more than was ever sent is somebody else's, and is not completed with our bytes."""
+    machine = UploadMachine(UploadState(4 * GRANULE, chunk_size=GRANULE), random=Random(1))
+    machine.receive(Answered(308, f"bytes=0-{3 * GRANULE - 1}", 0.1))
+
+    end = machine.next_action()
+    assert isinstance(end, Failed)
+    assert not end.is_resumable
+
+
+def test_short_range_moves_to_the_offset() -> None:
+    """A 308 that confirms only part of a chunk is followed by the bytes after that part, not by the chunk again."""
+    machine = UploadMachine(UploadState(20 * GRANULE, chunk_size=4 * GRANULE), random=Random(1))
+    machine.receive(Answered(308, f"bytes=0-{GRANULE - 1}", 0.1))
+
+    assert machine.next_action() == SendChunk(GRANULE, 5 * GRANULE - 1, 20 * GRANULE)
+
+
+def test_refused_connection_needs_no_question() -> None:
+    """When nothing left this machine, the offset is still known and the chunk is sent again without asking."""
+    machine = UploadMachine(UploadState(100), random=Random(1))
+    machine.receive(Broken("refused", is_sent=False))
+    machine.receive(Waited())
+
+    assert machine.next_action() == SendChunk(0, 99, 100)
+
+
+def test_doubt_is_cleared_first() -> None:
+    """After a break in the middle of a chunk the server is asked before another byte is sent."""
+    machine = UploadMachine(UploadState(100), random=Random(1))
+    machine.receive(Broken("reset"))
+    machine.receive(Waited())
+
+    assert machine.next_action() == QueryOffset(100)
+
+
+@pytest.mark.parametrize("status", [404, 410, 499])
+def test_gone(status: int) -> None:
+    """An expired, used or cancelled session is reported as gone: only a new upload helps."""
+    machine = UploadMachine(UploadState(100), random=Random(1))
+    machine.receive(Answered(status, None, 0.1))
+
+    end = machine.next_action()
+    assert isinstance(end, Failed)
+    assert (end.is_gone, end.is_resumable) == (True, False)
+
+
+@pytest.mark.parametrize("status", [301, 400, 403, 413])
+def test_final_statuses(status: int) -> None:
+    """Any other refusal is final at once: sending the same again would be refused again."""
+    machine = UploadMachine(UploadState(100), random=Random(1))
+    machine.receive(Answered(status, None, 0.1))
+
+    assert machine.next_action() == Failed(f"the server refused with {status}", is_resumable=False)
+
+
+def test_gives_up() -> None:
+    """A server that never gets better ends the upload after a bounded number of waits, in a way that can be resumed."""
+    server = ModelServer(100)
+    machine = UploadMachine(UploadState(100), random=Random(1), max_failures=3)
+    end = drive(machine, server, [("unavailable", 0.0)] * 50)
+
+    assert isinstance(end, Failed)
+    assert end.is_resumable
+    assert server.requests == 4
+
+
+def test_retry_after_is_honoured() -> None:
+    """When the server names a time, it is waited for, up to two minutes."""
+    machine = UploadMachine(UploadState(100), random=Random(1))
+    machine.receive(Answered(503, None, 0.1, retry_after=20.0))
+    assert machine.next_action() == Wait(20.0)
+    machine.receive(Waited())
+    machine.receive(Answered(503, None, 0.1, retry_after=86_400.0))
+
+    assert machine.next_action() == Wait(120.0)
+
+
+def test_chunks_grow_and_shrink() -> None:
+    """Chunks double while they take less than a second, halve when they take more than 30, and stay within bounds."""
+    size = 100 * MAX_CHUNK_SIZE
+    machine = UploadMachine(UploadState(size), random=Random(1))
+
+    def send(elapsed: float) -> int:
+        action = machine.next_action()
+        assert isinstance(action, SendChunk)
+        machine.receive(Answered(308, f"bytes=0-{action.last}", elapsed))
+        return action.length
+
+    grown = [send(0.5) for _ in range(6)]
+    shrunk = [send(31.0) for _ in range(11)]
+
+    assert grown == [DEFAULT_CHUNK_SIZE, 2 * DEFAULT_CHUNK_SIZE, 4 * DEFAULT_CHUNK_SIZE, *[MAX_CHUNK_SIZE] * 3]
+    assert shrunk[-3:] == [MIN_CHUNK_SIZE] * 3
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"size": 1, "offset": 2, "chunk_size": GRANULE}, {"size": 1, "offset": 0, "chunk_size": 5}]
+)
+def test_stored_state_is_checked(data: dict[str, object]) -> None:
+    """A stored state that makes no sense is refused."""
+    with pytest.raises(ValueError, match=r"size|offset"):
+        UploadState.from_dict(data)

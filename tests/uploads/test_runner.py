@@ -1,0 +1,281 @@
+"""The runner: any source, over any transport, in constant memory, telling no secrets."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import anyio
+import pytest
+
+from mux_async._types import Secret
+from mux_async.errors import InvalidRequestError, UploadError
+from mux_async.testing import FakeTransport, respond
+from mux_async.transport import HttpRequest, HttpResponse
+from mux_async.uploads._source import READ_SIZE, Source, open_source
+from mux_async.uploads.machine import GRANULE, UploadState
+from mux_async.uploads.runner import UploadGoneError, UploadProgress, UploadReport, UploadRun
+from tests.uploads.fake_session import URL, Session, reset
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+DATA = Random(3).randbytes(3 * READ_SIZE + 4321)
+
+
+async def put(
+    source: Source,
+    session: Session,
+    *,
+    length: int | None = None,
+    state: UploadState | None = None,
+    progress: list[UploadProgress] | None = None,
+) -> UploadReport:
+    reader = open_source(source, length=length)
+    run = UploadRun(
+        transport=FakeTransport(session),
+        url=Secret(URL),
+        reader=reader,
+        random=Random(1),
+        upload_id="u1",
+        on_progress=progress.append if progress is not None else None,
+    )
+    try:
+        return await run.run(state)
+    finally:
+        await reader.aclose()
+
+
+async def pieces(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(DATA)
+    return path
+
+
+async def test_every_kind_of_source(film: Path) -> None:
+    """A path, bytes, an open file and streams all arrive as they are."""
+    with film.open("rb") as handle:
+        handle.seek(10)
+        sources: list[tuple[Source, int | None, bytes]] = [
+            (film, None, DATA),
+            (str(film), None, DATA),
+            (DATA, None, DATA),
+            (handle, None, DATA[10:]),
+            (pieces(DATA), len(DATA), DATA),
+            (pieces(DATA), None, DATA),
+        ]
+        for source, length, expected in sources:
+            session = Session()
+            report = await put(source, session, length=length)
+
+            assert bytes(session.held) == expected
+            assert report.size == len(expected)
+        assert not handle.closed
+
+
+async def test_small_chunks_in_order(film: Path) -> None:
+    """Chunks follow each other without gap or overlap, and the last one ends the file."""
+    session = Session()
+    await put(film, session, state=UploadState(len(DATA), chunk_size=4 * GRANULE))
+
+    assert session.ranges[0] == f"bytes 0-{4 * GRANULE - 1}/{len(DATA)}"
+    assert session.ranges[-1] is not None
+    assert session.ranges[-1].endswith(f"-{len(DATA) - 1}/{len(DATA)}")
+    assert bytes(session.held) == DATA
+
+
+async def test_progress_never_goes_back(film: Path) -> None:
+    """Progress grows to the size and never falls, though chunks are sent twice."""
+    progress: list[UploadProgress] = []
+    session = Session(faults={1: lambda _: reset(), 2: lambda _: reset(), 4: lambda _: respond(503)})
+    await put(film, session, state=UploadState(len(DATA), chunk_size=2 * GRANULE), progress=progress)
+
+    sent = [each.sent for each in progress]
+    assert sent == sorted(sent)
+    assert (sent[0], sent[-1]) == (0, len(DATA))
+    assert progress[-1].state == UploadState(
+        len(DATA), len(DATA), len(DATA), progress[-1].state.chunk_size if progress[-1].state else 0
+    )
+
+
+async def test_lost_last_answer(film: Path) -> None:
+    """A lost answer to the last chunk costs one question and no byte."""
+    session = Session(faults={1: lambda _: reset()})
+    report = await put(film, session)
+
+    assert session.ranges == [f"bytes 0-{len(DATA) - 1}/{len(DATA)}", f"bytes */{len(DATA)}"]
+    assert report.requests == 2
+
+
+async def test_stream_survives_a_break() -> None:
+    """A stream of known length can lose a chunk, because the chunk is kept until the server has it."""
+
+    def forget_half(session: Session) -> Exception:
+        del session.held[GRANULE:]
+        session.is_complete = False
+        return reset()
+
+    session = Session(faults={1: forget_half})
+    await put(pieces(DATA), session, length=len(DATA))
+
+    assert bytes(session.held) == DATA
+
+
+async def test_stream_of_unknown_length_cannot_be_repeated() -> None:
+    """Without a length there is one request; when it breaks, the error says that and why it is not sent again."""
+    session = Session(faults={1: lambda _: reset()})
+    with pytest.raises(UploadError, match="unknown length cannot be sent again") as caught:
+        await put(pieces(DATA), session)
+
+    assert not caught.value.resumable
+    assert session.ranges == [None]
+
+
+@pytest.mark.parametrize("length", [len(DATA) - 1, len(DATA) + 1])
+async def test_stream_of_another_length(length: int) -> None:
+    """A stream that is shorter or longer than was said is not made into an asset."""
+    session = Session()
+    with pytest.raises(UploadError, match="pass its true length"):
+        await put(pieces(DATA), session, length=length)
+
+    assert not session.is_complete
+
+
+async def test_file_changed_meanwhile(film: Path) -> None:
+    """A file that is written to while it is uploaded ends the upload before a mix of two versions is complete."""
+
+    def write(_: Session) -> HttpResponse:
+        film.write_bytes(DATA[::-1])
+        os.utime(film, ns=(1, 1))
+        return respond(308, headers={"Range": f"bytes=0-{2 * GRANULE - 1}"})
+
+    session = Session(faults={1: write})
+    with pytest.raises(UploadError, match="changed while it was being uploaded") as caught:
+        await put(film, session, state=UploadState(len(DATA), chunk_size=2 * GRANULE))
+
+    assert not caught.value.resumable
+    assert not session.is_complete
+
+
+async def test_file_cut_short_within_a_chunk(film: Path) -> None:
+    """A file that shrinks while a chunk is being sent cuts the chunk rather than filling it up."""
+    session = Session()
+
+    def shrink(progress: UploadProgress) -> None:
+        if progress.sent:
+            os.truncate(film, READ_SIZE)
+
+    reader = open_source(film)
+    run = UploadRun(transport=FakeTransport(session), url=Secret(URL), reader=reader, random=Random(1), on_progress=shrink)
+    with pytest.raises(UploadError, match="changed while"):
+        await run.run()
+    await reader.aclose()
+
+    assert session.ranges == []
+
+
+async def test_resume_in_another_process(film: Path) -> None:
+    """The numbers of a cancelled run are enough for another to ask the server and send only the rest."""
+    session = Session()
+    states: list[UploadState] = []
+
+    def stop(progress: UploadProgress) -> None:
+        if progress.state is not None and progress.state.offset >= 4 * GRANULE:
+            states.append(progress.state)
+            scope.cancel()
+
+    reader = open_source(film)
+    run = UploadRun(transport=FakeTransport(session), url=Secret(URL), reader=reader, random=Random(1), on_progress=stop)
+    with anyio.CancelScope() as scope:
+        await run.run(UploadState(len(DATA), chunk_size=4 * GRANULE))
+    await reader.aclose()
+    before = len(session.ranges)
+    await put(film, session, state=UploadState.from_dict(states[0].to_dict()))
+
+    assert session.ranges[before] == f"bytes */{len(DATA)}"
+    assert str(session.ranges[before + 1]).startswith(f"bytes {4 * GRANULE}-")
+    assert bytes(session.held) == DATA
+
+
+async def test_resume_with_another_file(film: Path) -> None:
+    """A state of an upload of another size is refused before anything is sent."""
+    session = Session()
+    with pytest.raises(InvalidRequestError, match="start a new upload"):
+        await put(film, session, state=UploadState(len(DATA) + 1))
+
+    assert session.ranges == []
+
+
+async def test_gone(film: Path) -> None:
+    """An expired URL is told apart from other failures."""
+    with pytest.raises(UploadGoneError, match="start a new upload") as caught:
+        await put(film, Session(faults={1: lambda _: respond(410)}))
+
+    assert not caught.value.resumable
+
+
+async def test_the_url_is_a_secret(film: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The upload URL is in no error, no log line and no repr."""
+    caplog.set_level(logging.DEBUG)
+    session = Session(faults=dict.fromkeys(range(1, 99), lambda _: reset()))
+    with pytest.raises(UploadError) as caught:
+        await put(film, session)
+
+    run = UploadRun(transport=FakeTransport(), url=Secret(URL), reader=open_source(film), random=Random(1))
+    assert caught.value.resumable
+    assert "canary" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r} {run!r} {caplog.text}"
+
+
+async def test_an_error_in_the_callback_comes_out(film: Path) -> None:
+    """What the progress callback raises ends the upload and is what the caller sees, though a transport is in between."""
+
+    class WrappingTransport(FakeTransport):
+        async def send(self, request: HttpRequest, /) -> HttpResponse:
+            try:
+                return await super().send(request)
+            except ZeroDivisionError as error:
+                raise reset() from error
+
+    def fail(progress: UploadProgress) -> None:
+        if progress.sent:
+            raise ZeroDivisionError
+
+    run = UploadRun(
+        transport=WrappingTransport(Session()), url=Secret(URL), reader=open_source(DATA), random=Random(1), on_progress=fail
+    )
+    with pytest.raises(ZeroDivisionError):
+        await run.run()
+
+
+async def test_sources_that_are_none(tmp_path: Path) -> None:
+    """Missing, empty and unreadable sources are refused in a sentence, and nothing is sent."""
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    session = Session()
+    for source, message in [
+        (tmp_path / "no.mp4", "cannot be read"),
+        (tmp_path, "cannot be read"),
+        (empty, "is empty"),
+        (b"", "is empty"),
+    ]:
+        with pytest.raises(InvalidRequestError, match=message):
+            await put(source, session)
+    with pytest.raises(InvalidRequestError, match="not a source of bytes"):
+        await put(5, session)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    class Pipe(io.BytesIO):
+        def tell(self) -> int:
+            raise io.UnsupportedOperation
+
+    with pytest.raises(InvalidRequestError, match="async iterable"):
+        await put(Pipe(b"abc"), session)
+    assert session.ranges == []
