@@ -265,7 +265,10 @@ class Mux:
         return self._caller.transport()
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop, for this client and its ``with_options`` variants. Any number of times."""
+        """Close the connections of the running event loop, for this client and its ``with_options`` variants.
+
+        Any number of times. The client cannot be used in this event loop any more; it can in another.
+        """
         await self._caller.engine.aclose()
 
     async def __aenter__(self) -> Self:

@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
 import anyio.lowlevel
@@ -127,31 +127,32 @@ class Engine:
         self._owns_transport = owns_transport
         self._loops: WeakKeyDictionary[object, _Loop] = WeakKeyDictionary()
         self._process = os.getpid()
-        self._is_closed = False
+        self._closed_in: WeakSet[object] = WeakSet()
 
     def here(self) -> _Loop:
         """Return what belongs to the running event loop, opening a transport on first use.
 
         Raises:
-            ClosedError: The client was closed.
+            ClosedError: The client was closed in this event loop.
             ConfigurationError: The transport cannot be used here.
         """
-        if self._is_closed:
-            raise ClosedError("the client is closed; make a new Mux()")
+        token = _current_loop()
         if self._process != os.getpid():
             # A fork's child must not write to connections that its parent uses too.
             self._process = os.getpid()
             self._loops = WeakKeyDictionary()
-        token = _current_loop()
         loop = self._loops.get(token)
         if loop is None:
+            if token in self._closed_in:
+                raise ClosedError("the client was closed in this event loop; make a new Mux()")
             loop = self._loops[token] = _Loop(self._open_transport())
         return loop
 
     async def aclose(self) -> None:
-        """Close the transport of the running event loop, and refuse further calls. Any number of times."""
-        self._is_closed = True
-        loop = self._loops.pop(_current_loop(), None)
+        """Close the transport of the running event loop, and refuse further calls in it. Any number of times."""
+        token = _current_loop()
+        self._closed_in.add(token)
+        loop = self._loops.pop(token, None)
         if loop is not None and self._owns_transport:
             await loop.transport.aclose()
 

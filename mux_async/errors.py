@@ -140,7 +140,7 @@ class InvalidRequestError(MuxError, ValueError):
 
 
 class ClosedError(MuxError, RuntimeError):
-    """The client was closed and cannot be used again."""
+    """The client was closed, and cannot be used again in the same event loop."""
 
 
 class TransportError(MuxError):
