@@ -1,0 +1,5 @@
+"""The default transport of `mux_async`: aiohttp, on asyncio and uvloop."""
+
+from mux_async_aiohttp._transport import AiohttpTransport, create_transport
+
+__all__ = ["AiohttpTransport", "create_transport"]

@@ -1,0 +1,117 @@
+"""A request body on its way out: knows whether a byte was written, and sees that the caller's generator is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+import aiohttp
+import anyio
+from aiohttp.abc import AbstractStreamWriter
+
+from mux_async.transport import Body, Delivery, Phase, TransportError
+
+_FIRST_PIECE = 32 * 1024
+"""Small enough that aiohttp does not wait for the socket after it: when this write fails, nothing was written."""
+_PIECE = 256 * 1024
+
+
+class RequestPayload(aiohttp.Payload):
+    """What aiohttp writes instead of the bytes or the generator themselves.
+
+    aiohttp holds the head of a request back until the first piece of its body, so as long as `wrote` is false, nothing left.
+    """
+
+    def __init__(self, body: bytes | Body, timeout: float | None) -> None:
+        super().__init__(body)
+        self._body = body
+        self._timeout = timeout
+        self._settled: asyncio.Event | None = None
+        self.wrote = False
+        """Whether bytes of the request may have left."""
+        self.is_complete = False
+        """Whether all of the body was handed to the network."""
+        self.error: Exception | None = None
+        """What the caller's generator raised, or was found guilty of."""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all; ``None`` when not known before."""
+        return len(self._body) if isinstance(self._body, bytes) else self._body.length
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the body as text, where it is there as a whole."""
+        if isinstance(self._body, bytes):
+            return self._body.decode(encoding, errors)
+        raise TypeError("a streamed body cannot be decoded before it is sent")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the body; older form of `write_with_length`."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002 - known
+        """Write the body, and close the generator in every outcome. Runs in a task of aiohttp's."""
+        self._settled = asyncio.Event()
+        try:
+            if isinstance(self._body, bytes):
+                await self._put(writer, self._body)
+            else:
+                async with aclosing(self._read(self._body)) as chunks:
+                    async for chunk in chunks:
+                        await self._put(writer, chunk)
+            self.wrote = self.is_complete = True
+        finally:
+            self._settled.set()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body: how aioresponses, which writes nothing, gets at it."""
+        if isinstance(self._body, bytes):
+            yield self._body
+        else:
+            async with aclosing(self._read(self._body)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        self.wrote = self.is_complete = True
+
+    async def _read(self, body: Body) -> AsyncGenerator[bytes, None]:
+        chunks = body.chunks()
+        sent = 0
+        try:
+            async for chunk in chunks:
+                sent += len(chunk)
+                if body.length is not None and sent > body.length:
+                    break
+                yield chunk
+            if body.length is not None and sent != body.length:
+                relation = "more" if sent > body.length else f"only {sent}"
+                raise TransportError(
+                    f"the request body was declared as {body.length} bytes and gave {relation}",
+                    delivery=Delivery.MAYBE_PROCESSED if self.wrote else Delivery.NEVER_SENT,
+                    phase=Phase.WRITE,
+                )
+        except Exception as error:
+            self.error = error
+            raise
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _put(self, writer: AbstractStreamWriter, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        if not self.wrote and view:
+            await writer.write(view[:_FIRST_PIECE])
+            self.wrote = True
+            view = view[_FIRST_PIECE:]
+        while view:
+            async with asyncio.timeout(self._timeout):
+                await writer.write(view[:_PIECE])
+                await writer.drain()
+            view = view[_PIECE:]
+
+    async def settle(self) -> None:
+        """Wait until the generator is closed, if it was ever started; aiohttp has told its task to stop by then."""
+        if self._settled is not None:
+            with anyio.CancelScope(shield=True):
+                await self._settled.wait()

@@ -1,0 +1,93 @@
+"""What httpx's exceptions say about a request, as a table, together with how far it got."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from mux_async.transport import ConnectError, Delivery, HttpRequest, Phase, TransportError, TransportTimeoutError
+
+Kind: TypeAlias = Literal["no connection", "no connection in time", "silence", "broken"]
+
+TABLE: Final[dict[str, Kind]] = {
+    "ConnectError": "no connection",
+    "InvalidURL": "no connection",
+    "ProxyError": "no connection",  # the proxy refused; the server never heard of it
+    "UnsupportedProtocol": "no connection",
+    "ConnectTimeout": "no connection in time",
+    "PoolTimeout": "no connection in time",
+    "ReadTimeout": "silence",
+    "TimeoutException": "silence",
+    "WriteTimeout": "silence",
+    "CloseError": "broken",
+    "HTTPError": "broken",
+    "LocalProtocolError": "broken",  # the body is longer or shorter than declared
+    "NetworkError": "broken",
+    "OSError": "broken",
+    "ProtocolError": "broken",
+    "ReadError": "broken",
+    "RemoteProtocolError": "broken",
+    "RequestError": "broken",
+    "StreamClosed": "broken",
+    "StreamError": "broken",
+    "TransportError": "broken",
+    "ValueError": "broken",
+    "WriteError": "broken",
+}
+"""By name, so that one table serves httpx and httpx2. Classes that are not in it count as their nearest ancestor."""
+
+
+class Progress:
+    """How far one request got, as httpcore tells it by the ``trace`` extension of the request."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.CONNECT
+
+    async def __call__(self, event: str, _info: dict[str, Any]) -> None:
+        step = event.rpartition(".")[0].rpartition(".")[2]
+        if step in ("start_tls", "connect_tcp"):
+            self.phase = Phase.CONNECT  # through a proxy there was a request before: the proxy's own
+        elif event.endswith(".send_request_headers.started"):
+            self.phase = Phase.WRITE
+        elif event.endswith(".receive_response_headers.started"):
+            self.phase = Phase.READ_HEAD
+
+
+def failure(error: BaseException, request: HttpRequest, phase: Phase) -> TransportError:
+    """Build what to raise for *error*: what went wrong, in which *phase*, and what may have reached the server.
+
+    An exception whose message holds a URL, which may hold a signature, does not become the cause, but what caused it does.
+    """
+    result = _build(_kind(error), error, request, phase)
+    cause: BaseException | None = error
+    while cause is not None and "://" in str(cause):
+        cause = cause.__cause__
+    result.__cause__ = cause
+    return result
+
+
+def _kind(error: BaseException | None) -> Kind:
+    for cls in type(error).__mro__:
+        if cls.__name__ in TABLE:
+            return TABLE[cls.__name__]
+    return "broken"
+
+
+def _build(kind: Kind, error: BaseException, request: HttpRequest, phase: Phase) -> TransportError:
+    parts = urlsplit(request.url)
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    text = str(error)
+    reason = text if text and "://" not in text else type(error).__name__
+    timeouts = request.timeouts
+    if phase is Phase.CONNECT or kind in ("no connection", "no connection in time"):
+        if kind in ("no connection in time", "silence"):
+            return TransportTimeoutError(
+                f"no connection to {origin} within {timeouts.connect} s", delivery=Delivery.NEVER_SENT, phase=Phase.CONNECT
+            )
+        return ConnectError(f"no connection to {origin}: {reason}")
+    delivery = Delivery.ANSWERED if phase is Phase.READ_BODY else Delivery.MAYBE_PROCESSED
+    if kind == "silence":
+        limit = timeouts.write if phase is Phase.WRITE else timeouts.read
+        did = "took no more bytes" if phase is Phase.WRITE else "sent nothing"
+        return TransportTimeoutError(f"{origin} {did} for {limit} s ({phase.value})", delivery=delivery, phase=phase)
+    return TransportError(f"the connection to {origin} broke ({phase.value}): {reason}", delivery=delivery, phase=phase)

@@ -1,0 +1,219 @@
+"""`HttpRequest` to httpx and back.
+
+Not httpx's client but its transport does the work: that leaves redirects, cookies, default headers and decompression out from the start.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import anyio
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from mux_async.errors import MissingExtraError
+from mux_async.transport import (
+    Body,
+    HttpRequest,
+    HttpResponse,
+    Phase,
+    TransportClosedError,
+    TransportSettings,
+    require_runtime,
+)
+from mux_async_httpx._errors import Progress, failure
+
+if TYPE_CHECKING:
+    import httpx2 as httpx
+
+
+class HttpxTransport:
+    """A `mux_async.transport.Transport` over httpx2 or httpx, HTTP/1.1.
+
+    `Timeouts.connect` is granted to each step on the way to a connection: waiting for a free one, TCP, TLS. With ``trust_env``, proxies of
+    the environment are used; a ``.netrc`` is not.
+
+    Args:
+        settings: Of the connections; ``options`` are arguments of the library's ``AsyncHTTPTransport``.
+        library: Which of the two to use; ``None`` takes httpx2 where it is installed, else httpx.
+
+    Raises:
+        MissingExtraError: The library is not installed.
+        WrongRuntimeError: No event loop is running.
+    """
+
+    def __init__(self, settings: TransportSettings | None = None, *, library: Literal["httpx", "httpx2"] | None = None) -> None:
+        require_runtime("httpx", "asyncio", "trio")
+        self._httpx = _import(library)
+        self._settings = settings or TransportSettings()
+        self._pools: dict[str | None, httpx.AsyncHTTPTransport] = {}
+        self._closed = False
+        self._foreign = (self._httpx.HTTPError, self._httpx.StreamError, self._httpx.InvalidURL, OSError, ValueError)
+        # httpx insists on an instance of its own class, which is only known now.
+        self._stream_class = type("RequestStream", (_RequestStream, self._httpx.AsyncByteStream), {})
+        # A failure to load certificates or options shows here, and not at the first request.
+        self._pools[self._settings.proxy] = self._open_pool(self._settings.proxy)
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        """Perform one exchange. See `mux_async.transport.Transport.send`."""
+        if self._closed:
+            raise TransportClosedError("httpx")
+        progress = Progress()
+        stream: Any = self._stream_class(request.body) if isinstance(request.body, Body) else None
+        try:
+            proxy = self._proxy_for(request.url)
+            response = await self._pool(proxy).handle_async_request(self._translate(request, stream, progress, proxy))
+        except self._foreign as error:
+            problem: BaseException = error
+        else:
+            items = ((name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in response.headers.raw)
+            headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict(items))
+            return HttpResponse(response.status_code, headers, _Body(response, request, self._foreign))
+        finally:
+            if stream is not None:
+                await stream.close_chunks()
+        if stream is not None and stream.error is not None:
+            raise stream.error
+        raise failure(problem, request, progress.phase)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        while self._pools:
+            _, pool = self._pools.popitem()
+            await pool.aclose()
+
+    def _translate(self, request: HttpRequest, stream: Any, progress: Progress, proxy: str | None) -> httpx.Request:
+        headers = [(name.encode("ascii"), value.encode()) for name, value in request.headers.items()]
+        timeouts = request.timeouts
+        limits = {"pool": timeouts.connect, "connect": timeouts.connect, "read": timeouts.read, "write": timeouts.write}
+        extensions: dict[str, Any] = {"timeout": limits, "trace": progress}
+        url = self._httpx.URL(request.url)
+        target = request.url.split("//", 1)[-1].partition("#")[0]
+        raw_target = target[len(urlsplit(request.url).netloc) :].encode("ascii") or b"/"
+        if url.raw_path != raw_target and proxy is None:
+            extensions["target"] = raw_target  # httpx would have quoted it in its own way
+        make_request: type[httpx.Request] = self._httpx.Request
+        if stream is None:
+            content = request.body if isinstance(request.body, bytes) else None
+            return make_request(request.method, url, headers=headers, content=content, extensions=extensions)
+        length = stream.body.length
+        framing = (b"Transfer-Encoding", b"chunked") if length is None else (b"Content-Length", str(length).encode())
+        return make_request(request.method, url, headers=[*headers, framing], stream=stream, extensions=extensions)
+
+    def _proxy_for(self, url: str) -> str | None:
+        if self._settings.proxy is not None or not self._settings.trust_env:
+            return self._settings.proxy
+        parts = urlsplit(url)
+        proxies = getproxies()
+        proxy = proxies.get(parts.scheme, proxies.get("all"))
+        return None if proxy is None or proxy_bypass(parts.hostname or "") else proxy
+
+    def _pool(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
+        if proxy not in self._pools:
+            self._pools[proxy] = self._open_pool(proxy)
+        return self._pools[proxy]
+
+    def _open_pool(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
+        settings = self._settings
+        limits = self._httpx.Limits(
+            max_connections=settings.max_connections,
+            max_keepalive_connections=settings.max_connections,
+            keepalive_expiry=settings.keepalive,
+        )
+        options: dict[str, Any] = dict(settings.options)
+        pool: httpx.AsyncHTTPTransport = self._httpx.AsyncHTTPTransport(
+            verify=settings.ssl_context if settings.ssl_context is not None else True,
+            trust_env=settings.trust_env,
+            limits=limits,
+            proxy=proxy,
+            **options,
+        )
+        return pool
+
+
+class _RequestStream:
+    """A streamed request body. Iterates without a generator of its own, so that closing the caller's closes everything."""
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.error: Exception | None = None
+        """What the caller's generator raised."""
+        self._chunks: AsyncIterator[bytes] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._chunks = self.body.chunks()
+        return self
+
+    async def __anext__(self) -> bytes:
+        assert self._chunks is not None  # noqa: S101 - httpcore iterates before it asks
+        try:
+            return await anext(self._chunks)
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise
+
+    async def close_chunks(self) -> None:
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            with anyio.CancelScope(shield=True):
+                await close()
+
+
+class _Body:
+    """The body of an answer."""
+
+    def __init__(self, response: httpx.Response, request: HttpRequest, foreign: tuple[type[Exception], ...]) -> None:
+        self._stream = cast("httpx.AsyncByteStream", response.stream)
+        self._chunks = self._stream.__aiter__()
+        self._request = request
+        self._foreign = foreign
+
+    def __aiter__(self) -> _Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            while not (chunk := await anext(self._chunks)):
+                pass
+        except self._foreign as error:
+            problem = error
+        except BaseException:  # the end, or a cancellation
+            await self.aclose()
+            raise
+        else:
+            return chunk
+        await self.aclose()
+        raise failure(problem, self._request, Phase.READ_BODY)
+
+    async def aclose(self) -> None:
+        # httpcore keeps the connection when everything was read, and closes it when bytes remain.
+        with anyio.CancelScope(shield=True), suppress(*self._foreign):
+            close = getattr(self._chunks, "aclose", None)
+            if close is not None:
+                await close()
+            await self._stream.aclose()
+
+
+def _import(library: str | None) -> Any:
+    for name in (library,) if library is not None else ("httpx2", "httpx"):
+        if importlib.util.find_spec(name) is not None:
+            return importlib.import_module(name)
+    raise MissingExtraError("the 'httpx' transport", library or "httpx2 or httpx", "httpx")
+
+
+def create_transport(settings: TransportSettings) -> HttpxTransport:
+    """Make the transport for the running event loop. The factory behind ``Mux(transport="httpx")``.
+
+    Raises:
+        MissingExtraError: Neither httpx2 nor httpx is installed.
+        WrongRuntimeError: No event loop is running.
+    """
+    return HttpxTransport(settings)
