@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
 
 import anyio
+import anyio.lowlevel
 import attrs
 
 from mux_async._resource import Caller, Resource
@@ -181,10 +182,13 @@ class WaitHub:
                     return
             else:
                 self._failed_ticks = 0
-            self._interval = FIRST_INTERVAL if is_news else min(self._interval * GROWTH, LONGEST_INTERVAL)
+            if is_news:
+                self._interval = FIRST_INTERVAL
             self._next_tick = anyio.current_time() + self._interval
+            self._interval = min(self._interval * GROWTH, LONGEST_INTERVAL)
 
     async def _until_next_tick(self) -> None:
+        await anyio.lowlevel.checkpoint()  # tasks that were started together come in together
         while (delay := self._next_tick - anyio.current_time()) > 0:
             self._hurry = anyio.Event()
             with anyio.move_on_after(delay):

@@ -261,12 +261,13 @@ async def test_sources_that_are_none(tmp_path: Path) -> None:
     empty = tmp_path / "empty.mp4"
     empty.touch()
     session = Session()
-    for source, message in [
+    sources: list[tuple[Source, str]] = [
         (tmp_path / "no.mp4", "cannot be read"),
         (tmp_path, "cannot be read"),
         (empty, "is empty"),
         (b"", "is empty"),
-    ]:
+    ]
+    for source, message in sources:
         with pytest.raises(InvalidRequestError, match=message):
             await put(source, session)
     with pytest.raises(InvalidRequestError, match="not a source of bytes"):

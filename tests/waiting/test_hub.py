@@ -1,0 +1,358 @@
+"""The wait hub: what it costs, who leads, and what happens when somebody leaves."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import anyio.lowlevel
+import attrs
+import pytest
+
+from mux_async._waiting import LONGEST_INTERVAL, PAGE_LIMIT, SPARE_PAGES, Subject, WaitHub
+from mux_async.errors import (
+    APIStatusError,
+    AssetErroredError,
+    AuthenticationError,
+    DeadlineExceededError,
+    NotFoundError,
+    ServerError,
+    UploadError,
+)
+
+if TYPE_CHECKING:
+    from mux_async.models import Asset
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+
+@attrs.frozen
+class Errors:
+    type: str = "invalid_input"
+    messages: tuple[str, ...] = ("not a film",)
+
+
+@attrs.frozen
+class FakeAsset:
+    id: str
+    status: str
+    upload_id: str | None
+    errors: Errors | None
+
+
+def status_error(kind: type[APIStatusError], status: int) -> APIStatusError:
+    nothing: Any = {}
+    return kind("no", status=status, type=None, messages=(), request_id=None, headers=nothing, body=None, retry_after=None)
+
+
+@attrs.define
+class Shelf:
+    """A list of assets that turn ready at set times, newest first, and a count of who asked for what and when."""
+
+    ready_at: dict[str, float] = attrs.field(factory=dict[str, float])
+    """By asset id, oldest first; infinity for never."""
+    errored: set[str] = attrs.field(factory=set[str])
+    hidden: set[str] = attrs.field(factory=set[str])
+    """Not on the list, as if it were hours old."""
+    lists: list[float] = attrs.field(factory=list[float])
+    gets: list[tuple[float, str]] = attrs.field(factory=list[tuple[float, str]])
+    error: Exception | None = None
+    hold: float = 0.0
+    """Seconds that each request takes."""
+
+    def _asset(self, asset_id: str) -> Asset:
+        status = "ready" if anyio.current_time() >= self.ready_at[asset_id] else "preparing"
+        if asset_id in self.errored:
+            status = "errored"
+        return cast("Asset", FakeAsset(asset_id, status, f"u-{asset_id}", Errors() if status == "errored" else None))
+
+    async def _ask(self) -> None:
+        if self.hold:
+            await anyio.sleep(self.hold)
+        else:
+            await anyio.lowlevel.checkpoint()
+        if self.error is not None:
+            raise self.error
+
+    async def retrieve(self, asset_id: str) -> Asset:
+        self.gets.append((anyio.current_time(), asset_id))
+        await self._ask()
+        if asset_id not in self.ready_at:
+            raise status_error(NotFoundError, 404)
+        return self._asset(asset_id)
+
+    async def of_upload(self, upload_id: str) -> Asset | None:
+        if upload_id == "u-cancelled":
+            raise UploadError("upload 'u-cancelled' is cancelled", upload_id=upload_id, sent=0, resumable=False)
+        if upload_id.removeprefix("u-") not in self.ready_at:
+            self.gets.append((anyio.current_time(), upload_id))
+            await self._ask()
+            return None
+        return await self.retrieve(upload_id.removeprefix("u-"))
+
+    async def page(self, cursor: str | None) -> tuple[Sequence[Asset], str | None]:
+        self.lists.append(anyio.current_time())
+        await self._ask()
+        ids = [each for each in reversed(self.ready_at) if each not in self.hidden]
+        start = int(cursor or 0)
+        end = start + PAGE_LIMIT
+        return [self._asset(each) for each in ids[start:end]], str(end) if end < len(ids) else None
+
+
+def asset(asset_id: str) -> Subject:
+    return Subject("asset", asset_id)
+
+
+async def test_one_waiter_uses_gets() -> None:
+    """Alone, a waiter asks for its asset: at once, after a second, then less and less often, and never lists."""
+    shelf = Shelf({"a": 20.0})
+    found = await WaitHub().wait(shelf, asset("a"), "ready")
+
+    assert found.status == "ready"
+    assert shelf.lists == []
+    times = [at for at, _ in shelf.gets]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert times[0] == 0.0
+    assert gaps == sorted(gaps)
+    assert gaps[0] == pytest.approx(1.0)
+    assert gaps[-1] <= LONGEST_INTERVAL
+
+
+async def test_ten_thousand_waiters() -> None:
+    """Ten thousand waiters cost a list request per hundred and tick, and no GET each."""
+    count = 10_000
+    shelf = Shelf({f"a{number}": 5.0 for number in range(count)})
+    hub = WaitHub()
+    ready: list[str] = []
+
+    async def wait(number: int) -> None:
+        ready.append((await hub.wait(shelf, asset(f"a{number}"), "ready")).id)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(count):
+            tasks.start_soon(wait, number)
+
+    ticks = len(set(shelf.lists))
+    assert len(ready) == count
+    assert ticks <= 6
+    assert len(shelf.lists) <= ticks * (math.ceil(count / PAGE_LIMIT) + SPARE_PAGES)
+    assert shelf.gets == []
+    assert len(hub) == 0
+
+
+async def test_the_lead_passes_on() -> None:
+    """When the leader is cancelled, in its sleep or in the middle of a request, another one goes on and nobody hangs."""
+    for hold in (0.0, 2.5):
+        shelf = Shelf({f"a{number}": anyio.current_time() + 60.0 for number in range(5)}, hold=hold)
+        hub = WaitHub()
+        ready: list[str] = []
+        scopes: list[anyio.CancelScope] = []
+
+        async def wait(
+            number: int,
+            hub: WaitHub = hub,
+            shelf: Shelf = shelf,
+            ready: list[str] = ready,
+            scopes: list[anyio.CancelScope] = scopes,
+        ) -> None:
+            with anyio.CancelScope() as scope:
+                scopes.append(scope)
+                ready.append((await hub.wait(shelf, asset(f"a{number}"), "ready")).id)
+
+        with anyio.fail_after(200):
+            async with anyio.create_task_group() as tasks:
+                for number in range(5):
+                    tasks.start_soon(wait, number)
+                for scope_number in range(4):
+                    await anyio.sleep(7.3)
+                    scopes[scope_number].cancel()
+
+        assert len(ready) == 1
+        assert len(hub) == 0
+
+
+async def test_named_and_cancelled_at_once() -> None:
+    """A waiter that is given the lead and cancelled before it can take it hands it on."""
+    shelf = Shelf({f"a{number}": 30.0 for number in range(3)})
+    hub = WaitHub()
+    ready: list[str] = []
+    scopes: list[anyio.CancelScope] = []
+
+    async def wait(number: int) -> None:
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            ready.append((await hub.wait(shelf, asset(f"a{number}"), "ready")).id)
+
+    with anyio.fail_after(100):
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(wait, number)
+            await anyio.sleep(3)
+            scopes[0].cancel()
+            scopes[1].cancel()
+
+    assert len(ready) == 1
+
+
+async def test_same_asset_twice() -> None:
+    """Two tasks that wait for the same asset are served by the same GET."""
+    shelf = Shelf({"a": 3.0})
+    hub = WaitHub()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hub.wait, shelf, asset("a"), "ready")
+        tasks.start_soon(hub.wait, shelf, asset("a"), "ready")
+
+    assert shelf.lists == []
+    assert len(shelf.gets) <= 4
+
+
+async def test_by_upload() -> None:
+    """Assets that are waited for by their upload are seen on the same list, by whoever sweeps it."""
+    shelf = Shelf({"a": 3.0, "b": 4.0})
+    hub = WaitHub()
+    found: list[str] = []
+
+    async def wait(subject: Subject) -> None:
+        found.append((await hub.wait(shelf, subject, "ready")).id)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait, Subject("upload", "u-a"))
+        tasks.start_soon(wait, asset("b"))
+
+    assert found == ["a", "b"]
+    assert [each for each in shelf.gets if each[0] < 3.0] == []
+
+
+async def test_created_before_ready() -> None:
+    """Whoever waits for an asset to exist is not kept until it is ready."""
+    shelf = Shelf({"a": 30.0})
+    created = await WaitHub().wait(shelf, Subject("upload", "u-a"), "created")
+
+    assert created.status == "preparing"
+    assert anyio.current_time() < 1.0
+
+
+async def test_errored_asset() -> None:
+    """An errored asset raises for those who want it ready, with Mux's reasons, and is a result for those who want it to exist."""
+    shelf = Shelf({"a": math.inf}, errored={"a"})
+    with pytest.raises(AssetErroredError, match="not a film") as caught:
+        await WaitHub().wait(shelf, asset("a"), "ready")
+
+    assert caught.value.asset_id == "a"
+    assert (await WaitHub().wait(shelf, asset("a"), "created")).status == "errored"
+
+
+async def test_deleted_asset() -> None:
+    """An asset that is deleted while it is waited for raises for its waiter, and only for that one."""
+    shelf = Shelf({"a": math.inf, "b": 60.0})
+    hub = WaitHub()
+    outcomes: dict[str, object] = {}
+
+    async def wait(asset_id: str) -> None:
+        try:
+            outcomes[asset_id] = (await hub.wait(shelf, asset(asset_id), "ready")).status
+        except NotFoundError as error:
+            outcomes[asset_id] = error.status
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait, "a")
+        tasks.start_soon(wait, "b")
+        await anyio.sleep(10)
+        del shelf.ready_at["a"]
+
+    assert outcomes == {"a": 404, "b": "ready"}
+
+
+async def test_cancelled_upload() -> None:
+    """An upload that was cancelled raises rather than being waited for in vain."""
+    with pytest.raises(UploadError, match="cancelled"):
+        await WaitHub().wait(Shelf(), Subject("upload", "u-cancelled"), "ready")
+
+
+async def test_far_down_the_list() -> None:
+    """Assets behind more pages than allowed are asked for one by one, a few in each tick, all in turn."""
+    shelf = Shelf({f"old{number}": 60.0 for number in range(30)})
+    shelf.hidden = set(shelf.ready_at)
+    shelf.ready_at.update({f"new{number}": 0.0 for number in range(1000)})
+    hub = WaitHub()
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(hub.wait, shelf, asset(f"old{number}"), "ready")
+
+    by_tick: dict[float, int] = {}
+    for at, _ in shelf.gets:
+        by_tick[at] = by_tick.get(at, 0) + 1
+    first_three = [asset_id for _, asset_id in shelf.gets[:30]]
+    assert max(by_tick.values()) <= 10
+    assert len(set(first_three)) == 30
+
+
+async def test_timeout() -> None:
+    """A wait that is too long ends with an error that says it can be taken up again, and others wait on."""
+    shelf = Shelf({"a": 100.0, "b": 50.0})
+    hub = WaitHub()
+
+    async def give_up() -> None:
+        with pytest.raises(DeadlineExceededError, match="not ready within 20 s"):
+            await hub.wait(shelf, asset("a"), "ready", timeout=20.0)
+        assert anyio.current_time() == pytest.approx(20.0)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(give_up)
+        tasks.start_soon(hub.wait, shelf, asset("b"), "ready")
+
+
+async def test_passing_trouble_is_sat_out() -> None:
+    """A server that fails for a while does not end a wait that may last hours."""
+    shelf = Shelf({"a": 5.0}, error=status_error(ServerError, 503))
+
+    async def mend() -> None:
+        await anyio.sleep(15)
+        shelf.error = None
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(mend)
+        found = await WaitHub().wait(shelf, asset("a"), "ready")
+
+    assert found.status == "ready"
+
+
+@pytest.mark.parametrize(
+    ("error", "requests"), [(status_error(AuthenticationError, 401), 1), (status_error(ServerError, 503), 10)]
+)
+async def test_lasting_trouble_reaches_everybody(error: Exception, requests: int) -> None:
+    """What will not go away is told to all waiters after one request, or after ten failed ticks, not once for each of them."""
+    shelf = Shelf(dict.fromkeys([f"a{number}" for number in range(50)], math.inf), error=error)
+    hub = WaitHub()
+    failures: list[Exception] = []
+
+    async def wait(number: int) -> None:
+        try:
+            await hub.wait(shelf, asset(f"a{number}"), "ready")
+        except APIStatusError as failure:
+            failures.append(failure)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(50):
+            tasks.start_soon(wait, number)
+
+    assert len(failures) == 50
+    assert len(shelf.lists) == requests
+
+
+async def test_joining_hurries() -> None:
+    """Somebody who joins while the hub looks seldom is looked at within a second."""
+    shelf = Shelf({"old": math.inf, "new": 0.0})
+    hub = WaitHub()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hub.wait, shelf, asset("old"), "ready")
+        await anyio.sleep(100)
+        joined = anyio.current_time()
+        await hub.wait(shelf, asset("new"), "ready")
+        assert anyio.current_time() - joined <= 1.0
+        tasks.cancel_scope.cancel()
