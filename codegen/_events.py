@@ -1,0 +1,110 @@
+"""Writes `mux_async.webhooks.events`: a class for each kind of data an event carries, and the table from event types to classes."""
+
+from __future__ import annotations
+
+from codegen._api import Api, Event
+from codegen._python import HEADER, docstring, quoted, wrap
+
+
+def write(api: Api) -> dict[str, str]:
+    """Return the text of the file, by its path below the repository."""
+    families: dict[str, list[Event]] = {}
+    for event in api.events:
+        families.setdefault(event.data, []).append(event)
+    lines = [
+        HEADER,
+        *docstring(
+            [
+                "Webhook events, typed: once ``event.type`` is compared, type checkers know ``event.data``.",
+                "",
+                "A class stands for each kind of data, and its ``type`` for the events that carry it. What an event",
+                "means is said in `ABOUT`. Nothing here checks a signature.",
+            ]
+        ),
+        "",
+        "from __future__ import annotations",
+        "from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast",
+        "import attrs",
+        "from mux_async.webhooks._event import Event, UnknownEvent, build_event",
+        "if TYPE_CHECKING:",
+        "    from typing import Self",
+        "    from collections.abc import Mapping",
+        "    from mux_async._model import Wire",
+    ]
+    modules: dict[str, set[str]] = {}
+    for data in families:
+        modules.setdefault(api.schemas[data].module, set()).add(data)
+    for module, wanted in sorted(modules.items()):
+        lines.append(f"    from mux_async.models.{module} import {', '.join(sorted(wanted))}")
+    lines.append("")
+    for data, events in families.items():
+        lines += _family(api, data, events)
+    names = [class_name(data) for data in families]
+    lines += [
+        f"KnownEvent: TypeAlias = {' | '.join(names)}",
+        *docstring(["Any event whose type this version knows. Comparing ``type`` tells type checkers which."]),
+        "",
+        "WebhookEvent: TypeAlias = KnownEvent | UnknownEvent",
+        *docstring(["Any event at all."]),
+        "",
+        f"EventType: TypeAlias = Literal[{', '.join(quoted(event.type) for event in api.events)}]",
+        *docstring(["The type of every event that this version knows."]),
+        "",
+        "EVENTS: Final[Mapping[EventType, type[KnownEvent]]] = {",
+        *(f"    {quoted(event.type)}: {class_name(event.data)}," for event in api.events),
+        "}",
+        *docstring(["The class of each event type."]),
+        "",
+    ]
+    lines += ["ABOUT: Final[Mapping[EventType, str]] = {"]
+    for event in api.events:
+        about = " ".join((api.words.events.get(event.type) or f"See {class_name(event.data)}.").split())
+        if event.is_legacy and "egacy" not in about:
+            about += " Legacy: the product has ended."
+        pieces = wrap(about, 20)
+        text = [quoted(piece + " ") for piece in pieces[:-1]] + [quoted(pieces[-1])]
+        lines += [f"    {quoted(event.type)}: (", *(f"        {piece}" for piece in text), "    ),"]
+    lines += ["}", *docstring(["When each event is sent."]), "", ""]
+    lines += [
+        "def parse_event(data: Wire) -> WebhookEvent:",
+        *docstring(
+            [
+                "Read the decoded body of a webhook delivery. Check its signature first: this does not.",
+                "",
+                "Never fails on what is in it: an event of a type that is not known is an `UnknownEvent`, and what does not fit is",
+                "kept as it is.",
+            ],
+            4,
+        ),
+        '    kind = data.get("type")',
+        '    family = EVENTS.get(cast("EventType", kind)) if isinstance(kind, str) else None',
+        "    event: WebhookEvent = (family or UnknownEvent).from_wire(data)",
+        "    return event",
+    ]
+    return {"mux_async/webhooks/events.py": "\n".join(lines) + "\n"}
+
+
+def class_name(data: str) -> str:
+    """Name the event class of a data schema."""
+    return f"{data.removeprefix('Webhook')}Event"
+
+
+def _family(api: Api, data: str, events: list[Event]) -> list[str]:
+    schema = api.schemas[data]
+    said = api.words.schemas.get(data) or f"Events about {data}."
+    listed = ", ".join(f"``{event.type}``" for event in events)
+    return [
+        "@attrs.frozen(kw_only=True, eq=False, repr=False)",
+        f"class {class_name(data)}(Event):",
+        *docstring([*wrap(f"An event with `{data}` as its data: {listed}.", 10), "", *wrap(said, 10)], 4),
+        "",
+        f"    type: Literal[{', '.join(quoted(event.type) for event in events)}]",
+        f"    data: {data}",
+        "",
+        "    @classmethod",
+        "    def from_wire(cls, data: Wire) -> Self:",
+        *docstring(["Read a decoded delivery."], 8),
+        f"        return build_event(cls, data, {quoted(f'{schema.module}:{data}')})",
+        "",
+        "",
+    ]

@@ -1,0 +1,268 @@
+"""Writes `mux_async.models`: one module per tag, one for ids, and the lazy index over them."""
+
+from __future__ import annotations
+
+from codegen._api import Api, Enum, Field, Object, Schema, Union, time_format
+from codegen._facts import SCHEMAS, Json
+from codegen._python import (
+    HEADER,
+    Names,
+    constant,
+    docstring,
+    field_type,
+    import_lines,
+    literal,
+    model_imports,
+    quoted,
+    said,
+    variants_name,
+    wrap,
+)
+
+_METADATA = {"seconds": "SECONDS", "seconds_text": "SECONDS_TEXT", "iso": "ISO", "day": "DAY"}
+
+
+def write(api: Api) -> dict[str, str]:
+    """Return the text of every file, by its path below the repository."""
+    files = {f"mux_async/models/{module}.py": _module(api, module, schemas) for module, schemas in api.modules().items()}
+    files["mux_async/models/ids.py"] = _ids(api)
+    files["mux_async/models/__init__.py"] = _index(api)
+    return files
+
+
+def _module(api: Api, module: str, schemas: list[Schema]) -> str:
+    names = Names()
+    enums = [line for schema in schemas if isinstance(schema, Enum) for line in _enum(api, schema, names)]
+    objects = [line for schema in schemas if isinstance(schema, Object) for line in _object(api, schema, names)]
+    unions = [line for schema in _innermost_first(schemas) for line in _union(api, schema, names)]
+
+    runtime = model_imports(api, names.runtime, module)
+    typing = model_imports(api, names.typing - names.runtime, module)
+    if objects:
+        names.use("attrs", "")
+        names.use("typing", "TYPE_CHECKING", *(["Any"] if any("get: Any" in line for line in objects) else []))
+        typing["typing"] = {"Self"}
+    elif typing:
+        names.use("typing", "TYPE_CHECKING")
+    lines = [
+        HEADER,
+        *docstring([f"Values of {_about(api, module)}."]),
+        "",
+        "from __future__ import annotations",
+        *import_lines({**names.standard, **runtime}),
+    ]
+    if typing:
+        lines += ["if TYPE_CHECKING:", *(f"    {line}" for line in import_lines(typing))]
+    return "\n".join([*lines, "", *enums, *objects, *unions]) + "\n"
+
+
+def _about(api: Api, module: str) -> str:
+    groups = {group.replace(".", "_"): group for group in api.groups}
+    match module:
+        case "webhooks":
+            return "webhook deliveries that the API itself does not have"
+        case "shared":
+            return "several parts of the API"
+        case str() if module.startswith("shared_"):
+            return f"several groups of ``mux.{module.removeprefix('shared_')}``"
+        case _:
+            return f"``mux.{groups[module]}``"
+
+
+def _enum(api: Api, enum: Enum, names: Names) -> list[str]:
+    names.use("typing", "Final", "Literal", "TypeAlias")
+    text = api.words.schemas.get(enum.name, "")
+    return [
+        f"{enum.name}: TypeAlias = {literal(enum.values)}",
+        *(docstring(wrap(text, 6)) if text else ()),
+        f"{constant(enum.name)}_VALUES: Final[tuple[str, ...]] = ({', '.join(map(quoted, enum.values))},)",
+        docstring([f"Values of `{enum.name}` that are known; there may be others."])[0],
+        "",
+    ]
+
+
+def _object(api: Api, schema: Object, names: Names) -> list[str]:
+    names.use("mux_async._model", "Model", "Wire", "build")
+    has_times = any(time_format(field.schema) for field in schema.fields)
+    text = api.words.schemas.get(schema.name) or f"The {schema.name} object."
+    lines = [
+        "@attrs.frozen(kw_only=True, eq=False, repr=False)",
+        f"class {schema.name}(Model):",
+        *docstring(wrap(text, 10), 4),
+        "",
+    ]
+    for field in schema.fields:
+        lines.append(f"    {field.name}: {_annotation(api, field, names)}{_default(field, names)}")
+        about = said(api.words.of_field(schema.name, field.wire), is_deprecated=field.is_deprecated)
+        if about:
+            lines += docstring(wrap(about, 10), 4)
+    lines += ["", "    @classmethod", "    def from_wire(cls, data: Wire) -> Self:"]
+    lines += ["        get: Any = data.get"] if schema.fields else []
+    if has_times:
+        names.use("mux_async._times", "Notes")
+        lines.append("        notes: Notes = {}")
+    values = [_read(api, field, names) for field in schema.fields]
+    lines.append("        return build(")
+    lines += [
+        "            cls,",
+        "            data,",
+        "            (",
+        *(f"                {value}," for value in values),
+        "            ),",
+    ]
+    return [*lines, *(["            notes,"] if has_times else []), "        )", "", ""]
+
+
+def _annotation(api: Api, field: Field, names: Names) -> str:
+    text = field_type(api, field.schema, names, field.id_type)
+    kinds = field.schema.get("type")
+    if not field.is_required or (isinstance(kinds, list) and "null" in kinds):
+        return text if text.endswith("None") else f"{text} | None"
+    return text
+
+
+def _default(field: Field, names: Names) -> str:
+    arguments: list[str] = []
+    metadata: list[str] = []
+    if kind := time_format(field.schema):
+        metadata.append(f"**{names.use('mux_async._model', _METADATA[kind])}")
+    if field.wire != field.name:
+        metadata.append(f'"wire": {quoted(field.wire)}')
+    if not field.is_required:
+        names.use("mux_async._model", "ABSENT")
+        arguments.append("default=ABSENT")
+    if field.is_secret:
+        arguments.append(f"repr={names.use('mux_async._model', 'hidden')}")
+    if metadata:
+        whole = metadata[0].removeprefix("**") if len(metadata) == 1 and kind else "{" + ", ".join(metadata) + "}"
+        arguments.append(f"metadata={whole}")
+    if not arguments:
+        return ""
+    return " = ABSENT" if arguments == ["default=ABSENT"] else f" = attrs.field({', '.join(arguments)})"
+
+
+def _read(api: Api, field: Field, names: Names) -> str:
+    """Write the expression that reads a field."""
+    get = f"get({quoted(field.wire)})"
+    if kind := time_format(field.schema):
+        return f"{names.use('mux_async._times', kind)}({get}, notes, {quoted(field.name)})"
+    if reader := _reader(api, field.schema, names):
+        if reader.endswith("_VARIANTS"):
+            return f"{reader}({get})"
+        return f"{reader}.from_wire(v) if (v := {get}).__class__ is dict else v"
+    items: Json = field.schema.get("items", {})
+    if reader := _reader(api, items, names):
+        one = f"{reader}(x)" if reader.endswith("_VARIANTS") else f"{reader}.from_wire(x) if x.__class__ is dict else x"
+        return f"[{one} for x in v] if (v := {get}).__class__ is list else v"
+    return get
+
+
+def _reader(api: Api, schema: Json, names: Names) -> str | None:
+    """Return the name of what reads a value of this type; ``None`` when it is kept as it is."""
+    name: str = schema.get("$ref", "").removeprefix(SCHEMAS)
+    match api.schemas.get(name):
+        case Object():
+            reader = name
+        case Union():
+            reader = variants_name(name)
+        case _:
+            return None
+    names.runtime.add(reader)
+    return reader
+
+
+def _innermost_first(schemas: list[Schema]) -> list[Union]:
+    unions = {schema.name: schema for schema in schemas if isinstance(schema, Union)}
+    return sorted(unions.values(), key=lambda union: any(variant in unions for variant in union.variants.values()))
+
+
+def _union(api: Api, union: Union, names: Names) -> list[str]:
+    names.use("mux_async._model", "Variants")
+    names.use("typing", "Final", "TypeAlias")
+    names.use("collections.abc", "Mapping")
+    names.runtime.update(union.variants.values())
+    text = api.words.schemas.get(union.name) or f"One of several objects, told apart by ``{union.tag}``."
+    readers: list[str] = []
+    for tag, variant in union.variants.items():
+        if isinstance(api.schemas[variant], Union):
+            names.runtime.add(variants_name(variant))
+            readers.append(f"{quoted(tag)}: {variants_name(variant)}")
+        else:
+            readers.append(f"{quoted(tag)}: {variant}.from_wire")
+    members = list(dict.fromkeys(union.variants.values()))
+    return [
+        f"{union.name}: TypeAlias = {' | '.join(members)} | Mapping[str, object]",
+        *docstring(wrap(f"{text} A mapping when ``{union.tag}`` is not known to this version.", 6)),
+        f"{variants_name(union.name)}: Final = Variants({quoted(union.tag)}, {{{', '.join(readers)}}})",
+        "",
+    ]
+
+
+def _ids(api: Api) -> str:
+    lines = [
+        HEADER,
+        *docstring(
+            [
+                "Ids, each with a type of its own, so that one kind is not passed for another. At run time they are plain ``str``."
+            ]
+        ),
+        "",
+        "from __future__ import annotations",
+        "from typing import NewType",
+        "",
+        *(f'{name} = NewType("{name}", str)' for name in api.ids),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _index(api: Api) -> str:
+    exports: dict[str, set[str]] = {"ids": set(api.ids)}
+    for schema in api.schemas.values():
+        names = {schema.name, f"{constant(schema.name)}_VALUES"} if isinstance(schema, Enum) else {schema.name}
+        exports.setdefault(schema.module, set()).update(names)
+    homes = {name: module for module, names in exports.items() for name in names}
+    lines = [
+        HEADER,
+        *docstring(
+            [
+                "Every value of the API: ``from mux_async.models import Asset``.",
+                "",
+                "A module is imported when one of its names is first asked for: making all these classes would cost a program a tenth of a",
+                "second that it may never need.",
+            ]
+        ),
+        "",
+        "from __future__ import annotations",
+        "from importlib import import_module",
+        "from typing import TYPE_CHECKING, Final",
+        "",
+        "if TYPE_CHECKING:",
+        "    from mux_async._model import Model as Model",
+    ]
+    for module, names in sorted(exports.items()):
+        lines += [f"    from mux_async.models.{module} import {', '.join(f'{name} as {name}' for name in sorted(names))}"]
+    lines += [
+        "",
+        "__all__ = [",
+        *(f"    {quoted(name)}," for name in sorted([*homes, "Model"])),
+        "]",
+        "",
+        "_HOMES: Final = {",
+        '    "Model": "mux_async._model",',
+        *(f"    {quoted(name)}: {quoted(f'mux_async.models.{homes[name]}')}," for name in sorted(homes)),
+        "}",
+        "",
+        "",
+        "def __getattr__(name: str) -> object:",
+        "    home = _HOMES.get(name)",
+        "    if home is None:",
+        '        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")',
+        "    value: object = getattr(import_module(home), name)",
+        "    globals()[name] = value",
+        "    return value",
+        "",
+        "",
+        "def __dir__() -> list[str]:",
+        "    return __all__",
+    ]
+    return "\n".join(lines) + "\n"

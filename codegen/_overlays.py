@@ -1,0 +1,135 @@
+"""What is added to the facts by hand, as data: corrections, types, operations, descriptions. Nothing here may be without effect."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import attrs
+
+from codegen._facts import HERE, GeneratorError, Json
+
+OVERLAYS = HERE / "overlays"
+
+
+@attrs.frozen
+class Words:
+    """Descriptions, merged from all files. Keys as in the files; see the README there."""
+
+    operations: dict[str, Json]
+    schemas: dict[str, str]
+    fields: dict[str, str]
+    names: dict[str, str]
+    events: dict[str, str]
+
+    def of_field(self, owner: str, name: str) -> str | None:
+        """Return what a field or parameter is: its own entry, else the one of its name."""
+        return self.fields.get(f"{owner}.{name}") or self.names.get(name)
+
+
+@attrs.frozen
+class Overlays:
+    """All of them, as read; applied by `correct` and by `_api`."""
+
+    corrections: list[Json]
+    ids: dict[str, list[str]]
+    secrets: list[str]
+    query_items: dict[str, list[str]]
+    replay: dict[str, Json]
+    deprecated: dict[str, str]
+    bases: dict[str, str]
+    shorthand: dict[str, dict[str, str]]
+    omit: dict[str, Json]
+    words: Words
+
+
+def load(folder: Path = OVERLAYS) -> Overlays:
+    """Read every overlay.
+
+    Raises:
+        GeneratorError: Two description files describe the same thing.
+    """
+    types = _read(folder / "types.toml")
+    operations = _read(folder / "operations.toml")
+    return Overlays(
+        corrections=_read(folder / "corrections.toml").get("correction", []),
+        ids=types["ids"],
+        secrets=types["secrets"]["fields"],
+        query_items=types["query_items"],
+        replay=operations["replay"],
+        deprecated=operations["deprecated"],
+        bases=operations["bases"],
+        shorthand=operations["shorthand"],
+        omit=operations["omit"],
+        words=_load_words(folder / "descriptions"),
+    )
+
+
+def _read(path: Path) -> Json:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise GeneratorError(f"{path.name}: {error}") from None
+
+
+def _load_words(folder: Path) -> Words:
+    merged: dict[str, Json] = {name: {} for name in ("operations", "schemas", "fields", "names", "events")}
+    for path in sorted(folder.glob("*.toml")):
+        for section, entries in _read(path).items():
+            if section not in merged:
+                raise GeneratorError(f"{path.name}: there is no section [{section}]; known are {', '.join(merged)}")
+            if twice := merged[section].keys() & entries.keys():
+                raise GeneratorError(f"{path.name}: [{section}] describes again: {', '.join(sorted(twice))}")
+            merged[section].update(entries)
+    return Words(**merged)
+
+
+def correct(document: Json, corrections: Iterable[Json]) -> None:
+    """Apply corrections to the document, in order.
+
+    Raises:
+        GeneratorError: One lacks a reason or source, points at nothing, or would change nothing.
+    """
+    for entry in corrections:
+        at: str = entry.get("at", "?")
+        if not entry.get("reason") or not entry.get("source"):
+            raise GeneratorError(f"the correction at {at} needs a reason and a source")
+        *parents, last = at.removeprefix("/").split("/")
+        target = document
+        for step in parents:
+            if step not in target:
+                raise GeneratorError(f"the correction at {at} matches nothing: there is no {step!r}")
+            target = target[step]
+        match entry:
+            case {"add": value}:
+                if last in target:
+                    raise GeneratorError(f"the correction at {at} adds what is there already; drop it, or say 'set'")
+                target[last] = value
+            case {"set": value}:
+                if target.get(last) == value or last not in target:
+                    raise GeneratorError(f"the correction at {at} changes nothing")
+                target[last] = value
+            case {"drop": value}:
+                if value not in target.get(last, []):
+                    raise GeneratorError(f"the correction at {at} drops {value!r}, which is not there")
+                target[last] = [item for item in target[last] if item != value]
+            case _:
+                raise GeneratorError(f"the correction at {at} says none of add, set, drop")
+
+
+def match_fields(patterns: Iterable[str], fields: Iterable[str]) -> set[str]:
+    """Return the fields ("Schema.field") that match any of *patterns*.
+
+    Raises:
+        GeneratorError: A pattern matches none.
+    """
+    known = list(fields)
+    found: set[str] = set()
+    for pattern in patterns:
+        hits = {field for field in known if fnmatchcase(field, pattern)}
+        if not hits:
+            raise GeneratorError(f"types.toml: {pattern!r} matches no field")
+        found |= hits
+    return found

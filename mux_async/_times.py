@@ -1,0 +1,118 @@
+"""Times as Mux writes them, in and out of aware ``datetime`` values.
+
+The same moment travels as a string of seconds (Video), an integer (Robots, webhooks), an ISO 8601 string (webhook endpoints,
+annotations, event envelopes) or a pair of seconds and nanoseconds (older webhooks): facts/README.md, *Oddities*, and
+facts/BEHAVIOUR.md, 1.5 and 7.2. Every field accepts all of them, because the same object is dressed differently from one door to the
+next, and is written in its own.
+
+Readers take what arrived, the notes of the object it arrived in, and the name of its field. When the field's own way of writing would
+not give back what arrived, they leave that in the notes; what is not a time at all is returned as it is.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any, Final, TypeAlias, cast
+
+Notes: TypeAlias = dict[str, object]
+"""Field name to what stands on the wire in place of the field's value."""
+
+_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_from_timestamp = datetime.fromtimestamp
+
+
+def seconds(raw: Any, notes: Notes, name: str) -> Any:
+    """Read a field that is written as an integer of Unix seconds."""
+    if raw.__class__ is int:
+        try:
+            return _from_timestamp(raw, UTC)
+        except (ValueError, OverflowError, OSError):
+            return raw
+    return None if raw is None else _read(raw, notes, name, write_seconds)
+
+
+def seconds_text(raw: Any, notes: Notes, name: str) -> Any:
+    """Read a field that is written as a string of Unix seconds."""
+    if raw.__class__ is str and raw.isdecimal() and raw.isascii() and raw[0] != "0":
+        try:
+            return _from_timestamp(int(raw), UTC)
+        except (ValueError, OverflowError, OSError):
+            return raw
+    return None if raw is None else _read(raw, notes, name, write_seconds_text)
+
+
+def iso(raw: Any, notes: Notes, name: str) -> Any:
+    """Read a field that is written as an ISO 8601 string."""
+    return None if raw is None else _read(raw, notes, name, write_iso)
+
+
+def day(raw: Any, notes: Notes, name: str) -> Any:
+    """Read a field that is written as an ISO 8601 date; a moment is read as its day in UTC."""
+    if raw is None:
+        return None
+    moment = parse_time(raw)
+    if moment is None:
+        return raw
+    value = moment.date()
+    if value.isoformat() != raw:
+        notes[name] = raw
+    return value
+
+
+def _read(raw: object, notes: Notes, name: str, write: Callable[[datetime], object]) -> object:
+    value = parse_time(raw)
+    if value is None:
+        return raw
+    written = write(value)
+    if written != raw or written.__class__ is not raw.__class__:
+        notes[name] = raw
+    return value
+
+
+def parse_time(raw: object) -> datetime | None:
+    """Read a moment in any of Mux's ways of writing one.
+
+    Returns:
+        An aware ``datetime`` in UTC, cut to microseconds; ``None`` when *raw* is not a time. Text without an offset is taken as UTC.
+    """
+    try:
+        if isinstance(raw, str):
+            if _NUMBER.fullmatch(raw):
+                return _from_timestamp(float(raw) if "." in raw else int(raw), UTC)
+            value = datetime.fromisoformat(raw)
+            return value.astimezone(UTC) if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        if isinstance(raw, int | float) and not isinstance(raw, bool):
+            return _from_timestamp(raw, UTC)
+        if isinstance(raw, Mapping):
+            pair = cast("Mapping[str, object]", raw)
+            whole, nanos = pair.get("seconds"), pair.get("nanos", 0)
+            if isinstance(whole, str) and _NUMBER.fullmatch(whole):
+                whole = int(whole)
+            if isinstance(whole, int) and isinstance(nanos, int) and pair.keys() <= {"seconds", "nanos"}:
+                return _from_timestamp(whole, UTC).replace(microsecond=nanos // 1000)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
+
+
+def write_seconds(value: datetime) -> int:
+    """Write Unix seconds; a fraction is cut off."""
+    return math.floor(value.timestamp())
+
+
+def write_seconds_text(value: datetime) -> str:
+    """Write Unix seconds as a string; a fraction is cut off."""
+    return str(math.floor(value.timestamp()))
+
+
+def write_iso(value: datetime) -> str:
+    """Write ISO 8601 in UTC, ending in ``Z``."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def write_day(value: date) -> str:
+    """Write an ISO 8601 date; of a moment, the day it is in UTC."""
+    return (value.astimezone(UTC).date() if isinstance(value, datetime) else value).isoformat()
