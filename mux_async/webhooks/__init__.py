@@ -1,0 +1,1 @@
+"""Webhooks: events as typed values (`mux_async.webhooks.events`)."""
