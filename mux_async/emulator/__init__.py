@@ -1,0 +1,55 @@
+"""Mux on your own machine: a stateful emulator of its API, uploads and playback.
+
+The core is a function of a request and a time (`Emulator.handle`). Two doors lead to it: `EmulatorTransport` for a client in the
+same process, and `mux_async.emulator.server.serve` (also ``mux-async emulate``) for clients in any language::
+
+    emulator = Emulator(EmulatorSettings(time_to_ready=0.1))
+    async with Mux(token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulator)) as mux:
+        asset = await mux.video.assets.create(inputs=[{"url": "https://example.com/film.mp4"}])
+"""
+
+from typing import TYPE_CHECKING
+
+from mux_async.emulator._control import Arrival
+from mux_async.emulator._emulator import ConnectionCutError, Emulator, Exchange, Reply, StoredUpload
+from mux_async.emulator._faults import Fault, Faults
+from mux_async.emulator._http import Request, Response
+from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe
+from mux_async.emulator._settings import DEFAULT_TOKEN, EmulatorSettings, RateRules, Token
+from mux_async.emulator._transport import EmulatorTransport
+
+__all__ = [
+    "DEFAULT_TOKEN",
+    "Arrival",
+    "ConnectionCutError",
+    "Emulator",
+    "EmulatorSettings",
+    "EmulatorTransport",
+    "Exchange",
+    "Fault",
+    "Faults",
+    "InputProblem",
+    "MediaInfo",
+    "MediaSource",
+    "Probe",
+    "RateRules",
+    "Reply",
+    "Request",
+    "Response",
+    "StoredUpload",
+    "Token",
+    "serve",
+    "synthetic_probe",
+]
+
+
+if TYPE_CHECKING:
+    from mux_async.emulator.server import serve
+
+
+def __getattr__(name: str) -> object:
+    if name == "serve":  # aiohttp is imported with it, and only then
+        from mux_async.emulator import server
+
+        return server.serve
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

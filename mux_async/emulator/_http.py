@@ -1,0 +1,146 @@
+"""Requests and answers as the emulator sees them: plain values, the same behind every door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import attrs
+import orjson
+from multidict import CIMultiDict, CIMultiDictProxy
+
+_NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+
+
+def header_map(pairs: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> CIMultiDictProxy[str]:
+    """Return *pairs* as a case-insensitive, read-only mapping; repeated names are kept."""
+    return CIMultiDictProxy(CIMultiDict(pairs))
+
+
+@attrs.frozen(repr=False, eq=False, slots=False)  # cached properties need a __dict__
+class Request:
+    """One request.
+
+    Attributes:
+        method: HTTP verb in capitals.
+        target: Path and query as they were sent, percent-encoded: ``/video/v1/assets?limit=2``.
+        headers: Case-insensitive.
+        body: The whole body, for `Emulator.handle`; doors that stream leave it empty and feed an `Exchange` instead.
+        origin: Scheme and host the client spoke to, without a trailing slash; upload URLs begin with it.
+    """
+
+    method: str
+    target: str
+    headers: CIMultiDictProxy[str] = attrs.field(default=_NO_HEADERS, converter=header_map)
+    body: bytes = b""
+    origin: str = "http://emulator.test"
+
+    @cached_property
+    def raw_path(self) -> str:
+        """The path, still percent-encoded, without the query."""
+        return urlsplit(self.target).path
+
+    @cached_property
+    def segments(self) -> tuple[str, ...]:
+        """The path's parts, decoded after splitting, so that an encoded slash stays inside its part."""
+        return tuple(unquote(part) for part in self.raw_path.strip("/").split("/"))
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        """Query parameters; of a repeated one, the last."""
+        return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.raw_path}>"
+
+
+@attrs.frozen(repr=False, eq=False)
+class Response:
+    """One answer. ``Date`` and ``Content-Length`` are the door's to add."""
+
+    status: int
+    headers: CIMultiDictProxy[str] = attrs.field(default=_NO_HEADERS, converter=header_map)
+    body: bytes = b""
+
+    def json(self) -> Any:
+        """Decode the body.
+
+        Raises:
+            ValueError: It is not JSON.
+        """
+        return orjson.loads(self.body)
+
+    def with_headers(self, more: Mapping[str, str]) -> Response:
+        """Return a copy with *more* headers, for the names it has no value for."""
+        headers = CIMultiDict(self.headers)
+        for name, value in more.items():
+            headers.setdefault(name, value)
+        return attrs.evolve(self, headers=headers)
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {len(self.body)} bytes>"
+
+
+class ApiError(Exception):
+    """An error answer, raised from wherever it is noticed.
+
+    Attributes:
+        status: HTTP status.
+        type: Mux's word: ``invalid_parameters``, ``not_found``, ... (facts/BEHAVIOUR.md, section 1.3).
+        messages: One sentence per thing that is wrong.
+    """
+
+    def __init__(self, status: int, type: str, *messages: str) -> None:
+        super().__init__(f"{status} {type}: {'; '.join(messages)}")
+        self.status = status
+        self.type = type
+        self.messages = messages
+
+    def response(self) -> Response:
+        """The answer that says so."""
+        return json_response(self.status, {"error": {"type": self.type, "messages": list(self.messages)}})
+
+
+def invalid(*messages: str) -> ApiError:
+    """400: a parameter is wrong."""
+    return ApiError(400, "invalid_parameters", *messages)
+
+
+NOT_FOUND_TEXT = "The requested resource either doesn't exist or you don't have access to it."
+
+
+def not_found(*messages: str) -> ApiError:
+    """404: there is no such thing, or it belongs to somebody else; Mux does not tell them apart."""
+    return ApiError(404, "not_found", *(messages or (NOT_FOUND_TEXT,)))
+
+
+def failed(message: str) -> ApiError:
+    """412: the object is not in the state that this needs."""
+    return ApiError(412, "failed_request", message)
+
+
+def json_response(status: int, value: object) -> Response:
+    """An answer with a JSON body."""
+    return Response(status, {"Content-Type": "application/json; charset=utf-8"}, orjson.dumps(value))
+
+
+def data(value: object, status: int = 200) -> Response:
+    """``{"data": value}``, as nearly every answer of the API is wrapped."""
+    return json_response(status, {"data": value})
+
+
+def created(value: object) -> Response:
+    """201, wrapped in ``data``."""
+    return data(value, 201)
+
+
+def no_content() -> Response:
+    """204 without a body, as every DELETE is answered."""
+    return Response(204)
+
+
+def text(status: int, body: str | bytes, content_type: str = "text/plain; charset=utf-8") -> Response:
+    """An answer that is not JSON."""
+    return Response(status, {"Content-Type": content_type}, body.encode() if isinstance(body, str) else body)

@@ -1,0 +1,292 @@
+"""How an asset comes to be, becomes ready or errored, and goes.
+
+Everything here happens at a time that was planned (`mux_async.emulator._agenda`); no request is needed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from mux_async.emulator._http import not_found
+from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource
+from mux_async.emulator._options import clip_source
+from mux_async.emulator._state import (
+    Asset,
+    Environment,
+    Json,
+    LiveStream,
+    Owner,
+    PlaybackId,
+    StaticRendition,
+    Track,
+    Upload,
+    World,
+)
+
+TEST_LIFETIME = 24 * 3600.0
+"""Seconds that a test asset lives."""
+TEST_DURATION = 10.0
+"""Seconds that a test asset is cut to."""
+MASTER_LIFETIME = 24 * 3600.0
+"""Seconds of temporary access to a master."""
+TIER_HEIGHTS = {"1080p": 1080, "1440p": 1440, "2160p": 2160}
+
+
+def create_asset(
+    world: World, environment: Environment, options: Json, *, ingest_type: str, upload: Upload | None = None, test: bool = False
+) -> Asset:
+    """Add an asset that is being prepared. *options* are in their normal form."""
+    asset = Asset(
+        id=world.mint.id("asset"),
+        number=world.next_number(),
+        created_at=world.now,
+        ready_at=world.now + world.settings.time_to_ready,
+        options=options,
+        ingest_type=ingest_type,
+        test=test or options.get("test") is True,
+        upload_id=None if upload is None else upload.id,
+        passthrough=options.get("passthrough"),
+        meta=options.get("meta"),
+        mp4_support=options.get("mp4_support", "none"),
+        master_access=options.get("master_access", "none"),
+    )
+    first = main_input(asset)
+    asset.source_asset_id = clip_source(first.get("url", ""))
+    if asset.source_asset_id is not None:
+        if asset.source_asset_id not in environment.assets:
+            raise not_found()
+        asset.ingest_type = "on_demand_clip"
+    for policy in options.get("playback_policies", ()):
+        add_playback_id(world, environment, asset, {"policy": policy})
+    for entry in options.get("advanced_playback_policies", ()):
+        add_playback_id(world, environment, asset, entry)
+    for entry in options.get("static_renditions", ()):
+        add_static_rendition(world, asset, entry)
+    environment.assets[asset.id] = asset
+    world.agenda.add(asset.ready_at, "asset.prepared", environment.id, asset.id)
+    if asset.test:
+        world.agenda.add(asset.created_at + TEST_LIFETIME, "asset.expired", environment.id, asset.id)
+    return asset
+
+
+def main_input(asset: Asset) -> Mapping[str, Any]:
+    """The input that holds the media itself; empty for an upload without input settings."""
+    inputs: list[Json] = asset.options.get("inputs") or [{}]
+    return next((entry for entry in inputs if entry.get("type") != "text" and "overlay_settings" not in entry), inputs[0])
+
+
+def add_playback_id(world: World, environment: Environment, owner: Asset | LiveStream, entry: Mapping[str, Any]) -> PlaybackId:
+    """Give an asset or a live stream a playback id; the policy is public unless *entry* says otherwise."""
+    playback_id = PlaybackId(world.mint.id("playback"), entry.get("policy", "public"), entry.get("drm_configuration_id"))
+    owner.playback_ids.append(playback_id)
+    environment.playback[playback_id.id] = Owner("asset" if isinstance(owner, Asset) else "live_stream", owner.id)
+    return playback_id
+
+
+def remove_playback_ids(environment: Environment, owner: Asset | LiveStream) -> None:
+    """Make everything of *owner* unplayable."""
+    for playback_id in owner.playback_ids:
+        environment.playback.pop(playback_id.id, None)
+
+
+def delete_asset(environment: Environment, asset: Asset) -> None:
+    """Take an asset away; what is planned for it finds nothing."""
+    remove_playback_ids(environment, asset)
+    del environment.assets[asset.id]
+
+
+def add_static_rendition(world: World, asset: Asset, entry: Mapping[str, Any]) -> StaticRendition:
+    """Add a file that will be there some time after the asset is ready."""
+    resolution: str = entry["resolution"]
+    is_audio = resolution == "audio-only"
+    rendition = StaticRendition(
+        id=world.mint.id("rendition"),
+        name="audio.m4a" if is_audio else f"{resolution}.mp4",
+        ext="m4a" if is_audio else "mp4",
+        resolution=resolution,
+        type="standard" if resolution in {"highest", "audio-only"} else "advanced",
+        status="preparing",
+        passthrough=entry.get("passthrough"),
+    )
+    asset.static_renditions.append(rendition)
+    return rendition
+
+
+def stored_height(asset: Asset) -> int:
+    """Pixels of the smaller side as stored: the input's, up to what was asked for. 0 for audio."""
+    if asset.media is None or not asset.media.has_video:
+        return 0
+    return min(asset.media.short_side, TIER_HEIGHTS[asset.options.get("max_resolution_tier", "1080p")])
+
+
+def plan(world: World, environment: Environment, name: str, asset: Asset, part: str = "") -> None:
+    """Plan a step for (a part of) an asset, after the time that getting ready takes."""
+    subject = f"{asset.id}/{part}" if part else asset.id
+    world.agenda.add(world.now + world.settings.time_to_ready, name, environment.id, subject)
+
+
+# ---- steps
+
+
+def _prepared(world: World, environment: Environment, asset: Asset) -> None:
+    found = _examine(world, environment, asset)
+    if isinstance(found, InputProblem):
+        asset.status, asset.problem = "errored", found
+        if asset.upload_id is not None and asset.upload_id in environment.uploads:
+            upload = environment.uploads[asset.upload_id]
+            upload.status, upload.problem = "errored", found
+        return
+    asset.media = attrs.evolve(found, duration=min(found.duration, TEST_DURATION)) if asset.test else found
+    asset.status = "ready"
+    asset.tracks.extend(_media_tracks(world, asset, asset.media))
+    for entry in asset.options.get("inputs", ()):
+        if entry.get("type") == "text":
+            track = add_text_track(world, asset, entry, source="uploaded")
+            track.status = "ready"
+    if asset.media.channels:
+        for entry in main_input(asset).get("generated_subtitles", ()):
+            track = add_text_track(world, asset, entry, source="generated_vod")
+            plan(world, environment, "asset.track.prepared", asset, track.id)
+    for rendition in asset.static_renditions:
+        plan(world, environment, "asset.static_rendition.prepared", asset, rendition.id or "")
+    if asset.mp4_support != "none":
+        plan(world, environment, "asset.mp4.prepared", asset)
+    if asset.master_access == "temporary":
+        open_master(world, environment, asset)
+
+
+def _examine(world: World, environment: Environment, asset: Asset) -> MediaInfo | InputProblem:
+    if asset.upload_id is not None:
+        session = environment.uploads[asset.upload_id].session
+        return world.settings.probe(MediaSource(size=session.size, head=session.head, path=session.path))
+    entry = main_input(asset)
+    if asset.source_asset_id is None:
+        return world.settings.probe(MediaSource(url=entry.get("url", "")))
+    source = environment.assets.get(asset.source_asset_id)
+    if source is None or source.media is None:
+        return InputProblem("invalid_input", "The source asset of the clip is not ready")
+    start = entry.get("start_time", 0.0)
+    end = min(entry.get("end_time", source.media.duration), source.media.duration)
+    if end - start < 0.5:
+        return InputProblem("invalid_input", "The clip is shorter than 500 milliseconds")
+    return attrs.evolve(source.media, duration=round(end - start, 6))
+
+
+def _media_tracks(world: World, asset: Asset, media: MediaInfo) -> list[Track]:
+    tracks: list[Track] = []
+    if media.has_video:
+        width, height = media.scaled(stored_height(asset))
+        tracks.append(
+            Track(
+                world.mint.id("track"),
+                "video",
+                duration=media.duration,
+                max_width=width,
+                max_height=height,
+                max_frame_rate=media.frame_rate,
+            )
+        )
+    if media.channels:
+        track_id = world.mint.id("track")
+        tracks.append(
+            Track(track_id, "audio", status="ready", duration=media.duration, max_channels=media.channels, primary=True)
+        )
+    return tracks
+
+
+def add_text_track(world: World, asset: Asset, entry: Mapping[str, Any], *, source: str) -> Track:
+    """Add a track of subtitles that is being prepared; a name that is not given comes from the language."""
+    language = entry.get("language_code", "en")
+    track = Track(
+        world.mint.id("track"),
+        "text",
+        status="preparing",
+        text_type="subtitles",
+        text_source=source,
+        language_code=language,
+        name=entry.get("name", language),
+        closed_captions=entry.get("closed_captions", False),
+        passthrough=entry.get("passthrough"),
+    )
+    asset.tracks.append(track)
+    return track
+
+
+def open_master(world: World, environment: Environment, asset: Asset) -> None:
+    """Prepare a master to download, and plan the end of its availability."""
+    asset.master_access, asset.master_status = "temporary", "preparing"
+    plan(world, environment, "asset.master.prepared", asset)
+
+
+def _expired(world: World, environment: Environment, asset: Asset) -> None:
+    del world
+    delete_asset(environment, asset)
+
+
+def _master_prepared(world: World, environment: Environment, asset: Asset) -> None:
+    asset.master_status = "ready"
+    world.agenda.add(world.now + MASTER_LIFETIME, "asset.master.expired", environment.id, asset.id)
+
+
+def _master_expired(world: World, environment: Environment, asset: Asset) -> None:
+    del world, environment
+    asset.master_access = "none"
+
+
+def _mp4_prepared(world: World, environment: Environment, asset: Asset) -> None:
+    del world, environment
+    asset.mp4_status = "ready"
+
+
+def _track_prepared(asset: Asset, part: str) -> None:
+    for track in asset.tracks:
+        if track.id == part:
+            track.status = "ready"
+            if track.language_code == "auto":
+                track.language_code, track.auto_language_confidence = "en", 0.98
+
+
+def _rendition_prepared(asset: Asset, part: str) -> None:
+    assert asset.media is not None  # noqa: S101 - planned by `_prepared` alone
+    for rendition in asset.static_renditions:
+        if rendition.id != part:
+            continue
+        stored = stored_height(asset)
+        asked = rendition.resolution or "highest"
+        height = stored if asked == "highest" else 0 if asked == "audio-only" else int(asked[:-1])
+        if height > stored or (height == 0 and not asset.media.channels):
+            rendition.status = "skipped"
+            continue
+        rendition.status = "ready"
+        rendition.bitrate = 128_000 + height * 4_000
+        rendition.filesize = str(int(rendition.bitrate * asset.media.duration / 8))
+        if height:
+            rendition.width, rendition.height = asset.media.scaled(height)
+
+
+_ASSET_STEPS: Mapping[str, Callable[[World, Environment, Asset], None]] = {
+    "asset.prepared": _prepared,
+    "asset.expired": _expired,
+    "asset.master.prepared": _master_prepared,
+    "asset.master.expired": _master_expired,
+    "asset.mp4.prepared": _mp4_prepared,
+}
+_PART_STEPS: Mapping[str, Callable[[Asset, str], None]] = {
+    "asset.track.prepared": _track_prepared,
+    "asset.static_rendition.prepared": _rendition_prepared,
+}
+
+
+def run_step(world: World, environment: Environment, name: str, subject: str) -> None:
+    """Do what was planned for an asset; nothing, when it is gone."""
+    asset_id, _, part = subject.partition("/")
+    asset = environment.assets.get(asset_id)
+    if asset is None:
+        return
+    if part:
+        _PART_STEPS[name](asset, part)
+    else:
+        _ASSET_STEPS[name](world, environment, asset)

@@ -1,0 +1,120 @@
+"""How an emulator is set up: who may call it, how fast, and how its media behave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import attrs
+
+from mux_async._operation import Bucket
+from mux_async._types import Secret
+from mux_async.emulator._media import Probe, synthetic_probe
+
+LimitModel: TypeAlias = Literal["token-bucket", "fixed-window", "sliding-window"]
+"""How an allowance is counted; see `RateRules`."""
+
+ALL_PERMISSIONS = (
+    "video:read",
+    "video:write",
+    "data:read",
+    "data:write",
+    "system:read",
+    "system:write",
+    "robots:read",
+    "robots:write",
+)
+"""Everything a token can be allowed (the form is a guess: facts/BEHAVIOUR.md, section 12, question 25)."""
+
+
+@attrs.frozen
+class Token:
+    """An access token: HTTP Basic with *id* and *secret*, and a bearer token when *bearer* is given.
+
+    Attributes:
+        id: User name.
+        secret: Password.
+        environment: Name of the environment it belongs to; the environment exists because a token names it.
+        bearer: Accepted as ``Authorization: Bearer ...`` too; ``None`` for no bearer.
+        permissions: What it may do; any token may ask whoami.
+        name: As whoami shows it.
+    """
+
+    id: str
+    secret: Secret = attrs.field(converter=Secret)
+    environment: str = "development"
+    bearer: Secret | None = attrs.field(default=None, converter=attrs.converters.optional(Secret))
+    permissions: tuple[str, ...] = ALL_PERMISSIONS
+    name: str = "emulator token"
+
+
+DEFAULT_TOKEN = Token("test-token", "test-secret")
+
+PUBLISHED_RATES: Mapping[Bucket, float] = {
+    Bucket.POST: 1.0,
+    Bucket.OTHER: 5.0,
+    Bucket.REALTIME_DATA: 1.0,
+    Bucket.GENERAL_DATA: 5.0,
+}
+"""Requests per second, sustained: facts/BEHAVIOUR.md, section 2.1."""
+
+
+@attrs.frozen
+class RateRules:
+    """The rate limits. ``None`` in place of them means that there are none.
+
+    Attributes:
+        model: ``token-bucket`` refills steadily; ``fixed-window`` starts afresh every ``capacity / rate`` seconds;
+            ``sliding-window`` lets at most ``capacity`` through in any ``capacity / rate`` seconds.
+        rates: Requests per second of each bucket, above 0.
+        burst: Capacity of each bucket as a multiple of its rate, so also the length of a window in seconds; at least 1.
+        scope: Whether the tokens of all environments share the buckets, or those of one.
+        retry_after: Whether a 429 says how long to wait; Mux was not seen to (facts/BEHAVIOUR.md, section 2.3).
+        headers: Whether answers carry ``X-RateLimit-Limit`` (the capacity) and ``X-RateLimit-Remaining``.
+        body: Which of the two shapes a 429 has: ``{"errors": [..]}`` as recorded, or ``{"error": {..}}``.
+    """
+
+    model: LimitModel = "token-bucket"
+    rates: Mapping[Bucket, float] = PUBLISHED_RATES
+    burst: float = attrs.field(default=5.0, validator=attrs.validators.ge(1.0))
+    scope: Literal["account", "environment"] = "account"
+    retry_after: bool = False
+    headers: bool = False
+    body: Literal["errors", "error"] = "errors"
+
+    def capacity(self, bucket: Bucket) -> int:
+        """Requests that *bucket* lets through at once when it is full; at least 1."""
+        return max(1, int(self.rates[bucket] * self.burst))
+
+
+@attrs.frozen
+class EmulatorSettings:
+    """Everything that can be chosen about an emulator.
+
+    Attributes:
+        tokens: Who may call; the first one's environment is the main one.
+        limits: The rate limits, or ``None``.
+        time_to_ready: Seconds from creating an asset (or a rendition, track, master) to its being ready; 0 or more.
+        probe: Says what a medium is, or why it cannot be used; see `mux_async.emulator.Probe`.
+        can_delete_preparing: Whether DELETE of a preparing asset succeeds, as in 2020, or is a 400, as in 2026 (facts/BEHAVIOUR.md,
+            section 4.2).
+        store: Folder that uploaded bytes are kept in, one file per upload named by its id; ``None`` drops them.
+        public_origin: What upload URLs begin with; ``None`` takes it from each request.
+        seed: Makes ids. The same seed and the same calls give the same ids.
+        max_arrivals: How many `Arrival` values are remembered.
+        max_body: Bytes of an API request's body; more is a 413. Uploads have no limit.
+        account: Name of the organisation, in whoami.
+    """
+
+    tokens: tuple[Token, ...] = attrs.field(default=(DEFAULT_TOKEN,), validator=attrs.validators.min_len(1))
+    limits: RateRules | None = RateRules()
+    time_to_ready: float = attrs.field(default=1.0, validator=attrs.validators.ge(0.0))
+    probe: Probe = synthetic_probe
+    can_delete_preparing: bool = False
+    store: Path | None = None
+    public_origin: str | None = None
+    seed: int | str = 0
+    max_arrivals: int = 100_000
+    max_body: int = 1024 * 1024
+    account: str = "Emulated organization"

@@ -1,0 +1,262 @@
+"""What the emulator remembers: plain mutable records, and nothing that decides.
+
+Members that are ``None`` are not there on the wire: Mux leaves absent members out (facts/BEHAVIOUR.md, section 1.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from mux_async.emulator._agenda import Agenda
+from mux_async.emulator._http import invalid, not_found
+from mux_async.emulator._ids import IdMint, is_well_formed
+from mux_async.emulator._media import InputProblem, MediaInfo
+from mux_async.emulator._sessions import UploadSession
+from mux_async.emulator._settings import EmulatorSettings
+
+Json: TypeAlias = dict[str, Any]
+
+
+def present(record: Any) -> Json:
+    """Return the members of *record* (an attrs value) that are there, by their wire names."""
+    return attrs.asdict(record, recurse=False, filter=lambda _, value: value is not None)
+
+
+@attrs.define
+class PlaybackId:
+    """A way to play an asset or a live stream."""
+
+    id: str
+    policy: str
+    drm_configuration_id: str | None = None
+
+
+@attrs.define
+class Track:
+    """A part of an asset's media."""
+
+    id: str
+    type: Literal["video", "audio", "text"]
+    status: Literal["preparing", "ready", "errored"] | None = None
+    duration: float | None = None
+    max_width: int | None = None
+    max_height: int | None = None
+    max_frame_rate: float | None = None
+    max_channels: int | None = None
+    primary: bool | None = None
+    text_type: str | None = None
+    text_source: str | None = None
+    language_code: str | None = None
+    name: str | None = None
+    closed_captions: bool | None = None
+    passthrough: str | None = None
+    auto_language_confidence: float | None = None
+
+
+@attrs.define
+class StaticRendition:
+    """A file to download."""
+
+    id: str | None
+    name: str
+    ext: str
+    resolution: str | None = None
+    type: str | None = None
+    status: Literal["preparing", "ready", "skipped", "errored"] | None = None
+    width: int | None = None
+    height: int | None = None
+    bitrate: int | None = None
+    filesize: str | None = None
+    resolution_tier: str | None = None
+    passthrough: str | None = None
+
+
+@attrs.define(eq=False)
+class Asset:
+    """An asset. ``options`` are those it was created with, in their normal form (`mux_async.emulator._options`)."""
+
+    id: str
+    number: int
+    """Order of creation, which lists and cursors go by."""
+    created_at: float
+    ready_at: float
+    options: Json
+    ingest_type: str
+    status: Literal["preparing", "ready", "errored"] = "preparing"
+    test: bool = False
+    upload_id: str | None = None
+    live_stream_id: str | None = None
+    source_asset_id: str | None = None
+    passthrough: str | None = None
+    meta: Json | None = None
+    thumbnail_time: float | None = None
+    playback_ids: list[PlaybackId] = attrs.field(factory=list[PlaybackId])
+    tracks: list[Track] = attrs.field(factory=list[Track])
+    media: MediaInfo | None = None
+    problem: InputProblem | None = None
+    static_renditions: list[StaticRendition] = attrs.field(factory=list[StaticRendition])
+    mp4_support: str = "none"
+    mp4_status: Literal["preparing", "ready"] = "preparing"
+    master_access: str = "none"
+    master_status: Literal["preparing", "ready"] = "preparing"
+
+
+@attrs.define(eq=False)
+class Upload:
+    """A direct upload. ``options`` are the new asset's."""
+
+    id: str
+    number: int
+    created_at: float
+    timeout: int
+    options: Json
+    session: UploadSession
+    origin: str
+    status: Literal["waiting", "asset_created", "errored", "cancelled", "timed_out"] = "waiting"
+    cors_origin: str | None = None
+    test: bool = False
+    asset_id: str | None = None
+    problem: InputProblem | None = None
+
+
+@attrs.define
+class SimulcastTarget:
+    """Where a live stream is sent on to."""
+
+    id: str
+    url: str
+    status: str = "idle"
+    stream_key: str | None = None
+    passthrough: str | None = None
+
+
+@attrs.define(eq=False)
+class LiveStream:
+    """A live stream. ``members`` are those that are echoed as they were given."""
+
+    id: str
+    number: int
+    created_at: float
+    stream_key: str
+    srt_passphrase: str
+    options: Json
+    members: Json
+    status: Literal["idle", "active", "disabled"] = "idle"
+    playback_ids: list[PlaybackId] = attrs.field(factory=list[PlaybackId])
+    simulcast_targets: list[SimulcastTarget] = attrs.field(factory=list[SimulcastTarget])
+
+
+@attrs.define(eq=False)
+class SigningKey:
+    """A key pair; the private half was shown once and is not kept."""
+
+    id: str
+    number: int
+    created_at: float
+    public_pem: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Owner:
+    """Whose playback id it is."""
+
+    type: Literal["asset", "live_stream"]
+    id: str
+
+
+@attrs.define(eq=False)
+class Environment:
+    """Everything of one environment, in order of creation."""
+
+    id: str
+    name: str
+    assets: dict[str, Asset] = attrs.field(factory=dict[str, Asset])
+    uploads: dict[str, Upload] = attrs.field(factory=dict[str, Upload])
+    live_streams: dict[str, LiveStream] = attrs.field(factory=dict[str, LiveStream])
+    signing_keys: dict[str, SigningKey] = attrs.field(factory=dict[str, SigningKey])
+    playback: dict[str, Owner] = attrs.field(factory=dict[str, Owner])
+
+    def asset(self, id: str) -> Asset:
+        """Return an asset.
+
+        Raises:
+            ApiError: 400 for a malformed id, 404 for an unknown one.
+        """
+        if not is_well_formed(id):
+            raise invalid(f'Asset id "{id}" was invalid')
+        if id not in self.assets:
+            raise not_found()
+        return self.assets[id]
+
+    def upload(self, id: str) -> Upload:
+        """Return an upload, or raise as `asset` does."""
+        if not is_well_formed(id):
+            raise invalid("Failed to parse ID")
+        if id not in self.uploads:
+            raise not_found()
+        return self.uploads[id]
+
+    def live_stream(self, id: str) -> LiveStream:
+        """Return a live stream, or raise as `asset` does."""
+        if not is_well_formed(id):
+            raise invalid("Invalid live stream id, failed to parse")
+        if id not in self.live_streams:
+            raise not_found()
+        return self.live_streams[id]
+
+    def signing_key(self, id: str) -> SigningKey:
+        """Return a signing key, or raise as `asset` does."""
+        if not is_well_formed(id):
+            raise invalid("Failed to parse ID")
+        if id not in self.signing_keys:
+            raise not_found("Signing Key not found")
+        return self.signing_keys[id]
+
+
+@attrs.define(eq=False)
+class World:
+    """The whole account, its clock and what is planned."""
+
+    settings: EmulatorSettings
+    mint: IdMint
+    now: float
+    agenda: Agenda = attrs.field(factory=Agenda)
+    environments: dict[str, Environment] = attrs.field(factory=dict[str, Environment])
+    """By name."""
+    counter: int = 0
+
+    @classmethod
+    def create(cls, settings: EmulatorSettings, now: float) -> World:
+        """Make an account with the environments that the tokens name."""
+        mint = IdMint(settings.seed)
+        world = cls(settings, mint, now)
+        for token in settings.tokens:
+            if token.environment not in world.environments:
+                environment = Environment(mint.named("environment", token.environment), token.environment)
+                world.environments[token.environment] = environment
+        return world
+
+    def next_number(self) -> int:
+        """Number the next object of any kind."""
+        self.counter += 1
+        return self.counter
+
+    def environment_by_id(self, id: str) -> Environment:
+        """Return the environment with this *id*, which exists."""
+        return next(environment for environment in self.environments.values() if environment.id == id)
+
+    def find_playback(self, id: str) -> tuple[Environment, Owner] | None:
+        """Return whose playback id this is, in any environment."""
+        for environment in self.environments.values():
+            if id in environment.playback:
+                return environment, environment.playback[id]
+        return None
+
+    def find_upload(self, id: str) -> tuple[Environment, Upload] | None:
+        """Return the upload of this id, in any environment."""
+        for environment in self.environments.values():
+            if id in environment.uploads:
+                return environment, environment.uploads[id]
+        return None

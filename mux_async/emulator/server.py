@@ -1,0 +1,106 @@
+"""The door for programs elsewhere: one origin on aiohttp.web that serves API, uploads, playback and images.
+
+Upload bodies go to the emulator as they arrive and are not kept. Nothing is logged but method, path and status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from mux_async.emulator._emulator import Emulator, Reply
+from mux_async.emulator._http import Request
+
+READ_BUFFER = 1024 * 1024
+"""Bytes of a body that may wait in memory, per connection."""
+GRACE = 1.0
+"""Seconds that requests in flight get when the server stops."""
+
+
+@asynccontextmanager
+async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str, None]:
+    """Serve *emulator* over HTTP/1.1 while the block runs.
+
+    Args:
+        emulator: May be used directly meanwhile, on the same event loop.
+        host: Address to listen on; there is no TLS, so keep it this machine's own.
+        port: 0 picks a free one.
+
+    Yields:
+        The origin: ``http://127.0.0.1:40123``.
+
+    Raises:
+        OSError: The address is taken.
+    """
+    server = web.Server(
+        _Door(emulator).handle,
+        access_log=None,
+        auto_decompress=False,
+        handler_cancellation=True,
+        lingering_time=GRACE,
+        read_bufsize=READ_BUFFER,
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=GRACE)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        bound = runner.addresses[0][1]
+        shown = f"[{host}]" if ":" in host else host
+        yield f"http://{shown}:{bound}"
+    finally:
+        await runner.cleanup()
+
+
+class _Door:
+    """Turns aiohttp's requests into the emulator's, and its replies back."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        origin = f"{request.scheme}://{request.host}"
+        exchange = self._emulator.begin(Request(request.method, request.raw_path, request.headers, origin=origin))
+        if exchange.is_refused:
+            exchange.cut()
+            return _abort(request)
+        try:
+            if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+                request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if request.can_read_body:
+                while chunk := await request.content.readany():
+                    if not exchange.feed(chunk):
+                        break
+            reply = exchange.finish()
+        except (web.RequestPayloadError, ConnectionError):
+            return _abort(request)
+        finally:
+            exchange.cut()  # nothing happens when it was finished
+        if reply.delay:
+            await asyncio.sleep(reply.delay)
+        return await _send(request, reply)
+
+
+async def _send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    response = reply.response
+    if response is None:
+        return _abort(request)
+    headers = CIMultiDict(response.headers)
+    if reply.truncate is None:
+        return web.Response(status=response.status, headers=headers, body=response.body or None)
+    headers["Content-Length"] = str(len(response.body))
+    stream = web.StreamResponse(status=response.status, headers=headers)
+    await stream.prepare(request)
+    await stream.write(response.body[: reply.truncate])
+    return _abort(request)
+
+
+def _abort(request: web.BaseRequest) -> web.StreamResponse:
+    """Break the connection. aiohttp wants an answer all the same, and finds nowhere to send it."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
