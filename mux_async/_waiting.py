@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast
 
 import anyio
 import anyio.lowlevel
@@ -23,6 +23,7 @@ import attrs
 from mux_async._resource import Caller, Resource
 from mux_async._types import UNSET
 from mux_async.errors import (
+    APIStatusError,
     AssetErroredError,
     AuthenticationError,
     ClosedError,
@@ -30,7 +31,6 @@ from mux_async.errors import (
     DeadlineExceededError,
     Delivery,
     MuxError,
-    NotFoundError,
     PermissionDeniedError,
     UploadError,
 )
@@ -38,7 +38,8 @@ from mux_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mux_async.models import Asset, Upload
+    from mux_async.models import Asset
+    from mux_async.resources.video_assets import VideoAssets
 
 FIRST_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 10.0
@@ -56,6 +57,9 @@ Goal: TypeAlias = Literal["created", "ready"]
 
 _FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
 """Errors that the next tick, or another waiter, would meet again."""
+
+_ABOUT_THE_REQUEST = frozenset({400, 404, 410, 422})
+"""Statuses that say that this one id is wrong or gone, and nothing about the others."""
 
 
 class AssetSource(Protocol):
@@ -136,6 +140,7 @@ class WaitHub:
             AssetErroredError: The asset is errored.
             UploadError: The upload will not become an asset.
             NotFoundError: There is no such asset or upload (any more).
+            BadRequestError: The id is none.
             DeadlineExceededError: *timeout* ran out.
             MuxError: Looking failed, for good or ten times in a row.
         """
@@ -253,7 +258,11 @@ class WaitHub:
                 self._show(subject, asset)
             elif subject in self._watched:
                 self._watched[subject].seen_at = self._ticks
-        except (NotFoundError, UploadError) as error:
+        except UploadError as error:
+            self._settle(subject, error, "ready")
+        except APIStatusError as error:
+            if error.status not in _ABOUT_THE_REQUEST:
+                raise
             self._settle(subject, error, "ready")
 
     def _last_seen(self, subject: Subject) -> int:
@@ -312,20 +321,19 @@ def _too_late(subject: Subject, goal: Goal, timeout: float) -> DeadlineExceededE
 class _ApiSource:
     """The API as the hub wants it."""
 
-    assets: Any
-    """The generated resource class, which `AssetWaits` is a base of, so it cannot be named here."""
+    assets: VideoAssets
     caller: Caller
 
     async def retrieve(self, asset_id: str) -> Asset:
-        return cast("Asset", await self.assets.retrieve(asset_id))
+        return await self.assets.retrieve(asset_id)
 
     async def of_upload(self, upload_id: str) -> Asset | None:
         from mux_async.resources.video_uploads import VideoUploads
 
         page = await self.assets.list(upload_id=upload_id, limit=1)
         if page.data:
-            return cast("Asset", page.data[0])
-        upload: Upload = await VideoUploads(self.caller).retrieve(upload_id)
+            return page.data[0]
+        upload = await VideoUploads(self.caller).retrieve(upload_id)
         if upload.status in {"errored", "cancelled", "timed_out"}:
             reason = upload.error.message if upload.error is not None and upload.error.message else "no reason given"
             raise UploadError(
@@ -390,7 +398,8 @@ class AssetWaits(Resource):
 
     @property
     def _source(self) -> AssetSource:
-        return _ApiSource(self, self._caller)
+        # This class is a base of the generated one, and only that one is ever made.
+        return _ApiSource(cast("VideoAssets", self), self._caller)
 
 
 _MAKE_HUB: Callable[[Caller], WaitHub] = _make_hub

@@ -111,12 +111,44 @@ class Uploads:
                 timeout=timeout,
                 test=test,
             )
-            await self._deliver(upload.id, upload.url, reader, None, on_progress)
+            await self._deliver(upload, reader, None, on_progress)
         finally:
             await reader.aclose()
         if wait:
             return await self._client.video.assets.wait_for_upload(upload.id, timeout=wait_timeout)
         return await self._client.video.uploads.retrieve(upload.id)
+
+    async def deliver(
+        self,
+        upload: Upload,
+        source: Source,
+        *,
+        length: int | None = None,
+        state: UploadState | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> UploadReport | None:
+        """Send a source to an upload that was created with ``mux.video.uploads.create``.
+
+        Args:
+            upload: As created or retrieved; it must be waiting for bytes.
+            source: As for `send`.
+            length: Bytes that an async iterable will give.
+            state: Where an earlier run left off; ``None`` for an upload nothing was sent to.
+            on_progress: As for `send`.
+
+        Returns:
+            What it took; ``None`` when it turned out that the upload was complete already.
+
+        Raises:
+            UploadGoneError: It has expired or was cancelled.
+            UploadError: It cannot go on for another reason.
+            InvalidRequestError: The source is unreadable or empty, or the upload has no URL any more.
+        """
+        reader = open_source(source, length=length)
+        try:
+            return await self._deliver(upload, reader, state, on_progress)
+        finally:
+            await reader.aclose()
 
     async def put(
         self,
@@ -187,20 +219,22 @@ class Uploads:
             upload = await self._client.video.uploads.retrieve(upload_id)
             if is_settled(upload):
                 return None
-            return await self._deliver(upload_id, upload.url, reader, state or UploadState.unknown(reader.size), on_progress)
+            return await self._deliver(upload, reader, state or UploadState.unknown(reader.size), on_progress)
         finally:
             await reader.aclose()
 
     async def _deliver(
-        self, upload_id: str, url: str | None, reader: Reader, state: UploadState | None, on_progress: ProgressCallback | None
+        self, upload: Upload, reader: Reader, state: UploadState | None, on_progress: ProgressCallback | None
     ) -> UploadReport | None:
         """Send the bytes; where the session is gone, look whether that is because it was complete."""
-        if not url:
-            raise InvalidRequestError(f"upload {upload_id!r} has no URL: it is not waiting for bytes any more")
+        if not upload.url:
+            raise InvalidRequestError(
+                f"upload {upload.id!r} is {upload.status} and has no URL to send bytes to; create a new one"
+            )
         try:
-            return await self._run(Secret(url), reader, state, upload_id, on_progress)
+            return await self._run(Secret(upload.url), reader, state, upload.id, on_progress)
         except UploadGoneError:
-            if is_settled(await self._client.video.uploads.retrieve(upload_id)):
+            if is_settled(await self._client.video.uploads.retrieve(upload.id)):
                 return None
             raise
 

@@ -318,8 +318,7 @@ async def test_passing_trouble_is_sat_out() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(mend)
         found = await WaitHub().wait(shelf, asset("a"), "ready")
-
-    assert found.status == "ready"
+        assert found.status == "ready"
 
 
 @pytest.mark.parametrize(
