@@ -15,7 +15,7 @@ from mux_async.emulator._emulator import ConnectionCutError, Emulator, Exchange,
 from mux_async.emulator._faults import Fault, Faults
 from mux_async.emulator._http import Request, Response
 from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe
-from mux_async.emulator._settings import DEFAULT_TOKEN, EmulatorSettings, RateRules, Token
+from mux_async.emulator._settings import DEFAULT_TOKEN, EmulatorSettings, LimitModel, RateRules, Token
 from mux_async.emulator._transport import EmulatorTransport
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Fault",
     "Faults",
     "InputProblem",
+    "LimitModel",
     "MediaInfo",
     "MediaSource",
     "Probe",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -56,7 +56,7 @@ def clip_source(url: str) -> str | None:
 def _listed(value: object) -> list[Any]:
     if value is None:
         return []
-    return cast("list[Any]", value) if isinstance(value, list) else [value]
+    return [*cast("Iterable[Any]", value)] if isinstance(value, list) else [value]
 
 
 def _check_input(entry: Mapping[str, Any]) -> None:
