@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from mux_async.resources import Data, Robots, System, Video
+    from mux_async.resources.data import Data
+    from mux_async.resources.robots import Robots
+    from mux_async.resources.system import System
+    from mux_async.resources.video import Video
     from mux_async.uploads import Uploads
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
@@ -145,28 +148,28 @@ class Mux:
     @cached_property
     def video(self) -> Video:
         """Assets, live streams, uploads, playback."""
-        from mux_async.resources import Video
+        from mux_async.resources.video import Video
 
         return Video(self._caller)
 
     @cached_property
     def data(self) -> Data:
         """Views and metrics."""
-        from mux_async.resources import Data
+        from mux_async.resources.data import Data
 
         return Data(self._caller)
 
     @cached_property
     def system(self) -> System:
         """Signing keys, webhooks, usage exports, and who am I."""
-        from mux_async.resources import System
+        from mux_async.resources.system import System
 
         return System(self._caller)
 
     @cached_property
     def robots(self) -> Robots:
         """Jobs that look at assets: captions, chapters, moderation, ..."""
-        from mux_async.resources import Robots
+        from mux_async.resources.robots import Robots
 
         return Robots(self._caller)
 
@@ -176,6 +179,11 @@ class Mux:
         from mux_async.uploads import Uploads
 
         return Uploads(self)
+
+    @property
+    def base_url(self) -> str:
+        """Origin of the API that is used, without a trailing slash."""
+        return self._caller.engine.config.base_url
 
     @property
     def limits(self) -> Limits:
