@@ -7,7 +7,7 @@ is still allowed.
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING
 
 from mux_async.errors import ResponseTooLargeError, UndecodableResponseError
@@ -20,10 +20,18 @@ ACCEPT_ENCODING = "gzip, deflate"
 _PIECE = 256 * 1024
 
 
-class _Decompressor:
-    """Undoes gzip or deflate, a bounded piece at a time."""
+class _Decoder:
+    """Undoes the compression of one body, a bounded piece at a time.
 
-    def __init__(self, encoding: str) -> None:
+    Raises:
+        UndecodableResponseError: The compression is none that was asked for. Also from `feed` and `finish`, when it is broken.
+    """
+
+    def __init__(self, response: HttpResponse, encoding: str) -> None:
+        if encoding not in {"gzip", "x-gzip", "deflate"}:
+            raise _undecodable(response, f"the answer is compressed as {encoding!r}, which was not asked for")
+        self._response = response
+        self._encoding = encoding
         # Some servers send "deflate" without the zlib header it should have; the first two bytes tell.
         self._is_undecided = encoding == "deflate"
         self._held = b""
@@ -43,41 +51,47 @@ class _Decompressor:
             self._wbits = zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
             self._inner = zlib.decompressobj(self._wbits)
         while data:
-            if piece := self._inner.decompress(data, _PIECE):
+            try:
+                piece = self._inner.decompress(data, _PIECE)
+            except zlib.error as error:
+                raise _undecodable(self._response, f"the answer's {self._encoding} compression is broken") from error
+            if piece:
                 yield piece
             if not self._inner.eof:
                 data = self._inner.unconsumed_tail
             elif data := self._inner.unused_data:  # another gzip member follows
                 self._inner = zlib.decompressobj(self._wbits)
 
-    @property
-    def is_complete(self) -> bool:
-        return self._inner.eof or not self._has_input
+    def finish(self) -> None:
+        """Make sure that nothing is missing at the end."""
+        if self._has_input and not self._inner.eof:
+            raise _undecodable(self._response, f"the answer's {self._encoding} compression ends too early")
 
 
-async def iter_content(response: HttpResponse) -> AsyncIterator[bytes]:
-    """Yield the body of *response*, decompressed, in pieces of at most 256 KiB when it was compressed.
+def _decoder(response: HttpResponse) -> _Decoder | None:
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    return None if encoding in {"", "identity"} else _Decoder(response, encoding)
+
+
+async def iter_content(response: HttpResponse) -> AsyncGenerator[bytes]:
+    """Yield the body of *response*, decompressed, in pieces of at most 256 KiB when it was compressed, and close it.
 
     Raises:
         UndecodableResponseError: The compression is unknown or broken.
         TransportError: The body broke off.
     """
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    if encoding in {"", "identity"}:
-        async for chunk in response.body:
-            yield chunk
-        return
-    if encoding not in {"gzip", "x-gzip", "deflate"}:
-        raise _undecodable(response, f"the answer is compressed as {encoding!r}, which was not asked for")
-    decompressor = _Decompressor(encoding)
     try:
+        decoder = _decoder(response)
         async for chunk in response.body:
-            for piece in decompressor.feed(chunk):
-                yield piece
-    except zlib.error as error:
-        raise _undecodable(response, f"the answer's {encoding} compression is broken") from error
-    if not decompressor.is_complete:
-        raise _undecodable(response, f"the answer's {encoding} compression ends too early")
+            if decoder is None:
+                yield chunk
+            else:
+                for piece in decoder.feed(chunk):
+                    yield piece
+        if decoder is not None:
+            decoder.finish()
+    finally:
+        await response.body.aclose()
 
 
 async def read_content(response: HttpResponse, limit: int) -> bytes:
@@ -95,15 +109,19 @@ async def read_content(response: HttpResponse, limit: int) -> bytes:
     chunks: list[bytes] = []
     total = 0
     try:
-        async for chunk in iter_content(response):
-            total += len(chunk)
-            if total > limit:
-                raise ResponseTooLargeError(
-                    f"the answer is larger than {limit} bytes; raise max_response_bytes if it should be",
-                    status=response.status,
-                    request_id=response.headers.get("X-Request-Id"),
-                )
-            chunks.append(chunk)
+        decoder = _decoder(response)
+        async for chunk in response.body:
+            for piece in (chunk,) if decoder is None else decoder.feed(chunk):
+                total += len(piece)
+                if total > limit:
+                    raise ResponseTooLargeError(
+                        f"the answer is larger than {limit} bytes; raise max_response_bytes if it should be",
+                        status=response.status,
+                        request_id=response.headers.get("X-Request-Id"),
+                    )
+                chunks.append(piece)
+        if decoder is not None:
+            decoder.finish()
     finally:
         await response.body.aclose()
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

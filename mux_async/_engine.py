@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -185,12 +185,13 @@ class Engine:
         call = _Call(operation, options, self.config.clock())
         deadline = anyio.current_time() + options.deadline if options.deadline is not None else float("inf")
         with anyio.CancelScope(deadline=deadline) as scope:
-            answer = await self._attempt(call, request, is_streamed=True)
+            response = (await self._attempt(call, request, is_streamed=True)).response
             try:
-                yield ByteStream(answer.response.status, answer.response.headers, iter_content(answer.response))
+                async with aclosing(iter_content(response)) as chunks:
+                    yield ByteStream(response.status, response.headers, chunks)
             finally:
                 with anyio.CancelScope(shield=True):  # closing is short, and an open connection must not outlive the block
-                    await answer.response.body.aclose()
+                    await response.body.aclose()
         if scope.cancelled_caught:
             self._raise_late(call)
 

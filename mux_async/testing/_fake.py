@@ -52,34 +52,37 @@ class FakeBody:
     """The body of a scripted answer. Knows whether it was read to its end or closed."""
 
     def __init__(self, pieces: Iterable[Piece] | AsyncIterable[Piece]) -> None:
-        self._pieces = pieces
+        self._pieces = aiter(pieces) if isinstance(pieces, AsyncIterable) else iter(pieces)
         self.is_finished = False
         """Whether it was read to its end, failed, or was closed: what every answer must come to."""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next piece that is not empty."""
+        is_over = True
         try:
-            async for piece in _iterate(self._pieces):
-                if self.is_finished:
-                    return
+            while not self.is_finished:
+                piece = await anext(self._pieces) if isinstance(self._pieces, AsyncIterator) else next(self._pieces, None)
                 if isinstance(piece, BaseException):
                     raise piece
+                if piece is None:
+                    break
                 if piece:
-                    yield piece
+                    is_over = False
+                    return piece
         finally:
-            self.is_finished = True
+            if is_over:
+                await self.aclose()
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Finish. Any number of times."""
         self.is_finished = True
-
-
-async def _iterate(pieces: Iterable[Piece] | AsyncIterable[Piece]) -> AsyncIterator[Piece]:
-    if isinstance(pieces, AsyncIterable):
-        async for piece in pieces:
-            yield piece
-    else:
-        for piece in pieces:
-            yield piece
+        close = getattr(self._pieces, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def respond(

@@ -1,0 +1,167 @@
+"""Every snippet of README and docs, run: against the emulator, over a real socket."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import attrs
+import pytest
+
+from mux_async import BucketSettings, LimitSettings, Mux
+from mux_async.emulator import Emulator, EmulatorSettings
+from mux_async.emulator.server import serve
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"(?:<!-- runs: (?P<name>[\w-]+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)```", re.DOTALL)
+FREE = LimitSettings(enabled=False)
+
+
+@attrs.frozen
+class Snippet:
+    """A fenced block."""
+
+    page: str
+    name: str | None
+    language: str
+    code: str
+
+
+def snippets() -> list[Snippet]:
+    return [
+        Snippet(page.name, match["name"], match["language"], match["code"])
+        for page in PAGES
+        for match in BLOCK.finditer(page.read_text())
+    ]
+
+
+def snippet(name: str) -> str:
+    (found,) = [one for one in snippets() if one.name == name]
+    return found.code
+
+
+def define(name: str) -> dict[str, Any]:
+    """Run a snippet that defines things, as a module of its own, and return what it defined."""
+    names: dict[str, Any] = {"__name__": f"snippet_{name}"}
+    exec(compile(snippet(name), f"<{name}>", "exec"), names)
+    return names
+
+
+async def run(command: list[str], origin: str, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "MUX_BASE_URL": origin, "MUX_TOKEN_ID": "test-token", "MUX_TOKEN_SECRET": "test-secret"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    with anyio.fail_after(50):
+        return await anyio.run_process(command, env=environment, cwd=cwd, check=False)
+
+
+def emulator() -> Emulator:
+    return Emulator(EmulatorSettings(time_to_ready=0.2))
+
+
+Driver = Callable[[Path, pytest.MonkeyPatch], Awaitable[None]]
+
+
+async def drive_program(_: Path, __: pytest.MonkeyPatch) -> None:
+    async with serve(emulator()) as origin:
+        done = await run([sys.executable, "-c", snippet("program")], origin)
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert re.fullmatch(r"https://stream\.mux\.com/\w+\.m3u8\n", done.stdout.decode())
+
+
+async def drive_ingest(folder: Path, _: pytest.MonkeyPatch) -> None:
+    films = folder / "films"
+    films.mkdir()
+    for number in range(2):
+        (films / f"film-{number}.mp4").write_bytes(os.urandom(1000 + number))
+    (line,) = snippet("ingest").splitlines()
+    async with serve(emulator()) as origin:
+        done = await run(shlex.split(line.removeprefix("$ ")), origin, cwd=folder)
+
+    assert done.returncode == 0, done.stderr.decode()
+    results = [json.loads(line) for line in (folder / "films.jsonl").read_text().splitlines()]
+    assert sorted(Path(result["source"]).name for result in results) == ["film-0.mp4", "film-1.mp4"]
+    assert [result["status"] for result in results] == ["ready", "ready"]
+
+
+async def drive_web(_: Path, patch: pytest.MonkeyPatch) -> None:
+    from fastapi.testclient import TestClient
+
+    async with serve(emulator()) as origin:
+        patch.setenv("MUX_BASE_URL", origin)
+        patch.setenv("MUX_TOKEN_ID", "test-token")
+        patch.setenv("MUX_TOKEN_SECRET", "test-secret")
+
+        def browse() -> None:
+            with TestClient(define("web")["app"]) as browser:
+                upload = browser.post("/uploads").json()
+                assert upload["url"].startswith(origin)
+                assert browser.get("/assets/nonsense").status_code in {400, 404, 500}
+                assert browser.get(f"/assets/{upload['id']}").status_code == 404
+
+        await anyio.to_thread.run_sync(browse)
+
+
+async def drive_bot(_: Path, __: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    async def reply(text: str) -> None:
+        said.append(text)
+
+    async with (
+        serve(emulator()) as origin,
+        Mux(token_id="test-token", token_secret="test-secret", base_url=origin, limits=FREE) as mux,
+    ):
+        on_message = define("bot")["on_message"]
+        await on_message(mux, "hello", reply)
+        await on_message(mux, "!video https://example.com/film.mp4", reply)
+
+    assert said[0].startswith("working on it: ")
+    assert re.fullmatch(r"https://player\.mux\.com/\w+", said[1])
+
+
+async def drive_accounts(_: Path, __: pytest.MonkeyPatch) -> None:
+    names = define("accounts")
+
+    assert names["ingest"].limits.settings is names["website"].limits.settings
+
+
+async def drive_rates(_: Path, __: pytest.MonkeyPatch) -> None:
+    assert define("rates")["mux"].limits.settings.post == BucketSettings(rate=10, burst=20)
+
+
+async def drive_transport(_: Path, __: pytest.MonkeyPatch) -> None:
+    assert await define("transport")["main"]() == 1
+
+
+DRIVERS: dict[str, Driver] = {
+    name.removeprefix("drive_").replace("_", "-"): value
+    for name, value in list(globals().items())
+    if name.startswith("drive_") and inspect.iscoroutinefunction(value)
+}
+
+
+def test_every_snippet_runs() -> None:
+    """Every Python snippet, and every command of ours, is marked to run, and every mark has its driver."""
+    for one in snippets():
+        if one.language == "python" or "mux-async ingest" in one.code:
+            assert one.name, f"{one.page}: a snippet without <!-- runs: name -->:\n{one.code}"
+    assert {one.name for one in snippets() if one.name} == set(DRIVERS)
+
+
+@pytest.mark.parametrize("name", sorted(DRIVERS))
+@pytest.mark.asyncio
+async def test_snippet(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the page shows does what the page says."""
+    await DRIVERS[name](tmp_path, monkeypatch)
