@@ -78,7 +78,7 @@ def build_path(template: str, values: Mapping[str, str]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         name = match[1]
-        value: object = values[name]
+        value = cast("object", values[name])
         argument = name.lower()
         if not isinstance(value, str):
             raise InvalidRequestError(f"{argument} is of type {type(value).__name__}; it must be a str")
@@ -208,7 +208,8 @@ def decode(operation: Operation[Any], arguments: Arguments, content: bytes, *, s
 
 
 def _page(operation: Operation[Any], arguments: Arguments, body: dict[str, object], envelope: Any) -> Page[Any, Any]:
-    data = cast("list[object]", envelope.data) if isinstance(envelope.data, list) else []
+    found: object = envelope.data
+    data = cast("list[object]", found) if isinstance(found, list) else []
     cursor = body.get("next_cursor")
     meta = body.get("meta")
     total = body.get("total_row_count")
