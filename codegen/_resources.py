@@ -45,20 +45,39 @@ _EXTRAS = {
 def write(api: Api) -> dict[str, str]:
     """Return the text of every file, by its path below the repository."""
     files = {f"mux_async/resources/{group.replace('.', '_')}.py": _module(api, group) for group in api.groups}
-    files["mux_async/resources/__init__.py"] = "\n".join(
-        [
-            HEADER,
-            *docstring(
-                [
-                    "The operations of the API, one module per group, imported when first used.",
-                    "",
-                    "Nobody needs to import from here: ``mux.video.assets`` and its neighbours hand these classes out.",
-                ]
-            ),
-            "",
-        ]
-    )
+    files["mux_async/resources/__init__.py"] = _index(api)
     return files
+
+
+def _index(api: Api) -> str:
+    roots = [group for group in api.groups if "." not in group]
+    lines = [
+        HEADER,
+        *docstring(
+            [
+                "The operations of the API, one module per group, imported when first used.",
+                "",
+                "Nobody needs to import from here: ``mux.video.assets`` and its neighbours hand these classes out.",
+            ]
+        ),
+        "",
+        "from __future__ import annotations",
+        "from importlib import import_module",
+        "from typing import TYPE_CHECKING",
+        "if TYPE_CHECKING:",
+        *(f"    from mux_async.resources.{root} import {camel(root)} as {camel(root)}" for root in roots),
+        "",
+        f"__all__ = [{', '.join(quoted(camel(root)) for root in roots)}]",
+        "",
+        "",
+        "def __getattr__(name: str) -> object:",
+        "    if name not in __all__:",
+        '        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")',
+        '    value: object = getattr(import_module(f"mux_async.resources.{name.lower()}"), name)',
+        "    globals()[name] = value",
+        "    return value",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _module(api: Api, group: str) -> str:
@@ -271,9 +290,9 @@ def _words_of(api: Api, method: Method, parameter: Parameter) -> str | None:
 
 def _with_default(text: str | None, parameter: Parameter) -> str | None:
     default = parameter.schema.get("default")
-    if default is None or (text is not None and "efault" in text):
-        return text
     shown = str(default).lower() if isinstance(default, bool) else str(default)
+    if default is None or (text is not None and ("efault" in text or shown in text)):
+        return text
     return f"{text or ''} The server's default: ``{shown}``.".strip()
 
 

@@ -4,3 +4,24 @@
 
 Nobody needs to import from here: ``mux.video.assets`` and its neighbours hand these classes out.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mux_async.resources.data import Data as Data
+    from mux_async.resources.robots import Robots as Robots
+    from mux_async.resources.system import System as System
+    from mux_async.resources.video import Video as Video
+
+__all__ = ["Data", "Robots", "System", "Video"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"mux_async.resources.{name.lower()}"), name)
+    globals()[name] = value
+    return value

@@ -95,7 +95,7 @@ class DataDimensions(Resource):
         """GET /data/v1/dimensions/{DIMENSION_ID}.
 
         Args:
-            page: Which page, counted from 1. A page after the last is empty. The server's default: ``1``.
+            page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.

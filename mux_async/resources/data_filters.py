@@ -90,7 +90,7 @@ class DataFilters(Resource):
 
         Args:
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
-            page: Which page, counted from 1. A page after the last is empty. The server's default: ``1``.
+            page: Which page, counted from 1. A page after the last is empty.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.

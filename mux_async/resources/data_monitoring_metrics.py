@@ -188,7 +188,7 @@ class DataMonitoringMetrics(Resource):
         """GET /data/v1/monitoring/metrics/{MONITORING_METRIC_ID}/breakdown-timeseries.
 
         Args:
-            limit: Rows per page; most lists give at most 100. The server's default: ``10``.
+            limit: Rows per page; most lists give at most 100.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.

@@ -156,7 +156,7 @@ class RobotsJobs(Resource):
         """GET /robots/v0/jobs.
 
         Args:
-            page: Which page, counted from 1. A page after the last is empty. The server's default: ``1``.
+            page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
             asset_id: Id of the asset.
             status: Current state.

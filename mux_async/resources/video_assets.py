@@ -334,7 +334,7 @@ class VideoAssets(AssetWaits):
             cursor: Where to go on: ``next_cursor`` of the page before. Leave it out for the first page.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
             live_stream_id: Only recordings of this live stream.
-            page: Which page, counted from 1. A page after the last is empty. The server's default: ``1``.
+            page: Which page, counted from 1. A page after the last is empty.
             upload_id: Only the asset that this direct upload became.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.

@@ -55,7 +55,7 @@ class VideoDeliveryUsage(Resource):
         hours ago. ``asset_id`` and ``live_stream_id`` exclude each other.
 
         Args:
-            page: Which page, counted from 1. A page after the last is empty. The server's default: ``1``.
+            page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page, default 100.
             asset_id: Only this asset; not together with ``live_stream_id``.
             live_stream_id: Only recordings of this live stream; not together with ``asset_id``.

@@ -303,7 +303,7 @@ class VideoLiveStreams(Resource):
         """List live streams, newest first.
 
         Args:
-            page: Which page, counted from 1. A page after the last is empty. The server's default: ``1``.
+            page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
             status: Only live streams in this state.
             stream_key: Only the live stream with this key.

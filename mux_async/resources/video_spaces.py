@@ -173,7 +173,7 @@ class VideoSpaces(Resource):
 
         Args:
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
-            page: Which page, counted from 1. A page after the last is empty. The server's default: ``1``.
+            page: Which page, counted from 1. A page after the last is empty.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

@@ -117,7 +117,7 @@ class VideoTranscriptionVocabularies(Resource):
         """List transcription vocabularies, at most 10 per page.
 
         Args:
-            page: Which page, counted from 1. A page after the last is empty. The server's default: ``1``.
+            page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page, at most 10 and by default 10.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
