@@ -124,6 +124,8 @@ def _wishes(row: Mapping[str, object]) -> Wishes:
             raise InvalidRequestError(f"{name!r} is {value!r}; it must be a string")
     if not isinstance(meta, dict) or not isinstance(settings, dict):
         raise InvalidRequestError("'meta' and 'settings' are objects")
+    if taken := {"input", "inputs", "meta", "passthrough"} & settings.keys():
+        raise InvalidRequestError(f"'settings' holds {min(taken)!r}, which has a place of its own")
     texts = cast("dict[str, object]", meta)
     wrong = next((name for name, value in texts.items() if name not in _META or not isinstance(value, str)), None)
     if wrong is not None:

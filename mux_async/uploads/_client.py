@@ -24,10 +24,13 @@ class Uploads:
         client: Creates and asks; its transport carries the bytes. Its priority, deadline and retries are for the calls to the
             API: the bytes go to another host, which has no rate limit, and are retried chunk by chunk.
         random: Source of jitter.
+        max_failures: Failures in a row, without a byte getting through, after which an upload is given up. They are up to 30 s
+            apart.
     """
 
-    def __init__(self, client: Mux, *, random: Random | None = None) -> None:
+    def __init__(self, client: Mux, *, random: Random | None = None, max_failures: int = 10) -> None:
         self._client = client
+        self._max_failures = max_failures
         self._random = random or Random()  # noqa: S311 - jitter, not secrets
 
     @overload
@@ -255,6 +258,7 @@ class Uploads:
             random=self._random,
             upload_id=upload_id,
             on_progress=on_progress,
+            max_failures=self._max_failures,
         )
         return await run.run(state)
 

@@ -153,8 +153,16 @@ class FileReader(Reader):
             self._open()
         file = self._file
         assert file is not None  # noqa: S101 - opened above, for the type checkers
-        file.seek(offset)
-        data = _read_fully(file, length)
+        try:
+            file.seek(offset)
+            data = _read_fully(file, length)
+        except OSError as error:
+            raise UploadError(
+                f"{self.label} could not be read at byte {offset} ({error.strerror}); look after the disk, then upload it again",
+                upload_id=None,
+                sent=0,
+                resumable=True,
+            ) from error
         if len(data) < length:
             raise self._changed()
         # Looked at after the bytes were read and before they are handed on: a chunk is only completed by bytes of the same file.

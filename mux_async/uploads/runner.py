@@ -90,6 +90,7 @@ class UploadRun:
         upload_id: For errors; ``None`` when not known.
         on_progress: Told as bytes leave.
         timeouts: For one exchange, in seconds.
+        max_failures: See `UploadMachine`.
     """
 
     transport: Transport
@@ -99,6 +100,7 @@ class UploadRun:
     upload_id: str | None = None
     on_progress: ProgressCallback | None = None
     timeouts: Timeouts = attrs.field(factory=Timeouts)
+    max_failures: int = 10
     _sent: int = attrs.field(init=False, default=0)
     _requests: int = attrs.field(init=False, default=0)
     _state: UploadState | None = attrs.field(init=False, default=None)
@@ -129,7 +131,9 @@ class UploadRun:
             raise InvalidRequestError(
                 f"{self.reader.label} has {size} bytes, and the upload was begun with {state.size}; start a new upload"
             )
-        machine = UploadMachine(state, random=self.random, max_chunk_size=self.reader.longest_chunk)
+        machine = UploadMachine(
+            state, random=self.random, max_failures=self.max_failures, max_chunk_size=self.reader.longest_chunk
+        )
         last_error: TransportError | None = None
         while True:
             self._report(machine.state)

@@ -1,0 +1,47 @@
+"""Bulk ingest: thousands of files or URLs into ready assets, at the pace the account allows.
+
+::
+
+    plan = make_plan(["films/"], manifest="more.csv")
+    with ResultFile("results.jsonl") as results:
+        summary = await Ingest(mux, plan.items, results=results).run()
+
+A manifest is a list of URLs and files: one a line, JSON lines, or CSV (`make_plan`).
+"""
+
+from mux_async.ingest._items import Item, Wishes, file_item, url_item
+from mux_async.ingest._plan import MEDIA_SUFFIXES, Plan, PlanError, make_plan
+from mux_async.ingest._results import ItemResult, ResultFile
+from mux_async.ingest._runner import (
+    EventCallback,
+    Ingest,
+    IngestEvent,
+    IngestSummary,
+    ItemFinished,
+    ItemMoved,
+    ItemProgress,
+)
+from mux_async.ingest.machine import ItemError, ItemState, Stage
+
+__all__ = [
+    "MEDIA_SUFFIXES",
+    "EventCallback",
+    "Ingest",
+    "IngestEvent",
+    "IngestSummary",
+    "Item",
+    "ItemError",
+    "ItemFinished",
+    "ItemMoved",
+    "ItemProgress",
+    "ItemResult",
+    "ItemState",
+    "Plan",
+    "PlanError",
+    "ResultFile",
+    "Stage",
+    "Wishes",
+    "file_item",
+    "make_plan",
+    "url_item",
+]

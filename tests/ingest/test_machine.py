@@ -1,0 +1,126 @@
+"""The states of an item: what may follow on what, and that every state survives storing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mux_async.ingest.machine import (
+    MAX_UPLOADS,
+    AssetCreated,
+    BecameReady,
+    Began,
+    BytesMoved,
+    BytesSent,
+    Create,
+    Died,
+    Fact,
+    ItemError,
+    ItemState,
+    NothingCreated,
+    Reconcile,
+    Send,
+    SessionLost,
+    Stage,
+    UploadCreated,
+    WaitReady,
+    advance,
+    next_step,
+)
+from mux_async.uploads import UploadState
+
+FACTS: list[Fact] = [
+    Began(),
+    UploadCreated("u"),
+    AssetCreated("a"),
+    BytesMoved(UploadState.unknown(100)),
+    BytesSent(),
+    SessionLost(),
+    NothingCreated(),
+    BecameReady("a"),
+    Died(ItemError("MuxError", "no")),
+]
+
+
+def follow(state: ItemState, *facts: Fact) -> ItemState:
+    for fact in facts:
+        state = advance(state, fact)
+    return state
+
+
+def test_a_file() -> None:
+    """A file is created, sent and waited for, with a state before and after each step."""
+    state = ItemState("k")
+    seen = [state]
+    for fact in [Began(), UploadCreated("u"), Began(), BytesSent(), Began(), BecameReady("a")]:
+        seen.append(advance(seen[-1], fact))
+
+    assert [each.stage for each in seen] == ["planned", "creating", "created", "sending", "sent", "waiting", "done"]
+    assert [next_step(each) for each in seen] == [
+        Create(),
+        Reconcile(),
+        Send("u"),
+        Send("u"),
+        WaitReady(None, "u"),
+        WaitReady(None, "u"),
+        None,
+    ]
+
+
+def test_a_url() -> None:
+    """A URL is created and waited for; nothing is sent."""
+    state = follow(ItemState("k", is_fetched=True), Began(), AssetCreated("a"))
+
+    assert next_step(state) == WaitReady("a", None)
+    assert follow(state, Began(), BecameReady("a")).stage is Stage.DONE
+    with pytest.raises(ValueError, match="BytesSent cannot happen"):
+        follow(state, BytesSent())
+
+
+def test_lost_sessions_are_bounded() -> None:
+    """An upload that expired is made anew, but not for ever."""
+    state = ItemState("k")
+    for number in range(1, MAX_UPLOADS + 1):
+        state = follow(state, Began(), UploadCreated(f"u{number}"), Began(), SessionLost())
+
+        assert (state.stage is Stage.DEAD) == (number == MAX_UPLOADS)
+    assert state.error is not None
+
+
+def test_an_unknown_create_is_looked_into() -> None:
+    """After a create whose outcome is not known, the next step is to find out, and never to create again."""
+    assert next_step(follow(ItemState("k"), Began())) == Reconcile()
+    assert follow(ItemState("k"), Began(), NothingCreated()) == ItemState("k")
+
+
+@given(is_fetched=st.booleans(), facts=st.lists(st.sampled_from(FACTS), max_size=60))
+def test_any_history(is_fetched: bool, facts: list[Fact]) -> None:
+    """Whatever is said to have happened: impossible facts are refused, a final state stays, and every state survives storing."""
+    state = ItemState("k", is_fetched=is_fetched)
+    for fact in facts:
+        try:
+            after = advance(state, fact)
+        except ValueError:
+            continue
+        assert not state.stage.is_final
+        assert after.uploads in {state.uploads, state.uploads + 1}
+        assert after.uploads == state.uploads or state.stage is Stage.CREATING
+        state = after
+
+        again = ItemState.from_dict(json.loads(json.dumps(state.to_dict())))
+        assert again == state
+        assert (next_step(state) is None) == state.stage.is_final
+        if state.stage is Stage.DEAD:
+            assert state.error is not None
+        if state.stage is Stage.DONE:
+            assert state.asset_id is not None
+
+
+@pytest.mark.parametrize("data", [{}, {"key": "k", "stage": "lost", "is_fetched": False, "uploads": 0}])
+def test_stored_items_are_checked(data: dict[str, object]) -> None:
+    """What was not written by this version is refused rather than guessed at."""
+    with pytest.raises(ValueError, match=r"as it was written|lost"):
+        ItemState.from_dict(data)
