@@ -1,0 +1,276 @@
+"""Ingest runs against the emulator in virtual time."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from itertools import count, pairwise
+from pathlib import Path
+from random import Random
+
+import anyio
+import pytest
+
+from mux_async import Mux
+from mux_async.emulator import (
+    Arrival,
+    Emulator,
+    EmulatorSettings,
+    EmulatorTransport,
+    Fault,
+    InputProblem,
+    MediaInfo,
+    MediaSource,
+)
+from mux_async.errors import ConfigurationError
+from mux_async.ingest import (
+    Ingest,
+    IngestEvent,
+    IngestSummary,
+    Item,
+    ItemFinished,
+    ItemMoved,
+    ItemProgress,
+    ItemState,
+    ResultFile,
+    Stage,
+    make_plan,
+)
+from mux_async.limits import Bucket
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+_accounts = count()
+
+
+def emulated(settings: EmulatorSettings | None = None, secret: str = "test-secret") -> tuple[Emulator, Mux]:
+    emulator = Emulator(settings, clock=lambda: 1.7e9 + anyio.current_time())
+    mux = Mux(
+        token_id="test-token",
+        token_secret=secret,
+        account=f"ingest-{next(_accounts)}",
+        transport=EmulatorTransport(emulator),
+        clock=anyio.current_time,
+        random=Random(1),
+    )
+    return emulator, mux
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number:02}.mp4").write_bytes(Random(number).randbytes(1000 + number * 300_000))
+    return folder
+
+
+def posts(emulator: Emulator) -> list[Arrival]:
+    return [each for each in emulator.arrivals if each.bucket is Bucket.POST]
+
+
+def stages(events: list[IngestEvent], item: Item) -> list[Stage]:
+    found: list[Stage] = []
+    for event in events:
+        if isinstance(event, ItemMoved) and event.item is item and found[-1:] != [event.state.stage]:
+            found.append(event.state.stage)
+    return found
+
+
+async def test_a_folder(films: Path, tmp_path: Path) -> None:
+    """Every file becomes one ready asset with its own bytes and settings, and one line in the result file."""
+    emulator, mux = emulated()
+    plan = make_plan([films])
+    events: list[IngestEvent] = []
+    with ResultFile(tmp_path / "results.jsonl") as results:
+        summary = await Ingest(mux, plan.items, results=results, on_event=events.append).run()
+
+    assert (summary.ready, summary.failed, summary.not_started, summary.size) == (12, 0, 0, plan.size)
+    assert summary.is_complete
+    assets = {asset.meta.external_id if asset.meta else "": asset async for asset in mux.video.assets.list()}
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert len(lines) == len(assets) == 12
+    for item in plan.items:
+        (line,) = [line for line in lines if line["key"] == item.key]
+        asset = assets[item.key]
+        assert asset.meta is not None
+        assert asset.meta.title == Path(item.source).name
+        assert (line["source"], line["status"], line["asset_id"]) == (item.source, "ready", asset.id)
+        assert asset.playback_ids is not None
+        assert line["playback_urls"] == [f"https://stream.mux.com/{asset.playback_ids[0].id}.m3u8"]
+        stored = emulator.stored_upload(line["upload_id"])
+        assert stored is not None
+        assert item.path is not None
+        assert stored.crc32 == zlib.crc32(item.path.read_bytes())
+        assert stages(events, item) == ["creating", "created", "sending", "sent", "waiting", "done"]
+    assert sum(isinstance(event, ItemFinished) for event in events) == 12
+    assert all(isinstance(each, ItemMoved | ItemFinished | ItemProgress) for each in events)
+
+
+async def test_the_pace(films: Path) -> None:
+    """Creates are a second apart from the first on, no burst is taken, and Mux never has to refuse one."""
+    emulator, mux = emulated()
+    summary = await Ingest(mux, make_plan([films]).items, concurrency=8).run()
+
+    times = [each.at for each in posts(emulator)]
+    assert summary.ready == 12
+    assert len(times) == 12
+    assert all(after - before >= 0.999 for before, after in pairwise(times))
+    assert times[-1] - times[0] < 13
+    assert not [each for each in emulator.arrivals if each.status == 429]
+
+
+async def test_urls(tmp_path: Path) -> None:
+    """URLs become assets that Mux fetches; their settings and the run's are in the create call."""
+    emulator, mux = emulated()
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text(
+        '{"url": "https://example.com/a.mp4", "passthrough": "p1"}\n'
+        '{"url": "https://example.com/b.mp4", "settings": {"playback_policies": ["signed"]}}\n'
+    )
+    summary = await Ingest(mux, make_plan(manifest=manifest).items, test=True).run()
+    second, first = (await mux.video.assets.list()).data
+
+    assert summary.is_complete
+    assert first.passthrough == "p1"
+    assert first.test
+    assert [each.policy for each in first.playback_ids or ()] == ["public"]
+    assert [each.policy for each in second.playback_ids or ()] == ["signed"]
+    assert len(posts(emulator)) == 2
+
+
+async def test_failures_are_alone(films: Path, tmp_path: Path) -> None:
+    """An asset that errors, a file that vanished and one that changed fail by themselves; all others become ready."""
+
+    def probe(source: MediaSource) -> MediaInfo | InputProblem:
+        return InputProblem("invalid_input", "not a film") if source.size == 1000 else MediaInfo(10.0)
+
+    _, mux = emulated(EmulatorSettings(probe=probe))
+    plan = make_plan([films])
+    (films / "03.mp4").unlink()
+    (films / "04.mp4").write_bytes(b"another")
+    path = tmp_path / "results.jsonl"
+    with ResultFile(path) as results:
+        summary = await Ingest(mux, plan.items, results=results).run()
+
+    failed = {
+        Path(line["source"]).name: line for line in map(json.loads, path.read_text().splitlines()) if line["status"] == "failed"
+    }
+    assert (summary.ready, summary.failed, summary.not_started) == (9, 3, 0)
+    assert sorted(failed) == ["00.mp4", "03.mp4", "04.mp4"]
+    assert failed["00.mp4"]["error"]["type"] == "AssetErroredError"
+    assert failed["00.mp4"]["asset_id"]
+    assert "can no longer be read" in failed["03.mp4"]["error"]["message"]
+    assert "was changed" in failed["04.mp4"]["error"]["message"]
+    assert failed["03.mp4"]["upload_id"] is None
+
+
+async def test_a_bad_network(films: Path) -> None:
+    """Cut uploads, lost answers to creates and failing reads are got over, and no file becomes two assets."""
+    emulator, mux = emulated()
+    emulator.faults.add(
+        Fault(path="/_upload/.*", nth=range(2, 40, 3), cut="before", after_bytes=300_000),
+        Fault(method="POST", path="/video/v1/uploads", nth=(2, 5), cut="after"),
+        Fault(method="GET", nth=(2, 3), status=500),
+    )
+    summary = await Ingest(mux, make_plan([films]).items).run()
+
+    assert summary.is_complete
+    assert len(await mux.video.assets.list()) == 12
+
+
+async def test_expired_uploads_are_made_anew(films: Path) -> None:
+    """When an upload URL expires before the last byte, the file gets a new one."""
+    emulator, mux = emulated()
+    emulator.faults.add(Fault(path="/_upload/.*", nth=1, status=410))
+    items = make_plan([films]).items[:1]
+    events: list[IngestEvent] = []
+    summary = await Ingest(mux, items, on_event=events.append).run()
+
+    assert summary.is_complete
+    assert len(posts(emulator)) == 2
+    assert stages(events, items[0])[:6] == ["creating", "created", "sending", "planned", "creating", "created"]
+
+
+async def test_wrong_credentials_stop_everything(films: Path) -> None:
+    """What every item would meet ends the run at the first, and says why."""
+    emulator, mux = emulated(secret="wrong")
+    summary = await Ingest(mux, make_plan([films]).items, concurrency=1).run()
+
+    assert (summary.ready, summary.failed, summary.not_started) == (0, 1, 11)
+    assert summary.reason is not None
+    assert "401" in summary.reason
+    assert len(emulator.arrivals) == 1
+
+
+async def test_stop(films: Path, tmp_path: Path) -> None:
+    """Stopping finishes what was begun and starts nothing else."""
+    emulator, mux = emulated()
+    path = tmp_path / "results.jsonl"
+
+    def on_event(event: IngestEvent) -> None:
+        if isinstance(event, ItemFinished):
+            ingest.stop()
+
+    with ResultFile(path) as results:
+        ingest = Ingest(mux, make_plan([films]).items, concurrency=2, results=results, on_event=on_event)
+        summary = await ingest.run()
+
+    assert summary.failed == 0
+    assert summary.ready == len(posts(emulator)) == len(path.read_text().splitlines())
+    assert summary.not_started == 12 - summary.ready > 0
+
+
+async def test_cancelled(films: Path, tmp_path: Path) -> None:
+    """A run that is cancelled leaves whole lines for what was finished, and nothing running."""
+    _, mux = emulated()
+    path = tmp_path / "results.jsonl"
+    with ResultFile(path) as results, anyio.move_on_after(6.5) as scope:
+        await Ingest(mux, make_plan([films]).items, results=results).run()
+
+    lines = path.read_text().splitlines()
+    assert scope.cancelled_caught
+    assert 0 < len(lines) < 12
+    assert all(json.loads(line)["status"] == "ready" for line in lines)
+
+
+async def test_events(films: Path) -> None:
+    """Events can be read as they happen, to the end, or left in the middle."""
+    _, mux = emulated()
+    items = make_plan([films]).items[:3]
+    finished = 0
+    async with Ingest(mux, items).events() as events:
+        async for event in events:
+            finished += isinstance(event, ItemFinished)
+
+    assert finished == 3
+    async with Ingest(mux, items).events() as events:
+        async for _ in events:
+            break
+
+
+async def test_many_items_wait_cheaply(tmp_path: Path) -> None:
+    """Hundreds of assets that take minutes to get ready are waited for together, within the limits, at one create a second."""
+    emulator, mux = emulated(EmulatorSettings(time_to_ready=180.0))
+    manifest = tmp_path / "list.txt"
+    manifest.write_text("\n".join(f"https://example.com/{number}.mp4" for number in range(400)))
+    summary: IngestSummary = await Ingest(mux, make_plan(manifest=manifest).items).run()
+
+    assert summary.ready == 400
+    assert 575 <= summary.elapsed < 640
+    assert not [each for each in emulator.arrivals if each.status == 429]
+
+
+async def test_concurrency_is_checked() -> None:
+    """Nobody to work is a mistake."""
+    _, mux = emulated()
+    with pytest.raises(ConfigurationError, match="at least 1"):
+        Ingest(mux, [], concurrency=0)
+
+
+async def test_nothing_to_do() -> None:
+    """An empty list is done at once."""
+    _, mux = emulated()
+
+    assert (await Ingest(mux, []).run()).is_complete
+    assert ItemState("k").stage is Stage.PLANNED
