@@ -1,0 +1,78 @@
+"""The session's promise: however a file is cut up, interrupted and resumed, it ends as the same bytes."""
+
+from __future__ import annotations
+
+from random import Random
+from zlib import crc32
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mux_async.emulator._sessions import GRANULE, SessionError, UploadSession
+
+_SOURCE = Random(2).randbytes(6 * GRANULE)
+
+_sizes = st.one_of(st.integers(1, 6 * GRANULE), st.integers(0, 6).map(lambda count: max(1, count * GRANULE)))
+_steps = st.lists(
+    st.tuples(
+        st.sampled_from(["chunk", "chunk", "rest", "cut", "odd", "again", "gap", "query"]),
+        st.integers(1, 6),
+        st.integers(0, 3 * GRANULE),
+        st.integers(1, 70_000),
+    ),
+    max_size=12,
+)
+
+
+def _feed(session: UploadSession, data: bytes, first: int, total: int, piece: int, *, cut_at: int | None = None) -> bool:
+    writer = session.begin(f"bytes {first}-{first + len(data) - 1}/{total}", len(data))
+    body = data if cut_at is None else data[:cut_at]
+    for start in range(0, len(body), piece):
+        writer.feed(body[start : start + piece])
+    if cut_at is not None and cut_at < len(data):
+        writer.cut()
+        return session.is_complete
+    return writer.finish()
+
+
+@settings(max_examples=150, deadline=None)
+@given(total=_sizes, steps=_steps)
+def test_any_way(total: int, steps: list[tuple[str, int, int, int]]) -> None:
+    """Chunks, odd chunks, broken connections, repeats, gaps and queries in any order: what is stored is always the file's
+    beginning, a multiple of 256 KiB until the end, never shrinks, and the end has the file's checksum."""
+    data = _SOURCE[:total]
+    session = UploadSession()
+    for kind, count, number, piece in steps:
+        before = session.size
+        chunk = data[before : before + count * GRANULE]
+        if session.is_complete:
+            break
+        if kind == "chunk":
+            _feed(session, chunk, before, total, piece)
+        elif kind == "odd":
+            _feed(session, data[before : before + max(1, number)], before, total, piece)
+        elif kind == "rest":
+            _feed(session, data[before:], before, total, piece)
+        elif kind == "cut":
+            _feed(session, chunk, before, total, piece, cut_at=min(number, len(chunk) - 1))
+        elif kind == "again":
+            start = max(0, before - number)
+            _feed(session, data[start : before + len(chunk)], start, total, piece)
+        elif kind == "query":
+            session.begin(f"bytes */{total}", 0).finish()
+        elif before + count < total:
+            try:
+                _feed(session, data[before + count :], before + count, total, piece)
+            except SessionError as error:
+                assert error.status == 503
+            else:
+                raise AssertionError("a gap was let through")
+        assert session.size >= before
+        assert session.is_complete or session.size % GRANULE == 0
+        assert session.crc == crc32(data[: session.size])
+        assert session.is_complete == (session.size == total)
+
+    if not session.is_complete:
+        assert _feed(session, data[session.size :], session.size, total, 50_000)
+    assert (session.size, session.crc) == (total, crc32(data))
+    assert session.head == data[: len(session.head)]
