@@ -137,7 +137,11 @@ def test_input_dialects() -> None:
         ({"inputs": [{"url": "https://x.example", "start_time": 1}]}, "start_time"),
         ({"inputs": [{"url": "https://x.example"}], "static_renditions": [{}]}, "static_renditions[0].resolution"),
         (
-            {"inputs": [{"url": "https://x.example"}], "mp4_support": "standard", "static_renditions": [{"resolution": "720p"}]},
+            {
+                "inputs": [{"url": "https://x.example"}],
+                "mp4_support": "standard",
+                "static_renditions": [{"resolution": "720p"}],
+            },
             "mp4_support",
         ),
     ],
@@ -269,7 +273,9 @@ def test_generated_subtitles() -> None:
 def test_static_renditions() -> None:
     """Renditions get ready after the asset; what would need upscaling is skipped; file sizes are strings."""
     account = Account(probe=lambda _: MediaInfo(duration=10.0, width=1280, height=720))
-    asset = account.ready_asset(static_renditions=[{"resolution": "1080p"}, {"resolution": "480p"}, {"resolution": "audio-only"}])
+    asset = account.ready_asset(
+        static_renditions=[{"resolution": "1080p"}, {"resolution": "480p"}, {"resolution": "audio-only"}]
+    )
     account.pass_time(1.0)
     files = account.asset(asset["id"])["static_renditions"]["files"]
 

@@ -55,7 +55,9 @@ def test_timeout_range(timeout: Any) -> None:
 def test_single_shot() -> None:
     """One PUT of everything creates the asset at the last byte, with the upload's settings; the URL goes."""
     account = Account()
-    upload = account.create_upload(new_asset_settings={"playback_policies": ["public"], "passthrough": "p", "meta": {"title": "t"}})
+    upload = account.create_upload(
+        new_asset_settings={"playback_policies": ["public"], "passthrough": "p", "meta": {"title": "t"}}
+    )
 
     answer = account.put(upload["url"], DATA)
     after = account.upload(upload["id"])
@@ -306,7 +308,9 @@ def test_deleted_session() -> None:
     assert account.put(upload["url"], DATA).status == 404
 
 
-@pytest.mark.parametrize("change", [("Signature=", "Signature=0"), ("Expires=1", "Expires=2"), ("?", "?x="), ("/_upload/", "/_upload/A")])
+@pytest.mark.parametrize(
+    "change", [("Signature=", "Signature=0"), ("Expires=1", "Expires=2"), ("?", "?x="), ("/_upload/", "/_upload/A")]
+)
 def test_forged_url(change: tuple[str, str]) -> None:
     """A URL that was changed opens nothing."""
     account = Account()
@@ -352,7 +356,9 @@ def test_stored_files(tmp_path: Path) -> None:
     account = Account(store=tmp_path / "store")
     upload, dropped = account.create_upload(), account.create_upload()
     exchange = account.emulator.begin(
-        Request("PUT", target_of(upload["url"]), {"Content-Range": f"bytes 0-{TOTAL - 1}/{TOTAL}", "Content-Length": str(TOTAL)})
+        Request(
+            "PUT", target_of(upload["url"]), {"Content-Range": f"bytes 0-{TOTAL - 1}/{TOTAL}", "Content-Length": str(TOTAL)}
+        )
     )
     exchange.feed(DATA[: GRANULE + 10])
     exchange.cut()

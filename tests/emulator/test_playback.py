@@ -1,0 +1,162 @@
+"""Signing keys, and what the stream and image hosts answer."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from base64 import b64decode
+from typing import Any
+from zlib import decompress
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from mux_async.emulator._ids import encode
+from tests.emulator.harness import START, Account
+
+
+def _key(account: Account) -> tuple[str, Any]:
+    key = account.data("POST", "/system/v1/signing-keys")
+    return key["id"], load_pem_private_key(b64decode(key["private_key"]), None)
+
+
+@pytest.mark.parametrize("prefix", ["/system/v1/signing-keys", "/video/v1/signing-keys"])
+def test_signing_keys(prefix: str) -> None:
+    """A new key shows its private half once, as PKCS#1 PEM in base64; both generations of the path see the same keys."""
+    account = Account()
+    response = account.send("POST", prefix)
+    made = response.json()["data"]
+    pem = b64decode(made["private_key"])
+
+    assert response.status == 201
+    assert pem.startswith(b"-----BEGIN RSA PRIVATE KEY-----\n")
+    assert pem.endswith(b"-----END RSA PRIVATE KEY-----\n")
+    assert getattr(load_pem_private_key(pem, None), "key_size", 0) == 2048
+    shown = {"id": made["id"], "created_at": str(int(START))}
+    for path in ("/system/v1/signing-keys", "/video/v1/signing-keys"):
+        assert account.data("GET", path) == [shown]
+        assert account.data("GET", f"{path}/{made['id']}") == shown
+    assert account.send("DELETE", f"{prefix}/{made['id']}").status == 204
+    assert account.error("GET", f"{prefix}/{made['id']}") == (404, "not_found", ["Signing Key not found"])
+
+
+def test_without_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra, making a key is a 501 that says what to install."""
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
+
+    status, kind, messages = Account().error("POST", "/system/v1/signing-keys")
+
+    assert (status, kind) == (501, "missing_extra")
+    assert "mux-async[jwt]" in messages[0]
+
+
+def test_playlists() -> None:
+    """A ready public asset has a playlist of sizes, whose playlists have segments that are there, without any token."""
+    account = Account()
+    asset = account.ready_asset(playback_policies=["public"])
+    playback_id = asset["playback_ids"][0]["id"]
+
+    master = account.send("GET", f"/{playback_id}.m3u8", authorization="")
+    lines = master.body.decode().splitlines()
+    uris = [line for line in lines if line and not line.startswith("#")]
+    rendition = account.send("GET", f"/{uris[0]}", authorization="").body.decode().splitlines()
+    segments = [line for line in rendition if not line.startswith("#")]
+    lengths = [float(line.removeprefix("#EXTINF:").rstrip(",")) for line in rendition if line.startswith("#EXTINF:")]
+
+    assert master.headers["Content-Type"] == "application/vnd.apple.mpegurl"
+    assert master.headers["Access-Control-Allow-Origin"] == "*"
+    assert lines[0] == rendition[0] == "#EXTM3U"
+    assert sum(line.startswith("#EXT-X-STREAM-INF:") for line in lines) == len(uris) == 5
+    assert rendition[-1] == "#EXT-X-ENDLIST"
+    assert sum(lengths) == pytest.approx(asset["duration"], abs=0.01)
+    last = account.send("GET", f"/{playback_id}/rendition/{segments[-1]}")
+    assert (last.status, len(last.body) % 188) == (200, 0)
+    assert account.send("GET", f"/{playback_id}/rendition/270-{len(segments)}.ts").status == 404
+
+
+def test_statuses() -> None:
+    """Malformed ids are 400, unknown ones 404, what is not ready 412, signed without a token 403, live but idle 412."""
+    account = Account()
+    fresh = account.create_asset(playback_policies=["public"])["playback_ids"][0]["id"]
+    live = account.data("POST", "/video/v1/live-streams", {"playback_policies": ["public"]})["playback_ids"][0]["id"]
+
+    assert account.send("GET", "/somefakeid.m3u8").status == 400
+    assert account.send("GET", f"/{encode(b'x' * 32)}.m3u8").status == 404
+    assert account.send("GET", f"/{fresh}.m3u8").status == 412
+    assert account.send("GET", f"/{live}.m3u8").status == 412
+    account.pass_time(1.0)
+    assert account.send("GET", f"/{fresh}.m3u8").status == 200
+    assert account.send("GET", f"/{fresh}.m3u8?token=x").status == 403
+    signed = account.ready_asset(playback_policies=["signed"])["playback_ids"][0]["id"]
+    assert account.send("GET", f"/{signed}.m3u8").status == 403
+
+
+@pytest.mark.parametrize("where", ["header", "payload"])
+def test_token(where: str) -> None:
+    """A token opens a signed playback id, with the key's id in the header or the payload, and is passed on to what follows."""
+    account = Account()
+    playback_id = account.ready_asset(playback_policies=["signed"])["playback_ids"][0]["id"]
+    kid, key = _key(account)
+    claims = {"sub": playback_id, "aud": "v", "exp": int(START) + 60}
+    headers = {"kid": kid} if where == "header" else {}
+    token = jwt.encode(claims if headers else {**claims, "kid": kid}, key, algorithm="RS256", headers=headers)
+
+    master = account.send("GET", f"/{playback_id}.m3u8?token={token}")
+    uri = master.body.decode().splitlines()[-1]
+
+    assert master.status == 200
+    assert account.send("GET", f"/{uri}").status == 200
+    assert account.send("GET", f"/{uri.partition('?')[0]}").status == 403
+
+
+@pytest.mark.parametrize(
+    "change", [{"sub": "other"}, {"aud": "t"}, {"exp": int(START) - 1}, {"exp": None}, {"aud": None}, {"exp": "soon"}]
+)
+def test_bad_token(change: dict[str, Any]) -> None:
+    """A token for something else, for another use, or out of date opens nothing."""
+    account = Account()
+    playback_id = account.ready_asset(playback_policies=["signed"])["playback_ids"][0]["id"]
+    kid, key = _key(account)
+    claims = {"sub": playback_id, "aud": "v", "exp": int(START) + 60, **change}
+    payload = {name: value for name, value in claims.items() if value is not None}
+    if payload.get("exp") == "soon":
+        payload["exp"] = "soon"
+        token = jwt.api_jws.encode(b'{"sub":"x","aud":"v","exp":"soon"}', key, algorithm="RS256", headers={"kid": kid})
+    else:
+        token = jwt.encode(payload, key, algorithm="RS256", headers={"kid": kid})
+
+    assert account.send("GET", f"/{playback_id}.m3u8?token={token}").status == 403
+    assert account.send("GET", f"/{playback_id}.m3u8?token=nonsense").status == 403
+
+
+def test_key_deleted() -> None:
+    """Tokens die with their key."""
+    account = Account()
+    playback_id = account.ready_asset(playback_policies=["signed"])["playback_ids"][0]["id"]
+    kid, key = _key(account)
+    claims = {"sub": playback_id, "aud": "v", "exp": int(START) + 60}
+    token = jwt.encode(claims, key, algorithm="RS256", headers={"kid": kid})
+    account.send("DELETE", f"/system/v1/signing-keys/{kid}")
+
+    assert account.send("GET", f"/{playback_id}.m3u8?token={token}").status == 403
+
+
+def test_thumbnails() -> None:
+    """A thumbnail is a picture of its format; a PNG has the size that was asked for."""
+    account = Account()
+    playback_id = account.ready_asset(playback_policies=["public"])["playback_ids"][0]["id"]
+
+    png = account.send("GET", f"/{playback_id}/thumbnail.png?width=320")
+    jpg = account.send("GET", f"/{playback_id}/thumbnail.jpg")
+    webp = account.send("GET", f"/{playback_id}/thumbnail.webp")
+    width, height = struct.unpack(">II", png.body[16:24])
+    start = png.body.index(b"IDAT") + 4
+
+    assert (width, height) == (320, 180)
+    assert len(decompress(png.body[start:-16])) == 180 * 321
+    assert png.headers["Content-Type"] == "image/png"
+    assert (jpg.body[:3], jpg.body[-2:]) == (b"\xff\xd8\xff", b"\xff\xd9")
+    assert (webp.body[:4], webp.body[8:12]) == (b"RIFF", b"WEBP")
+    assert account.send("GET", f"/{playback_id}/thumbnail.bmp").status == 404
+    assert account.send("GET", f"/{playback_id}/thumbnail.png?width=wide").status == 400
