@@ -426,7 +426,7 @@ def check_words(api: Api) -> None:
     """Refuse descriptions of what does not exist."""
     words = api.words
     objects = [schema for schema in api.schemas.values() if isinstance(schema, Object)]
-    fields = {f"{schema.name}.{field.name}" for schema in objects for field in schema.fields}
+    fields = {f"{schema.name}.{field.wire}" for schema in objects for field in schema.fields}
     fields |= {f"WebhookEventEnvelope.{name}" for name in api.envelope["properties"]}
     methods = {method.id: {parameter.name for parameter in method.parameters} for method in api.methods}
     names = {field.rpartition(".")[2] for field in fields} | {name for parameters in methods.values() for name in parameters}

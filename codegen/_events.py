@@ -36,7 +36,9 @@ def write(api: Api) -> dict[str, str]:
         modules.setdefault(api.schemas[data].module, set()).add(data)
     for module, wanted in sorted(modules.items()):
         lines.append(f"    from mux_async.models.{module} import {', '.join(sorted(wanted))}")
-    lines.append("")
+    exported = ["ABOUT", "EVENTS", "Event", "EventType", "KnownEvent", "UnknownEvent", "WebhookEvent", "parse_event"]
+    exported += [class_name(data) for data in families]
+    lines += ["", f"__all__ = [{', '.join(map(quoted, sorted(exported)))}]", ""]
     for data, events in families.items():
         lines += _family(api, data, events)
     names = [class_name(data) for data in families]
