@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Annotation(Model):
-    """The Annotation object."""
+    """A note pinned to a date, shown next to metrics."""
 
     id: AnnotationId
     """Id, given by Mux."""
     date: dt.datetime = attrs.field(metadata=ISO)
-    """Date of the entry."""
+    """Moment that the note is about, UTC."""
     note: str
+    """Text of the annotation."""
     sub_property_id: str | None = ABSENT
+    """Your id of a part of the environment, such as a site or customer."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -48,12 +50,14 @@ class Annotation(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AnnotationInput(Model):
-    """The AnnotationInput object."""
+    """Date and note of an annotation; both are required, also for a change."""
 
     date: dt.datetime = attrs.field(metadata=SECONDS)
-    """Date of the entry."""
+    """Moment that the note is about; goes out in Unix seconds."""
     note: str
+    """Text of the annotation."""
     sub_property_id: str | None = ABSENT
+    """Your id of a part of the environment, such as a site or customer."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -73,7 +77,7 @@ class AnnotationInput(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AnnotationResponse(Model):
-    """The AnnotationResponse object."""
+    """One annotation."""
 
     data: Annotation
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -90,7 +94,7 @@ class AnnotationResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListAnnotationsResponse(Model):
-    """The ListAnnotationsResponse object."""
+    """Page of annotations."""
 
     data: list[Annotation]
     """Content of the answer; an empty object where there is nothing to tell."""

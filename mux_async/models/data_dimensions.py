@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DimensionValue(Model):
-    """The DimensionValue object."""
+    """A value of a dimension and how often it occurs."""
 
     total_count: int
+    """How often the value occurs."""
     value: str | None
+    """The value; null stands for views without one."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -37,7 +39,7 @@ class DimensionValue(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListDimensionValuesResponse(Model):
-    """The ListDimensionValuesResponse object."""
+    """Page of the values of a dimension."""
 
     data: list[DimensionValue]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -64,7 +66,7 @@ class ListDimensionValuesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListDimensionsResponse(Model):
-    """The ListDimensionsResponse object."""
+    """Names of all dimensions."""
 
     data: DimensionGroups
     """Content of the answer; an empty object where there is nothing to tell."""

@@ -16,19 +16,26 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DataError(Model):
-    """The DataError object."""
+    """A distinct playback error and how often viewers met it in the period."""
 
     id: int
-    """Id, given by Mux."""
+    """Id of the error, as ``data.video_views.list`` takes it in ``error_id``."""
     code: int | None
+    """Numeric error code; null where the player's code is not a number."""
     count: int
+    """Views that met the error."""
     description: str | None
+    """What the error means; null where nothing is known."""
     last_seen: str
+    """When the error was last met, UTC."""
     message: str | None
-    """Explanation in words."""
+    """Text that the player gave; null where it gave none."""
     notes: str | None
+    """Notes on the error; null where there are none."""
     percentage: float
+    """Share of the views that met the error."""
     player_error_code: str | None
+    """Code as the player reported it; null where it reported none."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -52,7 +59,7 @@ class DataError(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListErrorsResponse(Model):
-    """The ListErrorsResponse object."""
+    """Distinct playback errors of a period."""
 
     data: list[DataError]
     """Content of the answer; an empty object where there is nothing to tell."""

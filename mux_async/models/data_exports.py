@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListExportsResponse(Model):
-    """The ListExportsResponse object."""
+    """Signed URLs of exports, as plain strings."""
 
     data: list[str] | None = attrs.field(default=ABSENT, repr=hidden)
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -43,7 +43,7 @@ class ListExportsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListVideoViewExportsResponse(Model):
-    """The ListVideoViewExportsResponse object."""
+    """Exports of views, one per day."""
 
     data: list[VideoViewExport]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -70,11 +70,12 @@ class ListVideoViewExportsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class VideoViewExport(Model):
-    """The VideoViewExport object."""
+    """Files that hold the views of one day."""
 
     export_date: dt.date = attrs.field(metadata=DAY)
+    """Day whose views the files hold."""
     files: list[VideoViewExportFile]
-    """The files, one entry each."""
+    """The files of that day."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -95,12 +96,14 @@ class VideoViewExport(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class VideoViewExportFile(Model):
-    """The VideoViewExportFile object."""
+    """One exported file."""
 
     path: str = attrs.field(repr=hidden)
+    """Signed URL of the file."""
     type: str
-    """What kind it is."""
+    """Format, such as ``csv``."""
     version: int
+    """Version of the file's set of columns; newer ones have more."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FilterValue(Model):
-    """The FilterValue object."""
+    """A value of a filter and how often it occurs; both may be absent."""
 
     value: str | None = ABSENT
+    """The value; null stands for views without one."""
     total_count: int | None = ABSENT
+    """How often the value occurs."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -37,7 +39,7 @@ class FilterValue(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListFilterValuesResponse(Model):
-    """The ListFilterValuesResponse object."""
+    """Page of the values of a filter."""
 
     data: list[FilterValue] | None = ABSENT
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -64,7 +66,7 @@ class ListFilterValuesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListFiltersResponse(Model):
-    """The ListFiltersResponse object."""
+    """Names of all filters."""
 
     data: DimensionGroups | None = ABSENT
     """Content of the answer; an empty object where there is nothing to tell."""

@@ -18,34 +18,50 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Incident(Model):
-    """The Incident object."""
+    """A departure from normal playback that Mux noticed and, if a rule asked for it, reported."""
 
     id: IncidentId
     """Id, given by Mux."""
     affected_views: int
+    """Views affected so far."""
     affected_views_per_hour: int
+    """Views affected per hour."""
     affected_views_per_hour_on_open: int
+    """Views affected per hour when the incident was opened."""
     breakdowns: list[IncidentBreakdown]
+    """Dimension values that describe where the incident shows."""
     description: str
+    """What happened, in words."""
     error_description: str
+    """What the error behind the incident means, in words."""
     impact: str
+    """How much viewers feel of the incident, in words."""
     incident_key: str
+    """What the incident is about, as conditions such as ``country=US``."""
     measured_value: float | None
+    """The value that was measured; null where there is none."""
     measured_value_on_close: float | None
+    """The value measured when the incident was closed; null before."""
     measurement: str
+    """What was measured, such as ``error_rate``."""
     notification_rules: list[IncidentNotificationRule]
+    """Rules that apply to the incident."""
     notifications: list[IncidentNotification]
+    """Messages sent about the incident."""
     resolved_at: str | None
+    """When it ended, UTC; null while it is open."""
     sample_size: int
-    """Size of the sample."""
+    """Size of the sample behind the measurement, in ``sample_size_unit``."""
     sample_size_unit: str
+    """What the sample counts, such as ``views``."""
     severity: str
+    """How serious it is: ``warning`` or ``alert``."""
     started_at: str
-    """When it started, UTC."""
+    """When it began, UTC."""
     status: str
-    """Current state."""
+    """``open``, ``closed`` or ``expired``."""
     threshold: float
-    """Value whose crossing counts."""
+    """Value whose crossing opened the incident."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -87,13 +103,14 @@ class Incident(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class IncidentBreakdown(Model):
-    """The IncidentBreakdown object."""
+    """A dimension and the value in which the incident shows."""
 
     id: str
     """Id, given by Mux."""
     name: str
-    """Name for people to read."""
+    """Name of the dimension."""
     value: str
+    """Value of the dimension."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -111,12 +128,14 @@ class IncidentBreakdown(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class IncidentNotification(Model):
-    """The IncidentNotification object."""
+    """A message that was sent about an incident."""
 
     id: int
-    """Id, given by Mux."""
+    """Number of the notification."""
     attempted_at: str
+    """When sending was tried, UTC."""
     queued_at: str
+    """When the message was queued, UTC."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -134,15 +153,18 @@ class IncidentNotification(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class IncidentNotificationRule(Model):
-    """The IncidentNotificationRule object."""
+    """A rule that decides who is told about an incident."""
 
     id: str
     """Id, given by Mux."""
     action: str
+    """What the rule does."""
     property_id: str
+    """Id of the environment's property in Mux Data, as a string."""
     rules: list[NotificationRule]
+    """Conditions under which the rule applies."""
     status: str
-    """Current state."""
+    """State of the rule."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -164,7 +186,7 @@ class IncidentNotificationRule(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class IncidentResponse(Model):
-    """The IncidentResponse object."""
+    """One incident."""
 
     data: Incident
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -189,7 +211,7 @@ class IncidentResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListIncidentsResponse(Model):
-    """The ListIncidentsResponse object."""
+    """Page of incidents."""
 
     data: list[Incident]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -214,7 +236,7 @@ class ListIncidentsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListRelatedIncidentsResponse(Model):
-    """The ListRelatedIncidentsResponse object."""
+    """Page of incidents related to another one."""
 
     data: list[Incident]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -239,13 +261,14 @@ class ListRelatedIncidentsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class NotificationRule(Model):
-    """The NotificationRule object."""
+    """A condition of a notification rule."""
 
     id: str
     """Id, given by Mux."""
     name: str
-    """Name for people to read."""
+    """What the condition looks at."""
     value: str
+    """What it is compared with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:

@@ -69,6 +69,10 @@ DataMetricId: TypeAlias = (
     ]
     | str
 )
+"""Metrics of Mux Data. Times, durations and latencies are in milliseconds, scores run from 0 to 1,
+``weighted_average_bitrate`` and ``request_throughput`` are in bit/s. Not all of them can be used in
+``metric_filters``.
+"""
 DATA_METRIC_ID_VALUES: Final[tuple[str, ...]] = (
     "aggregate_startup_time",
     "downscale_percentage",
@@ -223,6 +227,7 @@ MetricBreakdownDimension: TypeAlias = (
     ]
     | str
 )
+"""Dimensions by which a metric can be broken down."""
 METRIC_BREAKDOWN_DIMENSION_VALUES: Final[tuple[str, ...]] = (
     "asn",
     "asset_id",
@@ -409,6 +414,7 @@ MetricComparisonDimension: TypeAlias = (
     ]
     | str
 )
+"""Dimensions to which all metrics can be narrowed at once."""
 METRIC_COMPARISON_DIMENSION_VALUES: Final[tuple[str, ...]] = (
     "asn",
     "asset_id",
@@ -497,6 +503,10 @@ METRIC_COMPARISON_DIMENSION_VALUES: Final[tuple[str, ...]] = (
 """Values of `MetricComparisonDimension` that are known; there may be others."""
 
 MetricMeasurement: TypeAlias = Literal["95th", "median", "avg", "count", "sum"] | str
+"""How the views' values are combined into one. Without one, ad counts and ``playing_time`` are summed; startup
+times, latencies, bitrates and rebuffer counts and durations take the median; percentages, scores,
+``rebuffer_frequency`` and ``seek_latency`` the average; ``unique_viewers`` and started views are counted.
+"""
 METRIC_MEASUREMENT_VALUES: Final[tuple[str, ...]] = (
     "95th",
     "median",
@@ -507,6 +517,7 @@ METRIC_MEASUREMENT_VALUES: Final[tuple[str, ...]] = (
 """Values of `MetricMeasurement` that are known; there may be others."""
 
 MetricTimeseriesGranularity: TypeAlias = Literal["minute", "ten_minutes", "hour", "day"] | str
+"""Width of a point of a metric over time."""
 METRIC_TIMESERIES_GRANULARITY_VALUES: Final[tuple[str, ...]] = (
     "minute",
     "ten_minutes",
@@ -518,14 +529,20 @@ METRIC_TIMESERIES_GRANULARITY_VALUES: Final[tuple[str, ...]] = (
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class BreakdownValue(Model):
-    """The BreakdownValue object."""
+    """One row of a breakdown: a value of the dimension and the metric for the views that have it."""
 
     field: str | None
+    """The value of the dimension; null stands for views without one."""
     negative_impact: int
+    """How much these views harm the overall value, for ordering rows."""
     total_playing_time: int | None
+    """Milliseconds that media played; null where it is not known."""
     total_watch_time: int | None
+    """Milliseconds that viewers watched, waiting included; null where it is not known."""
     value: float
+    """The metric for these views."""
     views: int
+    """Views that have the value."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -546,10 +563,10 @@ class BreakdownValue(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetMetricTimeseriesDataResponse(Model):
-    """The GetMetricTimeseriesDataResponse object."""
+    """A metric over time, as positional rows."""
 
     data: list[list[str | float | None]]
-    """Content of the answer; an empty object where there is nothing to tell."""
+    """Rows of time (ISO 8601), value and number of views; value and views are null where there were none."""
     meta: MetricResponseMeta
     """Facts that accompany the content."""
     timeframe: list[int]
@@ -574,7 +591,7 @@ class GetMetricTimeseriesDataResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetOverallValuesResponse(Model):
-    """The GetOverallValuesResponse object."""
+    """One metric over all matching views."""
 
     data: OverallValues
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -602,15 +619,22 @@ class GetOverallValuesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Insight(Model):
-    """The Insight object."""
+    """A value of a dimension that pulls a metric away from its overall value."""
 
     filter_column: str
+    """Dimension that stands out."""
     filter_value: str | None
+    """Its value; null stands for views without one."""
     metric: float
+    """The metric for these views."""
     negative_impact_score: float
+    """How much these views harm the overall value; rows can be compared by it."""
     total_playing_time: int | None
+    """Milliseconds that these views played; null where it is not known."""
     total_views: int
+    """Views that have the value."""
     total_watch_time: int | None
+    """Milliseconds that these views were watched; null where it is not known."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -632,7 +656,7 @@ class Insight(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListAllMetricValuesResponse(Model):
-    """The ListAllMetricValuesResponse object."""
+    """All metrics over the matching views: totals first, then the scores."""
 
     data: list[MetricComparisonScore]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -659,7 +683,7 @@ class ListAllMetricValuesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListBreakdownValuesResponse(Model):
-    """The ListBreakdownValuesResponse object."""
+    """Page of the rows of a breakdown."""
 
     data: list[BreakdownValue]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -689,7 +713,7 @@ class ListBreakdownValuesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListInsightsResponse(Model):
-    """The ListInsightsResponse object."""
+    """What pulls a metric down."""
 
     data: list[Insight]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -717,15 +741,18 @@ class ListInsightsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class MetricComparisonItem(Model):
-    """The MetricComparisonItem object."""
+    """One metric that goes into a score."""
 
     metric: str
+    """Id of the metric."""
     name: str
-    """Name for people to read."""
+    """Name of the metric for people."""
     type: str
-    """What kind it is."""
+    """What kind of number it is, such as a percentage or a time in milliseconds."""
     value: float | None
+    """The metric over the matching views; null where there is nothing to measure."""
     measurement: str | None = ABSENT
+    """How the views' values were combined, such as ``median``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -745,21 +772,32 @@ class MetricComparisonItem(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class MetricComparisonScore(Model):
-    """The MetricComparisonScore object."""
+    """A score with its metrics, or, where ``name`` is ``totals``, counts of views and time. A row has only the
+    fields of its kind.
+    """
 
     name: str
-    """Name for people to read."""
+    """Name of the score for people, or ``totals``."""
     ended_views: int | None = ABSENT
+    """Views that ended in the period, in the totals only."""
     items: list[MetricComparisonItem] | None = ABSENT
+    """Metrics that go into the score; absent from the totals."""
     metric: str | None = ABSENT
+    """Id of the score; absent from the totals."""
     started_views: int | None = ABSENT
+    """Views that started in the period, in the totals only."""
     total_playing_time: int | None = ABSENT
+    """Milliseconds played, in the totals only."""
     type: str | None = ABSENT
-    """What kind it is."""
+    """What kind of number ``value`` is; absent from the totals."""
     unique_viewers: int | None = ABSENT
+    """Different viewers in the period, in the totals only."""
     value: float | None = ABSENT
+    """The score; absent from the totals."""
     view_count: int | None = ABSENT
+    """Views in the period, in the totals only."""
     watch_time: int | None = ABSENT
+    """Milliseconds watched, in the totals only."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -787,10 +825,12 @@ class MetricComparisonScore(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class MetricResponseMeta(Model):
-    """The MetricResponseMeta object."""
+    """How the values of the answer were computed."""
 
     aggregation: str | None = ABSENT
+    """How the views' values were combined, such as ``median``."""
     granularity: str | None = ABSENT
+    """Width of a point, such as ``hour``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -807,14 +847,18 @@ class MetricResponseMeta(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class OverallValues(Model):
-    """The OverallValues object."""
+    """A metric over all matching views, and how much was watched."""
 
     total_playing_time: int | None
+    """Milliseconds that media played; null where it is not known."""
     total_views: int
+    """Views that count towards the metric."""
     total_watch_time: int | None
+    """Milliseconds that viewers watched, waiting included; null where it is not known."""
     value: float
+    """The metric over all matching views."""
     global_value: float | None = ABSENT
-    """Deprecated."""
+    """Deprecated; a value of the metric for comparison, or null."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListMonitoringDimensionsResponse(Model):
-    """The ListMonitoringDimensionsResponse object."""
+    """Dimensions of monitoring."""
 
     data: list[DisplayNameEntry]
     """Content of the answer; an empty object where there is nothing to tell."""

@@ -36,6 +36,7 @@ MonitoringDimension: TypeAlias = (
     ]
     | str
 )
+"""Dimensions of monitoring."""
 MONITORING_DIMENSION_VALUES: Final[tuple[str, ...]] = (
     "asn",
     "cdn",
@@ -62,6 +63,7 @@ MonitoringMetricId: TypeAlias = (
     ]
     | str
 )
+"""Metrics of monitoring that are single numbers. The names have hyphens, unlike those of other metrics."""
 MONITORING_METRIC_ID_VALUES: Final[tuple[str, ...]] = (
     "current-concurrent-viewers",
     "current-rebuffering-percentage",
@@ -75,7 +77,7 @@ MONITORING_METRIC_ID_VALUES: Final[tuple[str, ...]] = (
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetMonitoringBreakdownResponse(Model):
-    """The GetMonitoringBreakdownResponse object."""
+    """A monitoring metric by dimension at one moment."""
 
     data: list[MonitoringBreakdownValue]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -102,7 +104,7 @@ class GetMonitoringBreakdownResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetMonitoringBreakdownTimeseriesResponse(Model):
-    """The GetMonitoringBreakdownTimeseriesResponse object."""
+    """A monitoring metric by dimension, every five seconds."""
 
     data: list[MonitoringBreakdownTimeseriesDatapoint]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -129,12 +131,12 @@ class GetMonitoringBreakdownTimeseriesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetMonitoringHistogramTimeseriesResponse(Model):
-    """The GetMonitoringHistogramTimeseriesResponse object."""
+    """Histograms of a monitoring metric, one per minute, with the limits of their buckets."""
 
     data: list[HistogramTimeseriesDatapoint]
     """Content of the answer; an empty object where there is nothing to tell."""
     meta: HistogramTimeseriesMeta
-    """Facts that accompany the content."""
+    """Unit and limits of the buckets."""
     timeframe: list[int]
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
     total_row_count: int | None
@@ -159,7 +161,7 @@ class GetMonitoringHistogramTimeseriesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetMonitoringTimeseriesResponse(Model):
-    """The GetMonitoringTimeseriesResponse object."""
+    """A monitoring metric every five seconds."""
 
     data: list[MonitoringTimeseriesDatapoint]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -186,7 +188,7 @@ class GetMonitoringTimeseriesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListMonitoringMetricsResponse(Model):
-    """The ListMonitoringMetricsResponse object."""
+    """Metrics of monitoring."""
 
     data: list[DisplayNameEntry]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -213,11 +215,12 @@ class ListMonitoringMetricsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class MonitoringBreakdownTimeseriesDatapoint(Model):
-    """The MonitoringBreakdownTimeseriesDatapoint object."""
+    """Values of the dimension at one moment of the series."""
 
     date: str
-    """Date of the entry."""
+    """Moment of the point, UTC."""
     values: list[MonitoringBreakdownTimeseriesValue]
+    """One entry per value of the dimension."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -236,12 +239,16 @@ class MonitoringBreakdownTimeseriesDatapoint(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class MonitoringBreakdownTimeseriesValue(Model):
-    """The MonitoringBreakdownTimeseriesValue object."""
+    """A monitoring metric for one value of the dimension, at one moment of a series."""
 
     concurrent_viewers: int
+    """Viewers watching at that moment."""
     metric_value: float | None
+    """The metric for these viewers; null where there is nothing to measure."""
     starting_up_viewers: int
+    """Viewers whose playback was about to start at that moment."""
     value: str | None
+    """The value of the dimension; null stands for viewers without one."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:

@@ -35,6 +35,7 @@ RealTimeDimension: TypeAlias = (
     ]
     | str
 )
+"""Dimensions of real-time: those of monitoring without ``view_has_ad``."""
 REAL_TIME_DIMENSION_VALUES: Final[tuple[str, ...]] = (
     "asn",
     "cdn",
@@ -59,6 +60,7 @@ RealTimeMetricId: TypeAlias = (
     ]
     | str
 )
+"""Metrics of real-time: those of monitoring without ``video-startup-failure-percentage``."""
 REAL_TIME_METRIC_ID_VALUES: Final[tuple[str, ...]] = (
     "current-concurrent-viewers",
     "current-rebuffering-percentage",
@@ -71,7 +73,7 @@ REAL_TIME_METRIC_ID_VALUES: Final[tuple[str, ...]] = (
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetRealTimeBreakdownResponse(Model):
-    """The GetRealTimeBreakdownResponse object."""
+    """A real-time metric by dimension at one moment."""
 
     data: list[MonitoringBreakdownValue]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -98,12 +100,12 @@ class GetRealTimeBreakdownResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetRealTimeHistogramTimeseriesResponse(Model):
-    """The GetRealTimeHistogramTimeseriesResponse object."""
+    """Histograms of a real-time metric, one per minute, with the limits of their buckets."""
 
     data: list[HistogramTimeseriesDatapoint]
     """Content of the answer; an empty object where there is nothing to tell."""
     meta: HistogramTimeseriesMeta
-    """Facts that accompany the content."""
+    """Unit and limits of the buckets."""
     timeframe: list[int]
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
     total_row_count: int | None
@@ -128,7 +130,7 @@ class GetRealTimeHistogramTimeseriesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetRealTimeTimeseriesResponse(Model):
-    """The GetRealTimeTimeseriesResponse object."""
+    """A real-time metric every five seconds."""
 
     data: list[MonitoringTimeseriesDatapoint]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -155,7 +157,7 @@ class GetRealTimeTimeseriesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListRealTimeDimensionsResponse(Model):
-    """The ListRealTimeDimensionsResponse object."""
+    """Dimensions of real-time."""
 
     data: list[DisplayNameEntry]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -182,7 +184,7 @@ class ListRealTimeDimensionsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListRealTimeMetricsResponse(Model):
-    """The ListRealTimeMetricsResponse object."""
+    """Metrics of real-time."""
 
     data: list[DisplayNameEntry]
     """Content of the answer; an empty object where there is nothing to tell."""

@@ -24,6 +24,7 @@ SubviewGroupBy: TypeAlias = (
     ]
     | str
 )
+"""Attributes of a rendition by which playing time can be grouped."""
 SUBVIEW_GROUP_BY_VALUES: Final[tuple[str, ...]] = (
     "video_source_bitrate",
     "video_source_width",
@@ -35,6 +36,7 @@ SUBVIEW_GROUP_BY_VALUES: Final[tuple[str, ...]] = (
 """Values of `SubviewGroupBy` that are known; there may be others."""
 
 SubviewType: TypeAlias = Literal["rendition", "playback_mode"] | str
+"""What divides a view into subviews: the ``rendition`` that played, or the ``playback_mode`` of the player."""
 SUBVIEW_TYPE_VALUES: Final[tuple[str, ...]] = (
     "rendition",
     "playback_mode",
@@ -44,13 +46,14 @@ SUBVIEW_TYPE_VALUES: Final[tuple[str, ...]] = (
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownTimeseriesDatapoint(Model):
-    """The SubviewBreakdownTimeseriesDatapoint object."""
+    """Breakdown of one hour or day."""
 
     date: str
-    """Date of the entry."""
+    """Beginning of the hour or day, UTC."""
     status: Literal["complete", "partial"] | str
-    """Current state."""
+    """``complete``, or ``partial`` while data is still coming in."""
     values: list[SubviewBreakdownValue]
+    """One entry per combination of the grouping attributes."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -70,7 +73,7 @@ class SubviewBreakdownTimeseriesDatapoint(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownTimeseriesResponse(Model):
-    """The SubviewBreakdownTimeseriesResponse object."""
+    """Breakdown of a subview metric over time."""
 
     data: list[SubviewBreakdownTimeseriesDatapoint]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -100,14 +103,20 @@ class SubviewBreakdownTimeseriesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownTimeseriesResponseMeta(Model):
-    """The SubviewBreakdownTimeseriesResponseMeta object."""
+    """What a subview series shows and how far it is final."""
 
     complete_through: str
+    """Moment up to which all data has arrived, UTC."""
     group_by: list[str]
+    """Attributes by which values are grouped; all that apply when left out."""
     metric: str
+    """Id of the metric."""
     subview_type: str
+    """Kind of subview, such as ``rendition``."""
     time_granularity: Literal["hour", "day"] | str
+    """Width of a point, ``hour`` or ``day``; default ``hour``."""
     unit: str
+    """Unit of the metric's values."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -128,10 +137,12 @@ class SubviewBreakdownTimeseriesResponseMeta(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownValue(Model):
-    """The SubviewBreakdownValue object."""
+    """One combination of the grouping attributes and its metric."""
 
     breakdown_value: str
+    """The grouping attributes of the row, as text."""
     metric_value: float
+    """The metric, in the unit that ``meta`` names."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -148,7 +159,7 @@ class SubviewBreakdownValue(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownValuesResponse(Model):
-    """The SubviewBreakdownValuesResponse object."""
+    """Page of the breakdown of a subview metric."""
 
     data: list[SubviewBreakdownValue]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -178,12 +189,16 @@ class SubviewBreakdownValuesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownValuesResponseMeta(Model):
-    """The SubviewBreakdownValuesResponseMeta object."""
+    """What a subview breakdown shows."""
 
     group_by: list[str]
+    """Attributes by which values are grouped; all that apply when left out."""
     metric: str
+    """Id of the metric."""
     subview_type: str
+    """Kind of subview, such as ``rendition``."""
     unit: str
+    """Unit of the metric's values."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -202,10 +217,12 @@ class SubviewBreakdownValuesResponseMeta(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewComparisonGroup(Model):
-    """The SubviewComparisonGroup object."""
+    """Breakdown for one of the compared values."""
 
     dimension_value: str
+    """The value that this breakdown is for."""
     values: list[SubviewBreakdownValue]
+    """Breakdown for this value."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -224,7 +241,7 @@ class SubviewComparisonGroup(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewComparisonValuesResponse(Model):
-    """The SubviewComparisonValuesResponse object."""
+    """Breakdowns of a subview metric, one per compared value."""
 
     data: list[SubviewComparisonGroup]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -254,13 +271,18 @@ class SubviewComparisonValuesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewComparisonValuesResponseMeta(Model):
-    """The SubviewComparisonValuesResponseMeta object."""
+    """What a subview comparison shows."""
 
     dimension: str
+    """Dimension whose values are compared."""
     group_by: list[str]
+    """Attributes by which values are grouped; all that apply when left out."""
     metric: str
+    """Id of the metric."""
     subview_type: str
+    """Kind of subview, such as ``rendition``."""
     unit: str
+    """Unit of the metric's values."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -280,10 +302,12 @@ class SubviewComparisonValuesResponseMeta(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewDimensionValue(Model):
-    """The SubviewDimensionValue object."""
+    """A value of a subview dimension and its playing time."""
 
     playing_time: float
+    """Playing time, in the unit that ``meta`` names."""
     value: str
+    """The value of the dimension."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -300,7 +324,7 @@ class SubviewDimensionValue(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewDimensionValuesResponse(Model):
-    """The SubviewDimensionValuesResponse object."""
+    """Page of the values of a subview dimension."""
 
     data: list[SubviewDimensionValue]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -330,12 +354,16 @@ class SubviewDimensionValuesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewDimensionValuesResponseMeta(Model):
-    """The SubviewDimensionValuesResponseMeta object."""
+    """Which dimension the values belong to and what was measured."""
 
     dimension_name: str
+    """Name of the dimension, as ``list_dimensions`` gives it."""
     metric: str
+    """Id of the metric."""
     subview_type: str
+    """Kind of subview, such as ``rendition``."""
     unit: str
+    """Unit of the metric's values."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -354,7 +382,7 @@ class SubviewDimensionValuesResponseMeta(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewDimensionsResponse(Model):
-    """The SubviewDimensionsResponse object."""
+    """Dimensions of a kind of subview."""
 
     data: SubviewDimensionsResponseData
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -376,10 +404,12 @@ class SubviewDimensionsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewDimensionsResponseData(Model):
-    """The SubviewDimensionsResponseData object."""
+    """Names of dimensions: those of the subview and those of the view around it."""
 
     subview: list[str]
+    """Dimensions of the subview itself."""
     view: list[str]
+    """Dimensions of the view that the subview belongs to."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -396,7 +426,7 @@ class SubviewDimensionsResponseData(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewOverallValuesResponse(Model):
-    """The SubviewOverallValuesResponse object."""
+    """A subview metric over everything that matches."""
 
     data: SubviewOverallValuesResponseData
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -424,9 +454,10 @@ class SubviewOverallValuesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewOverallValuesResponseData(Model):
-    """The SubviewOverallValuesResponseData object."""
+    """The metric itself."""
 
     metric_value: float
+    """The metric, in the unit that ``meta`` names."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -440,11 +471,14 @@ class SubviewOverallValuesResponseData(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SubviewOverallValuesResponseMeta(Model):
-    """The SubviewOverallValuesResponseMeta object."""
+    """What was measured, and in which unit."""
 
     metric: str
+    """Id of the metric."""
     subview_type: str
+    """Kind of subview, such as ``rendition``."""
     unit: str
+    """Unit of the metric's values."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:

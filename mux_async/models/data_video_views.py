@@ -18,24 +18,36 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AbridgedVideoView(Model):
-    """The AbridgedVideoView object."""
+    """A view as lists show it. Fields that the player did not report are null."""
 
     id: VideoViewId
-    """Id, given by Mux."""
+    """Id of the view, as ``data.video_views.retrieve`` takes it."""
     country_code: str | None
+    """Country of the viewer, two letters (ISO 3166); null where it is not known."""
     error_type_id: int | None
+    """Id of the error that the view met; null where it met none."""
     playback_failure: bool
+    """Whether an error ended playback."""
     player_error_code: str | None
+    """Error code from the player; null where there was no error."""
     player_error_message: str | None
+    """Error text from the player; null where there was no error."""
     total_row_count: int
-    """Rows in the whole result, all pages together; null or absent where it is not known."""
+    """Rows in the whole result, all pages together; the same in every row."""
     video_title: str | None
+    """Title of the video, as the player reported it; null where it reported none."""
     view_end: str
+    """When the view ended, UTC."""
     view_start: str
+    """When the view started, UTC."""
     viewer_application_name: str | None
+    """Browser or app, such as ``Chrome``."""
     viewer_experience_score: float | None
+    """Overall quality for the viewer, from 0 to 1; null where it was not computed."""
     viewer_os_family: str | None
+    """Operating system, such as ``Android``."""
     watch_time: int | None
+    """Time watched, stalls included, in milliseconds; null where it is not known."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -64,7 +76,7 @@ class AbridgedVideoView(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListVideoViewsResponse(Model):
-    """The ListVideoViewsResponse object."""
+    """Page of views in short form."""
 
     data: list[AbridgedVideoView]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -91,210 +103,401 @@ class ListVideoViewsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class VideoView(Model):
-    """The VideoView object."""
+    """One view with everything that was recorded about it. Nearly every field may be null: the player did not
+    report it, or it does not apply. Times and durations are in milliseconds and bitrates in bit/s. Scores run
+    from 0 to 1; several fractional numbers are decimal strings.
+    """
 
     id: str
-    """Id, given by Mux."""
+    """Id of this record, a UUID; lists show another id for the same view."""
     ad_attempt_count: int | None
+    """Ads that the player tried to play."""
     ad_break_count: int | None
+    """Ad breaks in the view."""
     ad_break_error_count: int | None
+    """Ad breaks that failed."""
     ad_break_error_percentage: str | None
+    """Share of ad breaks that failed, as a decimal string."""
     ad_error_count: int | None
+    """Errors that ads met."""
     ad_error_percentage: str | None
+    """Share of ads that met an error, as a decimal string."""
     ad_exit_before_start_count: int | None
+    """Ads that the viewer left before they started."""
     ad_exit_before_start_percentage: str | None
+    """Share of ads that the viewer left before they started, as a decimal string."""
     ad_impression_count: int | None
+    """Ads that were shown."""
     ad_playback_failure_error_type_id: int | None
+    """Id of the error that made ad playback fail; null where none did."""
     ad_preroll_startup_time: int | None
+    """Wait until the first ad before the content played, in milliseconds."""
     ad_startup_error_count: int | None
+    """Ads that failed to start."""
     ad_startup_error_percentage: str | None
+    """Share of ads that failed to start, as a decimal string."""
     asn: int | None
+    """Number of the network (autonomous system) that the viewer came from."""
     asn_name: str | None
+    """Name of the network that the viewer came from."""
     asset_id: AssetId | None
-    """Id of the asset."""
+    """Id of the asset that played; null for media that is not a Mux asset."""
     audio_codec: str | None
-    """Codec of the audio."""
+    """Audio codec of the rendition that played."""
     audio_codec_initial: str | None
+    """Audio codec when playback began."""
     buffering_count: int | None
+    """Times that playback stalled to refill its buffer."""
     buffering_duration: int | None
+    """Time lost to stalls, in milliseconds."""
     buffering_rate: str | None
+    """Stalls in proportion to the time watched, as a decimal string."""
     cdn: str | None
+    """CDN that delivered the media."""
     city: str | None
+    """City of the viewer."""
     client_application_name: str | None
+    """Name of your application, as the player reported it."""
     client_application_version: str | None
+    """Version of your application, as the player reported it."""
     continent_code: str | None
+    """Continent of the viewer, two letters."""
     country_code: str | None
+    """Country of the viewer, two letters (ISO 3166); null where it is not known."""
     country_name: str | None
+    """Country of the viewer."""
     custom_1: str | None
+    """Your own dimension number 1."""
     custom_10: str | None
+    """Your own dimension number 10."""
     custom_2: str | None
+    """Your own dimension number 2."""
     custom_3: str | None
+    """Your own dimension number 3."""
     custom_4: str | None
+    """Your own dimension number 4."""
     custom_5: str | None
+    """Your own dimension number 5."""
     custom_6: str | None
+    """Your own dimension number 6."""
     custom_7: str | None
+    """Your own dimension number 7."""
     custom_8: str | None
+    """Your own dimension number 8."""
     custom_9: str | None
+    """Your own dimension number 9."""
     environment_id: EnvironmentId
-    """Id of the environment."""
+    """Id of the environment that the view was reported to."""
     error_type_id: int | None
+    """Id of the error that the view met; null where it met none."""
     events: list[VideoViewEvent]
+    """What happened in the view, event by event."""
     exit_before_video_start: bool
+    """Whether the viewer left before anything played."""
     experiment_name: str | None
+    """Which side of an experiment the view was on, as the player reported it."""
     inserted_at: str
+    """When Mux stored the record, UTC."""
     isp: str | None
+    """Internet provider of the viewer."""
     latitude: str | None
+    """Latitude of the viewer's rough position, in degrees, as a decimal string."""
     live_stream_id: LiveStreamId | None
-    """Id of the live stream."""
+    """Id of the live stream that played; null for anything else."""
     live_stream_latency: int | None
+    """How far playback was behind the live stream, in milliseconds; null for other media."""
     long_rebuffering: bool
+    """Whether playback stalled for long."""
     long_resume: bool
+    """Whether playback took long to resume."""
     longitude: str | None
+    """Longitude of the viewer's rough position, in degrees, as a decimal string."""
     metro: str | None
+    """Metropolitan area of the viewer."""
     mux_api_version: str
+    """Version of the protocol through which the view was reported, such as ``2.1``."""
     mux_embed: str | None
+    """Name of the Mux library in the player, such as ``mux-embed``."""
     mux_embed_version: str | None
+    """Version of the Mux library in the player."""
     mux_viewer_id: str
+    """Id that the Mux library gave to the viewer's device or browser."""
     page_load_time: int | None
+    """Time until the page had loaded, in milliseconds."""
     page_type: str | None
+    """Kind of page that the player was on, such as ``watchpage``."""
     page_url: str | None
+    """URL of the page that the player was on."""
     platform_description: str | None
+    """Device, system and browser together, in words."""
     platform_summary: str | None
+    """Device, system and browser together, in few words."""
     playback_business_exception_error_type_id: int | None
+    """Id of the error that ended playback on purpose, as a missing subscription does; null where none did."""
     playback_failure: bool
+    """Whether an error ended playback."""
     playback_failure_error_type_id: int | None
+    """Id of the error that ended playback; null where none did."""
     playback_id: PlaybackIdText | None
-    """Id under which the media is played; not the id of the asset or live stream."""
+    """Playback id that was used; null for media that Mux does not host."""
     playback_score: str | None
+    """How well playback succeeded, 0 to 1, as a decimal string."""
     player_autoplay: bool
+    """Whether the player was set to start by itself."""
     player_error_code: str | None
+    """Error code from the player; null where there was no error."""
     player_error_message: str | None
+    """Error text from the player; null where there was no error."""
     player_height: int | None
+    """Height of the player, in pixels."""
     player_instance_id: str | None
+    """Id of this one player on the page."""
     player_language: str | None
+    """Language of the player's controls."""
     player_load_time: int | None
+    """Time until the player had loaded, in milliseconds."""
     player_mux_plugin_name: str | None
+    """Name of the Mux plugin for this player."""
     player_mux_plugin_version: str | None
+    """Version of the Mux plugin for this player."""
     player_name: str | None
+    """Your name for the player or its configuration."""
     player_poster: str | None
+    """URL of the image shown before playback."""
     player_preload: bool
+    """Whether the player was set to load media ahead of playback."""
     player_remote_played: bool | None
+    """Whether playback went to another device, such as by casting."""
     player_software: str | None
+    """Player software, such as ``Video.js``."""
     player_software_version: str | None
+    """Version of the player software."""
     player_source_domain: str | None
+    """Domain that the media came from."""
     player_source_duration: int | None
+    """Duration of the source, in milliseconds, by the player."""
     player_source_height: int | None
+    """Height of the source, in pixels, by the player."""
     player_source_host_name: str | None
+    """Host name that the media came from."""
     player_source_stream_type: str | None
+    """Whether the source is live or on demand, by the player."""
     player_source_type: str | None
+    """Media type of the source, such as ``application/x-mpegurl``."""
     player_source_url: str | None
+    """URL of the source, by the player."""
     player_source_width: int | None
+    """Width of the source, in pixels, by the player."""
     player_startup_time: int | None
+    """Time from creating the player until it could play, in milliseconds."""
     player_version: str | None
+    """Your version number for the player or its configuration."""
     player_view_count: int | None
+    """Views that this player instance has had, this one included."""
     player_width: int | None
+    """Width of the player, in pixels."""
     preroll_ad_asset_hostname: str | None
+    """Host name of the media of the first ad before the content."""
     preroll_ad_tag_hostname: str | None
+    """Host name of the tag of the first ad before the content."""
     preroll_played: bool | None
+    """Whether an ad played before the content; null where it is not known."""
     preroll_requested: bool | None
+    """Whether an ad was requested before the content; null where it is not known."""
     property_id: int
+    """Number of the environment's property in Mux Data."""
     quality_score: str | None
+    """Picture quality, 0 to 1, as a decimal string."""
     rebuffer_percentage: str | None
+    """Time lost to stalls in proportion to the time watched, as a decimal string."""
     rebuffering_score: str | None
+    """Freedom from stalls, 0 to 1, as a decimal string."""
     region: str | None
+    """State, province or region of the viewer."""
     rendition_change_count: int | None
+    """Switches between renditions."""
     rendition_downshift_count: int | None
+    """Switches to a lower rendition."""
     rendition_upshift_count: int | None
+    """Switches to a higher rendition."""
     requests_for_first_preroll: int | None
+    """Requests it took to get the first ad before the content."""
     session_id: str
+    """Id of the viewer's session; one session can have several views."""
     short_time: str
+    """Time of the view, in a short textual form."""
     startup_score: str | None
+    """How fast playback started, 0 to 1, as a decimal string."""
     sub_property_id: str | None
+    """Your id of a part of the environment, such as a site or customer."""
     time_shift_enabled: bool
+    """Whether the viewer could go back in the live stream."""
     time_to_first_frame: int | None
+    """Wait from the wish to play until the first frame, in milliseconds."""
     updated_at: str
-    """When it last changed, UTC."""
+    """When the record last changed, UTC."""
     used_captions: bool
+    """Whether captions were on at any time."""
     used_fullscreen: bool
+    """Whether the view filled the screen at any time."""
     used_pip: bool
+    """Whether picture-in-picture was used at any time."""
     video_affiliate: str | None
+    """Affiliate that the video belongs to, as the player reported it."""
     video_brand: str | None
+    """Brand that the video belongs to, as the player reported it."""
     video_cdn_trace: list[str]
+    """CDNs that delivered the media, in order of use."""
     video_codec: str | None
-    """Codec of the video."""
+    """Video codec of the rendition that played."""
     video_codec_initial: str | None
+    """Video codec when playback began."""
     video_content_type: str | None
+    """Kind of content, such as ``episode`` or ``trailer``, as the player reported it."""
     video_creator_id: str | None
+    """Your id of whoever made the video."""
     video_duration: int | None
+    """Duration of the video, in milliseconds, as your page reported it."""
     video_dynamic_range_type: str | None
+    """Dynamic range of the rendition that played, such as ``sdr``."""
     video_dynamic_range_type_initial: str | None
+    """Dynamic range when playback began."""
     video_encoding_variant: str | None
+    """Your name for the way the video was encoded."""
     video_id: str | None
+    """Your id of the video, as the player reported it."""
     video_language: str | None
+    """Language of the audio, as the player reported it."""
     video_producer: str | None
+    """Who produced the video, as the player reported it."""
     video_series: str | None
+    """Series that the video belongs to, as the player reported it."""
     video_source_bitrate: int | None
+    """Bitrate of the rendition that played, in bit/s."""
     video_source_bitrate_initial: int | None
+    """Bitrate when playback began, in bit/s."""
     video_source_fps: float | None
+    """Frames per second of the rendition that played."""
     video_source_fps_initial: float | None
+    """Frames per second when playback began."""
     video_source_height: int | None
+    """Height of the rendition that played, in pixels."""
     video_source_height_initial: int | None
+    """Height when playback began, in pixels."""
     video_source_width: int | None
+    """Width of the rendition that played, in pixels."""
     video_source_width_initial: int | None
+    """Width when playback began, in pixels."""
     video_startup_business_exception_error_type_id: int | None
+    """Id of the error that kept the video from starting on purpose, as a missing subscription does; null where
+    none did.
+    """
     video_startup_failure: bool
+    """Whether an error kept the video from starting."""
     video_startup_preroll_load_time: int | None
+    """Time to load the first ad before the content, in milliseconds."""
     video_startup_preroll_request_time: int | None
+    """Time to request the first ad before the content, in milliseconds."""
     video_stream_type: str | None
+    """Whether the video is live or on demand, as your page reported it."""
     video_title: str | None
+    """Title of the video, as the player reported it; null where it reported none."""
     video_variant_id: str | None
+    """Your id of the variant of the video, such as one language or cut."""
     video_variant_name: str | None
+    """Your name for the variant of the video."""
     view_average_request_latency: int | None
+    """Average wait for the first byte of a media request, in milliseconds."""
     view_average_request_throughput: int | None
+    """Average speed of media downloads, in bit/s."""
     view_cdn_edge_pop: str | None
+    """Location of the CDN that served the viewer."""
     view_cdn_origin: str | None
+    """Origin behind the CDN."""
     view_content_startup_time: int | None
+    """Startup time of the content alone, ads left out, in milliseconds."""
     view_drm_level: str | None
+    """Security level of the DRM in use."""
     view_drm_type: str | None
+    """DRM in use, such as ``widevine``; null where there was none."""
     view_dropped: bool
+    """Whether the view was dropped."""
     view_dropped_frame_count: int | None
+    """Frames that were not shown."""
     view_end: str
+    """When the view ended, UTC."""
     view_error_id: int | None
+    """Id of the view's error; null where it met none."""
     view_has_ad: bool
+    """Whether the view had ads."""
     view_id: VideoViewId
+    """Id of the view."""
     view_max_downscale_percentage: str | None
+    """Largest shrinking of the picture, as a decimal string; 0.5 is half the size."""
     view_max_playhead_position: str | None
+    """Furthest position that was reached, in milliseconds, as a string."""
     view_max_request_latency: int | None
+    """Longest wait for the first byte of a media request, in milliseconds."""
     view_max_upscale_percentage: str | None
+    """Largest stretching of the picture, as a decimal string; 0.5 is half as large again."""
     view_playing_time: str | None
+    """Time that media played, in milliseconds, as a string."""
     view_seek_count: int | None
+    """Times that the viewer moved the playhead."""
     view_seek_duration: int | None
+    """Time spent waiting after seeks, in milliseconds."""
     view_session_id: str | None
+    """Your id of the view, for finding it again in the logs of CDN or origin."""
     view_start: str
+    """When the view started, UTC."""
     view_total_content_playback_time: int | None
+    """Time that the content played, in milliseconds."""
     view_total_downscaling: str | None
+    """Shrinking of the picture times how long it lasted, in milliseconds, as a decimal string."""
     view_total_upscaling: str | None
+    """Stretching of the picture times how long it lasted, in milliseconds, as a decimal string."""
     viewer_application_engine: str | None
+    """Rendering engine of the browser."""
     viewer_application_name: str | None
+    """Browser or app, such as ``Chrome``."""
     viewer_application_version: str | None
+    """Version of the browser or app."""
     viewer_connection_type: str | None
+    """How the device was connected, such as ``wifi``."""
     viewer_device_category: str | None
+    """Kind of device, such as ``phone`` or ``tv``."""
     viewer_device_manufacturer: str | None
+    """Maker of the device."""
     viewer_device_model: str | None
+    """Model of the device, by the maker's designation."""
     viewer_device_name: str | None
+    """Name under which the device is sold."""
     viewer_experience_score: str | None
+    """Overall quality for the viewer, 0 to 1, as a decimal string."""
     viewer_os_architecture: str | None
+    """Processor architecture of the device."""
     viewer_os_family: str | None
+    """Operating system, such as ``Android``."""
     viewer_os_version: str | None
+    """Version of the operating system."""
     viewer_plan: str | None
+    """Plan that the viewer is on with you, as the player reported it."""
     viewer_plan_category: str | None
+    """Category of the viewer's plan."""
     viewer_plan_status: str | None
+    """State of the viewer's plan, such as ``active``."""
     viewer_user_agent: str | None
+    """User agent of the browser or app."""
     viewer_user_id: str | None
+    """Your id of the viewer."""
     watch_time: int | None
+    """Time watched, stalls included, in milliseconds; null where it is not known."""
     watched: bool
+    """Whether anything was watched."""
     weighted_average_bitrate: float | None
+    """Average bitrate, weighted by how long each rendition played, in bit/s."""
     player_error_context: str | None = ABSENT
+    """Further facts about the error, such as a stack trace; null or absent where there are none."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -505,14 +708,18 @@ class VideoView(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class VideoViewEvent(Model):
-    """The VideoViewEvent object."""
+    """Something that happened in a view, such as ``play``, ``seeking`` or ``error``."""
 
     details: JsonObject
+    """Further facts about the event; which ones depends on its name."""
     event_time: int
+    """When Mux received the event, in Unix milliseconds."""
     name: str
-    """Name for people to read."""
+    """Name of the event, such as ``viewstart``, ``playing`` or ``rebufferstart``."""
     playback_time: int
+    """Position of the playhead, in milliseconds."""
     viewer_time: int
+    """When it happened by the clock of the viewer's device, in Unix milliseconds."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -532,7 +739,7 @@ class VideoViewEvent(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class VideoViewResponse(Model):
-    """The VideoViewResponse object."""
+    """One view."""
 
     data: VideoView
     """Content of the answer; an empty object where there is nothing to tell."""

@@ -40,13 +40,16 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AskQuestionsBinding(Model):
-    """The AskQuestionsBinding object."""
+    """An ask-questions step of a directive."""
 
     params: AskQuestionsBindingParameters
+    """Settings of the workflow, without what the run supplies."""
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["ask-questions"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -65,13 +68,16 @@ class AskQuestionsBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AskQuestionsBindingParameters(Model):
-    """The AskQuestionsBindingParameters object."""
+    """Settings of an ask-questions step; the run supplies the asset."""
 
     questions: list[AskQuestionsQuestion]
+    """The questions, 1 to 50."""
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the captions to read; the default track when left out."""
     max_free_form_answer_length: int | None = ABSENT
+    """Most characters of an answer in free text, 1 to 1000; default ``500``."""
     output_steering: AskQuestionsOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -92,13 +98,16 @@ class AskQuestionsBindingParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateDirectiveRequest(Model):
-    """The CreateDirectiveRequest object."""
+    """What a directive is made of."""
 
     name: str
-    """Name for people to read."""
+    """Name for people, 1 to 256 characters."""
     subject: DirectiveSubject
+    """What runs work on."""
     workflows: list[WorkflowBinding]
+    """The workflows and their settings."""
     resources: list[ResourceDeclaration] | None = ABSENT
+    """Tracks or shots that workflows wait for, at most 50; none when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -117,7 +126,7 @@ class CreateDirectiveRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Directive(Model):
-    """The Directive object."""
+    """A set of workflows that run on an asset in the order that their inputs dictate."""
 
     id: DirectiveId
     """Id, given by Mux."""
@@ -126,10 +135,13 @@ class Directive(Model):
     name: str
     """Name for people to read."""
     resources: list[ResourceDeclaration]
+    """Tracks or shots that workflows wait for."""
     subject: DirectiveSubject
+    """What runs work on."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflows: list[WorkflowBinding]
+    """The workflows and their settings."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -153,7 +165,7 @@ class Directive(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DirectiveResponse(Model):
-    """The DirectiveResponse object."""
+    """One directive."""
 
     data: Directive
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -170,10 +182,10 @@ class DirectiveResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DirectiveSubject(Model):
-    """The DirectiveSubject object."""
+    """The kind of object that runs work on."""
 
     type: Literal["video.asset", "video.live_stream"] | str
-    """What kind it is."""
+    """``video.asset``; the other value, ``video.live_stream``, is refused for now."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -187,13 +199,16 @@ class DirectiveSubject(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EditCaptionsBinding(Model):
-    """The EditCaptionsBinding object."""
+    """An edit-captions step of a directive."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["edit-captions"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; the caption track is among them."""
     params: EditCaptionsBindingParameters | None = ABSENT
+    """Settings of the workflow, without what the run supplies."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -212,14 +227,22 @@ class EditCaptionsBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EditCaptionsBindingParameters(Model):
-    """The EditCaptionsBindingParameters object."""
+    """Settings of an edit-captions step; the run supplies asset and track."""
 
     auto_censor_profanity: EditCaptionsAutoCensorProfanity | None = ABSENT
+    """Have a model find profanity and make it unreadable; off when left out."""
     delete_original_track: bool | None = ABSENT
+    """Whether to delete the original once the edited track is there; default ``true``. Without ``upload_to_mux``
+    it has no effect.
+    """
     replacements: list[EditCaptionsReplacement] | None = ABSENT
+    """Words to replace in the captions."""
     speaker_replacements: list[EditCaptionsSpeakerReplacement] | None = ABSENT
+    """Speaker labels to replace at the beginning of captions."""
     track_name_suffix: str | None = ABSENT
+    """What to add to the name of the edited track; default ``edited``."""
     upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -244,13 +267,16 @@ class EditCaptionsBindingParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsBinding(Model):
-    """The FindBestThumbnailsBinding object."""
+    """A find-best-thumbnails step of a directive."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["find-best-thumbnails"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
     params: FindBestThumbnailsBindingParameters | None = ABSENT
+    """Settings of the workflow, without what the run supplies."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -269,11 +295,14 @@ class FindBestThumbnailsBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsBindingParameters(Model):
-    """The FindBestThumbnailsBindingParameters object."""
+    """Settings of a find-best-thumbnails step; the run supplies the asset."""
 
     max_thumbnails: int | None = ABSENT
+    """Most frames to return, 1 to 5; default ``1``."""
     output_steering: FindBestThumbnailsOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
     update_asset_thumbnail: bool | None = ABSENT
+    """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -291,13 +320,16 @@ class FindBestThumbnailsBindingParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsBinding(Model):
-    """The FindKeyMomentsBinding object."""
+    """A find-key-moments step of a directive."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["find-key-moments"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
     params: FindKeyMomentsBindingParameters | None = ABSENT
+    """Settings of the workflow, without what the run supplies."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -316,12 +348,16 @@ class FindKeyMomentsBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsBindingParameters(Model):
-    """The FindKeyMomentsBindingParameters object."""
+    """Settings of a find-key-moments step; the run supplies the asset."""
 
     max_moments: int | None = ABSENT
+    """Most moments to find, 1 to 25; when left out, 10, or 25 for assets longer than an hour."""
     output_steering: FindKeyMomentsOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
     target_duration_ms: KeyMomentTargetDuration | None = ABSENT
+    """How long moments should be, in milliseconds."""
     use_shots: bool | None = ABSENT
+    """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -340,13 +376,16 @@ class FindKeyMomentsBindingParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindScenesBinding(Model):
-    """The FindScenesBinding object."""
+    """A find-scenes step of a directive."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["find-scenes"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
     params: FindScenesBindingParameters | None = ABSENT
+    """Settings of the workflow, without what the run supplies."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -365,13 +404,16 @@ class FindScenesBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindScenesBindingParameters(Model):
-    """The FindScenesBindingParameters object."""
+    """Settings of a find-scenes step; the run supplies the asset."""
 
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the transcript to prefer; the first ready text track when left out."""
     min_scene_duration_ms: int | None = ABSENT
+    """Shortest scene wanted, in milliseconds, at least 1000; default ``15000``. A preference, not a limit."""
     min_scenes: int | None = ABSENT
+    """Fewest scenes wanted, where the video has as many; a hint."""
     output_steering: FindScenesOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -390,13 +432,16 @@ class FindScenesBindingParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateChaptersBinding(Model):
-    """The GenerateChaptersBinding object."""
+    """A generate-chapters step of a directive."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["generate-chapters"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
     params: GenerateChaptersBindingParameters | None = ABSENT
+    """Settings of the workflow, without what the run supplies."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -415,15 +460,18 @@ class GenerateChaptersBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateChaptersBindingParameters(Model):
-    """The GenerateChaptersBindingParameters object."""
+    """Settings of a generate-chapters step; the run supplies the asset."""
 
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the captions to read; English is preferred when left out."""
     output_language_code: str | None = ABSENT
+    """Language of the titles; that of the transcript when left out."""
     output_steering: GenerateChaptersOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
     prompt_overrides: GenerateChaptersPromptOverrides | None = ABSENT
-    """Deprecated."""
+    """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
     update_asset_chapters: bool | None = ABSENT
+    """Whether to write the chapters to the asset as well."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -443,13 +491,16 @@ class GenerateChaptersBindingParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsBinding(Model):
-    """The GenerateEngagementInsightsBinding object."""
+    """A generate-engagement-insights step of a directive."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["generate-engagement-insights"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
     params: JsonObject | None = ABSENT
+    """Settings; none are known. May be left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -468,13 +519,16 @@ class GenerateEngagementInsightsBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsBinding(Model):
-    """The GeneratePremiumCaptionsBinding object."""
+    """A generate-premium-captions step of a directive."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["generate-premium-captions"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
     params: GeneratePremiumCaptionsBindingParameters | None = ABSENT
+    """Settings of the workflow, without what the run supplies."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -493,19 +547,26 @@ class GeneratePremiumCaptionsBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsBindingParameters(Model):
-    """The GeneratePremiumCaptionsBindingParameters object."""
+    """Settings of a generate-premium-captions step; the run supplies the asset."""
 
     include_speakers: bool | None = ABSENT
+    """Whether to label cues with their speakers; default ``false``."""
     include_words: bool | None = ABSENT
+    """Whether to export the timing of every word, which costs more units; default ``false``."""
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the audio; detected when left out. Taken as given, not checked."""
     phrases: list[str] | None = ABSENT
-    """Words and phrases that speech recognition should know."""
+    """Words and phrases to expect, at most 1000, each of at most 49 characters and 5 words."""
     replace_existing: bool | None = ABSENT
-    """Deprecated."""
+    """Deprecated, see ``replace_existing_tracks``: whether to delete a text track in the same language; default
+    ``false``.
+    """
     track_name: str | None = ABSENT
+    """Name of the new track; made from its language when left out."""
     upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``."""
     replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
+    """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -528,7 +589,7 @@ class GeneratePremiumCaptionsBindingParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListDirectivesResponse(Model):
-    """The ListDirectivesResponse object."""
+    """Page of directives."""
 
     data: list[Directive]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -552,13 +613,16 @@ class ListDirectivesResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerateBinding(Model):
-    """The ModerateBinding object."""
+    """A moderate step of a directive."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["moderate"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
     params: ModerateBindingParameters | None = ABSENT
+    """Settings of the workflow, without what the run supplies."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -577,15 +641,20 @@ class ModerateBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerateBindingParameters(Model):
-    """The ModerateBindingParameters object."""
+    """Settings of a moderate step; the run supplies the asset."""
 
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the transcript, default ``en``; used for audio-only assets alone."""
     max_samples: int | None = ABSENT
+    """Most thumbnails to look at; spread evenly where the interval would give more."""
     on_flagged: ActionOnFlagged | None = ABSENT
+    """What to do when a threshold is exceeded; nothing when left out."""
     output_steering: ModerateOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
     sampling_interval: int | None = ABSENT
+    """Seconds between samples, at least 5. With ``max_samples``, whichever gives fewer samples counts."""
     thresholds: ModerationThresholds | None = ABSENT
+    """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -606,12 +675,14 @@ class ModerateBindingParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ShotsResourceDeclaration(Model):
-    """The ShotsResourceDeclaration object."""
+    """The shots of the asset, as something that workflows wait for."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     type: Literal["video.asset.shots"] | str
-    """What kind it is."""
+    """Always ``video.asset.shots``."""
     source: Source | None = ABSENT
+    """Where the shots come from; from outside the run when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -629,9 +700,10 @@ class ShotsResourceDeclaration(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceExternal(Model):
-    """The SourceExternal object."""
+    """The resource comes from outside the run, such as a track that you upload; the run waits for it."""
 
     via: Literal["external"] | str
+    """Always ``external``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -645,11 +717,14 @@ class SourceExternal(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceMuxApiCreateTrack(Model):
-    """The SourceMuxApiCreateTrack object."""
+    """The run adds a track from a URL."""
 
     action: Literal["create_track"] | str
+    """Always ``create_track``."""
     params: SourceMuxApiCreateTrackParams
+    """The track to add."""
     via: Literal["mux_api"] | str
+    """Always ``mux_api``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -667,14 +742,14 @@ class SourceMuxApiCreateTrack(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceMuxApiCreateTrackParams(Model):
-    """The SourceMuxApiCreateTrackParams object."""
+    """The track to add; a text track becomes subtitles."""
 
     language_code: str
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the track, as a BCP 47 tag."""
     type: Literal["text", "audio"] | str
-    """What kind it is."""
+    """``text`` for subtitles, or ``audio``."""
     url: str = attrs.field(repr=hidden)
-    """Address, as a URL."""
+    """Where Mux can fetch the track's file."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -692,11 +767,14 @@ class SourceMuxApiCreateTrackParams(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceMuxApiGenerateSubtitles(Model):
-    """The SourceMuxApiGenerateSubtitles object."""
+    """The run has Mux generate subtitles from the audio."""
 
     action: Literal["generate_subtitles"] | str
+    """Always ``generate_subtitles``."""
     via: Literal["mux_api"] | str
+    """Always ``mux_api``."""
     params: SourceMuxApiGenerateSubtitlesParams | None = ABSENT
+    """Languages; the subtitles' is detected when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -714,11 +792,12 @@ class SourceMuxApiGenerateSubtitles(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceMuxApiGenerateSubtitlesParams(Model):
-    """The SourceMuxApiGenerateSubtitlesParams object."""
+    """Languages for the generated subtitles."""
 
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the subtitles, default ``auto``, which detects it."""
     source_audio_language: str | None = ABSENT
+    """Language of the audio track to transcribe; the first audio track when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -735,11 +814,14 @@ class SourceMuxApiGenerateSubtitlesParams(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceMuxApiRequestShots(Model):
-    """The SourceMuxApiRequestShots object."""
+    """The run starts shot detection."""
 
     action: Literal["request_shots"] | str
+    """Always ``request_shots``."""
     via: Literal["mux_api"] | str
+    """Always ``mux_api``."""
     params: SourceMuxApiRequestShotsParams | None = ABSENT
+    """How the images are made; as storyboards when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -757,9 +839,10 @@ class SourceMuxApiRequestShots(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceMuxApiRequestShotsParams(Model):
-    """The SourceMuxApiRequestShotsParams object."""
+    """How shots get their images."""
 
     image_source: Literal["create_storyboards", "use_shot_midpoint"] | str | None = ABSENT
+    """``create_storyboards`` or ``use_shot_midpoint``; default ``create_storyboards``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -773,9 +856,10 @@ class SourceMuxApiRequestShotsParams(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceRequired(Model):
-    """The SourceRequired object."""
+    """The resource must be ready when the run starts; otherwise the workflows that need it fail at once."""
 
     via: Literal["required"] | str
+    """Always ``required``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -789,10 +873,12 @@ class SourceRequired(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceWorkflow(Model):
-    """The SourceWorkflow object."""
+    """Another workflow of the directive makes the resource; those that need it wait for that."""
 
     binding: str
+    """``reference_id`` of the workflow that makes the resource."""
     via: Literal["workflow"] | str
+    """Always ``workflow``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -809,13 +895,16 @@ class SourceWorkflow(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SummarizeBinding(Model):
-    """The SummarizeBinding object."""
+    """A summarize step of a directive."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["summarize"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
     params: SummarizeBindingParameters | None = ABSENT
+    """Settings of the workflow, without what the run supplies."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -834,19 +923,26 @@ class SummarizeBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SummarizeBindingParameters(Model):
-    """The SummarizeBindingParameters object."""
+    """Settings of a summarize step; the run supplies the asset."""
 
     description_length: int | None = ABSENT
+    """Most words that the description may have."""
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the captions to read; the default track when left out."""
     output_language_code: str | None = ABSENT
+    """Language to write in; that of the transcript when left out."""
     output_steering: SummarizeOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
     prompt_overrides: SummarizePromptOverrides | None = ABSENT
-    """Deprecated."""
+    """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
     tag_count: int | None = ABSENT
+    """Most tags to give; default ``10``."""
     title_length: int | None = ABSENT
+    """Most words that the title may have."""
     tone: Literal["neutral", "playful", "professional"] | str | None = ABSENT
+    """Tone of the texts: ``neutral``, ``playful`` or ``professional``."""
     update_asset_meta: bool | None = ABSENT
+    """Whether to write the title to the asset as well. A failure of that does not fail the job."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -870,14 +966,18 @@ class SummarizeBindingParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TrackResourceDeclaration(Model):
-    """The TrackResourceDeclaration object."""
+    """A track of the asset, as something that workflows wait for."""
 
     kind: Literal["caption", "audio"] | str
+    """``caption`` for a text track, or ``audio``."""
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     type: Literal["video.asset.track"] | str
-    """What kind it is."""
+    """Always ``video.asset.track``."""
     language: str | None = ABSENT
+    """Language that the track must have, as a BCP 47 tag; any when left out."""
     source: Source | None = ABSENT
+    """Where the track comes from; from outside the run when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -897,13 +997,16 @@ class TrackResourceDeclaration(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateAudioBinding(Model):
-    """The TranslateAudioBinding object."""
+    """A translate-audio step of a directive."""
 
     params: TranslateAudioBindingParameters
+    """Settings of the workflow, without what the run supplies."""
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["translate-audio"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -922,11 +1025,14 @@ class TranslateAudioBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateAudioBindingParameters(Model):
-    """The TranslateAudioBindingParameters object."""
+    """Settings of a translate-audio step; the run supplies the asset."""
 
     to_language_code: str
+    """Language to dub into, as a BCP 47 tag."""
     upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``."""
     replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
+    """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -944,13 +1050,16 @@ class TranslateAudioBindingParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsBinding(Model):
-    """The TranslateCaptionsBinding object."""
+    """A translate-captions step of a directive."""
 
     params: TranslateCaptionsBindingParameters
+    """Settings of the workflow, without what the run supplies."""
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     workflow: Literal["translate-captions"] | str
+    """Name of the workflow."""
     inputs: list[str] | None = ABSENT
-    """What the work starts from, in order."""
+    """``reference_id`` of the resources that must be ready first, at most 50; the caption track is among them."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -969,12 +1078,20 @@ class TranslateCaptionsBinding(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsBindingParameters(Model):
-    """The TranslateCaptionsBindingParameters object."""
+    """Settings of a translate-captions step; the run supplies asset and track."""
 
     to_language_code: str
+    """Language to translate into. The asset must not have text in it yet, unless ``replace_existing_tracks``
+    allows it.
+    """
     never_translate: list[str] | None = ABSENT
+    """Terms to keep as they are, 1 to 100, each 1 to 100 characters. Done as well as possible, without
+    guarantee.
+    """
     upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``."""
     replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
+    """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -994,7 +1111,9 @@ class TranslateCaptionsBindingParameters(Model):
 SourceMuxApi: TypeAlias = (
     SourceMuxApiGenerateSubtitles | SourceMuxApiCreateTrack | SourceMuxApiRequestShots | Mapping[str, object]
 )
-"""One of several objects, told apart by ``action``. A mapping when ``action`` is not known to this version."""
+"""The run asks Mux Video for the resource if the asset lacks it; told apart by ``action``. A mapping when
+``action`` is not known to this version.
+"""
 SOURCE_MUX_API_VARIANTS: Final = Variants(
     "action",
     {
@@ -1019,7 +1138,9 @@ WorkflowBinding: TypeAlias = (
     | FindBestThumbnailsBinding
     | Mapping[str, object]
 )
-"""One of several objects, told apart by ``workflow``. A mapping when ``workflow`` is not known to this version."""
+"""A workflow as a step of a directive, told apart by ``workflow``. A mapping when ``workflow`` is not known to
+this version.
+"""
 WORKFLOW_BINDING_VARIANTS: Final = Variants(
     "workflow",
     {
@@ -1039,13 +1160,17 @@ WORKFLOW_BINDING_VARIANTS: Final = Variants(
 )
 
 ResourceDeclaration: TypeAlias = TrackResourceDeclaration | ShotsResourceDeclaration | Mapping[str, object]
-"""One of several objects, told apart by ``type``. A mapping when ``type`` is not known to this version."""
+"""Something that must be ready on the asset before the workflows that name it start. A mapping when ``type`` is
+not known to this version.
+"""
 RESOURCE_DECLARATION_VARIANTS: Final = Variants(
     "type", {"video.asset.track": TrackResourceDeclaration.from_wire, "video.asset.shots": ShotsResourceDeclaration.from_wire}
 )
 
 Source: TypeAlias = SourceExternal | SourceRequired | SourceWorkflow | SourceMuxApi | Mapping[str, object]
-"""One of several objects, told apart by ``via``. A mapping when ``via`` is not known to this version."""
+"""Where a declared resource comes from, told apart by ``via``. A mapping when ``via`` is not known to this
+version.
+"""
 SOURCE_VARIANTS: Final = Variants(
     "via",
     {

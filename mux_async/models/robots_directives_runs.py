@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mux_async.models.shared_robots import RobotsWorkflow
 
 DirectiveRunStatus: TypeAlias = Literal["pending", "dispatching", "running", "waiting", "completed", "partial", "errored"] | str
+"""State of a run: ``pending``, ``dispatching``, ``running`` and ``waiting`` on the way, then ``completed``,
+``partial`` when only some of its workflows succeeded, or ``errored``.
+"""
 DIRECTIVE_RUN_STATUS_VALUES: Final[tuple[str, ...]] = (
     "pending",
     "dispatching",
@@ -34,12 +37,14 @@ DIRECTIVE_RUN_STATUS_VALUES: Final[tuple[str, ...]] = (
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DirectiveRun(Model):
-    """The DirectiveRun object."""
+    """A run that has just been accepted."""
 
     run_id: DirectiveRunId
+    """Id of the run."""
     status: Literal["pending"] | str
-    """Current state."""
+    """Always ``pending``."""
     subject_id: str
+    """Id of the asset that the run works on."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -57,18 +62,20 @@ class DirectiveRun(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DirectiveRunDetail(Model):
-    """The DirectiveRunDetail object."""
+    """A run of a directive on one asset, and how far its workflows are."""
 
     completed_at: dt.datetime | None = attrs.field(metadata=SECONDS)
     """When it ended, UTC; null until then."""
     node_states: list[NodeState]
     """Steps of the run, and what each of them is doing or waiting for."""
     run_id: DirectiveRunId
+    """Id of the run."""
     started_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it started, UTC."""
     status: DirectiveRunStatus
     """Current state."""
     subject_id: str
+    """Id of the asset that the run works on."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -91,7 +98,7 @@ class DirectiveRunDetail(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DirectiveRunDetailResponse(Model):
-    """The DirectiveRunDetailResponse object."""
+    """One run, with the state of its workflows."""
 
     data: DirectiveRunDetail
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -108,7 +115,7 @@ class DirectiveRunDetailResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DirectiveRunResponse(Model):
-    """The DirectiveRunResponse object."""
+    """A run that has just been accepted."""
 
     data: DirectiveRun
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -125,7 +132,7 @@ class DirectiveRunResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListDirectiveRunsResponse(Model):
-    """The ListDirectiveRunsResponse object."""
+    """Page of the runs of a directive."""
 
     data: list[DirectiveRunDetail]
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -149,13 +156,16 @@ class ListDirectiveRunsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class NodeStateDispatched(Model):
-    """The NodeStateDispatched object."""
+    """A workflow whose job has been created."""
 
     job_id: JobId
+    """Id of the job."""
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     status: Literal["dispatched"] | str
-    """Current state."""
+    """Always ``dispatched``."""
     workflow_name: RobotsWorkflow
+    """Name of the workflow."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -174,12 +184,14 @@ class NodeStateDispatched(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class NodeStateFailed(Model):
-    """The NodeStateFailed object."""
+    """A workflow that failed or could not be started."""
 
     reason: str
+    """Why it failed."""
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     status: Literal["failed"] | str
-    """Current state."""
+    """Always ``failed``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -197,12 +209,14 @@ class NodeStateFailed(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class NodeStateWaitingForResources(Model):
-    """The NodeStateWaitingForResources object."""
+    """A workflow that waits for its inputs to become ready on the asset."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     status: Literal["waiting_for_resources"] | str
-    """Current state."""
+    """Always ``waiting_for_resources``."""
     workflow_name: RobotsWorkflow
+    """Name of the workflow."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -220,13 +234,16 @@ class NodeStateWaitingForResources(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class NodeStateWaitingForSourceWorkflow(Model):
-    """The NodeStateWaitingForSourceWorkflow object."""
+    """A workflow that waits for other workflows of the run."""
 
     reference_id: str
+    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
     source_workflows: list[str]
+    """``reference_id`` of the workflows that it waits for."""
     status: Literal["waiting_for_source_workflow"] | str
-    """Current state."""
+    """Always ``waiting_for_source_workflow``."""
     workflow_name: RobotsWorkflow
+    """Name of the workflow."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -245,7 +262,7 @@ class NodeStateWaitingForSourceWorkflow(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class RunDirectiveRequest(Model):
-    """The RunDirectiveRequest object."""
+    """Names the asset to run on."""
 
     asset_id: str
     """Id of the asset."""
@@ -267,7 +284,9 @@ NodeState: TypeAlias = (
     | NodeStateWaitingForSourceWorkflow
     | Mapping[str, object]
 )
-"""One of several objects, told apart by ``status``. A mapping when ``status`` is not known to this version."""
+"""State of one workflow of a run, told apart by ``status``. A mapping when ``status`` is not known to this
+version.
+"""
 NODE_STATE_VARIANTS: Final = Variants(
     "status",
     {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CancelJobResponse(Model):
-    """The CancelJobResponse object."""
+    """The cancelled job, in short form."""
 
     data: JobSummary
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -39,11 +39,12 @@ class CancelJobResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class JobSummary(Model):
-    """The JobSummary object."""
+    """A job of any workflow, without settings and results."""
 
     id: JobId
     """Id, given by Mux."""
     links: ResourceLinks = attrs.field(metadata={"wire": "_links"})
+    """Where the object can be fetched."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     status: JobStatus
@@ -51,6 +52,7 @@ class JobSummary(Model):
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: RobotsWorkflow
+    """Name of the workflow."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -73,7 +75,7 @@ class JobSummary(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListJobsResponse(Model):
-    """The ListJobsResponse object."""
+    """Page of jobs in short form."""
 
     data: list[JobSummary]
     """Content of the answer; an empty object where there is nothing to tell."""

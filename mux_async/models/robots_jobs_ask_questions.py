@@ -28,13 +28,18 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AskQuestionsAnswer(Model):
-    """The AskQuestionsAnswer object."""
+    """Answer to one question, with the grounds for it."""
 
     answer: str | None
+    """The answer; null where the question was skipped."""
     confidence: float
+    """Confidence in the answer, from 0 to 1."""
     question: str
+    """The question, as it was asked."""
     reasoning: str
+    """How the answer was arrived at."""
     skipped: bool
+    """Whether the question was left unanswered."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -54,26 +59,32 @@ class AskQuestionsAnswer(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AskQuestionsJob(Model):
-    """The AskQuestionsJob object."""
+    """A job that answers questions about a video."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: AskQuestionsJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["ask-questions"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: AskQuestionsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -104,9 +115,10 @@ class AskQuestionsJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobOutputs(Model):
-    """The AskQuestionsJobOutputs object."""
+    """Answers, one per question."""
 
     answers: list[AskQuestionsAnswer]
+    """One answer per question."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -124,15 +136,18 @@ class AskQuestionsJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobParameters(Model):
-    """The AskQuestionsJobParameters object."""
+    """Settings of an ask-questions job."""
 
     asset_id: str
     """Id of the asset."""
     questions: list[AskQuestionsQuestion]
+    """The questions, 1 to 50."""
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the captions to read; the default track when left out."""
     max_free_form_answer_length: int | None = ABSENT
+    """Most characters of an answer in free text, 1 to 1000; default ``500``."""
     output_steering: AskQuestionsOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -154,7 +169,7 @@ class AskQuestionsJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobResponse(Model):
-    """The AskQuestionsJobResponse object."""
+    """An ask-questions job."""
 
     data: AskQuestionsJob
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -171,9 +186,10 @@ class AskQuestionsJobResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateAskQuestionsJobRequest(Model):
-    """The CreateAskQuestionsJobRequest object."""
+    """What an ask-questions job is made of."""
 
     parameters: AskQuestionsJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateEditCaptionsJobRequest(Model):
-    """The CreateEditCaptionsJobRequest object."""
+    """What an edit-captions job is made of."""
 
     parameters: EditCaptionsJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -50,26 +51,32 @@ class CreateEditCaptionsJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EditCaptionsJob(Model):
-    """The EditCaptionsJob object."""
+    """A job that edits a caption track."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: EditCaptionsJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["edit-captions"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: EditCaptionsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -100,11 +107,14 @@ class EditCaptionsJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobOutputs(Model):
-    """The EditCaptionsJobOutputs object."""
+    """What was edited, and where the result is."""
 
     total_replacement_count: int
+    """Replacements made in the captions, of all kinds."""
     temporary_vtt_url: str | None = attrs.field(default=ABSENT, repr=hidden)
+    """Signed URL of the captions as WebVTT; it expires 7 days after the job completes."""
     uploaded_track_id: TrackId | None = ABSENT
+    """Id of the new track; absent without ``upload_to_mux``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -122,18 +132,26 @@ class EditCaptionsJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobParameters(Model):
-    """The EditCaptionsJobParameters object."""
+    """Settings of an edit-captions job. At least one kind of edit is needed."""
 
     asset_id: str
     """Id of the asset."""
     track_id: str
-    """Id of the track."""
+    """Id of the text track to edit; it must be ready."""
     auto_censor_profanity: EditCaptionsAutoCensorProfanity | None = ABSENT
+    """Have a model find profanity and make it unreadable; off when left out."""
     delete_original_track: bool | None = ABSENT
+    """Whether to delete the original once the edited track is there; default ``true``. Without ``upload_to_mux``
+    it has no effect.
+    """
     replacements: list[EditCaptionsReplacement] | None = ABSENT
+    """Words to replace in the captions."""
     speaker_replacements: list[EditCaptionsSpeakerReplacement] | None = ABSENT
+    """Speaker labels to replace at the beginning of captions."""
     track_name_suffix: str | None = ABSENT
+    """What to add to the name of the edited track; default ``edited``."""
     upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -160,7 +178,7 @@ class EditCaptionsJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobResponse(Model):
-    """The EditCaptionsJobResponse object."""
+    """An edit-captions job."""
 
     data: EditCaptionsJob
     """Content of the answer; an empty object where there is nothing to tell."""

@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class BestThumbnail(Model):
-    """The BestThumbnail object."""
+    """A frame that would make a good thumbnail."""
 
     description: str
+    """What the frame shows."""
     overall: float
+    """Score of the frame as a whole, from 0 to 1."""
     subscores: BestThumbnailSubscores
+    """Scores by aspect."""
     timestamp_ms: int
+    """Position of the frame, in milliseconds from the beginning of the asset."""
     alt_text: str | None = ABSENT
+    """Text to describe the image to those who cannot see it, at most 250 characters."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -48,13 +53,18 @@ class BestThumbnail(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class BestThumbnailSubscores(Model):
-    """The BestThumbnailSubscores object."""
+    """Scores of a frame by aspect, each from 0 to 1."""
 
     brand_fit: float
+    """How well the frame suits the brand."""
     composition: float
+    """How well the picture is composed."""
     contrast_color: float
+    """How strong contrast and color are."""
     face_or_action: float
+    """How much of faces or action there is."""
     focus: float
+    """How sharp the picture is."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -74,9 +84,10 @@ class BestThumbnailSubscores(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateFindBestThumbnailsJobRequest(Model):
-    """The CreateFindBestThumbnailsJobRequest object."""
+    """What a find-best-thumbnails job is made of."""
 
     parameters: FindBestThumbnailsJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -95,26 +106,32 @@ class CreateFindBestThumbnailsJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJob(Model):
-    """The FindBestThumbnailsJob object."""
+    """A job that looks for good thumbnails."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: FindBestThumbnailsJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["find-best-thumbnails"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: FindBestThumbnailsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -145,9 +162,10 @@ class FindBestThumbnailsJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobOutputs(Model):
-    """The FindBestThumbnailsJobOutputs object."""
+    """The frames that were found."""
 
     best_thumbnails: list[BestThumbnail]
+    """The frames found."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -165,13 +183,16 @@ class FindBestThumbnailsJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobParameters(Model):
-    """The FindBestThumbnailsJobParameters object."""
+    """Settings of a find-best-thumbnails job."""
 
     asset_id: str
     """Id of the asset."""
     max_thumbnails: int | None = ABSENT
+    """Most frames to return, 1 to 5; default ``1``."""
     output_steering: FindBestThumbnailsOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
     update_asset_thumbnail: bool | None = ABSENT
+    """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -190,7 +211,7 @@ class FindBestThumbnailsJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobResponse(Model):
-    """The FindBestThumbnailsJobResponse object."""
+    """A find-best-thumbnails job."""
 
     data: FindBestThumbnailsJob
     """Content of the answer; an empty object where there is nothing to tell."""

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateFindKeyMomentsJobRequest(Model):
-    """The CreateFindKeyMomentsJobRequest object."""
+    """What a find-key-moments job is made of."""
 
     parameters: FindKeyMomentsJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -51,26 +52,32 @@ class CreateFindKeyMomentsJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJob(Model):
-    """The FindKeyMomentsJob object."""
+    """A job that looks for the most telling moments."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: FindKeyMomentsJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["find-key-moments"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: FindKeyMomentsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -101,9 +108,10 @@ class FindKeyMomentsJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobOutputs(Model):
-    """The FindKeyMomentsJobOutputs object."""
+    """The moments that were found."""
 
     moments: list[KeyMoment]
+    """The moments, in order of time."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -121,14 +129,18 @@ class FindKeyMomentsJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobParameters(Model):
-    """The FindKeyMomentsJobParameters object."""
+    """Settings of a find-key-moments job."""
 
     asset_id: str
     """Id of the asset."""
     max_moments: int | None = ABSENT
+    """Most moments to find, 1 to 25; when left out, 10, or 25 for assets longer than an hour."""
     output_steering: FindKeyMomentsOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
     target_duration_ms: KeyMomentTargetDuration | None = ABSENT
+    """How long moments should be, in milliseconds."""
     use_shots: bool | None = ABSENT
+    """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -148,7 +160,7 @@ class FindKeyMomentsJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobResponse(Model):
-    """The FindKeyMomentsJobResponse object."""
+    """A find-key-moments job."""
 
     data: FindKeyMomentsJob
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -165,19 +177,28 @@ class FindKeyMomentsJobResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class KeyMoment(Model):
-    """The KeyMoment object."""
+    """A moment that stands on its own, with what is said and seen in it."""
 
     audible_narrative: str
+    """What is said, in a sentence; empty or absent where nothing is."""
     cues: list[TranscriptCue]
+    """Pieces of the transcript that belong to it, in order."""
     end_ms: float
+    """Where it ends, in milliseconds."""
     notable_audible_concepts: list[str]
+    """What is talked about, in phrases; empty or absent without a transcript."""
     overall_score: float
+    """Score of the moment, from 0 to 1."""
     start_ms: float
+    """Where it starts, in milliseconds."""
     title: str
-    """Title for people to read."""
+    """Short title."""
     notable_visual_concepts: list[NotableVisualConcept] | None = ABSENT
+    """What is seen, with scores; absent where the picture was not looked at."""
     quotable_segment: KeyMomentQuotableSegment | None = ABSENT
+    """The best quote of the moment; absent where there is none."""
     visual_narrative: str | None = ABSENT
+    """What is seen, in a sentence; absent where the picture was not looked at."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -206,10 +227,12 @@ class KeyMoment(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class KeyMomentQuotableSegment(Model):
-    """The KeyMomentQuotableSegment object."""
+    """The best short quote of a moment, word for word."""
 
     start_ms: float
+    """Where it starts, in milliseconds."""
     text: str
+    """The words."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:

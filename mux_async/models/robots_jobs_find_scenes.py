@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateFindScenesJobRequest(Model):
-    """The CreateFindScenesJobRequest object."""
+    """What a find-scenes job is made of."""
 
     parameters: FindScenesJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -50,26 +51,32 @@ class CreateFindScenesJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindScenesJob(Model):
-    """The FindScenesJob object."""
+    """A job that divides a video into scenes."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: FindScenesJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["find-scenes"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: FindScenesJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -100,9 +107,10 @@ class FindScenesJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindScenesJobOutputs(Model):
-    """The FindScenesJobOutputs object."""
+    """The scenes that were found."""
 
     scenes: list[Scene]
+    """The scenes, in order of time."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -116,15 +124,18 @@ class FindScenesJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindScenesJobParameters(Model):
-    """The FindScenesJobParameters object."""
+    """Settings of a find-scenes job."""
 
     asset_id: str
     """Id of the asset."""
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the transcript to prefer; the first ready text track when left out."""
     min_scene_duration_ms: int | None = ABSENT
+    """Shortest scene wanted, in milliseconds, at least 1000; default ``15000``. A preference, not a limit."""
     min_scenes: int | None = ABSENT
+    """Fewest scenes wanted, where the video has as many; a hint."""
     output_steering: FindScenesOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -144,7 +155,7 @@ class FindScenesJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindScenesJobResponse(Model):
-    """The FindScenesJobResponse object."""
+    """A find-scenes job."""
 
     data: FindScenesJob
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -161,21 +172,30 @@ class FindScenesJobResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Scene(Model):
-    """The Scene object."""
+    """A scene, with what is said and seen in it."""
 
     cues: list[TranscriptCue]
+    """Pieces of the transcript that belong to it, in order."""
     end_ms: float
+    """Where it ends, in milliseconds."""
     shot_count: int
+    """Shots in the scene, at least 1."""
     start_ms: float
+    """Where it starts, in milliseconds."""
     title: str
-    """Title for people to read."""
+    """Title of the scene."""
     audible_narrative: str | None = ABSENT
+    """What is said, in a sentence; empty or absent where nothing is."""
     blended_narrative: str | None = ABSENT
+    """What is said and seen, told as one; may be absent."""
     notable_audible_concepts: list[str] | None = ABSENT
+    """What is talked about, in phrases; empty or absent without a transcript."""
     notable_visual_concepts: list[NotableVisualConcept] | None = ABSENT
+    """What is seen, with scores; absent where the picture was not looked at."""
     shots: list[SceneShot] | None = ABSENT
-    """Shots found in the video."""
+    """Shots that the scene consists of; absent where they are not known."""
     visual_narrative: str | None = ABSENT
+    """What is seen, in a sentence; absent where the picture was not looked at."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -207,11 +227,14 @@ class Scene(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SceneShot(Model):
-    """The SceneShot object."""
+    """A shot within a scene."""
 
     end_ms: float
+    """Where it ends, in milliseconds."""
     start_ms: float
+    """Where it starts, in milliseconds."""
     visual_description: str
+    """What the shot shows."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:

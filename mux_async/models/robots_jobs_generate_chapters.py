@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Chapter(Model):
-    """The Chapter object."""
+    """A chapter; it lasts until the next one starts."""
 
     start_time: float
-    """Start, in seconds from the beginning of the media."""
+    """Where the chapter starts, in seconds."""
     title: str
-    """Title for people to read."""
+    """Title of the chapter."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -50,9 +50,10 @@ class Chapter(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateGenerateChaptersJobRequest(Model):
-    """The CreateGenerateChaptersJobRequest object."""
+    """What a generate-chapters job is made of."""
 
     parameters: GenerateChaptersJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -71,13 +72,14 @@ class CreateGenerateChaptersJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateChaptersAssetUpdate(Model):
-    """The GenerateChaptersAssetUpdate object."""
+    """What became of writing the chapters to the asset."""
 
     status: Literal["created", "failed"] | str
-    """Current state."""
+    """``created``, or ``failed``: the job has chapters all the same."""
     replaced_track_id: TrackId | None = ABSENT
+    """Id of the track whose place the chapters took; absent where there was none."""
     track_id: TrackId | None = ABSENT
-    """Id of the track."""
+    """Id of the track that holds the chapters; absent after a failure."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -95,26 +97,32 @@ class GenerateChaptersAssetUpdate(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJob(Model):
-    """The GenerateChaptersJob object."""
+    """A job that divides a video into chapters."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: GenerateChaptersJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["generate-chapters"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: GenerateChaptersJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -145,10 +153,12 @@ class GenerateChaptersJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobOutputs(Model):
-    """The GenerateChaptersJobOutputs object."""
+    """The chapters, and what became of writing them to the asset."""
 
     chapters: list[Chapter]
+    """The chapters, in order of time."""
     asset_update: GenerateChaptersAssetUpdate | None = ABSENT
+    """What became of writing the chapters to the asset; absent where it was not asked for."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -167,17 +177,20 @@ class GenerateChaptersJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobParameters(Model):
-    """The GenerateChaptersJobParameters object."""
+    """Settings of a generate-chapters job."""
 
     asset_id: str
     """Id of the asset."""
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the captions to read; English is preferred when left out."""
     output_language_code: str | None = ABSENT
+    """Language of the titles; that of the transcript when left out."""
     output_steering: GenerateChaptersOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
     prompt_overrides: GenerateChaptersPromptOverrides | None = ABSENT
-    """Deprecated."""
+    """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
     update_asset_chapters: bool | None = ABSENT
+    """Whether to write the chapters to the asset as well."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -198,7 +211,7 @@ class GenerateChaptersJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobResponse(Model):
-    """The GenerateChaptersJobResponse object."""
+    """A generate-chapters job."""
 
     data: GenerateChaptersJob
     """Content of the answer; an empty object where there is nothing to tell."""

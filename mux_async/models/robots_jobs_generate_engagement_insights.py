@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateGenerateEngagementInsightsJobRequest(Model):
-    """The CreateGenerateEngagementInsightsJobRequest object."""
+    """What a generate-engagement-insights job is made of."""
 
     parameters: GenerateEngagementInsightsJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -43,12 +44,16 @@ class CreateGenerateEngagementInsightsJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EngagementMomentInsight(Model):
-    """The EngagementMomentInsight object."""
+    """What viewers' behavior at one stretch suggests."""
 
     end_ms: float
+    """Where it ends, in milliseconds."""
     engagement_score: float
+    """How much it engaged viewers, from 0 to 1."""
     insight: str
+    """What the behavior suggests, in words."""
     start_ms: float
+    """Where it starts, in milliseconds."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -67,10 +72,12 @@ class EngagementMomentInsight(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EngagementOverallInsight(Model):
-    """The EngagementOverallInsight object."""
+    """What viewers' behavior suggests about the video as a whole."""
 
     summary: str
+    """What the behavior suggests, in words."""
     trends: list[str]
+    """Tendencies in the behavior, one sentence each."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -87,26 +94,32 @@ class EngagementOverallInsight(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJob(Model):
-    """The GenerateEngagementInsightsJob object."""
+    """A job that explains how viewers engaged with a video."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: GenerateEngagementInsightsJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["generate-engagement-insights"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: GenerateEngagementInsightsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -137,10 +150,12 @@ class GenerateEngagementInsightsJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobOutputs(Model):
-    """The GenerateEngagementInsightsJobOutputs object."""
+    """Insights about stretches of the video and about the whole."""
 
     moment_insights: list[EngagementMomentInsight]
+    """Insights about stretches of the video."""
     overall_insight: EngagementOverallInsight
+    """Insight about the video as a whole."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -159,7 +174,7 @@ class GenerateEngagementInsightsJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobParameters(Model):
-    """The GenerateEngagementInsightsJobParameters object."""
+    """Settings of a generate-engagement-insights job."""
 
     asset_id: str
     """Id of the asset."""
@@ -176,7 +191,7 @@ class GenerateEngagementInsightsJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobResponse(Model):
-    """The GenerateEngagementInsightsJobResponse object."""
+    """A generate-engagement-insights job."""
 
     data: GenerateEngagementInsightsJob
     """Content of the answer; an empty object where there is nothing to tell."""

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateGeneratePremiumCaptionsJobRequest(Model):
-    """The CreateGeneratePremiumCaptionsJobRequest object."""
+    """What a generate-premium-captions job is made of."""
 
     parameters: GeneratePremiumCaptionsJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -43,26 +44,32 @@ class CreateGeneratePremiumCaptionsJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJob(Model):
-    """The GeneratePremiumCaptionsJob object."""
+    """A job that transcribes audio into a caption track."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: GeneratePremiumCaptionsJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["generate-premium-captions"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: GeneratePremiumCaptionsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -93,20 +100,26 @@ class GeneratePremiumCaptionsJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobOutputs(Model):
-    """The GeneratePremiumCaptionsJobOutputs object."""
+    """Language and place of the captions that were made."""
 
     language_code: str
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the captions."""
     auto_language_confidence: float | None = ABSENT
-    """Confidence in the detected language, 0 to 1; present only where the language was detected."""
+    """Confidence in the detected language, 0 to 1; 1 where the language was given."""
     detected_language: str | None = ABSENT
+    """Language that was detected, or the one that was given."""
     replaced_track_id: TrackId | None = ABSENT
-    """Deprecated."""
+    """Deprecated, see ``replaced_tracks``: id of the track that was replaced."""
     temporary_srt_url: str | None = attrs.field(default=ABSENT, repr=hidden)
+    """Signed URL of the captions as SRT; it expires 7 days after the job completes."""
     temporary_words_url: str | None = attrs.field(default=ABSENT, repr=hidden)
+    """Signed URL of the word timings as JSON; absent without ``include_words``, expires 7 days after the job
+    completes.
+    """
     track_id: TrackId | None = ABSENT
-    """Id of the track."""
+    """Id of the new track; absent without ``upload_to_mux``."""
     replaced_tracks: list[ReplacedTrack] | None = ABSENT
+    """Tracks that were deleted in favor of the new one; absent where there were none."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -131,21 +144,28 @@ class GeneratePremiumCaptionsJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobParameters(Model):
-    """The GeneratePremiumCaptionsJobParameters object."""
+    """Settings of a generate-premium-captions job."""
 
     asset_id: str
     """Id of the asset."""
     include_speakers: bool | None = ABSENT
+    """Whether to label cues with their speakers; default ``false``."""
     include_words: bool | None = ABSENT
+    """Whether to export the timing of every word, which costs more units; default ``false``."""
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the audio; detected when left out. Taken as given, not checked."""
     phrases: list[str] | None = ABSENT
-    """Words and phrases that speech recognition should know."""
+    """Words and phrases to expect, at most 1000, each of at most 49 characters and 5 words."""
     replace_existing: bool | None = ABSENT
-    """Deprecated."""
+    """Deprecated, see ``replace_existing_tracks``: whether to delete a text track in the same language; default
+    ``false``.
+    """
     track_name: str | None = ABSENT
+    """Name of the new track; made from its language when left out."""
     upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``."""
     replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
+    """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -169,7 +189,7 @@ class GeneratePremiumCaptionsJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobResponse(Model):
-    """The GeneratePremiumCaptionsJobResponse object."""
+    """A generate-premium-captions job."""
 
     data: GeneratePremiumCaptionsJob
     """Content of the answer; an empty object where there is nothing to tell."""

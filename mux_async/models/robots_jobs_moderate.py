@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateModerateJobRequest(Model):
-    """The CreateModerateJobRequest object."""
+    """What a moderate job is made of."""
 
     parameters: ModerateJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -50,26 +51,32 @@ class CreateModerateJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerateJob(Model):
-    """The ModerateJob object."""
+    """A job that scores sexual and violent content."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: ModerateJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["moderate"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: ModerateJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -100,12 +107,16 @@ class ModerateJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerateJobOutputs(Model):
-    """The ModerateJobOutputs object."""
+    """Scores, whether they exceed a threshold, and what was done about it."""
 
     exceeds_threshold: bool
+    """Whether any of the highest scores is above its threshold."""
     max_scores: ModerationScores
+    """Highest score of each kind."""
     thumbnail_scores: list[ModerationThumbnailScore]
+    """Scores of each sample."""
     flagged_action: ModerationFlaggedAction | None = ABSENT
+    """What was done about it; absent where nothing was."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -126,17 +137,22 @@ class ModerateJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerateJobParameters(Model):
-    """The ModerateJobParameters object."""
+    """Settings of a moderate job."""
 
     asset_id: str
     """Id of the asset."""
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the transcript, default ``en``; used for audio-only assets alone."""
     max_samples: int | None = ABSENT
+    """Most thumbnails to look at; spread evenly where the interval would give more."""
     on_flagged: ActionOnFlagged | None = ABSENT
+    """What to do when a threshold is exceeded; nothing when left out."""
     output_steering: ModerateOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
     sampling_interval: int | None = ABSENT
+    """Seconds between samples, at least 5. With ``max_samples``, whichever gives fewer samples counts."""
     thresholds: ModerationThresholds | None = ABSENT
+    """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -158,7 +174,7 @@ class ModerateJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerateJobResponse(Model):
-    """The ModerateJobResponse object."""
+    """A moderate job."""
 
     data: ModerateJob
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -175,10 +191,12 @@ class ModerateJobResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerationFlaggedAction(Model):
-    """The ModerationFlaggedAction object."""
+    """What was done because a threshold was exceeded."""
 
     action: Literal["delete_playback_ids"] | str
+    """What was done; so far always ``delete_playback_ids``."""
     deleted_playback_ids: list[PlaybackIdText]
+    """Ids that can no longer be played."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -195,10 +213,12 @@ class ModerationFlaggedAction(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerationScores(Model):
-    """The ModerationScores object."""
+    """Highest score of each kind over all samples."""
 
     sexual: float
+    """Score for sexual content, from 0 to 1."""
     violence: float
+    """Score for violent content, from 0 to 1."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -215,12 +235,14 @@ class ModerationScores(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerationThumbnailScore(Model):
-    """The ModerationThumbnailScore object."""
+    """Scores of one sample."""
 
     sexual: float
+    """Score for sexual content, from 0 to 1."""
     violence: float
+    """Score for violent content, from 0 to 1."""
     time: float | None = ABSENT
-    """Position in the media, in seconds."""
+    """Position of the sample, in seconds; may be absent."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:

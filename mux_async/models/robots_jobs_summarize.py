@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateSummarizeJobRequest(Model):
-    """The CreateSummarizeJobRequest object."""
+    """What a summarize job is made of."""
 
     parameters: SummarizeJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -49,26 +50,32 @@ class CreateSummarizeJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SummarizeJob(Model):
-    """The SummarizeJob object."""
+    """A job that writes a title, a description and tags."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: SummarizeJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["summarize"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: SummarizeJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -99,12 +106,14 @@ class SummarizeJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SummarizeJobOutputs(Model):
-    """The SummarizeJobOutputs object."""
+    """The texts that were written."""
 
     description: str
+    """The description."""
     tags: list[str]
+    """The tags."""
     title: str
-    """Title for people to read."""
+    """The title."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -122,21 +131,28 @@ class SummarizeJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SummarizeJobParameters(Model):
-    """The SummarizeJobParameters object."""
+    """Settings of a summarize job."""
 
     asset_id: str
     """Id of the asset."""
     description_length: int | None = ABSENT
+    """Most words that the description may have."""
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the captions to read; the default track when left out."""
     output_language_code: str | None = ABSENT
+    """Language to write in; that of the transcript when left out."""
     output_steering: SummarizeOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
     prompt_overrides: SummarizePromptOverrides | None = ABSENT
-    """Deprecated."""
+    """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
     tag_count: int | None = ABSENT
+    """Most tags to give; default ``10``."""
     title_length: int | None = ABSENT
+    """Most words that the title may have."""
     tone: Literal["neutral", "playful", "professional"] | str | None = ABSENT
+    """Tone of the texts: ``neutral``, ``playful`` or ``professional``."""
     update_asset_meta: bool | None = ABSENT
+    """Whether to write the title to the asset as well. A failure of that does not fail the job."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -161,7 +177,7 @@ class SummarizeJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SummarizeJobResponse(Model):
-    """The SummarizeJobResponse object."""
+    """A summarize job."""
 
     data: SummarizeJob
     """Content of the answer; an empty object where there is nothing to tell."""

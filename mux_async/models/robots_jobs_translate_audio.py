@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateTranslateAudioJobRequest(Model):
-    """The CreateTranslateAudioJobRequest object."""
+    """What a translate-audio job is made of."""
 
     parameters: TranslateAudioJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -43,26 +44,32 @@ class CreateTranslateAudioJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateAudioJob(Model):
-    """The TranslateAudioJob object."""
+    """A job that dubs audio into another language."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: TranslateAudioJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["translate-audio"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: TranslateAudioJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -93,10 +100,12 @@ class TranslateAudioJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateAudioJobOutputs(Model):
-    """The TranslateAudioJobOutputs object."""
+    """Where the dubbed audio is."""
 
     temporary_audio_url: str | None = attrs.field(default=ABSENT, repr=hidden)
+    """Signed URL of the dubbed audio; it expires."""
     uploaded_track_id: TrackId | None = ABSENT
+    """Id of the new track; absent without ``upload_to_mux``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -113,13 +122,16 @@ class TranslateAudioJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateAudioJobParameters(Model):
-    """The TranslateAudioJobParameters object."""
+    """Settings of a translate-audio job."""
 
     asset_id: str
     """Id of the asset."""
     to_language_code: str
+    """Language to dub into, as a BCP 47 tag."""
     upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``."""
     replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
+    """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -138,7 +150,7 @@ class TranslateAudioJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateAudioJobResponse(Model):
-    """The TranslateAudioJobResponse object."""
+    """A translate-audio job."""
 
     data: TranslateAudioJob
     """Content of the answer; an empty object where there is nothing to tell."""

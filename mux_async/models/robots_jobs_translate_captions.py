@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateTranslateCaptionsJobRequest(Model):
-    """The CreateTranslateCaptionsJobRequest object."""
+    """What a translate-captions job is made of."""
 
     parameters: TranslateCaptionsJobParameters
+    """Settings of the job, the asset among them."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
@@ -43,26 +44,32 @@ class CreateTranslateCaptionsJobRequest(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsJob(Model):
-    """The TranslateCaptionsJob object."""
+    """A job that translates a caption track."""
 
     id: JobId
     """Id, given by Mux."""
     created_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it was created, UTC."""
     parameters: TranslateCaptionsJobParameters
+    """Settings of the job, the asset among them."""
     status: JobStatus
     """Current state."""
     units_consumed: int
+    """Units that the job was charged."""
     updated_at: dt.datetime = attrs.field(metadata=SECONDS)
     """When it last changed, UTC."""
     workflow: Literal["translate-captions"] | str
+    """Name of the workflow."""
     directive: JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
     errors: list[JobError] | None = ABSENT
     """What went wrong; absent or empty while nothing has."""
     outputs: TranslateCaptionsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     resources: JobResources | None = ABSENT
+    """Objects that the job has to do with."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -93,12 +100,16 @@ class TranslateCaptionsJob(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsJobOutputs(Model):
-    """The TranslateCaptionsJobOutputs object."""
+    """Where the translated captions are, and what they replaced."""
 
     never_translate_terms_preserved: bool | None = ABSENT
+    """Whether all terms of ``never_translate`` were kept; absent where there were none."""
     temporary_vtt_url: str | None = attrs.field(default=ABSENT, repr=hidden)
+    """Signed URL of the captions as WebVTT; it expires 7 days after the job completes."""
     uploaded_track_id: TrackId | None = ABSENT
+    """Id of the new track; absent without ``upload_to_mux``."""
     replaced_tracks: list[ReplacedTrack] | None = ABSENT
+    """Tracks that were deleted in favor of the new one; absent where there were none."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -119,16 +130,24 @@ class TranslateCaptionsJobOutputs(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsJobParameters(Model):
-    """The TranslateCaptionsJobParameters object."""
+    """Settings of a translate-captions job."""
 
     asset_id: str
     """Id of the asset."""
     to_language_code: str
+    """Language to translate into. The asset must not have text in it yet, unless ``replace_existing_tracks``
+    allows it.
+    """
     track_id: str
-    """Id of the track."""
+    """Id of the text track to translate; it must be ready."""
     never_translate: list[str] | None = ABSENT
+    """Terms to keep as they are, 1 to 100, each 1 to 100 characters. Done as well as possible, without
+    guarantee.
+    """
     upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``."""
     replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
+    """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -149,7 +168,7 @@ class TranslateCaptionsJobParameters(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsJobResponse(Model):
-    """The TranslateCaptionsJobResponse object."""
+    """A translate-captions job."""
 
     data: TranslateCaptionsJob
     """Content of the answer; an empty object where there is nothing to tell."""

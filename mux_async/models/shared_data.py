@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from typing import Self
 
 MetricOrderBy: TypeAlias = Literal["negative_impact", "value", "views", "field"] | str
+"""What rows are sorted by: ``negative_impact`` (harm to the overall value), ``value`` of the metric, number of
+``views``, or ``field``, the dimension's own value.
+"""
 METRIC_ORDER_BY_VALUES: Final[tuple[str, ...]] = (
     "negative_impact",
     "value",
@@ -23,6 +26,7 @@ METRIC_ORDER_BY_VALUES: Final[tuple[str, ...]] = (
 """Values of `MetricOrderBy` that are known; there may be others."""
 
 OrderDirection: TypeAlias = Literal["asc", "desc"] | str
+"""Ascending or descending."""
 ORDER_DIRECTION_VALUES: Final[tuple[str, ...]] = (
     "asc",
     "desc",
@@ -32,10 +36,12 @@ ORDER_DIRECTION_VALUES: Final[tuple[str, ...]] = (
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DimensionGroups(Model):
-    """The DimensionGroups object."""
+    """Names of dimensions, in two groups."""
 
     advanced: list[str]
+    """Dimensions of the advanced group."""
     basic: list[str]
+    """Dimensions of the basic group."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -52,11 +58,12 @@ class DimensionGroups(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DisplayNameEntry(Model):
-    """The DisplayNameEntry object."""
+    """A metric or dimension of monitoring: its name for requests and its name for people."""
 
     display_name: str
+    """Name for people."""
     name: str
-    """Name for people to read."""
+    """Name as requests take it."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -73,10 +80,12 @@ class DisplayNameEntry(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EngagementHeatmap(Model):
-    """The EngagementHeatmap object."""
+    """How much each part of the media was watched."""
 
     total_views: int
+    """Views that went into the heatmap."""
     value: list[float]
+    """One number per part, from the beginning of the media to its end."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -93,10 +102,12 @@ class EngagementHeatmap(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EngagementHotspots(Model):
-    """The EngagementHotspots object."""
+    """Stretches of the media that drew most attention."""
 
     hotspots: list[Hotspot]
+    """The stretches found."""
     total_views: int
+    """Views that went into the hotspots."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -115,7 +126,7 @@ class EngagementHotspots(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetEngagementHeatmapResponse(Model):
-    """The GetEngagementHeatmapResponse object."""
+    """A heatmap and the period it covers."""
 
     data: EngagementHeatmap
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -140,7 +151,7 @@ class GetEngagementHeatmapResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GetEngagementHotspotsResponse(Model):
-    """The GetEngagementHotspotsResponse object."""
+    """Hotspots and the period they cover."""
 
     data: EngagementHotspots
     """Content of the answer; an empty object where there is nothing to tell."""
@@ -165,12 +176,12 @@ class GetEngagementHotspotsResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesBucket(Model):
-    """The HistogramTimeseriesBucket object."""
+    """Limits of one bucket of a histogram."""
 
     end: int | None
-    """End of the range; null where it is open."""
+    """Upper limit; null in the last bucket, which is open."""
     start: int
-    """Start of the range."""
+    """Lower limit."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -187,10 +198,12 @@ class HistogramTimeseriesBucket(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesBucketValue(Model):
-    """The HistogramTimeseriesBucketValue object."""
+    """What fell into one bucket; the buckets themselves are listed in ``meta``, in the same order."""
 
     count: int
+    """Views in the bucket."""
     percentage: float
+    """Share of the minute's views that is in the bucket."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -207,15 +220,22 @@ class HistogramTimeseriesBucketValue(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesDatapoint(Model):
-    """The HistogramTimeseriesDatapoint object."""
+    """The histogram of one minute and its summary figures, in the unit of the buckets."""
 
     average: float | None
+    """Mean of the minute; null where nothing was recorded."""
     bucket_values: list[HistogramTimeseriesBucketValue]
+    """One entry per bucket, in the order of ``meta.buckets``."""
     max_percentage: float
+    """Largest share that any bucket of the minute has."""
     median: float | None
+    """Median of the minute; null where nothing was recorded."""
     p95: float | None
+    """95th percentile of the minute; null where nothing was recorded."""
     sum: int
+    """Sum of the minute's values."""
     timestamp: str
+    """Minute of the histogram, UTC."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -239,10 +259,12 @@ class HistogramTimeseriesDatapoint(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesMeta(Model):
-    """The HistogramTimeseriesMeta object."""
+    """Buckets that all histograms of the answer share."""
 
     bucket_unit: str
+    """Unit of the limits, such as ``milliseconds``."""
     buckets: list[HistogramTimeseriesBucket]
+    """Limits of the buckets, lowest first."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -261,11 +283,14 @@ class HistogramTimeseriesMeta(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Hotspot(Model):
-    """The Hotspot object."""
+    """A stretch of the media and how much attention it drew."""
 
     end_ms: int
+    """Where it ends, in milliseconds."""
     score: float
+    """Attention, from 0 to 1."""
     start_ms: int
+    """Where it starts, in milliseconds."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -283,14 +308,20 @@ class Hotspot(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class MonitoringBreakdownValue(Model):
-    """The MonitoringBreakdownValue object."""
+    """A monitoring metric for one value of the dimension."""
 
     concurrent_viewers: int
+    """Viewers watching at that moment."""
     metric_value: float | None
+    """The metric for these viewers; null where there is nothing to measure."""
     negative_impact: int
+    """How much these viewers harm the overall value, for ordering rows."""
     starting_up_viewers: int
+    """Viewers whose playback was about to start at that moment."""
     value: str | None
+    """The value of the dimension; null stands for viewers without one."""
     display_value: str | None = ABSENT
+    """The dimension's value, worded for people; may be absent."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -311,12 +342,14 @@ class MonitoringBreakdownValue(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class MonitoringTimeseriesDatapoint(Model):
-    """The MonitoringTimeseriesDatapoint object."""
+    """A monitoring metric at one moment."""
 
     concurrent_viewers: int
+    """Viewers watching at that moment."""
     date: str
-    """Date of the entry."""
+    """Moment of the point, UTC."""
     value: float | None
+    """The metric at that moment; null where there is nothing to measure."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, DirectiveId, DirectiveRunId, TrackId
 
 JobStatus: TypeAlias = Literal["pending", "processing", "completed", "errored", "cancelled"] | str
+"""State of a job: ``pending`` until it starts, ``processing`` while it works, then ``completed``, ``errored`` or
+``cancelled`` for good.
+"""
 JOB_STATUS_VALUES: Final[tuple[str, ...]] = (
     "pending",
     "processing",
@@ -43,6 +46,7 @@ RobotsWorkflow: TypeAlias = (
     ]
     | str
 )
+"""Names of the workflows, written with hyphens."""
 ROBOTS_WORKFLOW_VALUES: Final[tuple[str, ...]] = (
     "summarize",
     "moderate",
@@ -60,6 +64,9 @@ ROBOTS_WORKFLOW_VALUES: Final[tuple[str, ...]] = (
 """Values of `RobotsWorkflow` that are known; there may be others."""
 
 ReplaceExistingTracks: TypeAlias = Literal["fail", "replace_all", "replace_generated"] | str
+"""What to do about tracks in the way of the new one: ``fail`` refuses, ``replace_all`` deletes them,
+``replace_generated`` deletes only those that were generated.
+"""
 REPLACE_EXISTING_TRACKS_VALUES: Final[tuple[str, ...]] = (
     "fail",
     "replace_all",
@@ -70,9 +77,12 @@ REPLACE_EXISTING_TRACKS_VALUES: Final[tuple[str, ...]] = (
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ActionOnFlagged(Model):
-    """The ActionOnFlagged object."""
+    """What to do by itself when the scores exceed a threshold."""
 
     action: Literal["delete_playback_ids"] | str
+    """``delete_playback_ids``: nobody can play the asset until it gets new ones. Other workflows of a run may
+    need them.
+    """
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -86,9 +96,10 @@ class ActionOnFlagged(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AskQuestionsOutputSteering(Model):
-    """The AskQuestionsOutputSteering object."""
+    """Limits of the part of the video that answers may draw on."""
 
     scope: OutputSteeringScope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -102,11 +113,18 @@ class AskQuestionsOutputSteering(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AskQuestionsQuestion(Model):
-    """The AskQuestionsQuestion object."""
+    """One question. It is answered with one of ``answer_options``, yes or no when there are none, or in free
+    text with ``free_form_reply``; the two exclude each other.
+    """
 
     question: str
+    """The question, 1 to 600 characters."""
     answer_options: list[str] | None = ABSENT
+    """Answers to choose from, each 1 to 150 characters; yes and no when left out."""
     free_form_reply: bool | None = ABSENT
+    """Whether to answer in free text instead of choosing; experimental. Treat the answer as you would any
+    untrusted text.
+    """
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -124,12 +142,18 @@ class AskQuestionsQuestion(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EditCaptionsAutoCensorProfanity(Model):
-    """The EditCaptionsAutoCensorProfanity object."""
+    """How profanity is found by a model and made unreadable."""
 
     always_censor: list[str] | None = ABSENT
+    """Words and phrases to censor in any case."""
     detection_method: Literal["llm"] | str | None = ABSENT
+    """How profanity is found; ``llm``, the default, is the only way."""
     mode: Literal["blank", "remove", "mask"] | str | None = ABSENT
+    """What stands in for profanity: bracketed underscores for ``blank``, nothing for ``remove``, question marks
+    for ``mask``; default ``blank``.
+    """
     never_censor: list[str] | None = ABSENT
+    """Words and phrases to leave alone in any case."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -148,11 +172,14 @@ class EditCaptionsAutoCensorProfanity(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EditCaptionsReplacement(Model):
-    """The EditCaptionsReplacement object."""
+    """Words to replace wherever they occur in captions."""
 
     find: str
+    """Word or phrase to look for."""
     replace: str
+    """What to put in its place."""
     case_sensitive: bool | None = ABSENT
+    """Whether upper and lower case must match; default ``false``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -170,10 +197,12 @@ class EditCaptionsReplacement(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EditCaptionsSpeakerReplacement(Model):
-    """The EditCaptionsSpeakerReplacement object."""
+    """A speaker label to replace; words that were spoken are left alone."""
 
     find: str
+    """Label to look for, without its square brackets."""
     replace: str
+    """Label to put in its place, without square brackets."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -190,18 +219,26 @@ class EditCaptionsSpeakerReplacement(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsOutputSteering(Model):
-    """The FindBestThumbnailsOutputSteering object."""
+    """Wishes about which frames are chosen. ``scope`` is kept to; everything else guides the model without
+    guarantee.
+    """
 
     audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters."""
     campaign_style: str | None = ABSENT
+    """Style of the campaign that the thumbnail is for, 1 to 160 characters."""
     looking_for: str | None = ABSENT
+    """What the frame should show, 1 to 160 characters."""
     scope: OutputSteeringScope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out."""
     scoring_priorities: list[Literal["focus", "face_or_action", "composition", "contrast_color", "brand_fit"] | str] | None = (
         ABSENT
     )
+    """Aspects that count most, most important first, 1 to 5."""
     selection_strategy: (
         Literal["face_or_action", "clean_composition", "high_contrast", "brand_safe", "campaign_thumbnail"] | str | None
     ) = ABSENT
+    """What the choice of frames goes by, such as ``face_or_action`` or ``brand_safe``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -222,21 +259,30 @@ class FindBestThumbnailsOutputSteering(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsOutputSteering(Model):
-    """The FindKeyMomentsOutputSteering object."""
+    """Wishes about which moments are chosen and how they are titled. ``scope`` is kept to; everything else
+    guides the model without guarantee.
+    """
 
     audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters."""
     brand_terms: list[str] | None = ABSENT
+    """Names to write as given, 1 to 10, each 1 to 40 characters."""
     rubric_priorities: (
         list[Literal["clarity_in_isolation", "emotional_intensity", "novelty", "soundbite_quality"] | str] | None
     ) = ABSENT
+    """Qualities that decide between equals, most important first, 1 to 4."""
     scope: OutputSteeringScope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out."""
     selection_strategy: (
         Literal["standalone_hooks", "educational_takeaways", "story_beats", "product_moments", "speaker_highlights"]
         | str
         | None
     ) = ABSENT
+    """What the choice of moments goes by, such as ``standalone_hooks`` or ``story_beats``."""
     title_style: Literal["descriptive", "punchy", "educational", "social"] | str | None = ABSENT
+    """Style of the titles: ``descriptive``, ``punchy``, ``educational`` or ``social``."""
     topic_taxonomy: OutputSteeringTaxonomy | None = ABSENT
+    """Topics to choose from; free when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -258,19 +304,28 @@ class FindKeyMomentsOutputSteering(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FindScenesOutputSteering(Model):
-    """The FindScenesOutputSteering object."""
+    """Wishes about where scenes begin and how they are told. ``scope`` is kept to; everything else guides the
+    model without guarantee.
+    """
 
     audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters."""
     brand_terms: list[str] | None = ABSENT
+    """Names to write as given, 1 to 10, each 1 to 40 characters."""
     narration_detail: Literal["concise", "balanced", "detailed"] | str | None = ABSENT
+    """How much to tell: ``concise``, ``balanced`` or ``detailed``."""
     scope: OutputSteeringScope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out."""
     segmentation_strategy: (
         Literal["editorial_beats", "topic_changes", "visual_transitions", "action_progression", "instructional_steps"]
         | str
         | None
     ) = ABSENT
+    """What divides scenes, such as ``topic_changes`` or ``visual_transitions``."""
     title_style: Literal["descriptive", "editorial", "search_optimized", "accessibility"] | str | None = ABSENT
+    """Style of the titles: ``descriptive``, ``editorial``, ``search_optimized`` or ``accessibility``."""
     topic_taxonomy: OutputSteeringTaxonomy | None = ABSENT
+    """Topics to choose from; free when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -292,12 +347,16 @@ class FindScenesOutputSteering(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateChaptersOutputSteering(Model):
-    """The GenerateChaptersOutputSteering object."""
+    """Wishes about number and titles of chapters; they guide the model without guarantee."""
 
     audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters."""
     brand_terms: list[str] | None = ABSENT
+    """Names to write as given, 1 to 10, each 1 to 40 characters."""
     chapter_granularity: Literal["coarse", "balanced", "fine"] | str | None = ABSENT
+    """How finely to divide: ``coarse``, ``balanced`` or ``fine``."""
     chapter_style: Literal["descriptive", "punchy", "educational", "seo", "platform_neutral"] | str | None = ABSENT
+    """Style of the titles, such as ``descriptive`` or ``seo``."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -316,12 +375,16 @@ class GenerateChaptersOutputSteering(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateChaptersPromptOverrides(Model):
-    """The GenerateChaptersPromptOverrides object."""
+    """Parts of the model's instructions to replace; deprecated in favor of ``output_steering``."""
 
     chapter_guidelines: str | None = ABSENT
+    """Replaces what the model is told about number and length of chapters."""
     output_format: str | None = ABSENT
+    """Replaces what the model is told about the form of its output."""
     task: str | None = ABSENT
+    """Replaces what the model is told about its task."""
     title_guidelines: str | None = ABSENT
+    """Replaces what the model is told about titles."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -340,11 +403,12 @@ class GenerateChaptersPromptOverrides(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class JobDirectiveContext(Model):
-    """The JobDirectiveContext object."""
+    """The directive run that a job belongs to."""
 
     id: DirectiveId
-    """Id, given by Mux."""
+    """Id of the directive."""
     run_id: DirectiveRunId
+    """Id of the run."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -361,13 +425,14 @@ class JobDirectiveContext(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class JobError(Model):
-    """The JobError object."""
+    """A reason why a job failed."""
 
     message: str
     """Explanation in words."""
     type: str
-    """What kind it is."""
+    """Kind of the error."""
     retryable: bool | None = ABSENT
+    """Whether the same job may succeed later; absent where it is not known."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -385,9 +450,10 @@ class JobError(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class JobResources(Model):
-    """The JobResources object."""
+    """The objects that a job has to do with."""
 
     assets: list[SlimlineAsset]
+    """The assets, in short form."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -405,10 +471,12 @@ class JobResources(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class KeyMomentTargetDuration(Model):
-    """The KeyMomentTargetDuration object."""
+    """How long moments should be; the model aims for it without guarantee."""
 
     max: int
+    """Longest duration wanted, in milliseconds."""
     min: int
+    """Shortest duration wanted, in milliseconds."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -425,9 +493,10 @@ class KeyMomentTargetDuration(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerateOutputSteering(Model):
-    """The ModerateOutputSteering object."""
+    """Limits of the part of the asset that is scored."""
 
     scope: OutputSteeringScope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -441,10 +510,12 @@ class ModerateOutputSteering(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModerationThresholds(Model):
-    """The ModerationThresholds object."""
+    """Scores above which content counts as flagged."""
 
     sexual: float | None = ABSENT
+    """Score for sexual content, from 0 to 1."""
     violence: float | None = ABSENT
+    """Score for violent content, from 0 to 1."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -461,11 +532,14 @@ class ModerationThresholds(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class NotableVisualConcept(Model):
-    """The NotableVisualConcept object."""
+    """Something seen in the picture, and how much it matters."""
 
     concept: str
+    """What is seen."""
     rationale: str
+    """Why it matters."""
     score: float
+    """How much it matters, from 0 to 1."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -483,12 +557,12 @@ class NotableVisualConcept(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class OutputSteeringScope(Model):
-    """The OutputSteeringScope object."""
+    """Part of the asset to keep to; what is outside is not looked at."""
 
     end_time: float | None = ABSENT
-    """End, in seconds from the beginning of the media."""
+    """Where to stop, in seconds; the end of the asset when left out."""
     start_time: float | None = ABSENT
-    """Start, in seconds from the beginning of the media."""
+    """Where to begin, in seconds; the beginning of the asset when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -505,12 +579,14 @@ class OutputSteeringScope(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class OutputSteeringTaxonomy(Model):
-    """The OutputSteeringTaxonomy object."""
+    """Topics to choose from."""
 
     allow_other: bool
+    """Whether terms outside the list may be used too."""
     values: list[OutputSteeringTaxonomyValue]
+    """The topics, 1 to 50."""
     name: str | None = ABSENT
-    """Name for people to read."""
+    """Name of the set of topics, 1 to 100 characters."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -530,11 +606,14 @@ class OutputSteeringTaxonomy(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class OutputSteeringTaxonomyValue(Model):
-    """The OutputSteeringTaxonomyValue object."""
+    """One of the terms to choose from."""
 
     label: str
+    """The term itself, 1 to 100 characters."""
     aliases: list[str] | None = ABSENT
+    """Other words for the same, at most 10, each 1 to 100 characters."""
     description: str | None = ABSENT
+    """When the term applies, 1 to 300 characters."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -552,9 +631,10 @@ class OutputSteeringTaxonomyValue(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ResourceLink(Model):
-    """The ResourceLink object."""
+    """Where an object can be fetched."""
 
     href: str
+    """URL of the object."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -568,9 +648,10 @@ class ResourceLink(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ResourceLinks(Model):
-    """The ResourceLinks object."""
+    """Links of an object."""
 
     self_: ResourceLink = attrs.field(metadata={"wire": "self"})
+    """Link to the object itself."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -584,10 +665,10 @@ class ResourceLinks(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class RobotsErrorDetail(Model):
-    """The RobotsErrorDetail object."""
+    """Kind of an error and its explanation, as Robots answers."""
 
     type: str
-    """What kind it is."""
+    """Kind of the error."""
     message: str
     """Explanation in words."""
 
@@ -606,10 +687,10 @@ class RobotsErrorDetail(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class RobotsErrorResponse(Model):
-    """The RobotsErrorResponse object."""
+    """Body of a refused request to Robots. Other parts of the API give ``messages``, a list."""
 
     error: RobotsErrorDetail
-    """What went wrong; absent while nothing has."""
+    """The error: its kind and its explanation."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -623,15 +704,16 @@ class RobotsErrorResponse(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SlimlineAsset(Model):
-    """The SlimlineAsset object."""
+    """An asset in short form."""
 
     id: AssetId
     """Id, given by Mux."""
     links: ResourceLinks = attrs.field(metadata={"wire": "_links"})
+    """Where the object can be fetched."""
     meta: AssetMetadata | None = ABSENT
-    """Facts that accompany the content."""
+    """Title and your ids of the asset; absent where it has none."""
     passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    """The asset's own passthrough; absent where it has none."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -650,13 +732,20 @@ class SlimlineAsset(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SummarizeOutputSteering(Model):
-    """The SummarizeOutputSteering object."""
+    """Wishes about style, words and tags. ``scope`` is kept to; everything else guides the model without
+    guarantee.
+    """
 
     audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters."""
     brand_terms: list[str] | None = ABSENT
+    """Names to write as given, 1 to 10, each 1 to 40 characters."""
     scope: OutputSteeringScope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out."""
     summary_style: Literal["concise", "detailed", "editorial"] | str | None = ABSENT
+    """Style of the texts: ``concise``, ``detailed`` or ``editorial``."""
     tag_taxonomy: SummaryTagTaxonomy | None = ABSENT
+    """Tags to choose from; free when left out."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -676,14 +765,18 @@ class SummarizeOutputSteering(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SummarizePromptOverrides(Model):
-    """The SummarizePromptOverrides object."""
+    """Parts of the model's instructions to replace; deprecated in favor of ``output_steering``."""
 
     description: str | None = ABSENT
+    """Replaces what the model is told about the description."""
     keywords: str | None = ABSENT
+    """Replaces what the model is told about the tags."""
     quality_guidelines: str | None = ABSENT
+    """Replaces what the model is told about quality."""
     task: str | None = ABSENT
+    """Replaces what the model is told about its task."""
     title: str | None = ABSENT
-    """Title for people to read."""
+    """Replaces what the model is told about the title."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -703,12 +796,14 @@ class SummarizePromptOverrides(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SummaryTagTaxonomy(Model):
-    """The SummaryTagTaxonomy object."""
+    """Tags to choose from."""
 
     allow_other: bool
+    """Whether terms outside the list may be used too."""
     values: list[OutputSteeringTaxonomyValue]
+    """The tags, 1 to 50."""
     name: str | None = ABSENT
-    """Name for people to read."""
+    """Name of the set of tags, 1 to 100 characters."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -728,11 +823,14 @@ class SummaryTagTaxonomy(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TranscriptCue(Model):
-    """The TranscriptCue object."""
+    """A piece of the transcript."""
 
     end_ms: float
+    """Where it ends, in milliseconds."""
     start_ms: float
+    """Where it starts, in milliseconds."""
     text: str
+    """The words."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -750,20 +848,20 @@ class TranscriptCue(Model):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ReplacedTrack(Model):
-    """The ReplacedTrack object."""
+    """A track that was deleted in favor of the new one."""
 
     id: TrackId | None = ABSENT
     """Id, given by Mux."""
     type: str | None = ABSENT
-    """What kind it is."""
+    """Kind of the track, such as ``text`` or ``audio``."""
     name: str | None = ABSENT
-    """Name for people to read."""
+    """Name that the track had."""
     language_code: str | None = ABSENT
-    """Language as a BCP 47 tag, such as ``en`` or ``pt-BR``."""
+    """Language of the track."""
     text_source: str | None = ABSENT
-    """Origin of a text track; absent on other tracks."""
+    """Where its text came from, such as uploaded or generated; of text tracks only."""
     passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    """The passthrough that the track had."""
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:

@@ -81,11 +81,12 @@ class DataAnnotations(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[Annotation, ListAnnotationsResponse]:
-        """GET /data/v1/annotations.
+        """List annotations, the notes pinned to a date.
 
         Args:
             page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100.
+            order_direction: Ascending or descending.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
@@ -118,10 +119,14 @@ class DataAnnotations(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> Annotation:
-        """POST /data/v1/annotations.
+        """Pin a note to a date.
+
+        Needs a token that may write Data. The date goes out in Unix seconds and comes back in ISO 8601.
 
         Args:
-            date: Date of the entry.
+            date: Moment that the note is about; goes out in Unix seconds.
+            note: Text of the annotation.
+            sub_property_id: Your id of a part of the environment, such as a site or customer.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -149,9 +154,10 @@ class DataAnnotations(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Annotation:
-        """GET /data/v1/annotations/{ANNOTATION_ID}.
+        """Fetch one annotation.
 
         Args:
+            annotation_id: Id of the annotation, a UUID.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -175,9 +181,12 @@ class DataAnnotations(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> None:
-        """DELETE /data/v1/annotations/{ANNOTATION_ID}.
+        """Delete an annotation.
+
+        Needs a token that may write Data.
 
         Args:
+            annotation_id: Id of the annotation, a UUID.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -205,10 +214,16 @@ class DataAnnotations(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> Annotation:
-        """PATCH /data/v1/annotations/{ANNOTATION_ID}.
+        """Replace the date and note of an annotation.
+
+        Takes the same body as creation: date and note are required even when only one of them changes. Needs a
+        token that may write Data.
 
         Args:
-            date: Date of the entry.
+            annotation_id: Id of the annotation, a UUID.
+            date: Moment that the note is about; goes out in Unix seconds.
+            note: Text of the annotation.
+            sub_property_id: Your id of a part of the environment, such as a site or customer.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

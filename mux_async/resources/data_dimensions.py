@@ -64,7 +64,9 @@ class DataDimensions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListDimensionsResponse:
-        """GET /data/v1/dimensions.
+        """List the dimensions by which views can be filtered and grouped.
+
+        The names come in two groups, ``basic`` and ``advanced``.
 
         Args:
             extra_headers: Sent besides the client's own, and win over them.
@@ -92,13 +94,20 @@ class DataDimensions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[DimensionValue, ListDimensionValuesResponse]:
-        """GET /data/v1/dimensions/{DIMENSION_ID}.
+        """List the values of one dimension and how often each occurs.
 
         Args:
+            dimension_id: Name of the dimension, such as ``country``.
             page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
-            timeframe: Period covered, start then end. A request may name one span up to now instead, such as
-                ``7:days``.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            metric_filters: Conditions on metrics, such as ``aggregate_startup_time>=1000``. Not for
+                ``exits_before_video_start``, ``unique_viewers``, ``video_startup_failure_percentage``,
+                ``view_dropped_percentage`` and ``views``.
+            timeframe: Period whose views are looked at: start and end, datetimes or Unix times in seconds, or
+                one span such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -137,11 +146,22 @@ class DataDimensions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[DimensionValue, ListDimensionValuesResponse]:
-        """GET /data/v1/dimensions/{DIMENSION_ID}/elements.
+        """List the elements that occur in a trace dimension.
+
+        Trace dimensions, such as ``video_cdn_trace``, hold an ordered list per view instead of one value.
 
         Args:
+            dimension_id: Name of a trace dimension, such as ``video_cdn_trace``.
             page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            metric_filters: Conditions on metrics, such as ``aggregate_startup_time>=1000``. Not for
+                ``exits_before_video_start``, ``unique_viewers``, ``video_startup_failure_percentage``,
+                ``view_dropped_percentage`` and ``views``.
+            order_by: What rows are sorted by.
+            order_direction: Ascending or descending.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.

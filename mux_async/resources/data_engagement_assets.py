@@ -53,7 +53,9 @@ class DataEngagementAssets(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetEngagementHeatmapResponse:
-        """GET /data/v1/engagement/assets/{ASSET_ID}/heatmap.
+        """Fetch how often each part of an asset was watched.
+
+        The parts are of equal length; there are 10 to 1000 of them.
 
         Args:
             asset_id: Id of the asset.
@@ -88,11 +90,12 @@ class DataEngagementAssets(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetEngagementHotspotsResponse:
-        """GET /data/v1/engagement/assets/{ASSET_ID}/hotspots.
+        """Fetch the stretches of an asset that drew most attention.
 
         Args:
             asset_id: Id of the asset.
-            limit: Rows per page; most lists give at most 100.
+            limit: How many hotspots to return.
+            order_direction: Ascending or descending.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.

@@ -53,7 +53,10 @@ class DataEngagementPlaybackIds(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetEngagementHeatmapResponse:
-        """GET /data/v1/engagement/playback-ids/{PLAYBACK_ID}/heatmap.
+        """Fetch how often each part was watched through one playback id.
+
+        Counts views of this playback id only; an asset with several has a heatmap for each. 10 to 1000 equal
+        parts.
 
         Args:
             playback_id: Id under which the media is played; not the id of the asset or live stream.
@@ -88,11 +91,12 @@ class DataEngagementPlaybackIds(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetEngagementHotspotsResponse:
-        """GET /data/v1/engagement/playback-ids/{PLAYBACK_ID}/hotspots.
+        """Fetch the stretches that drew most attention through one playback id.
 
         Args:
             playback_id: Id under which the media is played; not the id of the asset or live stream.
-            limit: Rows per page; most lists give at most 100.
+            limit: How many hotspots to return.
+            order_direction: Ascending or descending.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.

@@ -53,9 +53,13 @@ class DataEngagementVideos(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetEngagementHeatmapResponse:
-        """GET /data/v1/engagement/videos/{VIDEO_ID}/heatmap.
+        """Fetch how often each part of a video was watched, by your own video id.
+
+        Counts views whose player reported this ``video_id``, wherever the media is hosted. 10 to 1000 equal
+        parts.
 
         Args:
+            video_id: Your id of the video, as the player reported it.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
@@ -87,10 +91,12 @@ class DataEngagementVideos(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetEngagementHotspotsResponse:
-        """GET /data/v1/engagement/videos/{VIDEO_ID}/hotspots.
+        """Fetch the stretches of a video that drew most attention, by your own video id.
 
         Args:
-            limit: Rows per page; most lists give at most 100.
+            video_id: Your id of the video, as the player reported it.
+            limit: How many hotspots to return.
+            order_direction: Ascending or descending.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.

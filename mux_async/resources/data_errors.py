@@ -45,11 +45,20 @@ class DataErrors(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListErrorsResponse:
-        """GET /data/v1/errors.
+        """List the playback errors that viewers met, with counts.
+
+        One row per distinct error, not per occurrence; the occurrences are ``data.video_views.list`` with
+        ``error_id``.
 
         Args:
-            timeframe: Period covered, start then end. A request may name one span up to now instead, such as
-                ``7:days``.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            metric_filters: Conditions on metrics, such as ``aggregate_startup_time>=1000``. Not for
+                ``exits_before_video_start``, ``unique_viewers``, ``video_startup_failure_percentage``,
+                ``view_dropped_percentage`` and ``views``.
+            timeframe: Period whose views are looked at: start and end, datetimes or Unix times in seconds, or
+                one span such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

@@ -53,7 +53,9 @@ class DataExports(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListExportsResponse:
-        """GET /data/v1/exports.
+        """List signed URLs of exported view data, the older way.
+
+        Plain URLs that work for 3600 seconds. Fetch the list again when one has expired.
 
         Args:
             extra_headers: Sent besides the client's own, and win over them.
@@ -75,7 +77,10 @@ class DataExports(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListVideoViewExportsResponse:
-        """GET /data/v1/exports/views.
+        """List the files in which every view of a day is exported.
+
+        One export per day, as CSV, kept for seven days. Needs a Media plan. The URLs carry their permission
+        with them: do not log them.
 
         Args:
             extra_headers: Sent besides the client's own, and win over them.

@@ -58,7 +58,9 @@ class DataFilters(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListFiltersResponse:
-        """GET /data/v1/filters.
+        """List filters, the former name of dimensions.
+
+        Answers as ``data.dimensions.list`` does.
 
         Args:
             extra_headers: Sent besides the client's own, and win over them.
@@ -86,11 +88,17 @@ class DataFilters(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[FilterValue, ListFilterValuesResponse]:
-        """GET /data/v1/filters/{FILTER_ID}.
+        """List the values of one filter, the former name of a dimension.
+
+        Answers as ``data.dimensions.list_values`` does.
 
         Args:
+            filter_id: Name of the filter, such as ``country``.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
             page: Which page, counted from 1. A page after the last is empty.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.

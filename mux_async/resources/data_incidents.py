@@ -70,12 +70,15 @@ class DataIncidents(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[Incident, ListIncidentsResponse]:
-        """GET /data/v1/incidents.
+        """List incidents, the alerts that Mux raised about your playback.
 
         Args:
             page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
-            status: Current state.
+            order_by: What rows are sorted by.
+            order_direction: Ascending or descending.
+            severity: Only incidents of this severity, ``warning`` or ``alert``.
+            status: Only incidents in this state: ``open``, ``closed`` or ``expired``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -105,9 +108,10 @@ class DataIncidents(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> IncidentResponse:
-        """GET /data/v1/incidents/{INCIDENT_ID}.
+        """Fetch one incident.
 
         Args:
+            incident_id: Id of the incident.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -135,11 +139,14 @@ class DataIncidents(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[Incident, ListRelatedIncidentsResponse]:
-        """GET /data/v1/incidents/{INCIDENT_ID}/related.
+        """List the incidents that Mux considers related to one incident.
 
         Args:
+            incident_id: Id of the incident.
             page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
+            order_by: What rows are sorted by.
+            order_direction: Ascending or descending.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

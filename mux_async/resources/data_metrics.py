@@ -98,11 +98,22 @@ class DataMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListAllMetricValuesResponse:
-        """GET /data/v1/metrics/comparison.
+        """Fetch all metrics at once, optionally for one value of a dimension.
+
+        The first row is named ``totals`` and counts views and time; each further row is a score with the
+        metrics behind it in ``items``. Give ``dimension`` and ``value`` together or leave out both.
 
         Args:
-            timeframe: Period covered, start then end. A request may name one span up to now instead, such as
-                ``7:days``.
+            dimension: Dimension to narrow the metrics to; goes with ``value``.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            metric_filters: Conditions on metrics, such as ``aggregate_startup_time>=1000``. Not for
+                ``exits_before_video_start``, ``unique_viewers``, ``video_startup_failure_percentage``,
+                ``view_dropped_percentage`` and ``views``.
+            timeframe: Period whose views count: start and end, datetimes or Unix times in seconds, or one span
+                such as ``7:days``; default the last 24 hours.
+            value: Value that ``dimension`` must have, such as ``US``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -139,13 +150,26 @@ class DataMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[BreakdownValue, ListBreakdownValuesResponse]:
-        """GET /data/v1/metrics/{METRIC_ID}/breakdown.
+        """Break a metric down by the values of a dimension.
+
+        One row per value of ``group_by``, such as one per browser.
 
         Args:
+            metric_id: The metric.
             page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
-            timeframe: Period covered, start then end. A request may name one span up to now instead, such as
-                ``7:days``.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            group_by: Dimension whose values become the rows, such as ``browser``.
+            measurement: How the views' values are combined into one; each metric has a default of its own.
+            metric_filters: Conditions on metrics, such as ``aggregate_startup_time>=1000``. Not for
+                ``exits_before_video_start``, ``unique_viewers``, ``video_startup_failure_percentage``,
+                ``view_dropped_percentage`` and ``views``.
+            order_by: What rows are sorted by.
+            order_direction: Ascending or descending.
+            timeframe: Period whose views count: start and end, datetimes or Unix times in seconds, or one span
+                such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -186,11 +210,20 @@ class DataMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListInsightsResponse:
-        """GET /data/v1/metrics/{METRIC_ID}/insights.
+        """Find the dimension values that pull a metric down most.
 
         Args:
-            timeframe: Period covered, start then end. A request may name one span up to now instead, such as
-                ``7:days``.
+            metric_id: The metric.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            measurement: How the views' values are combined into one; each metric has a default of its own.
+            metric_filters: Conditions on metrics, such as ``aggregate_startup_time>=1000``. Not for
+                ``exits_before_video_start``, ``unique_viewers``, ``video_startup_failure_percentage``,
+                ``view_dropped_percentage`` and ``views``.
+            order_direction: Ascending or descending; marked deprecated in an earlier description of the API.
+            timeframe: Period whose views count: start and end, datetimes or Unix times in seconds, or one span
+                such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -225,11 +258,19 @@ class DataMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetOverallValuesResponse:
-        """GET /data/v1/metrics/{METRIC_ID}/overall.
+        """Fetch one metric over all matching views.
 
         Args:
-            timeframe: Period covered, start then end. A request may name one span up to now instead, such as
-                ``7:days``.
+            metric_id: The metric.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            measurement: How the views' values are combined into one; each metric has a default of its own.
+            metric_filters: Conditions on metrics, such as ``aggregate_startup_time>=1000``. Not for
+                ``exits_before_video_start``, ``unique_viewers``, ``video_startup_failure_percentage``,
+                ``view_dropped_percentage`` and ``views``.
+            timeframe: Period whose views count: start and end, datetimes or Unix times in seconds, or one span
+                such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -265,11 +306,25 @@ class DataMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetMetricTimeseriesDataResponse:
-        """GET /data/v1/metrics/{METRIC_ID}/timeseries.
+        """Fetch a metric as a series over time.
+
+        Each row is an array: ISO 8601 time, value and number of views; the last two are null where nothing was
+        recorded.
 
         Args:
-            timeframe: Period covered, start then end. A request may name one span up to now instead, such as
-                ``7:days``.
+            metric_id: The metric.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            group_by: Width of a point. Left out, Mux chooses by the timeframe: ``minute`` below 90 minutes,
+                ``ten_minutes`` to 6 hours, ``hour`` to 15 days, else ``day``; it may change this rule.
+            measurement: How the views' values are combined into one; each metric has a default of its own.
+            metric_filters: Conditions on metrics, such as ``aggregate_startup_time>=1000``. Not for
+                ``exits_before_video_start``, ``unique_viewers``, ``video_startup_failure_percentage``,
+                ``view_dropped_percentage`` and ``views``.
+            order_direction: Ascending or descending.
+            timeframe: Period whose views count: start and end, datetimes or Unix times in seconds, or one span
+                such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

@@ -48,7 +48,9 @@ class DataMonitoring(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListMonitoringDimensionsResponse:
-        """GET /data/v1/monitoring/dimensions.
+        """List the dimensions of monitoring.
+
+        Monitoring needs a Media plan.
 
         Args:
             extra_headers: Sent besides the client's own, and win over them.

@@ -88,7 +88,9 @@ class DataMonitoringMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListMonitoringMetricsResponse:
-        """GET /data/v1/monitoring/metrics.
+        """List the metrics of monitoring.
+
+        Monitoring needs a Media plan.
 
         Args:
             extra_headers: Sent besides the client's own, and win over them.
@@ -112,9 +114,16 @@ class DataMonitoringMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetMonitoringHistogramTimeseriesResponse:
-        """GET /data/v1/monitoring/metrics/{MONITORING_HISTOGRAM_METRIC_ID}/histogram-timeseries.
+        """Fetch how startup times are spread, minute by minute.
+
+        One row per minute; ``meta`` gives the limits of the buckets, in milliseconds. Monitoring needs a Media
+        plan.
 
         Args:
+            monitoring_histogram_metric_id: The metric; only ``video-startup-time`` has histograms.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -146,9 +155,19 @@ class DataMonitoringMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetMonitoringBreakdownResponse:
-        """GET /data/v1/monitoring/metrics/{MONITORING_METRIC_ID}/breakdown.
+        """Break a monitoring metric down by a dimension, at one moment.
+
+        The ``timeframe`` of the answer names that moment twice. Monitoring needs a Media plan.
 
         Args:
+            monitoring_metric_id: The metric, written with hyphens.
+            dimension: Dimension to break the metric down by.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            order_by: What rows are sorted by.
+            order_direction: Ascending or descending.
+            timestamp: Moment to look at, a datetime or Unix time in seconds; default now.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -185,12 +204,21 @@ class DataMonitoringMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetMonitoringBreakdownTimeseriesResponse:
-        """GET /data/v1/monitoring/metrics/{MONITORING_METRIC_ID}/breakdown-timeseries.
+        """Break a monitoring metric down by a dimension, every five seconds.
+
+        Monitoring needs a Media plan.
 
         Args:
-            limit: Rows per page; most lists give at most 100.
-            timeframe: Period covered, start then end. A request may name one span up to now instead, such as
-                ``7:days``.
+            monitoring_metric_id: The metric, written with hyphens.
+            dimension: Dimension to break the metric down by.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            limit: Values of the dimension per point, at most 100; default ``10``.
+            order_by: What rows are sorted by.
+            order_direction: Ascending or descending.
+            timeframe: Start and end of at most 10 minutes within the last 24 hours, or one span; default the
+                last 60 seconds.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -224,9 +252,16 @@ class DataMonitoringMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetMonitoringTimeseriesResponse:
-        """GET /data/v1/monitoring/metrics/{MONITORING_METRIC_ID}/timeseries.
+        """Fetch a monitoring metric every five seconds.
+
+        Monitoring needs a Media plan.
 
         Args:
+            monitoring_metric_id: The metric, written with hyphens.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            timestamp: Where the series begins, a datetime or Unix time in seconds; default 30 minutes ago.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

@@ -96,7 +96,7 @@ class DataRealTime(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListRealTimeDimensionsResponse:
-        """GET /data/v1/realtime/dimensions.
+        """List the dimensions of real-time, the former name of monitoring.
 
         Args:
             extra_headers: Sent besides the client's own, and win over them.
@@ -119,7 +119,7 @@ class DataRealTime(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ListRealTimeMetricsResponse:
-        """GET /data/v1/realtime/metrics.
+        """List the metrics of real-time, the former name of monitoring.
 
         Args:
             extra_headers: Sent besides the client's own, and win over them.
@@ -144,9 +144,15 @@ class DataRealTime(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetRealTimeHistogramTimeseriesResponse:
-        """GET /data/v1/realtime/metrics/{REALTIME_HISTOGRAM_METRIC_ID}/histogram-timeseries.
+        """Fetch how startup times are spread, minute by minute, under the former name.
+
+        Answers as ``data.monitoring.metrics.get_histogram_timeseries`` does.
 
         Args:
+            realtime_histogram_metric_id: The metric; only ``video-startup-time`` has histograms.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -179,9 +185,19 @@ class DataRealTime(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetRealTimeBreakdownResponse:
-        """GET /data/v1/realtime/metrics/{REALTIME_METRIC_ID}/breakdown.
+        """Break a real-time metric down by a dimension, at one moment.
+
+        Answers as ``data.monitoring.metrics.get_breakdown`` does.
 
         Args:
+            realtime_metric_id: The metric, written with hyphens.
+            dimension: Dimension to break the metric down by.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            order_by: What rows are sorted by.
+            order_direction: Ascending or descending.
+            timestamp: Moment to look at, a datetime or Unix time in seconds; default now.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -215,9 +231,16 @@ class DataRealTime(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GetRealTimeTimeseriesResponse:
-        """GET /data/v1/realtime/metrics/{REALTIME_METRIC_ID}/timeseries.
+        """Fetch a real-time metric every five seconds.
+
+        Answers as ``data.monitoring.metrics.get_timeseries`` does.
 
         Args:
+            realtime_metric_id: The metric, written with hyphens.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            timestamp: Where the series begins, a datetime or Unix time in seconds; default 30 minutes ago.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

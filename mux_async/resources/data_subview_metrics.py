@@ -110,11 +110,18 @@ class DataSubviewMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[SubviewBreakdownValue, SubviewBreakdownValuesResponse]:
-        """GET /data/v1/subview-metrics/{METRIC_ID}/{SUBVIEW_TYPE}/breakdown.
+        """Break playing time down by attributes of the parts of views.
+
+        A view consists of subviews, one for each rendition or playback mode it went through.
 
         Args:
+            metric_id: The metric.
+            subview_type: Kind of subview, such as ``rendition``.
             page: Which page, counted from 1. A page after the last is empty.
-            limit: Rows per page; most lists give at most 100. The server's default: ``25``.
+            limit: Rows per page, at most 100; default ``25``.
+            filters: Conditions such as ``country:US`` or ``!country:US``; ``country:__empty__`` keeps rows
+                without a value. There are no trace conditions here.
+            group_by: Attributes by which values are grouped; all that apply when left out.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
@@ -155,11 +162,19 @@ class DataSubviewMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> SubviewBreakdownTimeseriesResponse:
-        """GET /data/v1/subview-metrics/{METRIC_ID}/{SUBVIEW_TYPE}/breakdown-timeseries.
+        """Break playing time down by attributes of the parts of views, over time.
+
+        Points that are still filling up are marked ``partial``, and ``meta.complete_through`` tells how far the
+        series is final.
 
         Args:
-            breakdown_value_limit: The server's default: ``10``.
-            time_granularity: The server's default: ``hour``.
+            metric_id: The metric.
+            subview_type: Kind of subview, such as ``rendition``.
+            breakdown_value_limit: Rows per point or compared value, at most 100; default ``10``.
+            filters: Conditions such as ``country:US`` or ``!country:US``; ``country:__empty__`` keeps rows
+                without a value. There are no trace conditions here.
+            group_by: Attributes by which values are grouped; all that apply when left out.
+            time_granularity: Width of a point, ``hour`` or ``day``; default ``hour``.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
@@ -200,10 +215,17 @@ class DataSubviewMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> SubviewComparisonValuesResponse:
-        """GET /data/v1/subview-metrics/{METRIC_ID}/{SUBVIEW_TYPE}/comparison.
+        """Compare the breakdown of playing time between values of a dimension.
 
         Args:
-            breakdown_value_limit: The server's default: ``10``.
+            metric_id: The metric.
+            subview_type: Kind of subview, such as ``rendition``.
+            dimension: Dimension whose values are compared; ``list_dimensions`` names those that can be used.
+            values: One to four values of ``dimension``; ``__empty__`` stands for rows without one.
+            breakdown_value_limit: Rows per point or compared value, at most 100; default ``10``.
+            filters: Conditions such as ``country:US`` or ``!country:US``; ``country:__empty__`` keeps rows
+                without a value. There are no trace conditions here.
+            group_by: Attributes by which values are grouped; all that apply when left out.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
@@ -241,9 +263,13 @@ class DataSubviewMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> SubviewOverallValuesResponse:
-        """GET /data/v1/subview-metrics/{METRIC_ID}/{SUBVIEW_TYPE}/overall.
+        """Fetch the playing time of all matching parts of views.
 
         Args:
+            metric_id: The metric.
+            subview_type: Kind of subview, such as ``rendition``.
+            filters: Conditions such as ``country:US`` or ``!country:US``; ``country:__empty__`` keeps rows
+                without a value. There are no trace conditions here.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
@@ -274,9 +300,10 @@ class DataSubviewMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> SubviewDimensionsResponse:
-        """GET /data/v1/subview-metrics/{SUBVIEW_TYPE}/dimensions.
+        """List the dimensions that a kind of subview can be filtered by.
 
         Args:
+            subview_type: Kind of subview, such as ``rendition``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -308,12 +335,18 @@ class DataSubviewMetrics(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[SubviewDimensionValue, SubviewDimensionValuesResponse]:
-        """GET /data/v1/subview-metrics/{SUBVIEW_TYPE}/dimensions/{DIMENSION_NAME}.
+        """List the values of a subview dimension with their playing time.
 
         Args:
+            subview_type: Kind of subview, such as ``rendition``.
+            dimension_name: Name of the dimension, as ``list_dimensions`` gives it.
             page: Which page, counted from 1. A page after the last is empty.
-            limit: Rows per page; most lists give at most 100. The server's default: ``25``.
-            order_by: The server's default: ``playing_time``.
+            limit: Rows per page, at most 250; default ``25``.
+            filters: Conditions such as ``country:US`` or ``!country:US``; ``country:__empty__`` keeps rows
+                without a value. There are no trace conditions here.
+            order_by: Sort by ``playing_time`` or by the ``value`` itself; default ``playing_time``.
+            order_direction: Ascending or descending.
+            query: Text to search the values for.
             timeframe: Period covered, start then end. A request may name one span up to now instead, such as
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.

@@ -62,13 +62,25 @@ class DataVideoViews(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[AbridgedVideoView, ListVideoViewsResponse]:
-        """GET /data/v1/video-views.
+        """List views that ended within a period, in short form.
+
+        Rows hold a few of a view's fields; ``retrieve`` gives all of them and the events. Each row repeats
+        ``total_row_count``.
 
         Args:
             page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
-            timeframe: Period covered, start then end. A request may name one span up to now instead, such as
-                ``7:days``.
+            error_id: Only views that met this error; ids are in ``data.errors.list``.
+            filters: Conditions on dimensions: ``country:US`` keeps, ``!country:US`` drops. Conditions on one
+                dimension are alternatives; different dimensions must all match. Of a trace, ``+dim:v`` wants an
+                element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
+            metric_filters: Conditions on metrics, such as ``aggregate_startup_time>=1000``. Not for
+                ``exits_before_video_start``, ``unique_viewers``, ``video_startup_failure_percentage``,
+                ``view_dropped_percentage`` and ``views``.
+            order_direction: Ascending or descending.
+            timeframe: Period in which the view ended (``view_end``): start and end, datetimes or Unix times in
+                seconds, or one span such as ``7:days``; default the last 24 hours.
+            viewer_id: Only views of this viewer.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -100,9 +112,10 @@ class DataVideoViews(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> VideoViewResponse:
-        """GET /data/v1/video-views/{VIDEO_VIEW_ID}.
+        """Fetch one view with all its fields and events.
 
         Args:
+            video_view_id: Id of the view.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

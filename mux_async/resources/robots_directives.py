@@ -86,10 +86,16 @@ class RobotsDirectives(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> Directive:
-        """POST /robots/v0/directives.
+        """Define a set of workflows to run on assets, and what each waits for.
+
+        Nothing runs yet: runs start by ``robots.directives.runs.create``, or by themselves for assets that name
+        the directive in ``directives`` at creation. Needs a token with Robots permission.
 
         Args:
-            name: Name for people to read.
+            name: Name for people, 1 to 256 characters.
+            subject: What runs work on; only assets are accepted.
+            workflows: The workflows and their settings, 1 to 150.
+            resources: Tracks or shots that workflows wait for, at most 50; none when left out.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -119,7 +125,7 @@ class RobotsDirectives(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[Directive, ListDirectivesResponse]:
-        """GET /robots/v0/directives.
+        """List the directives of the environment, newest first.
 
         Args:
             page: Which page, counted from 1. A page after the last is empty.
@@ -149,7 +155,7 @@ class RobotsDirectives(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Directive:
-        """GET /robots/v0/directives/{DIRECTIVE_ID}.
+        """Fetch one directive.
 
         Args:
             directive_id: Id of the Robots directive.
@@ -176,7 +182,9 @@ class RobotsDirectives(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> None:
-        """DELETE /robots/v0/directives/{DIRECTIVE_ID}.
+        """Delete a directive.
+
+        No further run can start. Runs that have already read the directive go on to their end.
 
         Args:
             directive_id: Id of the Robots directive.

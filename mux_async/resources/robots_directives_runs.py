@@ -62,11 +62,14 @@ class RobotsDirectivesRuns(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> DirectiveRun:
-        """POST /robots/v0/directives/{DIRECTIVE_ID}/runs.
+        """Run a directive on an asset.
+
+        Answers 202 with a ``pending`` run. Ends with ``robots.directive_run.completed``, ``.partial`` or
+        ``.errored``.
 
         Args:
             directive_id: Id of the Robots directive.
-            asset_id: Id of the asset.
+            asset_id: Id of the asset to run on.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -97,7 +100,7 @@ class RobotsDirectivesRuns(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[DirectiveRunDetail, ListDirectiveRunsResponse]:
-        """GET /robots/v0/directives/{DIRECTIVE_ID}/runs.
+        """List the runs of a directive.
 
         Args:
             directive_id: Id of the Robots directive.
@@ -132,10 +135,11 @@ class RobotsDirectivesRuns(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> DirectiveRunDetail:
-        """GET /robots/v0/directives/{DIRECTIVE_ID}/runs/{RUN_ID}.
+        """Fetch one run of a directive, with the state of each workflow.
 
         Args:
             directive_id: Id of the Robots directive.
+            run_id: Id of the run.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

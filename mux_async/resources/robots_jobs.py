@@ -153,13 +153,17 @@ class RobotsJobs(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> Paginator[JobSummary, ListJobsResponse]:
-        """GET /robots/v0/jobs.
+        """List the jobs of all workflows, in short form.
+
+        Settings and results are not in the rows; fetch them from the workflow's own ``retrieve``. Jobs
+        disappear after 30 days.
 
         Args:
             page: Which page, counted from 1. A page after the last is empty.
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
-            asset_id: Id of the asset.
-            status: Current state.
+            asset_id: Only jobs on this asset.
+            status: Only jobs in this state.
+            workflow: Only jobs of this workflow.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 
@@ -188,9 +192,12 @@ class RobotsJobs(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> JobSummary:
-        """POST /robots/v0/jobs/{JOB_ID}/cancel.
+        """Cancel a job that has not ended.
+
+        The workflow's ``cancelled`` event follows.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

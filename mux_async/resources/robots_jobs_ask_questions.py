@@ -51,9 +51,13 @@ class RobotsJobsAskQuestions(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> AskQuestionsJob:
-        """POST /robots/v0/jobs/ask-questions.
+        """Ask questions about a video.
+
+        The asset must be ready. Answers 202 with a ``pending`` job; a duplicate of a job is refused with 409.
+        Ends with ``robots.job.ask_questions.completed`` or ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -82,9 +86,10 @@ class RobotsJobsAskQuestions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> AskQuestionsJob:
-        """GET /robots/v0/jobs/ask-questions/{JOB_ID}.
+        """Fetch an ask-questions job: its state and, once completed, the answers.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

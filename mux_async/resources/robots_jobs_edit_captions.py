@@ -51,9 +51,14 @@ class RobotsJobsEditCaptions(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> EditCaptionsJob:
-        """POST /robots/v0/jobs/edit-captions.
+        """Edit a caption track: replace words, rename speakers, censor profanity.
+
+        Needs a ready text track and at least one kind of edit. Unless told otherwise, the edited track is added
+        to the asset and the original deleted. Answers 202, or 409 for a duplicate. Ends with
+        ``robots.job.edit_captions.completed`` or ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -82,9 +87,10 @@ class RobotsJobsEditCaptions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> EditCaptionsJob:
-        """GET /robots/v0/jobs/edit-captions/{JOB_ID}.
+        """Fetch an edit-captions job: its state and, once completed, the new track.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

@@ -51,9 +51,14 @@ class RobotsJobsFindBestThumbnails(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> FindBestThumbnailsJob:
-        """POST /robots/v0/jobs/find-best-thumbnails.
+        """Find the frames of a video that make the best thumbnails.
+
+        The asset must be ready. With ``update_asset_thumbnail`` the winner becomes the asset's thumbnail time.
+        Answers 202, or 409 for a duplicate. Ends with ``robots.job.find_best_thumbnails.completed`` or
+        ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -82,9 +87,10 @@ class RobotsJobsFindBestThumbnails(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> FindBestThumbnailsJob:
-        """GET /robots/v0/jobs/find-best-thumbnails/{JOB_ID}.
+        """Fetch a find-best-thumbnails job: its state and, once completed, the frames.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

@@ -51,9 +51,13 @@ class RobotsJobsFindKeyMoments(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> FindKeyMomentsJob:
-        """POST /robots/v0/jobs/find-key-moments.
+        """Find the most telling moments of a video.
+
+        Goes by the captions, so the asset needs a text track, or by the picture with ``use_shots``. Answers
+        202, or 409 for a duplicate. Ends with ``robots.job.find_key_moments.completed`` or ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -82,9 +86,10 @@ class RobotsJobsFindKeyMoments(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> FindKeyMomentsJob:
-        """GET /robots/v0/jobs/find-key-moments/{JOB_ID}.
+        """Fetch a find-key-moments job: its state and, once completed, the moments.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

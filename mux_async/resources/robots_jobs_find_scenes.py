@@ -51,9 +51,13 @@ class RobotsJobsFindScenes(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> FindScenesJob:
-        """POST /robots/v0/jobs/find-scenes.
+        """Divide a video into scenes and describe them.
+
+        The asset must be ready. Answers 202 with a ``pending`` job, or 409 for a duplicate. Ends with
+        ``robots.job.find_scenes.completed`` or ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -82,9 +86,10 @@ class RobotsJobsFindScenes(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> FindScenesJob:
-        """GET /robots/v0/jobs/find-scenes/{JOB_ID}.
+        """Fetch a find-scenes job: its state and, once completed, the scenes.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

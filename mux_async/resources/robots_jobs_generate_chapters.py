@@ -51,9 +51,13 @@ class RobotsJobsGenerateChapters(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> GenerateChaptersJob:
-        """POST /robots/v0/jobs/generate-chapters.
+        """Divide a video into titled chapters.
+
+        The asset must be ready. Answers 202 with a ``pending`` job, or 409 for a duplicate. Ends with
+        ``robots.job.generate_chapters.completed`` or ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -82,9 +86,10 @@ class RobotsJobsGenerateChapters(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GenerateChaptersJob:
-        """GET /robots/v0/jobs/generate-chapters/{JOB_ID}.
+        """Fetch a generate-chapters job: its state and, once completed, the chapters.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

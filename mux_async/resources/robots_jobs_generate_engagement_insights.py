@@ -54,9 +54,13 @@ class RobotsJobsGenerateEngagementInsights(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> GenerateEngagementInsightsJob:
-        """POST /robots/v0/jobs/generate-engagement-insights.
+        """Explain in words how viewers engaged with a video.
+
+        Builds on what Mux Data recorded about the asset's views. Answers 202, or 409 for a duplicate. Ends with
+        ``robots.job.generate_engagement_insights.completed`` or ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -85,9 +89,10 @@ class RobotsJobsGenerateEngagementInsights(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GenerateEngagementInsightsJob:
-        """GET /robots/v0/jobs/generate-engagement-insights/{JOB_ID}.
+        """Fetch a generate-engagement-insights job: its state and, once completed, the insights.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

@@ -54,9 +54,14 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> GeneratePremiumCaptionsJob:
-        """POST /robots/v0/jobs/generate-premium-captions.
+        """Transcribe the audio of an asset into a caption track.
+
+        The track is added to the asset unless ``upload_to_mux`` is false. Word timings cost more units. Answers
+        202, or 409 for a duplicate. Ends with ``robots.job.generate_premium_captions.completed`` or
+        ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -85,9 +90,10 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> GeneratePremiumCaptionsJob:
-        """GET /robots/v0/jobs/generate-premium-captions/{JOB_ID}.
+        """Fetch a generate-premium-captions job: its state and, once completed, the track.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

@@ -51,9 +51,14 @@ class RobotsJobsModerate(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> ModerateJob:
-        """POST /robots/v0/jobs/moderate.
+        """Score an asset for sexual and violent content.
+
+        Looks at sampled thumbnails, or at the transcript where there is only audio. Changes nothing unless
+        ``on_flagged`` says so. Answers 202, or 409 for a duplicate. Ends with ``robots.job.moderate.completed``
+        or ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -82,9 +87,10 @@ class RobotsJobsModerate(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> ModerateJob:
-        """GET /robots/v0/jobs/moderate/{JOB_ID}.
+        """Fetch a moderate job: its state and, once completed, the scores.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

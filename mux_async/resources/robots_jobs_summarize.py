@@ -51,9 +51,13 @@ class RobotsJobsSummarize(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> SummarizeJob:
-        """POST /robots/v0/jobs/summarize.
+        """Write a title, a description and tags for a video.
+
+        The asset must be ready. With ``update_asset_meta`` the title is also written to the asset. Answers 202,
+        or 409 for a duplicate. Ends with ``robots.job.summarize.completed`` or ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -82,9 +86,10 @@ class RobotsJobsSummarize(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> SummarizeJob:
-        """GET /robots/v0/jobs/summarize/{JOB_ID}.
+        """Fetch a summarize job: its state and, once completed, the texts.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

@@ -51,9 +51,14 @@ class RobotsJobsTranslateCaptions(Resource):
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
     ) -> TranslateCaptionsJob:
-        """POST /robots/v0/jobs/translate-captions.
+        """Translate a caption track into another language.
+
+        Needs a ready text track. The translation is added to the asset unless ``upload_to_mux`` is false.
+        Answers 202, or 409 for a duplicate. Ends with ``robots.job.translate_captions.completed`` or
+        ``.errored``.
 
         Args:
+            parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             extra_headers: Sent besides the client's own, and win over them.
@@ -82,9 +87,10 @@ class RobotsJobsTranslateCaptions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
     ) -> TranslateCaptionsJob:
-        """GET /robots/v0/jobs/translate-captions/{JOB_ID}.
+        """Fetch a translate-captions job: its state and, once completed, the track.
 
         Args:
+            job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
 

@@ -46,6 +46,42 @@ if TYPE_CHECKING:
         WebhookVideoDeliveryHighTraffic,
     )
 
+__all__ = [
+    "ABOUT",
+    "EVENTS",
+    "AskQuestionsJobEvent",
+    "AssetEvent",
+    "AssetShotsEvent",
+    "AssetStaticRenditionEvent",
+    "AssetTrackEvent",
+    "AssetWarningEvent",
+    "BroadcastEvent",
+    "DirectUploadEvent",
+    "DirectiveRunEvent",
+    "EditCaptionsJobEvent",
+    "Event",
+    "EventType",
+    "FindBestThumbnailsJobEvent",
+    "FindKeyMomentsJobEvent",
+    "FindScenesJobEvent",
+    "GenerateChaptersJobEvent",
+    "GenerateEngagementInsightsJobEvent",
+    "GeneratePremiumCaptionsJobEvent",
+    "KnownEvent",
+    "LiveStreamEvent",
+    "LiveStreamWarningEvent",
+    "ModerateJobEvent",
+    "SimulcastTargetEvent",
+    "SpaceEvent",
+    "SummarizeJobEvent",
+    "TranslateAudioJobEvent",
+    "TranslateCaptionsJobEvent",
+    "UnknownEvent",
+    "VideoDeliveryHighTrafficEvent",
+    "WebhookEvent",
+    "parse_event",
+]
+
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DirectiveRunEvent(Event):
@@ -75,7 +111,7 @@ class AskQuestionsJobEvent(Event):
     ``robots.job.ask_questions.completed``, ``robots.job.ask_questions.errored``,
     ``robots.job.ask_questions.pending``, ``robots.job.ask_questions.processing``.
 
-    Events about AskQuestionsJob.
+    A job that answers questions about a video.
     """
 
     type: Literal[
@@ -99,7 +135,7 @@ class EditCaptionsJobEvent(Event):
     ``robots.job.edit_captions.completed``, ``robots.job.edit_captions.errored``,
     ``robots.job.edit_captions.pending``, ``robots.job.edit_captions.processing``.
 
-    Events about EditCaptionsJob.
+    A job that edits a caption track.
     """
 
     type: Literal[
@@ -123,7 +159,7 @@ class FindBestThumbnailsJobEvent(Event):
     ``robots.job.find_best_thumbnails.completed``, ``robots.job.find_best_thumbnails.errored``,
     ``robots.job.find_best_thumbnails.pending``, ``robots.job.find_best_thumbnails.processing``.
 
-    Events about FindBestThumbnailsJob.
+    A job that looks for good thumbnails.
     """
 
     type: Literal[
@@ -147,7 +183,7 @@ class FindKeyMomentsJobEvent(Event):
     ``robots.job.find_key_moments.completed``, ``robots.job.find_key_moments.errored``,
     ``robots.job.find_key_moments.pending``, ``robots.job.find_key_moments.processing``.
 
-    Events about FindKeyMomentsJob.
+    A job that looks for the most telling moments.
     """
 
     type: Literal[
@@ -171,7 +207,7 @@ class FindScenesJobEvent(Event):
     ``robots.job.find_scenes.completed``, ``robots.job.find_scenes.errored``,
     ``robots.job.find_scenes.pending``, ``robots.job.find_scenes.processing``.
 
-    Events about FindScenesJob.
+    A job that divides a video into scenes.
     """
 
     type: Literal[
@@ -195,7 +231,7 @@ class GenerateChaptersJobEvent(Event):
     ``robots.job.generate_chapters.completed``, ``robots.job.generate_chapters.errored``,
     ``robots.job.generate_chapters.pending``, ``robots.job.generate_chapters.processing``.
 
-    Events about GenerateChaptersJob.
+    A job that divides a video into chapters.
     """
 
     type: Literal[
@@ -221,7 +257,7 @@ class GenerateEngagementInsightsJobEvent(Event):
     ``robots.job.generate_engagement_insights.errored``, ``robots.job.generate_engagement_insights.pending``,
     ``robots.job.generate_engagement_insights.processing``.
 
-    Events about GenerateEngagementInsightsJob.
+    A job that explains how viewers engaged with a video.
     """
 
     type: Literal[
@@ -246,7 +282,7 @@ class GeneratePremiumCaptionsJobEvent(Event):
     ``robots.job.generate_premium_captions.errored``, ``robots.job.generate_premium_captions.pending``,
     ``robots.job.generate_premium_captions.processing``.
 
-    Events about GeneratePremiumCaptionsJob.
+    A job that transcribes audio into a caption track.
     """
 
     type: Literal[
@@ -270,7 +306,7 @@ class ModerateJobEvent(Event):
     ``robots.job.moderate.completed``, ``robots.job.moderate.errored``, ``robots.job.moderate.pending``,
     ``robots.job.moderate.processing``.
 
-    Events about ModerateJob.
+    A job that scores sexual and violent content.
     """
 
     type: Literal[
@@ -294,7 +330,7 @@ class SummarizeJobEvent(Event):
     ``robots.job.summarize.completed``, ``robots.job.summarize.errored``, ``robots.job.summarize.pending``,
     ``robots.job.summarize.processing``.
 
-    Events about SummarizeJob.
+    A job that writes a title, a description and tags.
     """
 
     type: Literal[
@@ -318,7 +354,7 @@ class TranslateAudioJobEvent(Event):
     ``robots.job.translate_audio.completed``, ``robots.job.translate_audio.errored``,
     ``robots.job.translate_audio.pending``, ``robots.job.translate_audio.processing``.
 
-    Events about TranslateAudioJob.
+    A job that dubs audio into another language.
     """
 
     type: Literal[
@@ -342,7 +378,7 @@ class TranslateCaptionsJobEvent(Event):
     ``robots.job.translate_captions.completed``, ``robots.job.translate_captions.errored``,
     ``robots.job.translate_captions.pending``, ``robots.job.translate_captions.processing``.
 
-    Events about TranslateCaptionsJob.
+    A job that translates a caption track.
     """
 
     type: Literal[
