@@ -158,7 +158,7 @@ def _make_object(schema: Json, random: Random, *, is_answer: bool, depth: int) -
 def check(value: object, raw: object, schema: Json, where: str = "$") -> None:
     """Compare a typed value with the JSON it was read from, field by field, by the facts alone."""
     schema = resolve(schema)
-    if "oneOf" in schema:
+    if "oneOf" in schema and raw is not None:
         tag = cast("Json", raw)[schema["discriminator"]["propertyName"]]
         reference = schema["discriminator"]["mapping"].get(tag)
         if reference is None:
