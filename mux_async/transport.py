@@ -10,7 +10,8 @@ and nothing else. The rules, checked by `mux_async.testing.check_transport`:
 4. Environment variables (proxies, ``.netrc``) are not consulted unless `TransportSettings.trust_env` says so.
    No cookies are kept.
 5. Every failure of the library is raised as a `TransportError` that says what may have reached the server (`Delivery`)
-   and which phase failed (`Phase`). Cancellation passes through untouched and leaves nothing open.
+   and which phase failed (`Phase`). Cancellation, and whatever the request's own body raises, pass through untouched; neither leaves
+   anything open.
 6. ``aclose`` may be called twice; a response body may be closed at any time, read or not.
 
 An adapter registers a factory under the entry point group ``mux_async.transports``::
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -99,6 +100,40 @@ class Body:
 
     chunks: Callable[[], AsyncIterator[bytes]]
     length: int | None = None
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield what the body gives, for adapters to send: non-empty pieces, exactly `length` bytes, the generator closed after it.
+
+        The last piece is held back until the caller's generator has ended, so that a body which turns out too long is never
+        completed. Close what this returns (``aclosing``) where it may be left early.
+
+        Raises:
+            TransportError: The body gave more or less than it declares. Its own exceptions pass through.
+        """
+        chunks = self.chunks()
+        given, last = 0, b""
+        try:
+            async for chunk in chunks:
+                if chunk:
+                    given += len(chunk)
+                    if self.length is not None and given > self.length:
+                        break
+                    if last:
+                        yield last
+                    last = chunk
+            if self.length is not None and given != self.length:
+                relation = "more" if given > self.length else f"only {given}"
+                raise TransportError(
+                    f"the request body was declared as {self.length} bytes and gave {relation}",
+                    delivery=Delivery.MAYBE_PROCESSED,
+                    phase=Phase.WRITE,
+                )
+            if last:
+                yield last
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
 
 
 @attrs.frozen(repr=False)

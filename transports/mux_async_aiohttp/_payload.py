@@ -10,7 +10,7 @@ import aiohttp
 import anyio
 from aiohttp.abc import AbstractStreamWriter
 
-from mux_async.transport import Body, Delivery, Phase, TransportError
+from mux_async.transport import Body
 
 _FIRST_PIECE = 32 * 1024
 """Small enough that aiohttp does not wait for the socket after it: when this write fails, nothing was written."""
@@ -33,7 +33,7 @@ class RequestPayload(aiohttp.Payload):
         self.is_complete = False
         """Whether all of the body was handed to the network."""
         self.error: Exception | None = None
-        """What the caller's generator raised, or was found guilty of."""
+        """What the caller's generator raised, or that it gave another number of bytes than it declares."""
 
     @property
     def size(self) -> int | None:
@@ -75,28 +75,13 @@ class RequestPayload(aiohttp.Payload):
         self.wrote = self.is_complete = True
 
     async def _read(self, body: Body) -> AsyncGenerator[bytes, None]:
-        chunks = body.chunks()
-        sent = 0
-        try:
-            async for chunk in chunks:
-                sent += len(chunk)
-                if body.length is not None and sent > body.length:
-                    break
-                yield chunk
-            if body.length is not None and sent != body.length:
-                relation = "more" if sent > body.length else f"only {sent}"
-                raise TransportError(
-                    f"the request body was declared as {body.length} bytes and gave {relation}",
-                    delivery=Delivery.MAYBE_PROCESSED if self.wrote else Delivery.NEVER_SENT,
-                    phase=Phase.WRITE,
-                )
-        except Exception as error:
-            self.error = error
-            raise
-        finally:
-            close = getattr(chunks, "aclose", None)
-            if close is not None:
-                await close()
+        async with aclosing(body.pieces()) as pieces:
+            try:
+                async for piece in pieces:
+                    yield piece
+            except Exception as error:
+                self.error = error
+                raise
 
     async def _put(self, writer: AbstractStreamWriter, chunk: bytes) -> None:
         view = memoryview(chunk)

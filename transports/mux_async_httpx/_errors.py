@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+import anyio
+
 from mux_async.transport import ConnectError, Delivery, HttpRequest, Phase, TransportError, TransportTimeoutError
 
 Kind: TypeAlias = Literal["no connection", "no connection in time", "silence", "broken"]
@@ -42,15 +44,26 @@ class Progress:
 
     def __init__(self) -> None:
         self.phase = Phase.CONNECT
+        self._connecting: Any = None
+        """A network stream of httpcore's that is not yet a connection."""
 
-    async def __call__(self, event: str, _info: dict[str, Any]) -> None:
-        step = event.rpartition(".")[0].rpartition(".")[2]
-        if step in ("start_tls", "connect_tcp"):
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        """Note an event: ``connection.connect_tcp.complete``, ``http11.send_request_headers.started``, ..."""
+        _, step, moment = event.split(".")
+        if step in ("connect_tcp", "start_tls"):
             self.phase = Phase.CONNECT  # through a proxy there was a request before: the proxy's own
-        elif event.endswith(".send_request_headers.started"):
+            self._connecting = info.get("return_value", self._connecting)
+        elif step == "send_request_headers" and moment == "started":
             self.phase = Phase.WRITE
-        elif event.endswith(".receive_response_headers.started"):
+            self._connecting = None
+        elif step == "receive_response_headers" and moment == "started":
             self.phase = Phase.READ_HEAD
+
+    async def abandon(self) -> None:
+        """Close what a cancellation left between TCP and TLS: httpcore 1.0.9 and httpcore2 2.16.2 close it for errors only."""
+        if self._connecting is not None:
+            with anyio.CancelScope(shield=True):
+                await self._connecting.aclose()
 
 
 def failure(error: BaseException, request: HttpRequest, phase: Phase) -> TransportError:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
@@ -75,8 +74,9 @@ class HttpxTransport:
             headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict(items))
             return HttpResponse(response.status_code, headers, _Body(response, request, self._foreign))
         finally:
+            await progress.abandon()
             if stream is not None:
-                await stream.close_chunks()
+                await stream.close()
         if stream is not None and stream.error is not None:
             raise stream.error
         raise failure(problem, request, progress.phase)
@@ -93,9 +93,10 @@ class HttpxTransport:
         timeouts = request.timeouts
         limits = {"pool": timeouts.connect, "connect": timeouts.connect, "read": timeouts.read, "write": timeouts.write}
         extensions: dict[str, Any] = {"timeout": limits, "trace": progress}
+        parts = urlsplit(request.url)
+        _ = parts.port  # raises where httpcore would fail in its own way
         url = self._httpx.URL(request.url)
-        target = request.url.split("//", 1)[-1].partition("#")[0]
-        raw_target = target[len(urlsplit(request.url).netloc) :].encode("ascii") or b"/"
+        raw_target = request.url[len(f"{parts.scheme}://{parts.netloc}") :].partition("#")[0].encode("ascii") or b"/"
         if url.raw_path != raw_target and proxy is None:
             extensions["target"] = raw_target  # httpx would have quoted it in its own way
         make_request: type[httpx.Request] = self._httpx.Request
@@ -104,7 +105,9 @@ class HttpxTransport:
             return make_request(request.method, url, headers=headers, content=content, extensions=extensions)
         length = stream.body.length
         framing = (b"Transfer-Encoding", b"chunked") if length is None else (b"Content-Length", str(length).encode())
-        return make_request(request.method, url, headers=[*headers, framing], stream=stream, extensions=extensions)
+        # A request that is given a stream instead of content gets no headers from httpx.
+        headers = [(b"Host", url.netloc), *headers, framing]
+        return make_request(request.method, url, headers=headers, stream=stream, extensions=extensions)
 
     def _proxy_for(self, url: str) -> str | None:
         if self._settings.proxy is not None or not self._settings.trust_env:
@@ -138,33 +141,29 @@ class HttpxTransport:
 
 
 class _RequestStream:
-    """A streamed request body. Iterates without a generator of its own, so that closing the caller's closes everything."""
+    """A streamed request body. An iterator and no generator, so that nothing is left to finalise when sending stops early."""
 
     def __init__(self, body: Body) -> None:
         self.body = body
         self.error: Exception | None = None
-        """What the caller's generator raised."""
-        self._chunks: AsyncIterator[bytes] | None = None
+        """What the caller's generator raised, or that it gave another number of bytes than it declares."""
+        self._pieces = body.pieces()
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        self._chunks = self.body.chunks()
+    def __aiter__(self) -> _RequestStream:
         return self
 
     async def __anext__(self) -> bytes:
-        assert self._chunks is not None  # noqa: S101 - httpcore iterates before it asks
         try:
-            return await anext(self._chunks)
+            return await anext(self._pieces)
         except StopAsyncIteration:
             raise
         except Exception as error:
             self.error = error
             raise
 
-    async def close_chunks(self) -> None:
-        close = getattr(self._chunks, "aclose", None)
-        if close is not None:
-            with anyio.CancelScope(shield=True):
-                await close()
+    async def close(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._pieces.aclose()
 
 
 class _Body:
@@ -175,11 +174,13 @@ class _Body:
         self._chunks = self._stream.__aiter__()
         self._request = request
         self._foreign = foreign
+        self._is_begun = False
 
     def __aiter__(self) -> _Body:
         return self
 
     async def __anext__(self) -> bytes:
+        self._is_begun = True
         try:
             while not (chunk := await anext(self._chunks)):
                 pass
@@ -194,12 +195,14 @@ class _Body:
         raise failure(problem, self._request, Phase.READ_BODY)
 
     async def aclose(self) -> None:
-        # httpcore keeps the connection when everything was read, and closes it when bytes remain.
         with anyio.CancelScope(shield=True), suppress(*self._foreign):
-            close = getattr(self._chunks, "aclose", None)
-            if close is not None:
-                await close()
+            # httpcore keeps the connection when everything was read, and closes it when bytes remain.
             await self._stream.aclose()
+            # It leaves generators half way, each inside the next. Going on ends them all, by an error for the closed connection;
+            # left alone they would be finalised later, which trio complains about.
+            if self._is_begun:
+                async for _chunk in self._chunks:
+                    pass
 
 
 def _import(library: str | None) -> Any:
