@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from codegen import _api, _events, _facts, _models, _output, _overlays, _resources
+from codegen import _api, _events, _facts, _models, _output, _overlays, _reading, _resources
 from codegen._facts import GeneratorError
 
 
@@ -19,7 +19,7 @@ def load_api(facts: Path = _facts.FACTS, overlays: Path = _overlays.OVERLAYS) ->
     document = _facts.load(facts)
     overlay = _overlays.load(overlays)
     _overlays.correct(document, overlay.corrections)
-    return _api.build(document, overlay)
+    return _reading.build(document, overlay)
 
 
 def generate(api: _api.Api) -> dict[str, str]:

@@ -31,7 +31,7 @@ class Words:
 
 @attrs.frozen
 class Overlays:
-    """All of them, as read; applied by `correct` and by `_api`."""
+    """All of them, as read; applied by `correct` and by `_reading`."""
 
     corrections: list[Json]
     ids: dict[str, list[str]]

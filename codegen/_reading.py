@@ -1,0 +1,292 @@
+"""Reads the corrected document into the values of `_api`."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+from codegen._api import Api, Enum, Event, Field, Method, Object, Parameter, Schema, Union
+from codegen._facts import SCHEMAS, GeneratorError, Json
+from codegen._overlays import Overlays, match_fields
+
+
+def build(document: Json, overlays: Overlays) -> Api:
+    """Read the corrected document.
+
+    Raises:
+        GeneratorError: The facts hold something that the generator does not know, or an overlay matches nothing.
+    """
+    raw: Json = document["components"]["schemas"]
+    operations = [(verb, path, op) for path, item in document["paths"].items() for verb, op in item.items()]
+    used_by, from_users = _reach(raw, operations)
+    modules = {name: _module_of(name, used_by.get(name, set()), document["x-webhook-schemas"]) for name in raw}
+
+    every = [f"{name}.{field}" for name, schema in raw.items() for field in schema.get("properties", {})]
+    ids = {field: name for name, patterns in overlays.ids.items() for field in match_fields(patterns, every)}
+    secrets = match_fields(overlays.secrets, every)
+
+    schemas = {name: _schema(name, modules[name], schema, ids, secrets, from_users) for name, schema in raw.items()}
+    unmatched = Unmatched(overlays)
+    methods = tuple(_method(verb, path, op, raw, overlays, unmatched) for verb, path, op in operations)
+    unmatched.refuse()
+    groups = tuple(sorted({method.group for method in methods} | {part for m in methods for part in _ancestors(m.group)}))
+    if odd := set(overlays.bases) - set(groups):
+        raise GeneratorError(f"operations.toml: [bases] names no group: {', '.join(sorted(odd))}")
+    events = tuple(
+        Event(entry["type"], entry["data_ref"].removeprefix(SCHEMAS), bool(entry.get("x-legacy")))
+        for entry in document["x-events"]
+    )
+    api = Api(
+        schemas=schemas,
+        methods=methods,
+        events=events,
+        envelope=document["x-envelope"],
+        groups=groups,
+        ids=tuple(sorted(overlays.ids)),
+        bases=overlays.bases,
+        query_items=overlays.query_items,
+        words=overlays.words,
+    )
+    check_words(api)
+    return api
+
+
+class Unmatched:
+    """Entries of ``operations.toml`` that no operation has asked for yet."""
+
+    def __init__(self, overlays: Overlays) -> None:
+        self._left = {
+            "replay": set(overlays.replay),
+            "deprecated": set(overlays.deprecated),
+            "shorthand": set(overlays.shorthand),
+            "omit": set(overlays.omit),
+        }
+
+    def found(self, section: str, key: str) -> None:
+        """Note that an entry took effect."""
+        self._left[section].discard(key)
+
+    def refuse(self) -> None:
+        """Raise when something is left."""
+        for section, keys in self._left.items():
+            if keys:
+                raise GeneratorError(f"operations.toml: [{section}] names what is not there: {', '.join(sorted(keys))}")
+
+
+def references(node: Any) -> Iterator[str]:
+    """Yield the names of the schemas that a part of the document refers to."""
+    if isinstance(node, dict):
+        for key, value in cast("Json", node).items():
+            if key == "$ref":
+                yield value.removeprefix(SCHEMAS)
+            elif key != "mapping":
+                yield from references(value)
+    elif node.__class__ is list:
+        for value in node:
+            yield from references(value)
+
+
+def _reach(raw: Json, operations: list[tuple[str, str, Json]]) -> tuple[dict[str, set[str]], set[str]]:
+    """Find the groups that use each schema, and the schemas that users construct."""
+    direct = {name: set(references(schema)) for name, schema in raw.items()}
+
+    def closure(names: set[str]) -> set[str]:
+        seen: set[str] = set()
+        while names:
+            name = names.pop()
+            if name not in seen:
+                seen.add(name)
+                names |= direct[name] - seen
+        return seen
+
+    used_by: dict[str, set[str]] = {}
+    from_users: set[str] = set()
+    for _verb, _path, operation in operations:
+        sent = closure(set(references([operation.get("requestBody", {}), operation.get("parameters", [])])))
+        from_users |= sent
+        for name in sent | closure(set(references(operation["responses"]))):
+            used_by.setdefault(name, set()).add(operation["x-group"])
+    return used_by, from_users
+
+
+def _module_of(name: str, groups: set[str], webhook_schemas: list[str]) -> str:
+    if name in webhook_schemas:
+        return "webhooks"
+    if len(groups) == 1:
+        return next(iter(groups)).replace(".", "_")
+    families = {group.partition(".")[0] for group in groups}
+    return f"shared_{next(iter(families))}" if len(families) == 1 else "shared"
+
+
+def _schema(name: str, module: str, schema: Json, ids: dict[str, str], secrets: set[str], from_users: set[str]) -> Schema:
+    if "enum" in schema:
+        return Enum(name, module, tuple(schema["enum"]))
+    if "oneOf" in schema:
+        mapping: dict[str, str] = schema["discriminator"]["mapping"]
+        return Union(
+            name,
+            module,
+            schema["discriminator"]["propertyName"],
+            {tag: ref.removeprefix(SCHEMAS) for tag, ref in mapping.items()},
+        )
+    if schema.get("type") != "object" or "properties" not in schema:
+        raise GeneratorError(f"schema {name} is neither an object, nor an enum, nor a union")
+    required: list[str] = schema.get("required", [])
+    fields = tuple(
+        Field(
+            name=python_name(wire),
+            wire=wire,
+            schema=member,
+            is_required=wire in required,
+            is_secret=f"{name}.{wire}" in secrets,
+            is_deprecated=bool(member.get("deprecated")),
+            id_type=None if name in from_users else ids.get(f"{name}.{wire}"),
+        )
+        for wire, member in schema["properties"].items()
+    )
+    return Object(name, module, fields)
+
+
+_TAKEN = {"self", "extra", "with_extra", "from_wire", "to_wire"}
+
+
+def python_name(wire: str) -> str:
+    """Return the name of a field in Python: without a leading underscore, with a trailing one where the name is taken."""
+    name = wire.lstrip("_")
+    return f"{name}_" if keyword.iskeyword(name) or name in _TAKEN else name
+
+
+_BUCKETS = {"post": "POST", "default": "OTHER", "realtime-data": "REALTIME_DATA", "general-data": "GENERAL_DATA", "none": None}
+_HOSTS = {"https://api.mux.com": "API", "https://stream.mux.com": "STREAM", "https://image.mux.com": "IMAGE"}
+_REPLAY = {"GET": "safe", "PUT": "idempotent", "PATCH": "idempotent", "DELETE": "idempotent", "POST": "never"}
+
+
+def _method(verb: str, path: str, operation: Json, raw: Json, overlays: Overlays, unmatched: Unmatched) -> Method:
+    group: str = operation["x-group"]
+    operation_id = f"{group}.{operation['x-operation']}"
+    replay = overlays.replay.get(operation_id, {})
+    unmatched.found("replay", operation_id)
+    result, model, item, is_list = _result(operation, raw)
+    return Method(
+        id=operation_id,
+        group=group,
+        name=operation["x-operation"],
+        verb=verb.upper(),
+        path=path,
+        parameters=tuple(_parameters(operation_id, path, operation, raw, overlays, unmatched)),
+        body=_body(operation),
+        bucket=_BUCKETS[operation["x-rate-limit-bucket"]],
+        replay=replay.get("class", _REPLAY[verb.upper()]),
+        replay_reason=replay.get("reason"),
+        pagination=operation["x-pagination"]["style"],
+        host=_HOSTS[operation["x-host"]],
+        result=result,
+        model=model,
+        item=item,
+        is_list=is_list,
+        deprecated=_deprecation(operation_id, group, operation, overlays, unmatched),
+    )
+
+
+def _deprecation(id: str, group: str, operation: Json, overlays: Overlays, unmatched: Unmatched) -> str | None:
+    if not (operation.get("deprecated") or operation.get("x-legacy")):
+        return None
+    for key in (id, group):
+        if key in overlays.deprecated:
+            unmatched.found("deprecated", key)
+            return overlays.deprecated[key]
+    raise GeneratorError(f"{id} is deprecated, and operations.toml does not say why")
+
+
+def _parameters(
+    id: str, path: str, operation: Json, raw: Json, overlays: Overlays, unmatched: Unmatched
+) -> Iterator[Parameter]:
+    listed: list[Json] = operation.get("parameters", [])
+    by_name = {parameter["name"]: parameter for parameter in listed}
+    for wire in re.findall(r"\{(\w+)\}", path):
+        yield Parameter(wire.lower(), wire, "path", by_name[wire]["schema"], is_required=True)
+    for parameter in listed:
+        if parameter["in"] == "query":
+            wire = parameter["name"]
+            name = wire.removesuffix("[]")
+            yield Parameter(name, wire, "query", parameter["schema"], parameter["required"])
+    if sent := _body(operation):
+        body: Json = raw[sent]
+        shorthand = overlays.shorthand.get(id, {})
+        omitted: list[str] = overlays.omit.get(id, {}).get("members", [])
+        if odd := (shorthand.keys() | set(omitted)) - body["properties"].keys():
+            raise GeneratorError(f"operations.toml: {id} has no body member {', '.join(sorted(odd))}")
+        unmatched.found("shorthand", id)
+        unmatched.found("omit", id)
+        for wire, schema in body["properties"].items():
+            if wire not in omitted:
+                is_required = wire in body.get("required", [])
+                yield Parameter(wire, wire, "body", schema, is_required, bool(schema.get("deprecated")), shorthand.get(wire))
+
+
+def _body(operation: Json) -> str | None:
+    content: Json = operation.get("requestBody", {}).get("content", {})
+    return _reference(content["application/json"]["schema"]) if content else None
+
+
+def _result(operation: Json, raw: Json) -> tuple[Any, str | None, str | None, bool]:
+    """Return how the answer is read: kind, model, item of a page, and whether ``data`` is a list."""
+    (answer,) = [answer for status, answer in operation["responses"].items() if status != "default"]
+    if not answer.get("content"):
+        return "none", None, None, False
+    ((kind, content),) = answer["content"].items()
+    if kind.startswith("text/") or kind == "application/vnd.apple.mpegurl":
+        return "text", None, None, False
+    if kind != "application/json":
+        return "bytes", None, None, False
+    if not content["schema"]:
+        return "json", None, None, False
+    envelope: str = content["schema"]["$ref"].removeprefix(SCHEMAS)
+    members: Json = raw[envelope]["properties"]
+    data: Json = members["data"]
+    item = _reference(data.get("items", {}))
+    if operation["x-pagination"]["style"] != "none":
+        return "page", envelope, item, False
+    if members.keys() != {"data"}:
+        return "envelope", envelope, None, False
+    if data.get("additionalProperties") is True:
+        return "none", None, None, False
+    return "data", _reference(data) or item, None, data.get("type") == "array"
+
+
+def _reference(schema: Json) -> str | None:
+    reference: str | None = schema.get("$ref")
+    return reference.removeprefix(SCHEMAS) if reference else None
+
+
+def _ancestors(group: str) -> Iterator[str]:
+    parts = group.split(".")
+    for length in range(1, len(parts)):
+        yield ".".join(parts[:length])
+
+
+def check_words(api: Api) -> None:
+    """Refuse descriptions of what does not exist."""
+    words = api.words
+    objects = [schema for schema in api.schemas.values() if isinstance(schema, Object)]
+    fields = {f"{schema.name}.{field.wire}" for schema in objects for field in schema.fields}
+    fields |= {f"WebhookEventEnvelope.{name}" for name in api.envelope["properties"]}
+    methods = {method.id: {parameter.name for parameter in method.parameters} for method in api.methods}
+    names = {field.rpartition(".")[2] for field in fields} | {name for parameters in methods.values() for name in parameters}
+    odd = {
+        "operations": words.operations.keys() - methods.keys(),
+        "schemas": words.schemas.keys() - api.schemas.keys() - {"WebhookEventEnvelope"},
+        "fields": words.fields.keys() - fields,
+        "names": words.names.keys() - names,
+        "events": words.events.keys() - {event.type for event in api.events},
+        "parameters": {
+            f"{operation_id}: {name}"
+            for operation_id, entry in words.operations.items()
+            for name in entry.get("parameters", {}).keys() - methods.get(operation_id, set())
+        },
+    }
+    for section, keys in odd.items():
+        if keys:
+            raise GeneratorError(f"descriptions: [{section}] describes what is not there: {', '.join(sorted(keys))}")

@@ -1,0 +1,253 @@
+"""The generator: what is stored is what it writes, and input that does not fit together is refused."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import codegen.__main__ as generator
+from codegen import _events, _facts, _models, _output, _overlays, _resources
+from codegen._facts import GeneratorError
+from codegen._python import HEADER
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, str]:
+    return generator.generate(generator.load_api())
+
+
+@pytest.fixture
+def overlays(tmp_path: Path) -> Path:
+    """A copy of the overlays, to be spoilt."""
+    return Path(shutil.copytree(_overlays.OVERLAYS, tmp_path / "overlays"))
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Path:
+    """A copy of the facts, to be spoilt."""
+    return Path(shutil.copytree(_facts.FACTS, tmp_path / "facts"))
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text("utf-8") + "\n" + text, "utf-8")
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+def test_check(files: dict[str, str]) -> None:
+    """The stored files are the generated ones, to the byte."""
+    drift = _output.compare(files)
+
+    assert not drift, drift.summary()
+
+
+def test_every_operation_is_described() -> None:
+    """No operation is without a summary in our own words."""
+    api = generator.load_api()
+
+    assert [method.id for method in api.methods if "summary" not in api.words.operations.get(method.id, {})] == []
+
+
+def test_deterministic() -> None:
+    """The same input gives the same text, whatever was asked first."""
+
+    def once() -> dict[str, str]:
+        api = generator.load_api()
+        return {**_models.write(api), **_resources.write(api), **_events.write(api)}
+
+    assert once() == once()
+
+
+def test_order_of_overlays_does_not_matter(overlays: Path) -> None:
+    """Descriptions may be split over files in any way."""
+    before = generator.load_api()
+    for path in (overlays / "descriptions").glob("*.toml"):
+        path.rename(path.with_name(f"{'z' if path.name < 'm' else 'a'}-{path.name}"))
+
+    after = generator.load_api(overlays=overlays)
+
+    assert _resources.write(after) == _resources.write(before)
+    assert _models.write(after) == _models.write(before)
+
+
+def test_drift(files: dict[str, str], tmp_path: Path) -> None:
+    """Changed, missing and stale files are found and named; files that are not generated are left alone; writing mends it."""
+    _output.store(files, tmp_path)
+    changed, missing, *_rest = sorted(files)
+    replace(tmp_path / changed, "import", "IMPORT")
+    (tmp_path / missing).unlink()
+    folder = tmp_path / "mux_async" / "models"
+    (folder / "old.py").write_text(HEADER + "\nclass Old: ...\n", "utf-8")
+    (folder / "mine.py").write_text("class Mine: ...\n", "utf-8")
+
+    drift = _output.compare(files, tmp_path)
+
+    assert drift.missing == (missing,)
+    assert drift.stale == ("mux_async/models/old.py",)
+    assert list(drift.changed) == [changed]
+    for said in (f"missing: {missing}", "stale: mux_async/models/old.py", f"differs: {changed}", "IMPORT"):
+        assert said in drift.summary()
+    _output.store(files, tmp_path)
+    assert not _output.compare(files, tmp_path)
+    assert not (folder / "old.py").exists()
+    assert (folder / "mine.py").exists()
+
+
+def test_long_drift_is_cut(files: dict[str, str], tmp_path: Path) -> None:
+    """The summary of a large difference fits a screen, and says how much is left out."""
+    _output.store(files, tmp_path)
+    path = "mux_async/models/video_assets.py"
+    (tmp_path / path).write_text("\n".join(files[path].upper().splitlines()), "utf-8")
+
+    summary = _output.compare(files, tmp_path).summary()
+
+    assert len(summary.splitlines()) < 20
+    assert "more lines" in summary
+
+
+def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The command says what it did: 0 when all is well, 1 with the drift, 2 when the input is broken."""
+    assert generator.main(["--check"]) == 0
+    assert "as generated" in capsys.readouterr().out
+
+    original = _output.compare
+
+    def compare(files: dict[str, str]) -> _output.Drift:
+        return original(files, tmp_path)
+
+    monkeypatch.setattr(_output, "compare", compare)
+    assert generator.main(["--check"]) == 1
+    said = capsys.readouterr()
+    assert "missing: mux_async/models/video_assets.py" in said.out
+    assert "python -m codegen" in said.err
+
+    def broken(**_options: object) -> None:
+        raise GeneratorError("the facts are upside down")
+
+    monkeypatch.setattr(generator, "load_api", broken)
+    assert generator.main([]) == 2
+    assert "upside down" in capsys.readouterr().err
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` says what is written, and out of what."""
+    with pytest.raises(SystemExit) as left:
+        generator.main(["--help"])
+
+    assert left.value.code == 0
+    assert "--check" in capsys.readouterr().out
+
+
+def spoil_fact(folder: Path) -> None:
+    replace(folder / "mux-api.json", "AssetResponse", "AssetReponse")
+
+
+def lose_fact(folder: Path) -> None:
+    (folder / "signed-urls.json").unlink()
+
+
+def slip_in_fact(folder: Path) -> None:
+    (folder / "more.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [(spoil_fact, "mux-api.json is not the file"), (lose_fact, "signed-urls.json"), (slip_in_fact, "more.json")],
+)
+def test_pinned_facts(facts: Path, spoil: Callable[[Path], None], message: str) -> None:
+    """A file that is not the one whose hash was noted is refused, and so are a lost and an unlisted one."""
+    spoil(facts)
+
+    with pytest.raises(GeneratorError, match=message):
+        _facts.load(facts)
+
+
+def test_origin_of_facts() -> None:
+    """Every input says where it comes from."""
+    listed = tomllib.loads((_facts.FACTS / "ORIGIN.toml").read_text("utf-8"))["files"]
+
+    assert set(listed) == {"mux-api.json", "webhook-events.json", "signed-urls.json", "BEHAVIOUR.md", "README.md"}
+    assert all(entry["origin"].strip() for entry in listed.values())
+
+
+CORRECTION = '[[correction]]\nat = "{at}"\n{change}\nreason = "r"\nsource = "s"\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        (
+            "corrections.toml",
+            CORRECTION.format(at="/components/schemas/Nothing/type", change='set = "x"'),
+            "there is no 'Nothing'",
+        ),
+        (
+            "corrections.toml",
+            CORRECTION.format(at="/components/schemas/Asset/type", change='set = "object"'),
+            "changes nothing",
+        ),
+        ("corrections.toml", CORRECTION.format(at="/components/schemas/Asset/type", change='add = "x"'), "there already"),
+        ("corrections.toml", CORRECTION.format(at="/components/schemas/Asset/required", change='drop = "x"'), "not there"),
+        ("corrections.toml", CORRECTION.format(at="/components/schemas/Asset", change=""), "none of add, set, drop"),
+        ("corrections.toml", '[[correction]]\nat = "/openapi"\nset = "4"\n', "needs a reason and a source"),
+        ("types.toml", '"Asset.no_such_field",', "matches no field"),
+        ("operations.toml", '[replay."video.assets.explode"]\nclass = "never"\n', "explode"),
+        ("operations.toml", '[shorthand."video.assets.update"]\nnothing = "url"\n', "has no body member nothing"),
+        ("operations.toml", '[omit."video.assets.list"]\nmembers = []\n', "video.assets.list"),
+        ("descriptions/video.toml", '[operations."video.assets.explode"]\nsummary = "x"\n', "explode"),
+        ("descriptions/events.toml", "[broken", "events.toml"),
+        ("descriptions/zzz.toml", '[schemas]\nNothing = "x"\n', "Nothing"),
+        ("descriptions/zzz.toml", '[fields]\n"Asset.nothing" = "x"\n', "Asset.nothing"),
+        ("descriptions/zzz.toml", '[names]\nnothing_is_called_so = "x"\n', "nothing_is_called_so"),
+        ("descriptions/zzz.toml", '[events]\n"video.asset.gone" = "x"\n', "video.asset.gone"),
+        ("descriptions/zzz.toml", '[schemas]\nAsset = "again"\n', "describes again: Asset"),
+        ("descriptions/zzz.toml", '[wrods]\nx = "y"\n', "no section"),
+    ],
+)
+def test_overlays_have_effect(overlays: Path, file: str, text: str, message: str) -> None:
+    """An overlay that matches nothing, or would change nothing, is an error that names it."""
+    path = overlays / file
+    if file == "types.toml":
+        replace(path, '"*.stream_key",', f'"*.stream_key",\n  {text}')
+    elif path.exists():
+        append(path, text)
+    else:
+        path.write_text(text, "utf-8")
+
+    with pytest.raises(GeneratorError, match=message):
+        generator.load_api(overlays=overlays)
+
+
+def test_deprecations_need_a_reason(overlays: Path) -> None:
+    """A deprecated operation without a word on what to use instead stops the generator."""
+    replace(overlays / "operations.toml", '"data.filters" =', '"data.nothing" =')
+
+    with pytest.raises(GeneratorError, match=r"data\.filters\.list is deprecated"):
+        generator.load_api(overlays=overlays)
+
+
+def test_corrections_take_effect() -> None:
+    """What the overlays correct is in the code: optional cors_origin, the newer Robots fields, the named union."""
+    api = generator.load_api()
+    models = _models.write(api)
+
+    (create,) = [method for method in api.methods if method.id == "video.uploads.create"]
+    assert [p.is_required for p in create.parameters if p.name == "cors_origin"] == [False]
+    assert "replace_existing_tracks: ReplaceExistingTracks | None" in models["mux_async/models/robots_jobs_translate_audio.py"]
+    assert "replaced_tracks: list[ReplacedTrack] | None" in models["mux_async/models/robots_jobs_translate_captions.py"]
+    assert "resources: list[ResourceDeclaration] | None" in models["mux_async/models/robots_directives.py"]
+
+
+def test_no_file_says_where_it_was_made(files: dict[str, str]) -> None:
+    """Generated code names no path of this machine."""
+    here = str(Path(__file__).parent.parent.parent)
+
+    assert [path for path, text in files.items() if here in text] == []

@@ -1,0 +1,114 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+"""A consumer's program, for type checkers only: what mypy and pyright, both strict, must make of the public surface.
+
+It is never run: `assert_type` in functions that nobody calls. The tests beside it hand it to both checkers.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import assert_type
+
+import attrs
+
+from mux_async import Mux
+from mux_async._codec import converter
+from mux_async._pagination import Page, Paginator
+from mux_async._response import Download, RawResponse
+from mux_async.models import (
+    AbridgedVideoView,
+    Asset,
+    AssetMetadata,
+    AssetStatus,
+    GetOverallValuesResponse,
+    InputInfo,
+    InputSettings,
+    ListAssetsResponse,
+    ListVideoViewsResponse,
+    Track,
+    Upload,
+    WebhookAsset,
+    WebhookLiveStream,
+)
+from mux_async.models.ids import AssetId
+from mux_async.webhooks.events import AssetEvent, UnknownEvent, parse_event
+
+
+async def create(mux: Mux) -> None:
+    asset = await mux.video.assets.create(inputs=[{"url": "https://example.com/film.mp4"}], playback_policies=["public"])
+    assert_type(asset, Asset)
+    assert_type(asset.id, AssetId)
+    assert_type(asset.created_at, dt.datetime)
+    assert_type(asset.duration, float | None)
+    assert_type(asset.tracks, list[Track] | None)
+    status: AssetStatus = asset.status
+    print(status)
+    await mux.video.assets.create(inputs="https://example.com/film.mp4", meta=AssetMetadata(title=None), extra_body={"new": 1})
+    await mux.video.assets.create(inputs=[InputSettings(url="https://example.com/film.mp4")], meta={"title": "Film"})
+    await mux.video.assets.create(inputs=["https://example.com/film.mp4"], master_access="some-day", video_quality="plus")
+    assert_type(await mux.video.uploads.create(), Upload)
+    assert_type(await mux.video.assets.delete("a1"), None)
+    assert_type(await mux.video.assets.retrieve_input_info(asset.id), list[InputInfo])
+
+
+async def refuse(mux: Mux) -> None:
+    await mux.video.assets.create()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - inputs are required
+    await mux.video.assets.create("https://x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - by name only
+    await mux.video.assets.update("a1", passthrough=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - text
+    await mux.video.assets.update("a1", titel="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - a typo
+    AssetMetadata("Film")  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue] - by name only
+    AssetMetadata(titel="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - a typo
+
+
+async def lists(mux: Mux) -> None:
+    assets = mux.video.assets.list(limit=100)
+    assert_type(assets, Paginator[Asset, ListAssetsResponse])
+    page = await assets
+    assert_type(page, Page[Asset, ListAssetsResponse])
+    assert_type(page[0], Asset)
+    assert_type(page.envelope.next_cursor, str | None)
+    async for asset in assets:
+        assert_type(asset, Asset)
+    async for view in mux.data.video_views.list(timeframe="7:days", filters=["country:US"]):
+        assert_type(view, AbridgedVideoView)
+    views = await mux.data.video_views.list(timeframe=[dt.datetime.now(dt.UTC), 1592366925])
+    assert_type(views, Page[AbridgedVideoView, ListVideoViewsResponse])
+    assert_type(await mux.data.metrics.get_overall_values("views", measurement="95th"), GetOverallValuesResponse)
+
+
+async def raw(mux: Mux) -> None:
+    created = await mux.video.assets.with_raw_response.create(inputs="https://example.com/film.mp4")
+    assert_type(created, RawResponse[Asset])
+    assert_type(created.value.id, AssetId)
+    listed = await mux.video.assets.with_raw_response.list(limit=5)
+    assert_type(listed, RawResponse[Page[Asset, ListAssetsResponse]])
+    await mux.video.assets.with_raw_response.retrieve()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - no id
+
+
+async def downloads(mux: Mux) -> None:
+    thumbnail = mux.video.playback.thumbnail("p1", "jpg", width=320)
+    assert_type(thumbnail, Download)
+    assert_type(await thumbnail, bytes)
+    assert_type(await mux.video.playback.hls("p1"), str)
+    assert_type(await mux.video.playback.storyboard_meta("p1"), object)
+
+
+def values(asset: Asset) -> None:
+    assert_type(attrs.evolve(asset, passthrough="p"), Asset)
+    assert_type(asset.with_extra(new=1), Asset)
+    assert_type(Asset.from_wire({"id": "a1"}), Asset)
+    assert_type(asset.to_wire(), dict[str, object])
+    assert_type(converter().structure([], list[Asset]), list[Asset])
+    asset.status = "ready"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue] - frozen
+
+
+def events(body: dict[str, object]) -> None:
+    event = parse_event(body)
+    if isinstance(event, UnknownEvent):
+        assert_type(event.type, str)
+    elif event.type == "video.asset.ready":
+        assert_type(event, AssetEvent)
+        assert_type(event.data, WebhookAsset)
+        assert_type(event.data.duration, float | None)
+    elif event.type == "video.live_stream.active":
+        assert_type(event.data, WebhookLiveStream)
