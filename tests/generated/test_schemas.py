@@ -141,7 +141,7 @@ def test_events(event_type: str, is_nested: bool) -> None:
 
     event = parse_event(raw)
 
-    assert type(event) is EVENTS[event_type]  # type: ignore[index]  # pyright: ignore[reportArgumentType] - text from the facts
+    assert type(event) is EVENTS[event_type]  # type: ignore[index] - text from the facts
     assert event.type == event_type
     assert event.created_at.isoformat() == "2022-06-27T20:36:38+00:00"
     assert event.environment.name == "Development"
