@@ -1,0 +1,41 @@
+"""The client behind every command, and the options that choose it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mux_async import Mux
+
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", help="Server to use instead of MUX_BASE_URL; an emulator, for example.", metavar="URL"),
+]
+TransportName = Annotated[str, typer.Option("--transport", help="Who does HTTP: aiohttp, httpx, or what is installed.")]
+Policy = Annotated[
+    list[str] | None,
+    typer.Option("--policy", help="public, signed or drm; may be repeated. Default: public.", metavar="POLICY"),
+]
+Test = Annotated[bool, typer.Option("--test", help="Make test assets: free, watermarked, 10 s, deleted after a day.")]
+
+
+def make_client(base_url: str | None, transport: str) -> Mux:
+    """Return a client with the credentials of the environment.
+
+    Raises:
+        ConfigurationError: They are missing, or an option cannot be used.
+    """
+    return Mux(base_url=base_url, transport=transport, user_agent_suffix="cli")
+
+
+def policies(given: list[str] | None) -> list[str]:
+    """Return the playback policies that were asked for, or the default.
+
+    Raises:
+        typer.BadParameter: One is none.
+    """
+    for policy in given or ():
+        if policy not in {"public", "signed", "drm"}:
+            raise typer.BadParameter(f"{policy!r} is none of public, signed, drm")
+    return given or ["public"]

@@ -1,0 +1,135 @@
+"""``mux-async demo``: the main job from end to end, without an account: real files, real sockets, an emulated Mux."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import anyio
+import anyio.to_thread
+import attrs
+from rich.table import Table
+
+from mux_async import Mux, Timeouts
+from mux_async._operation import Bucket
+from mux_async.cli._limits import limits_table
+from mux_async.cli._media import DEMO, Recipe, ffmpeg, make_media, probe_media
+from mux_async.cli._output import FAILED, size, span, stdout
+from mux_async.emulator import DEFAULT_TOKEN, Arrival, Emulator, EmulatorSettings
+from mux_async.emulator.server import serve
+from mux_async.errors import MuxError
+from mux_async.ingest import Ingest, IngestEvent, ItemFinished, ItemMoved, ItemResult, Stage, make_plan
+from mux_async.transport import HttpRequest
+
+_WIDTH = 176
+
+
+def demo() -> None:
+    """Make a few media files, ingest them into an emulated Mux over real sockets, and show what came of it. Takes about 15 s."""
+    ffmpeg()  # before anything is started
+    anyio.run(_demo)
+
+
+@attrs.define
+class _Watch:
+    """What happened to each file, and how long its bytes took."""
+
+    results: list[ItemResult] = attrs.field(factory=list[ItemResult])
+    began: dict[str, float] = attrs.field(factory=dict[str, float])
+    took: dict[str, float] = attrs.field(factory=dict[str, float])
+
+    def event(self, event: IngestEvent) -> None:
+        if isinstance(event, ItemMoved) and event.state.stage is Stage.SENDING:
+            self.began.setdefault(event.item.key, time.monotonic())
+        elif isinstance(event, ItemMoved) and event.state.stage is Stage.SENT:
+            self.took[event.item.key] = time.monotonic() - self.began[event.item.key]
+        elif isinstance(event, ItemFinished):
+            self.results.append(event.result)
+            state = "ready" if event.result.error is None else f"failed: {event.result.error.message}"
+            stdout().print(f"  {Path(event.result.source).name}: {state} after {span(event.result.seconds)}", markup=False)
+
+
+async def _demo() -> None:
+    console = stdout()
+    if not console.is_terminal:
+        console.width = _WIDTH
+    with TemporaryDirectory(prefix="mux-async-demo-") as name:
+        folder = Path(name, "media")
+        await anyio.Path(folder).mkdir()
+        console.print(f"making {len(DEMO)} media files", markup=False)
+        async with anyio.create_task_group() as tasks:
+            for recipe in DEMO:
+                tasks.start_soon(_make, recipe, folder)
+        emulator = Emulator(EmulatorSettings(time_to_ready=1.5, probe=probe_media, store=Path(name, "store")))
+        async with serve(emulator) as origin:
+            console.print(f"ingesting them into an emulated Mux on {origin}", markup=False)
+            watch = _Watch()
+            async with Mux(
+                token_id=DEFAULT_TOKEN.id, token_secret=DEFAULT_TOKEN.secret, base_url=origin, timeouts=Timeouts(connect=5.0)
+            ) as mux:
+                plan = await anyio.to_thread.run_sync(make_plan, [folder])
+                summary = await Ingest(mux, plan.items, on_event=watch.event).run()
+                await _check_playback(mux, watch.results)
+                console.print(_assets(watch))
+                console.print(limits_table(mux.limits.snapshot()))
+            for line in _arrivals(emulator.arrivals):
+                console.print(line, markup=False)
+            console.print(f"{summary.ready} of {len(plan.items)} files ready in {span(summary.elapsed)}", markup=False)
+    if not summary.is_complete:
+        raise SystemExit(FAILED)
+
+
+async def _make(recipe: Recipe, folder: Path) -> None:
+    await anyio.to_thread.run_sync(make_media, recipe, folder)
+
+
+async def _check_playback(mux: Mux, results: list[ItemResult]) -> None:
+    """Fetch every playlist, as a player would.
+
+    Raises:
+        MuxError: One is not there.
+    """
+    for result in results:
+        for url in result.playback_urls:
+            response = await mux.transport().send(HttpRequest("GET", url))
+            await response.body.aclose()
+            if response.status != 200:
+                raise MuxError(f"the playlist of {Path(result.source).name!r} was answered {response.status}")
+
+
+def _assets(watch: _Watch) -> Table:
+    table = Table(title="Assets", title_justify="left")
+    table.add_column("file", no_wrap=True)
+    for column in ("size", "upload", "duration"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("asset", overflow="fold")
+    table.add_column("playback URL", overflow="fold")
+    for result in sorted(watch.results, key=lambda each: each.source):
+        took = watch.took.get(result.key)
+        table.add_row(
+            Path(result.source).name,
+            size(result.bytes or 0),
+            f"{took:.2f} s" if took is not None else "-",
+            f"{result.duration:.1f} s" if result.duration is not None else "-",
+            result.asset_id or "-",
+            "\n".join(result.playback_urls) or "-",
+        )
+    return table
+
+
+def _arrivals(arrivals: Sequence[Arrival]) -> list[str]:
+    """Sum up what the emulator saw: its own word, not the client's."""
+    counted = Counter(arrival.bucket for arrival in arrivals if arrival.bucket is not None)
+    refused = sum(arrival.status == 429 for arrival in arrivals)
+    posts = sorted(arrival.at for arrival in arrivals if arrival.bucket is Bucket.POST)
+    gaps = [after - before for before, after in pairwise(posts)]
+    per_bucket = ", ".join(f"{count} {bucket}" for bucket, count in sorted(counted.items()))
+    uploads = sum("/_upload/" in arrival.path for arrival in arrivals)
+    return [
+        f"seen by the emulator: {per_bucket} and {uploads} upload requests; {refused} answers of 429",
+        f"POSTs arrived at least {min(gaps, default=0.0):.2f} s apart; Mux allows 1 a second",
+    ]

@@ -1,0 +1,68 @@
+"""How the command line speaks: consoles, exit codes, units, and errors as sentences."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final, cast
+
+from rich.console import Console
+
+from mux_async.errors import ConfigurationError, InvalidRequestError, MuxError
+from mux_async.ingest import PlanError
+
+FAILED: Final = 1
+WRONG: Final = 2
+STOPPED: Final = 130
+"""Exit codes; 0 is success."""
+
+
+def stdout() -> Console:
+    """Return a console on standard output as it is now."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def stderr() -> Console:
+    """Return a console on standard error as it is now."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """Print a sentence about what went wrong."""
+    stderr().print(f"error: {message}", markup=False)
+
+
+def explain(error: BaseException) -> int | None:
+    """Print what went wrong as a sentence and return the exit code; ``None`` for errors that are bugs and need their traceback."""
+    if isinstance(error, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        codes = [explain(each) for each in inner]
+        return None if None in codes else max(code for code in codes if code is not None)
+    if isinstance(error, KeyboardInterrupt):
+        return STOPPED
+    if isinstance(error, PlanError):
+        for problem in error.problems:
+            complain(problem)
+        return WRONG
+    if isinstance(error, MuxError):
+        complain(str(error))
+        return WRONG if isinstance(error, ConfigurationError | InvalidRequestError) else FAILED
+    return None
+
+
+def size(count: float) -> str:
+    """Write bytes for people: ``532 B``, ``1.4 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def span(seconds: float) -> str:
+    """Write seconds for people: ``4.2 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
