@@ -43,7 +43,7 @@ async def contender(name: str, count: int) -> float:
     gate = limits.gate(asyncio.get_running_loop(), Bucket.POST)
 
     async def acquire() -> None:
-        await gate.acquire(paced=False, patience=None)
+        await gate.acquire("default", None)
 
     return await cpu_per_grant(acquire, count, count if name.endswith("queued") else 1)
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mux_async._config import Priority
+from mux_async._config import use_priority
 from mux_async._pagination import Page, Paginator
 from mux_async._response import ByteStream, Download, RawResponse
 from mux_async._retry import RetryPolicy
@@ -27,7 +27,7 @@ from mux_async.errors import (
     TransportError,
     UploadError,
 )
-from mux_async.limits import BucketSettings, LimitSettings
+from mux_async.limits import BucketSettings, LimitSettings, Priority
 from mux_async.transport import Timeouts, TransportSettings
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ __all__ = [
     "Unset",
     "UploadError",
     "__version__",
+    "use_priority",
 ]
 
 

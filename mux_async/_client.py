@@ -16,7 +16,6 @@ from mux_async._config import (
     MAX_RESPONSE_BYTES,
     CallOptions,
     Config,
-    Priority,
     check_base_url,
     load_credentials,
     user_agent,
@@ -30,7 +29,7 @@ from mux_async._transports import resolve_transport
 from mux_async._types import UNSET, Secret, Unset
 from mux_async._wire import standing_headers
 from mux_async.errors import InvalidRequestError
-from mux_async.limits import AccountLimits, LimitSettings, LimitsSnapshot
+from mux_async.limits import AccountLimits, LimitSettings, LimitsSnapshot, Priority
 from mux_async.transport import Timeouts, Transport, TransportFactory, TransportSettings
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ class Mux:
         limits: LimitSettings | None = None,
         headers: Mapping[str, str] | None = None,
         user_agent_suffix: str | None = None,
-        priority: Priority = "default",
+        priority: Priority | None = None,
         deadline: float | None = None,
         timeouts: Timeouts | None = None,
         max_attempts: int = 5,
@@ -193,7 +192,7 @@ class Mux:
     def with_options(
         self,
         *,
-        priority: Priority | Unset = UNSET,
+        priority: Priority | Unset | None = UNSET,
         deadline: float | Unset | None = UNSET,
         timeouts: Timeouts | Unset = UNSET,
         max_attempts: int | Unset = UNSET,

@@ -7,10 +7,12 @@ import os
 import re
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from hashlib import sha256
 from random import Random
-from typing import Literal, TypeAlias, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -19,13 +21,37 @@ from mux_async._retry import RetryPolicy
 from mux_async._types import Secret
 from mux_async._version import __version__
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
+from mux_async.limits import PRIORITIES, Priority
 from mux_async.transport import Timeouts
 
 DEFAULT_BASE_URL = "https://api.mux.com"
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
-Priority: TypeAlias = Literal["interactive", "default", "batch"]
-"""How a call uses the rate limit: ``batch`` calls are evenly spaced and leave the burst to the others."""
+_ambient_priority: ContextVar[Priority | None] = ContextVar("mux_async_priority", default=None)
+
+
+@contextmanager
+def use_priority(priority: Priority) -> Generator[None]:
+    """Give every call made in the block, and in tasks started from it, a class of service, where its client has none of its own.
+
+    For web frameworks: a middleware that says ``with use_priority("interactive"):`` covers all handlers.
+
+    Args:
+        priority: ``"interactive"``, ``"default"`` or ``"batch"``.
+    """
+    check_priority(priority)
+    token = _ambient_priority.set(priority)
+    try:
+        yield
+    finally:
+        _ambient_priority.reset(token)
+
+
+def check_priority(priority: Priority) -> None:
+    """Raise `ConfigurationError` unless *priority* is a class of service."""
+    if priority not in PRIORITIES:
+        raise ConfigurationError(f"priority is {priority!r}; it is one of {', '.join(map(repr, PRIORITIES))}")
+
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 """A header name: RFC 9110, section 5.6.2."""
@@ -36,7 +62,8 @@ _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 class CallOptions:
     """What a call can be given besides its arguments; see `Mux.with_options`."""
 
-    priority: Priority = "default"
+    priority: Priority | None = None
+    """``None`` for that of the surrounding `use_priority`, else ``default``."""
     deadline: float | None = None
     """Seconds over everything: queue, attempts, waits and body. ``None`` means no limit."""
     timeouts: Timeouts = attrs.field(factory=Timeouts)
@@ -44,14 +71,19 @@ class CallOptions:
     max_response_bytes: int = MAX_RESPONSE_BYTES
 
     def __attrs_post_init__(self) -> None:
-        if self.priority not in ("interactive", "default", "batch"):
-            raise ConfigurationError(f"priority is {self.priority!r}; it is one of 'interactive', 'default', 'batch'")
+        if self.priority is not None:
+            check_priority(self.priority)
         if self.deadline is not None and not self.deadline > 0:
             raise ConfigurationError(f"deadline is {self.deadline!r}; it must be above 0 seconds, or None for none")
         if self.max_attempts < 1:
             raise ConfigurationError(f"max_attempts is {self.max_attempts!r}; 1 sends once, and never again")
         if self.max_response_bytes < 1:
             raise ConfigurationError(f"max_response_bytes is {self.max_response_bytes!r}; it must be above 0")
+
+    @property
+    def effective_priority(self) -> Priority:
+        """The class of service of a call made here and now."""
+        return self.priority or _ambient_priority.get() or "default"
 
 
 @attrs.frozen

@@ -208,12 +208,12 @@ class Engine:
         operation, options, clock = call.operation, call.options, self.config.clock
         loop = self.here()
         gate = self._gate(loop, operation.bucket)
-        is_paced = options.priority == "batch"
+        priority = options.effective_priority
         while True:
             number = len(call.attempts) + 1
             queued_at = clock()
             try:
-                grant = await gate.acquire(paced=is_paced, patience=self._remaining(call)) if gate is not None else None
+                grant = await gate.acquire(priority, self._remaining(call)) if gate is not None else None
             except LimitWaitError as error:
                 raise call.describe(error) from None
             sent_at = clock()
@@ -251,7 +251,7 @@ class Engine:
                 # A refusal says all it has to say in its status: it counts even when its body broke off.
                 retry_after = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
                 if response.status == 429 and grant is not None:
-                    await self.limits.close(grant, retry_after)
+                    await self.limits.refuse(grant, retry_after)
                 outcome: Answered | Failed = Answered(response.status, retry_after)
                 problem: MuxError = _wire.status_error(
                     operation, status=response.status, headers=response.headers, content=content, retry_after=retry_after

@@ -1,20 +1,39 @@
 """The account's allowance: how much there is, who is next, and where it is kept."""
 
 from mux_async._operation import Bucket
-from mux_async.limits._account import AccountLimits, BucketSnapshot, LimitsSnapshot
-from mux_async.limits._backend import Grant, LimitBackend, MemoryBackend
-from mux_async.limits._bucket import PacedBucket
+from mux_async.limits._account import (
+    AccountLimits,
+    BucketSnapshot,
+    Forecast,
+    LimitEvent,
+    LimitListener,
+    LimitsSnapshot,
+    Refused,
+    Waited,
+)
+from mux_async.limits._backend import BucketState, Grant, LimitBackend, MemoryBackend
+from mux_async.limits._bucket import Lessons, PacedBucket
+from mux_async.limits._line import PRIORITIES, Priority
 from mux_async.limits._settings import BucketSettings, LimitSettings
 
 __all__ = [
+    "PRIORITIES",
     "AccountLimits",
     "Bucket",
     "BucketSettings",
     "BucketSnapshot",
+    "BucketState",
+    "Forecast",
     "Grant",
+    "Lessons",
     "LimitBackend",
+    "LimitEvent",
+    "LimitListener",
     "LimitSettings",
     "LimitsSnapshot",
     "MemoryBackend",
     "PacedBucket",
+    "Priority",
+    "Refused",
+    "Waited",
 ]

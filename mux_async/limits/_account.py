@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import ClassVar, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import attrs
@@ -19,6 +21,7 @@ from mux_async._operation import Bucket
 from mux_async.errors import ConfigurationError
 from mux_async.limits._backend import Grant, LimitBackend, MemoryBackend
 from mux_async.limits._gate import Gate, Tally
+from mux_async.limits._line import PRIORITIES, Priority
 from mux_async.limits._settings import LimitSettings
 
 
@@ -28,10 +31,12 @@ class BucketSnapshot:
 
     Attributes:
         level: Requests that could go out at once, 0 to ``burst``.
-        rate: Requests a second, sustained.
-        burst: Requests at once after a quiet time.
+        rate: Requests a second, sustained, as learned.
+        ceiling: Requests a second that the rate recovers to.
+        burst: Requests at once after a quiet time, as learned.
         queued: Requests waiting, in all event loops of this process.
-        eta: Seconds that a request arriving now would wait at least.
+        queued_by_priority: The same, by class of service.
+        eta: Seconds that a request of the default class arriving now would wait.
         closed_for: Seconds until a bucket closed by a 429 opens; 0.0 when open.
         granted: Requests let out by this process so far.
         waited: Seconds that they waited, all together.
@@ -40,8 +45,10 @@ class BucketSnapshot:
 
     level: float
     rate: float
+    ceiling: float
     burst: int
     queued: int
+    queued_by_priority: Mapping[Priority, int]
     eta: float
     closed_for: float
     granted: int
@@ -58,6 +65,52 @@ class LimitsSnapshot:
     realtime_data: BucketSnapshot
     general_data: BucketSnapshot
 
+
+@attrs.frozen
+class Forecast:
+    """How long a number of requests would take if they were all made now: seconds until the last one is let out, by class.
+
+    From what is known in this process: the queue, the level and the rate as learned.
+    """
+
+    interactive: float
+    default: float
+    batch: float
+
+
+@attrs.frozen
+class Waited:
+    """A request waited for its grant.
+
+    Attributes:
+        bucket: Where.
+        priority: Its class.
+        seconds: How long.
+    """
+
+    bucket: Bucket
+    priority: Priority
+    seconds: float
+
+
+@attrs.frozen
+class Refused:
+    """A request was answered 429.
+
+    Attributes:
+        bucket: It was counted against.
+        closed_for: Seconds for which the bucket is closed now.
+        rate: Requests a second from then on, as learned.
+    """
+
+    bucket: Bucket
+    closed_for: float
+    rate: float
+
+
+LimitEvent: TypeAlias = Waited | Refused
+LimitListener: TypeAlias = Callable[[LimitEvent], object]
+"""Told of every wait and every 429; must return at once."""
 
 Gates = dict[Bucket, Gate]
 
@@ -85,6 +138,7 @@ class AccountLimits:
         self._backend = backend or MemoryBackend(settings, clock)
         self._gates: WeakKeyDictionary[object, Gates] = WeakKeyDictionary()
         self._tallies = {bucket: Tally() for bucket in Bucket}
+        self._listeners: list[LimitListener] = []
 
     @classmethod
     def shared(
@@ -119,17 +173,54 @@ class AccountLimits:
             gates = self._gates[loop] = {}
         gate = gates.get(bucket)
         if gate is None:
-            gate = gates[bucket] = Gate(self._backend, bucket, self._clock, self._tallies[bucket])
+            tell = partial(self._tell_waited, bucket)
+            gate = gates[bucket] = Gate(self._backend, bucket, self.settings, self._clock, self._tallies[bucket], tell)
         return gate
 
     async def give_back(self, grant: Grant) -> None:
         """Return the grant of a request of which nothing was sent."""
         await self._backend.give_back(grant)
 
-    async def close(self, grant: Grant, delay: float | None) -> float:
+    async def refuse(self, grant: Grant, delay: float | None) -> float:
         """Close a bucket for everybody, after a 429. Returns the seconds for which it is closed."""
-        self._tallies[grant.bucket].refused += 1
-        return await self._backend.close(grant, delay)
+        bucket = grant.bucket
+        self._tallies[bucket].refused += 1
+        closed_for = await self._backend.refuse(grant, delay)
+        self._tell(Refused(bucket, closed_for, self._backend.state(bucket).rate))
+        return closed_for
+
+    async def hear(self, bucket: Bucket, remaining: int) -> None:
+        """Take the server's word for how many requests it would still let through."""
+        await self._backend.hear(bucket, remaining)
+
+    @contextmanager
+    def listen(self, listener: LimitListener) -> Generator[None]:
+        """Tell *listener* of every wait and every 429 while the block runs."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def forecast(self, counts: Mapping[Bucket, int]) -> Forecast:
+        """Say how long *counts* of requests would take.
+
+        Raises:
+            ConfigurationError: A count is negative.
+        """
+        return Forecast(*(self._forecast(counts, priority) for priority in PRIORITIES))
+
+    def _forecast(self, counts: Mapping[Bucket, int], priority: Priority) -> float:
+        longest = 0.0
+        for bucket, count in counts.items():
+            if count < 0:
+                raise ConfigurationError(f"{count} requests of {bucket.value!r} cannot be forecast")
+            if count and self.settings.enabled:
+                rank = PRIORITIES.index(priority) + 1
+                ahead = sum(gate.queued(other) for gate in self._gates_of(bucket) for other in PRIORITIES[:rank])
+                leave = self.settings.left_by(priority, self.settings.bucket(bucket).burst)
+                longest = max(longest, self._backend.wait(bucket, leave=leave, ahead=ahead + count - 1))
+        return longest
 
     def snapshot(self) -> LimitsSnapshot:
         """Return all four buckets as they stand, without waiting."""
@@ -138,15 +229,31 @@ class AccountLimits:
     def _look(self, bucket: Bucket) -> BucketSnapshot:
         state = self._backend.state(bucket)
         tally = self._tallies[bucket]
-        queued = sum(len(gates[bucket]) for gates in list(self._gates.values()) if bucket in gates)
+        gates = self._gates_of(bucket)
+        queued: dict[Priority, int] = {priority: sum(gate.queued(priority) for gate in gates) for priority in PRIORITIES}
+        ahead = queued["interactive"] + queued["default"]
+        leave = self.settings.left_by("default", state.burst)
         return BucketSnapshot(
             level=state.level,
             rate=state.rate,
+            ceiling=state.ceiling,
             burst=state.burst,
-            queued=queued,
-            eta=self._backend.wait(bucket, paced=False, ahead=queued),
+            queued=sum(queued.values()),
+            queued_by_priority=queued,
+            eta=self._backend.wait(bucket, leave=leave, ahead=ahead),
             closed_for=state.closed_for,
             granted=tally.granted,
             waited=tally.waited,
             refused=tally.refused,
         )
+
+    def _gates_of(self, bucket: Bucket) -> list[Gate]:
+        return [gates[bucket] for gates in list(self._gates.values()) if bucket in gates]
+
+    def _tell_waited(self, bucket: Bucket, priority: Priority, seconds: float) -> None:
+        if self._listeners:
+            self._tell(Waited(bucket, priority, seconds))
+
+    def _tell(self, event: LimitEvent) -> None:
+        for listener in list(self._listeners):
+            listener(event)

@@ -33,13 +33,15 @@ class BucketState:
 
     Attributes:
         level: Grants that could be taken at once, 0 to ``burst``.
-        rate: Grants a second, sustained.
-        burst: Grants at once after a quiet time.
+        rate: Grants a second, sustained, as learned.
+        ceiling: Grants a second that the rate recovers to.
+        burst: Grants at once after a quiet time, as learned.
         closed_for: Seconds until a bucket that a 429 closed opens; 0.0 when it is open.
     """
 
     level: float
     rate: float
+    ceiling: float
     burst: int
     closed_for: float
 
@@ -47,8 +49,8 @@ class BucketState:
 class LimitBackend(Protocol):
     """Keeps the buckets of one account. The gate in front of it does the queueing: it asks for one grant at a time and bucket."""
 
-    async def take(self, bucket: Bucket, *, paced: bool) -> Grant | float:
-        """Take a grant, or return the seconds to wait before asking again.
+    async def take(self, bucket: Bucket, *, leave: int) -> Grant | float:
+        """Take a grant, leaving *leave* of the burst to others, or return the seconds to wait before asking again.
 
         A cancelled call has taken nothing.
         """
@@ -58,7 +60,7 @@ class LimitBackend(Protocol):
         """Undo a grant for a request of which nothing was sent."""
         ...
 
-    async def close(self, grant: Grant, delay: float | None) -> float:
+    async def refuse(self, grant: Grant, delay: float | None) -> float:
         """Record that the request of *grant* was answered 429; the server asked for *delay* seconds, or did not say.
 
         Returns:
@@ -66,12 +68,20 @@ class LimitBackend(Protocol):
         """
         ...
 
-    def wait(self, bucket: Bucket, *, paced: bool, ahead: int) -> float:
-        """Estimate the seconds until a grant, were *ahead* others made first. From what is known here, without asking anybody."""
+    async def hear(self, bucket: Bucket, remaining: int) -> None:
+        """Record that the server would let through *remaining* more requests now."""
+        ...
+
+    def wait(self, bucket: Bucket, *, leave: int, ahead: int) -> float:
+        """Estimate the seconds until a grant, were *ahead* others made first. From what is known here, asking nobody."""
         ...
 
     def state(self, bucket: Bucket) -> BucketState:
-        """Return a bucket as it stands, from what is known here, without asking anybody."""
+        """Return a bucket as it stands, from what is known here, asking nobody."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of files and connections. Any number of times; it opens them again when used."""
         ...
 
 
@@ -84,19 +94,18 @@ class MemoryBackend:
     """
 
     def __init__(self, settings: LimitSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
         self._buckets: dict[Bucket, PacedBucket] = {}
         for bucket in Bucket:
             allowance = settings.bucket(bucket)
-            self._buckets[bucket] = PacedBucket(allowance.rate, allowance.burst)
+            self._buckets[bucket] = PacedBucket(allowance.rate, allowance.burst, settings.lessons)
 
-    async def take(self, bucket: Bucket, *, paced: bool) -> Grant | float:
+    async def take(self, bucket: Bucket, *, leave: int) -> Grant | float:
         """Take a grant, or return the seconds to wait. Never suspends."""
         held = self._buckets[bucket]
         with self._lock:
-            wait = held.take(self._clock(), paced=paced)
+            wait = held.take(self._clock(), leave=leave)
             return wait or Grant(bucket, held.now)
 
     async def give_back(self, grant: Grant) -> None:
@@ -104,27 +113,28 @@ class MemoryBackend:
         with self._lock:
             self._buckets[grant.bucket].give_back(grant.at)
 
-    async def close(self, grant: Grant, delay: float | None) -> float:
-        """Close the grant's bucket after a 429. Never suspends."""
-        settings = self._settings
+    async def refuse(self, grant: Grant, delay: float | None) -> float:
+        """Close the grant's bucket after a 429, and learn from it. Never suspends."""
         with self._lock:
-            return self._buckets[grant.bucket].close(
-                self._clock(),
-                granted_at=grant.at,
-                delay=delay,
-                first=settings.first_pause,
-                longest=settings.longest_pause,
-            )
+            return self._buckets[grant.bucket].refuse(self._clock(), granted_at=grant.at, delay=delay)
 
-    def wait(self, bucket: Bucket, *, paced: bool, ahead: int) -> float:
+    async def hear(self, bucket: Bucket, remaining: int) -> None:
+        """Lower a bucket to what the server has left. Never suspends."""
+        with self._lock:
+            self._buckets[bucket].hear(self._clock(), remaining=remaining)
+
+    def wait(self, bucket: Bucket, *, leave: int, ahead: int) -> float:
         """Return the seconds until a grant, were *ahead* others made first."""
         with self._lock:
             now = self._clock()
-            return self._buckets[bucket].ready_at(now, paced=paced, ahead=ahead) - now
+            return self._buckets[bucket].ready_at(now, leave=leave, ahead=ahead) - now
 
     def state(self, bucket: Bucket) -> BucketState:
         """Return a bucket as it stands."""
         with self._lock:
             now = self._clock()
             held = self._buckets[bucket]
-            return BucketState(held.level(now), held.rate, held.burst, max(0.0, held.closed_until - now))
+            return BucketState(held.level(now), held.rate, held.ceiling, held.burst, max(0.0, held.closed_until - now))
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""

@@ -1,25 +1,32 @@
-"""The queue in front of a bucket, for one event loop: first come, first served, and nobody is lost.
+"""The queue in front of a bucket, for one event loop: everybody gets through in turn, and nobody is lost.
 
-The naive way is a task that hands out permits, or a lock around "sleep until free". The first needs an owner that a client used
-without ``async with`` does not have; the second admits waiters in any order and holds up everybody when its holder is cancelled. Here
-whoever stands first in the queue does the sleeping, and on leaving it, served or cancelled, wakes the next. So:
+The naive way is a task that hands out grants, or a lock around "sleep until free". The first needs an owner that a client used
+without ``async with`` does not have; the second admits waiters in any order and holds up everybody when its holder is cancelled. Here one of
+those who wait *leads*: it asks the backend, sleeps, and hands the grant to whoever is next (`Line`), until that is itself. On leaving,
+served or cancelled, it names the next leader. So:
 
-1. Only the first in the queue talks to the backend.
-2. Leaving the queue is one synchronous step (`_leave`), reached on every way out; there is no ``await`` between taking a grant
-   and leaving with it.
-3. A cancelled waiter costs its neighbours nothing: it is unlinked at once, wherever it stands.
+1. Only the leader talks to the backend.
+2. Leaving is one synchronous step (`_leave`), reached on every way out.
+3. A waiter that is cancelled at the very moment when it was handed a grant gives it back.
+4. Somebody who comes in and is next (a person, in front of a batch) wakes the leader, which would sleep too long otherwise.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
 from collections.abc import Callable
+from typing import Final
 
 import anyio
 
 from mux_async._operation import Bucket
 from mux_async.errors import LimitWaitError
 from mux_async.limits._backend import Grant, LimitBackend
+from mux_async.limits._line import Line, Priority
+from mux_async.limits._settings import LimitSettings
+
+_NO_WAIT: Final = 0.001
+"""Seconds below which a grant counts as had at once."""
 
 
 class Tally:
@@ -34,86 +41,152 @@ class Tally:
 
 
 class _Waiter:
-    __slots__ = ("is_first", "paced")
+    """One request in the queue. `woken` is set when it has its grant, or is to lead."""
 
-    def __init__(self, paced: bool) -> None:
-        self.paced = paced
-        self.is_first: anyio.Event | None = None
+    __slots__ = ("grant", "priority", "woken")
+
+    def __init__(self, priority: Priority) -> None:
+        self.priority: Priority = priority
+        self.grant: Grant | None = None
+        self.woken: anyio.Event | None = None
 
 
 class Gate:
-    """Lets requests through to one bucket in order of arrival.
+    """Lets requests through to one bucket.
 
     Args:
         backend: Keeps the bucket.
         bucket: Which.
-        clock: Monotonic seconds, for measuring how long a request waited.
+        settings: How it is shared out among the classes.
+        clock: Monotonic seconds.
         tally: Where to count.
+        on_wait: Told the class and the seconds of every request that had to wait.
     """
 
-    def __init__(self, backend: LimitBackend, bucket: Bucket, clock: Callable[[], float], tally: Tally) -> None:
+    def __init__(
+        self,
+        backend: LimitBackend,
+        bucket: Bucket,
+        settings: LimitSettings,
+        clock: Callable[[], float],
+        tally: Tally,
+        on_wait: Callable[[Priority, float], None],
+    ) -> None:
         self._backend = backend
         self._bucket = bucket
         self._clock = clock
-        self._queue: OrderedDict[_Waiter, None] = OrderedDict()
-        self._paced = 0
         self._tally = tally
+        self._on_wait = on_wait
+        self._settings = settings
+        allowance = settings.bucket(bucket)
+        self._burst = allowance.burst
+        self._patience = 1.0 / (allowance.rate * settings.floor) if settings.floor else math.inf
+        self._line: Line[_Waiter] = Line()
+        self._leader: _Waiter | None = None
+        self._nudge: anyio.Event | None = None
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._line)
 
-    def eta(self, *, paced: bool) -> float:
-        """Return the least number of seconds that a request arriving now would wait."""
-        backend, bucket = self._backend, self._bucket
-        through_burst = backend.wait(bucket, paced=False, ahead=len(self._queue))
-        if not (paced or self._paced):
-            return through_burst
-        return max(through_burst, backend.wait(bucket, paced=True, ahead=self._paced - (not paced)))
+    def queued(self, priority: Priority) -> int:
+        """Return how many requests of one class wait."""
+        return self._line.count(priority)
 
-    async def acquire(self, *, paced: bool, patience: float | None) -> Grant:
+    def eta(self, priority: Priority) -> float:
+        """Estimate how many seconds a request arriving now would wait, if nobody came in front of it."""
+        leave = self._settings.left_by(priority, self._burst)
+        estimate = self._backend.wait(self._bucket, leave=leave, ahead=self._line.ahead(priority))
+        if priority != "interactive" and estimate > self._patience:
+            # Its floor may serve it sooner than its turn.
+            estimate = min(estimate, (self._line.count(priority) + 1) * self._patience)
+        return estimate
+
+    async def acquire(self, priority: Priority, patience: float | None) -> Grant:
         """Wait for a turn and a grant.
 
         Args:
-            paced: Whether to leave the burst to others, and go out evenly spaced.
+            priority: Class of service.
             patience: Seconds that the caller can wait; ``None`` for any time.
 
         Raises:
             LimitWaitError: The wait cannot end within *patience*. Raised at once; nothing was taken.
         """
-        if patience is not None:
-            eta = self.eta(paced=paced)
-            if eta > patience:
-                raise LimitWaitError(
-                    f"the rate limit's {self._bucket.value!r} bucket has no permit within {patience:.3g} s: "
-                    f"the wait is {eta:.3g} s at least, with {len(self._queue)} requests ahead",
-                    deadline=patience,
-                    eta=eta,
-                )
-        waiter = _Waiter(paced)
-        self._queue[waiter] = None
-        self._paced += paced
-        arrived: float | None = None
+        if patience is not None and (eta := self.eta(priority)) > patience:
+            raise LimitWaitError(
+                f"the rate limit's {self._bucket.value!r} bucket has no permit within {patience:.3g} s: "
+                f"the wait is about {eta:.3g} s, with {self._line.ahead(priority)} requests ahead",
+                deadline=patience,
+                eta=eta,
+            )
+        waiter = _Waiter(priority)
+        arrived = self._clock()
+        self._line.join(waiter, priority, arrived)
         try:
-            if len(self._queue) > 1:
-                arrived = self._clock()
-                waiter.is_first = anyio.Event()
-                await waiter.is_first.wait()
-            while not isinstance(grant := await self._backend.take(self._bucket, paced=paced), Grant):
-                if arrived is None:
-                    arrived = self._clock()
-                await anyio.sleep(grant)
+            if self._leader is not None:
+                waiter.woken = anyio.Event()
+                if self._nudge is not None and self._is_next(waiter):
+                    self._nudge.set()
+                await waiter.woken.wait()
+            if waiter.grant is None:
+                await self._lead(waiter)
+        except BaseException:
+            if waiter.grant is not None:
+                with anyio.CancelScope(shield=True):  # short, and a grant must not be lost
+                    await self._backend.give_back(waiter.grant)
+            raise
         finally:
             self._leave(waiter)
+        grant = waiter.grant
+        assert grant is not None  # noqa: S101 - `_lead` ends with one, and `woken` is set for one or for the lead
         self._tally.granted += 1
-        if arrived is not None:
-            self._tally.waited += self._clock() - arrived
+        waited = self._clock() - arrived
+        if waited > _NO_WAIT:
+            self._tally.waited += waited
+            self._on_wait(priority, waited)
         return grant
 
+    async def _lead(self, leader: _Waiter) -> None:
+        """Hand out grants until *leader* has its own."""
+        self._leader = leader
+        line, backend = self._line, self._backend
+        while leader.grant is None:
+            first = line.first(self._clock(), self._patience)
+            assert first is not None  # noqa: S101 - the leader is in the line
+            outcome = await backend.take(self._bucket, leave=self._settings.left_by(first[1], self._burst))
+            if isinstance(outcome, Grant):
+                self._hand(outcome, leader)
+                continue
+            now = self._clock()
+            wait = min(outcome, line.next_neglected_at(now, self._patience) - now)
+            self._nudge = anyio.Event()
+            with anyio.move_on_after(wait):
+                await self._nudge.wait()
+            self._nudge = None
+
+    def _hand(self, grant: Grant, leader: _Waiter) -> None:
+        """Give *grant* to whoever is next by now."""
+        now = self._clock()
+        first = self._line.first(now, self._patience)
+        waiter = first[0] if first is not None else leader
+        waiter.grant = grant
+        self._line.serve(waiter, waiter.priority, now)
+        if waiter is not leader and waiter.woken is not None:
+            waiter.woken.set()
+
+    def _is_next(self, waiter: _Waiter) -> bool:
+        first = self._line.first(self._clock(), self._patience)
+        return first is not None and first[0] is waiter
+
     def _leave(self, waiter: _Waiter) -> None:
-        was_first = next(iter(self._queue)) is waiter
-        del self._queue[waiter]
-        self._paced -= waiter.paced
-        if was_first and self._queue:
-            successor = next(iter(self._queue))
-            if successor.is_first is not None:
-                successor.is_first.set()
+        self._line.leave(waiter, waiter.priority)
+        if self._leader is waiter:
+            self._nudge = None
+            self._leader = None
+        if self._leader is None:
+            # Whoever is next leads: it is served soonest, so the lead is passed on in the order of service.
+            first = self._line.first(self._clock(), self._patience)
+            if first is not None and first[0].woken is not None:
+                self._leader = first[0]
+                first[0].woken.set()
+        elif waiter.grant is None and self._nudge is not None:
+            self._nudge.set()  # the leader may be sleeping for the one that left

@@ -8,6 +8,8 @@ import attrs
 
 from mux_async._operation import Bucket
 from mux_async.errors import ConfigurationError
+from mux_async.limits._bucket import Lessons
+from mux_async.limits._line import Priority
 
 
 @attrs.frozen
@@ -31,7 +33,7 @@ class BucketSettings:
 
 @attrs.frozen
 class LimitSettings:
-    """What an account is allowed, and what to do when Mux says 429 all the same.
+    """What an account is allowed, how it is shared out, and what to do when Mux says 429 all the same.
 
     The sustained rates are the published ones (facts/BEHAVIOUR.md, section 2.1). Bursts are allowed "for short periods" and not
     published, so the defaults are small: two seconds' worth.
@@ -41,8 +43,10 @@ class LimitSettings:
         other: Other verbs outside the Data API.
         realtime_data: Monitoring and real-time data.
         general_data: The rest of the Data API.
-        first_pause: Seconds that a bucket stays closed after a 429 that names no time; doubles with each further one.
-        longest_pause: Seconds that a bucket stays closed at most, whatever the server asks for.
+        lessons: What a 429 teaches.
+        reserve: Share of a burst that is kept for ``interactive`` calls, 0 to 1.
+        floor: Share of the rate that ``default`` and ``batch`` calls get each while they wait, however many go before them; 0 for
+            none, at most a third.
         enabled: False lets every request out at once. For servers without limits, and for limits kept elsewhere.
     """
 
@@ -50,9 +54,26 @@ class LimitSettings:
     other: BucketSettings = BucketSettings(rate=5.0, burst=10)
     realtime_data: BucketSettings = BucketSettings(rate=1.0, burst=2)
     general_data: BucketSettings = BucketSettings(rate=5.0, burst=10)
-    first_pause: float = 1.0
-    longest_pause: float = 60.0
+    lessons: Lessons = attrs.field(factory=Lessons)
+    reserve: float = 0.2
+    floor: float = 0.1
     enabled: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.reserve <= 1:
+            raise ConfigurationError(f"reserve is {self.reserve!r}; it is a share of the burst, 0 to 1")
+        if not 0 <= self.floor <= 1 / 3:
+            raise ConfigurationError(f"floor is {self.floor!r}; it is a share of the rate, 0 to a third")
+
+    def left_by(self, priority: Priority, burst: int) -> int:
+        """Return how many grants of a burst a call leaves to others."""
+        match priority:
+            case "interactive":
+                return 0
+            case "default":
+                return min(int(burst * self.reserve), burst - 1)
+            case "batch":
+                return burst - 1
 
     def bucket(self, bucket: Bucket) -> BucketSettings:
         """Return the settings of one bucket."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mux_async.limits import PacedBucket
+from mux_async.limits import Lessons, PacedBucket
 
 RATES = st.sampled_from([0.5, 1.0, 5.0, 7.3])
 BURSTS = st.integers(1, 6)
@@ -30,7 +31,7 @@ def run(bucket: PacedBucket, steps: list[tuple[float, str, int]]) -> tuple[list[
                 kept.remove(grant)
                 if grant in paced:
                     paced.remove(grant)
-        elif not bucket.take(now, paced=action == "paced"):
+        elif not bucket.take(now, leave=99 if action == "paced" else 0):
             kept.append(now)
             if action == "paced":
                 paced.append(now)
@@ -62,7 +63,7 @@ def test_paced_grants_are_an_interval_apart(rate: float, burst: int, steps: list
     """Two paced grants are never closer than one interval, and never closer than that to the grant before."""
     _, paced = run(PacedBucket(rate, burst), [step for step in steps if step[1] != "give_back"])
 
-    assert all(later - earlier >= 1 / rate - 1e-9 for earlier, later in zip(paced, paced[1:], strict=False))
+    assert all(later - earlier >= 1 / rate - 1e-9 for earlier, later in itertools.pairwise(paced))
 
 
 @given(RATES, BURSTS, st.lists(st.tuples(st.floats(0, 3), st.booleans()), min_size=1, max_size=40), st.data())
@@ -71,7 +72,7 @@ def test_given_back_is_as_if_never_taken(rate: float, burst: int, takes: list[tu
     bucket, now, grants = PacedBucket(rate, burst), 50.0, list[float]()
     for wait, paced in takes:
         now += wait
-        if not bucket.take(now, paced=paced):
+        if not bucket.take(now, leave=99 if paced else 0):
             grants.append(now)
     undone = data.draw(st.sampled_from(grants))
     remaining = list(grants)
@@ -89,12 +90,12 @@ def test_given_back_is_as_if_never_taken(rate: float, burst: int, takes: list[tu
 def test_saturated_bucket_uses_all_it_may(rate: float, burst: int, ahead: int) -> None:
     """Asking again exactly when told to always succeeds, and the n-th grant comes when the arithmetic says."""
     bucket, now = PacedBucket(rate, burst), 10.0
-    forecast = bucket.ready_at(now, paced=False, ahead=ahead)
+    forecast = bucket.ready_at(now, ahead=ahead)
     for _ in range(ahead):
-        while wait := bucket.take(now, paced=False):
+        while wait := bucket.take(now):
             now += wait
 
-    while wait := bucket.take(now, paced=False):
+    while wait := bucket.take(now):
         now += wait
     assert now == pytest.approx(forecast)
 
@@ -104,51 +105,135 @@ def test_a_refusal_closes_once_for_all_in_flight() -> None:
     bucket = PacedBucket(5.0, 10)
     grants = [0.0, 0.0, 0.1]
     for now in grants:
-        assert bucket.take(now, paced=False) == 0.0
+        assert bucket.take(now) == 0.0
 
-    pauses = [bucket.close(1.0 + n / 100, granted_at=g, delay=None, first=1.0, longest=60.0) for n, g in enumerate(grants)]
+    pauses = [bucket.refuse(1.0 + n / 100, granted_at=g) for n, g in enumerate(grants)]
     assert pauses == pytest.approx([1.0, 0.99, 0.98])
-    assert bucket.take(1.5, paced=False) == pytest.approx(0.5)
+    assert bucket.take(1.5) == pytest.approx(0.5)
 
 
 def test_refusals_in_a_row_double_the_pause() -> None:
     """A refusal soon after reopening doubles the pause, up to the longest; a quiet time forgets."""
-    bucket, now = PacedBucket(1.0, 1), 0.0
+    bucket, now = PacedBucket(1.0, 1, Lessons(longest_pause=6.0, backoff=1.0)), 0.0
     pauses: list[float] = []
     for _ in range(5):
-        while wait := bucket.take(now, paced=True):
+        while wait := bucket.take(now, leave=99):
             now += wait
-        pauses.append(bucket.close(now, granted_at=now, delay=None, first=1.0, longest=6.0))
+        pauses.append(bucket.refuse(now, granted_at=now))
     now += 100
-    while wait := bucket.take(now, paced=True):
+    while wait := bucket.take(now, leave=99):
         now += wait
-    pauses.append(bucket.close(now, granted_at=now, delay=None, first=1.0, longest=6.0))
+    pauses.append(bucket.refuse(now, granted_at=now))
 
     assert pauses == [1.0, 2.0, 4.0, 6.0, 6.0, 1.0]
 
 
 def test_reopening_starts_without_a_burst() -> None:
     """After a pause the bucket lets out one request and then the sustained rate: the server's bucket is empty."""
-    bucket = PacedBucket(2.0, 5)
-    bucket.take(0.0, paced=False)
-    bucket.close(0.0, granted_at=0.0, delay=3.0, first=1.0, longest=60.0)
+    bucket = PacedBucket(2.0, 5, Lessons(backoff=1.0))
+    bucket.take(0.0)
+    bucket.refuse(0.0, granted_at=0.0, delay=3.0)
 
-    assert bucket.take(3.0, paced=False) == 0.0
-    assert bucket.take(3.0, paced=False) == pytest.approx(0.5)
+    assert bucket.take(3.0) == 0.0
+    assert bucket.take(3.0) == pytest.approx(0.5)
 
 
 def test_a_servers_wish_is_capped() -> None:
     """A server that asks for an hour is believed for the longest pause only."""
     bucket = PacedBucket(1.0, 1)
-    bucket.take(0.0, paced=False)
+    bucket.take(0.0)
 
-    assert bucket.close(0.0, granted_at=0.0, delay=3600.0, first=1.0, longest=60.0) == 60.0
+    assert bucket.refuse(0.0, granted_at=0.0, delay=3600.0) == 60.0
 
 
 def test_clock_that_steps_back_gives_nothing() -> None:
     """A clock that jumps back neither grants more nor waits for ever."""
     bucket = PacedBucket(1.0, 1)
-    assert bucket.take(100.0, paced=False) == 0.0
+    assert bucket.take(100.0) == 0.0
 
-    assert bucket.take(50.0, paced=False) == pytest.approx(1.0)
-    assert bucket.take(101.0, paced=False) == 0.0
+    assert bucket.take(50.0) == pytest.approx(1.0)
+    assert bucket.take(101.0) == 0.0
+
+
+def drain(bucket: PacedBucket, now: float, seconds: float, *, leave: int = 0) -> list[float]:
+    """Take every grant there is for *seconds*, and return when."""
+    end, grants = now + seconds, list[float]()
+    while now < end:
+        if wait := bucket.take(now, leave=leave):
+            now += wait
+        else:
+            grants.append(now)
+    return grants
+
+
+def test_an_unexplained_refusal_lowers_the_rate_and_it_comes_back() -> None:
+    """A refusal of a paced request takes three tenths of the rate, which climbs back to its ceiling in a third of a minute."""
+    bucket = PacedBucket(10.0, 1, Lessons(first_pause=0.1))
+    bucket.take(0.0)
+    bucket.refuse(0.0, granted_at=0.0)
+    assert bucket.rate == pytest.approx(7.0)
+
+    drain(bucket, 0.1, 10.0)
+    assert 8.0 < bucket.rate < 10.0
+    drain(bucket, 10.1, 10.0)
+    assert bucket.rate == pytest.approx(10.0)
+
+
+def test_a_refused_burst_teaches_its_size() -> None:
+    """A refusal in the middle of a burst lowers the burst and not the rate: the server's is smaller than assumed."""
+    bucket = PacedBucket(1.0, 10)
+    grants = [bucket.take(0.0) for _ in range(5)]
+    bucket.refuse(0.1, granted_at=0.0)
+
+    assert grants == [0.0] * 5
+    assert (bucket.burst, bucket.rate) == (4, 1.0)
+    bucket.take(1000.0)
+    assert bucket.burst == 5
+
+
+def test_the_rate_has_a_floor() -> None:
+    """However often it is refused, a bucket goes on asking at a twentieth of its ceiling."""
+    bucket, now = PacedBucket(10.0, 1, Lessons(recovery=1e9)), 0.0
+    for _ in range(50):
+        now = bucket.closed_until + 100 if bucket.closed_until > 0 else now
+        bucket.take(now)
+        bucket.refuse(now, granted_at=now)
+
+    assert bucket.rate == pytest.approx(0.5)
+
+
+def test_higher_rates_are_discovered_when_asked_for() -> None:
+    """With `discover` the ceiling rises while nothing is refused and requests are waiting; without, it never does."""
+    curious, content = PacedBucket(10.0, 1, Lessons(discover=True)), PacedBucket(10.0, 1)
+    drain(curious, 0.0, 30.0)
+    drain(content, 0.0, 30.0)
+
+    assert curious.ceiling > 12.0
+    assert content.rate == content.ceiling == 10.0
+
+
+def test_the_servers_count_is_believed_downwards() -> None:
+    """``X-RateLimit-Remaining`` below our own count lowers the level; above it, or nonsense, changes nothing."""
+    bucket = PacedBucket(1.0, 10)
+    bucket.take(0.0)
+    bucket.hear(0.0, remaining=3)
+    assert bucket.level(0.0) == pytest.approx(3.0)
+
+    for remaining in (9, 1000, -1):
+        bucket.hear(0.0, remaining=remaining)
+    assert bucket.level(0.0) == pytest.approx(3.0)
+
+
+@given(RATES, BURSTS, st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["take", "take", "paced", "refuse"])), max_size=60))
+def test_bound_holds_while_learning(rate: float, burst: int, steps: list[tuple[float, str]]) -> None:
+    """Whatever is refused and relearned, no window sees more than the configured burst + rate x window."""
+    bucket, now, grants = PacedBucket(rate, burst), 0.0, list[float]()
+    for wait, action in steps:
+        now += wait
+        if action == "refuse":
+            if grants:
+                bucket.refuse(now, granted_at=grants[-1])
+        elif not bucket.take(now, leave=99 if action == "paced" else 0):
+            grants.append(now)
+
+    assert worst_window(grants, rate, burst) <= 1e-6

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import random
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
 from mux_async.errors import ConfigurationError, LimitWaitError
-from mux_async.limits import AccountLimits, Bucket, BucketSettings, BucketSnapshot, LimitSettings
+from mux_async.limits import (
+    PRIORITIES,
+    AccountLimits,
+    Bucket,
+    BucketSettings,
+    BucketSnapshot,
+    Lessons,
+    LimitEvent,
+    LimitSettings,
+    Priority,
+    Refused,
+    Waited,
+)
 from mux_async.limits._gate import Gate
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
-def make(rate: float = 1.0, burst: int = 2, **settings: float) -> tuple[AccountLimits, Gate]:
+def make(rate: float = 1.0, burst: int = 2, **settings: Any) -> tuple[AccountLimits, Gate]:
     bucket = BucketSettings(rate, burst)
-    limits = AccountLimits(LimitSettings(post=bucket, **settings), clock=anyio.current_time)  # type: ignore[arg-type]
+    limits = AccountLimits(LimitSettings(post=bucket, **settings), clock=anyio.current_time)
     return limits, limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
 
 
@@ -28,7 +42,7 @@ async def test_first_come_first_served() -> None:
     start, served = anyio.current_time(), list[tuple[int, float]]()
 
     async def wait(number: int) -> None:
-        await gate.acquire(paced=False, patience=None)
+        await gate.acquire("default", None)
         served.append((number, round(anyio.current_time() - start, 6)))
 
     async with anyio.create_task_group() as tasks:
@@ -45,13 +59,13 @@ async def test_paced_calls_leave_the_burst_alone() -> None:
 
     async def batch() -> None:
         for _ in range(4):
-            await gate.acquire(paced=True, patience=None)
+            await gate.acquire("batch", None)
             paced_at.append(anyio.current_time() - start)
 
     async def person() -> None:
         await anyio.sleep(0.5)
         for _ in range(2):
-            await gate.acquire(paced=False, patience=None)
+            await gate.acquire("default", None)
             served_at.append(anyio.current_time() - start)
 
     async with anyio.create_task_group() as tasks:
@@ -59,7 +73,7 @@ async def test_paced_calls_leave_the_burst_alone() -> None:
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(person)
     assert paced_at[0] == 0.0
-    assert all(later - earlier >= 1.0 - 1e-9 for earlier, later in zip(paced_at, paced_at[1:], strict=False))
+    assert all(later - earlier >= 1.0 - 1e-9 for earlier, later in itertools.pairwise(paced_at))
     assert len(served_at) == 2
 
 
@@ -75,7 +89,7 @@ async def test_cancelled_waiters_lose_nothing(seed: int) -> None:
         arrived.append(number)
         patience = float("inf") if number in survivors else chance.choice([0.0, 0.0, chance.uniform(0, 3)])
         with anyio.move_on_after(patience):
-            await gate.acquire(paced=False, patience=None)
+            await gate.acquire("default", None)
             if number in survivors:
                 served.append(number)
 
@@ -90,15 +104,15 @@ async def test_cancelled_waiters_lose_nothing(seed: int) -> None:
 async def test_cancelling_the_first_hands_its_place_on() -> None:
     """When the waiter that sleeps for everybody is cancelled, the next one is served when the first would have been."""
     _, gate = make(rate=1.0, burst=1)
-    await gate.acquire(paced=False, patience=None)
+    await gate.acquire("default", None)
     start, served_at = anyio.current_time(), list[float]()
 
     async def first() -> None:
         with anyio.move_on_after(0.4):
-            await gate.acquire(paced=False, patience=None)
+            await gate.acquire("default", None)
 
     async def second() -> None:
-        await gate.acquire(paced=False, patience=None)
+        await gate.acquire("default", None)
         served_at.append(anyio.current_time() - start)
 
     async with anyio.create_task_group() as tasks:
@@ -111,18 +125,18 @@ async def test_cancelling_the_first_hands_its_place_on() -> None:
 async def test_a_wait_that_is_too_long_is_refused_at_once() -> None:
     """A caller with less patience than the queue is long is told so at once, with the time it would take."""
     limits, gate = make(rate=1.0, burst=1)
-    await gate.acquire(paced=False, patience=None)
+    await gate.acquire("default", None)
     start = anyio.current_time()
 
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
-            tasks.start_soon(lambda: gate.acquire(paced=False, patience=None))
+            tasks.start_soon(lambda: gate.acquire("default", None))
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(LimitWaitError) as caught:
-            await gate.acquire(paced=False, patience=5.9)
+            await gate.acquire("default", 5.9)
         assert anyio.current_time() == start
         assert caught.value.eta == pytest.approx(6.0)
-        await gate.acquire(paced=False, patience=6.1)
+        await gate.acquire("default", 6.1)
     assert anyio.current_time() - start == pytest.approx(6.0)
     assert limits.snapshot().post.queued == 0
 
@@ -131,21 +145,21 @@ async def test_what_was_never_sent_is_not_counted() -> None:
     """A grant that is given back is there for the next request."""
     limits, gate = make(rate=1.0, burst=1)
     start = anyio.current_time()
-    await limits.give_back(await gate.acquire(paced=False, patience=None))
+    await limits.give_back(await gate.acquire("default", None))
 
-    await gate.acquire(paced=False, patience=None)
+    await gate.acquire("default", None)
     assert anyio.current_time() == start
 
 
 async def test_a_429_holds_everybody() -> None:
     """After a 429 nobody is let out until the pause is over, and then at the sustained rate."""
-    limits, gate = make(rate=1.0, burst=5)
-    grant = await gate.acquire(paced=False, patience=None)
+    limits, gate = make(rate=1.0, burst=5, lessons=Lessons(backoff=1.0))
+    grant = await gate.acquire("interactive", None)
     start, served_at = anyio.current_time(), list[float]()
-    await limits.close(grant, 10.0)
+    await limits.refuse(grant, 10.0)
 
     async def wait() -> None:
-        await gate.acquire(paced=False, patience=None)
+        await gate.acquire("interactive", None)
         served_at.append(anyio.current_time() - start)
 
     async with anyio.create_task_group() as tasks:
@@ -162,7 +176,7 @@ async def test_a_snapshot_tells_what_is_going_on() -> None:
 
     async with anyio.create_task_group() as tasks:
         for _ in range(4):
-            tasks.start_soon(lambda: gate.acquire(paced=False, patience=None))
+            tasks.start_soon(lambda: gate.acquire("default", None))
         await anyio.wait_all_tasks_blocked()
         snapshots.append(limits.snapshot().post)
     (seen,) = snapshots
@@ -180,10 +194,10 @@ async def test_clients_of_one_account_share() -> None:
     assert AccountLimits.shared("https://a.test", "other", None) is not one
     assert AccountLimits.shared("https://b.test", "acme", None) is not one
     with pytest.raises(ConfigurationError, match="has other limits"):
-        AccountLimits.shared("https://a.test", "acme", LimitSettings(first_pause=2.0))
+        AccountLimits.shared("https://a.test", "acme", LimitSettings(floor=0.2))
     del one
     gc.collect()
-    assert AccountLimits.shared("https://a.test", "acme", LimitSettings(first_pause=2.0)).settings.first_pause == 2.0
+    assert AccountLimits.shared("https://a.test", "acme", LimitSettings(floor=0.2)).settings.floor == 0.2
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -197,7 +211,7 @@ async def test_bound_holds_under_a_storm(seed: int) -> None:
     async def work() -> None:
         await anyio.sleep(chance.uniform(0, 20))
         with anyio.move_on_after(chance.choice([0.0, 1.0, 100.0])):
-            grant = await gate.acquire(paced=chance.random() < 0.3, patience=None)
+            grant = await gate.acquire(chance.choice(PRIORITIES), None)
             if chance.random() < 0.2:
                 await limits.give_back(grant)
             else:
@@ -214,3 +228,103 @@ async def test_bound_holds_under_a_storm(seed: int) -> None:
     ]
     assert max(excess) <= 1e-6
     assert len(gate) == 0
+
+
+async def test_a_person_goes_before_a_batch() -> None:
+    """With 5,000 batch creates queued, an interactive call is let out within one permit interval."""
+    _, gate = make(rate=1.0, burst=2)
+    person: list[float] = []
+
+    async def wait(priority: Priority) -> None:
+        await gate.acquire(priority, None)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5000):
+            tasks.start_soon(wait, "batch")
+        await anyio.sleep(10.5)
+        for _ in range(3):
+            start = anyio.current_time()
+            await gate.acquire("interactive", None)
+            person.append(anyio.current_time() - start)
+        assert person[0] == 0.0
+        assert max(person) <= 1.0 + 1e-6
+        assert 4980 <= len(gate) <= 4990
+        tasks.cancel_scope.cancel()
+    assert len(gate) == 0
+
+
+async def test_nobody_starves() -> None:
+    """While interactive calls alone would use up the account, default and batch calls get their floor of a tenth each."""
+    _, gate = make(rate=10.0, burst=5)
+    served: dict[Priority, int] = dict.fromkeys(PRIORITIES, 0)
+
+    async def ask(priority: Priority) -> None:
+        while True:
+            await gate.acquire(priority, None)
+            served[priority] += 1
+
+    async with anyio.create_task_group() as tasks:
+        for priority in PRIORITIES:
+            for _ in range(4):
+                tasks.start_soon(ask, priority)
+        await anyio.sleep(100.0)
+        tasks.cancel_scope.cancel()
+    assert served["batch"] >= 95
+    assert served["default"] >= 95
+    assert served["interactive"] >= 750
+    assert sum(served.values()) == pytest.approx(1005, abs=2)
+
+
+async def test_a_share_of_the_burst_is_kept_for_people() -> None:
+    """Default calls leave a fifth of the burst, and batch calls leave all of it but one."""
+    _, gate = make(rate=0.001, burst=10)
+
+    async def at_once(priority: Priority) -> int:
+        count = 0
+        with anyio.move_on_after(0.5):
+            while True:
+                await gate.acquire(priority, None)
+                count += 1
+        return count
+
+    assert [await at_once(priority) for priority in ("batch", "default", "interactive")] == [1, 7, 2]
+
+
+async def test_waits_and_refusals_are_told() -> None:
+    """A listener hears of every wait and every 429, and of nothing once it is gone."""
+    limits, gate = make(rate=1.0, burst=1)
+    heard: list[LimitEvent] = []
+    with limits.listen(heard.append):
+        await gate.acquire("default", None)
+        grant = await gate.acquire("batch", None)
+        await limits.refuse(grant, 3.0)
+    await gate.acquire("default", None)
+
+    assert heard == [Waited(Bucket.POST, "batch", pytest.approx(1.0)), Refused(Bucket.POST, 3.0, pytest.approx(0.7))]
+
+
+async def test_a_forecast_is_kept() -> None:
+    """What the forecast says a hundred requests take, by class, is what they then take."""
+    for priority in PRIORITIES:
+        limits, gate = make(rate=2.0, burst=10)
+        forecast = limits.forecast({Bucket.POST: 100})
+        start = anyio.current_time()
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(gate.acquire, priority, None)
+        assert anyio.current_time() - start == pytest.approx(getattr(forecast, priority))
+
+
+async def test_forecasts_and_etas_count_the_queue() -> None:
+    """A forecast made while requests wait includes them, and so does the time of a refusal."""
+    limits, gate = make(rate=1.0, burst=1)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(11):
+            tasks.start_soon(gate.acquire, "default", None)
+        await anyio.wait_all_tasks_blocked()
+        forecast = limits.forecast({Bucket.POST: 10})
+        assert forecast.default == pytest.approx(20.0)
+        assert forecast.interactive == pytest.approx(10.0)
+        tasks.cancel_scope.cancel()
