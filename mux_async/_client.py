@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from mux_async._config import (
     user_agent,
 )
 from mux_async._engine import Engine, EngineCaller
-from mux_async._operation import Operation, bucket_of, replay_of
+from mux_async._operation import Bucket, Operation, bucket_of, replay_of
 from mux_async._resource import Arguments
 from mux_async._response import RawResponse
 from mux_async._retry import RetryPolicy
@@ -29,7 +30,7 @@ from mux_async._transports import resolve_transport
 from mux_async._types import UNSET, Secret, Unset
 from mux_async._wire import standing_headers
 from mux_async.errors import InvalidRequestError
-from mux_async.limits import AccountLimits, LimitSettings, LimitsSnapshot, Priority
+from mux_async.limits import AccountLimits, Forecast, LimitListener, LimitSettings, LimitsSnapshot, Priority
 from mux_async.transport import Timeouts, Transport, TransportFactory, TransportSettings
 
 if TYPE_CHECKING:
@@ -55,6 +56,33 @@ class Limits:
         """Return every bucket as it stands: level, queue, wait, what was granted, waited and refused so far."""
         return self._account.snapshot()
 
+    def forecast(self, *, post: int = 0, other: int = 0, realtime_data: int = 0, general_data: int = 0) -> Forecast:
+        """Say how long requests would take if they were all made now, behind those that wait already.
+
+        Args:
+            post: Requests of the ``post`` bucket: creates.
+            other: Of the ``other`` bucket.
+            realtime_data: Of the ``realtime-data`` bucket.
+            general_data: Of the ``general-data`` bucket.
+
+        Returns:
+            Seconds until the last one is let out, for each class of service. At the rates as learned in this process.
+
+        Raises:
+            ConfigurationError: A count is negative.
+        """
+        counts = {
+            Bucket.POST: post,
+            Bucket.OTHER: other,
+            Bucket.REALTIME_DATA: realtime_data,
+            Bucket.GENERAL_DATA: general_data,
+        }
+        return self._account.forecast(counts)
+
+    def listen(self, listener: LimitListener) -> AbstractContextManager[None]:
+        """Tell *listener* of every wait and every 429 of the account while the ``with`` block runs. It must return at once."""
+        return self._account.listen(listener)
+
     @property
     def settings(self) -> LimitSettings:
         """What the account is taken to be allowed."""
@@ -75,13 +103,16 @@ class Mux:
             playback and images are asked for there too. Plain http is for this machine only, unless *allow_insecure*.
         account: Name of the account the token belongs to, for rate limits: clients with the same name share them. By default, clients
             of the same token share.
+        environment: Name of the token's environment, if Mux counts by environment for your account and not for all of it
+            (facts/BEHAVIOUR.md, section 2.2): then only clients that give the same name share.
         transport: Who does HTTP: a name (``"aiohttp"``, ``"httpx"``, or what an installed package registers), a factory, or a transport
             of your own, which is then yours to close.
         transport_settings: Connections, TLS, proxy.
         limits: What the account is allowed, if not the published rates. ``LimitSettings(enabled=False)`` turns them off.
         headers: Sent with every request to the API.
         user_agent_suffix: Added to ``User-Agent``, to tell your program from others.
-        priority: How calls use the rate limits: ``"batch"`` spaces them evenly and leaves bursts to others.
+        priority: How calls use the rate limits: ``"interactive"`` goes first, ``"batch"`` is evenly spaced and leaves bursts to
+            others. ``None`` for that of the surrounding `use_priority`, else ``"default"``.
         deadline: Seconds for a whole call: queue, attempts, waits and body. ``None`` for no limit.
         timeouts: For one attempt, in seconds.
         max_attempts: Times a request may be put on the wire. A POST whose outcome is unknown is never sent again, whatever this says.
@@ -104,6 +135,7 @@ class Mux:
         authorization_token: str | Secret | None = None,
         base_url: str | None = None,
         account: str | None = None,
+        environment: str | None = None,
         transport: str | Transport | TransportFactory = "aiohttp",
         transport_settings: TransportSettings | None = None,
         limits: LimitSettings | None = None,
@@ -138,7 +170,8 @@ class Mux:
         )
         choice = resolve_transport(transport)
         settings = transport_settings or TransportSettings()
-        shared = AccountLimits.shared(config.base_url, account or credentials.account, limits, clock)
+        scope = (account or credentials.account) + (f"/{environment}" if environment else "")
+        shared = AccountLimits.shared(config.base_url, scope, limits, clock)
         engine = Engine(config, shared, lambda: choice(settings), owns_transport=not choice.is_shared)
         self._caller = EngineCaller(engine, options)
 

@@ -239,6 +239,11 @@ class Engine:
             if unusable is not None:
                 raise call.describe(unusable) from unusable.__cause__
 
+            if response is not None and grant is not None:
+                remaining_there = response.headers.get("X-RateLimit-Remaining")
+                if remaining_there is not None and remaining_there.isascii() and remaining_there.isdigit():
+                    await self.limits.hear(grant.bucket, int(remaining_there[:9]))
+
             if response is not None and response.status < 300 and failure is None:
                 return Answer(response, content, tuple(call.attempts))
             if response is not None and response.status == 404 and self._is_confirmed_delete(call):

@@ -18,6 +18,7 @@ from mux_async import (
     APIStatusError,
     BadRequestError,
     BucketSettings,
+    ConfigurationError,
     ConflictError,
     DeadlineExceededError,
     LimitSettings,
@@ -27,6 +28,7 @@ from mux_async import (
     RateLimitedError,
     ServerError,
     TransportError,
+    use_priority,
 )
 from mux_async.errors import (
     ClosedError,
@@ -419,3 +421,49 @@ async def test_a_fork_opens_its_own_transport(monkeypatch: pytest.MonkeyPatch) -
     await mux.request("GET", "/x")
 
     assert [len(transport.requests) for transport in made] == [1, 1]
+
+
+async def test_the_surroundings_give_a_priority() -> None:
+    """Calls in a `use_priority` block, and in tasks started from it, have its class, unless their client has one of its own."""
+    mux = client(FakeTransport(lambda _: ok()), limits=LimitSettings(other=BucketSettings(rate=1.0, burst=10)))
+    start, sent = anyio.current_time(), list[float]()
+
+    async def call(which: Mux) -> None:
+        await which.request("GET", "/x")
+        sent.append(anyio.current_time() - start)
+
+    with use_priority("batch"):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(call, mux)
+        await call(mux.with_options(priority="interactive"))
+    await call(mux)
+    assert sent == [pytest.approx(moment) for moment in (0.0, 1.0, 2.0, 2.0, 2.0)]
+
+
+async def test_the_servers_count_is_heard() -> None:
+    """``X-RateLimit-Remaining`` in an answer lowers what is left here; nonsense in it does nothing."""
+    for header, level in [("2", 2.0), ("-1", 9.0), ("x", 9.0), ("\u00b2", 9.0), ("99999999999", 9.0)]:
+        mux = client(script(status(200, OK, **{"X-RateLimit-Remaining": header})), account=f"hear-{header}")
+        await mux.request("GET", "/x")
+
+        assert mux.limits.snapshot().other.level == pytest.approx(level)
+
+
+async def test_environments_can_be_limited_apart() -> None:
+    """With an environment's name only clients of that environment share limits; without one, all of the account's do."""
+    clients = [client(script(), account="acme", environment=name) for name in ("a", "a", "b", None)]
+    limits = [one._caller.engine.limits for one in clients]  # pyright: ignore[reportPrivateUsage]
+
+    assert limits[0] is limits[1]
+    assert len({id(one) for one in limits}) == 3
+
+
+async def test_a_forecast_by_bucket() -> None:
+    """`forecast` says how long the slowest of the buckets would take, by class of service."""
+    forecast = client(script()).limits.forecast(post=12_000, other=100)
+
+    assert forecast.batch == pytest.approx(11_999)
+    assert forecast.default == pytest.approx(11_998)
+    with pytest.raises(ConfigurationError, match="-1 requests"):
+        client(script()).limits.forecast(post=-1)

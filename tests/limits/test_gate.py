@@ -300,7 +300,11 @@ async def test_waits_and_refusals_are_told() -> None:
         await limits.refuse(grant, 3.0)
     await gate.acquire("default", None)
 
-    assert heard == [Waited(Bucket.POST, "batch", pytest.approx(1.0)), Refused(Bucket.POST, 3.0, pytest.approx(0.7))]
+    waited, refused = heard
+    assert isinstance(waited, Waited)
+    assert isinstance(refused, Refused)
+    assert (waited.bucket, waited.priority, waited.seconds) == (Bucket.POST, "batch", pytest.approx(1.0))
+    assert (refused.bucket, refused.closed_for, refused.rate) == (Bucket.POST, 3.0, pytest.approx(0.7))
 
 
 async def test_a_forecast_is_kept() -> None:
