@@ -86,6 +86,30 @@ class Parameter:
 
 
 @attrs.frozen
+class Stamp:
+    """How what an operation made is known again.
+
+    Attributes:
+        field: Names of the members that lead to the stamp, in the request's body and in the thing made.
+        longest: Characters it takes.
+        found_in: Id of the operation that shows the things; ``None`` when nobody looks.
+        items: Names of the members that lead to the array.
+        limit: Elements on a page; ``None`` without pages.
+        query: What to ask for besides, in the operation's own words: ``$a.b`` is a member of the request's body.
+        element: Id of the operation that shows one element whole; ``None`` when the array does.
+    """
+
+    field: tuple[str, ...]
+    longest: int
+    found_in: str | None
+    items: tuple[str, ...]
+    limit: int | None
+    is_newest_first: bool
+    query: dict[str, str]
+    element: str | None
+
+
+@attrs.frozen
 class Method:
     """An operation.
 
@@ -93,6 +117,7 @@ class Method:
         body: Schema of the request's body; ``None`` when it takes none.
         model: Schema of what is decoded: under ``data``, one element of it, or the whole body.
         item: For pages, the schema of one element.
+        found_in: Id of the operation that shows what this one made.
     """
 
     id: str
@@ -112,6 +137,8 @@ class Method:
     item: str | None
     is_list: bool
     deprecated: str | None
+    found_in: str | None
+    once: Stamp | None
 
 
 @attrs.frozen
@@ -136,6 +163,10 @@ class Api:
     bases: dict[str, str]
     query_items: dict[str, list[str]]
     words: Words
+
+    def method(self, id: str) -> Method:
+        """Return an operation by its id."""
+        return next(method for method in self.methods if method.id == id)
 
     def modules(self) -> dict[str, list[Schema]]:
         """Return the schemas by the module they are written to."""

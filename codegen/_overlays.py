@@ -42,6 +42,8 @@ class Overlays:
     bases: dict[str, str]
     shorthand: dict[str, dict[str, str]]
     omit: dict[str, Json]
+    found: dict[str, str]
+    once: dict[str, Json]
     words: Words
 
 
@@ -63,6 +65,8 @@ def load(folder: Path = OVERLAYS) -> Overlays:
         bases=operations["bases"],
         shorthand=operations["shorthand"],
         omit=operations["omit"],
+        found=operations["found"],
+        once=operations["once"],
         words=_load_words(folder / "descriptions"),
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from codegen._api import Api, Enum, Event, Field, Method, Object, Parameter, Schema, Union
+from codegen._once import Recognition
 from codegen._facts import SCHEMAS, GeneratorError, Json
 from codegen._overlays import Overlays, match_fields
 
@@ -29,8 +30,10 @@ def build(document: Json, overlays: Overlays) -> Api:
 
     schemas = {name: _schema(name, modules[name], schema, ids, secrets, from_users) for name, schema in raw.items()}
     unmatched = Unmatched(overlays)
-    methods = tuple(_method(verb, path, op, raw, overlays, unmatched) for verb, path, op in operations)
+    recognition = Recognition(raw, operations, overlays)
+    methods = tuple(_method(verb, path, op, raw, overlays, unmatched, recognition) for verb, path, op in operations)
     unmatched.refuse()
+    recognition.refuse_unmatched()
     groups = tuple(sorted({method.group for method in methods} | {part for m in methods for part in _ancestors(m.group)}))
     if odd := set(overlays.bases) - set(groups):
         raise GeneratorError(f"operations.toml: [bases] names no group: {', '.join(sorted(odd))}")
@@ -163,7 +166,9 @@ _HOSTS = {"https://api.mux.com": "API", "https://stream.mux.com": "STREAM", "htt
 _REPLAY = {"GET": "safe", "PUT": "idempotent", "PATCH": "idempotent", "DELETE": "idempotent", "POST": "never"}
 
 
-def _method(verb: str, path: str, operation: Json, raw: Json, overlays: Overlays, unmatched: Unmatched) -> Method:
+def _method(
+    verb: str, path: str, operation: Json, raw: Json, overlays: Overlays, unmatched: Unmatched, recognition: Recognition
+) -> Method:
     group: str = operation["x-group"]
     operation_id = f"{group}.{operation['x-operation']}"
     replay = overlays.replay.get(operation_id, {})
@@ -187,6 +192,8 @@ def _method(verb: str, path: str, operation: Json, raw: Json, overlays: Overlays
         item=item,
         is_list=is_list,
         deprecated=_deprecation(operation_id, group, operation, overlays, unmatched),
+        found_in=recognition.found_in(operation_id, verb),
+        once=recognition.once(operation_id, path, _body(operation)),
     )
 
 

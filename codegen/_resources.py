@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codegen._api import Api, Method, Parameter
+from codegen._once import about_once, once_value
 from codegen._python import (
     HEADER,
     Names,
@@ -147,6 +148,10 @@ def _operation(api: Api, method: Method, names: Names, typing: dict[str, set[str
         arguments.append("is_list=True")
     if method.deprecated:
         arguments.append(f"deprecated={quoted(method.deprecated)}")
+    if method.found_in:
+        arguments.append(f"found_in={quoted(method.found_in)}")
+    if method.once:
+        arguments.append(f"once={once_value(api, method.once, names)}")
     if method.model:
         arguments.append(f"model={quoted(f'{api.schemas[method.model].module}:{method.model}')}")
     if method.result == "page":
@@ -237,6 +242,8 @@ def _method(api: Api, method: Method, names: Names, typing: dict[str, set[str]],
             if parameter.is_required
             else f"        {parameter.name}: {kind} | Unset = UNSET,"
         )
+    if method.once:
+        lines.append("        once: str | None = None,")
     for extra in extras:
         item = "str" if extra == "extra_headers" else "object"
         lines.append(f"        {extra}: Mapping[str, {item}] | None = None,")
@@ -251,7 +258,8 @@ def _method(api: Api, method: Method, names: Names, typing: dict[str, set[str]],
                 *(f"                {quoted(p.wire)}: {_sent(p, names)}," for p in members),
                 "            },",
             ]
-    return [*lines, *(f"            {extra}={extra}," for extra in extras), "        )", ""]
+    last = [*extras, "once"] if method.once else extras
+    return [*lines, *(f"            {extra}={extra}," for extra in last), "        )", ""]
 
 
 def _sent(parameter: Parameter, names: Names) -> str:
@@ -262,7 +270,7 @@ def _sent(parameter: Parameter, names: Names) -> str:
 
 
 def _refuse_clashes(method: Method, extras: list[str]) -> None:
-    names = [parameter.name for parameter in method.parameters] + extras + ["self"]
+    names = [parameter.name for parameter in method.parameters] + extras + ["self", "once"]
     if len(names) != len(set(names)):
         raise ValueError(f"{method.id} has two parameters of one name: {names}")
 
@@ -277,6 +285,8 @@ def _about(api: Api, method: Method, parameters: list[Parameter], extras: list[s
         own = words.get("parameters", {}).get(parameter.name)
         about = said(own or _words_of(api, method, parameter), is_deprecated=parameter.is_deprecated)
         lines += _item(parameter.name, _with_default(about, parameter))
+    if method.once:
+        lines += _item("once", about_once(method.once))
     lines += [line for name in extras for line in _item(name, _EXTRAS[name])]
     lines += ["", *_facts(method)]
     return lines
@@ -305,6 +315,8 @@ def _item(name: str, text: str | None) -> list[str]:
 
 def _facts(method: Method) -> list[str]:
     replay = _REPLAY_WORDS[method.replay]
+    if method.once and method.once.found_in:
+        replay += "; with ``once``, what it made is looked for first"
     if method.replay_reason:
         reason = method.replay_reason.rstrip(".")
         replay += f", because {reason[0].lower()}{reason[1:]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
@@ -63,6 +64,53 @@ T = TypeVar("T", covariant=True)
 
 
 @attrs.frozen
+class Place:
+    """Where what an operation made can be seen: a list of such things, or the object that holds them.
+
+    Attributes:
+        id: Of the operation that shows it, as typed by a user: ``video.assets.list``. Always a GET.
+        path: Its template; path parameters are among those of the operation that made the thing.
+        bucket: The allowance it is counted against.
+        pagination: How it is read to its end.
+        items: Names of the members, outermost first, that lead to the array.
+        limit: Elements on a page, at most; ``None`` where there are no pages.
+        is_newest_first: Whether what comes later on the list is older.
+        query: What to ask for besides: text, or the names of the members of the request's body that hold it.
+        element: Template of one element's own path, when the array leaves its stamp out; ``{ID}`` stands for its id.
+    """
+
+    id: str
+    path: str
+    bucket: Bucket
+    pagination: Pagination = Pagination.NONE
+    items: tuple[str, ...] = ("data",)
+    limit: int | None = None
+    is_newest_first: bool = False
+    query: Mapping[str, str | tuple[str, ...]] = attrs.field(factory=dict[str, "str | tuple[str, ...]"], hash=False)
+    element: str | None = None
+
+
+@attrs.frozen
+class Once:
+    """How a thing is known again that was made by a request whose answer got lost: by a stamp, a field that Mux only stores.
+
+    Attributes:
+        stamp: Names of the members, outermost first, that lead to the field; the same in the request and in the thing.
+        longest: Characters that the field takes (facts/BEHAVIOUR.md, section 4.1).
+        place: Where the thing is looked for; ``None`` when a second one is harmless, so that nobody has to look.
+    """
+
+    stamp: tuple[str, ...]
+    longest: int
+    place: Place | None
+
+    @property
+    def field(self) -> str:
+        """The stamp's name: ``meta.external_id``."""
+        return ".".join(self.stamp)
+
+
+@attrs.frozen
 class Operation(Generic[T]):
     """One operation of the Mux API. The type parameter is what a call gives back; it exists for type checkers only.
 
@@ -79,6 +127,8 @@ class Operation(Generic[T]):
             element of that list), for ``envelope`` and ``page`` the whole body. ``None`` where nothing typed is decoded.
         is_list: With ``data``: whether ``data`` is a list of *model*.
         deprecated: Why it should not be used any more; ``None`` when it is current.
+        found_in: Id of the operation that shows what this one made; ``None`` when there is none, or nothing is made.
+        once: How what it made is known again; ``None`` when it is not.
     """
 
     id: str
@@ -92,6 +142,8 @@ class Operation(Generic[T]):
     model: str | None = None
     is_list: bool = False
     deprecated: str | None = None
+    found_in: str | None = None
+    once: Once | None = None
 
     @property
     def line(self) -> str:

@@ -37,6 +37,8 @@ class Arguments:
     extra_headers: Mapping[str, str] | None = None
     extra_query: Mapping[str, object] | None = None
     extra_body: Mapping[str, object] | None = None
+    once: str | None = None
+    """The user's key for what is made, to be stamped into the body and looked for when the answer is lost."""
 
 
 class Caller(Protocol):
@@ -85,8 +87,9 @@ class Resource:
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        once: str | None = None,
     ) -> Coroutine[Any, Any, T]:
-        arguments = Arguments(path, query, body, extra_headers, extra_query, extra_body)
+        arguments = Arguments(path, query, body, extra_headers, extra_query, extra_body, once)
         return self._caller.call(operation, arguments)
 
     def _list(

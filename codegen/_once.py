@@ -1,0 +1,158 @@
+"""How what an operation made is known again: the sections ``found`` and ``once`` of ``operations.toml``, read, checked and written."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from codegen._api import Api, Stamp
+from codegen._facts import SCHEMAS, GeneratorError, Json
+from codegen._overlays import Overlays
+from codegen._python import Names, quoted
+
+_LONGEST = 255
+"""Characters of a ``passthrough`` whose schema does not say (facts/BEHAVIOUR.md, section 4.1)."""
+
+
+class Recognition:
+    """Both sections, and which of their entries took effect. Keys are ``group.method``, with ``*`` for any text."""
+
+    def __init__(self, raw: Json, operations: list[tuple[str, str, Json]], overlays: Overlays) -> None:
+        self._raw = raw
+        self._operations = {f"{op['x-group']}.{op['x-operation']}": (verb, path, op) for verb, path, op in operations}
+        self._found = overlays.found
+        self._once = overlays.once
+        self._left = {("found", key) for key in overlays.found} | {("once", key) for key in overlays.once}
+
+    def found_in(self, id: str, verb: str) -> str | None:
+        """Return the id of the operation that shows what operation *id* made.
+
+        Raises:
+            GeneratorError: There is no such operation, or *id* only reads.
+        """
+        shown_by = self._entry("found", self._found, id)
+        if shown_by is None:
+            return None
+        if verb == "get" or self._operations.get(shown_by, ("", "", {}))[0] != "get":
+            raise GeneratorError(f"operations.toml: [found] of {id} names {shown_by}, which is no read, or {id} is one")
+        return str(shown_by)
+
+    def once(self, id: str, path: str, body: str | None) -> Stamp | None:
+        """Return how what operation *id* made is known again; ``None`` when it is not.
+
+        Raises:
+            GeneratorError: The stamp is not a field of the request, or the place to look has not what the entry says.
+        """
+        entry = self._entry("once", self._once, id)
+        if entry is None:
+            return None
+        field = tuple(entry["stamp"].split("."))
+        longest = self._longest(id, body, field)
+        shown_by = self._entry("found", self._found, id)
+        if shown_by is None:
+            return Stamp(field, longest, None, (), None, is_newest_first=False, query={}, element=None)
+        _verb, shown_path, read = self._operations[shown_by]
+        last = path.rpartition("/")[2]
+        query = {name: value.replace("{LAST}", last) for name, value in entry.get("query", {}).items()}
+        known = {parameter["name"] for parameter in read.get("parameters", [])}
+        if odd := query.keys() - known:
+            raise GeneratorError(f"operations.toml: [once] of {id} asks {shown_by} for {', '.join(sorted(odd))}")
+        for text in query.values():
+            if text.startswith("$"):
+                self._field(id, body, tuple(text.removeprefix("$").split(".")))
+        is_list = read["x-pagination"]["style"] != "none"
+        if not is_list and shown_path.count("{") > path.count("{"):
+            raise GeneratorError(f"operations.toml: [once] of {id} cannot fill in the path of {shown_by}")
+        element = f"{id.rpartition('.')[0]}.retrieve" if entry.get("is_summary") else None
+        if element is not None and element not in self._operations:
+            raise GeneratorError(f"operations.toml: [once] of {id} needs {element}")
+        return Stamp(
+            field,
+            longest,
+            shown_by,
+            ("data", *entry["items"].split(".")) if "items" in entry else ("data",),
+            entry.get("limit", 100) if is_list else None,
+            is_newest_first=bool(entry.get("newest_first")),
+            query=query,
+            element=element,
+        )
+
+    def refuse_unmatched(self) -> None:
+        """Raise when an entry took no effect."""
+        if self._left:
+            odd = ", ".join(f"[{section}] {key}" for section, key in sorted(self._left))
+            raise GeneratorError(f"operations.toml: these name what is not there: {odd}")
+
+    def _entry(self, section: str, entries: dict[str, Any], id: str) -> Any:
+        for key, entry in entries.items():
+            if fnmatchcase(id, key):
+                self._left.discard((section, key))
+                return entry
+        return None
+
+    def _longest(self, id: str, body: str | None, field: tuple[str, ...]) -> int:
+        schema = self._field(id, body, field)
+        if schema.get("type") != "string":
+            raise GeneratorError(f"operations.toml: [once] of {id}: {'.'.join(field)} is not text")
+        return int(schema.get("maxLength", _LONGEST))
+
+    def _field(self, id: str, body: str | None, field: tuple[str, ...]) -> Json:
+        schema: Json = self._raw[body] if body else {}
+        for name in field:
+            if name not in schema.get("properties", {}):
+                raise GeneratorError(f"operations.toml: [once] of {id}: its request has no {'.'.join(field)}")
+            schema = schema["properties"][name]
+            if "$ref" in schema:
+                schema = self._raw[schema["$ref"].removeprefix(SCHEMAS)]
+        return schema
+
+
+def once_value(api: Api, stamp: Stamp, names: Names) -> str:
+    """Write the value of ``Operation.once``."""
+    names.use("mux_async._operation", "Once")
+    place = "None" if stamp.found_in is None else _place(api, stamp, stamp.found_in, names)
+    return f"Once(stamp={_tuple(stamp.field)}, longest={stamp.longest}, place={place})"
+
+
+def _place(api: Api, stamp: Stamp, found_in: str, names: Names) -> str:
+    shown_by = api.method(found_in)
+    names.use("mux_async._operation", "Place", "Bucket")
+    arguments = [f"id={quoted(found_in)}", f"path={quoted(shown_by.path)}", f"bucket=Bucket.{shown_by.bucket}"]
+    if shown_by.pagination != "none":
+        names.use("mux_async._operation", "Pagination")
+        arguments.append(f"pagination=Pagination.{shown_by.pagination.upper()}")
+    if stamp.items != ("data",):
+        arguments.append(f"items={_tuple(stamp.items)}")
+    if stamp.limit is not None:
+        arguments.append(f"limit={stamp.limit}")
+    if stamp.is_newest_first:
+        arguments.append("is_newest_first=True")
+    if stamp.query:
+        members = (f"{quoted(name)}: {_asked(text)}" for name, text in stamp.query.items())
+        arguments.append(f"query={{{', '.join(members)}}}")
+    if stamp.element is not None:
+        path = api.method(stamp.element).path
+        arguments.append(f"element={quoted(path[: path.rindex('{')] + '{ID}')}")
+    return f"Place({', '.join(arguments)})"
+
+
+def _asked(text: str) -> str:
+    return _tuple(tuple(text.removeprefix("$").split("."))) if text.startswith("$") else quoted(text)
+
+
+def _tuple(names: tuple[str, ...]) -> str:
+    return f"({', '.join(map(quoted, names))}{',' if len(names) == 1 else ''})"
+
+
+def about_once(stamp: Stamp) -> str:
+    """Describe the argument ``once``."""
+    text = (
+        f"A key of your own for this one creation, at most {stamp.longest} characters, kept in "
+        f"``{'.'.join(stamp.field)}``. One key, one call at a time."
+    )
+    if stamp.found_in is None:
+        return text
+    return (
+        f"{text} When the answer gets lost, ``mux.{stamp.found_in}`` is searched for the key, and the request is sent again only "
+        f"if nothing has it."
+    )
