@@ -35,6 +35,7 @@ CREATE: Operation[Annotation] = Operation(
     path="/data/v1/annotations",
     bucket=Bucket.GENERAL_DATA,
     replay=Replay.NEVER,
+    found_in="data.annotations.list",
     model="data_annotations:Annotation",
 )
 RETRIEVE: Operation[Annotation] = Operation(

@@ -30,6 +30,7 @@ CREATE: Operation[Directive] = Operation(
     path="/robots/v0/directives",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="robots.directives.list",
     model="robots_directives:Directive",
 )
 LIST: Operation[Page[Directive, ListDirectivesResponse]] = Operation(

@@ -23,6 +23,7 @@ CREATE: Operation[DirectiveRun] = Operation(
     path="/robots/v0/directives/{DIRECTIVE_ID}/runs",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="robots.directives.runs.list",
     model="robots_directives_runs:DirectiveRun",
 )
 LIST: Operation[Page[DirectiveRunDetail, ListDirectiveRunsResponse]] = Operation(

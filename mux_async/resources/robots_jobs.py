@@ -46,6 +46,7 @@ CANCEL: Operation[JobSummary] = Operation(
     path="/robots/v0/jobs/{JOB_ID}/cancel",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="robots.jobs.list",
     model="robots_jobs:JobSummary",
 )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Operation, Replay
+from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
@@ -22,6 +22,20 @@ CREATE: Operation[AskQuestionsJob] = Operation(
     path="/robots/v0/jobs/ask-questions",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="robots.jobs.list",
+    once=Once(
+        stamp=("passthrough",),
+        longest=255,
+        place=Place(
+            id="robots.jobs.list",
+            path="/robots/v0/jobs",
+            bucket=Bucket.OTHER,
+            pagination=Pagination.PAGE_WITH_TOTAL,
+            limit=100,
+            query={"asset_id": ("parameters", "asset_id"), "workflow": "ask-questions"},
+            element="/robots/v0/jobs/ask-questions/{ID}",
+        ),
+    ),
     model="robots_jobs_ask_questions:AskQuestionsJob",
 )
 RETRIEVE: Operation[AskQuestionsJob] = Operation(
@@ -47,6 +61,7 @@ class RobotsJobsAskQuestions(Resource):
         *,
         parameters: AskQuestionsJobParameters | Mapping[str, object],
         passthrough: str | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -60,13 +75,17 @@ class RobotsJobsAskQuestions(Resource):
             parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
+                key, one call at a time. When the answer gets lost, ``mux.robots.jobs.list`` is searched for the
+                key, and the request is sent again only if nothing has it.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
 
         ``POST /robots/v0/jobs/ask-questions``
 
-        Rate limit: ``post``. Unknown outcome: reported, never sent again.
+        Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
+        for first.
         """
         return await self._call(
             CREATE,
@@ -77,6 +96,7 @@ class RobotsJobsAskQuestions(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     async def retrieve(

@@ -23,6 +23,7 @@ CREATE: Operation[SigningKey] = Operation(
     path="/system/v1/signing-keys",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="system.signing_keys.list",
     model="shared:SigningKey",
 )
 LIST: Operation[Page[SigningKey, ListSigningKeysResponse]] = Operation(

@@ -23,6 +23,7 @@ CREATE: Operation[Webhook] = Operation(
     path="/system/v1/webhooks",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="system.webhooks.list",
     model="system_webhooks:Webhook",
 )
 LIST: Operation[Page[Webhook, ListWebhooksResponse]] = Operation(

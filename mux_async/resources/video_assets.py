@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import deprecated
 
 from mux_async._model import listed
-from mux_async._operation import Bucket, Operation, Pagination, Replay
+from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
 from mux_async._resource import returns_raw
 from mux_async._types import UNSET, Unset
 from mux_async._waiting import AssetWaits
@@ -45,6 +45,19 @@ CREATE: Operation[Asset] = Operation(
     path="/video/v1/assets",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.assets.list",
+    once=Once(
+        stamp=("meta", "external_id"),
+        longest=128,
+        place=Place(
+            id="video.assets.list",
+            path="/video/v1/assets",
+            bucket=Bucket.OTHER,
+            pagination=Pagination.CURSOR,
+            limit=100,
+            is_newest_first=True,
+        ),
+    ),
     model="video_assets:Asset",
 )
 LIST: Operation[Page[Asset, ListAssetsResponse]] = Operation(
@@ -113,6 +126,7 @@ CREATE_PLAYBACK_ID: Operation[PlaybackId] = Operation(
     path="/video/v1/assets/{ASSET_ID}/playback-ids",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.assets.retrieve",
     model="shared_video:PlaybackId",
 )
 RETRIEVE_PLAYBACK_ID: Operation[PlaybackId] = Operation(
@@ -145,6 +159,7 @@ GENERATE_SHOTS: Operation[AssetShots] = Operation(
     path="/video/v1/assets/{ASSET_ID}/shots",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.assets.retrieve_shots",
     model="video_assets:AssetShots",
 )
 DELETE_SHOTS: Operation[None] = Operation(
@@ -161,6 +176,17 @@ CREATE_STATIC_RENDITION: Operation[StaticRendition] = Operation(
     path="/video/v1/assets/{ASSET_ID}/static-renditions",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.assets.retrieve",
+    once=Once(
+        stamp=("passthrough",),
+        longest=255,
+        place=Place(
+            id="video.assets.retrieve",
+            path="/video/v1/assets/{ASSET_ID}",
+            bucket=Bucket.OTHER,
+            items=("data", "static_renditions", "files"),
+        ),
+    ),
     model="video_assets:StaticRendition",
 )
 DELETE_STATIC_RENDITION: Operation[None] = Operation(
@@ -185,6 +211,14 @@ CREATE_TRACK: Operation[Track] = Operation(
     path="/video/v1/assets/{ASSET_ID}/tracks",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.assets.retrieve",
+    once=Once(
+        stamp=("passthrough",),
+        longest=255,
+        place=Place(
+            id="video.assets.retrieve", path="/video/v1/assets/{ASSET_ID}", bucket=Bucket.OTHER, items=("data", "tracks")
+        ),
+    ),
     model="video_assets:Track",
 )
 DELETE_TRACK: Operation[None] = Operation(
@@ -210,6 +244,7 @@ GENERATE_SUBTITLES: Operation[list[Track]] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     is_list=True,
+    found_in="video.assets.retrieve",
     model="video_assets:Track",
 )
 
@@ -244,6 +279,7 @@ class VideoAssets(AssetWaits):
         test: bool | Unset = UNSET,
         video_quality: VideoQuality | Unset = UNSET,
         per_title_encode: bool | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -279,13 +315,17 @@ class VideoAssets(AssetWaits):
             test: True makes a test asset: watermarked, cut to 10 s, deleted after 24 hours, free.
             video_quality: Quality of the encoding; default the account's setting.
             per_title_encode: Whether encoding is fitted to the title. Legacy: newer clients do not know it.
+            once: A key of your own for this one creation, at most 128 characters, kept in ``meta.external_id``.
+                One key, one call at a time. When the answer gets lost, ``mux.video.assets.list`` is searched for
+                the key, and the request is sent again only if nothing has it.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
 
         ``POST /video/v1/assets``
 
-        Rate limit: ``post``. Unknown outcome: reported, never sent again.
+        Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
+        for first.
         """
         return await self._call(
             CREATE,
@@ -313,6 +353,7 @@ class VideoAssets(AssetWaits):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     def list(
@@ -765,6 +806,7 @@ class VideoAssets(AssetWaits):
         *,
         resolution: StaticRenditionResolution,
         passthrough: str | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -780,13 +822,17 @@ class VideoAssets(AssetWaits):
             resolution: What to make: ``highest``, ``audio-only`` or one size. A size above the source's is
                 skipped.
             passthrough: Text of your own for the file, at most 255 characters.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
+                key, one call at a time. When the answer gets lost, ``mux.video.assets.retrieve`` is searched for
+                the key, and the request is sent again only if nothing has it.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
 
         ``POST /video/v1/assets/{ASSET_ID}/static-renditions``
 
-        Rate limit: ``post``. Unknown outcome: reported, never sent again.
+        Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
+        for first.
         """
         return await self._call(
             CREATE_STATIC_RENDITION,
@@ -800,6 +846,7 @@ class VideoAssets(AssetWaits):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     async def delete_static_rendition(
@@ -872,6 +919,7 @@ class VideoAssets(AssetWaits):
         name: str | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         text_type: Literal["subtitles"] | str | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -891,13 +939,17 @@ class VideoAssets(AssetWaits):
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             text_type: Kind of text for a text track; ``subtitles`` is the only one.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
+                key, one call at a time. When the answer gets lost, ``mux.video.assets.retrieve`` is searched for
+                the key, and the request is sent again only if nothing has it.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
 
         ``POST /video/v1/assets/{ASSET_ID}/tracks``
 
-        Rate limit: ``post``. Unknown outcome: reported, never sent again.
+        Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
+        for first.
         """
         return await self._call(
             CREATE_TRACK,
@@ -916,6 +968,7 @@ class VideoAssets(AssetWaits):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     async def delete_track(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Operation, Pagination, Replay
+from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
@@ -41,6 +41,19 @@ CREATE: Operation[LiveStream] = Operation(
     path="/video/v1/live-streams",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.live_streams.list",
+    once=Once(
+        stamp=("passthrough",),
+        longest=255,
+        place=Place(
+            id="video.live_streams.list",
+            path="/video/v1/live-streams",
+            bucket=Bucket.OTHER,
+            pagination=Pagination.PAGE,
+            limit=100,
+            is_newest_first=True,
+        ),
+    ),
     model="video_live_streams:LiveStream",
 )
 LIST: Operation[Page[LiveStream, ListLiveStreamsResponse]] = Operation(
@@ -84,6 +97,7 @@ COMPLETE: Operation[None] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.NEVER,
     result="none",
+    found_in="video.live_streams.retrieve",
 )
 DISABLE: Operation[None] = Operation(
     id="video.live_streams.disable",
@@ -139,6 +153,7 @@ CREATE_PLAYBACK_ID: Operation[PlaybackId] = Operation(
     path="/video/v1/live-streams/{LIVE_STREAM_ID}/playback-ids",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.live_streams.retrieve",
     model="shared_video:PlaybackId",
 )
 RETRIEVE_PLAYBACK_ID: Operation[PlaybackId] = Operation(
@@ -163,6 +178,7 @@ RESET_STREAM_KEY: Operation[LiveStream] = Operation(
     path="/video/v1/live-streams/{LIVE_STREAM_ID}/reset-stream-key",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.live_streams.retrieve",
     model="video_live_streams:LiveStream",
 )
 CREATE_SIMULCAST_TARGET: Operation[SimulcastTarget] = Operation(
@@ -171,6 +187,17 @@ CREATE_SIMULCAST_TARGET: Operation[SimulcastTarget] = Operation(
     path="/video/v1/live-streams/{LIVE_STREAM_ID}/simulcast-targets",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.live_streams.retrieve",
+    once=Once(
+        stamp=("passthrough",),
+        longest=255,
+        place=Place(
+            id="video.live_streams.retrieve",
+            path="/video/v1/live-streams/{LIVE_STREAM_ID}",
+            bucket=Bucket.OTHER,
+            items=("data", "simulcast_targets"),
+        ),
+    ),
     model="video_live_streams:SimulcastTarget",
 )
 DELETE_SIMULCAST_TARGET: Operation[None] = Operation(
@@ -220,6 +247,7 @@ class VideoLiveStreams(Resource):
         simulcast_targets: Sequence[CreateSimulcastTargetRequest | Mapping[str, object]] | Unset = UNSET,
         test: bool | Unset = UNSET,
         use_slate_for_standard_latency: bool | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -255,13 +283,17 @@ class VideoLiveStreams(Resource):
             test: True makes a test stream: it is disabled after 5 minutes and its recording deleted after 24
                 hours.
             use_slate_for_standard_latency: Whether a picture fills gaps at standard latency too; default false.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
+                key, one call at a time. When the answer gets lost, ``mux.video.live_streams.list`` is searched for
+                the key, and the request is sent again only if nothing has it.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
 
         ``POST /video/v1/live-streams``
 
-        Rate limit: ``post``. Unknown outcome: reported, never sent again.
+        Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
+        for first.
         """
         return await self._call(
             CREATE,
@@ -288,6 +320,7 @@ class VideoLiveStreams(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     def list(
@@ -802,6 +835,7 @@ class VideoLiveStreams(Resource):
         url: str,
         passthrough: str | Unset = UNSET,
         stream_key: str | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -817,13 +851,17 @@ class VideoLiveStreams(Resource):
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             stream_key: Key that the other service wants, where its address does not contain it. Secret.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
+                key, one call at a time. When the answer gets lost, ``mux.video.live_streams.retrieve`` is searched
+                for the key, and the request is sent again only if nothing has it.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
 
         ``POST /video/v1/live-streams/{LIVE_STREAM_ID}/simulcast-targets``
 
-        Rate limit: ``post``. Unknown outcome: reported, never sent again.
+        Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
+        for first.
         """
         return await self._call(
             CREATE_SIMULCAST_TARGET,
@@ -838,6 +876,7 @@ class VideoLiveStreams(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     async def delete_simulcast_target(

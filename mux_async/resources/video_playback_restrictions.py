@@ -28,6 +28,7 @@ CREATE: Operation[PlaybackRestriction] = Operation(
     path="/video/v1/playback-restrictions",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.playback_restrictions.list",
     model="video_playback_restrictions:PlaybackRestriction",
 )
 LIST: Operation[Page[PlaybackRestriction, ListPlaybackRestrictionsResponse]] = Operation(

@@ -26,6 +26,7 @@ CREATE: Operation[SigningKey] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     deprecated="Mux moved signing keys: use system.signing_keys",
+    found_in="video.signing_keys.list",
     model="shared:SigningKey",
 )
 LIST: Operation[Page[SigningKey, ListSigningKeysResponse]] = Operation(

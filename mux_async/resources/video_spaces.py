@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import deprecated
 
-from mux_async._operation import Bucket, Operation, Pagination, Replay
+from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
@@ -34,6 +34,14 @@ CREATE: Operation[Space] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     deprecated="Mux ended real-time spaces on 2023-12-31",
+    found_in="video.spaces.list",
+    once=Once(
+        stamp=("passthrough",),
+        longest=255,
+        place=Place(
+            id="video.spaces.list", path="/video/v1/spaces", bucket=Bucket.OTHER, pagination=Pagination.PAGE, limit=100
+        ),
+    ),
     model="video_spaces:Space",
 )
 LIST: Operation[Page[Space, ListSpacesResponse]] = Operation(
@@ -72,6 +80,14 @@ CREATE_BROADCAST: Operation[Broadcast] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     deprecated="Mux ended real-time spaces on 2023-12-31",
+    found_in="video.spaces.retrieve",
+    once=Once(
+        stamp=("passthrough",),
+        longest=255,
+        place=Place(
+            id="video.spaces.retrieve", path="/video/v1/spaces/{SPACE_ID}", bucket=Bucket.OTHER, items=("data", "broadcasts")
+        ),
+    ),
     model="video_spaces:Broadcast",
 )
 DELETE_BROADCAST: Operation[None] = Operation(
@@ -100,6 +116,7 @@ START_BROADCAST: Operation[None] = Operation(
     replay=Replay.NEVER,
     result="none",
     deprecated="Mux ended real-time spaces on 2023-12-31",
+    found_in="video.spaces.retrieve_broadcast",
 )
 STOP_BROADCAST: Operation[None] = Operation(
     id="video.spaces.stop_broadcast",
@@ -109,6 +126,7 @@ STOP_BROADCAST: Operation[None] = Operation(
     replay=Replay.NEVER,
     result="none",
     deprecated="Mux ended real-time spaces on 2023-12-31",
+    found_in="video.spaces.retrieve_broadcast",
 )
 
 
@@ -127,6 +145,7 @@ class VideoSpaces(Resource):
         type: SpaceType | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         broadcasts: Sequence[CreateBroadcastRequest | Mapping[str, object]] | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -140,13 +159,17 @@ class VideoSpaces(Resource):
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             broadcasts: Broadcasts to create with the space.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
+                key, one call at a time. When the answer gets lost, ``mux.video.spaces.list`` is searched for the
+                key, and the request is sent again only if nothing has it.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
 
         ``POST /video/v1/spaces``
 
-        Rate limit: ``post``. Unknown outcome: reported, never sent again.
+        Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
+        for first.
         """
         return await self._call(
             CREATE,
@@ -158,6 +181,7 @@ class VideoSpaces(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     @deprecated("Mux ended real-time spaces on 2023-12-31")
@@ -257,6 +281,7 @@ class VideoSpaces(Resource):
         layout: BroadcastLayout | Unset = UNSET,
         background: str | Unset = UNSET,
         resolution: BroadcastResolution | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -271,13 +296,17 @@ class VideoSpaces(Resource):
             layout: How participants are arranged.
             background: Background of the picture.
             resolution: Size of the picture.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
+                key, one call at a time. When the answer gets lost, ``mux.video.spaces.retrieve`` is searched for
+                the key, and the request is sent again only if nothing has it.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
 
         ``POST /video/v1/spaces/{SPACE_ID}/broadcasts``
 
-        Rate limit: ``post``. Unknown outcome: reported, never sent again.
+        Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
+        for first.
         """
         return await self._call(
             CREATE_BROADCAST,
@@ -294,6 +323,7 @@ class VideoSpaces(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     @deprecated("Mux ended real-time spaces on 2023-12-31")

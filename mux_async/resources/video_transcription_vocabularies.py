@@ -7,7 +7,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Operation, Pagination, Replay
+from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
@@ -23,6 +23,18 @@ CREATE: Operation[TranscriptionVocabulary] = Operation(
     path="/video/v1/transcription-vocabularies",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
+    found_in="video.transcription_vocabularies.list",
+    once=Once(
+        stamp=("passthrough",),
+        longest=255,
+        place=Place(
+            id="video.transcription_vocabularies.list",
+            path="/video/v1/transcription-vocabularies",
+            bucket=Bucket.OTHER,
+            pagination=Pagination.PAGE,
+            limit=10,
+        ),
+    ),
     model="video_transcription_vocabularies:TranscriptionVocabulary",
 )
 LIST: Operation[Page[TranscriptionVocabulary, ListTranscriptionVocabulariesResponse]] = Operation(
@@ -75,6 +87,7 @@ class VideoTranscriptionVocabularies(Resource):
         phrases: Sequence[str],
         name: str | Unset = UNSET,
         passthrough: str | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -86,13 +99,17 @@ class VideoTranscriptionVocabularies(Resource):
             name: Name of the vocabulary.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
+                key, one call at a time. When the answer gets lost, ``mux.video.transcription_vocabularies.list`` is
+                searched for the key, and the request is sent again only if nothing has it.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
 
         ``POST /video/v1/transcription-vocabularies``
 
-        Rate limit: ``post``. Unknown outcome: reported, never sent again.
+        Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
+        for first.
         """
         return await self._call(
             CREATE,
@@ -104,6 +121,7 @@ class VideoTranscriptionVocabularies(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     def list(

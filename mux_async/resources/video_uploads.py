@@ -7,7 +7,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Operation, Pagination, Replay
+from mux_async._operation import Bucket, Once, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
@@ -24,6 +24,7 @@ CREATE: Operation[Upload] = Operation(
     path="/video/v1/uploads",
     bucket=Bucket.POST,
     replay=Replay.HARMLESS,
+    once=Once(stamp=("new_asset_settings", "meta", "external_id"), longest=128, place=None),
     model="video_uploads:Upload",
 )
 LIST: Operation[Page[Upload, ListUploadsResponse]] = Operation(
@@ -69,6 +70,7 @@ class VideoUploads(Resource):
         new_asset_settings: AssetOptions | Mapping[str, object] | Unset = UNSET,
         test: bool | Unset = UNSET,
         timeout: int | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -87,6 +89,8 @@ class VideoUploads(Resource):
                 media.
             test: True makes the asset a test asset: watermarked, cut to 10 s, deleted after 24 hours.
             timeout: Seconds for which the address works, 60 to 604800; default 3600.
+            once: A key of your own for this one creation, at most 128 characters, kept in
+                ``new_asset_settings.meta.external_id``. One key, one call at a time.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -107,6 +111,7 @@ class VideoUploads(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     def list(

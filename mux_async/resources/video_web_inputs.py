@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import deprecated
 
-from mux_async._operation import Bucket, Operation, Pagination, Replay
+from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
@@ -27,6 +27,14 @@ CREATE: Operation[WebInput] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     deprecated="Mux no longer offers web inputs; its clients dropped them",
+    found_in="video.web_inputs.list",
+    once=Once(
+        stamp=("passthrough",),
+        longest=255,
+        place=Place(
+            id="video.web_inputs.list", path="/video/v1/web-inputs", bucket=Bucket.OTHER, pagination=Pagination.PAGE, limit=100
+        ),
+    ),
     model="video_web_inputs:WebInput",
 )
 LIST: Operation[Page[WebInput, ListWebInputsResponse]] = Operation(
@@ -66,6 +74,7 @@ LAUNCH: Operation[None] = Operation(
     replay=Replay.NEVER,
     result="none",
     deprecated="Mux no longer offers web inputs; its clients dropped them",
+    found_in="video.web_inputs.retrieve",
 )
 RELOAD: Operation[None] = Operation(
     id="video.web_inputs.reload",
@@ -114,6 +123,7 @@ class VideoWebInputs(Resource):
         passthrough: str | Unset = UNSET,
         resolution: Literal["1920x1080", "1280x720", "1080x1920", "720x1280", "1080x1080", "720x720"] | str | Unset = UNSET,
         timeout: int | Unset = UNSET,
+        once: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -128,13 +138,17 @@ class VideoWebInputs(Resource):
                 characters.
             resolution: Size of the browser window, width by height in pixels; default ``1920x1080``.
             timeout: Seconds after which the browser ends; default 3600.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
+                key, one call at a time. When the answer gets lost, ``mux.video.web_inputs.list`` is searched for
+                the key, and the request is sent again only if nothing has it.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
 
         ``POST /video/v1/web-inputs``
 
-        Rate limit: ``post``. Unknown outcome: reported, never sent again.
+        Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
+        for first.
         """
         return await self._call(
             CREATE,
@@ -149,6 +163,7 @@ class VideoWebInputs(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            once=once,
         )
 
     @deprecated("Mux no longer offers web inputs; its clients dropped them")
