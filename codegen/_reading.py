@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from codegen._api import Api, Enum, Event, Field, Method, Object, Parameter, Schema, Union
-from codegen._once import Recognition
 from codegen._facts import SCHEMAS, GeneratorError, Json
+from codegen._once import Recognition
 from codegen._overlays import Overlays, match_fields
 
 
