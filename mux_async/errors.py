@@ -208,17 +208,30 @@ class LimitWaitError(DeadlineExceededError):
 class AmbiguousOutcomeError(MuxError):
     """A write whose outcome is not known: bytes left, and no answer (or only a part of one) came back.
 
-    It is not sent again, because that could create, and bill, twice. The failure is ``__cause__``.
+    It is not sent again, because that could create, and bill, twice. With ``once=``, what it made was looked for, and neither its presence
+    nor its absence could be made sure of. The failure is ``__cause__``.
 
     Attributes:
         status: Status of the answer, when its head arrived; a 2xx means that Mux acted and only the body was lost.
         request_id: ``X-Request-Id``, when known.
+        how: How to find out, in words: which operation shows what was made, and what to look for; ``None`` when nothing shows it.
+        once: The key that what was made would carry; ``None`` when the call had none.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, request_id: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+        how: str | None = None,
+        once: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.request_id = request_id
+        self.how = how
+        self.once = once
 
 
 class ResponseError(MuxError):

@@ -14,6 +14,7 @@ from mux_async.limits._account import (
 from mux_async.limits._backend import BucketState, Grant, LimitBackend, MemoryBackend
 from mux_async.limits._bucket import Lessons, PacedBucket
 from mux_async.limits._line import PRIORITIES, Priority
+from mux_async.limits._retries import RetryBudget, RetrySettings
 from mux_async.limits._settings import BucketSettings, LimitSettings
 
 __all__ = [
@@ -35,5 +36,7 @@ __all__ = [
     "PacedBucket",
     "Priority",
     "Refused",
+    "RetryBudget",
+    "RetrySettings",
     "Waited",
 ]

@@ -22,6 +22,7 @@ from mux_async.errors import ConfigurationError
 from mux_async.limits._backend import Grant, LimitBackend, MemoryBackend
 from mux_async.limits._gate import Gate, Tally
 from mux_async.limits._line import PRIORITIES, Priority
+from mux_async.limits._retries import RetryBudget
 from mux_async.limits._settings import LimitSettings
 
 
@@ -134,6 +135,7 @@ class AccountLimits:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
+        self.retries = RetryBudget(settings.retries)
         self._clock = clock
         self._backend = backend or MemoryBackend(settings, clock)
         self._gates: WeakKeyDictionary[object, Gates] = WeakKeyDictionary()

@@ -10,6 +10,7 @@ from mux_async._operation import Bucket
 from mux_async.errors import ConfigurationError
 from mux_async.limits._bucket import Lessons
 from mux_async.limits._line import Priority
+from mux_async.limits._retries import RetrySettings
 
 
 @attrs.frozen
@@ -44,9 +45,12 @@ class LimitSettings:
         realtime_data: Monitoring and real-time data.
         general_data: The rest of the Data API.
         lessons: What a 429 teaches.
+        slack: Seconds by which requests may bunch up on their way to the server: the time a new connection takes, or a busy event
+            loop. A bucket whose burst is used up keeps this much of it back, half at most.
         reserve: Share of a burst that is kept for ``interactive`` calls, 0 to 1.
         floor: Share of the rate that ``default`` and ``batch`` calls get each while they wait, however many go before them; 0 for
             none, at most a third.
+        retries: How much of what is sent may be repetition.
         enabled: False lets every request out at once. For servers without limits, and for limits kept elsewhere.
     """
 
@@ -55,11 +59,15 @@ class LimitSettings:
     realtime_data: BucketSettings = BucketSettings(rate=1.0, burst=2)
     general_data: BucketSettings = BucketSettings(rate=5.0, burst=10)
     lessons: Lessons = attrs.field(factory=Lessons)
+    slack: float = 0.25
     reserve: float = 0.2
     floor: float = 0.1
+    retries: RetrySettings = attrs.field(factory=RetrySettings)
     enabled: bool = True
 
     def __attrs_post_init__(self) -> None:
+        if not (self.slack >= 0 and math.isfinite(self.slack)):
+            raise ConfigurationError(f"slack is {self.slack!r}; it must be 0 seconds or more")
         if not 0 <= self.reserve <= 1:
             raise ConfigurationError(f"reserve is {self.reserve!r}; it is a share of the burst, 0 to 1")
         if not 0 <= self.floor <= 1 / 3:
