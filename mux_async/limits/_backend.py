@@ -99,7 +99,7 @@ class MemoryBackend:
         self._buckets: dict[Bucket, PacedBucket] = {}
         for bucket in Bucket:
             allowance = settings.bucket(bucket)
-            self._buckets[bucket] = PacedBucket(allowance.rate, allowance.burst, settings.lessons)
+            self._buckets[bucket] = PacedBucket(allowance.rate, allowance.burst, settings.lessons, settings.slack)
 
     async def take(self, bucket: Bucket, *, leave: int) -> Grant | float:
         """Take a grant, or return the seconds to wait. Never suspends."""

@@ -14,21 +14,30 @@ Rules that keep it honest:
 2. Giving a grant back leaves the bucket exactly as if it had never been made, so grants of the last `MEMORY` seconds are
    remembered and replayed. An older one, or one from before a change of rate, is simply lost: that errs on the safe side.
 3. Time comes in as ``now``. A clock that steps back is held where it was.
+4. Requests bunch up on their way: one is held up by a new connection, the next is not, and the server sees them closer together than
+   they were let out. So a bucket that is not known to be full *there* keeps `slack` seconds of its burst back. The first ``burst``
+   grants after the bucket was full (for as long as the slack) need none of it: they are no more than the server's own bucket holds.
 
-What the server says teaches it (`refuse`, `hear`). A refusal that our own count cannot explain means that somebody else uses the account, or
-that its burst is smaller than assumed: the rate (or the burst) goes down by a factor, and comes back by a steady slope.
+What the server says teaches it (`refuse`, `hear`). A refusal that our own count cannot explain means that somebody else uses the
+account, or that its burst is smaller than assumed. The burst goes down by one; the rate goes to a little less than what got through since
+the last such lesson, stays there for a while, and then climbs to its ceiling or to the next refusal (docs/decisions/limits-learning.md).
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
 
 MEMORY: Final = 60.0
 """Seconds for which a grant can be given back."""
+REMEMBERED: Final = 256
+"""Grants that `PacedBucket.dump` keeps at most: the newest. Older ones can then no longer be given back."""
+CLOCK_SLACK: Final = 1.0
+"""Seconds by which a dumped bucket may be ahead of whoever loads it; beyond, it is of another clock (`PacedBucket.load`)."""
 
 
 @attrs.frozen
@@ -37,10 +46,11 @@ class Lessons:
 
     Attributes:
         first_pause: Seconds that a bucket stays closed after a refusal that names no time; doubles with each further one.
-        longest_pause: Seconds that it stays closed at most, whatever the server asks for; also how long after reopening a refusal
-            still counts as following another.
-        backoff: Factor on the rate at a refusal that our own count does not explain, above 0 and at most 1 (which turns learning off).
-        recovery: Seconds in which the rate would climb from nothing to its ceiling. Half of it is back in half the time.
+        longest_pause: Seconds that it stays closed at most, whatever the server asks for.
+        backoff: Factor on the rate at a refusal that our own count does not explain, above 0 and at most 1 (which turns learning
+            off). When less than that got through since the last refusal the rate goes lower, down to half of it.
+        hold: Seconds for which a lowered rate stays where it is before more is tried. Every try that fails costs a refusal.
+        recovery: Seconds in which the rate would climb from nothing to its ceiling afterwards. Half of it is back in half the time.
         floor: Share of the ceiling below which the rate is never lowered.
         discover: Whether the ceiling itself goes up while nothing is refused, for accounts that are allowed more than is known.
     """
@@ -48,7 +58,8 @@ class Lessons:
     first_pause: float = 1.0
     longest_pause: float = 60.0
     backoff: float = 0.7
-    recovery: float = 45.0
+    hold: float = 18.0
+    recovery: float = 8.0
     floor: float = 0.05
     discover: bool = False
 
@@ -57,6 +68,10 @@ _STEP: Final = 0.25
 """Seconds between two steps of recovery: each step forgets grants that could be given back."""
 _BURST_MEMORY: Final = 600.0
 """Seconds after which a burst that was too large is tried again, one more at a time."""
+_MARGIN: Final = 0.9
+"""Share of what got through that a lowered rate asks for."""
+_ENOUGH: Final = 4
+"""Grants that say how much gets through."""
 
 
 class PacedBucket:
@@ -66,6 +81,8 @@ class PacedBucket:
         rate: Grants a second, above 0.
         burst: Grants at once after a quiet time, at least 1.
         lessons: How to learn from refusals.
+        slack: Seconds by which requests may bunch up on their way. At most half the burst is kept back for it, and so nothing of a burst
+            of one: a server that allows no burst at all has to be met with a rate a little below its own.
     """
 
     __slots__ = (
@@ -73,12 +90,18 @@ class PacedBucket:
         "_burst_ceiling",
         "_burst_raised_at",
         "_busy_since",
+        "_configured",
         "_grants",
         "_interval",
         "_is_short",
+        "_learned_at",
         "_lessons",
-        "_pauses",
+        "_passed",
+        "_pause",
         "_raised_at",
+        "_roomiest",
+        "_slack",
+        "_spree",
         "burst",
         "ceiling",
         "closed_at",
@@ -87,10 +110,10 @@ class PacedBucket:
         "now",
     )
 
-    def __init__(self, rate: float, burst: int, lessons: Lessons | None = None) -> None:
+    def __init__(self, rate: float, burst: int, lessons: Lessons | None = None, slack: float = 0.0) -> None:
         self._lessons = lessons or Lessons()
         self.burst = self._burst_ceiling = burst
-        self.ceiling = rate
+        self.ceiling = self._configured = rate
         """The rate that recovery goes up to."""
         self._interval = 1.0 / rate
         self.full_at = -math.inf
@@ -103,7 +126,17 @@ class PacedBucket:
         self._busy_since = -math.inf
         self._is_short = False
         """Whether more was asked for than there was, since the last step of recovery."""
-        self._pauses = 0
+        self._slack = slack
+        self._spree = 0
+        """Grants since the server's bucket was certainly full."""
+        self._pause = 0.0
+        """Seconds for which the last refusal closed it."""
+        self._learned_at = -math.inf
+        """When the rate was last lowered."""
+        self._passed = 0
+        """Grants since then."""
+        self._roomiest = 0
+        """The most that the server ever said would still get through, after a request of ours."""
         self._raised_at = self._burst_raised_at = -math.inf
         self.now = -math.inf
         """The latest time handed in."""
@@ -113,6 +146,11 @@ class PacedBucket:
         """Grants a second, sustained, as learned."""
         return 1.0 / self._interval
 
+    @property
+    def slack(self) -> float:
+        """Seconds of the burst that are kept back."""
+        return min(self._slack, 0.5 * (self.burst - 1) * self._interval)
+
     def ready_at(self, now: float, *, leave: int = 0, ahead: int = 0) -> float:
         """Return the earliest time for a grant, were *ahead* others made first; at least *now*.
 
@@ -121,27 +159,31 @@ class PacedBucket:
             leave: Grants of the burst that are left to others; more than there are leave all but one.
             ahead: Grants made before it.
         """
-        usable = max(0, self.burst - 1 - leave)
-        full_at = max(now, self.full_at) + (ahead - usable) * self._interval
-        return max(now, self.closed_until, full_at)
+        spare = self.burst - 1
+        is_bottom = (0 if self._is_surely_full(now) else self._spree) + ahead > spare
+        kept = max(min(leave, spare) * self._interval, self.slack if is_bottom else 0.0)
+        return max(now, self.closed_until, max(now, self.full_at) + (ahead - spare) * self._interval + kept)
 
-    def take(self, now: float, *, leave: int = 0) -> float:
+    def take(self, now: float, *, leave: int = 0, ahead: int = 0) -> float:
         """Take a grant, or say how long to wait before asking again.
 
         Args:
             now: Monotonic seconds.
             leave: Grants of the burst that are left to others.
+            ahead: Grants that are kept for others who come first.
 
         Returns:
             Seconds to wait; 0.0 when the grant was taken. The grant is identified by the time in `now` from then on.
         """
         now = self._advance(now)
-        wait = self.ready_at(now, leave=leave) - now
+        wait = self.ready_at(now, leave=leave, ahead=ahead) - now
         if wait > 0:
             self._is_short = True
             return wait
         if self.full_at <= now:
             self._busy_since = now
+        self._spree = 1 if self._is_surely_full(now) else self._spree + 1
+        self._passed += 1
         self._grants.append(now)
         self.full_at = max(now, self.full_at) + self._interval
         return 0.0
@@ -180,15 +222,19 @@ class PacedBucket:
         is_news = granted_at >= self.closed_at
         pause = 0.0 if delay is None else delay
         if is_news:
-            self._pauses = 1 if now - self.closed_until > lessons.longest_pause else self._pauses + 1
             self.closed_at = now
             if delay is None:
-                pause = lessons.first_pause * 2.0 ** min(self._pauses - 1, 30)
-            self._learn(now, granted_at)
+                # Refused again as soon after reopening: it was too short. Later than that it is a new matter.
+                is_too_soon = now - self.closed_until <= 2 * self._pause
+                pause = max(lessons.first_pause, 2 * self._pause) if is_too_soon else lessons.first_pause
+            self._pause = pause = min(pause, lessons.longest_pause)
+            if granted_at >= self._learned_at:
+                self._learn(now, granted_at)
         self.closed_until = max(self.closed_until, now + min(pause, lessons.longest_pause))
+        self._raised_at = max(self._raised_at, self.closed_until)
         if is_news:
             # The server's own bucket is empty, whatever ours says: start again without a burst.
-            self._forget(max(self.full_at, self.closed_until + (self.burst - 1) * self._interval))
+            self._lower(self.closed_until, 1)
         return self.closed_until - now
 
     def hear(self, now: float, *, remaining: int) -> None:
@@ -197,8 +243,71 @@ class PacedBucket:
         It can only lower the level: requests under way from here may not be in the server's count yet.
         """
         now = self._advance(now)
-        if 0 <= remaining < self.burst and self.level(now) > remaining:
-            self._forget(now + (self.burst - remaining) * self._interval)
+        if remaining < 0:
+            return
+        self._roomiest = max(self._roomiest, remaining)
+        if remaining == 0 and self._passed >= _ENOUGH and self._lessons.backoff < 1.0:
+            # Nothing is left there. If our own requests do not account for it, others have the rest: no need to run into a refusal.
+            ours = math.ceil((self.full_at - now) / self._interval - 1e-9)
+            if ours + 1 < max(self.burst, self._roomiest + 1):
+                self._slow_down(now)
+        if remaining < self.burst and self.level(now) > remaining:
+            self._lower(now, remaining)
+
+    def drain(self, now: float) -> None:
+        """Start over with an empty bucket: nothing is known of what was taken before *now*."""
+        now = self._advance(now)
+        self._forget(max(self.full_at, now + self.burst * self._interval))
+
+    def quiet_until(self) -> float:
+        """Return until when time alone changes nothing but what is remembered: rate, burst and ceiling stay."""
+        moment = math.inf
+        if self._is_recovering():
+            moment = self._raised_at + _STEP
+        if self.burst < self._burst_ceiling:
+            moment = min(moment, self._burst_raised_at + _BURST_MEMORY)
+        return moment
+
+    def dump(self) -> tuple[dict[str, float], list[float]]:
+        """Return the bucket as plain data, for `load`.
+
+        Returns:
+            Numbers by name, without those that are ``-inf``; and when the newest `REMEMBERED` grants were made, oldest first.
+        """
+        while len(self._grants) > REMEMBERED:
+            self._base = max(self._grants.popleft(), self._base) + self._interval
+        numbers = {name: float(getattr(self, name)) for name in _NUMBERS}
+        return {name: number for name, number in numbers.items() if number > -math.inf}, list(self._grants)
+
+    def load(self, numbers: Mapping[str, float], grants: Sequence[float], now: float) -> None:
+        """Become the bucket that was dumped, under this one's settings.
+
+        Where it was dumped with another rate or burst, what was learned since stays only as far as it is below this one's. A bucket
+        from the future is one of another clock (that of before a restart of the machine): it is taken to be of this moment.
+
+        Args:
+            numbers: As dumped.
+            grants: As dumped.
+            now: Monotonic seconds.
+        """
+        rate, burst = self._configured, self._burst_ceiling
+        for name in _NUMBERS:
+            if name in numbers:
+                kind = type(getattr(self, name))
+                setattr(self, name, kind(numbers[name]))
+        self._grants = deque(grants)
+        ahead = self.now - now
+        if ahead > CLOCK_SLACK:
+            for name in _MOMENTS:
+                setattr(self, name, getattr(self, name) - ahead)
+            self._grants = deque(moment - ahead for moment in self._grants)
+        if self._burst_ceiling != burst:
+            self.burst = burst if self.burst == self._burst_ceiling else min(self.burst, burst)
+            self._burst_ceiling = burst
+        if self._configured != rate:
+            learned = rate if self.rate >= self.ceiling * (1 - 1e-9) else min(self.rate, rate)
+            self.ceiling = self._configured = rate
+            self._change_rate(max(now, self.now), learned)
 
     def level(self, now: float) -> float:
         """Return how many grants could be taken at once: 0 to ``burst``."""
@@ -216,27 +325,43 @@ class PacedBucket:
             self.burst = max(1, min(self.burst, debt) - 1)
             self._burst_raised_at = now
             return
+        self._slow_down(now)
+
+    def _slow_down(self, now: float) -> None:
+        """Lower the rate to less than what got through since the last time."""
+        lessons = self._lessons
+        rate = self.rate * lessons.backoff
+        if self._passed > _ENOUGH and math.isfinite(self._learned_at):
+            # The last of them did not get through. Half at most, at one go: perhaps less was asked for than could have passed.
+            got_through = (self._passed - 1) / (now - self._learned_at)
+            rate = min(rate, max(_MARGIN * got_through, rate / 2))
         if lessons.discover and self.rate > self.ceiling * 0.99:
             self.ceiling = max(self.rate * 0.95, self.ceiling * lessons.floor)
-        self._change_rate(now, max(self.rate * lessons.backoff, self.ceiling * lessons.floor))
-        self._raised_at = now
+        self._learned_at = now
+        self._passed = 0
+        self._change_rate(now, max(rate, self.ceiling * lessons.floor))
+        self._raised_at = now + lessons.hold
+
+    def _is_surely_full(self, now: float) -> bool:
+        """Whether the server's bucket is full too, however late our last requests came there."""
+        return now >= self.full_at + self.slack
 
     def _advance(self, now: float) -> float:
         self.now = now = max(now, self.now)
         grants = self._grants
         while grants and grants[0] < now - MEMORY:
             self._base = max(grants.popleft(), self._base) + self._interval
-        if self.rate < self.ceiling * (1 - 1e-9) or self._lessons.discover:
+        if self._is_recovering():
             self._recover(now)
         if self.burst < self._burst_ceiling and now - self._burst_raised_at >= _BURST_MEMORY:
             self.burst += 1
             self._burst_raised_at = now
         return now
 
+    def _is_recovering(self) -> bool:
+        return self._lessons.discover or self.rate < self.ceiling * (1 - 1e-9)
+
     def _recover(self, now: float) -> None:
-        if now < self.closed_until:
-            self._raised_at = now
-            return
         passed = now - self._raised_at
         if passed < _STEP:
             return
@@ -256,6 +381,39 @@ class PacedBucket:
             self._interval = 1.0 / rate
             self._forget(now + debt * self._interval)
 
+    def _lower(self, now: float, level: int) -> None:
+        """Have no more than *level* left at *now*."""
+        self._forget(max(self.full_at, now + (self.burst - level) * self._interval))
+        self._spree = max(self._spree, self.burst)
+
     def _forget(self, full_at: float) -> None:
         self.full_at = self._base = full_at
         self._grants.clear()
+
+
+_MOMENTS: Final = (
+    "_base",
+    "_burst_raised_at",
+    "_busy_since",
+    "_learned_at",
+    "_raised_at",
+    "closed_at",
+    "closed_until",
+    "full_at",
+    "now",
+)
+"""What of a bucket is a time, and moves with the clock."""
+_NUMBERS: Final = (
+    *_MOMENTS,
+    "_burst_ceiling",
+    "_configured",
+    "_interval",
+    "_is_short",
+    "_passed",
+    "_pause",
+    "_roomiest",
+    "_spree",
+    "burst",
+    "ceiling",
+)
+"""What of a bucket is a number: all of it but its settings (lessons and slack) and its grants."""

@@ -1,9 +1,9 @@
 """The queue in front of a bucket, for one event loop: everybody gets through in turn, and nobody is lost.
 
 The naive way is a task that hands out grants, or a lock around "sleep until free". The first needs an owner that a client used
-without ``async with`` does not have; the second admits waiters in any order and holds up everybody when its holder is cancelled. Here one of
-those who wait *leads*: it asks the backend, sleeps, and hands the grant to whoever is next (`Line`), until that is itself. On leaving,
-served or cancelled, it names the next leader. So:
+without ``async with`` does not have; the second admits waiters in any order and holds up everybody when its holder is cancelled. Here
+one of those who wait *leads*: it asks the backend, sleeps, and hands the grant to whoever is next (`Line`), until that is itself. On
+leaving, served or cancelled, it names the next leader. So:
 
 1. Only the leader talks to the backend.
 2. Leaving is one synchronous step (`_leave`), reached on every way out.

@@ -4,8 +4,8 @@ Arithmetic and bookkeeping only: nothing here waits or talks to the bucket. The 
 
 1. ``interactive`` goes before ``default``, and ``default`` before ``batch``.
 2. Within a class, first come, first served.
-3. Nobody starves: a class that has been kept waiting for `patience` seconds since it was last served goes before all others. So while it waits it
-   gets at least one grant in every `patience` seconds, which is its floor.
+3. Nobody starves: a class that has been kept waiting for `patience` seconds since it was last served goes before all others. So while
+   it waits it gets at least one grant in every `patience` seconds, which is its floor.
 4. A waiter that leaves costs nothing, wherever it stands.
 """
 

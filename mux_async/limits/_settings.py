@@ -15,7 +15,9 @@ from mux_async.limits._retries import RetrySettings
 
 @attrs.frozen
 class BucketSettings:
-    """One allowance.
+    """One allowance: in every *w* seconds at most ``burst + rate * w`` requests go out.
+
+    A server that keeps a token bucket is met with its own rate and capacity. For one that counts in windows, see `for_window`.
 
     Attributes:
         rate: Requests a second, sustained. Above 0.
@@ -31,13 +33,34 @@ class BucketSettings:
         if self.burst < 1:
             raise ConfigurationError(f"a bucket's burst is {self.burst!r}; it must be at least 1 request")
 
+    @classmethod
+    def for_window(cls, requests: int, seconds: float, *, burst: int = 1, jitter: float = 0.05) -> BucketSettings:
+        """Return the fastest that never shows a server more than *requests* in any *seconds*, fixed windows or sliding ones.
+
+        What goes out in a burst is missing from the rest of its window, so every request of *burst* beyond the first costs its share of
+        the rate.
+
+        Args:
+            requests: Allowed in a window.
+            seconds: Length of a window.
+            burst: Requests that may go out at once, at most *requests*.
+            jitter: Seconds by which requests may bunch up on their way; the window is taken to be so much longer.
+
+        Raises:
+            ConfigurationError: The burst does not fit into the window.
+        """
+        if not 1 <= burst <= requests:
+            raise ConfigurationError(f"a burst of {burst!r} does not fit into a window of {requests!r} requests")
+        return cls(rate=(requests - burst + 1) / (seconds + jitter), burst=burst)
+
 
 @attrs.frozen
 class LimitSettings:
     """What an account is allowed, how it is shared out, and what to do when Mux says 429 all the same.
 
-    The sustained rates are the published ones (facts/BEHAVIOUR.md, section 2.1). Bursts are allowed "for short periods" and not
-    published, so the defaults are small: two seconds' worth.
+    The sustained rates are the published ones (facts/BEHAVIOUR.md, section 2.1) less one in a hundred: should the server count in windows,
+    requests that bunch up on their way still fit. Bursts are allowed "for short periods" and not published, so the defaults are small: two
+    seconds' worth.
 
     Attributes:
         post: POST outside the Data API.
@@ -54,10 +77,10 @@ class LimitSettings:
         enabled: False lets every request out at once. For servers without limits, and for limits kept elsewhere.
     """
 
-    post: BucketSettings = BucketSettings(rate=1.0, burst=2)
-    other: BucketSettings = BucketSettings(rate=5.0, burst=10)
-    realtime_data: BucketSettings = BucketSettings(rate=1.0, burst=2)
-    general_data: BucketSettings = BucketSettings(rate=5.0, burst=10)
+    post: BucketSettings = BucketSettings(rate=0.99, burst=2)
+    other: BucketSettings = BucketSettings(rate=4.95, burst=10)
+    realtime_data: BucketSettings = BucketSettings(rate=0.99, burst=2)
+    general_data: BucketSettings = BucketSettings(rate=4.95, burst=10)
     lessons: Lessons = attrs.field(factory=Lessons)
     slack: float = 0.25
     reserve: float = 0.2

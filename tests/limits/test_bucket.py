@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mux_async.emulator._limits import TokenBucket
 from mux_async.limits import Lessons, PacedBucket
 
 RATES = st.sampled_from([0.5, 1.0, 5.0, 7.3])
@@ -167,16 +168,69 @@ def drain(bucket: PacedBucket, now: float, seconds: float, *, leave: int = 0) ->
 
 
 def test_an_unexplained_refusal_lowers_the_rate_and_it_comes_back() -> None:
-    """A refusal of a paced request takes three tenths of the rate, which climbs back to its ceiling in a third of a minute."""
-    bucket = PacedBucket(10.0, 1, Lessons(first_pause=0.1))
+    """A refusal of a paced request takes three tenths of the rate for a while; then it climbs back to its ceiling in a few seconds."""
+    bucket = PacedBucket(10.0, 1, Lessons(first_pause=0.1, hold=10.0, recovery=10.0))
     bucket.take(0.0)
     bucket.refuse(0.0, granted_at=0.0)
     assert bucket.rate == pytest.approx(7.0)
 
-    drain(bucket, 0.1, 10.0)
-    assert 8.0 < bucket.rate < 10.0
-    drain(bucket, 10.1, 10.0)
+    drain(bucket, 0.1, 9.9)
+    assert bucket.rate == pytest.approx(7.0)
+    drain(bucket, 10.0, 1.0)
+    assert 7.5 < bucket.rate < 8.5
+    drain(bucket, 11.0, 3.0)
     assert bucket.rate == pytest.approx(10.0)
+
+
+def test_a_second_lesson_goes_below_what_got_through() -> None:
+    """Refused again, the rate goes to nine tenths of what got through since, but not below half of the usual step."""
+    for got_through, expected in [(6.0, 4.9), (5.0, 4.5), (1.0, 2.45)]:
+        bucket = PacedBucket(10.0, 1, Lessons(first_pause=0.01))
+        bucket.take(0.0)
+        bucket.refuse(0.0, granted_at=0.0)
+        now = 0.0
+        for _ in range(12):
+            now += 1 / got_through
+            assert bucket.take(now) == 0.0
+        bucket.refuse(now, granted_at=now)
+
+        assert bucket.rate == pytest.approx(expected, rel=0.1)
+
+
+def test_slack_is_kept_back_at_the_bottom_of_a_burst() -> None:
+    """A whole burst goes out at once; the next waits for its turn and the slack, and then the rate is the sustained one."""
+    grants = drain(PacedBucket(1.0, 3, slack=0.25), 0.0, 5.0)
+
+    assert grants == pytest.approx([0.0, 0.0, 0.0, 1.25, 2.25, 3.25, 4.25])
+
+
+def test_slack_takes_at_most_half_of_a_burst() -> None:
+    """However large the slack, half of the burst remains usable, and a bucket without a burst is not slowed down."""
+    assert drain(PacedBucket(1.0, 3, slack=99.0), 0.0, 5.0) == pytest.approx([0.0, 0.0, 0.0, 2.0, 3.0, 4.0])
+    assert drain(PacedBucket(1.0, 1, slack=99.0), 0.0, 3.0) == pytest.approx([0.0, 1.0, 2.0])
+
+
+@given(
+    RATES,
+    st.integers(2, 6),
+    st.lists(
+        st.tuples(st.floats(0, 6), st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 1.0])), max_size=9)), max_size=6
+    ),
+)
+def test_bunching_within_the_slack_never_meets_an_empty_server(
+    rate: float, burst: int, spells: list[tuple[float, list[tuple[bool, float]]]]
+) -> None:
+    """Asking for all there is, with every request late by anything up to the slack: a server of the same rate and burst refuses none."""
+    bucket, now, arrivals = PacedBucket(rate, burst, slack=0.25), 0.0, list[float]()
+    for quiet, requests in spells:
+        now += quiet
+        for is_paced, lateness in requests:
+            while wait := bucket.take(now, leave=99 if is_paced else 0):
+                now += wait
+            arrivals.append(now + lateness * bucket.slack)
+    server = TokenBucket(rate, burst)
+
+    assert all(server.take(moment).allowed for moment in sorted(arrivals))
 
 
 def test_a_refused_burst_teaches_its_size() -> None:
