@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from mux_async._caller import EngineCaller
 from mux_async._config import (
     DEFAULT_BASE_URL,
     MAX_RESPONSE_BYTES,
@@ -21,7 +22,7 @@ from mux_async._config import (
     load_credentials,
     user_agent,
 )
-from mux_async._engine import Engine, EngineCaller
+from mux_async._engine import Engine
 from mux_async._operation import Bucket, Operation, bucket_of, replay_of
 from mux_async._resource import Arguments
 from mux_async._response import RawResponse
@@ -118,6 +119,8 @@ class Mux:
         max_attempts: Times a request may be put on the wire. A POST whose outcome is unknown is never sent again, whatever this says.
         retry: Waits between attempts.
         max_response_bytes: Size of an answer, decompressed, beyond which it is refused.
+        share_reads: Whether identical GETs at the same time are sent once. Each caller decodes its own value of the shared bytes; a GET
+            made after a write has ended never gets an older answer.
         allow_insecure: Whether credentials may go over plain http to another machine.
         clock: Monotonic seconds; for tests in virtual time.
         random: Source of jitter.
@@ -147,6 +150,7 @@ class Mux:
         max_attempts: int = 5,
         retry: RetryPolicy | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
+        share_reads: bool = True,
         allow_insecure: bool = False,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
@@ -167,6 +171,7 @@ class Mux:
             timeouts=timeouts or Timeouts(),
             max_attempts=max_attempts,
             max_response_bytes=max_response_bytes,
+            share_reads=share_reads,
         )
         choice = resolve_transport(transport)
         settings = transport_settings or TransportSettings()
@@ -230,6 +235,7 @@ class Mux:
         timeouts: Timeouts | Unset = UNSET,
         max_attempts: int | Unset = UNSET,
         max_response_bytes: int | Unset = UNSET,
+        share_reads: bool | Unset = UNSET,
     ) -> Self:
         """Return the same client with other options for its calls. Cheap; connections, limits and closing are shared.
 
@@ -239,6 +245,7 @@ class Mux:
             timeouts: For one attempt.
             max_attempts: Times a request may be put on the wire.
             max_response_bytes: Size of an answer beyond which it is refused.
+            share_reads: Whether identical GETs at the same time are sent once.
 
         Raises:
             ConfigurationError: A value makes no sense.
@@ -249,6 +256,7 @@ class Mux:
             "timeouts": timeouts,
             "max_attempts": max_attempts,
             "max_response_bytes": max_response_bytes,
+            "share_reads": share_reads,
         }
         changes = {name: value for name, value in given.items() if value is not UNSET}
         other = object.__new__(type(self))

@@ -69,6 +69,8 @@ class CallOptions:
     timeouts: Timeouts = attrs.field(factory=Timeouts)
     max_attempts: int = 5
     max_response_bytes: int = MAX_RESPONSE_BYTES
+    share_reads: bool = True
+    """Whether a GET waits for the answer of an identical one under way instead of being sent."""
 
     def __attrs_post_init__(self) -> None:
         if self.priority is not None:

@@ -1,7 +1,8 @@
 """The one loop: a permit, the wire, a judgement; then wait and repeat, or return.
 
 The path of a request is resource -> engine -> wire -> transport, and this file is the only one of the four that waits. What to send is
-decided in `_wire`, whether to send it again in `_retry`, when in `limits`; the transport carries it.
+decided in `_wire`, whether to send it again in `_retry`, when in `limits`; the transport carries it. What becomes of a create whose
+answer got lost is in `_once`, and how identical reads share one request in `_flights`.
 
 At most one cancel scope is opened per call, and none when the caller set no deadline: a scope costs a quarter of a small request.
 """
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -19,14 +22,14 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from mux_async import _wire
+from mux_async import _once, _wire
+from mux_async._call import Answer, Call
 from mux_async._content import iter_content, read_content
+from mux_async._flights import Flights, join
 from mux_async._operation import Bucket, Replay
-from mux_async._pagination import Page, Paginator
-from mux_async._response import ByteStream, Download, RawResponse
+from mux_async._response import ByteStream
 from mux_async._retry import Again, Ambiguous, Answered, Failed, decide, parse_retry_after
 from mux_async.errors import (
-    AmbiguousOutcomeError,
     Attempt,
     ClosedError,
     DeadlineExceededError,
@@ -41,7 +44,7 @@ from mux_async.errors import (
 if TYPE_CHECKING:
     from mux_async._config import CallOptions, Config
     from mux_async._operation import Operation
-    from mux_async._resource import Arguments, Caller
+    from mux_async._resource import Arguments
     from mux_async.limits import AccountLimits
     from mux_async.limits._gate import Gate
     from mux_async.transport import HttpRequest, HttpResponse, Transport
@@ -51,61 +54,19 @@ E = TypeVar("E")
 
 logger = logging.getLogger(__name__)
 
-
-@attrs.frozen(eq=False)
-class Answer:
-    """A successful answer.
-
-    Attributes:
-        content: The decompressed body; empty when it is left to be streamed from `response`.
-    """
-
-    response: HttpResponse
-    content: bytes
-    attempts: tuple[Attempt, ...]
-
-    @property
-    def request_id(self) -> str | None:
-        return self.response.headers.get("X-Request-Id")
-
-    def as_raw(self, value: T) -> RawResponse[T]:
-        """Return *value* with this answer around it."""
-        return RawResponse(
-            value=value,
-            status=self.response.status,
-            headers=self.response.headers,
-            request_id=self.request_id,
-            attempts=self.attempts,
-            content=self.content,
-        )
+_BUDGET_NOTE = "it was not sent again: the account's retry budget is used up (LimitSettings.retries)"
 
 
 class _Loop:
     """What belongs to one event loop: its transport, its queues, what features keep there."""
 
-    __slots__ = ("gates", "local", "transport")
+    __slots__ = ("flights", "gates", "local", "transport")
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.gates: dict[Bucket, Gate] = {}
+        self.flights: Flights[Answer] = Flights()
         self.local: dict[Any, Any] = {}
-
-
-@attrs.define
-class _Call:
-    """One call while it runs: what has happened so far, for whoever has to report it."""
-
-    operation: Operation[Any]
-    options: CallOptions
-    started: float
-    attempts: list[Attempt] = attrs.field(factory=list[Attempt])
-    in_flight: Delivery = Delivery.NEVER_SENT
-
-    def describe(self, error: MuxError) -> MuxError:
-        """Fill in what every error of a call carries."""
-        error.attempts = tuple(self.attempts)
-        error.operation = self.operation.line
-        return error
 
 
 class Engine:
@@ -128,6 +89,9 @@ class Engine:
         self._loops: WeakKeyDictionary[object, _Loop] = WeakKeyDictionary()
         self._process = os.getpid()
         self._closed_in: WeakSet[object] = WeakSet()
+        self._writes = count(1)
+        self._written = 0
+        """Number of the last write that ended, well or not."""
 
     def here(self) -> _Loop:
         """Return what belongs to the running event loop, opening a transport on first use.
@@ -162,12 +126,15 @@ class Engine:
         Raises:
             MuxError: Any of the tree in `mux_async.errors`.
         """
+        sought: _once.Sought | None = None
+        if arguments.once is not None:
+            arguments, sought = _once.stamp(operation, arguments)
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
-        call = _Call(operation, options, self.config.clock())
-        if options.deadline is None:
-            answer = await self._attempt(call, request, is_streamed=False)
+        call = Call(operation, options, self.config.clock(), self.config.clock, self.config.epoch, sought)
+        if operation.method == "GET" and options.share_reads:
+            answer = await self._share(call, request)
         else:
-            answer = await self._attempt_within(call, request, options.deadline)
+            answer = await self._perform(call, request)
         try:
             value = _wire.decode(
                 operation, arguments, answer.content, status=answer.response.status, request_id=answer.request_id
@@ -182,7 +149,7 @@ class Engine:
     ) -> AsyncGenerator[ByteStream]:
         """Perform a call up to the head of its answer, and hand the body out as it comes."""
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
-        call = _Call(operation, options, self.config.clock())
+        call = Call(operation, options, self.config.clock(), self.config.clock, self.config.epoch)
         deadline = anyio.current_time() + options.deadline if options.deadline is not None else float("inf")
         with anyio.CancelScope(deadline=deadline) as scope:
             response = (await self._attempt(call, request, is_streamed=True)).response
@@ -195,18 +162,37 @@ class Engine:
         if scope.cancelled_caught:
             self._raise_late(call)
 
-    async def _attempt_within(self, call: _Call, request: HttpRequest, deadline: float) -> Answer:
+    async def _share(self, call: Call, request: HttpRequest) -> Answer:
+        """Perform a read, or wait for somebody who performs the same."""
+        flights, options = self.here().flights, call.options
+        manner = (options.effective_priority, options.max_attempts, options.max_response_bytes)
+        while (flight := flights.find(request, manner, self._written)) is not None:
+            call.in_flight = Delivery.MAYBE_PROCESSED
+            answer: Answer | None = None
+            with anyio.CancelScope(deadline=self._end(call)) as scope:
+                answer = await join(flight)
+            if scope.cancelled_caught:
+                self._raise_late(call)
+            call.in_flight = Delivery.NEVER_SENT
+            if answer is not None:
+                return answer
+        return await flights.lead(request, manner, self._written, lambda: self._perform(call, request))
+
+    async def _perform(self, call: Call, request: HttpRequest) -> Answer:
+        if call.options.deadline is None:
+            return await self._attempt(call, request, is_streamed=False)
         answer: Answer | None = None
-        with anyio.CancelScope(deadline=anyio.current_time() + deadline):
+        with anyio.CancelScope(deadline=self._end(call)):
             answer = await self._attempt(call, request, is_streamed=False)
         if answer is None:
             self._raise_late(call)
         return answer
 
-    async def _attempt(self, call: _Call, request: HttpRequest, *, is_streamed: bool) -> Answer:
+    async def _attempt(self, call: Call, request: HttpRequest, *, is_streamed: bool) -> Answer:
         """Send until there is an answer to return or an error to raise."""
         operation, options, clock = call.operation, call.options, self.config.clock
         loop = self.here()
+        self.limits.retries.calls += 1
         gate = self._gate(loop, operation.bucket)
         priority = options.effective_priority
         while True:
@@ -217,6 +203,8 @@ class Engine:
             except LimitWaitError as error:
                 raise call.describe(error) from None
             sent_at = clock()
+            if call.first_sent is None:
+                call.first_sent = sent_at
             response: HttpResponse | None = None
             content = b""
             failure: TransportError | None = None
@@ -230,6 +218,9 @@ class Engine:
                 failure = error
             except ResponseError as error:
                 unusable = error
+            finally:
+                if operation.replay is not Replay.SAFE:
+                    self._written = next(self._writes)
             call.in_flight = Delivery.NEVER_SENT
             status = response.status if response is not None else None
             request_id = response.headers.get("X-Request-Id") if response is not None else None
@@ -276,15 +267,64 @@ class Engine:
             )
             match decision:
                 case Again(delay):
+                    is_free = status == 429 or (failure is not None and failure.delivery is Delivery.NEVER_SENT)
+                    if not is_free and not self.limits.retries.spend(clock()):
+                        problem.add_note(_BUDGET_NOTE)
+                        raise call.describe(problem) from problem.__cause__
                     remaining = self._remaining(call)
                     if remaining is not None and delay >= remaining:
                         self._raise_late(call, problem)
                     logger.info("%s: attempt %d came to nothing (%s); again in %.2f s", operation.line, number, problem, delay)
                     await anyio.sleep(delay)
                 case Ambiguous():
-                    raise call.describe(_ambiguous(operation, status, request_id, problem)) from call.describe(problem)
+                    found = await self._settle(call, problem, status, request_id)
+                    if found is not None:
+                        return found
                 case _:
                     raise call.describe(problem) from problem.__cause__
+
+    async def _settle(self, call: Call, problem: MuxError, status: int | None, request_id: str | None) -> Answer | None:
+        """Find out what came of an attempt with an unknown outcome.
+
+        Returns:
+            What it made; ``None`` when it made nothing and may be sent again.
+
+        Raises:
+            AmbiguousOutcomeError: It cannot be found out, or may not be sent again.
+        """
+        call.describe(problem)
+        place = call.sought.once.place if call.sought is not None else None
+        doubt = partial(_once.ambiguous, call.operation, problem, status=status, request_id=request_id, sought=call.sought)
+        if call.sought is None or place is None:
+            raise call.describe(doubt()) from problem
+        acted = status is not None and status < 300
+        logger.info("%s: outcome unknown (%s); looking for what it made", call.operation.line, problem)
+        call.doubt = problem
+        try:
+            found = await _once.reconcile(partial(self._read, call), call.sought, place, call, acted=acted)
+        except (MuxError, _once.Inconclusive) as error:
+            raise call.describe(doubt(looked=f"looking for it came to nothing ({error})")) from problem
+        if found is not None:
+            return Answer(found.answer.response, found.content, tuple(call.attempts), is_reconciled=True)
+        if acted or len(call.attempts) >= call.options.max_attempts:
+            raise call.describe(doubt(looked="it was looked for and is not there yet")) from problem
+        if not self.limits.retries.spend(self.config.clock()):
+            problem.add_note(_BUDGET_NOTE)
+            raise call.describe(doubt(looked="it was looked for and is not there yet")) from problem
+        call.doubt, call.was_in_doubt = None, True
+        logger.info("%s: it made nothing; sending it again", call.operation.line)
+        return None
+
+    async def _read(self, call: Call, operation: Operation[object], arguments: Arguments) -> _once.Shown:
+        remaining = self._remaining(call)
+        options = attrs.evolve(call.options, deadline=None if remaining is None else max(remaining, 0.001))
+        body, answer = await self.call(operation, arguments, options)
+        return _once.Shown(body, answer.response.headers, answer)
+
+    def _end(self, call: Call) -> float:
+        """When the call's deadline is, by the event loop's clock."""
+        remaining = self._remaining(call)
+        return float("inf") if remaining is None else anyio.current_time() + remaining
 
     def _gate(self, loop: _Loop, bucket: Bucket | None) -> Gate | None:
         if bucket is None or not self.limits.settings.enabled:
@@ -294,17 +334,17 @@ class Engine:
             gate = loop.gates[bucket] = self.limits.gate(_current_loop(), bucket)
         return gate
 
-    def _remaining(self, call: _Call) -> float | None:
+    def _remaining(self, call: Call) -> float | None:
         deadline = call.options.deadline
         return None if deadline is None else max(0.0, call.started + deadline - self.config.clock())
 
-    def _is_confirmed_delete(self, call: _Call) -> bool:
+    def _is_confirmed_delete(self, call: Call) -> bool:
         """Whether a 404 means that an earlier attempt of this very DELETE went through and only its answer was lost."""
         return call.operation.method == "DELETE" and any(
             attempt.error is not None or (attempt.status or 0) >= 500 for attempt in call.attempts[:-1]
         )
 
-    def _raise_late(self, call: _Call, problem: MuxError | None = None) -> NoReturn:
+    def _raise_late(self, call: Call, problem: MuxError | None = None) -> NoReturn:
         operation, deadline = call.operation, call.options.deadline or 0.0
         number = len(call.attempts)
         tried = f"after {number} attempt{'s' * (number != 1)}" if number else "before the request was sent"
@@ -316,77 +356,9 @@ class Engine:
             delivery=call.in_flight,
         )
         call.describe(late)
-        if call.in_flight is Delivery.MAYBE_PROCESSED and operation.replay is Replay.NEVER:
-            raise call.describe(_ambiguous(operation, None, None, late)) from late
+        if operation.replay is Replay.NEVER and (call.in_flight is Delivery.MAYBE_PROCESSED or call.doubt is not None):
+            raise call.describe(_once.ambiguous(operation, call.doubt or late, sought=call.sought)) from late
         raise late from problem
-
-
-class EngineCaller:
-    """An engine with options: the `Caller` behind resources.
-
-    Args:
-        engine: Performs the calls.
-        options: For each of them.
-        is_raw: Whether calls return a `RawResponse` around the value.
-    """
-
-    __slots__ = ("_is_raw", "engine", "options")
-
-    def __init__(self, engine: Engine, options: CallOptions, *, is_raw: bool = False) -> None:
-        self.engine = engine
-        self.options = options
-        self._is_raw = is_raw
-
-    @property
-    def raw(self) -> EngineCaller:
-        """The same, returning `RawResponse`."""
-        return EngineCaller(self.engine, self.options, is_raw=True)
-
-    async def call(self, operation: Operation[T], arguments: Arguments) -> T:
-        """Perform a call to its end."""
-        value, answer = await self.engine.call(operation, arguments, self.options)
-        # `returns_raw` tells type checkers of the second case.
-        return cast("T", answer.as_raw(value)) if self._is_raw else value
-
-    def paginate(self, operation: Operation[Page[T, E]], arguments: Arguments) -> Paginator[T, E]:
-        """Return the list, not yet asked for."""
-
-        async def fetch(update: Mapping[str, object]) -> Page[T, E]:
-            extra = {**(arguments.extra_query or {}), **update}
-            return await self.call(operation, attrs.evolve(arguments, extra_query=extra))
-
-        return Paginator(fetch)
-
-    def download(self, operation: Operation[bytes], arguments: Arguments) -> Download:
-        """Return the bytes, not yet asked for."""
-
-        def open_stream() -> AbstractAsyncContextManager[ByteStream]:
-            return self.engine.stream(operation, arguments, self.options)
-
-        return Download(lambda: self.call(operation, arguments), open_stream)
-
-    def local(self, make: Callable[[Caller], T]) -> T:
-        """Return what *make* made for this client in the running event loop."""
-        kept = self.engine.here().local
-        if make not in kept:
-            kept[make] = make(self)
-        return cast("T", kept[make])
-
-    def transport(self) -> Transport:
-        """Return the transport of the running event loop."""
-        return self.engine.here().transport
-
-
-def _ambiguous(
-    operation: Operation[Any], status: int | None, request_id: str | None, problem: MuxError
-) -> AmbiguousOutcomeError:
-    acted = status is not None and status < 300
-    what = f"was answered {status}, and the body did not arrive whole" if acted else f"has an unknown outcome ({problem})"
-    return AmbiguousOutcomeError(
-        f"{operation.line} {what}; it was not sent again, because that could create a second one: look whether the first is there",
-        status=status,
-        request_id=request_id,
-    )
 
 
 def _current_loop() -> object:

@@ -27,6 +27,8 @@ class RawResponse(Generic[T]):
         request_id: ``X-Request-Id``: what Mux's support asks for; ``None`` when the answer had none.
         attempts: Every time the request was put on the wire, the last one being this answer.
         content: The body, decompressed.
+        is_reconciled: Whether the request's own answer got lost and *value* was found by its ``once`` key: then status, headers and
+            request id are those of the read that showed it, and *content* is what the lost answer would have held.
     """
 
     value: T
@@ -35,6 +37,7 @@ class RawResponse(Generic[T]):
     request_id: str | None
     attempts: Sequence[Attempt]
     content: bytes
+    is_reconciled: bool = False
 
     def __repr__(self) -> str:
         attempts = len(self.attempts)

@@ -15,9 +15,9 @@ CORE = ROOT / "mux_async"
 
 LAYERS: list[set[str]] = [
     {"_types", "_version", "errors", "_operation", "transport", "_model", "_times", "models"},
-    {"_codec", "_content", "_config", "_pagination", "_resource", "_response", "_retry", "limits"},
-    {"_wire"},
-    {"_engine", "_transports"},
+    {"_codec", "_content", "_config", "_flights", "_pagination", "_resource", "_response", "_retry", "limits"},
+    {"_wire", "_once", "_call"},
+    {"_engine", "_caller", "_transports"},
     {"resources", "_waiting", "webhooks"},
     {"_client", "__init__"},
     {"uploads"},

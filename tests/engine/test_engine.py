@@ -425,7 +425,9 @@ async def test_a_fork_opens_its_own_transport(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_the_surroundings_give_a_priority() -> None:
     """Calls in a `use_priority` block, and in tasks started from it, have its class, unless their client has one of its own."""
-    mux = client(FakeTransport(lambda _: ok()), limits=LimitSettings(other=BucketSettings(rate=1.0, burst=10)))
+    mux = client(
+        FakeTransport(lambda _: ok()), limits=LimitSettings(other=BucketSettings(rate=1.0, burst=10)), share_reads=False
+    )
     start, sent = anyio.current_time(), list[float]()
 
     async def call(which: Mux) -> None:

@@ -1,0 +1,78 @@
+"""What stands between the resources and the engine: the engine, with the options of one client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import attrs
+
+from mux_async._pagination import Page, Paginator
+from mux_async._response import ByteStream, Download
+
+if TYPE_CHECKING:
+    from mux_async._config import CallOptions
+    from mux_async._engine import Engine
+    from mux_async._operation import Operation
+    from mux_async._resource import Arguments, Caller
+    from mux_async.transport import Transport
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+
+class EngineCaller:
+    """An engine with options: the `Caller` behind resources.
+
+    Args:
+        engine: Performs the calls.
+        options: For each of them.
+        is_raw: Whether calls return a `RawResponse` around the value.
+    """
+
+    __slots__ = ("_is_raw", "engine", "options")
+
+    def __init__(self, engine: Engine, options: CallOptions, *, is_raw: bool = False) -> None:
+        self.engine = engine
+        self.options = options
+        self._is_raw = is_raw
+
+    @property
+    def raw(self) -> EngineCaller:
+        """The same, returning `RawResponse`."""
+        return EngineCaller(self.engine, self.options, is_raw=True)
+
+    async def call(self, operation: Operation[T], arguments: Arguments) -> T:
+        """Perform a call to its end."""
+        value, answer = await self.engine.call(operation, arguments, self.options)
+        # `returns_raw` tells type checkers of the second case.
+        return cast("T", answer.as_raw(value)) if self._is_raw else value
+
+    def paginate(self, operation: Operation[Page[T, E]], arguments: Arguments) -> Paginator[T, E]:
+        """Return the list, not yet asked for."""
+
+        async def fetch(update: Mapping[str, object]) -> Page[T, E]:
+            extra = {**(arguments.extra_query or {}), **update}
+            return await self.call(operation, attrs.evolve(arguments, extra_query=extra))
+
+        return Paginator(fetch)
+
+    def download(self, operation: Operation[bytes], arguments: Arguments) -> Download:
+        """Return the bytes, not yet asked for."""
+
+        def open_stream() -> AbstractAsyncContextManager[ByteStream]:
+            return self.engine.stream(operation, arguments, self.options)
+
+        return Download(lambda: self.call(operation, arguments), open_stream)
+
+    def local(self, make: Callable[[Caller], T]) -> T:
+        """Return what *make* made for this client in the running event loop."""
+        kept = self.engine.here().local
+        if make not in kept:
+            kept[make] = make(self)
+        return cast("T", kept[make])
+
+    def transport(self) -> Transport:
+        """Return the transport of the running event loop."""
+        return self.engine.here().transport

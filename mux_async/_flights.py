@@ -1,0 +1,108 @@
+"""Identical reads at the same time are sent once: who comes second waits for the answer of who came first.
+
+A page that fifty requests of a web server ask for in the same second costs one permit of the rate limit instead of fifty. Nothing is
+kept: a read that starts after the answer is there is a new one. The rules:
+
+1. No task of its own. The first caller does the work in its own task; the others wait for an event.
+2. Each caller keeps its own deadline and can be cancelled. When the first one ends for a reason of its own, one of the others starts anew.
+3. Nobody joins a read that started before a write of this client had ended: what a program wrote, it reads.
+4. The bytes are shared, and errors; every caller decodes for itself, so that no list or mapping belongs to two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+import anyio
+
+from mux_async.errors import DeadlineExceededError, MuxError
+
+if TYPE_CHECKING:
+    from mux_async.transport import HttpRequest
+
+A = TypeVar("A")
+
+Manner: TypeAlias = tuple[object, ...]
+"""What two calls must have in common besides the request: class of service, number of attempts, bound of the answer."""
+
+
+class Flight(Generic[A]):
+    """A read under way, and what came of it: an answer, an error, or neither when its caller ended for a reason of its own."""
+
+    __slots__ = ("answer", "error", "landed", "manner", "request", "written")
+
+    def __init__(self, request: HttpRequest, manner: Manner, written: int) -> None:
+        self.request = request
+        self.manner = manner
+        self.written = written
+        self.answer: A | None = None
+        self.error: MuxError | None = None
+        self.landed: anyio.Event | None = None
+
+
+class Flights(Generic[A]):
+    """The reads of one client in one event loop."""
+
+    __slots__ = ("_flying",)
+
+    def __init__(self) -> None:
+        self._flying: dict[str, Flight[A]] = {}
+
+    def __len__(self) -> int:
+        return len(self._flying)
+
+    def find(self, request: HttpRequest, manner: Manner, written: int) -> Flight[A] | None:
+        """Return a flight that answers *request* too.
+
+        Args:
+            request: To be answered.
+            manner: How it would be performed.
+            written: Number of the last write that had ended.
+        """
+        flight = self._flying.get(request.url)
+        if flight is None or flight.written != written or flight.manner != manner or flight.request != request:
+            return None
+        return flight
+
+    async def lead(self, request: HttpRequest, manner: Manner, written: int, perform: Callable[[], Awaitable[A]]) -> A:
+        """Perform *request*, for everybody who joins meanwhile."""
+        flight = self._flying[request.url] = Flight[A](request, manner, written)
+        try:
+            answer = flight.answer = await perform()
+        except DeadlineExceededError:
+            raise  # this caller's own deadline
+        except MuxError as error:
+            flight.error = error
+            raise
+        finally:
+            # A later flight, after a write, may have taken the place.
+            if self._flying.get(request.url) is flight:
+                del self._flying[request.url]
+            if flight.landed is not None:
+                flight.landed.set()
+        return answer
+
+
+async def join(flight: Flight[A]) -> A | None:
+    """Wait for *flight* to end.
+
+    Returns:
+        Its answer; ``None`` when its caller was cancelled or out of time, so that somebody else has to perform the request.
+
+    Raises:
+        MuxError: What the caller of the flight was told.
+    """
+    if flight.landed is None:
+        flight.landed = anyio.Event()
+    await flight.landed.wait()
+    if flight.error is not None:
+        raise _copy(flight.error) from flight.error.__cause__
+    return flight.answer
+
+
+def _copy(error: MuxError) -> MuxError:
+    """Return *error* again: one object raised by two tasks would collect the traceback of both."""
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy
