@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -11,9 +10,10 @@ from mux_async._response import RawResponse
 from mux_async.errors import Attempt, Delivery, MuxError
 
 if TYPE_CHECKING:
-    from mux_async._config import CallOptions
+    from mux_async._config import CallOptions, Config
     from mux_async._once import Sought
     from mux_async._operation import Operation
+    from mux_async.limits import Priority
     from mux_async.transport import HttpResponse
 
 T = TypeVar("T")
@@ -59,9 +59,9 @@ class Call:
 
     operation: Operation[Any]
     options: CallOptions
+    config: Config
     started: float
-    clock: Callable[[], float]
-    epoch: Callable[[], float]
+    priority: Priority
     sought: Sought | None = None
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
     in_flight: Delivery = Delivery.NEVER_SENT
@@ -73,7 +73,11 @@ class Call:
 
     def elapsed(self) -> float:
         """Return the seconds since the first attempt."""
-        return 0.0 if self.first_sent is None else self.clock() - self.first_sent
+        return 0.0 if self.first_sent is None else self.config.clock() - self.first_sent
+
+    def epoch(self) -> float:
+        """Return the seconds since 1970."""
+        return self.config.epoch()
 
     def describe(self, error: MuxError) -> MuxError:
         """Fill in what every error of a call carries."""

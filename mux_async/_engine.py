@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from itertools import count
@@ -130,11 +130,9 @@ class Engine:
         if arguments.once is not None:
             arguments, sought = _once.stamp(operation, arguments)
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
-        call = Call(operation, options, self.config.clock(), self.config.clock, self.config.epoch, sought)
-        if operation.method == "GET" and options.share_reads:
-            answer = await self._share(call, request)
-        else:
-            answer = await self._perform(call, request)
+        call = Call(operation, options, self.config, self.config.clock(), options.effective_priority, sought)
+        perform = self._share if options.share_reads and operation.method == "GET" else self._perform
+        answer = await perform(call, request, self.here())
         try:
             value = _wire.decode(
                 operation, arguments, answer.content, status=answer.response.status, request_id=answer.request_id
@@ -149,10 +147,10 @@ class Engine:
     ) -> AsyncGenerator[ByteStream]:
         """Perform a call up to the head of its answer, and hand the body out as it comes."""
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
-        call = Call(operation, options, self.config.clock(), self.config.clock, self.config.epoch)
+        call = Call(operation, options, self.config, self.config.clock(), options.effective_priority)
         deadline = anyio.current_time() + options.deadline if options.deadline is not None else float("inf")
         with anyio.CancelScope(deadline=deadline) as scope:
-            response = (await self._attempt(call, request, is_streamed=True)).response
+            response = (await self._attempt(call, request, self.here(), is_streamed=True)).response
             try:
                 async with aclosing(iter_content(response)) as chunks:
                     yield ByteStream(response.status, response.headers, chunks)
@@ -162,10 +160,10 @@ class Engine:
         if scope.cancelled_caught:
             self._raise_late(call)
 
-    async def _share(self, call: Call, request: HttpRequest) -> Answer:
+    async def _share(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
         """Perform a read, or wait for somebody who performs the same."""
-        flights, options = self.here().flights, call.options
-        manner = (options.effective_priority, options.max_attempts, options.max_response_bytes)
+        flights, options = loop.flights, call.options
+        manner = (call.priority, options.max_attempts, options.max_response_bytes)
         while (flight := flights.find(request, manner, self._written)) is not None:
             call.in_flight = Delivery.MAYBE_PROCESSED
             answer: Answer | None = None
@@ -176,30 +174,40 @@ class Engine:
             call.in_flight = Delivery.NEVER_SENT
             if answer is not None:
                 return answer
-        return await flights.lead(request, manner, self._written, lambda: self._perform(call, request))
+        flight = flights.start(request, manner, self._written)
+        try:
+            answer = flight.answer = await self._perform(call, request, loop)
+            return answer
+        except DeadlineExceededError:
+            raise  # its own deadline says nothing about those of others
+        except MuxError as error:
+            flight.error = error
+            raise
+        finally:
+            flights.end(flight)
 
-    async def _perform(self, call: Call, request: HttpRequest) -> Answer:
-        if call.options.deadline is None:
-            return await self._attempt(call, request, is_streamed=False)
+    def _perform(self, call: Call, request: HttpRequest, loop: _Loop) -> Coroutine[Any, Any, Answer]:
+        within = call.options.deadline is not None
+        return self._attempt_within(call, request, loop) if within else self._attempt(call, request, loop, is_streamed=False)
+
+    async def _attempt_within(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
         answer: Answer | None = None
         with anyio.CancelScope(deadline=self._end(call)):
-            answer = await self._attempt(call, request, is_streamed=False)
+            answer = await self._attempt(call, request, loop, is_streamed=False)
         if answer is None:
             self._raise_late(call)
         return answer
 
-    async def _attempt(self, call: Call, request: HttpRequest, *, is_streamed: bool) -> Answer:
+    async def _attempt(self, call: Call, request: HttpRequest, loop: _Loop, *, is_streamed: bool) -> Answer:
         """Send until there is an answer to return or an error to raise."""
         operation, options, clock = call.operation, call.options, self.config.clock
-        loop = self.here()
         self.limits.retries.calls += 1
         gate = self._gate(loop, operation.bucket)
-        priority = options.effective_priority
         while True:
             number = len(call.attempts) + 1
             queued_at = clock()
             try:
-                grant = await gate.acquire(priority, self._remaining(call)) if gate is not None else None
+                grant = await gate.acquire(call.priority, self._remaining(call)) if gate is not None else None
             except LimitWaitError as error:
                 raise call.describe(error) from None
             sent_at = clock()

@@ -11,12 +11,11 @@ kept: a read that starts after the answer is there is a new one. The rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import anyio
 
-from mux_async.errors import DeadlineExceededError, MuxError
+from mux_async.errors import MuxError
 
 if TYPE_CHECKING:
     from mux_async.transport import HttpRequest
@@ -65,23 +64,19 @@ class Flights(Generic[A]):
             return None
         return flight
 
-    async def lead(self, request: HttpRequest, manner: Manner, written: int, perform: Callable[[], Awaitable[A]]) -> A:
-        """Perform *request*, for everybody who joins meanwhile."""
-        flight = self._flying[request.url] = Flight[A](request, manner, written)
-        try:
-            answer = flight.answer = await perform()
-        except DeadlineExceededError:
-            raise  # this caller's own deadline
-        except MuxError as error:
-            flight.error = error
-            raise
-        finally:
-            # A later flight, after a write, may have taken the place.
-            if self._flying.get(request.url) is flight:
-                del self._flying[request.url]
-            if flight.landed is not None:
-                flight.landed.set()
-        return answer
+    def start(self, request: HttpRequest, manner: Manner, written: int) -> Flight[A]:
+        """Note that *request* is going to be performed. Whoever does it fills in what came of it, and calls `end` however it ended."""
+        flight: Flight[A] = Flight(request, manner, written)
+        self._flying[request.url] = flight
+        return flight
+
+    def end(self, flight: Flight[A]) -> None:
+        """Let nobody join any more, and wake those who have."""
+        url = flight.request.url
+        if self._flying.get(url) is flight:  # a later one, after a write, may have taken its place
+            del self._flying[url]
+        if flight.landed is not None:
+            flight.landed.set()
 
 
 async def join(flight: Flight[A]) -> A | None:
