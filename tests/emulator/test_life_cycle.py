@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from mux_async.emulator import InputProblem, MediaInfo, MediaSource
+from mux_async.emulator import InputProblem, MediaInfo, MediaSource, Probe
 from tests.emulator.harness import START, Account
+
+
+def always(medium: MediaInfo) -> Probe:
+    """A probe that says the same of everything."""
+
+    def probe(source: MediaSource) -> MediaInfo:
+        del source
+        return medium
+
+    return probe
 
 
 def test_from_url() -> None:
@@ -95,7 +105,7 @@ def test_probe() -> None:
 
 def test_resolution_cap() -> None:
     """A larger input is stored at the tier that was asked for, 1080p unless said otherwise."""
-    account = Account(probe=lambda _: MediaInfo(duration=9.0, width=3840, height=2160))
+    account = Account(probe=always(MediaInfo(duration=9.0, width=3840, height=2160)))
 
     plain, large = account.ready_asset(), account.ready_asset(max_resolution_tier="2160p")
 
@@ -115,7 +125,7 @@ def test_audio_only() -> None:
 
 def test_test_asset() -> None:
     """A test asset is cut to ten seconds and gone after a day."""
-    account = Account(probe=lambda _: MediaInfo(duration=500.0))
+    account = Account(probe=always(MediaInfo(duration=500.0)))
     asset = account.ready_asset(test=True, playback_policies=["public"])
     playback_id = asset["playback_ids"][0]["id"]
 
@@ -129,7 +139,7 @@ def test_test_asset() -> None:
 
 def test_clip() -> None:
     """A clip names its source at once and lasts from start to end."""
-    account = Account(probe=lambda _: MediaInfo(duration=100.0))
+    account = Account(probe=always(MediaInfo(duration=100.0)))
     source = account.ready_asset()
     clip = account.data(
         "POST",
