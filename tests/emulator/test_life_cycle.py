@@ -4,18 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mux_async.emulator import InputProblem, MediaInfo, MediaSource, Probe
-from tests.emulator.harness import START, Account
-
-
-def always(medium: MediaInfo) -> Probe:
-    """A probe that says the same of everything."""
-
-    def probe(source: MediaSource) -> MediaInfo:
-        del source
-        return medium
-
-    return probe
+from mux_async.emulator import InputProblem, MediaInfo, MediaSource
+from tests.emulator.harness import START, Account, always
 
 
 def test_from_url() -> None:
@@ -58,6 +48,17 @@ def test_many_at_their_own_times() -> None:
 
     assert account.asset(first["id"])["status"] == "ready"
     assert account.asset(second["id"])["status"] == "preparing"
+
+
+def test_one_thing_after_another() -> None:
+    """What follows from being ready is timed from then, not from the request that first notices."""
+    account = Account(time_to_ready=10.0)
+    asset = account.create_asset(static_renditions=[{"resolution": "480p"}])
+
+    account.pass_time(20.0)
+
+    (file,) = account.asset(asset["id"])["static_renditions"]["files"]
+    assert file["status"] == "ready"
 
 
 @pytest.mark.parametrize(
