@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 
-import anyio.lowlevel
+import anyio
+import attrs
 
 from mux_async.errors import ConnectError, Delivery, Phase, TransportError, TransportTimeoutError
 from mux_async.testing._bench import (
