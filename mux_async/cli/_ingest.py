@@ -19,6 +19,9 @@ from mux_async.cli._progress import Form, Reporter, make_reporter
 from mux_async.ingest import Ingest, IngestSummary, Plan, ResultFile, make_plan
 from mux_async.limits import LimitSettings
 
+_FRAME = 0.2
+"""Seconds between two drawings of the live view."""
+
 
 def ingest(
     paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders. Folders are searched for media files.")] = None,
@@ -87,11 +90,17 @@ async def _run(client: Mux, run: Ingest, reporter: Reporter, path: Path) -> int:
             run.stop()
             reporter.note("finishing what was begun; press Ctrl-C again to stop at once")
 
+    async def draw() -> None:
+        while True:
+            await anyio.sleep(_FRAME)
+            reporter.tick()
+
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         reporter.begin()
         try:
             async with client, anyio.create_task_group() as tasks:
                 tasks.start_soon(watch, signals)
+                tasks.start_soon(draw)
                 summary = await run.run()
                 tasks.cancel_scope.cancel()
         finally:
