@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mux_async.emulator._emulator import Router
 from mux_async.emulator._ids import encode
 from tests.emulator.harness import Account, basic
 
@@ -41,12 +40,7 @@ _values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def _routes(account: Account) -> list[tuple[str, str]]:
-    router: Router = account.emulator._router
-    return [(route.method, route.template) for group in router._routes.values() for route in group]
-
-
-ROUTES = _routes(Account())
+ROUTES = sorted(Account().emulator.served)
 
 
 @settings(max_examples=300, deadline=None)

@@ -226,6 +226,7 @@ def test_taken_over() -> None:
     headers = {"Content-Range": f"bytes 0-{TOTAL - 1}/{TOTAL}", "Content-Length": str(TOTAL)}
     older = account.emulator.begin(Request("PUT", target_of(upload["url"]), headers))
     older.feed(DATA[: GRANULE + 1])
+    assert account.put(upload["url"], DATA[GRANULE + 1 :], f"bytes {GRANULE + 1}-{TOTAL - 1}/{TOTAL}").status == 503
     newer = account.put(upload["url"], DATA[GRANULE:], f"bytes {GRANULE}-{TOTAL - 1}/{TOTAL}")
     older.feed(b"\0" * 1000)
 
