@@ -12,8 +12,6 @@ import inspect
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from mux_async.errors import MissingExtraError
-
 if TYPE_CHECKING:
     import aiohttp
     from aioresponses import aioresponses
@@ -42,7 +40,7 @@ def patched_aioresponses(**options: Any) -> aioresponses:
         options: Of `aioresponses.aioresponses`: ``param``, ``passthrough``, ``passthrough_unmatched``.
 
     Raises:
-        MissingExtraError: aioresponses is not installed.
+        ImportError: aioresponses is not installed.
     """
     return _mock_class()(**options)
 
@@ -53,7 +51,7 @@ def _mock_class() -> type[aioresponses]:
         from aioresponses import CallbackResult
         from aioresponses import aioresponses as original
     except ImportError:
-        raise MissingExtraError("patched_aioresponses", "aioresponses", "testing") from None
+        raise ImportError("patched_aioresponses needs aioresponses: pip install aioresponses") from None
     response_class = _response_class()
 
     def with_class(callback: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from mux_async.errors import ConnectError, Delivery, MissingExtraError, Phase
+from mux_async.errors import ConnectError, Delivery, Phase
 from mux_async.testing._bench import BODIES, Check, SocketBench, collect, expect, expect_alive, expect_failure, failing, request
 from mux_async.testing._loopback import Peer, Reply, Site, always, talk
 
@@ -56,7 +56,7 @@ def _certificates(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     try:
         import trustme
     except ImportError:
-        raise MissingExtraError("the TLS part of the conformance check", "trustme", "testing") from None
+        raise ImportError("the checks of TLS need trustme: pip install trustme") from None
     authority = trustme.CA()
     client = ssl.create_default_context()
     authority.configure_trust(client)  # pyright: ignore[reportUnknownMemberType] - names pyOpenSSL's types
