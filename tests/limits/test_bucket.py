@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -62,7 +63,7 @@ def test_paced_grants_are_an_interval_apart(rate: float, burst: int, steps: list
     """Two paced grants are never closer than one interval, and never closer than that to the grant before."""
     _, paced = run(PacedBucket(rate, burst), [step for step in steps if step[1] != "give_back"])
 
-    assert all(later - earlier >= 1 / rate - 1e-9 for earlier, later in zip(paced, paced[1:], strict=False))
+    assert all(later - earlier >= 1 / rate - 1e-9 for earlier, later in itertools.pairwise(paced))
 
 
 @given(RATES, BURSTS, st.lists(st.tuples(st.floats(0, 3), st.booleans()), min_size=1, max_size=40), st.data())
