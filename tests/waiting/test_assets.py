@@ -43,7 +43,10 @@ async def test_one() -> None:
 
 
 async def test_many_share_a_sweep() -> None:
-    """Two hundred and fifty waits, on clients with different options, take three list requests a look; only the last one left is asked for by itself."""
+    """Two hundred and fifty waits, on clients with different options, take at most three list requests a look.
+
+    Assets get ready one a second here, so there is a look a second; only the last one left is asked for by itself.
+    """
     emulator, mux = emulated(EmulatorSettings(time_to_ready=400.0, limits=RateRules()))
     ids = [await create(mux) for _ in range(250)]
     other = mux.with_options(priority="batch")
@@ -55,7 +58,7 @@ async def test_many_share_a_sweep() -> None:
     seen = emulator.arrivals[before:]
     assert {each.path for each in seen} <= {"/video/v1/assets", f"/video/v1/assets/{ids[-1]}"}
     assert {each.status for each in seen} == {200}
-    assert len(seen) < 3 * 60
+    assert len(seen) < 500
 
 
 async def test_an_id_that_is_none() -> None:
