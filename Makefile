@@ -38,7 +38,7 @@ lint: check-codegen types ## Style, types, and generated code that is up to date
 
 types: $(VENV)/.dev-installed ## mypy and pyright, both strict
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/.dev-installed ## Put the code in shape
 	$(BIN)/ruff check --fix $(SOURCES)

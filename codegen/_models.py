@@ -40,7 +40,7 @@ def _module(api: Api, module: str, schemas: list[Schema]) -> str:
     typing = model_imports(api, names.typing - names.runtime, module)
     if objects:
         names.use("attrs", "")
-        names.use("typing", "TYPE_CHECKING", *(["Any"] if any("get: Any" in line for line in objects) else []))
+        names.use("typing", "TYPE_CHECKING", *(["Any"] if any(": Any = data" in line for line in objects) else []))
         typing["typing"] = {"Self"}
     elif typing:
         names.use("typing", "TYPE_CHECKING")
@@ -82,7 +82,8 @@ def _enum(api: Api, enum: Enum, names: Names) -> list[str]:
 
 
 def _object(api: Api, schema: Object, names: Names) -> list[str]:
-    names.use("mux_async._model", "Model", "Wire", "build")
+    names.use("mux_async._model", "Model", "Wire")
+    names.use("mux_async._reading", "draft", "finish")
     has_times = any(time_format(field.schema) for field in schema.fields)
     text = api.words.schemas.get(schema.name) or f"The {schema.name} object."
     lines = [
@@ -97,20 +98,20 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
         if about:
             lines += docstring(wrap(about, 10), 4)
     lines += ["", "    @classmethod", "    def from_wire(cls, data: Wire) -> Self:"]
-    lines += ["        get: Any = data.get"] if schema.fields else []
     if has_times:
         names.use("mux_async._times", "Notes")
         lines.append("        notes: Notes = {}")
-    values = [_read(api, field, names) for field in schema.fields]
-    lines.append("        return build(")
-    lines += [
-        "            cls,",
-        "            data,",
-        "            (",
-        *(f"                {value}," for value in values),
-        "            ),",
-    ]
-    return [*lines, *(["            notes,"] if has_times else []), "        )", "", ""]
+    if any(not field.is_required for field in schema.fields):
+        lines.append("        get: Any = data.get")
+    lines.append("        it = draft(cls)")
+    required = [line for field in schema.fields if field.is_required for line in _read(api, field, names)]
+    if required:
+        names.use("mux_async._reading", "incomplete")
+        lines.insert(len(lines) - 1, "        raw: Any = data")
+        lines += ["        try:", *(f"            {line}" for line in required)]
+        lines += ["        except KeyError:", "            return incomplete(cls, data)"]
+    lines += [f"        {line}" for field in schema.fields if not field.is_required for line in _read(api, field, names)]
+    return [*lines, f"        return finish(it, cls, data{', notes' if has_times else ''})", "", ""]
 
 
 def _annotation(api: Api, field: Field, names: Names) -> str:
@@ -141,20 +142,21 @@ def _default(field: Field, names: Names) -> str:
     return " = ABSENT" if arguments == ["default=ABSENT"] else f" = attrs.field({', '.join(arguments)})"
 
 
-def _read(api: Api, field: Field, names: Names) -> str:
-    """Write the expression that reads a field."""
-    get = f"get({quoted(field.wire)})"
+def _read(api: Api, field: Field, names: Names) -> list[str]:
+    """Write the statements that read a field."""
+    target = f"it.{field.name}"
+    get = f"raw[{quoted(field.wire)}]" if field.is_required else f"get({quoted(field.wire)})"
     if kind := time_format(field.schema):
-        return f"{names.use('mux_async._times', kind)}({get}, notes, {quoted(field.name)})"
+        return [f"{target} = {names.use('mux_async._times', kind)}({get}, notes, {quoted(field.name)})"]
     if reader := _reader(api, field.schema, names):
         if reader.endswith("_VARIANTS"):
-            return f"{reader}({get})"
-        return f"{reader}.from_wire(v) if (v := {get}).__class__ is dict else v"
+            return [f"{target} = {reader}({get})"]
+        return [f"v = {get}", f"{target} = {reader}.from_wire(v) if v.__class__ is dict else v"]
     items: Json = field.schema.get("items", {})
     if reader := _reader(api, items, names):
         one = f"{reader}(x)" if reader.endswith("_VARIANTS") else f"{reader}.from_wire(x) if x.__class__ is dict else x"
-        return f"[{one} for x in v] if (v := {get}).__class__ is list else v"
-    return get
+        return [f"v = {get}", f"{target} = [{one} for x in v] if v.__class__ is list else v"]
+    return [f"{target} = {get}"]
 
 
 def _reader(api: Api, schema: Json, names: Names) -> str | None:
@@ -177,7 +179,7 @@ def _innermost_first(schemas: list[Schema]) -> list[Union]:
 
 
 def _union(api: Api, union: Union, names: Names) -> list[str]:
-    names.use("mux_async._model", "Variants")
+    names.use("mux_async._reading", "Variants")
     names.use("typing", "Final", "TypeAlias")
     names.use("collections.abc", "Mapping")
     names.runtime.update(union.variants.values())

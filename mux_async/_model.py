@@ -51,7 +51,7 @@ def hidden(_value: object) -> str:
 
 
 @final
-class _Kept:
+class Kept:
     """What an object holds besides its fields: fields without a name here (`extra`), and `notes` about the others."""
 
     __slots__ = ("extra", "notes")
@@ -61,12 +61,12 @@ class _Kept:
         self.notes = notes
 
 
-_NOTHING: Final = _Kept(MappingProxyType({}), MappingProxyType({}))
+NOTHING: Final = Kept(MappingProxyType({}), MappingProxyType({}))
 
 
 @final
 class _Evolving:
-    """The model that a new one is made of: what ``attrs.evolve`` finds in place of `_Kept`, and hands to the constructor."""
+    """The model that a new one is made of: what ``attrs.evolve`` finds in place of `Kept`, and hands to the constructor."""
 
     __slots__ = ("model",)
 
@@ -86,23 +86,23 @@ class Model:
     _kept: Mapping[str, object] = attrs.field(default=ABSENT, alias="extra", repr=False)
 
     def __attrs_post_init__(self) -> None:
-        given: object = _slot.__get__(self)
+        given: object = slot.__get__(self)
         origin = given.model if isinstance(given, _Evolving) else None
         shape = shape_of(type(self))
         notes: Notes = {}
         if origin is not None:
-            kept = _get_kept(origin)
+            kept = get_kept(origin)
             extra: Mapping[str, object] = kept.extra
             notes.update((name, raw) for name, raw in kept.notes.items() if getattr(self, name) is getattr(origin, name))
         else:
-            extra = MappingProxyType(dict(cast("Mapping[str, object]", given))) if given is not UNSET else _NOTHING.extra
+            extra = MappingProxyType(dict(cast("Mapping[str, object]", given))) if given is not UNSET else NOTHING.extra
         for name in shape.optional:
             value = getattr(self, name)
             if value is UNSET:
                 object.__setattr__(self, name, None)
             elif value is None and name not in notes and (origin is None or getattr(origin, name) is not None):
                 notes[name] = None
-        _set_kept(self, _Kept(extra, notes) if extra or notes else _NOTHING)
+        set_kept(self, Kept(extra, notes) if extra or notes else NOTHING)
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -120,18 +120,18 @@ class Model:
     @property
     def extra(self) -> Mapping[str, object]:
         """Fields that this version has no name for, as they are on the wire."""
-        return _get_kept(self).extra
+        return get_kept(self).extra
 
     def with_extra(self, **fields: object) -> Self:
         """Return a copy with *fields* as its whole `extra`; they are sent as they are and win over fields of the same name."""
         copy = attrs.evolve(self)
-        _set_kept(copy, _Kept(MappingProxyType(fields), _get_kept(self).notes))
+        set_kept(copy, Kept(MappingProxyType(fields), get_kept(self).notes))
         return copy
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model) or other.__class__ is not self.__class__:
             return NotImplemented
-        mine, theirs = _get_kept(self), _get_kept(other)
+        mine, theirs = get_kept(self), get_kept(other)
         if mine is not theirs and (mine.extra != theirs.extra or _presence(mine) != _presence(theirs)):
             return False
         return all(getattr(self, name) == getattr(other, name) for name in shape_of(type(self)).names)
@@ -150,17 +150,17 @@ class Model:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        kept = _get_kept(self)
+        kept = get_kept(self)
         values = tuple(getattr(self, name) for name in shape_of(type(self)).names)
         return _restore, (type(self), values, dict(kept.extra), dict(kept.notes))
 
 
-_slot: Any = Model.__dict__["_kept"]
-_get_kept: Callable[[Model], _Kept] = _slot.__get__
-_set_kept: Callable[[Model, object], None] = _slot.__set__
+slot: Any = Model.__dict__["_kept"]
+get_kept: Callable[[Model], Kept] = slot.__get__
+set_kept: Callable[[Model, object], None] = slot.__set__
 # attrs.evolve reads every field of the old object and passes it on. For this one it gets the old object itself, so that the new one can
 # tell a field that was set to None from one that read None all along.
-type.__setattr__(Model, "_kept", property(_Evolving, _set_kept))
+type.__setattr__(Model, "_kept", property(_Evolving, set_kept))
 
 
 @attrs.frozen
@@ -168,12 +168,9 @@ class Shape:
     """What is known about a model's fields, in the order of their definition. Python names, except where it says *wire*."""
 
     names: tuple[str, ...]
-    setters: tuple[Callable[[Model, object], None], ...]
     optional: tuple[str, ...]
     required: tuple[str, ...]
     wire: Mapping[str, str]
-    known_wire: frozenset[str]
-    required_wire: frozenset[str]
     writers: Mapping[str, Callable[[Any], object]]
 
 
@@ -189,88 +186,24 @@ def shape_of(cls: type[Model]) -> Shape:
         required = tuple(field.name for field in fields if field.default is attrs.NOTHING)
         shape = _shapes[cls] = Shape(
             names=tuple(wire),
-            setters=tuple(getattr(cls, name).__set__ for name in wire),
             optional=tuple(name for name in wire if name not in required),
             required=required,
             wire=wire,
-            known_wire=frozenset(wire.values()),
-            required_wire=frozenset(wire[name] for name in required),
             writers={field.name: field.metadata["write"] for field in fields if "write" in field.metadata},
         )
     return shape
 
 
-_new = object.__new__
-
-
-def build(cls: type[M], data: Mapping[str, object], values: tuple[object, ...], notes: Notes | None = None) -> M:
-    """Make a model out of what `Model.from_wire` read. For generated code.
-
-    Slots are stored into directly: the constructor, which has to tell apart what a user said, takes half as long again
-    (docs/decisions/decoding.md).
-
-    Args:
-        cls: The class.
-        data: The JSON object.
-        values: One for each field, in order.
-        notes: What readers of times left.
-    """
-    shape = _shapes.get(cls) or shape_of(cls)
-    self = _new(cls)
-    for put, value in zip(shape.setters, values, strict=False):
-        put(self, value)
-    if notes or not shape.known_wire.issuperset(data) or None in data.values() or not data.keys() >= shape.required_wire:
-        _set_kept(self, _keep(shape, data, notes or {}))
-    else:
-        _set_kept(self, _NOTHING)
-    return self
-
-
-def _keep(shape: Shape, data: Mapping[str, object], notes: Notes) -> _Kept:
-    wire = shape.wire
-    extra = {name: value for name, value in data.items() if name not in shape.known_wire}
-    for name in shape.optional:
-        if data.get(wire[name], UNSET) is None:
-            notes[name] = None
-    for name in shape.required:
-        if wire[name] not in data:
-            notes[name] = UNSET
-    return _Kept(MappingProxyType(extra), notes) if extra or notes else _NOTHING
-
-
-def _presence(kept: _Kept) -> dict[str, object]:
+def _presence(kept: Kept) -> dict[str, object]:
     return {name: raw for name, raw in kept.notes.items() if raw is None or raw is UNSET}
 
 
 def _restore(cls: type[Model], values: tuple[object, ...], extra: Mapping[str, object], notes: Notes) -> Model:
-    self = _new(cls)
-    for put, value in zip(shape_of(cls).setters, values, strict=True):
-        put(self, value)
-    _set_kept(self, _Kept(MappingProxyType(extra), notes) if extra or notes else _NOTHING)
-    return self
-
-
-@final
-class Variants:
-    """Which class an object is read as, by the value of one of its fields. For generated code.
-
-    Args:
-        field: Wire name of the field that tells.
-        readers: Its known values. An object with any other is kept as it is.
-    """
-
-    __slots__ = ("_field", "_readers")
-
-    def __init__(self, field: str, readers: Mapping[str, Callable[[Any], object]]) -> None:
-        self._field = field
-        self._readers = readers
-
-    def __call__(self, raw: Any) -> Any:
-        if raw.__class__ is not dict:
-            return raw
-        tag = raw.get(self._field)
-        reader = self._readers.get(tag) if tag.__class__ is str else None
-        return reader(raw) if reader is not None else raw
+    made = object.__new__(cls)
+    for name, value in zip(shape_of(cls).names, values, strict=True):
+        object.__setattr__(made, name, value)
+    set_kept(made, Kept(MappingProxyType(extra), notes) if extra or notes else NOTHING)
+    return made
 
 
 def listed(value: object, member: str) -> object:
@@ -355,7 +288,7 @@ def _object(value: Mapping[object, object], where: str) -> dict[str, object]:
 
 
 def _write_model(model: Model, where: str) -> dict[str, object]:
-    shape, kept = shape_of(type(model)), _get_kept(model)
+    shape, kept = shape_of(type(model)), get_kept(model)
     members: dict[str, object] = {}
     for name, wire in shape.wire.items():
         value = kept.notes.get(name, getattr(model, name)) if kept.notes else getattr(model, name)

@@ -46,6 +46,12 @@ def seconds_text(raw: Any, notes: Notes, name: str) -> Any:
 
 def iso(raw: Any, notes: Notes, name: str) -> Any:
     """Read a field that is written as an ISO 8601 string."""
+    if raw.__class__ is str and len(raw) == 20 and raw[19] == "Z" and raw[10] == "T" and raw[7] == "-":
+        # Exactly as `write_iso` writes it: YYYY-MM-DDTHH:MM:SSZ. (A date by week would have a digit where the second hyphen is.)
+        try:
+            return datetime.fromisoformat(raw)
+        except ValueError:
+            return raw
     return None if raw is None else _read(raw, notes, name, write_iso)
 
 

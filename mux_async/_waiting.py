@@ -112,6 +112,7 @@ class WaitHub:
 
     Bounds: a tick takes at most ``ceil(n / 100) + 2`` list requests for *n* things waited for, and looks at 10 of them one by one. Ticks
     are 1 s apart at first, and that grows by 1.3 to 10 s while nothing happens; whatever settles, and whoever joins, brings it back.
+    After a look that took longer than that, the hub pauses for as long as the look took.
     """
 
     def __init__(self) -> None:
@@ -174,6 +175,7 @@ class WaitHub:
         while leader.outcome is None:
             await self._until_next_tick()
             self._ticks += 1
+            began = anyio.current_time()
             try:
                 is_news = await self._look(leader.source)
             except _FATAL as error:
@@ -189,7 +191,9 @@ class WaitHub:
                 self._failed_ticks = 0
             if is_news:
                 self._interval = FIRST_INTERVAL
-            self._next_tick = anyio.current_time() + self._interval
+            now = anyio.current_time()
+            # A look at thousands takes as long as the rate limit makes it; pausing for as long leaves half of it to others.
+            self._next_tick = now + max(self._interval, now - began)
             self._interval = min(self._interval * GROWTH, LONGEST_INTERVAL)
 
     async def _until_next_tick(self) -> None:

@@ -29,7 +29,10 @@ _WIDTH = 176
 
 
 def demo() -> None:
-    """Make a few media files, ingest them into an emulated Mux over real sockets, and show what came of it. Takes about 15 s."""
+    """See the main job done, without an account.
+
+    Makes a few media files, ingests them into an emulated Mux over real sockets, and shows what came of it. Takes about 15 s.
+    """
     ffmpeg()  # before anything is started
     anyio.run(_demo)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,9 @@ from mux_async.cli._output import FAILED, STOPPED, size, span, stdout
 from mux_async.cli._progress import Form, Reporter, make_reporter
 from mux_async.ingest import Ingest, IngestSummary, Plan, ResultFile, make_plan
 from mux_async.limits import LimitSettings
+
+_FRAME = 0.2
+"""Seconds between two drawings of the live view."""
 
 
 def ingest(
@@ -41,11 +45,11 @@ def ingest(
     plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of moving bars.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it would take.")] = False,
 ) -> None:
-    """Make assets of files, folders and URLs, at the pace that Mux allows (a create a second), and wait until they can be played.
+    """Make ready assets of files, folders and URLs.
 
-    Everything is checked before anything is sent. Connections that break are taken up where they stopped. Ctrl-C finishes what was
-    begun; a second one stops at once. Exit code: 0 when every item became ready, 1 when not, 2 when the arguments were wrong, 130
-    when interrupted.
+    They are created at the pace that Mux allows, one a second, and waited for until they can be played. Everything is checked before
+    anything is sent, and connections that break are taken up where they stopped. Ctrl-C finishes what was begun; a second one stops
+    at once. Exit code: 0 when every item became ready, 1 when not, 2 when the arguments were wrong, 130 when interrupted.
     """
     chosen = policies(policy)
     plan = make_plan(paths or (), manifest=manifest, glob=glob)
@@ -77,24 +81,30 @@ async def _run(client: Mux, run: Ingest, reporter: Reporter, path: Path) -> int:
     summary: IngestSummary | None = None
     interrupts = 0
 
-    async def watch() -> None:
+    async def watch(signals: AsyncIterator[signal.Signals]) -> None:
         nonlocal interrupts
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                interrupts += 1
-                if interrupts > 1:
-                    tasks.cancel_scope.cancel()
-                run.stop()
-                reporter.note("finishing what was begun; press Ctrl-C again to stop at once")
+        async for _ in signals:
+            interrupts += 1
+            if interrupts > 1:
+                tasks.cancel_scope.cancel()
+            run.stop()
+            reporter.note("finishing what was begun; press Ctrl-C again to stop at once")
 
-    reporter.begin()
-    try:
-        async with client, anyio.create_task_group() as tasks:
-            tasks.start_soon(watch)
-            summary = await run.run()
-            tasks.cancel_scope.cancel()
-    finally:
-        reporter.end(summary, path)
+    async def draw() -> None:
+        while True:
+            await anyio.sleep(_FRAME)
+            reporter.tick()
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        reporter.begin()
+        try:
+            async with client, anyio.create_task_group() as tasks:
+                tasks.start_soon(watch, signals)
+                tasks.start_soon(draw)
+                summary = await run.run()
+                tasks.cancel_scope.cancel()
+        finally:
+            reporter.end(summary, path)
     if interrupts:
         return STOPPED
     return 0 if summary is not None and summary.is_complete else FAILED

@@ -18,7 +18,7 @@ _WHAT = {
 
 
 def limits(base_url: BaseUrl = None) -> None:
-    """Print the account's rate limits as this SDK keeps them. Nothing is sent."""
+    """Print the rate limits that are kept. Nothing is sent."""
     client = make_client(base_url, "aiohttp")
     table = limits_table(client.limits.snapshot())
     table.caption = f"{client.base_url}; kept by every client of this account in one process"

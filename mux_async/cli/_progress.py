@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-import anyio
 import attrs
 from rich.console import Console, Group
 from rich.live import Live
@@ -37,6 +37,10 @@ class Reporter(Protocol):
     def begin(self) -> None: ...
 
     def event(self, event: IngestEvent) -> None: ...
+
+    def tick(self) -> None:
+        """Draw anew; called a few times a second."""
+        ...
 
     def note(self, text: str) -> None:
         """Say something in between."""
@@ -81,6 +85,9 @@ class JsonReporter:
         if isinstance(event, ItemFinished):
             _print(event.result.to_json())
 
+    def tick(self) -> None:
+        """Nothing moves."""
+
     def note(self, text: str) -> None:
         """Print to standard error, where it is in nobody's way."""
         stderr().print(text, markup=False)
@@ -120,6 +127,9 @@ class PlainReporter:
             else:
                 _print(f"{place} failed  {_encodable(result.source)}: {_encodable(result.error.message)}")
 
+    def tick(self) -> None:
+        """Nothing moves."""
+
     def note(self, text: str) -> None:
         """Print it."""
         _print(text)
@@ -153,14 +163,19 @@ class LiveReporter:
         self._sent: dict[str, int] = {}
         self._done_bytes = 0
         self._created = 0
-        self._waiting = 0
+        self._waiting: set[str] = set()
         self._started = 0.0
-        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=6, transient=True)
+        # Drawn from the event loop: rich's own thread would read the queues of the rate limit while the loop changes them.
+        self._live = Live(get_renderable=self._render, console=self._console, auto_refresh=False, transient=True)
 
     def begin(self) -> None:
         """Start drawing."""
-        self._started = anyio.current_time()
+        self._started = time.monotonic()
         self._live.start()
+
+    def tick(self) -> None:
+        """Draw anew."""
+        self._live.refresh()
 
     def event(self, event: IngestEvent) -> None:
         """Move the bars."""
@@ -181,7 +196,7 @@ class LiveReporter:
         if stage is Stage.CREATED:
             self._created += 1
         if stage is Stage.WAITING:
-            self._waiting += 1
+            self._waiting.add(key)
         if stage is Stage.SENDING and key not in self._tasks:
             name = Text(f"  {_encodable(Path(source).name)}", overflow="ellipsis", no_wrap=True)
             name.truncate(32)
@@ -190,8 +205,8 @@ class LiveReporter:
             self._bytes.remove_task(self._tasks.pop(key))
         if stage in {Stage.SENT, Stage.DEAD}:
             self._done_bytes += self._sent.pop(key, 0)
-        if stage.is_final and self._waiting:
-            self._waiting -= 1
+        if stage.is_final:
+            self._waiting.discard(key)
 
     def note(self, text: str) -> None:
         """Print above the bars."""
@@ -204,7 +219,7 @@ class LiveReporter:
             self._console.print(line, markup=False)
 
     def _render(self) -> Group:
-        self._items.update(self._all_items, note=f"{self._waiting} being prepared, about {span(self._remaining())} left")
+        self._items.update(self._all_items, note=f"{len(self._waiting)} being prepared, about {span(self._remaining())} left")
         post = self._look().post
         gauge = Text(
             f"POST: {post.rate:g} a second, {post.granted} sent, {post.queued} waiting, next in {post.eta:.1f} s", style="dim"
@@ -217,7 +232,7 @@ class LiveReporter:
         """Guess the seconds that are left: creates at their rate, or bytes at theirs, whichever takes longer."""
         creates = (len(self._plan.items) - self._created) / self._look().post.rate
         sent = self._done_bytes + sum(self._sent.values())
-        elapsed = anyio.current_time() - self._started if self._started else 0.0
+        elapsed = time.monotonic() - self._started if self._started else 0.0
         bytes_left = self._plan.size - sent
         return max(creates, bytes_left * elapsed / sent if sent else 0.0)
 

@@ -29,7 +29,7 @@ def upload(
         float, typer.Option(min=1, help="Seconds the asset may take from its last byte to being ready.")
     ] = 21_600,
 ) -> None:
-    """Make an asset of one file, wait until it can be played, and print its address."""
+    """Make a ready asset of one file and print its address."""
     chosen = policies(policy)
     item = file_item(file)
     client = make_client(base_url, transport)

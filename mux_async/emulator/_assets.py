@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from itertools import islice
 
 from mux_async.emulator import _shapes
 from mux_async.emulator._http import Response, created, data, failed, invalid, json_response, no_content, not_found
@@ -12,6 +13,7 @@ from mux_async.emulator._options import normalized
 from mux_async.emulator._render import asset_json
 from mux_async.emulator._router import Call, Route
 from mux_async.emulator._state import Asset, Json, present
+from mux_async.emulator._validate import whole_parameter
 
 
 def _asset(call: Call) -> Asset:
@@ -43,21 +45,20 @@ def _create(call: Call) -> Response:
 def _list(call: Call) -> Response:
     query = call.request.query
     wanted = {name: query[name] for name in ("upload_id", "live_stream_id") if query.get(name)}
-    found = [
+    before = _read_cursor(query["cursor"]) if query.get("cursor") else call.world.counter + 1
+    found = (
         asset
         for asset in reversed(call.environment.assets.values())
-        if all(getattr(asset, name) == value for name, value in wanted.items())
-    ]
-    if query.get("cursor"):
-        before = _read_cursor(query["cursor"])
-        found = [asset for asset in found if asset.number < before]
-    page = call.page(found)
-    more = bool(page) and page[-1] is not found[-1]
+        if asset.number < before and all(getattr(asset, name) == value for name, value in wanted.items())
+    )
+    first = (whole_parameter(query, "page", 1) - 1) * call.limit()
+    page = list(islice(found, first, first + call.limit()))
+    more = next(found, None) is not None
     return json_response(
         200,
         {
             "data": [asset_json(asset, call.world) for asset in page],
-            "next_cursor": _write_cursor(page[-1].number) if more else None,
+            "next_cursor": _write_cursor(page[-1].number) if page and more else None,
         },
     )
 

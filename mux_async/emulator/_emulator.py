@@ -243,6 +243,11 @@ class Emulator:
         self._limiter = None if self.settings.limits is None else RateLimiter(self.settings.limits)
 
     @property
+    def served(self) -> frozenset[tuple[str, str]]:
+        """Verb and path (``/video/v1/assets/{ASSET_ID}``) of every API operation that is answered."""
+        return frozenset({("GET", "/" + "/".join(WHOAMI)), *((route.method, route.template) for route in self._router.routes)})
+
+    @property
     def arrivals(self) -> Sequence[Arrival]:
         """A copy of the log."""
         return tuple(self._arrivals)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import attrs
 import orjson
@@ -40,7 +40,7 @@ class Request:
     @cached_property
     def raw_path(self) -> str:
         """The path, still percent-encoded, without the query."""
-        return urlsplit(self.target).path
+        return self.target.partition("?")[0]
 
     @cached_property
     def segments(self) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ class Request:
     @cached_property
     def query(self) -> Mapping[str, str]:
         """Query parameters; of a repeated one, the last."""
-        return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
+        return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.raw_path}>"

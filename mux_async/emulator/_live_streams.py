@@ -159,13 +159,13 @@ def _set_or_clear(stream: LiveStream, name: str, settings: list[Json]) -> None:
 
 def _update_embedded_subtitles(call: Call) -> Response:
     stream = _stream(call)
-    _set_embedded_subtitles(stream, call.json(_shapes.UPDATE_EMBEDDED_SUBTITLES)["embedded_subtitles"])
+    _set_embedded_subtitles(stream, call.json(_shapes.UPDATE_EMBEDDED_SUBTITLES).get("embedded_subtitles", ()))
     return data(live_stream_json(stream))
 
 
 def _update_generated_subtitles(call: Call) -> Response:
     stream = _stream(call)
-    _set_generated_subtitles(stream, call.json(_shapes.UPDATE_GENERATED_SUBTITLES)["generated_subtitles"])
+    _set_generated_subtitles(stream, call.json(_shapes.UPDATE_GENERATED_SUBTITLES).get("generated_subtitles", ()))
     return data(live_stream_json(stream))
 
 

@@ -76,6 +76,11 @@ class Router:
         for group in self._routes.values():
             group.sort(key=lambda route: sum(part.startswith("{") for part in route.parts))
 
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All routes, in no particular order."""
+        return tuple(route for group in self._routes.values() for route in group)
+
     def find(self, method: str, segments: Sequence[str]) -> tuple[Handler, dict[str, str]] | None:
         """Return the handler and the path's parameters; ``None`` when nobody answers there."""
         for route in self._routes.get((method, len(segments)), ()):

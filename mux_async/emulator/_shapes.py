@@ -140,6 +140,6 @@ UPDATE_LIVE_STREAM = members(
         meta=ASSET_METADATA,
     ),
 )
-UPDATE_EMBEDDED_SUBTITLES = members(["embedded_subtitles"], embedded_subtitles=items(EMBEDDED_SUBTITLE))
-UPDATE_GENERATED_SUBTITLES = members(["generated_subtitles"], generated_subtitles=items(LIVE_GENERATED_SUBTITLE, maximum=1))
+UPDATE_EMBEDDED_SUBTITLES = members(embedded_subtitles=items(EMBEDDED_SUBTITLE))
+UPDATE_GENERATED_SUBTITLES = members(generated_subtitles=items(LIVE_GENERATED_SUBTITLE, maximum=1))
 UPDATE_NEW_ASSET_STATIC_RENDITIONS = members(["static_renditions"], static_renditions=items(CREATE_STATIC_RENDITION))

@@ -5,19 +5,39 @@ Runs on asyncio and trio, opens no socket, and raises what a real transport rais
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from mux_async.emulator._emulator import Emulator, Exchange, Reply
+from mux_async.emulator._emulator import Reply
 from mux_async.emulator._http import Request, Response
 from mux_async.errors import ConnectError, Delivery, Phase, TransportClosedError, TransportError, TransportTimeoutError
 from mux_async.transport import Body, HttpRequest, HttpResponse, Transport
 
 _PIECE = 64 * 1024
+
+
+class Conversation(Protocol):
+    """One request being received; see `mux_async.emulator.Exchange`."""
+
+    @property
+    def is_refused(self) -> bool: ...
+
+    def feed(self, data: bytes, /) -> bool: ...
+
+    def finish(self) -> Reply: ...
+
+    def cut(self) -> None: ...
+
+
+class Endpoint(Protocol):
+    """Whoever answers requests: an `Emulator`, or something in its place."""
+
+    def begin(self, request: Request, /) -> Conversation: ...
 
 
 class EmulatorTransport:
@@ -29,15 +49,15 @@ class EmulatorTransport:
         emulator: May be shared by any number of transports and event loops of one thread.
     """
 
-    def __init__(self, emulator: Emulator) -> None:
-        self.emulator = emulator
+    def __init__(self, emulator: Endpoint) -> None:
+        self._endpoint = emulator
         self._is_closed = False
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         """Perform one exchange. See `mux_async.transport.Transport.send`."""
         if self._is_closed:
             raise TransportClosedError("emulator")
-        exchange = self.emulator.begin(_translate(request))
+        exchange = self._endpoint.begin(_translate(request))
         if exchange.is_refused:
             exchange.cut()
             await anyio.lowlevel.checkpoint()
@@ -58,27 +78,13 @@ class EmulatorTransport:
         return _answer(request, reply.response, reply.truncate)
 
     @staticmethod
-    async def _send_body(request: HttpRequest, exchange: Exchange) -> None:
+    async def _send_body(request: HttpRequest, exchange: Conversation) -> None:
         if isinstance(request.body, Body):
-            sent = 0
-            chunks = request.body.chunks()
-            try:
-                async for chunk in chunks:
-                    sent += len(chunk)
-                    if not exchange.feed(chunk):
+            async with aclosing(request.body.pieces()) as pieces:
+                async for piece in pieces:
+                    if not exchange.feed(piece):
                         return
                     await anyio.lowlevel.checkpoint()
-            finally:
-                close = getattr(chunks, "aclose", None)
-                if close is not None:
-                    with anyio.CancelScope(shield=True):  # a file may have to be closed
-                        await close()
-            if request.body.length is not None and sent != request.body.length:
-                raise TransportError(
-                    f"the body was announced with {request.body.length} bytes and had {sent}",
-                    delivery=Delivery.MAYBE_PROCESSED,
-                    phase=Phase.WRITE,
-                )
         elif request.body:
             exchange.feed(request.body)
 
@@ -122,18 +128,24 @@ class _AnswerBody:
         self._breaks = truncate is not None
         self._is_closed = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._body), _PIECE):
-            if self._is_closed:
-                return
-            yield self._body[start : start + _PIECE]
-            await anyio.lowlevel.checkpoint()
-        if self._breaks and not self._is_closed:
+    def __aiter__(self) -> _AnswerBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        if self._is_closed:
+            raise StopAsyncIteration
+        piece, self._body = self._body[:_PIECE], self._body[_PIECE:]
+        if piece:
+            return piece
+        self._is_closed = True
+        if self._breaks:
             raise TransportError(
                 "the emulator was told to break the connection within the answer",
                 delivery=Delivery.ANSWERED,
                 phase=Phase.READ_BODY,
             )
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         self._is_closed = True

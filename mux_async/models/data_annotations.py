@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, ISO, SECONDS, Model, Wire, build
+from mux_async._model import ABSENT, ISO, SECONDS, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, iso, seconds
 
 if TYPE_CHECKING:
@@ -33,19 +34,18 @@ class Annotation(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                iso(get("date"), notes, "date"),
-                get("note"),
-                get("sub_property_id"),
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.date = iso(raw["date"], notes, "date")
+            it.note = raw["note"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.sub_property_id = get("sub_property_id")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -61,18 +61,17 @@ class AnnotationInput(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                seconds(get("date"), notes, "date"),
-                get("note"),
-                get("sub_property_id"),
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.date = seconds(raw["date"], notes, "date")
+            it.note = raw["note"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.sub_property_id = get("sub_property_id")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -84,12 +83,14 @@ class AnnotationResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (Annotation.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = Annotation.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -106,14 +107,13 @@ class ListAnnotationsResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [Annotation.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("total_row_count"),
-                get("timeframe"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [Annotation.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.timeframe = get("timeframe")
+        return finish(it, cls, data)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import Model, Wire, build
+from mux_async._model import Model, Wire
+from mux_async._reading import draft, finish, incomplete
 
 if TYPE_CHECKING:
     from typing import Self
@@ -39,22 +40,21 @@ class DataError(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("code"),
-                get("count"),
-                get("description"),
-                get("last_seen"),
-                get("message"),
-                get("notes"),
-                get("percentage"),
-                get("player_error_code"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.code = raw["code"]
+            it.count = raw["count"]
+            it.description = raw["description"]
+            it.last_seen = raw["last_seen"]
+            it.message = raw["message"]
+            it.notes = raw["notes"]
+            it.percentage = raw["percentage"]
+            it.player_error_code = raw["player_error_code"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -70,15 +70,13 @@ class ListErrorsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [DataError.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [DataError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

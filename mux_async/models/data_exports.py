@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, DAY, Model, Wire, build, hidden
+from mux_async._model import ABSENT, DAY, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, day
 
 if TYPE_CHECKING:
@@ -30,15 +31,11 @@ class ListExportsResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("data"),
-                get("total_row_count"),
-                get("timeframe"),
-            ),
-        )
+        it = draft(cls)
+        it.data = get("data")
+        it.total_row_count = get("total_row_count")
+        it.timeframe = get("timeframe")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -54,18 +51,16 @@ class ListVideoViewExportsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [VideoViewExport.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [VideoViewExport.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -79,19 +74,16 @@ class VideoViewExport(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                day(get("export_date"), notes, "export_date"),
-                [VideoViewExportFile.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("files")).__class__ is list
-                else v,
-            ),
-            notes,
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.export_date = day(raw["export_date"], notes, "export_date")
+            v = raw["files"]
+            it.files = [VideoViewExportFile.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -107,13 +99,12 @@ class VideoViewExportFile(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("path"),
-                get("type"),
-                get("version"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.path = raw["path"]
+            it.type = raw["type"]
+            it.version = raw["version"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

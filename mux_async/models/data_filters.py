@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire, build
+from mux_async._model import ABSENT, Model, Wire
+from mux_async._reading import draft, finish
 from mux_async.models.shared_data import DimensionGroups
 
 if TYPE_CHECKING:
@@ -27,14 +28,10 @@ class FilterValue(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("value"),
-                get("total_count"),
-            ),
-        )
+        it = draft(cls)
+        it.value = get("value")
+        it.total_count = get("total_count")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -51,17 +48,12 @@ class ListFilterValuesResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [FilterValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("total_row_count"),
-                get("timeframe"),
-            ),
-        )
+        it = draft(cls)
+        v = get("data")
+        it.data = [FilterValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.total_row_count = get("total_row_count")
+        it.timeframe = get("timeframe")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -78,12 +70,9 @@ class ListFiltersResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                DimensionGroups.from_wire(v) if (v := get("data")).__class__ is dict else v,
-                get("total_row_count"),
-                get("timeframe"),
-            ),
-        )
+        it = draft(cls)
+        v = get("data")
+        it.data = DimensionGroups.from_wire(v) if v.__class__ is dict else v
+        it.total_row_count = get("total_row_count")
+        it.timeframe = get("timeframe")
+        return finish(it, cls, data)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire, build
+from mux_async._model import ABSENT, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 
 if TYPE_CHECKING:
     from typing import Self
@@ -65,40 +66,42 @@ class Incident(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("affected_views"),
-                get("affected_views_per_hour"),
-                get("affected_views_per_hour_on_open"),
-                [IncidentBreakdown.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("breakdowns")).__class__ is list
-                else v,
-                get("description"),
-                get("error_description"),
-                get("impact"),
-                get("incident_key"),
-                get("measured_value"),
-                get("measured_value_on_close"),
-                get("measurement"),
-                [IncidentNotificationRule.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("notification_rules")).__class__ is list
-                else v,
-                [IncidentNotification.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("notifications")).__class__ is list
-                else v,
-                get("resolved_at"),
-                get("sample_size"),
-                get("sample_size_unit"),
-                get("severity"),
-                get("started_at"),
-                get("status"),
-                get("threshold"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.affected_views = raw["affected_views"]
+            it.affected_views_per_hour = raw["affected_views_per_hour"]
+            it.affected_views_per_hour_on_open = raw["affected_views_per_hour_on_open"]
+            v = raw["breakdowns"]
+            it.breakdowns = (
+                [IncidentBreakdown.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+            it.description = raw["description"]
+            it.error_description = raw["error_description"]
+            it.impact = raw["impact"]
+            it.incident_key = raw["incident_key"]
+            it.measured_value = raw["measured_value"]
+            it.measured_value_on_close = raw["measured_value_on_close"]
+            it.measurement = raw["measurement"]
+            v = raw["notification_rules"]
+            it.notification_rules = (
+                [IncidentNotificationRule.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+            v = raw["notifications"]
+            it.notifications = (
+                [IncidentNotification.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+            it.resolved_at = raw["resolved_at"]
+            it.sample_size = raw["sample_size"]
+            it.sample_size_unit = raw["sample_size_unit"]
+            it.severity = raw["severity"]
+            it.started_at = raw["started_at"]
+            it.status = raw["status"]
+            it.threshold = raw["threshold"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -114,16 +117,15 @@ class IncidentBreakdown(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("name"),
-                get("value"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.name = raw["name"]
+            it.value = raw["value"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -139,16 +141,15 @@ class IncidentNotification(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("attempted_at"),
-                get("queued_at"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.attempted_at = raw["attempted_at"]
+            it.queued_at = raw["queued_at"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -168,20 +169,18 @@ class IncidentNotificationRule(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("action"),
-                get("property_id"),
-                [NotificationRule.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("rules")).__class__ is list
-                else v,
-                get("status"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.action = raw["action"]
+            it.property_id = raw["property_id"]
+            v = raw["rules"]
+            it.rules = [NotificationRule.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.status = raw["status"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -197,16 +196,16 @@ class IncidentResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                Incident.from_wire(v) if (v := get("data")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = Incident.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -223,15 +222,16 @@ class ListIncidentsResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [Incident.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("data")).__class__ is list else v,
-                get("total_row_count"),
-                get("timeframe"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [Incident.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.total_row_count = get("total_row_count")
+        it.timeframe = get("timeframe")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -248,15 +248,16 @@ class ListRelatedIncidentsResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [Incident.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("data")).__class__ is list else v,
-                get("total_row_count"),
-                get("timeframe"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [Incident.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.total_row_count = get("total_row_count")
+        it.timeframe = get("timeframe")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -272,13 +273,12 @@ class NotificationRule(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("name"),
-                get("value"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.name = raw["name"]
+            it.value = raw["value"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

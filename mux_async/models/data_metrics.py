@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire, build
+from mux_async._model import ABSENT, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 
 if TYPE_CHECKING:
     from typing import Self
@@ -546,19 +547,18 @@ class BreakdownValue(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("field"),
-                get("negative_impact"),
-                get("total_playing_time"),
-                get("total_watch_time"),
-                get("value"),
-                get("views"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.field = raw["field"]
+            it.negative_impact = raw["negative_impact"]
+            it.total_playing_time = raw["total_playing_time"]
+            it.total_watch_time = raw["total_watch_time"]
+            it.value = raw["value"]
+            it.views = raw["views"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -576,17 +576,17 @@ class GetMetricTimeseriesDataResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("data"),
-                MetricResponseMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.data = raw["data"]
+            v = raw["meta"]
+            it.meta = MetricResponseMeta.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -604,17 +604,18 @@ class GetOverallValuesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                OverallValues.from_wire(v) if (v := get("data")).__class__ is dict else v,
-                MetricResponseMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = OverallValues.from_wire(v) if v.__class__ is dict else v
+            v = raw["meta"]
+            it.meta = MetricResponseMeta.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -638,20 +639,19 @@ class Insight(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("filter_column"),
-                get("filter_value"),
-                get("metric"),
-                get("negative_impact_score"),
-                get("total_playing_time"),
-                get("total_views"),
-                get("total_watch_time"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.filter_column = raw["filter_column"]
+            it.filter_value = raw["filter_value"]
+            it.metric = raw["metric"]
+            it.negative_impact_score = raw["negative_impact_score"]
+            it.total_playing_time = raw["total_playing_time"]
+            it.total_views = raw["total_views"]
+            it.total_watch_time = raw["total_watch_time"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -667,18 +667,18 @@ class ListAllMetricValuesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [MetricComparisonScore.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
+                [MetricComparisonScore.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -697,18 +697,18 @@ class ListBreakdownValuesResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [BreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("total_row_count"),
-                get("timeframe"),
-                MetricResponseMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [BreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.total_row_count = get("total_row_count")
+        it.timeframe = get("timeframe")
+        v = get("meta")
+        it.meta = MetricResponseMeta.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -726,17 +726,18 @@ class ListInsightsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [Insight.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("data")).__class__ is list else v,
-                MetricResponseMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [Insight.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            v = raw["meta"]
+            it.meta = MetricResponseMeta.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -757,17 +758,17 @@ class MetricComparisonItem(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("metric"),
-                get("name"),
-                get("type"),
-                get("value"),
-                get("measurement"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.metric = raw["metric"]
+            it.name = raw["name"]
+            it.type = raw["type"]
+            it.value = raw["value"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.measurement = get("measurement")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -802,25 +803,24 @@ class MetricComparisonScore(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("name"),
-                get("ended_views"),
-                [MetricComparisonItem.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("items")).__class__ is list
-                else v,
-                get("metric"),
-                get("started_views"),
-                get("total_playing_time"),
-                get("type"),
-                get("unique_viewers"),
-                get("value"),
-                get("view_count"),
-                get("watch_time"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.name = raw["name"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.ended_views = get("ended_views")
+        v = get("items")
+        it.items = [MetricComparisonItem.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.metric = get("metric")
+        it.started_views = get("started_views")
+        it.total_playing_time = get("total_playing_time")
+        it.type = get("type")
+        it.unique_viewers = get("unique_viewers")
+        it.value = get("value")
+        it.view_count = get("view_count")
+        it.watch_time = get("watch_time")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -835,14 +835,10 @@ class MetricResponseMeta(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("aggregation"),
-                get("granularity"),
-            ),
-        )
+        it = draft(cls)
+        it.aggregation = get("aggregation")
+        it.granularity = get("granularity")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -863,14 +859,14 @@ class OverallValues(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("total_playing_time"),
-                get("total_views"),
-                get("total_watch_time"),
-                get("value"),
-                get("global_value"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.total_playing_time = raw["total_playing_time"]
+            it.total_views = raw["total_views"]
+            it.total_watch_time = raw["total_watch_time"]
+            it.value = raw["value"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.global_value = get("global_value")
+        return finish(it, cls, data)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import Model, Wire, build
+from mux_async._model import Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async.models.shared_data import (
     DisplayNameEntry,
     HistogramTimeseriesDatapoint,
@@ -88,18 +89,18 @@ class GetMonitoringBreakdownResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [MonitoringBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
+                [MonitoringBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -115,18 +116,20 @@ class GetMonitoringBreakdownTimeseriesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
                 [MonitoringBreakdownTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -144,19 +147,22 @@ class GetMonitoringHistogramTimeseriesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
                 [HistogramTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                HistogramTimeseriesMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+            v = raw["meta"]
+            it.meta = HistogramTimeseriesMeta.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -172,18 +178,20 @@ class GetMonitoringTimeseriesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
                 [MonitoringTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -199,18 +207,16 @@ class ListMonitoringMetricsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [DisplayNameEntry.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [DisplayNameEntry.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -224,17 +230,19 @@ class MonitoringBreakdownTimeseriesDatapoint(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("date"),
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.date = raw["date"]
+            v = raw["values"]
+            it.values = (
                 [MonitoringBreakdownTimeseriesValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("values")).__class__ is list
-                else v,
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -252,14 +260,13 @@ class MonitoringBreakdownTimeseriesValue(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("concurrent_viewers"),
-                get("metric_value"),
-                get("starting_up_viewers"),
-                get("value"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.concurrent_viewers = raw["concurrent_viewers"]
+            it.metric_value = raw["metric_value"]
+            it.starting_up_viewers = raw["starting_up_viewers"]
+            it.value = raw["value"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

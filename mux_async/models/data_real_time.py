@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import Model, Wire, build
+from mux_async._model import Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async.models.shared_data import (
     DisplayNameEntry,
     HistogramTimeseriesDatapoint,
@@ -84,18 +85,18 @@ class GetRealTimeBreakdownResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [MonitoringBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
+                [MonitoringBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -113,19 +114,22 @@ class GetRealTimeHistogramTimeseriesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
                 [HistogramTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                HistogramTimeseriesMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+            v = raw["meta"]
+            it.meta = HistogramTimeseriesMeta.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -141,18 +145,20 @@ class GetRealTimeTimeseriesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
                 [MonitoringTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -168,18 +174,16 @@ class ListRealTimeDimensionsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [DisplayNameEntry.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [DisplayNameEntry.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -195,15 +199,13 @@ class ListRealTimeMetricsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [DisplayNameEntry.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [DisplayNameEntry.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import Model, Wire, build
+from mux_async._model import Model, Wire
+from mux_async._reading import draft, finish, incomplete
 
 if TYPE_CHECKING:
     from typing import Self
@@ -57,18 +58,18 @@ class SubviewBreakdownTimeseriesDatapoint(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("date"),
-                get("status"),
-                [SubviewBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("values")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.date = raw["date"]
+            it.status = raw["status"]
+            v = raw["values"]
+            it.values = (
+                [SubviewBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -86,19 +87,22 @@ class SubviewBreakdownTimeseriesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
                 [SubviewBreakdownTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                SubviewBreakdownTimeseriesResponseMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+            v = raw["meta"]
+            it.meta = SubviewBreakdownTimeseriesResponseMeta.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -120,19 +124,18 @@ class SubviewBreakdownTimeseriesResponseMeta(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("complete_through"),
-                get("group_by"),
-                get("metric"),
-                get("subview_type"),
-                get("time_granularity"),
-                get("unit"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.complete_through = raw["complete_through"]
+            it.group_by = raw["group_by"]
+            it.metric = raw["metric"]
+            it.subview_type = raw["subview_type"]
+            it.time_granularity = raw["time_granularity"]
+            it.unit = raw["unit"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -146,15 +149,14 @@ class SubviewBreakdownValue(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("breakdown_value"),
-                get("metric_value"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.breakdown_value = raw["breakdown_value"]
+            it.metric_value = raw["metric_value"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -172,19 +174,20 @@ class SubviewBreakdownValuesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [SubviewBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                SubviewBreakdownValuesResponseMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
+                [SubviewBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+            v = raw["meta"]
+            it.meta = SubviewBreakdownValuesResponseMeta.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -202,17 +205,16 @@ class SubviewBreakdownValuesResponseMeta(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("group_by"),
-                get("metric"),
-                get("subview_type"),
-                get("unit"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.group_by = raw["group_by"]
+            it.metric = raw["metric"]
+            it.subview_type = raw["subview_type"]
+            it.unit = raw["unit"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -226,17 +228,17 @@ class SubviewComparisonGroup(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("dimension_value"),
-                [SubviewBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("values")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.dimension_value = raw["dimension_value"]
+            v = raw["values"]
+            it.values = (
+                [SubviewBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -254,19 +256,20 @@ class SubviewComparisonValuesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [SubviewComparisonGroup.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                SubviewComparisonValuesResponseMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
+                [SubviewComparisonGroup.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+            v = raw["meta"]
+            it.meta = SubviewComparisonValuesResponseMeta.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -286,18 +289,17 @@ class SubviewComparisonValuesResponseMeta(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("dimension"),
-                get("group_by"),
-                get("metric"),
-                get("subview_type"),
-                get("unit"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.dimension = raw["dimension"]
+            it.group_by = raw["group_by"]
+            it.metric = raw["metric"]
+            it.subview_type = raw["subview_type"]
+            it.unit = raw["unit"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -311,15 +313,14 @@ class SubviewDimensionValue(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("playing_time"),
-                get("value"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.playing_time = raw["playing_time"]
+            it.value = raw["value"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -337,19 +338,20 @@ class SubviewDimensionValuesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [SubviewDimensionValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                SubviewDimensionValuesResponseMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
+                [SubviewDimensionValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+            v = raw["meta"]
+            it.meta = SubviewDimensionValuesResponseMeta.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -367,17 +369,16 @@ class SubviewDimensionValuesResponseMeta(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("dimension_name"),
-                get("metric"),
-                get("subview_type"),
-                get("unit"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.dimension_name = raw["dimension_name"]
+            it.metric = raw["metric"]
+            it.subview_type = raw["subview_type"]
+            it.unit = raw["unit"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -391,15 +392,15 @@ class SubviewDimensionsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                SubviewDimensionsResponseData.from_wire(v) if (v := get("data")).__class__ is dict else v,
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = SubviewDimensionsResponseData.from_wire(v) if v.__class__ is dict else v
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -413,15 +414,14 @@ class SubviewDimensionsResponseData(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("subview"),
-                get("view"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.subview = raw["subview"]
+            it.view = raw["view"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -439,17 +439,18 @@ class SubviewOverallValuesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                SubviewOverallValuesResponseData.from_wire(v) if (v := get("data")).__class__ is dict else v,
-                SubviewOverallValuesResponseMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = SubviewOverallValuesResponseData.from_wire(v) if v.__class__ is dict else v
+            v = raw["meta"]
+            it.meta = SubviewOverallValuesResponseMeta.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -461,12 +462,13 @@ class SubviewOverallValuesResponseData(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("metric_value"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.metric_value = raw["metric_value"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -482,13 +484,12 @@ class SubviewOverallValuesResponseMeta(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("metric"),
-                get("subview_type"),
-                get("unit"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.metric = raw["metric"]
+            it.subview_type = raw["subview_type"]
+            it.unit = raw["unit"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, JsonObject, Model, Wire, build
+from mux_async._model import ABSENT, JsonObject, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 
 if TYPE_CHECKING:
     from typing import Self
@@ -51,27 +52,26 @@ class AbridgedVideoView(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("country_code"),
-                get("error_type_id"),
-                get("playback_failure"),
-                get("player_error_code"),
-                get("player_error_message"),
-                get("total_row_count"),
-                get("video_title"),
-                get("view_end"),
-                get("view_start"),
-                get("viewer_application_name"),
-                get("viewer_experience_score"),
-                get("viewer_os_family"),
-                get("watch_time"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.country_code = raw["country_code"]
+            it.error_type_id = raw["error_type_id"]
+            it.playback_failure = raw["playback_failure"]
+            it.player_error_code = raw["player_error_code"]
+            it.player_error_message = raw["player_error_message"]
+            it.total_row_count = raw["total_row_count"]
+            it.video_title = raw["video_title"]
+            it.view_end = raw["view_end"]
+            it.view_start = raw["view_start"]
+            it.viewer_application_name = raw["viewer_application_name"]
+            it.viewer_experience_score = raw["viewer_experience_score"]
+            it.viewer_os_family = raw["viewer_os_family"]
+            it.watch_time = raw["watch_time"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -88,17 +88,16 @@ class ListVideoViewsResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [AbridgedVideoView.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("total_row_count"),
-                get("timeframe"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [AbridgedVideoView.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.total_row_count = get("total_row_count")
+        it.timeframe = get("timeframe")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -502,208 +501,207 @@ class VideoView(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("ad_attempt_count"),
-                get("ad_break_count"),
-                get("ad_break_error_count"),
-                get("ad_break_error_percentage"),
-                get("ad_error_count"),
-                get("ad_error_percentage"),
-                get("ad_exit_before_start_count"),
-                get("ad_exit_before_start_percentage"),
-                get("ad_impression_count"),
-                get("ad_playback_failure_error_type_id"),
-                get("ad_preroll_startup_time"),
-                get("ad_startup_error_count"),
-                get("ad_startup_error_percentage"),
-                get("asn"),
-                get("asn_name"),
-                get("asset_id"),
-                get("audio_codec"),
-                get("audio_codec_initial"),
-                get("buffering_count"),
-                get("buffering_duration"),
-                get("buffering_rate"),
-                get("cdn"),
-                get("city"),
-                get("client_application_name"),
-                get("client_application_version"),
-                get("continent_code"),
-                get("country_code"),
-                get("country_name"),
-                get("custom_1"),
-                get("custom_10"),
-                get("custom_2"),
-                get("custom_3"),
-                get("custom_4"),
-                get("custom_5"),
-                get("custom_6"),
-                get("custom_7"),
-                get("custom_8"),
-                get("custom_9"),
-                get("environment_id"),
-                get("error_type_id"),
-                [VideoViewEvent.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("events")).__class__ is list
-                else v,
-                get("exit_before_video_start"),
-                get("experiment_name"),
-                get("inserted_at"),
-                get("isp"),
-                get("latitude"),
-                get("live_stream_id"),
-                get("live_stream_latency"),
-                get("long_rebuffering"),
-                get("long_resume"),
-                get("longitude"),
-                get("metro"),
-                get("mux_api_version"),
-                get("mux_embed"),
-                get("mux_embed_version"),
-                get("mux_viewer_id"),
-                get("page_load_time"),
-                get("page_type"),
-                get("page_url"),
-                get("platform_description"),
-                get("platform_summary"),
-                get("playback_business_exception_error_type_id"),
-                get("playback_failure"),
-                get("playback_failure_error_type_id"),
-                get("playback_id"),
-                get("playback_score"),
-                get("player_autoplay"),
-                get("player_error_code"),
-                get("player_error_message"),
-                get("player_height"),
-                get("player_instance_id"),
-                get("player_language"),
-                get("player_load_time"),
-                get("player_mux_plugin_name"),
-                get("player_mux_plugin_version"),
-                get("player_name"),
-                get("player_poster"),
-                get("player_preload"),
-                get("player_remote_played"),
-                get("player_software"),
-                get("player_software_version"),
-                get("player_source_domain"),
-                get("player_source_duration"),
-                get("player_source_height"),
-                get("player_source_host_name"),
-                get("player_source_stream_type"),
-                get("player_source_type"),
-                get("player_source_url"),
-                get("player_source_width"),
-                get("player_startup_time"),
-                get("player_version"),
-                get("player_view_count"),
-                get("player_width"),
-                get("preroll_ad_asset_hostname"),
-                get("preroll_ad_tag_hostname"),
-                get("preroll_played"),
-                get("preroll_requested"),
-                get("property_id"),
-                get("quality_score"),
-                get("rebuffer_percentage"),
-                get("rebuffering_score"),
-                get("region"),
-                get("rendition_change_count"),
-                get("rendition_downshift_count"),
-                get("rendition_upshift_count"),
-                get("requests_for_first_preroll"),
-                get("session_id"),
-                get("short_time"),
-                get("startup_score"),
-                get("sub_property_id"),
-                get("time_shift_enabled"),
-                get("time_to_first_frame"),
-                get("updated_at"),
-                get("used_captions"),
-                get("used_fullscreen"),
-                get("used_pip"),
-                get("video_affiliate"),
-                get("video_brand"),
-                get("video_cdn_trace"),
-                get("video_codec"),
-                get("video_codec_initial"),
-                get("video_content_type"),
-                get("video_creator_id"),
-                get("video_duration"),
-                get("video_dynamic_range_type"),
-                get("video_dynamic_range_type_initial"),
-                get("video_encoding_variant"),
-                get("video_id"),
-                get("video_language"),
-                get("video_producer"),
-                get("video_series"),
-                get("video_source_bitrate"),
-                get("video_source_bitrate_initial"),
-                get("video_source_fps"),
-                get("video_source_fps_initial"),
-                get("video_source_height"),
-                get("video_source_height_initial"),
-                get("video_source_width"),
-                get("video_source_width_initial"),
-                get("video_startup_business_exception_error_type_id"),
-                get("video_startup_failure"),
-                get("video_startup_preroll_load_time"),
-                get("video_startup_preroll_request_time"),
-                get("video_stream_type"),
-                get("video_title"),
-                get("video_variant_id"),
-                get("video_variant_name"),
-                get("view_average_request_latency"),
-                get("view_average_request_throughput"),
-                get("view_cdn_edge_pop"),
-                get("view_cdn_origin"),
-                get("view_content_startup_time"),
-                get("view_drm_level"),
-                get("view_drm_type"),
-                get("view_dropped"),
-                get("view_dropped_frame_count"),
-                get("view_end"),
-                get("view_error_id"),
-                get("view_has_ad"),
-                get("view_id"),
-                get("view_max_downscale_percentage"),
-                get("view_max_playhead_position"),
-                get("view_max_request_latency"),
-                get("view_max_upscale_percentage"),
-                get("view_playing_time"),
-                get("view_seek_count"),
-                get("view_seek_duration"),
-                get("view_session_id"),
-                get("view_start"),
-                get("view_total_content_playback_time"),
-                get("view_total_downscaling"),
-                get("view_total_upscaling"),
-                get("viewer_application_engine"),
-                get("viewer_application_name"),
-                get("viewer_application_version"),
-                get("viewer_connection_type"),
-                get("viewer_device_category"),
-                get("viewer_device_manufacturer"),
-                get("viewer_device_model"),
-                get("viewer_device_name"),
-                get("viewer_experience_score"),
-                get("viewer_os_architecture"),
-                get("viewer_os_family"),
-                get("viewer_os_version"),
-                get("viewer_plan"),
-                get("viewer_plan_category"),
-                get("viewer_plan_status"),
-                get("viewer_user_agent"),
-                get("viewer_user_id"),
-                get("watch_time"),
-                get("watched"),
-                get("weighted_average_bitrate"),
-                get("player_error_context"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.ad_attempt_count = raw["ad_attempt_count"]
+            it.ad_break_count = raw["ad_break_count"]
+            it.ad_break_error_count = raw["ad_break_error_count"]
+            it.ad_break_error_percentage = raw["ad_break_error_percentage"]
+            it.ad_error_count = raw["ad_error_count"]
+            it.ad_error_percentage = raw["ad_error_percentage"]
+            it.ad_exit_before_start_count = raw["ad_exit_before_start_count"]
+            it.ad_exit_before_start_percentage = raw["ad_exit_before_start_percentage"]
+            it.ad_impression_count = raw["ad_impression_count"]
+            it.ad_playback_failure_error_type_id = raw["ad_playback_failure_error_type_id"]
+            it.ad_preroll_startup_time = raw["ad_preroll_startup_time"]
+            it.ad_startup_error_count = raw["ad_startup_error_count"]
+            it.ad_startup_error_percentage = raw["ad_startup_error_percentage"]
+            it.asn = raw["asn"]
+            it.asn_name = raw["asn_name"]
+            it.asset_id = raw["asset_id"]
+            it.audio_codec = raw["audio_codec"]
+            it.audio_codec_initial = raw["audio_codec_initial"]
+            it.buffering_count = raw["buffering_count"]
+            it.buffering_duration = raw["buffering_duration"]
+            it.buffering_rate = raw["buffering_rate"]
+            it.cdn = raw["cdn"]
+            it.city = raw["city"]
+            it.client_application_name = raw["client_application_name"]
+            it.client_application_version = raw["client_application_version"]
+            it.continent_code = raw["continent_code"]
+            it.country_code = raw["country_code"]
+            it.country_name = raw["country_name"]
+            it.custom_1 = raw["custom_1"]
+            it.custom_10 = raw["custom_10"]
+            it.custom_2 = raw["custom_2"]
+            it.custom_3 = raw["custom_3"]
+            it.custom_4 = raw["custom_4"]
+            it.custom_5 = raw["custom_5"]
+            it.custom_6 = raw["custom_6"]
+            it.custom_7 = raw["custom_7"]
+            it.custom_8 = raw["custom_8"]
+            it.custom_9 = raw["custom_9"]
+            it.environment_id = raw["environment_id"]
+            it.error_type_id = raw["error_type_id"]
+            v = raw["events"]
+            it.events = [VideoViewEvent.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.exit_before_video_start = raw["exit_before_video_start"]
+            it.experiment_name = raw["experiment_name"]
+            it.inserted_at = raw["inserted_at"]
+            it.isp = raw["isp"]
+            it.latitude = raw["latitude"]
+            it.live_stream_id = raw["live_stream_id"]
+            it.live_stream_latency = raw["live_stream_latency"]
+            it.long_rebuffering = raw["long_rebuffering"]
+            it.long_resume = raw["long_resume"]
+            it.longitude = raw["longitude"]
+            it.metro = raw["metro"]
+            it.mux_api_version = raw["mux_api_version"]
+            it.mux_embed = raw["mux_embed"]
+            it.mux_embed_version = raw["mux_embed_version"]
+            it.mux_viewer_id = raw["mux_viewer_id"]
+            it.page_load_time = raw["page_load_time"]
+            it.page_type = raw["page_type"]
+            it.page_url = raw["page_url"]
+            it.platform_description = raw["platform_description"]
+            it.platform_summary = raw["platform_summary"]
+            it.playback_business_exception_error_type_id = raw["playback_business_exception_error_type_id"]
+            it.playback_failure = raw["playback_failure"]
+            it.playback_failure_error_type_id = raw["playback_failure_error_type_id"]
+            it.playback_id = raw["playback_id"]
+            it.playback_score = raw["playback_score"]
+            it.player_autoplay = raw["player_autoplay"]
+            it.player_error_code = raw["player_error_code"]
+            it.player_error_message = raw["player_error_message"]
+            it.player_height = raw["player_height"]
+            it.player_instance_id = raw["player_instance_id"]
+            it.player_language = raw["player_language"]
+            it.player_load_time = raw["player_load_time"]
+            it.player_mux_plugin_name = raw["player_mux_plugin_name"]
+            it.player_mux_plugin_version = raw["player_mux_plugin_version"]
+            it.player_name = raw["player_name"]
+            it.player_poster = raw["player_poster"]
+            it.player_preload = raw["player_preload"]
+            it.player_remote_played = raw["player_remote_played"]
+            it.player_software = raw["player_software"]
+            it.player_software_version = raw["player_software_version"]
+            it.player_source_domain = raw["player_source_domain"]
+            it.player_source_duration = raw["player_source_duration"]
+            it.player_source_height = raw["player_source_height"]
+            it.player_source_host_name = raw["player_source_host_name"]
+            it.player_source_stream_type = raw["player_source_stream_type"]
+            it.player_source_type = raw["player_source_type"]
+            it.player_source_url = raw["player_source_url"]
+            it.player_source_width = raw["player_source_width"]
+            it.player_startup_time = raw["player_startup_time"]
+            it.player_version = raw["player_version"]
+            it.player_view_count = raw["player_view_count"]
+            it.player_width = raw["player_width"]
+            it.preroll_ad_asset_hostname = raw["preroll_ad_asset_hostname"]
+            it.preroll_ad_tag_hostname = raw["preroll_ad_tag_hostname"]
+            it.preroll_played = raw["preroll_played"]
+            it.preroll_requested = raw["preroll_requested"]
+            it.property_id = raw["property_id"]
+            it.quality_score = raw["quality_score"]
+            it.rebuffer_percentage = raw["rebuffer_percentage"]
+            it.rebuffering_score = raw["rebuffering_score"]
+            it.region = raw["region"]
+            it.rendition_change_count = raw["rendition_change_count"]
+            it.rendition_downshift_count = raw["rendition_downshift_count"]
+            it.rendition_upshift_count = raw["rendition_upshift_count"]
+            it.requests_for_first_preroll = raw["requests_for_first_preroll"]
+            it.session_id = raw["session_id"]
+            it.short_time = raw["short_time"]
+            it.startup_score = raw["startup_score"]
+            it.sub_property_id = raw["sub_property_id"]
+            it.time_shift_enabled = raw["time_shift_enabled"]
+            it.time_to_first_frame = raw["time_to_first_frame"]
+            it.updated_at = raw["updated_at"]
+            it.used_captions = raw["used_captions"]
+            it.used_fullscreen = raw["used_fullscreen"]
+            it.used_pip = raw["used_pip"]
+            it.video_affiliate = raw["video_affiliate"]
+            it.video_brand = raw["video_brand"]
+            it.video_cdn_trace = raw["video_cdn_trace"]
+            it.video_codec = raw["video_codec"]
+            it.video_codec_initial = raw["video_codec_initial"]
+            it.video_content_type = raw["video_content_type"]
+            it.video_creator_id = raw["video_creator_id"]
+            it.video_duration = raw["video_duration"]
+            it.video_dynamic_range_type = raw["video_dynamic_range_type"]
+            it.video_dynamic_range_type_initial = raw["video_dynamic_range_type_initial"]
+            it.video_encoding_variant = raw["video_encoding_variant"]
+            it.video_id = raw["video_id"]
+            it.video_language = raw["video_language"]
+            it.video_producer = raw["video_producer"]
+            it.video_series = raw["video_series"]
+            it.video_source_bitrate = raw["video_source_bitrate"]
+            it.video_source_bitrate_initial = raw["video_source_bitrate_initial"]
+            it.video_source_fps = raw["video_source_fps"]
+            it.video_source_fps_initial = raw["video_source_fps_initial"]
+            it.video_source_height = raw["video_source_height"]
+            it.video_source_height_initial = raw["video_source_height_initial"]
+            it.video_source_width = raw["video_source_width"]
+            it.video_source_width_initial = raw["video_source_width_initial"]
+            it.video_startup_business_exception_error_type_id = raw["video_startup_business_exception_error_type_id"]
+            it.video_startup_failure = raw["video_startup_failure"]
+            it.video_startup_preroll_load_time = raw["video_startup_preroll_load_time"]
+            it.video_startup_preroll_request_time = raw["video_startup_preroll_request_time"]
+            it.video_stream_type = raw["video_stream_type"]
+            it.video_title = raw["video_title"]
+            it.video_variant_id = raw["video_variant_id"]
+            it.video_variant_name = raw["video_variant_name"]
+            it.view_average_request_latency = raw["view_average_request_latency"]
+            it.view_average_request_throughput = raw["view_average_request_throughput"]
+            it.view_cdn_edge_pop = raw["view_cdn_edge_pop"]
+            it.view_cdn_origin = raw["view_cdn_origin"]
+            it.view_content_startup_time = raw["view_content_startup_time"]
+            it.view_drm_level = raw["view_drm_level"]
+            it.view_drm_type = raw["view_drm_type"]
+            it.view_dropped = raw["view_dropped"]
+            it.view_dropped_frame_count = raw["view_dropped_frame_count"]
+            it.view_end = raw["view_end"]
+            it.view_error_id = raw["view_error_id"]
+            it.view_has_ad = raw["view_has_ad"]
+            it.view_id = raw["view_id"]
+            it.view_max_downscale_percentage = raw["view_max_downscale_percentage"]
+            it.view_max_playhead_position = raw["view_max_playhead_position"]
+            it.view_max_request_latency = raw["view_max_request_latency"]
+            it.view_max_upscale_percentage = raw["view_max_upscale_percentage"]
+            it.view_playing_time = raw["view_playing_time"]
+            it.view_seek_count = raw["view_seek_count"]
+            it.view_seek_duration = raw["view_seek_duration"]
+            it.view_session_id = raw["view_session_id"]
+            it.view_start = raw["view_start"]
+            it.view_total_content_playback_time = raw["view_total_content_playback_time"]
+            it.view_total_downscaling = raw["view_total_downscaling"]
+            it.view_total_upscaling = raw["view_total_upscaling"]
+            it.viewer_application_engine = raw["viewer_application_engine"]
+            it.viewer_application_name = raw["viewer_application_name"]
+            it.viewer_application_version = raw["viewer_application_version"]
+            it.viewer_connection_type = raw["viewer_connection_type"]
+            it.viewer_device_category = raw["viewer_device_category"]
+            it.viewer_device_manufacturer = raw["viewer_device_manufacturer"]
+            it.viewer_device_model = raw["viewer_device_model"]
+            it.viewer_device_name = raw["viewer_device_name"]
+            it.viewer_experience_score = raw["viewer_experience_score"]
+            it.viewer_os_architecture = raw["viewer_os_architecture"]
+            it.viewer_os_family = raw["viewer_os_family"]
+            it.viewer_os_version = raw["viewer_os_version"]
+            it.viewer_plan = raw["viewer_plan"]
+            it.viewer_plan_category = raw["viewer_plan_category"]
+            it.viewer_plan_status = raw["viewer_plan_status"]
+            it.viewer_user_agent = raw["viewer_user_agent"]
+            it.viewer_user_id = raw["viewer_user_id"]
+            it.watch_time = raw["watch_time"]
+            it.watched = raw["watched"]
+            it.weighted_average_bitrate = raw["weighted_average_bitrate"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.player_error_context = get("player_error_context")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -723,18 +721,17 @@ class VideoViewEvent(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("details"),
-                get("event_time"),
-                get("name"),
-                get("playback_time"),
-                get("viewer_time"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.details = raw["details"]
+            it.event_time = raw["event_time"]
+            it.name = raw["name"]
+            it.playback_time = raw["playback_time"]
+            it.viewer_time = raw["viewer_time"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -750,13 +747,13 @@ class VideoViewResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                VideoView.from_wire(v) if (v := get("data")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = VideoView.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, JsonObject, Model, Variants, Wire, build, hidden
+from mux_async._model import ABSENT, SECONDS, JsonObject, Model, Wire, hidden
+from mux_async._reading import Variants, draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     ActionOnFlagged,
@@ -54,16 +55,17 @@ class AskQuestionsBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                AskQuestionsBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["params"]
+            it.params = AskQuestionsBindingParameters.from_wire(v) if v.__class__ is dict else v
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -82,18 +84,20 @@ class AskQuestionsBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [AskQuestionsQuestion.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("questions")).__class__ is list
-                else v,
-                get("language_code"),
-                get("max_free_form_answer_length"),
-                AskQuestionsOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["questions"]
+            it.questions = (
+                [AskQuestionsQuestion.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        it.language_code = get("language_code")
+        it.max_free_form_answer_length = get("max_free_form_answer_length")
+        v = get("output_steering")
+        it.output_steering = AskQuestionsOutputSteering.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -112,16 +116,19 @@ class CreateDirectiveRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("name"),
-                DirectiveSubject.from_wire(v) if (v := get("subject")).__class__ is dict else v,
-                [WORKFLOW_BINDING_VARIANTS(x) for x in v] if (v := get("workflows")).__class__ is list else v,
-                [RESOURCE_DECLARATION_VARIANTS(x) for x in v] if (v := get("resources")).__class__ is list else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.name = raw["name"]
+            v = raw["subject"]
+            it.subject = DirectiveSubject.from_wire(v) if v.__class__ is dict else v
+            v = raw["workflows"]
+            it.workflows = [WORKFLOW_BINDING_VARIANTS(x) for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("resources")
+        it.resources = [RESOURCE_DECLARATION_VARIANTS(x) for x in v] if v.__class__ is list else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -145,22 +152,23 @@ class Directive(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                get("name"),
-                [RESOURCE_DECLARATION_VARIANTS(x) for x in v] if (v := get("resources")).__class__ is list else v,
-                DirectiveSubject.from_wire(v) if (v := get("subject")).__class__ is dict else v,
-                seconds(get("updated_at"), notes, "updated_at"),
-                [WORKFLOW_BINDING_VARIANTS(x) for x in v] if (v := get("workflows")).__class__ is list else v,
-            ),
-            notes,
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            it.name = raw["name"]
+            v = raw["resources"]
+            it.resources = [RESOURCE_DECLARATION_VARIANTS(x) for x in v] if v.__class__ is list else v
+            v = raw["subject"]
+            it.subject = DirectiveSubject.from_wire(v) if v.__class__ is dict else v
+            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
+            v = raw["workflows"]
+            it.workflows = [WORKFLOW_BINDING_VARIANTS(x) for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -172,12 +180,14 @@ class DirectiveResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (Directive.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = Directive.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -189,12 +199,13 @@ class DirectiveSubject(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("type"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.type = raw["type"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -213,16 +224,17 @@ class EditCaptionsBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-                EditCaptionsBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        v = get("params")
+        it.params = EditCaptionsBindingParameters.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -247,22 +259,21 @@ class EditCaptionsBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                EditCaptionsAutoCensorProfanity.from_wire(v) if (v := get("auto_censor_profanity")).__class__ is dict else v,
-                get("delete_original_track"),
-                [EditCaptionsReplacement.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("replacements")).__class__ is list
-                else v,
-                [EditCaptionsSpeakerReplacement.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("speaker_replacements")).__class__ is list
-                else v,
-                get("track_name_suffix"),
-                get("upload_to_mux"),
-            ),
+        it = draft(cls)
+        v = get("auto_censor_profanity")
+        it.auto_censor_profanity = EditCaptionsAutoCensorProfanity.from_wire(v) if v.__class__ is dict else v
+        it.delete_original_track = get("delete_original_track")
+        v = get("replacements")
+        it.replacements = (
+            [EditCaptionsReplacement.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        v = get("speaker_replacements")
+        it.speaker_replacements = (
+            [EditCaptionsSpeakerReplacement.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.track_name_suffix = get("track_name_suffix")
+        it.upload_to_mux = get("upload_to_mux")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -281,16 +292,17 @@ class FindBestThumbnailsBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-                FindBestThumbnailsBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        v = get("params")
+        it.params = FindBestThumbnailsBindingParameters.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -307,15 +319,12 @@ class FindBestThumbnailsBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("max_thumbnails"),
-                FindBestThumbnailsOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-                get("update_asset_thumbnail"),
-            ),
-        )
+        it = draft(cls)
+        it.max_thumbnails = get("max_thumbnails")
+        v = get("output_steering")
+        it.output_steering = FindBestThumbnailsOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.update_asset_thumbnail = get("update_asset_thumbnail")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -334,16 +343,17 @@ class FindKeyMomentsBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-                FindKeyMomentsBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        v = get("params")
+        it.params = FindKeyMomentsBindingParameters.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -362,16 +372,14 @@ class FindKeyMomentsBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("max_moments"),
-                FindKeyMomentsOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-                KeyMomentTargetDuration.from_wire(v) if (v := get("target_duration_ms")).__class__ is dict else v,
-                get("use_shots"),
-            ),
-        )
+        it = draft(cls)
+        it.max_moments = get("max_moments")
+        v = get("output_steering")
+        it.output_steering = FindKeyMomentsOutputSteering.from_wire(v) if v.__class__ is dict else v
+        v = get("target_duration_ms")
+        it.target_duration_ms = KeyMomentTargetDuration.from_wire(v) if v.__class__ is dict else v
+        it.use_shots = get("use_shots")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -390,16 +398,17 @@ class FindScenesBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-                FindScenesBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        v = get("params")
+        it.params = FindScenesBindingParameters.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -418,16 +427,13 @@ class FindScenesBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_code"),
-                get("min_scene_duration_ms"),
-                get("min_scenes"),
-                FindScenesOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-            ),
-        )
+        it = draft(cls)
+        it.language_code = get("language_code")
+        it.min_scene_duration_ms = get("min_scene_duration_ms")
+        it.min_scenes = get("min_scenes")
+        v = get("output_steering")
+        it.output_steering = FindScenesOutputSteering.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -446,16 +452,17 @@ class GenerateChaptersBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-                GenerateChaptersBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        v = get("params")
+        it.params = GenerateChaptersBindingParameters.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -476,17 +483,15 @@ class GenerateChaptersBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_code"),
-                get("output_language_code"),
-                GenerateChaptersOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-                GenerateChaptersPromptOverrides.from_wire(v) if (v := get("prompt_overrides")).__class__ is dict else v,
-                get("update_asset_chapters"),
-            ),
-        )
+        it = draft(cls)
+        it.language_code = get("language_code")
+        it.output_language_code = get("output_language_code")
+        v = get("output_steering")
+        it.output_steering = GenerateChaptersOutputSteering.from_wire(v) if v.__class__ is dict else v
+        v = get("prompt_overrides")
+        it.prompt_overrides = GenerateChaptersPromptOverrides.from_wire(v) if v.__class__ is dict else v
+        it.update_asset_chapters = get("update_asset_chapters")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -505,16 +510,16 @@ class GenerateEngagementInsightsBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-                get("params"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        it.params = get("params")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -533,16 +538,17 @@ class GeneratePremiumCaptionsBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-                GeneratePremiumCaptionsBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        v = get("params")
+        it.params = GeneratePremiumCaptionsBindingParameters.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -571,20 +577,16 @@ class GeneratePremiumCaptionsBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("include_speakers"),
-                get("include_words"),
-                get("language_code"),
-                get("phrases"),
-                get("replace_existing"),
-                get("track_name"),
-                get("upload_to_mux"),
-                get("replace_existing_tracks"),
-            ),
-        )
+        it = draft(cls)
+        it.include_speakers = get("include_speakers")
+        it.include_words = get("include_words")
+        it.language_code = get("language_code")
+        it.phrases = get("phrases")
+        it.replace_existing = get("replace_existing")
+        it.track_name = get("track_name")
+        it.upload_to_mux = get("upload_to_mux")
+        it.replace_existing_tracks = get("replace_existing_tracks")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -598,17 +600,15 @@ class ListDirectivesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [Directive.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [Directive.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -627,16 +627,17 @@ class ModerateBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-                ModerateBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        v = get("params")
+        it.params = ModerateBindingParameters.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -659,18 +660,17 @@ class ModerateBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_code"),
-                get("max_samples"),
-                ActionOnFlagged.from_wire(v) if (v := get("on_flagged")).__class__ is dict else v,
-                ModerateOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-                get("sampling_interval"),
-                ModerationThresholds.from_wire(v) if (v := get("thresholds")).__class__ is dict else v,
-            ),
-        )
+        it = draft(cls)
+        it.language_code = get("language_code")
+        it.max_samples = get("max_samples")
+        v = get("on_flagged")
+        it.on_flagged = ActionOnFlagged.from_wire(v) if v.__class__ is dict else v
+        v = get("output_steering")
+        it.output_steering = ModerateOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.sampling_interval = get("sampling_interval")
+        v = get("thresholds")
+        it.thresholds = ModerationThresholds.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -687,15 +687,15 @@ class ShotsResourceDeclaration(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("type"),
-                SOURCE_VARIANTS(get("source")),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.type = raw["type"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.source = SOURCE_VARIANTS(get("source"))
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -707,12 +707,13 @@ class SourceExternal(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("via"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.via = raw["via"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -728,16 +729,16 @@ class SourceMuxApiCreateTrack(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("action"),
-                SourceMuxApiCreateTrackParams.from_wire(v) if (v := get("params")).__class__ is dict else v,
-                get("via"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.action = raw["action"]
+            v = raw["params"]
+            it.params = SourceMuxApiCreateTrackParams.from_wire(v) if v.__class__ is dict else v
+            it.via = raw["via"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -753,16 +754,15 @@ class SourceMuxApiCreateTrackParams(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_code"),
-                get("type"),
-                get("url"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.language_code = raw["language_code"]
+            it.type = raw["type"]
+            it.url = raw["url"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -779,15 +779,16 @@ class SourceMuxApiGenerateSubtitles(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("action"),
-                get("via"),
-                SourceMuxApiGenerateSubtitlesParams.from_wire(v) if (v := get("params")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.action = raw["action"]
+            it.via = raw["via"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("params")
+        it.params = SourceMuxApiGenerateSubtitlesParams.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -802,14 +803,10 @@ class SourceMuxApiGenerateSubtitlesParams(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_code"),
-                get("source_audio_language"),
-            ),
-        )
+        it = draft(cls)
+        it.language_code = get("language_code")
+        it.source_audio_language = get("source_audio_language")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -826,15 +823,16 @@ class SourceMuxApiRequestShots(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("action"),
-                get("via"),
-                SourceMuxApiRequestShotsParams.from_wire(v) if (v := get("params")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.action = raw["action"]
+            it.via = raw["via"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("params")
+        it.params = SourceMuxApiRequestShotsParams.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -847,11 +845,9 @@ class SourceMuxApiRequestShotsParams(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("image_source"),),
-        )
+        it = draft(cls)
+        it.image_source = get("image_source")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -863,12 +859,13 @@ class SourceRequired(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("via"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.via = raw["via"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -882,15 +879,14 @@ class SourceWorkflow(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("binding"),
-                get("via"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.binding = raw["binding"]
+            it.via = raw["via"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -909,16 +905,17 @@ class SummarizeBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-                SummarizeBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        v = get("params")
+        it.params = SummarizeBindingParameters.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -947,21 +944,19 @@ class SummarizeBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("description_length"),
-                get("language_code"),
-                get("output_language_code"),
-                SummarizeOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-                SummarizePromptOverrides.from_wire(v) if (v := get("prompt_overrides")).__class__ is dict else v,
-                get("tag_count"),
-                get("title_length"),
-                get("tone"),
-                get("update_asset_meta"),
-            ),
-        )
+        it = draft(cls)
+        it.description_length = get("description_length")
+        it.language_code = get("language_code")
+        it.output_language_code = get("output_language_code")
+        v = get("output_steering")
+        it.output_steering = SummarizeOutputSteering.from_wire(v) if v.__class__ is dict else v
+        v = get("prompt_overrides")
+        it.prompt_overrides = SummarizePromptOverrides.from_wire(v) if v.__class__ is dict else v
+        it.tag_count = get("tag_count")
+        it.title_length = get("title_length")
+        it.tone = get("tone")
+        it.update_asset_meta = get("update_asset_meta")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -982,17 +977,17 @@ class TrackResourceDeclaration(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("kind"),
-                get("reference_id"),
-                get("type"),
-                get("language"),
-                SOURCE_VARIANTS(get("source")),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.kind = raw["kind"]
+            it.reference_id = raw["reference_id"]
+            it.type = raw["type"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.language = get("language")
+        it.source = SOURCE_VARIANTS(get("source"))
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1011,16 +1006,17 @@ class TranslateAudioBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                TranslateAudioBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["params"]
+            it.params = TranslateAudioBindingParameters.from_wire(v) if v.__class__ is dict else v
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1037,15 +1033,15 @@ class TranslateAudioBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("to_language_code"),
-                get("upload_to_mux"),
-                get("replace_existing_tracks"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.to_language_code = raw["to_language_code"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.upload_to_mux = get("upload_to_mux")
+        it.replace_existing_tracks = get("replace_existing_tracks")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1064,16 +1060,17 @@ class TranslateCaptionsBinding(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                TranslateCaptionsBindingParameters.from_wire(v) if (v := get("params")).__class__ is dict else v,
-                get("reference_id"),
-                get("workflow"),
-                get("inputs"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["params"]
+            it.params = TranslateCaptionsBindingParameters.from_wire(v) if v.__class__ is dict else v
+            it.reference_id = raw["reference_id"]
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.inputs = get("inputs")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1096,16 +1093,16 @@ class TranslateCaptionsBindingParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("to_language_code"),
-                get("never_translate"),
-                get("upload_to_mux"),
-                get("replace_existing_tracks"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.to_language_code = raw["to_language_code"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.never_translate = get("never_translate")
+        it.upload_to_mux = get("upload_to_mux")
+        it.replace_existing_tracks = get("replace_existing_tracks")
+        return finish(it, cls, data)
 
 
 SourceMuxApi: TypeAlias = (

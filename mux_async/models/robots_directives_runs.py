@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import SECONDS, Model, Variants, Wire, build
+from mux_async._model import SECONDS, Model, Wire
+from mux_async._reading import Variants, draft, finish, incomplete
 from mux_async._times import Notes, seconds
 
 if TYPE_CHECKING:
@@ -48,16 +49,15 @@ class DirectiveRun(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("run_id"),
-                get("status"),
-                get("subject_id"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.run_id = raw["run_id"]
+            it.status = raw["status"]
+            it.subject_id = raw["subject_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -79,21 +79,20 @@ class DirectiveRunDetail(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                seconds(get("completed_at"), notes, "completed_at"),
-                [NODE_STATE_VARIANTS(x) for x in v] if (v := get("node_states")).__class__ is list else v,
-                get("run_id"),
-                seconds(get("started_at"), notes, "started_at"),
-                get("status"),
-                get("subject_id"),
-            ),
-            notes,
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.completed_at = seconds(raw["completed_at"], notes, "completed_at")
+            v = raw["node_states"]
+            it.node_states = [NODE_STATE_VARIANTS(x) for x in v] if v.__class__ is list else v
+            it.run_id = raw["run_id"]
+            it.started_at = seconds(raw["started_at"], notes, "started_at")
+            it.status = raw["status"]
+            it.subject_id = raw["subject_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -105,12 +104,14 @@ class DirectiveRunDetailResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (DirectiveRunDetail.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = DirectiveRunDetail.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -122,12 +123,14 @@ class DirectiveRunResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (DirectiveRun.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = DirectiveRun.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -141,17 +144,15 @@ class ListDirectiveRunsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [DirectiveRunDetail.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [DirectiveRunDetail.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -169,17 +170,16 @@ class NodeStateDispatched(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("job_id"),
-                get("reference_id"),
-                get("status"),
-                get("workflow_name"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.job_id = raw["job_id"]
+            it.reference_id = raw["reference_id"]
+            it.status = raw["status"]
+            it.workflow_name = raw["workflow_name"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -195,16 +195,15 @@ class NodeStateFailed(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reason"),
-                get("reference_id"),
-                get("status"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reason = raw["reason"]
+            it.reference_id = raw["reference_id"]
+            it.status = raw["status"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -220,16 +219,15 @@ class NodeStateWaitingForResources(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("status"),
-                get("workflow_name"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.status = raw["status"]
+            it.workflow_name = raw["workflow_name"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -247,17 +245,16 @@ class NodeStateWaitingForSourceWorkflow(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("reference_id"),
-                get("source_workflows"),
-                get("status"),
-                get("workflow_name"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.reference_id = raw["reference_id"]
+            it.source_workflows = raw["source_workflows"]
+            it.status = raw["status"]
+            it.workflow_name = raw["workflow_name"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -269,12 +266,13 @@ class RunDirectiveRequest(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("asset_id"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_id = raw["asset_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 NodeState: TypeAlias = (

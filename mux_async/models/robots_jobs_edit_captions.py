@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, build, hidden
+from mux_async._model import ABSENT, SECONDS, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     EditCaptionsAutoCensorProfanity,
@@ -39,14 +40,15 @@ class CreateEditCaptionsJobRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                EditCaptionsJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["parameters"]
+            it.parameters = EditCaptionsJobParameters.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -80,29 +82,31 @@ class EditCaptionsJob(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                EditCaptionsJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("status"),
-                get("units_consumed"),
-                seconds(get("updated_at"), notes, "updated_at"),
-                get("workflow"),
-                JobDirectiveContext.from_wire(v) if (v := get("directive")).__class__ is dict else v,
-                [JobError.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("errors")).__class__ is list
-                else v,
-                EditCaptionsJobOutputs.from_wire(v) if (v := get("outputs")).__class__ is dict else v,
-                get("passthrough"),
-                JobResources.from_wire(v) if (v := get("resources")).__class__ is dict else v,
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            v = raw["parameters"]
+            it.parameters = EditCaptionsJobParameters.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+            it.units_consumed = raw["units_consumed"]
+            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("directive")
+        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        v = get("errors")
+        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("outputs")
+        it.outputs = EditCaptionsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("resources")
+        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -119,15 +123,15 @@ class EditCaptionsJobOutputs(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("total_replacement_count"),
-                get("temporary_vtt_url"),
-                get("uploaded_track_id"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.total_replacement_count = raw["total_replacement_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.temporary_vtt_url = get("temporary_vtt_url")
+        it.uploaded_track_id = get("uploaded_track_id")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -156,24 +160,27 @@ class EditCaptionsJobParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("asset_id"),
-                get("track_id"),
-                EditCaptionsAutoCensorProfanity.from_wire(v) if (v := get("auto_censor_profanity")).__class__ is dict else v,
-                get("delete_original_track"),
-                [EditCaptionsReplacement.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("replacements")).__class__ is list
-                else v,
-                [EditCaptionsSpeakerReplacement.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("speaker_replacements")).__class__ is list
-                else v,
-                get("track_name_suffix"),
-                get("upload_to_mux"),
-            ),
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_id = raw["asset_id"]
+            it.track_id = raw["track_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("auto_censor_profanity")
+        it.auto_censor_profanity = EditCaptionsAutoCensorProfanity.from_wire(v) if v.__class__ is dict else v
+        it.delete_original_track = get("delete_original_track")
+        v = get("replacements")
+        it.replacements = (
+            [EditCaptionsReplacement.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        v = get("speaker_replacements")
+        it.speaker_replacements = (
+            [EditCaptionsSpeakerReplacement.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.track_name_suffix = get("track_name_suffix")
+        it.upload_to_mux = get("upload_to_mux")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -185,9 +192,11 @@ class EditCaptionsJobResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (EditCaptionsJob.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = EditCaptionsJob.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

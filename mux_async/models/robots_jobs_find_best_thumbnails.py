@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import FindBestThumbnailsOutputSteering, JobDirectiveContext, JobError, JobResources
 
@@ -38,17 +39,18 @@ class BestThumbnail(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("description"),
-                get("overall"),
-                BestThumbnailSubscores.from_wire(v) if (v := get("subscores")).__class__ is dict else v,
-                get("timestamp_ms"),
-                get("alt_text"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.description = raw["description"]
+            it.overall = raw["overall"]
+            v = raw["subscores"]
+            it.subscores = BestThumbnailSubscores.from_wire(v) if v.__class__ is dict else v
+            it.timestamp_ms = raw["timestamp_ms"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.alt_text = get("alt_text")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -68,18 +70,17 @@ class BestThumbnailSubscores(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("brand_fit"),
-                get("composition"),
-                get("contrast_color"),
-                get("face_or_action"),
-                get("focus"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.brand_fit = raw["brand_fit"]
+            it.composition = raw["composition"]
+            it.contrast_color = raw["contrast_color"]
+            it.face_or_action = raw["face_or_action"]
+            it.focus = raw["focus"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -94,14 +95,15 @@ class CreateFindBestThumbnailsJobRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                FindBestThumbnailsJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["parameters"]
+            it.parameters = FindBestThumbnailsJobParameters.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -135,29 +137,31 @@ class FindBestThumbnailsJob(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                FindBestThumbnailsJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("status"),
-                get("units_consumed"),
-                seconds(get("updated_at"), notes, "updated_at"),
-                get("workflow"),
-                JobDirectiveContext.from_wire(v) if (v := get("directive")).__class__ is dict else v,
-                [JobError.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("errors")).__class__ is list
-                else v,
-                FindBestThumbnailsJobOutputs.from_wire(v) if (v := get("outputs")).__class__ is dict else v,
-                get("passthrough"),
-                JobResources.from_wire(v) if (v := get("resources")).__class__ is dict else v,
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            v = raw["parameters"]
+            it.parameters = FindBestThumbnailsJobParameters.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+            it.units_consumed = raw["units_consumed"]
+            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("directive")
+        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        v = get("errors")
+        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("outputs")
+        it.outputs = FindBestThumbnailsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("resources")
+        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -169,16 +173,16 @@ class FindBestThumbnailsJobOutputs(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [BestThumbnail.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("best_thumbnails")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["best_thumbnails"]
+            it.best_thumbnails = (
+                [BestThumbnail.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -197,16 +201,17 @@ class FindBestThumbnailsJobParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("asset_id"),
-                get("max_thumbnails"),
-                FindBestThumbnailsOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-                get("update_asset_thumbnail"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_id = raw["asset_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.max_thumbnails = get("max_thumbnails")
+        v = get("output_steering")
+        it.output_steering = FindBestThumbnailsOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.update_asset_thumbnail = get("update_asset_thumbnail")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -218,9 +223,11 @@ class FindBestThumbnailsJobResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (FindBestThumbnailsJob.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = FindBestThumbnailsJob.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

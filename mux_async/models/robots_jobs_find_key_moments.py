@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     FindKeyMomentsOutputSteering,
@@ -40,14 +41,15 @@ class CreateFindKeyMomentsJobRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                FindKeyMomentsJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["parameters"]
+            it.parameters = FindKeyMomentsJobParameters.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -81,29 +83,31 @@ class FindKeyMomentsJob(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                FindKeyMomentsJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("status"),
-                get("units_consumed"),
-                seconds(get("updated_at"), notes, "updated_at"),
-                get("workflow"),
-                JobDirectiveContext.from_wire(v) if (v := get("directive")).__class__ is dict else v,
-                [JobError.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("errors")).__class__ is list
-                else v,
-                FindKeyMomentsJobOutputs.from_wire(v) if (v := get("outputs")).__class__ is dict else v,
-                get("passthrough"),
-                JobResources.from_wire(v) if (v := get("resources")).__class__ is dict else v,
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            v = raw["parameters"]
+            it.parameters = FindKeyMomentsJobParameters.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+            it.units_consumed = raw["units_consumed"]
+            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("directive")
+        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        v = get("errors")
+        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("outputs")
+        it.outputs = FindKeyMomentsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("resources")
+        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -115,16 +119,14 @@ class FindKeyMomentsJobOutputs(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [KeyMoment.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("moments")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["moments"]
+            it.moments = [KeyMoment.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -145,17 +147,19 @@ class FindKeyMomentsJobParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("asset_id"),
-                get("max_moments"),
-                FindKeyMomentsOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-                KeyMomentTargetDuration.from_wire(v) if (v := get("target_duration_ms")).__class__ is dict else v,
-                get("use_shots"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_id = raw["asset_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.max_moments = get("max_moments")
+        v = get("output_steering")
+        it.output_steering = FindKeyMomentsOutputSteering.from_wire(v) if v.__class__ is dict else v
+        v = get("target_duration_ms")
+        it.target_duration_ms = KeyMomentTargetDuration.from_wire(v) if v.__class__ is dict else v
+        it.use_shots = get("use_shots")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -167,12 +171,14 @@ class FindKeyMomentsJobResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (FindKeyMomentsJob.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = FindKeyMomentsJob.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -203,26 +209,27 @@ class KeyMoment(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("audible_narrative"),
-                [TranscriptCue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("cues")).__class__ is list
-                else v,
-                get("end_ms"),
-                get("notable_audible_concepts"),
-                get("overall_score"),
-                get("start_ms"),
-                get("title"),
-                [NotableVisualConcept.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("notable_visual_concepts")).__class__ is list
-                else v,
-                KeyMomentQuotableSegment.from_wire(v) if (v := get("quotable_segment")).__class__ is dict else v,
-                get("visual_narrative"),
-            ),
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.audible_narrative = raw["audible_narrative"]
+            v = raw["cues"]
+            it.cues = [TranscriptCue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.end_ms = raw["end_ms"]
+            it.notable_audible_concepts = raw["notable_audible_concepts"]
+            it.overall_score = raw["overall_score"]
+            it.start_ms = raw["start_ms"]
+            it.title = raw["title"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("notable_visual_concepts")
+        it.notable_visual_concepts = (
+            [NotableVisualConcept.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        v = get("quotable_segment")
+        it.quotable_segment = KeyMomentQuotableSegment.from_wire(v) if v.__class__ is dict else v
+        it.visual_narrative = get("visual_narrative")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -236,12 +243,11 @@ class KeyMomentQuotableSegment(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("start_ms"),
-                get("text"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.start_ms = raw["start_ms"]
+            it.text = raw["text"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     FindScenesOutputSteering,
@@ -39,14 +40,15 @@ class CreateFindScenesJobRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                FindScenesJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["parameters"]
+            it.parameters = FindScenesJobParameters.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -80,29 +82,31 @@ class FindScenesJob(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                FindScenesJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("status"),
-                get("units_consumed"),
-                seconds(get("updated_at"), notes, "updated_at"),
-                get("workflow"),
-                JobDirectiveContext.from_wire(v) if (v := get("directive")).__class__ is dict else v,
-                [JobError.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("errors")).__class__ is list
-                else v,
-                FindScenesJobOutputs.from_wire(v) if (v := get("outputs")).__class__ is dict else v,
-                get("passthrough"),
-                JobResources.from_wire(v) if (v := get("resources")).__class__ is dict else v,
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            v = raw["parameters"]
+            it.parameters = FindScenesJobParameters.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+            it.units_consumed = raw["units_consumed"]
+            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("directive")
+        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        v = get("errors")
+        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("outputs")
+        it.outputs = FindScenesJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("resources")
+        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -114,12 +118,14 @@ class FindScenesJobOutputs(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            ([Scene.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("scenes")).__class__ is list else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["scenes"]
+            it.scenes = [Scene.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -140,17 +146,18 @@ class FindScenesJobParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("asset_id"),
-                get("language_code"),
-                get("min_scene_duration_ms"),
-                get("min_scenes"),
-                FindScenesOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_id = raw["asset_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.language_code = get("language_code")
+        it.min_scene_duration_ms = get("min_scene_duration_ms")
+        it.min_scenes = get("min_scenes")
+        v = get("output_steering")
+        it.output_steering = FindScenesOutputSteering.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -162,12 +169,14 @@ class FindScenesJobResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (FindScenesJob.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = FindScenesJob.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -200,29 +209,28 @@ class Scene(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [TranscriptCue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("cues")).__class__ is list
-                else v,
-                get("end_ms"),
-                get("shot_count"),
-                get("start_ms"),
-                get("title"),
-                get("audible_narrative"),
-                get("blended_narrative"),
-                get("notable_audible_concepts"),
-                [NotableVisualConcept.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("notable_visual_concepts")).__class__ is list
-                else v,
-                [SceneShot.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("shots")).__class__ is list
-                else v,
-                get("visual_narrative"),
-            ),
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["cues"]
+            it.cues = [TranscriptCue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.end_ms = raw["end_ms"]
+            it.shot_count = raw["shot_count"]
+            it.start_ms = raw["start_ms"]
+            it.title = raw["title"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.audible_narrative = get("audible_narrative")
+        it.blended_narrative = get("blended_narrative")
+        it.notable_audible_concepts = get("notable_audible_concepts")
+        v = get("notable_visual_concepts")
+        it.notable_visual_concepts = (
+            [NotableVisualConcept.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        v = get("shots")
+        it.shots = [SceneShot.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.visual_narrative = get("visual_narrative")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -238,13 +246,12 @@ class SceneShot(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("end_ms"),
-                get("start_ms"),
-                get("visual_description"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.end_ms = raw["end_ms"]
+            it.start_ms = raw["start_ms"]
+            it.visual_description = raw["visual_description"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     GenerateChaptersOutputSteering,
@@ -37,15 +38,14 @@ class Chapter(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("start_time"),
-                get("title"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.start_time = raw["start_time"]
+            it.title = raw["title"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -60,14 +60,15 @@ class CreateGenerateChaptersJobRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                GenerateChaptersJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["parameters"]
+            it.parameters = GenerateChaptersJobParameters.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -84,15 +85,15 @@ class GenerateChaptersAssetUpdate(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("status"),
-                get("replaced_track_id"),
-                get("track_id"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.status = raw["status"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.replaced_track_id = get("replaced_track_id")
+        it.track_id = get("track_id")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -126,29 +127,31 @@ class GenerateChaptersJob(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                GenerateChaptersJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("status"),
-                get("units_consumed"),
-                seconds(get("updated_at"), notes, "updated_at"),
-                get("workflow"),
-                JobDirectiveContext.from_wire(v) if (v := get("directive")).__class__ is dict else v,
-                [JobError.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("errors")).__class__ is list
-                else v,
-                GenerateChaptersJobOutputs.from_wire(v) if (v := get("outputs")).__class__ is dict else v,
-                get("passthrough"),
-                JobResources.from_wire(v) if (v := get("resources")).__class__ is dict else v,
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            v = raw["parameters"]
+            it.parameters = GenerateChaptersJobParameters.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+            it.units_consumed = raw["units_consumed"]
+            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("directive")
+        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        v = get("errors")
+        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("outputs")
+        it.outputs = GenerateChaptersJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("resources")
+        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -163,16 +166,16 @@ class GenerateChaptersJobOutputs(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [Chapter.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("chapters")).__class__ is list
-                else v,
-                GenerateChaptersAssetUpdate.from_wire(v) if (v := get("asset_update")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["chapters"]
+            it.chapters = [Chapter.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("asset_update")
+        it.asset_update = GenerateChaptersAssetUpdate.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -195,18 +198,20 @@ class GenerateChaptersJobParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("asset_id"),
-                get("language_code"),
-                get("output_language_code"),
-                GenerateChaptersOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-                GenerateChaptersPromptOverrides.from_wire(v) if (v := get("prompt_overrides")).__class__ is dict else v,
-                get("update_asset_chapters"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_id = raw["asset_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.language_code = get("language_code")
+        it.output_language_code = get("output_language_code")
+        v = get("output_steering")
+        it.output_steering = GenerateChaptersOutputSteering.from_wire(v) if v.__class__ is dict else v
+        v = get("prompt_overrides")
+        it.prompt_overrides = GenerateChaptersPromptOverrides.from_wire(v) if v.__class__ is dict else v
+        it.update_asset_chapters = get("update_asset_chapters")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -218,9 +223,11 @@ class GenerateChaptersJobResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (GenerateChaptersJob.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = GenerateChaptersJob.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, build, hidden
+from mux_async._model import ABSENT, SECONDS, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import JobDirectiveContext, JobError, JobResources, ReplacedTrack
 
@@ -32,14 +33,15 @@ class CreateGeneratePremiumCaptionsJobRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                GeneratePremiumCaptionsJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["parameters"]
+            it.parameters = GeneratePremiumCaptionsJobParameters.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -73,29 +75,31 @@ class GeneratePremiumCaptionsJob(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                GeneratePremiumCaptionsJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("status"),
-                get("units_consumed"),
-                seconds(get("updated_at"), notes, "updated_at"),
-                get("workflow"),
-                JobDirectiveContext.from_wire(v) if (v := get("directive")).__class__ is dict else v,
-                [JobError.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("errors")).__class__ is list
-                else v,
-                GeneratePremiumCaptionsJobOutputs.from_wire(v) if (v := get("outputs")).__class__ is dict else v,
-                get("passthrough"),
-                JobResources.from_wire(v) if (v := get("resources")).__class__ is dict else v,
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            v = raw["parameters"]
+            it.parameters = GeneratePremiumCaptionsJobParameters.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+            it.units_consumed = raw["units_consumed"]
+            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("directive")
+        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        v = get("errors")
+        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("outputs")
+        it.outputs = GeneratePremiumCaptionsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("resources")
+        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -124,22 +128,21 @@ class GeneratePremiumCaptionsJobOutputs(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_code"),
-                get("auto_language_confidence"),
-                get("detected_language"),
-                get("replaced_track_id"),
-                get("temporary_srt_url"),
-                get("temporary_words_url"),
-                get("track_id"),
-                [ReplacedTrack.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("replaced_tracks")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.language_code = raw["language_code"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.auto_language_confidence = get("auto_language_confidence")
+        it.detected_language = get("detected_language")
+        it.replaced_track_id = get("replaced_track_id")
+        it.temporary_srt_url = get("temporary_srt_url")
+        it.temporary_words_url = get("temporary_words_url")
+        it.track_id = get("track_id")
+        v = get("replaced_tracks")
+        it.replaced_tracks = [ReplacedTrack.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -170,21 +173,21 @@ class GeneratePremiumCaptionsJobParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("asset_id"),
-                get("include_speakers"),
-                get("include_words"),
-                get("language_code"),
-                get("phrases"),
-                get("replace_existing"),
-                get("track_name"),
-                get("upload_to_mux"),
-                get("replace_existing_tracks"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_id = raw["asset_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.include_speakers = get("include_speakers")
+        it.include_words = get("include_words")
+        it.language_code = get("language_code")
+        it.phrases = get("phrases")
+        it.replace_existing = get("replace_existing")
+        it.track_name = get("track_name")
+        it.upload_to_mux = get("upload_to_mux")
+        it.replace_existing_tracks = get("replace_existing_tracks")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -196,9 +199,11 @@ class GeneratePremiumCaptionsJobResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (GeneratePremiumCaptionsJob.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = GeneratePremiumCaptionsJob.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     ActionOnFlagged,
@@ -39,14 +40,15 @@ class CreateModerateJobRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                ModerateJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["parameters"]
+            it.parameters = ModerateJobParameters.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -80,29 +82,31 @@ class ModerateJob(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                ModerateJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("status"),
-                get("units_consumed"),
-                seconds(get("updated_at"), notes, "updated_at"),
-                get("workflow"),
-                JobDirectiveContext.from_wire(v) if (v := get("directive")).__class__ is dict else v,
-                [JobError.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("errors")).__class__ is list
-                else v,
-                ModerateJobOutputs.from_wire(v) if (v := get("outputs")).__class__ is dict else v,
-                get("passthrough"),
-                JobResources.from_wire(v) if (v := get("resources")).__class__ is dict else v,
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            v = raw["parameters"]
+            it.parameters = ModerateJobParameters.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+            it.units_consumed = raw["units_consumed"]
+            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("directive")
+        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        v = get("errors")
+        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("outputs")
+        it.outputs = ModerateJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("resources")
+        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -121,18 +125,21 @@ class ModerateJobOutputs(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("exceeds_threshold"),
-                ModerationScores.from_wire(v) if (v := get("max_scores")).__class__ is dict else v,
-                [ModerationThumbnailScore.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("thumbnail_scores")).__class__ is list
-                else v,
-                ModerationFlaggedAction.from_wire(v) if (v := get("flagged_action")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.exceeds_threshold = raw["exceeds_threshold"]
+            v = raw["max_scores"]
+            it.max_scores = ModerationScores.from_wire(v) if v.__class__ is dict else v
+            v = raw["thumbnail_scores"]
+            it.thumbnail_scores = (
+                [ModerationThumbnailScore.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("flagged_action")
+        it.flagged_action = ModerationFlaggedAction.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -157,19 +164,22 @@ class ModerateJobParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("asset_id"),
-                get("language_code"),
-                get("max_samples"),
-                ActionOnFlagged.from_wire(v) if (v := get("on_flagged")).__class__ is dict else v,
-                ModerateOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-                get("sampling_interval"),
-                ModerationThresholds.from_wire(v) if (v := get("thresholds")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_id = raw["asset_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.language_code = get("language_code")
+        it.max_samples = get("max_samples")
+        v = get("on_flagged")
+        it.on_flagged = ActionOnFlagged.from_wire(v) if v.__class__ is dict else v
+        v = get("output_steering")
+        it.output_steering = ModerateOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.sampling_interval = get("sampling_interval")
+        v = get("thresholds")
+        it.thresholds = ModerationThresholds.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -181,12 +191,14 @@ class ModerateJobResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (ModerateJob.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = ModerateJob.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -200,15 +212,14 @@ class ModerationFlaggedAction(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("action"),
-                get("deleted_playback_ids"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.action = raw["action"]
+            it.deleted_playback_ids = raw["deleted_playback_ids"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -222,15 +233,14 @@ class ModerationScores(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("sexual"),
-                get("violence"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.sexual = raw["sexual"]
+            it.violence = raw["violence"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -247,12 +257,12 @@ class ModerationThumbnailScore(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("sexual"),
-                get("violence"),
-                get("time"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.sexual = raw["sexual"]
+            it.violence = raw["violence"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.time = get("time")
+        return finish(it, cls, data)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     JobDirectiveContext,
@@ -38,14 +39,15 @@ class CreateSummarizeJobRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                SummarizeJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["parameters"]
+            it.parameters = SummarizeJobParameters.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -79,29 +81,31 @@ class SummarizeJob(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                SummarizeJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("status"),
-                get("units_consumed"),
-                seconds(get("updated_at"), notes, "updated_at"),
-                get("workflow"),
-                JobDirectiveContext.from_wire(v) if (v := get("directive")).__class__ is dict else v,
-                [JobError.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("errors")).__class__ is list
-                else v,
-                SummarizeJobOutputs.from_wire(v) if (v := get("outputs")).__class__ is dict else v,
-                get("passthrough"),
-                JobResources.from_wire(v) if (v := get("resources")).__class__ is dict else v,
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            v = raw["parameters"]
+            it.parameters = SummarizeJobParameters.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+            it.units_consumed = raw["units_consumed"]
+            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("directive")
+        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        v = get("errors")
+        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("outputs")
+        it.outputs = SummarizeJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("resources")
+        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -117,16 +121,15 @@ class SummarizeJobOutputs(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("description"),
-                get("tags"),
-                get("title"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.description = raw["description"]
+            it.tags = raw["tags"]
+            it.title = raw["title"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -157,22 +160,24 @@ class SummarizeJobParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("asset_id"),
-                get("description_length"),
-                get("language_code"),
-                get("output_language_code"),
-                SummarizeOutputSteering.from_wire(v) if (v := get("output_steering")).__class__ is dict else v,
-                SummarizePromptOverrides.from_wire(v) if (v := get("prompt_overrides")).__class__ is dict else v,
-                get("tag_count"),
-                get("title_length"),
-                get("tone"),
-                get("update_asset_meta"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_id = raw["asset_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.description_length = get("description_length")
+        it.language_code = get("language_code")
+        it.output_language_code = get("output_language_code")
+        v = get("output_steering")
+        it.output_steering = SummarizeOutputSteering.from_wire(v) if v.__class__ is dict else v
+        v = get("prompt_overrides")
+        it.prompt_overrides = SummarizePromptOverrides.from_wire(v) if v.__class__ is dict else v
+        it.tag_count = get("tag_count")
+        it.title_length = get("title_length")
+        it.tone = get("tone")
+        it.update_asset_meta = get("update_asset_meta")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -184,9 +189,11 @@ class SummarizeJobResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (SummarizeJob.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = SummarizeJob.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, build, hidden
+from mux_async._model import ABSENT, SECONDS, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import JobDirectiveContext, JobError, JobResources, ReplacedTrack
 
@@ -32,14 +33,15 @@ class CreateTranslateCaptionsJobRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                TranslateCaptionsJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["parameters"]
+            it.parameters = TranslateCaptionsJobParameters.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -73,29 +75,31 @@ class TranslateCaptionsJob(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                TranslateCaptionsJobParameters.from_wire(v) if (v := get("parameters")).__class__ is dict else v,
-                get("status"),
-                get("units_consumed"),
-                seconds(get("updated_at"), notes, "updated_at"),
-                get("workflow"),
-                JobDirectiveContext.from_wire(v) if (v := get("directive")).__class__ is dict else v,
-                [JobError.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("errors")).__class__ is list
-                else v,
-                TranslateCaptionsJobOutputs.from_wire(v) if (v := get("outputs")).__class__ is dict else v,
-                get("passthrough"),
-                JobResources.from_wire(v) if (v := get("resources")).__class__ is dict else v,
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            v = raw["parameters"]
+            it.parameters = TranslateCaptionsJobParameters.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+            it.units_consumed = raw["units_consumed"]
+            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
+            it.workflow = raw["workflow"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("directive")
+        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        v = get("errors")
+        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("outputs")
+        it.outputs = TranslateCaptionsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("resources")
+        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -114,18 +118,13 @@ class TranslateCaptionsJobOutputs(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("never_translate_terms_preserved"),
-                get("temporary_vtt_url"),
-                get("uploaded_track_id"),
-                [ReplacedTrack.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("replaced_tracks")).__class__ is list
-                else v,
-            ),
-        )
+        it = draft(cls)
+        it.never_translate_terms_preserved = get("never_translate_terms_preserved")
+        it.temporary_vtt_url = get("temporary_vtt_url")
+        it.uploaded_track_id = get("uploaded_track_id")
+        v = get("replaced_tracks")
+        it.replaced_tracks = [ReplacedTrack.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -152,18 +151,18 @@ class TranslateCaptionsJobParameters(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("asset_id"),
-                get("to_language_code"),
-                get("track_id"),
-                get("never_translate"),
-                get("upload_to_mux"),
-                get("replace_existing_tracks"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_id = raw["asset_id"]
+            it.to_language_code = raw["to_language_code"]
+            it.track_id = raw["track_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.never_translate = get("never_translate")
+        it.upload_to_mux = get("upload_to_mux")
+        it.replace_existing_tracks = get("replace_existing_tracks")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -175,9 +174,11 @@ class TranslateCaptionsJobResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (TranslateCaptionsJob.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = TranslateCaptionsJob.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

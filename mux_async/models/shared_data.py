@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire, build
+from mux_async._model import ABSENT, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 
 if TYPE_CHECKING:
     from typing import Self
@@ -45,15 +46,14 @@ class DimensionGroups(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("advanced"),
-                get("basic"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.advanced = raw["advanced"]
+            it.basic = raw["basic"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -67,15 +67,14 @@ class DisplayNameEntry(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("display_name"),
-                get("name"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.display_name = raw["display_name"]
+            it.name = raw["name"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -89,15 +88,14 @@ class EngagementHeatmap(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("total_views"),
-                get("value"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.total_views = raw["total_views"]
+            it.value = raw["value"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -111,17 +109,15 @@ class EngagementHotspots(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [Hotspot.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("hotspots")).__class__ is list
-                else v,
-                get("total_views"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["hotspots"]
+            it.hotspots = [Hotspot.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            it.total_views = raw["total_views"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -137,16 +133,16 @@ class GetEngagementHeatmapResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                EngagementHeatmap.from_wire(v) if (v := get("data")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = EngagementHeatmap.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -162,16 +158,16 @@ class GetEngagementHotspotsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                EngagementHotspots.from_wire(v) if (v := get("data")).__class__ is dict else v,
-                get("timeframe"),
-                get("total_row_count"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = EngagementHotspots.from_wire(v) if v.__class__ is dict else v
+            it.timeframe = raw["timeframe"]
+            it.total_row_count = raw["total_row_count"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -185,15 +181,14 @@ class HistogramTimeseriesBucket(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("end"),
-                get("start"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.end = raw["end"]
+            it.start = raw["start"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -207,15 +202,14 @@ class HistogramTimeseriesBucketValue(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("count"),
-                get("percentage"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.count = raw["count"]
+            it.percentage = raw["percentage"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -239,22 +233,24 @@ class HistogramTimeseriesDatapoint(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("average"),
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.average = raw["average"]
+            v = raw["bucket_values"]
+            it.bucket_values = (
                 [HistogramTimeseriesBucketValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("bucket_values")).__class__ is list
-                else v,
-                get("max_percentage"),
-                get("median"),
-                get("p95"),
-                get("sum"),
-                get("timestamp"),
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+            it.max_percentage = raw["max_percentage"]
+            it.median = raw["median"]
+            it.p95 = raw["p95"]
+            it.sum = raw["sum"]
+            it.timestamp = raw["timestamp"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -268,17 +264,17 @@ class HistogramTimeseriesMeta(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("bucket_unit"),
-                [HistogramTimeseriesBucket.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("buckets")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.bucket_unit = raw["bucket_unit"]
+            v = raw["buckets"]
+            it.buckets = (
+                [HistogramTimeseriesBucket.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -294,16 +290,15 @@ class Hotspot(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("end_ms"),
-                get("score"),
-                get("start_ms"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.end_ms = raw["end_ms"]
+            it.score = raw["score"]
+            it.start_ms = raw["start_ms"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -326,18 +321,18 @@ class MonitoringBreakdownValue(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("concurrent_viewers"),
-                get("metric_value"),
-                get("negative_impact"),
-                get("starting_up_viewers"),
-                get("value"),
-                get("display_value"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.concurrent_viewers = raw["concurrent_viewers"]
+            it.metric_value = raw["metric_value"]
+            it.negative_impact = raw["negative_impact"]
+            it.starting_up_viewers = raw["starting_up_viewers"]
+            it.value = raw["value"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.display_value = get("display_value")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -353,13 +348,12 @@ class MonitoringTimeseriesDatapoint(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("concurrent_viewers"),
-                get("date"),
-                get("value"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.concurrent_viewers = raw["concurrent_viewers"]
+            it.date = raw["date"]
+            it.value = raw["value"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire, build
+from mux_async._model import ABSENT, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async.models.shared import AssetMetadata
 
 if TYPE_CHECKING:
@@ -86,12 +87,13 @@ class ActionOnFlagged(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("action"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.action = raw["action"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -104,11 +106,10 @@ class AskQuestionsOutputSteering(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (OutputSteeringScope.from_wire(v) if (v := get("scope")).__class__ is dict else v,),
-        )
+        it = draft(cls)
+        v = get("scope")
+        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -129,15 +130,15 @@ class AskQuestionsQuestion(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("question"),
-                get("answer_options"),
-                get("free_form_reply"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.question = raw["question"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.answer_options = get("answer_options")
+        it.free_form_reply = get("free_form_reply")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -158,16 +159,12 @@ class EditCaptionsAutoCensorProfanity(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("always_censor"),
-                get("detection_method"),
-                get("mode"),
-                get("never_censor"),
-            ),
-        )
+        it = draft(cls)
+        it.always_censor = get("always_censor")
+        it.detection_method = get("detection_method")
+        it.mode = get("mode")
+        it.never_censor = get("never_censor")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -184,15 +181,15 @@ class EditCaptionsReplacement(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("find"),
-                get("replace"),
-                get("case_sensitive"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.find = raw["find"]
+            it.replace = raw["replace"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.case_sensitive = get("case_sensitive")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -206,15 +203,14 @@ class EditCaptionsSpeakerReplacement(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("find"),
-                get("replace"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.find = raw["find"]
+            it.replace = raw["replace"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -243,18 +239,15 @@ class FindBestThumbnailsOutputSteering(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("audience"),
-                get("campaign_style"),
-                get("looking_for"),
-                OutputSteeringScope.from_wire(v) if (v := get("scope")).__class__ is dict else v,
-                get("scoring_priorities"),
-                get("selection_strategy"),
-            ),
-        )
+        it = draft(cls)
+        it.audience = get("audience")
+        it.campaign_style = get("campaign_style")
+        it.looking_for = get("looking_for")
+        v = get("scope")
+        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
+        it.scoring_priorities = get("scoring_priorities")
+        it.selection_strategy = get("selection_strategy")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -287,19 +280,17 @@ class FindKeyMomentsOutputSteering(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("audience"),
-                get("brand_terms"),
-                get("rubric_priorities"),
-                OutputSteeringScope.from_wire(v) if (v := get("scope")).__class__ is dict else v,
-                get("selection_strategy"),
-                get("title_style"),
-                OutputSteeringTaxonomy.from_wire(v) if (v := get("topic_taxonomy")).__class__ is dict else v,
-            ),
-        )
+        it = draft(cls)
+        it.audience = get("audience")
+        it.brand_terms = get("brand_terms")
+        it.rubric_priorities = get("rubric_priorities")
+        v = get("scope")
+        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
+        it.selection_strategy = get("selection_strategy")
+        it.title_style = get("title_style")
+        v = get("topic_taxonomy")
+        it.topic_taxonomy = OutputSteeringTaxonomy.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -330,19 +321,17 @@ class FindScenesOutputSteering(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("audience"),
-                get("brand_terms"),
-                get("narration_detail"),
-                OutputSteeringScope.from_wire(v) if (v := get("scope")).__class__ is dict else v,
-                get("segmentation_strategy"),
-                get("title_style"),
-                OutputSteeringTaxonomy.from_wire(v) if (v := get("topic_taxonomy")).__class__ is dict else v,
-            ),
-        )
+        it = draft(cls)
+        it.audience = get("audience")
+        it.brand_terms = get("brand_terms")
+        it.narration_detail = get("narration_detail")
+        v = get("scope")
+        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
+        it.segmentation_strategy = get("segmentation_strategy")
+        it.title_style = get("title_style")
+        v = get("topic_taxonomy")
+        it.topic_taxonomy = OutputSteeringTaxonomy.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -361,16 +350,12 @@ class GenerateChaptersOutputSteering(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("audience"),
-                get("brand_terms"),
-                get("chapter_granularity"),
-                get("chapter_style"),
-            ),
-        )
+        it = draft(cls)
+        it.audience = get("audience")
+        it.brand_terms = get("brand_terms")
+        it.chapter_granularity = get("chapter_granularity")
+        it.chapter_style = get("chapter_style")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -389,16 +374,12 @@ class GenerateChaptersPromptOverrides(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("chapter_guidelines"),
-                get("output_format"),
-                get("task"),
-                get("title_guidelines"),
-            ),
-        )
+        it = draft(cls)
+        it.chapter_guidelines = get("chapter_guidelines")
+        it.output_format = get("output_format")
+        it.task = get("task")
+        it.title_guidelines = get("title_guidelines")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -412,15 +393,14 @@ class JobDirectiveContext(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("run_id"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.run_id = raw["run_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -437,15 +417,15 @@ class JobError(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("message"),
-                get("type"),
-                get("retryable"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.message = raw["message"]
+            it.type = raw["type"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.retryable = get("retryable")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -457,16 +437,14 @@ class JobResources(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [SlimlineAsset.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("assets")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["assets"]
+            it.assets = [SlimlineAsset.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -480,15 +458,14 @@ class KeyMomentTargetDuration(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("max"),
-                get("min"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.max = raw["max"]
+            it.min = raw["min"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -501,11 +478,10 @@ class ModerateOutputSteering(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (OutputSteeringScope.from_wire(v) if (v := get("scope")).__class__ is dict else v,),
-        )
+        it = draft(cls)
+        v = get("scope")
+        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -520,14 +496,10 @@ class ModerationThresholds(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("sexual"),
-                get("violence"),
-            ),
-        )
+        it = draft(cls)
+        it.sexual = get("sexual")
+        it.violence = get("violence")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -543,16 +515,15 @@ class NotableVisualConcept(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("concept"),
-                get("rationale"),
-                get("score"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.concept = raw["concept"]
+            it.rationale = raw["rationale"]
+            it.score = raw["score"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -567,14 +538,10 @@ class OutputSteeringScope(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("end_time"),
-                get("start_time"),
-            ),
-        )
+        it = draft(cls)
+        it.end_time = get("end_time")
+        it.start_time = get("start_time")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -591,17 +558,20 @@ class OutputSteeringTaxonomy(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("allow_other"),
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.allow_other = raw["allow_other"]
+            v = raw["values"]
+            it.values = (
                 [OutputSteeringTaxonomyValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("values")).__class__ is list
-                else v,
-                get("name"),
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        it.name = get("name")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -618,15 +588,15 @@ class OutputSteeringTaxonomyValue(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("label"),
-                get("aliases"),
-                get("description"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.label = raw["label"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.aliases = get("aliases")
+        it.description = get("description")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -638,12 +608,13 @@ class ResourceLink(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("href"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.href = raw["href"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -655,12 +626,14 @@ class ResourceLinks(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (ResourceLink.from_wire(v) if (v := get("self")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["self"]
+            it.self_ = ResourceLink.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -674,15 +647,14 @@ class RobotsErrorDetail(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("type"),
-                get("message"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.type = raw["type"]
+            it.message = raw["message"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -694,12 +666,14 @@ class RobotsErrorResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (RobotsErrorDetail.from_wire(v) if (v := get("error")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["error"]
+            it.error = RobotsErrorDetail.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -718,16 +692,18 @@ class SlimlineAsset(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                ResourceLinks.from_wire(v) if (v := get("_links")).__class__ is dict else v,
-                AssetMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            v = raw["_links"]
+            it.links = ResourceLinks.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("meta")
+        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -750,17 +726,15 @@ class SummarizeOutputSteering(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("audience"),
-                get("brand_terms"),
-                OutputSteeringScope.from_wire(v) if (v := get("scope")).__class__ is dict else v,
-                get("summary_style"),
-                SummaryTagTaxonomy.from_wire(v) if (v := get("tag_taxonomy")).__class__ is dict else v,
-            ),
-        )
+        it = draft(cls)
+        it.audience = get("audience")
+        it.brand_terms = get("brand_terms")
+        v = get("scope")
+        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
+        it.summary_style = get("summary_style")
+        v = get("tag_taxonomy")
+        it.tag_taxonomy = SummaryTagTaxonomy.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -781,17 +755,13 @@ class SummarizePromptOverrides(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("description"),
-                get("keywords"),
-                get("quality_guidelines"),
-                get("task"),
-                get("title"),
-            ),
-        )
+        it = draft(cls)
+        it.description = get("description")
+        it.keywords = get("keywords")
+        it.quality_guidelines = get("quality_guidelines")
+        it.task = get("task")
+        it.title = get("title")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -808,17 +778,20 @@ class SummaryTagTaxonomy(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("allow_other"),
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.allow_other = raw["allow_other"]
+            v = raw["values"]
+            it.values = (
                 [OutputSteeringTaxonomyValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("values")).__class__ is list
-                else v,
-                get("name"),
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        it.name = get("name")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -834,16 +807,15 @@ class TranscriptCue(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("end_ms"),
-                get("start_ms"),
-                get("text"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.end_ms = raw["end_ms"]
+            it.start_ms = raw["start_ms"]
+            it.text = raw["text"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -866,15 +838,11 @@ class ReplacedTrack(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("type"),
-                get("name"),
-                get("language_code"),
-                get("text_source"),
-                get("passthrough"),
-            ),
-        )
+        it = draft(cls)
+        it.id = get("id")
+        it.type = get("type")
+        it.name = get("name")
+        it.language_code = get("language_code")
+        it.text_source = get("text_source")
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)

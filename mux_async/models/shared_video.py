@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire, build, hidden
+from mux_async._model import ABSENT, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async.models.shared import AssetMetadata
 
 if TYPE_CHECKING:
@@ -175,12 +176,13 @@ class AssetDirective(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("id"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -197,15 +199,11 @@ class AssetGeneratedSubtitleSettings(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_code"),
-                get("name"),
-                get("passthrough"),
-            ),
-        )
+        it = draft(cls)
+        it.language_code = get("language_code")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -252,40 +250,36 @@ class AssetOptions(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("advanced_playback_policies")).__class__ is list
-                else v,
-                get("copy_overlays"),
-                [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("directives")).__class__ is list
-                else v,
-                get("encoding_tier"),
-                get("generate_shots"),
-                [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("input")).__class__ is list
-                else v,
-                [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("inputs")).__class__ is list
-                else v,
-                get("master_access"),
-                get("max_resolution_tier"),
-                AssetMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("mp4_support"),
-                get("normalize_audio"),
-                get("passthrough"),
-                get("playback_policies"),
-                get("playback_policy"),
-                [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("static_renditions")).__class__ is list
-                else v,
-                get("test"),
-                get("video_quality"),
-            ),
+        it = draft(cls)
+        v = get("advanced_playback_policies")
+        it.advanced_playback_policies = (
+            [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        it.copy_overlays = get("copy_overlays")
+        v = get("directives")
+        it.directives = [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.encoding_tier = get("encoding_tier")
+        it.generate_shots = get("generate_shots")
+        v = get("input")
+        it.input = [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("inputs")
+        it.inputs = [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.master_access = get("master_access")
+        it.max_resolution_tier = get("max_resolution_tier")
+        v = get("meta")
+        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.mp4_support = get("mp4_support")
+        it.normalize_audio = get("normalize_audio")
+        it.passthrough = get("passthrough")
+        it.playback_policies = get("playback_policies")
+        it.playback_policy = get("playback_policy")
+        v = get("static_renditions")
+        it.static_renditions = (
+            [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.test = get("test")
+        it.video_quality = get("video_quality")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -300,14 +294,10 @@ class CreatePlaybackIdRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("drm_configuration_id"),
-                get("policy"),
-            ),
-        )
+        it = draft(cls)
+        it.drm_configuration_id = get("drm_configuration_id")
+        it.policy = get("policy")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -322,14 +312,14 @@ class CreateStaticRenditionRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("resolution"),
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.resolution = raw["resolution"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -366,25 +356,23 @@ class InputSettings(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("closed_captions"),
-                get("end_time"),
-                [AssetGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("generated_subtitles")).__class__ is list
-                else v,
-                get("language_code"),
-                get("name"),
-                InputSettingsOverlaySettings.from_wire(v) if (v := get("overlay_settings")).__class__ is dict else v,
-                get("passthrough"),
-                get("start_time"),
-                get("text_type"),
-                get("type"),
-                get("url"),
-            ),
+        it = draft(cls)
+        it.closed_captions = get("closed_captions")
+        it.end_time = get("end_time")
+        v = get("generated_subtitles")
+        it.generated_subtitles = (
+            [AssetGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        it.language_code = get("language_code")
+        it.name = get("name")
+        v = get("overlay_settings")
+        it.overlay_settings = InputSettingsOverlaySettings.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        it.start_time = get("start_time")
+        it.text_type = get("text_type")
+        it.type = get("type")
+        it.url = get("url")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -411,19 +399,15 @@ class InputSettingsOverlaySettings(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("height"),
-                get("horizontal_align"),
-                get("horizontal_margin"),
-                get("opacity"),
-                get("vertical_align"),
-                get("vertical_margin"),
-                get("width"),
-            ),
-        )
+        it = draft(cls)
+        it.height = get("height")
+        it.horizontal_align = get("horizontal_align")
+        it.horizontal_margin = get("horizontal_margin")
+        it.opacity = get("opacity")
+        it.vertical_align = get("vertical_align")
+        it.vertical_margin = get("vertical_margin")
+        it.width = get("width")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -440,15 +424,15 @@ class PlaybackId(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("policy"),
-                get("drm_configuration_id"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.policy = raw["policy"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.drm_configuration_id = get("drm_configuration_id")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -460,9 +444,11 @@ class PlaybackIdResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (PlaybackId.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = PlaybackId.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

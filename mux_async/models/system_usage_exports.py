@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import DAY, SECONDS, Model, Wire, build, hidden
+from mux_async._model import DAY, SECONDS, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, day, seconds
 
 if TYPE_CHECKING:
@@ -27,17 +28,16 @@ class ListUsageExportsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [UsageExport.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                UsageExportsMeta.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [UsageExport.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            v = raw["meta"]
+            it.meta = UsageExportsMeta.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -55,19 +55,17 @@ class UsageExport(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                day(get("date"), notes, "date"),
-                get("download_url"),
-                seconds(get("download_url_expires_at"), notes, "download_url_expires_at"),
-                get("file_size"),
-            ),
-            notes,
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.date = day(raw["date"], notes, "date")
+            it.download_url = raw["download_url"]
+            it.download_url_expires_at = seconds(raw["download_url_expires_at"], notes, "download_url_expires_at")
+            it.file_size = raw["file_size"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -85,14 +83,13 @@ class UsageExportsMeta(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("limit"),
-                get("page"),
-                get("pages"),
-                get("total"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.limit = raw["limit"]
+            it.page = raw["page"]
+            it.pages = raw["pages"]
+            it.total = raw["total"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import Model, Wire, build
+from mux_async._model import Model, Wire
+from mux_async._reading import draft, finish, incomplete
 
 if TYPE_CHECKING:
     from typing import Self
@@ -39,20 +40,19 @@ class Whoami(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("access_token_name"),
-                get("environment_id"),
-                get("environment_name"),
-                get("environment_type"),
-                get("organization_id"),
-                get("organization_name"),
-                get("permissions"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.access_token_name = raw["access_token_name"]
+            it.environment_id = raw["environment_id"]
+            it.environment_name = raw["environment_name"]
+            it.environment_type = raw["environment_type"]
+            it.organization_id = raw["organization_id"]
+            it.organization_name = raw["organization_name"]
+            it.permissions = raw["permissions"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -64,9 +64,11 @@ class WhoamiResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (Whoami.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = Whoami.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

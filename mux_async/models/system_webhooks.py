@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, ISO, Model, Wire, build, hidden
+from mux_async._model import ABSENT, ISO, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, iso
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ class CreateWebhookRequest(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("address"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.address = raw["address"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -51,16 +53,17 @@ class ListWebhooksResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [Webhook.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("data")).__class__ is list else v,
-                get("total_row_count"),
-                get("page"),
-                get("limit"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [Webhook.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.total_row_count = get("total_row_count")
+        it.page = get("page")
+        it.limit = get("limit")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -75,14 +78,10 @@ class UpdateWebhookRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("address"),
-                get("enabled"),
-            ),
-        )
+        it = draft(cls)
+        it.address = get("address")
+        it.enabled = get("enabled")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -104,20 +103,19 @@ class Webhook(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("address"),
-                iso(get("created_at"), notes, "created_at"),
-                get("enabled"),
-                get("signing_secret"),
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.address = raw["address"]
+            it.created_at = iso(raw["created_at"], notes, "created_at")
+            it.enabled = raw["enabled"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.signing_secret = get("signing_secret")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -130,8 +128,7 @@ class WebhookResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (Webhook.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        it = draft(cls)
+        v = get("data")
+        it.data = Webhook.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, ISO, SECONDS_TEXT, Model, Wire, build, hidden
+from mux_async._model import ABSENT, ISO, SECONDS_TEXT, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, iso, seconds_text
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import (
@@ -230,56 +231,62 @@ class Asset(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds_text(get("created_at"), notes, "created_at"),
-                get("encoding_tier"),
-                get("master_access"),
-                get("max_resolution_tier"),
-                AssetProgress.from_wire(v) if (v := get("progress")).__class__ is dict else v,
-                get("status"),
-                get("aspect_ratio"),
-                [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("directives")).__class__ is list
-                else v,
-                get("duration"),
-                AssetErrors.from_wire(v) if (v := get("errors")).__class__ is dict else v,
-                get("generate_shots"),
-                get("ingest_type"),
-                get("is_live"),
-                get("live_stream_id"),
-                AssetMaster.from_wire(v) if (v := get("master")).__class__ is dict else v,
-                get("max_stored_frame_rate"),
-                get("max_stored_resolution"),
-                AssetMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("mp4_support"),
-                AssetNonStandardInputReasons.from_wire(v) if (v := get("non_standard_input_reasons")).__class__ is dict else v,
-                get("normalize_audio"),
-                get("passthrough"),
-                [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("playback_ids")).__class__ is list
-                else v,
-                [AssetRecordingTime.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("recording_times")).__class__ is list
-                else v,
-                get("resolution_tier"),
-                AssetShots.from_wire(v) if (v := get("shots")).__class__ is dict else v,
-                get("source_asset_id"),
-                AssetStaticRenditions.from_wire(v) if (v := get("static_renditions")).__class__ is dict else v,
-                get("test"),
-                get("thumbnail_time"),
-                [Track.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("tracks")).__class__ is list else v,
-                get("upload_id"),
-                get("video_quality"),
-                get("per_title_encode"),
-            ),
-            notes,
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
+            it.encoding_tier = raw["encoding_tier"]
+            it.master_access = raw["master_access"]
+            it.max_resolution_tier = raw["max_resolution_tier"]
+            v = raw["progress"]
+            it.progress = AssetProgress.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.aspect_ratio = get("aspect_ratio")
+        v = get("directives")
+        it.directives = [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.duration = get("duration")
+        v = get("errors")
+        it.errors = AssetErrors.from_wire(v) if v.__class__ is dict else v
+        it.generate_shots = get("generate_shots")
+        it.ingest_type = get("ingest_type")
+        it.is_live = get("is_live")
+        it.live_stream_id = get("live_stream_id")
+        v = get("master")
+        it.master = AssetMaster.from_wire(v) if v.__class__ is dict else v
+        it.max_stored_frame_rate = get("max_stored_frame_rate")
+        it.max_stored_resolution = get("max_stored_resolution")
+        v = get("meta")
+        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.mp4_support = get("mp4_support")
+        v = get("non_standard_input_reasons")
+        it.non_standard_input_reasons = AssetNonStandardInputReasons.from_wire(v) if v.__class__ is dict else v
+        it.normalize_audio = get("normalize_audio")
+        it.passthrough = get("passthrough")
+        v = get("playback_ids")
+        it.playback_ids = [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("recording_times")
+        it.recording_times = (
+            [AssetRecordingTime.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        it.resolution_tier = get("resolution_tier")
+        v = get("shots")
+        it.shots = AssetShots.from_wire(v) if v.__class__ is dict else v
+        it.source_asset_id = get("source_asset_id")
+        v = get("static_renditions")
+        it.static_renditions = AssetStaticRenditions.from_wire(v) if v.__class__ is dict else v
+        it.test = get("test")
+        it.thumbnail_time = get("thumbnail_time")
+        v = get("tracks")
+        it.tracks = [Track.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.upload_id = get("upload_id")
+        it.video_quality = get("video_quality")
+        it.per_title_encode = get("per_title_encode")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -294,14 +301,10 @@ class AssetErrors(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("messages"),
-                get("type"),
-            ),
-        )
+        it = draft(cls)
+        it.messages = get("messages")
+        it.type = get("type")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -316,14 +319,10 @@ class AssetMaster(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("status"),
-                get("url"),
-            ),
-        )
+        it = draft(cls)
+        it.status = get("status")
+        it.url = get("url")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -356,23 +355,19 @@ class AssetNonStandardInputReasons(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("audio_codec"),
-                get("audio_edit_list"),
-                get("pixel_aspect_ratio"),
-                get("unexpected_media_file_parameters"),
-                get("unsupported_pixel_format"),
-                get("video_bitrate"),
-                get("video_codec"),
-                get("video_edit_list"),
-                get("video_frame_rate"),
-                get("video_gop_size"),
-                get("video_resolution"),
-            ),
-        )
+        it = draft(cls)
+        it.audio_codec = get("audio_codec")
+        it.audio_edit_list = get("audio_edit_list")
+        it.pixel_aspect_ratio = get("pixel_aspect_ratio")
+        it.unexpected_media_file_parameters = get("unexpected_media_file_parameters")
+        it.unsupported_pixel_format = get("unsupported_pixel_format")
+        it.video_bitrate = get("video_bitrate")
+        it.video_codec = get("video_codec")
+        it.video_edit_list = get("video_edit_list")
+        it.video_frame_rate = get("video_frame_rate")
+        it.video_gop_size = get("video_gop_size")
+        it.video_resolution = get("video_resolution")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -386,15 +381,14 @@ class AssetProgress(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("progress"),
-                get("state"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.progress = raw["progress"]
+            it.state = raw["state"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -410,18 +404,13 @@ class AssetRecordingTime(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("duration"),
-                iso(get("started_at"), notes, "started_at"),
-                get("type"),
-            ),
-            notes,
-        )
+        get: Any = data.get
+        it = draft(cls)
+        it.duration = get("duration")
+        it.started_at = iso(get("started_at"), notes, "started_at")
+        it.type = get("type")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -433,12 +422,14 @@ class AssetResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (Asset.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = Asset.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -455,15 +446,16 @@ class AssetShots(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("status"),
-                AssetShotsErrors.from_wire(v) if (v := get("errors")).__class__ is dict else v,
-                get("shots_manifest_url"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.status = raw["status"]
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("errors")
+        it.errors = AssetShotsErrors.from_wire(v) if v.__class__ is dict else v
+        it.shots_manifest_url = get("shots_manifest_url")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -478,14 +470,10 @@ class AssetShotsErrors(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("messages"),
-                get("type"),
-            ),
-        )
+        it = draft(cls)
+        it.messages = get("messages")
+        it.type = get("type")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -497,12 +485,14 @@ class AssetShotsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (AssetShots.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = AssetShots.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -517,16 +507,11 @@ class AssetStaticRenditions(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [StaticRendition.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("files")).__class__ is list
-                else v,
-                get("status"),
-            ),
-        )
+        it = draft(cls)
+        v = get("files")
+        it.files = [StaticRendition.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.status = get("status")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -575,41 +560,41 @@ class CreateAssetRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("inputs")).__class__ is list
-                else v,
-                [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("advanced_playback_policies")).__class__ is list
-                else v,
-                get("copy_overlays"),
-                [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("directives")).__class__ is list
-                else v,
-                get("encoding_tier"),
-                get("generate_shots"),
-                [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("input")).__class__ is list
-                else v,
-                get("master_access"),
-                get("max_resolution_tier"),
-                AssetMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("mp4_support"),
-                get("normalize_audio"),
-                get("passthrough"),
-                get("playback_policies"),
-                get("playback_policy"),
-                [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("static_renditions")).__class__ is list
-                else v,
-                get("test"),
-                get("video_quality"),
-                get("per_title_encode"),
-            ),
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["inputs"]
+            it.inputs = [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        v = get("advanced_playback_policies")
+        it.advanced_playback_policies = (
+            [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        it.copy_overlays = get("copy_overlays")
+        v = get("directives")
+        it.directives = [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.encoding_tier = get("encoding_tier")
+        it.generate_shots = get("generate_shots")
+        v = get("input")
+        it.input = [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.master_access = get("master_access")
+        it.max_resolution_tier = get("max_resolution_tier")
+        v = get("meta")
+        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.mp4_support = get("mp4_support")
+        it.normalize_audio = get("normalize_audio")
+        it.passthrough = get("passthrough")
+        it.playback_policies = get("playback_policies")
+        it.playback_policy = get("playback_policy")
+        v = get("static_renditions")
+        it.static_renditions = (
+            [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.test = get("test")
+        it.video_quality = get("video_quality")
+        it.per_title_encode = get("per_title_encode")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -634,19 +619,19 @@ class CreateTrackRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_code"),
-                get("type"),
-                get("url"),
-                get("closed_captions"),
-                get("name"),
-                get("passthrough"),
-                get("text_type"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.language_code = raw["language_code"]
+            it.type = raw["type"]
+            it.url = raw["url"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.closed_captions = get("closed_captions")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        it.text_type = get("text_type")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -655,11 +640,8 @@ class GenerateAssetShotsRequest(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        return build(
-            cls,
-            data,
-            (),
-        )
+        it = draft(cls)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -671,16 +653,18 @@ class GenerateTrackSubtitlesRequest(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["generated_subtitles"]
+            it.generated_subtitles = (
                 [AssetGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("generated_subtitles")).__class__ is list
-                else v,
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -692,12 +676,14 @@ class GenerateTrackSubtitlesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            ([Track.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("data")).__class__ is list else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [Track.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -709,12 +695,14 @@ class GetAssetInputInfoResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            ([InputInfo.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("data")).__class__ is list else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [InputInfo.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -729,16 +717,11 @@ class InputFile(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("container_format"),
-                [InputTrack.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("tracks")).__class__ is list
-                else v,
-            ),
-        )
+        it = draft(cls)
+        it.container_format = get("container_format")
+        v = get("tracks")
+        it.tracks = [InputTrack.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -753,14 +736,12 @@ class InputInfo(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                InputFile.from_wire(v) if (v := get("file")).__class__ is dict else v,
-                InputSettings.from_wire(v) if (v := get("settings")).__class__ is dict else v,
-            ),
-        )
+        it = draft(cls)
+        v = get("file")
+        it.file = InputFile.from_wire(v) if v.__class__ is dict else v
+        v = get("settings")
+        it.settings = InputSettings.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -789,21 +770,21 @@ class InputTrack(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("type"),
-                get("channels"),
-                get("duration"),
-                get("encoding"),
-                get("frame_rate"),
-                get("height"),
-                get("sample_rate"),
-                get("sample_size"),
-                get("width"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.type = raw["type"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.channels = get("channels")
+        it.duration = get("duration")
+        it.encoding = get("encoding")
+        it.frame_rate = get("frame_rate")
+        it.height = get("height")
+        it.sample_rate = get("sample_rate")
+        it.sample_size = get("sample_size")
+        it.width = get("width")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -818,14 +799,15 @@ class ListAssetsResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [Asset.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("data")).__class__ is list else v,
-                get("next_cursor"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [Asset.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.next_cursor = get("next_cursor")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -860,24 +842,20 @@ class StaticRendition(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("bitrate"),
-                get("ext"),
-                get("filesize"),
-                get("height"),
-                get("name"),
-                get("passthrough"),
-                get("resolution"),
-                get("resolution_tier"),
-                get("status"),
-                get("type"),
-                get("width"),
-            ),
-        )
+        it = draft(cls)
+        it.id = get("id")
+        it.bitrate = get("bitrate")
+        it.ext = get("ext")
+        it.filesize = get("filesize")
+        it.height = get("height")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        it.resolution = get("resolution")
+        it.resolution_tier = get("resolution_tier")
+        it.status = get("status")
+        it.type = get("type")
+        it.width = get("width")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -889,12 +867,14 @@ class StaticRenditionResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (StaticRendition.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = StaticRendition.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -939,29 +919,25 @@ class Track(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("auto_language_confidence"),
-                get("closed_captions"),
-                get("duration"),
-                get("language_code"),
-                get("max_channels"),
-                get("max_frame_rate"),
-                get("max_height"),
-                get("max_width"),
-                get("name"),
-                get("passthrough"),
-                get("primary"),
-                get("status"),
-                get("text_source"),
-                get("text_type"),
-                get("type"),
-                get("max_channel_layout"),
-            ),
-        )
+        it = draft(cls)
+        it.id = get("id")
+        it.auto_language_confidence = get("auto_language_confidence")
+        it.closed_captions = get("closed_captions")
+        it.duration = get("duration")
+        it.language_code = get("language_code")
+        it.max_channels = get("max_channels")
+        it.max_frame_rate = get("max_frame_rate")
+        it.max_height = get("max_height")
+        it.max_width = get("max_width")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        it.primary = get("primary")
+        it.status = get("status")
+        it.text_source = get("text_source")
+        it.text_type = get("text_type")
+        it.type = get("type")
+        it.max_channel_layout = get("max_channel_layout")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -973,12 +949,14 @@ class TrackResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (Track.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = Track.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -990,12 +968,13 @@ class UpdateAssetMasterAccessRequest(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("master_access"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.master_access = raw["master_access"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1007,12 +986,13 @@ class UpdateAssetMp4SupportRequest(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("mp4_support"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.mp4_support = raw["mp4_support"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1029,15 +1009,12 @@ class UpdateAssetRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                AssetMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("passthrough"),
-                get("thumbnail_time"),
-            ),
-        )
+        it = draft(cls)
+        v = get("meta")
+        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        it.thumbnail_time = get("thumbnail_time")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1056,13 +1033,9 @@ class UpdateTrackRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("closed_captions"),
-                get("language_code"),
-                get("name"),
-                get("passthrough"),
-            ),
-        )
+        it = draft(cls)
+        it.closed_captions = get("closed_captions")
+        it.language_code = get("language_code")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)

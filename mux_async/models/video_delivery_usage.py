@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS_TEXT, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
@@ -50,29 +51,29 @@ class DeliveryReport(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("asset_duration"),
-                get("asset_encoding_tier"),
-                get("asset_id"),
-                get("asset_resolution_tier"),
-                get("asset_state"),
-                seconds_text(get("created_at"), notes, "created_at"),
-                get("delivered_seconds"),
-                DeliveryReportDeliveredSecondsByResolution.from_wire(v)
-                if (v := get("delivered_seconds_by_resolution")).__class__ is dict
-                else v,
-                get("asset_video_quality"),
-                seconds_text(get("deleted_at"), notes, "deleted_at"),
-                get("live_stream_id"),
-                get("passthrough"),
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_duration = raw["asset_duration"]
+            it.asset_encoding_tier = raw["asset_encoding_tier"]
+            it.asset_id = raw["asset_id"]
+            it.asset_resolution_tier = raw["asset_resolution_tier"]
+            it.asset_state = raw["asset_state"]
+            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
+            it.delivered_seconds = raw["delivered_seconds"]
+            v = raw["delivered_seconds_by_resolution"]
+            it.delivered_seconds_by_resolution = (
+                DeliveryReportDeliveredSecondsByResolution.from_wire(v) if v.__class__ is dict else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        it.asset_video_quality = get("asset_video_quality")
+        it.deleted_at = seconds_text(get("deleted_at"), notes, "deleted_at")
+        it.live_stream_id = get("live_stream_id")
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -93,17 +94,13 @@ class DeliveryReportDeliveredSecondsByResolution(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("tier_1080p"),
-                get("tier_1440p"),
-                get("tier_2160p"),
-                get("tier_720p"),
-                get("tier_audio_only"),
-            ),
-        )
+        it = draft(cls)
+        it.tier_1080p = get("tier_1080p")
+        it.tier_1440p = get("tier_1440p")
+        it.tier_2160p = get("tier_2160p")
+        it.tier_720p = get("tier_720p")
+        it.tier_audio_only = get("tier_audio_only")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -124,16 +121,15 @@ class ListDeliveryUsageResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [DeliveryReport.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("total_row_count"),
-                get("timeframe"),
-                get("limit"),
-                get("page"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [DeliveryReport.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        it.total_row_count = get("total_row_count")
+        it.timeframe = get("timeframe")
+        it.limit = get("limit")
+        it.page = get("page")
+        return finish(it, cls, data)

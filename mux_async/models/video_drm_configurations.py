@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import Model, Wire, build
+from mux_async._model import Model, Wire
+from mux_async._reading import draft, finish, incomplete
 
 if TYPE_CHECKING:
     from typing import Self
@@ -25,12 +26,13 @@ class DrmConfiguration(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("id"),),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -42,12 +44,14 @@ class DrmConfigurationResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (DrmConfiguration.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = DrmConfiguration.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -59,13 +63,11 @@ class ListDrmConfigurationsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [DrmConfiguration.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [DrmConfiguration.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

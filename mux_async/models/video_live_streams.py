@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, Wire, build, hidden
+from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds_text
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import AssetOptions, CreatePlaybackIdRequest, CreateStaticRenditionRequest, PlaybackId
@@ -122,38 +123,44 @@ class CreateLiveStreamRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("advanced_playback_policies")).__class__ is list
-                else v,
-                get("audio_only"),
-                [LiveStreamEmbeddedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("embedded_subtitles")).__class__ is list
-                else v,
-                [LiveStreamGeneratedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("generated_subtitles")).__class__ is list
-                else v,
-                get("latency_mode"),
-                get("low_latency"),
-                get("max_continuous_duration"),
-                LiveStreamMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                AssetOptions.from_wire(v) if (v := get("new_asset_settings")).__class__ is dict else v,
-                get("passthrough"),
-                get("playback_policies"),
-                get("playback_policy"),
-                get("reconnect_slate_url"),
-                get("reconnect_window"),
-                get("reduced_latency"),
-                [CreateSimulcastTargetRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("simulcast_targets")).__class__ is list
-                else v,
-                get("test"),
-                get("use_slate_for_standard_latency"),
-            ),
+        it = draft(cls)
+        v = get("advanced_playback_policies")
+        it.advanced_playback_policies = (
+            [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        it.audio_only = get("audio_only")
+        v = get("embedded_subtitles")
+        it.embedded_subtitles = (
+            [LiveStreamEmbeddedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
+        )
+        v = get("generated_subtitles")
+        it.generated_subtitles = (
+            [LiveStreamGeneratedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
+        )
+        it.latency_mode = get("latency_mode")
+        it.low_latency = get("low_latency")
+        it.max_continuous_duration = get("max_continuous_duration")
+        v = get("meta")
+        it.meta = LiveStreamMetadata.from_wire(v) if v.__class__ is dict else v
+        v = get("new_asset_settings")
+        it.new_asset_settings = AssetOptions.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        it.playback_policies = get("playback_policies")
+        it.playback_policy = get("playback_policy")
+        it.reconnect_slate_url = get("reconnect_slate_url")
+        it.reconnect_window = get("reconnect_window")
+        it.reduced_latency = get("reduced_latency")
+        v = get("simulcast_targets")
+        it.simulcast_targets = (
+            [CreateSimulcastTargetRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.test = get("test")
+        it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -170,15 +177,15 @@ class CreateSimulcastTargetRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("url"),
-                get("passthrough"),
-                get("stream_key"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.url = raw["url"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        it.stream_key = get("stream_key")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -191,11 +198,9 @@ class DisableLiveStreamResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("data"),),
-        )
+        it = draft(cls)
+        it.data = get("data")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -208,11 +213,9 @@ class EnableLiveStreamResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("data"),),
-        )
+        it = draft(cls)
+        it.data = get("data")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -224,16 +227,14 @@ class ListLiveStreamsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [LiveStream.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [LiveStream.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -293,47 +294,54 @@ class LiveStream(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds_text(get("created_at"), notes, "created_at"),
-                get("latency_mode"),
-                get("max_continuous_duration"),
-                get("status"),
-                get("stream_key"),
-                get("active_asset_id"),
-                get("active_ingest_protocol"),
-                get("audio_only"),
-                [LiveStreamEmbeddedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("embedded_subtitles")).__class__ is list
-                else v,
-                [LiveStreamGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("generated_subtitles")).__class__ is list
-                else v,
-                get("low_latency"),
-                LiveStreamMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                AssetOptions.from_wire(v) if (v := get("new_asset_settings")).__class__ is dict else v,
-                get("passthrough"),
-                [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("playback_ids")).__class__ is list
-                else v,
-                get("recent_asset_ids"),
-                get("reconnect_slate_url"),
-                get("reconnect_window"),
-                get("reduced_latency"),
-                [SimulcastTarget.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("simulcast_targets")).__class__ is list
-                else v,
-                get("srt_passphrase"),
-                get("test"),
-                get("use_slate_for_standard_latency"),
-            ),
-            notes,
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
+            it.latency_mode = raw["latency_mode"]
+            it.max_continuous_duration = raw["max_continuous_duration"]
+            it.status = raw["status"]
+            it.stream_key = raw["stream_key"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.active_asset_id = get("active_asset_id")
+        it.active_ingest_protocol = get("active_ingest_protocol")
+        it.audio_only = get("audio_only")
+        v = get("embedded_subtitles")
+        it.embedded_subtitles = (
+            [LiveStreamEmbeddedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
         )
+        v = get("generated_subtitles")
+        it.generated_subtitles = (
+            [LiveStreamGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
+        )
+        it.low_latency = get("low_latency")
+        v = get("meta")
+        it.meta = LiveStreamMetadata.from_wire(v) if v.__class__ is dict else v
+        v = get("new_asset_settings")
+        it.new_asset_settings = AssetOptions.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("playback_ids")
+        it.playback_ids = [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.recent_asset_ids = get("recent_asset_ids")
+        it.reconnect_slate_url = get("reconnect_slate_url")
+        it.reconnect_window = get("reconnect_window")
+        it.reduced_latency = get("reduced_latency")
+        v = get("simulcast_targets")
+        it.simulcast_targets = (
+            [SimulcastTarget.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.srt_passphrase = get("srt_passphrase")
+        it.test = get("test")
+        it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -352,16 +360,12 @@ class LiveStreamEmbeddedSubtitleRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_channel"),
-                get("language_code"),
-                get("name"),
-                get("passthrough"),
-            ),
-        )
+        it = draft(cls)
+        it.language_channel = get("language_channel")
+        it.language_code = get("language_code")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -380,16 +384,16 @@ class LiveStreamEmbeddedSubtitleSettings(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_channel"),
-                get("language_code"),
-                get("name"),
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.language_channel = raw["language_channel"]
+            it.language_code = raw["language_code"]
+            it.name = raw["name"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -408,16 +412,12 @@ class LiveStreamGeneratedSubtitleRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_code"),
-                get("name"),
-                get("passthrough"),
-                get("transcription_vocabulary_ids"),
-            ),
-        )
+        it = draft(cls)
+        it.language_code = get("language_code")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        it.transcription_vocabulary_ids = get("transcription_vocabulary_ids")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -436,16 +436,16 @@ class LiveStreamGeneratedSubtitleSettings(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("language_code"),
-                get("name"),
-                get("passthrough"),
-                get("transcription_vocabulary_ids"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.language_code = raw["language_code"]
+            it.name = raw["name"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        it.transcription_vocabulary_ids = get("transcription_vocabulary_ids")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -458,11 +458,9 @@ class LiveStreamMetadata(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("title"),),
-        )
+        it = draft(cls)
+        it.title = get("title")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -474,12 +472,14 @@ class LiveStreamResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (LiveStream.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = LiveStream.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -492,11 +492,9 @@ class SignalLiveStreamCompleteResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("data"),),
-        )
+        it = draft(cls)
+        it.data = get("data")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -519,18 +517,18 @@ class SimulcastTarget(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("status"),
-                get("url"),
-                get("error_severity"),
-                get("passthrough"),
-                get("stream_key"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.status = raw["status"]
+            it.url = raw["url"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.error_severity = get("error_severity")
+        it.passthrough = get("passthrough")
+        it.stream_key = get("stream_key")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -542,12 +540,14 @@ class SimulcastTargetResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (SimulcastTarget.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = SimulcastTarget.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -560,15 +560,14 @@ class UpdateLiveStreamEmbeddedSubtitlesRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [LiveStreamEmbeddedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("embedded_subtitles")).__class__ is list
-                else v,
-            ),
+        it = draft(cls)
+        v = get("embedded_subtitles")
+        it.embedded_subtitles = (
+            [LiveStreamEmbeddedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
         )
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -581,15 +580,14 @@ class UpdateLiveStreamGeneratedSubtitlesRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [LiveStreamGeneratedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("generated_subtitles")).__class__ is list
-                else v,
-            ),
+        it = draft(cls)
+        v = get("generated_subtitles")
+        it.generated_subtitles = (
+            [LiveStreamGeneratedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
         )
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -608,16 +606,13 @@ class UpdateLiveStreamNewAssetSettings(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("master_access"),
-                AssetMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("mp4_support"),
-                get("video_quality"),
-            ),
-        )
+        it = draft(cls)
+        it.master_access = get("master_access")
+        v = get("meta")
+        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.mp4_support = get("mp4_support")
+        it.video_quality = get("video_quality")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -629,16 +624,18 @@ class UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["static_renditions"]
+            it.static_renditions = (
                 [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("static_renditions")).__class__ is list
-                else v,
-            ),
-        )
+                if v.__class__ is list
+                else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -667,17 +664,15 @@ class UpdateLiveStreamRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("latency_mode"),
-                get("max_continuous_duration"),
-                LiveStreamMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                UpdateLiveStreamNewAssetSettings.from_wire(v) if (v := get("new_asset_settings")).__class__ is dict else v,
-                get("passthrough"),
-                get("reconnect_slate_url"),
-                get("reconnect_window"),
-                get("use_slate_for_standard_latency"),
-            ),
-        )
+        it = draft(cls)
+        it.latency_mode = get("latency_mode")
+        it.max_continuous_duration = get("max_continuous_duration")
+        v = get("meta")
+        it.meta = LiveStreamMetadata.from_wire(v) if v.__class__ is dict else v
+        v = get("new_asset_settings")
+        it.new_asset_settings = UpdateLiveStreamNewAssetSettings.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        it.reconnect_slate_url = get("reconnect_slate_url")
+        it.reconnect_window = get("reconnect_window")
+        it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
+        return finish(it, cls, data)

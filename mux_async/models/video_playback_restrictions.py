@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS_TEXT, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
@@ -29,15 +30,16 @@ class CreatePlaybackRestrictionRequest(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                UpdateReferrerDomainRestrictionRequest.from_wire(v) if (v := get("referrer")).__class__ is dict else v,
-                UserAgentRestrictionRequest.from_wire(v) if (v := get("user_agent")).__class__ is dict else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["referrer"]
+            it.referrer = UpdateReferrerDomainRestrictionRequest.from_wire(v) if v.__class__ is dict else v
+            v = raw["user_agent"]
+            it.user_agent = UserAgentRestrictionRequest.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -49,16 +51,14 @@ class ListPlaybackRestrictionsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [PlaybackRestriction.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [PlaybackRestriction.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -78,20 +78,20 @@ class PlaybackRestriction(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds_text(get("created_at"), notes, "created_at"),
-                ReferrerDomainRestrictionSettings.from_wire(v) if (v := get("referrer")).__class__ is dict else v,
-                seconds_text(get("updated_at"), notes, "updated_at"),
-                UserAgentRestrictionSettings.from_wire(v) if (v := get("user_agent")).__class__ is dict else v,
-            ),
-            notes,
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
+            v = raw["referrer"]
+            it.referrer = ReferrerDomainRestrictionSettings.from_wire(v) if v.__class__ is dict else v
+            it.updated_at = seconds_text(raw["updated_at"], notes, "updated_at")
+            v = raw["user_agent"]
+            it.user_agent = UserAgentRestrictionSettings.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -103,12 +103,14 @@ class PlaybackRestrictionResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (PlaybackRestriction.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = PlaybackRestriction.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -125,14 +127,10 @@ class ReferrerDomainRestrictionSettings(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("allow_no_referrer"),
-                get("allowed_domains"),
-            ),
-        )
+        it = draft(cls)
+        it.allow_no_referrer = get("allow_no_referrer")
+        it.allowed_domains = get("allowed_domains")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -149,14 +147,14 @@ class UpdateReferrerDomainRestrictionRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("allowed_domains"),
-                get("allow_no_referrer"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.allowed_domains = raw["allowed_domains"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.allow_no_referrer = get("allow_no_referrer")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -170,15 +168,14 @@ class UpdateUserAgentRestrictionRequest(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("allow_high_risk_user_agent"),
-                get("allow_no_user_agent"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.allow_high_risk_user_agent = raw["allow_high_risk_user_agent"]
+            it.allow_no_user_agent = raw["allow_no_user_agent"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -193,14 +190,10 @@ class UserAgentRestrictionRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("allow_high_risk_user_agent"),
-                get("allow_no_user_agent"),
-            ),
-        )
+        it = draft(cls)
+        it.allow_high_risk_user_agent = get("allow_high_risk_user_agent")
+        it.allow_no_user_agent = get("allow_no_user_agent")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -215,11 +208,7 @@ class UserAgentRestrictionSettings(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("allow_high_risk_user_agent"),
-                get("allow_no_user_agent"),
-            ),
-        )
+        it = draft(cls)
+        it.allow_high_risk_user_agent = get("allow_high_risk_user_agent")
+        it.allow_no_user_agent = get("allow_no_user_agent")
+        return finish(it, cls, data)

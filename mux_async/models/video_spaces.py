@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
@@ -82,19 +83,19 @@ class Broadcast(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("passthrough"),
-                get("live_stream_id"),
-                get("status"),
-                get("layout"),
-                get("background"),
-                get("resolution"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.live_stream_id = raw["live_stream_id"]
+            it.status = raw["status"]
+            it.layout = raw["layout"]
+            it.resolution = raw["resolution"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        it.background = get("background")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -106,12 +107,14 @@ class BroadcastResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (Broadcast.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = Broadcast.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -132,17 +135,17 @@ class CreateBroadcastRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("passthrough"),
-                get("live_stream_id"),
-                get("layout"),
-                get("background"),
-                get("resolution"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.live_stream_id = raw["live_stream_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        it.layout = get("layout")
+        it.background = get("background")
+        it.resolution = get("resolution")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -159,17 +162,14 @@ class CreateSpaceRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("type"),
-                get("passthrough"),
-                [CreateBroadcastRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("broadcasts")).__class__ is list
-                else v,
-            ),
+        it = draft(cls)
+        it.type = get("type")
+        it.passthrough = get("passthrough")
+        v = get("broadcasts")
+        it.broadcasts = (
+            [CreateBroadcastRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -181,12 +181,14 @@ class ListSpacesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            ([Space.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("data")).__class__ is list else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [Space.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -210,24 +212,22 @@ class Space(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds_text(get("created_at"), notes, "created_at"),
-                get("type"),
-                get("status"),
-                get("passthrough"),
-                [Broadcast.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("broadcasts")).__class__ is list
-                else v,
-                get("active_session_id"),
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
+            it.type = raw["type"]
+            it.status = raw["status"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.passthrough = get("passthrough")
+        v = get("broadcasts")
+        it.broadcasts = [Broadcast.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.active_session_id = get("active_session_id")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -239,12 +239,14 @@ class SpaceResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (Space.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = Space.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -257,11 +259,9 @@ class StartSpaceBroadcastResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("data"),),
-        )
+        it = draft(cls)
+        it.data = get("data")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -274,8 +274,6 @@ class StopSpaceBroadcastResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("data"),),
-        )
+        it = draft(cls)
+        it.data = get("data")
+        return finish(it, cls, data)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS_TEXT, Model, Wire
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
@@ -32,15 +33,15 @@ class CreateTranscriptionVocabularyRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("phrases"),
-                get("name"),
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.phrases = raw["phrases"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -52,16 +53,16 @@ class ListTranscriptionVocabulariesResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [TranscriptionVocabulary.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = (
+                [TranscriptionVocabulary.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -83,21 +84,20 @@ class TranscriptionVocabulary(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds_text(get("created_at"), notes, "created_at"),
-                seconds_text(get("updated_at"), notes, "updated_at"),
-                get("name"),
-                get("passthrough"),
-                get("phrases"),
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
+            it.updated_at = seconds_text(raw["updated_at"], notes, "updated_at")
+        except KeyError:
+            return incomplete(cls, data)
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        it.phrases = get("phrases")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -109,12 +109,14 @@ class TranscriptionVocabularyResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (TranscriptionVocabulary.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = TranscriptionVocabulary.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -131,12 +133,12 @@ class UpdateTranscriptionVocabularyRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("phrases"),
-                get("name"),
-                get("passthrough"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.phrases = raw["phrases"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire, build, hidden
+from mux_async._model import ABSENT, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async.models.shared_video import AssetOptions
 
 if TYPE_CHECKING:
@@ -44,16 +45,13 @@ class CreateUploadRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("cors_origin"),
-                AssetOptions.from_wire(v) if (v := get("new_asset_settings")).__class__ is dict else v,
-                get("test"),
-                get("timeout"),
-            ),
-        )
+        it = draft(cls)
+        it.cors_origin = get("cors_origin")
+        v = get("new_asset_settings")
+        it.new_asset_settings = AssetOptions.from_wire(v) if v.__class__ is dict else v
+        it.test = get("test")
+        it.timeout = get("timeout")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -65,12 +63,14 @@ class ListUploadsResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            ([Upload.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("data")).__class__ is list else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = [Upload.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -99,21 +99,23 @@ class Upload(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("cors_origin"),
-                get("status"),
-                get("timeout"),
-                get("asset_id"),
-                UploadError.from_wire(v) if (v := get("error")).__class__ is dict else v,
-                AssetOptions.from_wire(v) if (v := get("new_asset_settings")).__class__ is dict else v,
-                get("test"),
-                get("url"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.status = raw["status"]
+            it.timeout = raw["timeout"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.cors_origin = get("cors_origin")
+        it.asset_id = get("asset_id")
+        v = get("error")
+        it.error = UploadError.from_wire(v) if v.__class__ is dict else v
+        v = get("new_asset_settings")
+        it.new_asset_settings = AssetOptions.from_wire(v) if v.__class__ is dict else v
+        it.test = get("test")
+        it.url = get("url")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -128,14 +130,10 @@ class UploadError(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("message"),
-                get("type"),
-            ),
-        )
+        it = draft(cls)
+        it.message = get("message")
+        it.type = get("type")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -147,9 +145,11 @@ class UploadResponse(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (Upload.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            v = raw["data"]
+            it.data = Upload.from_wire(v) if v.__class__ is dict else v
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)

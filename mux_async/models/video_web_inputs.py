@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, Wire, build
+from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, Wire
+from mux_async._reading import draft, finish
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
@@ -45,24 +46,19 @@ class CreateWebInputRequest(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds_text(get("created_at"), notes, "created_at"),
-                get("url"),
-                get("auto_launch"),
-                get("live_stream_id"),
-                get("status"),
-                get("passthrough"),
-                get("resolution"),
-                get("timeout"),
-            ),
-            notes,
-        )
+        get: Any = data.get
+        it = draft(cls)
+        it.id = get("id")
+        it.created_at = seconds_text(get("created_at"), notes, "created_at")
+        it.url = get("url")
+        it.auto_launch = get("auto_launch")
+        it.live_stream_id = get("live_stream_id")
+        it.status = get("status")
+        it.passthrough = get("passthrough")
+        it.resolution = get("resolution")
+        it.timeout = get("timeout")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -75,11 +71,9 @@ class LaunchWebInputResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("data"),),
-        )
+        it = draft(cls)
+        it.data = get("data")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -92,11 +86,10 @@ class ListWebInputsResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            ([WebInput.from_wire(x) if x.__class__ is dict else x for x in v] if (v := get("data")).__class__ is list else v,),
-        )
+        it = draft(cls)
+        v = get("data")
+        it.data = [WebInput.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -109,11 +102,9 @@ class ReloadWebInputResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("data"),),
-        )
+        it = draft(cls)
+        it.data = get("data")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -126,11 +117,9 @@ class ShutdownWebInputResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("data"),),
-        )
+        it = draft(cls)
+        it.data = get("data")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -143,11 +132,9 @@ class UpdateWebInputUrlRequest(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (get("url"),),
-        )
+        it = draft(cls)
+        it.url = get("url")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -175,24 +162,19 @@ class WebInput(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds_text(get("created_at"), notes, "created_at"),
-                get("url"),
-                get("auto_launch"),
-                get("live_stream_id"),
-                get("status"),
-                get("passthrough"),
-                get("resolution"),
-                get("timeout"),
-            ),
-            notes,
-        )
+        get: Any = data.get
+        it = draft(cls)
+        it.id = get("id")
+        it.created_at = seconds_text(get("created_at"), notes, "created_at")
+        it.url = get("url")
+        it.auto_launch = get("auto_launch")
+        it.live_stream_id = get("live_stream_id")
+        it.status = get("status")
+        it.passthrough = get("passthrough")
+        it.resolution = get("resolution")
+        it.timeout = get("timeout")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -205,8 +187,7 @@ class WebInputResponse(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (WebInput.from_wire(v) if (v := get("data")).__class__ is dict else v,),
-        )
+        it = draft(cls)
+        v = get("data")
+        it.data = WebInput.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)

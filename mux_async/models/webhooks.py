@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, build, hidden
+from mux_async._model import ABSENT, SECONDS, Model, Wire, hidden
+from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds
 from mux_async.models.robots_directives_runs import NODE_STATE_VARIANTS
 from mux_async.models.shared import AssetMetadata
@@ -142,59 +143,63 @@ class WebhookAsset(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                get("encoding_tier"),
-                get("master_access"),
-                get("max_resolution_tier"),
-                AssetProgress.from_wire(v) if (v := get("progress")).__class__ is dict else v,
-                get("status"),
-                get("aspect_ratio"),
-                [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("directives")).__class__ is list
-                else v,
-                get("duration"),
-                AssetErrors.from_wire(v) if (v := get("errors")).__class__ is dict else v,
-                get("generate_shots"),
-                get("ingest_type"),
-                get("is_live"),
-                get("live_stream_id"),
-                AssetMaster.from_wire(v) if (v := get("master")).__class__ is dict else v,
-                get("max_stored_frame_rate"),
-                get("max_stored_resolution"),
-                AssetMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("mp4_support"),
-                WebhookAssetNonStandardInputReasons.from_wire(v)
-                if (v := get("non_standard_input_reasons")).__class__ is dict
-                else v,
-                get("normalize_audio"),
-                get("passthrough"),
-                [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("playback_ids")).__class__ is list
-                else v,
-                [WebhookAssetRecordingTime.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("recording_times")).__class__ is list
-                else v,
-                get("resolution_tier"),
-                AssetShots.from_wire(v) if (v := get("shots")).__class__ is dict else v,
-                get("source_asset_id"),
-                WebhookAssetStaticRenditions.from_wire(v) if (v := get("static_renditions")).__class__ is dict else v,
-                get("test"),
-                get("thumbnail_time"),
-                [WebhookAssetEmbeddedTrack.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("tracks")).__class__ is list
-                else v,
-                get("upload_id"),
-                get("video_quality"),
-            ),
-            notes,
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            it.encoding_tier = raw["encoding_tier"]
+            it.master_access = raw["master_access"]
+            it.max_resolution_tier = raw["max_resolution_tier"]
+            v = raw["progress"]
+            it.progress = AssetProgress.from_wire(v) if v.__class__ is dict else v
+            it.status = raw["status"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.aspect_ratio = get("aspect_ratio")
+        v = get("directives")
+        it.directives = [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.duration = get("duration")
+        v = get("errors")
+        it.errors = AssetErrors.from_wire(v) if v.__class__ is dict else v
+        it.generate_shots = get("generate_shots")
+        it.ingest_type = get("ingest_type")
+        it.is_live = get("is_live")
+        it.live_stream_id = get("live_stream_id")
+        v = get("master")
+        it.master = AssetMaster.from_wire(v) if v.__class__ is dict else v
+        it.max_stored_frame_rate = get("max_stored_frame_rate")
+        it.max_stored_resolution = get("max_stored_resolution")
+        v = get("meta")
+        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.mp4_support = get("mp4_support")
+        v = get("non_standard_input_reasons")
+        it.non_standard_input_reasons = WebhookAssetNonStandardInputReasons.from_wire(v) if v.__class__ is dict else v
+        it.normalize_audio = get("normalize_audio")
+        it.passthrough = get("passthrough")
+        v = get("playback_ids")
+        it.playback_ids = [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = get("recording_times")
+        it.recording_times = (
+            [WebhookAssetRecordingTime.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        it.resolution_tier = get("resolution_tier")
+        v = get("shots")
+        it.shots = AssetShots.from_wire(v) if v.__class__ is dict else v
+        it.source_asset_id = get("source_asset_id")
+        v = get("static_renditions")
+        it.static_renditions = WebhookAssetStaticRenditions.from_wire(v) if v.__class__ is dict else v
+        it.test = get("test")
+        it.thumbnail_time = get("thumbnail_time")
+        v = get("tracks")
+        it.tracks = (
+            [WebhookAssetEmbeddedTrack.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.upload_id = get("upload_id")
+        it.video_quality = get("video_quality")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -239,29 +244,26 @@ class WebhookAssetEmbeddedTrack(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("auto_language_confidence"),
-                get("closed_captions"),
-                get("duration"),
-                AssetErrors.from_wire(v) if (v := get("error")).__class__ is dict else v,
-                get("language_code"),
-                get("max_channels"),
-                get("max_frame_rate"),
-                get("max_height"),
-                get("max_width"),
-                get("name"),
-                get("passthrough"),
-                get("primary"),
-                get("status"),
-                get("text_source"),
-                get("text_type"),
-                get("type"),
-            ),
-        )
+        it = draft(cls)
+        it.id = get("id")
+        it.auto_language_confidence = get("auto_language_confidence")
+        it.closed_captions = get("closed_captions")
+        it.duration = get("duration")
+        v = get("error")
+        it.error = AssetErrors.from_wire(v) if v.__class__ is dict else v
+        it.language_code = get("language_code")
+        it.max_channels = get("max_channels")
+        it.max_frame_rate = get("max_frame_rate")
+        it.max_height = get("max_height")
+        it.max_width = get("max_width")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        it.primary = get("primary")
+        it.status = get("status")
+        it.text_source = get("text_source")
+        it.text_type = get("text_type")
+        it.type = get("type")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -296,24 +298,20 @@ class WebhookAssetNonStandardInputReasons(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("audio_codec"),
-                get("audio_edit_list"),
-                get("pixel_aspect_ratio"),
-                get("unexpected_media_file_parameters"),
-                get("unexpected_video_parameters"),
-                get("unsupported_pixel_format"),
-                get("video_bitrate"),
-                get("video_codec"),
-                get("video_edit_list"),
-                get("video_frame_rate"),
-                get("video_gop_size"),
-                get("video_resolution"),
-            ),
-        )
+        it = draft(cls)
+        it.audio_codec = get("audio_codec")
+        it.audio_edit_list = get("audio_edit_list")
+        it.pixel_aspect_ratio = get("pixel_aspect_ratio")
+        it.unexpected_media_file_parameters = get("unexpected_media_file_parameters")
+        it.unexpected_video_parameters = get("unexpected_video_parameters")
+        it.unsupported_pixel_format = get("unsupported_pixel_format")
+        it.video_bitrate = get("video_bitrate")
+        it.video_codec = get("video_codec")
+        it.video_edit_list = get("video_edit_list")
+        it.video_frame_rate = get("video_frame_rate")
+        it.video_gop_size = get("video_gop_size")
+        it.video_resolution = get("video_resolution")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -330,15 +328,12 @@ class WebhookAssetRecordingTime(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("duration"),
-                WebhookAssetRecordingTimeStartedAt.from_wire(v) if (v := get("started_at")).__class__ is dict else v,
-                get("type"),
-            ),
-        )
+        it = draft(cls)
+        it.duration = get("duration")
+        v = get("started_at")
+        it.started_at = WebhookAssetRecordingTimeStartedAt.from_wire(v) if v.__class__ is dict else v
+        it.type = get("type")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -353,14 +348,14 @@ class WebhookAssetRecordingTimeStartedAt(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("seconds"),
-                get("nanos"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.seconds = raw["seconds"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.nanos = get("nanos")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -399,26 +394,23 @@ class WebhookAssetStaticRendition(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("asset_id"),
-                get("bitrate"),
-                AssetErrors.from_wire(v) if (v := get("error")).__class__ is dict else v,
-                get("ext"),
-                get("filesize"),
-                get("height"),
-                get("name"),
-                get("passthrough"),
-                get("resolution"),
-                get("resolution_tier"),
-                get("status"),
-                get("type"),
-                get("width"),
-            ),
-        )
+        it = draft(cls)
+        it.id = get("id")
+        it.asset_id = get("asset_id")
+        it.bitrate = get("bitrate")
+        v = get("error")
+        it.error = AssetErrors.from_wire(v) if v.__class__ is dict else v
+        it.ext = get("ext")
+        it.filesize = get("filesize")
+        it.height = get("height")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        it.resolution = get("resolution")
+        it.resolution_tier = get("resolution_tier")
+        it.status = get("status")
+        it.type = get("type")
+        it.width = get("width")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -433,16 +425,15 @@ class WebhookAssetStaticRenditions(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [WebhookAssetStaticRenditionsFile.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("files")).__class__ is list
-                else v,
-                get("status"),
-            ),
+        it = draft(cls)
+        v = get("files")
+        it.files = (
+            [WebhookAssetStaticRenditionsFile.from_wire(x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
         )
+        it.status = get("status")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -477,24 +468,20 @@ class WebhookAssetStaticRenditionsFile(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("bitrate"),
-                get("ext"),
-                get("filesize"),
-                get("height"),
-                get("name"),
-                get("passthrough"),
-                get("resolution"),
-                get("resolution_tier"),
-                get("status"),
-                get("type"),
-                get("width"),
-            ),
-        )
+        it = draft(cls)
+        it.id = get("id")
+        it.bitrate = get("bitrate")
+        it.ext = get("ext")
+        it.filesize = get("filesize")
+        it.height = get("height")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        it.resolution = get("resolution")
+        it.resolution_tier = get("resolution_tier")
+        it.status = get("status")
+        it.type = get("type")
+        it.width = get("width")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -541,30 +528,27 @@ class WebhookAssetTrack(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("asset_id"),
-                get("auto_language_confidence"),
-                get("closed_captions"),
-                get("duration"),
-                AssetErrors.from_wire(v) if (v := get("error")).__class__ is dict else v,
-                get("language_code"),
-                get("max_channels"),
-                get("max_frame_rate"),
-                get("max_height"),
-                get("max_width"),
-                get("name"),
-                get("passthrough"),
-                get("primary"),
-                get("status"),
-                get("text_source"),
-                get("text_type"),
-                get("type"),
-            ),
-        )
+        it = draft(cls)
+        it.id = get("id")
+        it.asset_id = get("asset_id")
+        it.auto_language_confidence = get("auto_language_confidence")
+        it.closed_captions = get("closed_captions")
+        it.duration = get("duration")
+        v = get("error")
+        it.error = AssetErrors.from_wire(v) if v.__class__ is dict else v
+        it.language_code = get("language_code")
+        it.max_channels = get("max_channels")
+        it.max_frame_rate = get("max_frame_rate")
+        it.max_height = get("max_height")
+        it.max_width = get("max_width")
+        it.name = get("name")
+        it.passthrough = get("passthrough")
+        it.primary = get("primary")
+        it.status = get("status")
+        it.text_source = get("text_source")
+        it.text_type = get("text_type")
+        it.type = get("type")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -589,19 +573,16 @@ class WebhookAssetWarning(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("live_stream_id"),
-                get("passthrough"),
-                get("source_asset_id"),
-                get("status"),
-                get("upload_id"),
-                UploadError.from_wire(v) if (v := get("warning")).__class__ is dict else v,
-            ),
-        )
+        it = draft(cls)
+        it.id = get("id")
+        it.live_stream_id = get("live_stream_id")
+        it.passthrough = get("passthrough")
+        it.source_asset_id = get("source_asset_id")
+        it.status = get("status")
+        it.upload_id = get("upload_id")
+        v = get("warning")
+        it.warning = UploadError.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -628,20 +609,21 @@ class WebhookDirectUpload(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("cors_origin"),
-                get("status"),
-                get("timeout"),
-                get("asset_id"),
-                WebhookDirectUploadNewAssetSettings.from_wire(v) if (v := get("new_asset_settings")).__class__ is dict else v,
-                get("test"),
-                get("url"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.status = raw["status"]
+            it.timeout = raw["timeout"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.cors_origin = get("cors_origin")
+        it.asset_id = get("asset_id")
+        v = get("new_asset_settings")
+        it.new_asset_settings = WebhookDirectUploadNewAssetSettings.from_wire(v) if v.__class__ is dict else v
+        it.test = get("test")
+        it.url = get("url")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -684,36 +666,33 @@ class WebhookDirectUploadNewAssetSettings(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("advanced_playback_policies")).__class__ is list
-                else v,
-                get("copy_overlays"),
-                [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("directives")).__class__ is list
-                else v,
-                get("encoding_tier"),
-                get("generate_shots"),
-                [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("inputs")).__class__ is list
-                else v,
-                get("master_access"),
-                get("max_resolution_tier"),
-                AssetMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                get("mp4_support"),
-                get("normalize_audio"),
-                get("passthrough"),
-                get("playback_policies"),
-                [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("static_renditions")).__class__ is list
-                else v,
-                get("test"),
-                get("video_quality"),
-            ),
+        it = draft(cls)
+        v = get("advanced_playback_policies")
+        it.advanced_playback_policies = (
+            [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
+        it.copy_overlays = get("copy_overlays")
+        v = get("directives")
+        it.directives = [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.encoding_tier = get("encoding_tier")
+        it.generate_shots = get("generate_shots")
+        v = get("inputs")
+        it.inputs = [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.master_access = get("master_access")
+        it.max_resolution_tier = get("max_resolution_tier")
+        v = get("meta")
+        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.mp4_support = get("mp4_support")
+        it.normalize_audio = get("normalize_audio")
+        it.passthrough = get("passthrough")
+        it.playback_policies = get("playback_policies")
+        v = get("static_renditions")
+        it.static_renditions = (
+            [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.test = get("test")
+        it.video_quality = get("video_quality")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -731,19 +710,18 @@ class WebhookDirectiveRun(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                seconds(get("created_at"), notes, "created_at"),
-                WebhookDirectiveRunData.from_wire(v) if (v := get("directive_run")).__class__ is dict else v,
-                get("environment_id"),
-                get("internal_id"),
-            ),
-            notes,
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            v = raw["directive_run"]
+            it.directive_run = WebhookDirectiveRunData.from_wire(v) if v.__class__ is dict else v
+            it.environment_id = raw["environment_id"]
+            it.internal_id = raw["internal_id"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -767,22 +745,21 @@ class WebhookDirectiveRunData(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("asset_id"),
-                seconds(get("completed_at"), notes, "completed_at"),
-                get("directive_id"),
-                [NODE_STATE_VARIANTS(x) for x in v] if (v := get("node_states")).__class__ is list else v,
-                seconds(get("started_at"), notes, "started_at"),
-                get("status"),
-            ),
-            notes,
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.asset_id = raw["asset_id"]
+            it.completed_at = seconds(raw["completed_at"], notes, "completed_at")
+            it.directive_id = raw["directive_id"]
+            v = raw["node_states"]
+            it.node_states = [NODE_STATE_VARIANTS(x) for x in v] if v.__class__ is list else v
+            it.started_at = seconds(raw["started_at"], notes, "started_at")
+            it.status = raw["status"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -809,20 +786,16 @@ class WebhookEventAttempt(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("address"),
-                get("created_at"),
-                get("max_attempts"),
-                get("response_body"),
-                get("response_headers"),
-                get("response_status_code"),
-                get("webhook_id"),
-            ),
-        )
+        it = draft(cls)
+        it.id = get("id")
+        it.address = get("address")
+        it.created_at = get("created_at")
+        it.max_attempts = get("max_attempts")
+        it.response_body = get("response_body")
+        it.response_headers = get("response_headers")
+        it.response_status_code = get("response_status_code")
+        it.webhook_id = get("webhook_id")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -836,15 +809,14 @@ class WebhookEventEnvironment(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("name"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.name = raw["name"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -858,15 +830,14 @@ class WebhookEventObject(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("type"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.type = raw["type"]
+        except KeyError:
+            return incomplete(cls, data)
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -930,49 +901,56 @@ class WebhookLiveStream(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                seconds(get("created_at"), notes, "created_at"),
-                get("latency_mode"),
-                get("max_continuous_duration"),
-                get("status"),
-                get("stream_key"),
-                get("active_asset_id"),
-                get("active_ingest_protocol"),
-                get("audio_only"),
-                get("connected"),
-                [LiveStreamEmbeddedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("embedded_subtitles")).__class__ is list
-                else v,
-                [LiveStreamGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("generated_subtitles")).__class__ is list
-                else v,
-                get("low_latency"),
-                LiveStreamMetadata.from_wire(v) if (v := get("meta")).__class__ is dict else v,
-                WebhookDirectUploadNewAssetSettings.from_wire(v) if (v := get("new_asset_settings")).__class__ is dict else v,
-                get("passthrough"),
-                [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("playback_ids")).__class__ is list
-                else v,
-                get("recent_asset_ids"),
-                get("reconnect_slate_url"),
-                get("reconnect_window"),
-                get("recording"),
-                get("reduced_latency"),
-                [SimulcastTarget.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("simulcast_targets")).__class__ is list
-                else v,
-                get("srt_passphrase"),
-                get("test"),
-                get("use_slate_for_standard_latency"),
-            ),
-            notes,
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            it.latency_mode = raw["latency_mode"]
+            it.max_continuous_duration = raw["max_continuous_duration"]
+            it.status = raw["status"]
+            it.stream_key = raw["stream_key"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.active_asset_id = get("active_asset_id")
+        it.active_ingest_protocol = get("active_ingest_protocol")
+        it.audio_only = get("audio_only")
+        it.connected = get("connected")
+        v = get("embedded_subtitles")
+        it.embedded_subtitles = (
+            [LiveStreamEmbeddedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
         )
+        v = get("generated_subtitles")
+        it.generated_subtitles = (
+            [LiveStreamGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
+        )
+        it.low_latency = get("low_latency")
+        v = get("meta")
+        it.meta = LiveStreamMetadata.from_wire(v) if v.__class__ is dict else v
+        v = get("new_asset_settings")
+        it.new_asset_settings = WebhookDirectUploadNewAssetSettings.from_wire(v) if v.__class__ is dict else v
+        it.passthrough = get("passthrough")
+        v = get("playback_ids")
+        it.playback_ids = [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.recent_asset_ids = get("recent_asset_ids")
+        it.reconnect_slate_url = get("reconnect_slate_url")
+        it.reconnect_window = get("reconnect_window")
+        it.recording = get("recording")
+        it.reduced_latency = get("reduced_latency")
+        v = get("simulcast_targets")
+        it.simulcast_targets = (
+            [SimulcastTarget.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.srt_passphrase = get("srt_passphrase")
+        it.test = get("test")
+        it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
+        return finish(it, cls, data, notes)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -995,18 +973,15 @@ class WebhookLiveStreamWarning(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("active_asset_id"),
-                get("passthrough"),
-                get("status"),
-                get("stream_key"),
-                UploadError.from_wire(v) if (v := get("warning")).__class__ is dict else v,
-            ),
-        )
+        it = draft(cls)
+        it.id = get("id")
+        it.active_asset_id = get("active_asset_id")
+        it.passthrough = get("passthrough")
+        it.status = get("status")
+        it.stream_key = get("stream_key")
+        v = get("warning")
+        it.warning = UploadError.from_wire(v) if v.__class__ is dict else v
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1031,19 +1006,19 @@ class WebhookSimulcastTarget(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                get("status"),
-                get("url"),
-                get("error_severity"),
-                get("live_stream_id"),
-                get("passthrough"),
-                get("stream_key"),
-            ),
-        )
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.id = raw["id"]
+            it.status = raw["status"]
+            it.url = raw["url"]
+        except KeyError:
+            return incomplete(cls, data)
+        it.error_severity = get("error_severity")
+        it.live_stream_id = get("live_stream_id")
+        it.passthrough = get("passthrough")
+        it.stream_key = get("stream_key")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1062,18 +1037,17 @@ class WebhookVideoDeliveryHighTraffic(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         get: Any = data.get
-        return build(
-            cls,
-            data,
-            (
-                get("id"),
-                [WebhookVideoDeliveryHighTrafficData.from_wire(x) if x.__class__ is dict else x for x in v]
-                if (v := get("data")).__class__ is list
-                else v,
-                get("threshold"),
-                get("timeframe"),
-            ),
+        it = draft(cls)
+        it.id = get("id")
+        v = get("data")
+        it.data = (
+            [WebhookVideoDeliveryHighTrafficData.from_wire(x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
         )
+        it.threshold = get("threshold")
+        it.timeframe = get("timeframe")
+        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1107,26 +1081,26 @@ class WebhookVideoDeliveryHighTrafficData(Model):
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
         notes: Notes = {}
-        return build(
-            cls,
-            data,
-            (
-                get("asset_duration"),
-                get("asset_encoding_tier"),
-                get("asset_id"),
-                get("asset_resolution_tier"),
-                get("asset_state"),
-                seconds(get("created_at"), notes, "created_at"),
-                get("delivered_seconds"),
-                DeliveryReportDeliveredSecondsByResolution.from_wire(v)
-                if (v := get("delivered_seconds_by_resolution")).__class__ is dict
-                else v,
-                get("asset_video_quality"),
-                seconds(get("deleted_at"), notes, "deleted_at"),
-                get("live_stream_id"),
-                get("passthrough"),
-            ),
-            notes,
-        )
+        get: Any = data.get
+        raw: Any = data
+        it = draft(cls)
+        try:
+            it.asset_duration = raw["asset_duration"]
+            it.asset_encoding_tier = raw["asset_encoding_tier"]
+            it.asset_id = raw["asset_id"]
+            it.asset_resolution_tier = raw["asset_resolution_tier"]
+            it.asset_state = raw["asset_state"]
+            it.created_at = seconds(raw["created_at"], notes, "created_at")
+            it.delivered_seconds = raw["delivered_seconds"]
+            v = raw["delivered_seconds_by_resolution"]
+            it.delivered_seconds_by_resolution = (
+                DeliveryReportDeliveredSecondsByResolution.from_wire(v) if v.__class__ is dict else v
+            )
+        except KeyError:
+            return incomplete(cls, data)
+        it.asset_video_quality = get("asset_video_quality")
+        it.deleted_at = seconds(get("deleted_at"), notes, "deleted_at")
+        it.live_stream_id = get("live_stream_id")
+        it.passthrough = get("passthrough")
+        return finish(it, cls, data, notes)

@@ -1,5 +1,6 @@
 """For tests of programs that use `mux_async`, and of transports written for it. Imports no HTTP library."""
 
+from mux_async.testing._aioresponses import patched_aioresponses
 from mux_async.testing._bench import Check, ConformanceError, Connect
 from mux_async.testing._conformance import CHECKS, IN_PROCESS_CHECKS, check_in_process, check_transport
 from mux_async.testing._fake import FakeBody, FakeTransport, Handler, SentRequest, respond
@@ -22,6 +23,7 @@ __all__ = [
     "VirtualTimeLoop",
     "check_in_process",
     "check_transport",
+    "patched_aioresponses",
     "respond",
     "virtual_trio_options",
 ]

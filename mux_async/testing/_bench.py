@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
+from mux_async.errors import Delivery, Phase, TransportError
 from mux_async.testing._loopback import Conversation, Received, Reply, Script, Site, listen, talk
 from mux_async.transport import Body, HttpRequest, HttpResponse, Timeouts, Transport, TransportFactory, TransportSettings
 
@@ -133,10 +134,12 @@ def collect(into: list[Check], *, needs_sockets: bool) -> Callable[[Callable[[An
 
 # What checks say over and over.
 
-SHORT = Timeouts(connect=0.1, read=0.1, write=0.1)
-"""For checks that wait for a timeout to fire."""
 LONG = Timeouts(connect=PATIENCE, read=PATIENCE, write=PATIENCE)
-"""For checks in which none should."""
+"""For checks in which no timeout should fire."""
+SHORT_CONNECT = attrs.evolve(LONG, connect=0.15)
+SHORT_READ = attrs.evolve(LONG, read=0.15)
+SHORT_WRITE = attrs.evolve(LONG, read=0.15, write=0.15)
+"""Libraries that cannot time a write alone may leave it to ``read``."""
 
 
 def request(
@@ -184,6 +187,17 @@ async def failing(awaitable: Awaitable[object], kind: type[E]) -> E:
     except Exception as error:
         raise ConformanceError(f"it raised {error!r}; {kind.__name__} was due") from error
     raise ConformanceError(f"it gave {result!r}; {kind.__name__} was due")
+
+
+BODIES = {"GET": None, "POST": b'{"a": 1}', "PUT": b"x" * 1000, "DELETE": None}
+"""One request of each kind, by method: safe or not, idempotent or not, with a body or without."""
+
+
+def expect_failure(error: TransportError, delivery: Delivery, *phases: Phase) -> None:
+    """Check what *error* says about the request, and in which phase it came."""
+    expect(error.delivery is delivery, f"delivery is {error.delivery.value!r}, and it was {delivery.value!r}: {error!r}")
+    names = " or ".join(repr(phase.value) for phase in phases)
+    expect(error.phase in phases, f"phase is {error.phase.value!r}, and it was {names}: {error!r}")
 
 
 class Upload:

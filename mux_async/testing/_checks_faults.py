@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import socket
-import ssl
 
 import anyio
-import anyio.lowlevel
+import attrs
 
-from mux_async.errors import ConnectError, Delivery, MissingExtraError, Phase, TransportError, TransportTimeoutError
+from mux_async.errors import ConnectError, Delivery, Phase, TransportError, TransportTimeoutError
 from mux_async.testing._bench import (
+    BODIES,
     LONG,
     PATIENCE,
-    SHORT,
+    SHORT_CONNECT,
+    SHORT_READ,
+    SHORT_WRITE,
     Check,
     SocketBench,
     Upload,
@@ -20,6 +22,7 @@ from mux_async.testing._bench import (
     exchange,
     expect,
     expect_alive,
+    expect_failure,
     failing,
     read,
     request,
@@ -32,13 +35,6 @@ FAULT_CHECKS: list[Check] = []
 _check = collect(FAULT_CHECKS, needs_sockets=True)
 
 _alive = talk(always(Reply(body=b"alive")))
-_BODIES = {"GET": None, "POST": b'{"a": 1}', "PUT": b"x" * 1000, "DELETE": None}
-
-
-def _expect_failure(error: TransportError, delivery: Delivery, *phases: Phase) -> None:
-    expect(error.delivery is delivery, f"delivery is {error.delivery.value!r}, and it was {delivery.value!r}: {error!r}")
-    names = " or ".join(repr(phase.value) for phase in phases)
-    expect(error.phase in phases, f"phase is {error.phase.value!r}, and it was {names}: {error!r}")
 
 
 @_check
@@ -47,9 +43,9 @@ async def refused_connection(bench: SocketBench) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         site = Site(f"http://127.0.0.1:{taken.getsockname()[1]}")
     async with bench.transport() as transport:
-        for method, body in _BODIES.items():
+        for method, body in BODIES.items():
             error = await failing(transport.send(request(site, method=method, body=body)), ConnectError)
-            _expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
+            expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
         upload = Upload()
         await failing(transport.send(request(site, method="PUT", body=upload.body)), ConnectError)
         upload.expect_closed()
@@ -92,15 +88,15 @@ async def lost_before_an_answer(bench: SocketBench) -> None:
 
     for conversation in (reset, close, half_a_head, no_http):
         async with bench.listen(conversation) as site, bench.transport() as transport:
-            for sent, (method, body) in enumerate(_BODIES.items(), 1):
+            for sent, (method, body) in enumerate(BODIES.items(), 1):
                 error = await failing(transport.send(request(site, method=method, body=body)), TransportError)
 
-                _expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD)
+                expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD)
                 expect(not isinstance(error, ConnectError | TransportTimeoutError), f"it is no matter of {error!r}")
                 expect(len(site.requests) == sent, f"a {method} was put on the wire {len(site.requests) - sent + 1} times")
             upload = Upload(3, 1000, length=3000)
             error = await failing(transport.send(request(site, method="PUT", body=upload.body)), TransportError)
-            _expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD)
+            expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD)
             upload.expect_closed()
 
 
@@ -114,12 +110,12 @@ async def lost_on_a_kept_connection(bench: SocketBench) -> None:
         if await peer.request() is not None:
             await peer.reset()
 
-    for method, body in _BODIES.items():
+    for method, body in BODIES.items():
         async with bench.listen(conversation) as site, bench.transport() as transport:
             await exchange(transport, site)
             error = await failing(transport.send(request(site, "/second", method=method, body=body)), TransportError)
 
-            _expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD, Phase.WRITE)
+            expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD, Phase.WRITE)
             seconds = [received for received in site.requests if received.target == "/second"]
             expect(len(seconds) == 1, f"{method} was put on the wire {len(seconds)} times by one send")
 
@@ -133,7 +129,7 @@ async def stale_kept_connection(bench: SocketBench) -> None:
         if received is not None:
             await peer.reply(Reply(body=b"answer"))
 
-    for method, body in _BODIES.items():
+    for method, body in BODIES.items():
         async with bench.listen(conversation) as site, bench.transport() as transport:
             await exchange(transport, site)
             await site.wait_idle()
@@ -172,7 +168,7 @@ async def broken_body(bench: SocketBench) -> None:
             response = await transport.send(request(site))
             error = await failing(read(response), TransportError)
 
-            _expect_failure(error, Delivery.ANSWERED, Phase.READ_BODY)
+            expect_failure(error, Delivery.ANSWERED, Phase.READ_BODY)
             await response.body.aclose()
             await site.wait_idle()
 
@@ -194,7 +190,7 @@ async def reset_in_the_body(bench: SocketBench) -> None:
         got_first.set()
         error = await failing(read(response), TransportError)
 
-        _expect_failure(error, Delivery.ANSWERED, Phase.READ_BODY)
+        expect_failure(error, Delivery.ANSWERED, Phase.READ_BODY)
 
 
 @_check
@@ -206,12 +202,12 @@ async def silence_before_an_answer(bench: SocketBench) -> None:
         await peer.wait_closed()
 
     async with bench.listen(conversation) as site, bench.transport() as transport:
-        for sent, (method, body) in enumerate(_BODIES.items(), 1):
+        for sent, (method, body) in enumerate(BODIES.items(), 1):
             error = await failing(
-                transport.send(request(site, method=method, body=body, timeouts=SHORT)), TransportTimeoutError
+                transport.send(request(site, method=method, body=body, timeouts=SHORT_READ)), TransportTimeoutError
             )
 
-            _expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD)
+            expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD)
             expect(len(site.requests) == sent, f"a {method} that timed out was put on the wire again")
         await _left(site)
 
@@ -226,10 +222,10 @@ async def silence_in_the_body(bench: SocketBench) -> None:
         await peer.wait_closed()
 
     async with bench.listen(conversation) as site, bench.transport() as transport:
-        response = await transport.send(request(site, timeouts=SHORT))
+        response = await transport.send(request(site, timeouts=SHORT_READ))
         error = await failing(read(response), TransportTimeoutError)
 
-        _expect_failure(error, Delivery.ANSWERED, Phase.READ_BODY)
+        expect_failure(error, Delivery.ANSWERED, Phase.READ_BODY)
         await response.body.aclose()
         await _left(site)
 
@@ -245,7 +241,7 @@ async def slow_but_steady(bench: SocketBench) -> None:
             await anyio.sleep(0.1)
             await peer.send(b"x")
 
-    timeouts = type(LONG)(connect=PATIENCE, read=0.7, write=PATIENCE)
+    timeouts = attrs.evolve(LONG, read=0.7)
     async with bench.listen(conversation) as site, bench.transport() as transport:
         _response, content = await exchange(transport, site, timeouts=timeouts)
 
@@ -257,11 +253,11 @@ async def silence_while_connecting(bench: SocketBench) -> None:
     """A handshake that nobody answers: a timeout of the connection, and nothing was sent."""
     async with bench.listen(Peer.wait_closed) as site, bench.transport() as transport:
         secure = Site(site.origin.replace("http:", "https:"))
-        for method, body in _BODIES.items():
+        for method, body in BODIES.items():
             error = await failing(
-                transport.send(request(secure, method=method, body=body, timeouts=SHORT)), TransportTimeoutError
+                transport.send(request(secure, method=method, body=body, timeouts=SHORT_CONNECT)), TransportTimeoutError
             )
-            _expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
+            expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
         await _left(site)
 
 
@@ -281,9 +277,9 @@ async def no_free_connection(bench: SocketBench) -> None:
             while not site.requests:
                 await anyio.lowlevel.checkpoint()
             error = await failing(
-                transport.send(request(site, method="POST", body=b"{}", timeouts=SHORT)), TransportTimeoutError
+                transport.send(request(site, method="POST", body=b"{}", timeouts=SHORT_CONNECT)), TransportTimeoutError
             )
-            _expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
+            expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
             expect(len(site.requests) == 1, "a request without a connection was sent")
             release.set()
         await expect_alive(transport, site)
@@ -300,10 +296,10 @@ async def upload_that_nobody_reads(bench: SocketBench) -> None:
     upload = Upload(10_000, 100_000)
     async with bench.listen(conversation) as site, bench.transport() as transport:
         error = await failing(
-            transport.send(request(site, method="PUT", body=upload.body, timeouts=SHORT)), TransportTimeoutError
+            transport.send(request(site, method="PUT", body=upload.body, timeouts=SHORT_WRITE)), TransportTimeoutError
         )
 
-        _expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.WRITE, Phase.READ_HEAD)
+        expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.WRITE, Phase.READ_HEAD)
         expect(upload.given < 64_000_000, f"{upload.given} bytes were taken from the generator and could not be sent")
         upload.expect_closed()
 
@@ -321,7 +317,7 @@ async def upload_cut_off(bench: SocketBench) -> None:
     async with bench.listen(conversation) as site, bench.transport() as transport:
         error = await failing(transport.send(request(site, method="PUT", body=upload.body)), TransportError)
 
-        _expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.WRITE, Phase.READ_HEAD)
+        expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.WRITE, Phase.READ_HEAD)
         upload.expect_closed()
 
 
@@ -343,7 +339,7 @@ async def answer_before_the_upload_ended(bench: SocketBench) -> None:
             with anyio.fail_after(PATIENCE):
                 response = await transport.send(request(site, method="PUT", body=upload.body))
         except TransportError as error:
-            _expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.WRITE, Phase.READ_HEAD)
+            expect_failure(error, Delivery.MAYBE_PROCESSED, Phase.WRITE, Phase.READ_HEAD)
         else:
             expect(response.status == 413, f"the early answer came out as {response.status}")
             await response.body.aclose()
@@ -362,56 +358,6 @@ async def body_of_another_length(bench: SocketBench) -> None:
             expect(not any(received.is_complete for received in site.requests), "a request of a wrong length was completed")
             upload.expect_closed()
         await expect_alive(transport, site)
-
-
-@_check
-async def untrusted_certificate(bench: SocketBench) -> None:
-    """A certificate that is not trusted, or is for another name, is a `ConnectError`; the right one works, and is asked for once."""
-    trusted, server = _certificates("127.0.0.1")
-    _also_trusted, wrong_name = _certificates("elsewhere.test")
-    for context, client in ((server, None), (wrong_name, _also_trusted), (wrong_name, trusted)):
-        async with bench.listen(_alive, tls=context) as site, bench.transport(ssl_context=client) as transport:
-            for method, body in _BODIES.items():
-                error = await failing(transport.send(request(site, method=method, body=body)), ConnectError)
-                _expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
-            expect(not site.requests, "a request was sent to a server that is not trusted")
-    async with bench.listen(_alive, tls=server) as site, bench.transport(ssl_context=trusted) as transport:
-        await expect_alive(transport, site)
-        await expect_alive(transport, site)
-        expect(site.connections == 1, "a TLS connection was not used again")
-
-
-@_check
-async def no_tls_at_the_other_end(bench: SocketBench) -> None:
-    """A server that closes, or talks plain HTTP, in the handshake is a `ConnectError`."""
-
-    async def close(peer: Peer) -> None:
-        await peer.receive()
-
-    async def plain(peer: Peer) -> None:
-        await peer.receive()
-        await peer.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-
-    for conversation in (close, plain):
-        async with bench.listen(conversation) as site, bench.transport() as transport:
-            secure = Site(site.origin.replace("http:", "https:"))
-            for method, body in _BODIES.items():
-                error = await failing(transport.send(request(secure, method=method, body=body)), ConnectError)
-                _expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
-
-
-def _certificates(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Make an authority; return a context for clients that trust it, and one for a server of *name*."""
-    try:
-        import trustme
-    except ImportError:
-        raise MissingExtraError("the TLS part of the conformance check", "trustme", "testing") from None
-    authority = trustme.CA()
-    client = ssl.create_default_context()
-    authority.configure_trust(client)  # pyright: ignore[reportUnknownMemberType] - names pyOpenSSL's types
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(server)  # pyright: ignore[reportUnknownMemberType]
-    return client, server
 
 
 async def _left(site: Site) -> None:

@@ -50,10 +50,24 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._working -= 1
 
     def _is_waiting_for_time(self) -> bool:
-        return not self._working and not anyio.to_thread.current_default_thread_limiter().borrowed_tokens
+        return not self._working and not _busy_threads()
 
     def _advance(self, seconds: float) -> None:
         self._now += seconds
+
+
+def _busy_threads() -> float:
+    try:
+        return anyio.to_thread.current_default_thread_limiter().borrowed_tokens
+    except anyio.NoEventLoopError:
+        # Between two tasks sniffio, which anyio asks where it is installed, sees no event loop: say which one it is.
+        import sniffio
+
+        token = sniffio.current_async_library_cvar.set("asyncio")
+        try:
+            return anyio.to_thread.current_default_thread_limiter().borrowed_tokens
+        finally:
+            sniffio.current_async_library_cvar.reset(token)
 
 
 class _JumpingSelector(selectors.BaseSelector):

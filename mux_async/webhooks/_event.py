@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from mux_async._model import ABSENT, ISO, Model, Wire, build
+from mux_async._model import ABSENT, ISO, Model, Wire
+from mux_async._reading import draft, finish
 from mux_async._times import Notes, iso
 
 if TYPE_CHECKING:
@@ -71,32 +72,29 @@ def build_event(cls: type[E], data: Wire, model: str | None) -> E:
 
     get: Any = data.get
     notes: Notes = {}
-    inner = raw = get("data")
-    if model is not None and raw.__class__ is dict:
-        nested = raw.get(get("type"))
+    it = draft(cls)
+    it.id = get("id")
+    it.created_at = iso(get("created_at"), notes, "created_at")
+    v = get("object")
+    it.object = WebhookEventObject.from_wire(v) if v.__class__ is dict else v
+    v = get("environment")
+    it.environment = WebhookEventEnvironment.from_wire(v) if v.__class__ is dict else v
+    v = get("attempts")
+    it.attempts = [WebhookEventAttempt.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    it.request_id = get("request_id")
+    it.accessor = get("accessor")
+    it.accessor_source = get("accessor_source")
+    it.type = get("type")
+    v = get("data")
+    if model is not None and v.__class__ is dict:
+        nested: Any = v.get(it.type) if it.type.__class__ is str else None
         if nested.__class__ is dict:
             # The envelope's data has no field of its own for the nesting; the note gives it back.
-            raw, notes["data"] = nested, raw
-        inner = _model(model).from_wire(raw)
-    return build(
-        cls,
-        data,
-        (
-            get("id"),
-            iso(get("created_at"), notes, "created_at"),
-            WebhookEventObject.from_wire(v) if (v := get("object")).__class__ is dict else v,
-            WebhookEventEnvironment.from_wire(v) if (v := get("environment")).__class__ is dict else v,
-            [WebhookEventAttempt.from_wire(x) if x.__class__ is dict else x for x in v]
-            if (v := get("attempts")).__class__ is list
-            else v,
-            get("request_id"),
-            get("accessor"),
-            get("accessor_source"),
-            get("type"),
-            inner,
-        ),
-        notes,
-    )
+            notes["data"] = v
+            v = nested
+        v = _model(model).from_wire(v)
+    it.data = v
+    return finish(it, cls, data, notes)
 
 
 @cache

@@ -145,6 +145,33 @@ async def drive_transport(_: Path, __: pytest.MonkeyPatch) -> None:
     assert await define("transport")["main"]() == 1
 
 
+async def drive_fake(_: Path, __: pytest.MonkeyPatch) -> None:
+    await define("fake")["test_retrieve"]()
+
+
+async def drive_emulated(_: Path, __: pytest.MonkeyPatch) -> None:
+    await define("emulated")["test_a_film_becomes_ready"]()
+
+
+async def drive_faults(_: Path, __: pytest.MonkeyPatch) -> None:
+    await define("faults")["test_a_lost_answer"]()
+
+
+async def drive_served(_: Path, __: pytest.MonkeyPatch) -> None:
+    await define("served")["test_over_a_socket"]()
+
+
+async def drive_aioresponses(_: Path, __: pytest.MonkeyPatch) -> None:
+    await define("aioresponses")["test_mocked"]()
+
+
+async def drive_virtual(_: Path, __: pytest.MonkeyPatch) -> None:
+    with anyio.fail_after(50):
+        done = await anyio.run_process([sys.executable, "-c", snippet("virtual")], check=False)
+
+    assert done.stdout == b"1.00 h\n", done.stderr.decode()
+
+
 DRIVERS: dict[str, Driver] = {
     name.removeprefix("drive_").replace("_", "-"): value
     for name, value in list(globals().items())

@@ -9,7 +9,7 @@ from typing import Any, cast
 import attrs
 import orjson
 
-from mux_async.emulator import Arrival, Emulator, EmulatorSettings, Request, Response
+from mux_async.emulator import Arrival, Emulator, EmulatorSettings, MediaInfo, MediaSource, Probe, Request, Response
 
 START = 1_767_225_600.0
 """The first second of 2026."""
@@ -108,3 +108,13 @@ class Account:
 def target_of(url: str) -> str:
     """Path and query of *url*."""
     return "/" + url.split("/", 3)[3]
+
+
+def always(medium: MediaInfo) -> Probe:
+    """A probe that says the same of everything."""
+
+    def probe(source: MediaSource) -> MediaInfo:
+        del source
+        return medium
+
+    return probe

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mux_async.emulator import MediaInfo
 from mux_async.emulator._ids import encode, is_well_formed
-from tests.emulator.harness import Account
+from tests.emulator.harness import Account, always
 
 UNKNOWN = encode(b"u" * 32)
 NOT_FOUND = "The requested resource either doesn't exist or you don't have access to it."
@@ -122,30 +122,30 @@ def test_input_dialects() -> None:
     assert {account.asset(asset["id"])["duration"] for asset in made} == {account.asset(made[0]["id"])["duration"]}
 
 
-@pytest.mark.parametrize(
-    ("body", "word"),
-    [
-        ({}, "inputs"),
-        ({"inputs": []}, "inputs"),
-        ({"inputs": [{"type": "video"}]}, "inputs[0].url"),
-        ({"inputs": 5}, "inputs"),
-        ({"inputs": [{"url": 5}]}, "inputs"),
-        ({"inputs": [{"url": "https://x.example"}], "passthrough": "x" * 256}, "passthrough"),
-        ({"inputs": [{"url": "https://x.example"}], "playback_policies": ["secret"]}, "playback_policies"),
-        ({"inputs": [{"url": "https://x.example"}], "test": "yes"}, "test"),
-        ({"inputs": [{"url": "https://x.example"}], "meta": {"title": "x" * 513}}, "meta.title"),
-        ({"inputs": [{"url": "https://x.example", "start_time": 1}]}, "start_time"),
-        ({"inputs": [{"url": "https://x.example"}], "static_renditions": [{}]}, "static_renditions[0].resolution"),
-        (
-            {
-                "inputs": [{"url": "https://x.example"}],
-                "mp4_support": "standard",
-                "static_renditions": [{"resolution": "720p"}],
-            },
-            "mp4_support",
-        ),
-    ],
-)
+REFUSED: list[tuple[Any, str]] = [
+    ({}, "inputs"),
+    ({"inputs": []}, "inputs"),
+    ({"inputs": [{"type": "video"}]}, "inputs[0].url"),
+    ({"inputs": 5}, "inputs"),
+    ({"inputs": [{"url": 5}]}, "inputs"),
+    ({"inputs": [{"url": "https://x.example"}], "passthrough": "x" * 256}, "passthrough"),
+    ({"inputs": [{"url": "https://x.example"}], "playback_policies": ["secret"]}, "playback_policies"),
+    ({"inputs": [{"url": "https://x.example"}], "test": "yes"}, "test"),
+    ({"inputs": [{"url": "https://x.example"}], "meta": {"title": "x" * 513}}, "meta.title"),
+    ({"inputs": [{"url": "https://x.example", "start_time": 1}]}, "start_time"),
+    ({"inputs": [{"url": "https://x.example"}], "static_renditions": [{}]}, "static_renditions[0].resolution"),
+    (
+        {
+            "inputs": [{"url": "https://x.example"}],
+            "mp4_support": "standard",
+            "static_renditions": [{"resolution": "720p"}],
+        },
+        "mp4_support",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "word"), REFUSED)
 def test_refused_bodies(body: Any, word: str) -> None:
     """A known member of the wrong type, size or value is a 400 that names it, and nothing is created."""
     account = Account()
@@ -272,7 +272,7 @@ def test_generated_subtitles() -> None:
 
 def test_static_renditions() -> None:
     """Renditions get ready after the asset; what would need upscaling is skipped; file sizes are strings."""
-    account = Account(probe=lambda _: MediaInfo(duration=10.0, width=1280, height=720))
+    account = Account(probe=always(MediaInfo(duration=10.0, width=1280, height=720)))
     asset = account.ready_asset(
         static_renditions=[{"resolution": "1080p"}, {"resolution": "480p"}, {"resolution": "audio-only"}]
     )

@@ -12,10 +12,10 @@ from mux_async.emulator._ids import IdMint, encode, is_well_formed
 @given(st.sampled_from([24, 32, 40]).flatmap(lambda size: st.binary(min_size=size, max_size=size)))
 def test_encoded_bytes(raw: bytes) -> None:
     """Every id that can be given out is well-formed, alphanumeric, and uses 0 only as an escape."""
-    id = encode(raw)
+    written = encode(raw)
 
-    assert is_well_formed(id)
-    assert re.fullmatch(r"(?:[1-9A-Za-z]|0[012])+", id)
+    assert is_well_formed(written)
+    assert re.fullmatch(r"(?:[1-9A-Za-z]|0[012])+", written)
 
 
 @given(st.binary(max_size=48).filter(lambda raw: len(raw) not in {24, 32, 40}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mux_async.emulator import InputProblem, MediaInfo, MediaSource
-from tests.emulator.harness import START, Account
+from tests.emulator.harness import START, Account, always
 
 
 def test_from_url() -> None:
@@ -48,6 +48,17 @@ def test_many_at_their_own_times() -> None:
 
     assert account.asset(first["id"])["status"] == "ready"
     assert account.asset(second["id"])["status"] == "preparing"
+
+
+def test_one_thing_after_another() -> None:
+    """What follows from being ready is timed from then, not from the request that first notices."""
+    account = Account(time_to_ready=10.0)
+    asset = account.create_asset(static_renditions=[{"resolution": "480p"}])
+
+    account.pass_time(20.0)
+
+    (file,) = account.asset(asset["id"])["static_renditions"]["files"]
+    assert file["status"] == "ready"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +106,7 @@ def test_probe() -> None:
 
 def test_resolution_cap() -> None:
     """A larger input is stored at the tier that was asked for, 1080p unless said otherwise."""
-    account = Account(probe=lambda _: MediaInfo(duration=9.0, width=3840, height=2160))
+    account = Account(probe=always(MediaInfo(duration=9.0, width=3840, height=2160)))
 
     plain, large = account.ready_asset(), account.ready_asset(max_resolution_tier="2160p")
 
@@ -115,7 +126,7 @@ def test_audio_only() -> None:
 
 def test_test_asset() -> None:
     """A test asset is cut to ten seconds and gone after a day."""
-    account = Account(probe=lambda _: MediaInfo(duration=500.0))
+    account = Account(probe=always(MediaInfo(duration=500.0)))
     asset = account.ready_asset(test=True, playback_policies=["public"])
     playback_id = asset["playback_ids"][0]["id"]
 
@@ -129,7 +140,7 @@ def test_test_asset() -> None:
 
 def test_clip() -> None:
     """A clip names its source at once and lasts from start to end."""
-    account = Account(probe=lambda _: MediaInfo(duration=100.0))
+    account = Account(probe=always(MediaInfo(duration=100.0)))
     source = account.ready_asset()
     clip = account.data(
         "POST",

@@ -10,7 +10,7 @@ from zlib import crc32
 
 import pytest
 
-from mux_async.emulator import Emulator, EmulatorSettings, Request
+from mux_async.emulator import Emulator, EmulatorSettings, Request, Response
 from mux_async.emulator._sessions import GRANULE
 from tests.emulator.harness import START, Account, Clock, target_of
 
@@ -24,7 +24,8 @@ def test_object() -> None:
     upload = account.create_upload(
         cors_origin="*", new_asset_settings={"playback_policy": "public", "passthrough": "p"}, test=True
     )
-    parts = urlsplit(upload["url"])
+    url: str = upload["url"]
+    parts = urlsplit(url)
 
     assert (upload["status"], upload["timeout"], upload["cors_origin"], upload["test"]) == ("waiting", 3600, "*", True)
     assert upload["new_asset_settings"] == {"playback_policies": ["public"], "passthrough": "p"}
@@ -78,16 +79,17 @@ def test_chunks() -> None:
     """Chunks are answered 308 with what is stored, the last one 200; no asset exists before."""
     account = Account()
     upload = account.create_upload()
-    answers: list[tuple[int, str | None]] = []
+    answers: list[Response] = []
     for first in range(0, TOTAL, 2 * GRANULE):
         assert account.data("GET", "/video/v1/assets") == []
         chunk = DATA[first : first + 2 * GRANULE]
         answer = account.put(upload["url"], chunk, f"bytes {first}-{first + len(chunk) - 1}/{TOTAL}")
-        answers.append((answer.status, answer.headers.get("Range")))
+        answers.append(answer)
 
-    assert answers == [(308, f"bytes=0-{2 * GRANULE - 1}"), (200, None)]
+    shown = [(answer.status, answer.headers.get("Range")) for answer in answers]
+    assert shown == [(308, f"bytes=0-{2 * GRANULE - 1}"), (200, None)]
     assert account.upload(upload["id"])["status"] == "asset_created"
-    assert "Location" not in answer.headers
+    assert not any("Location" in answer.headers for answer in answers)
 
 
 @pytest.mark.parametrize("query", [f"bytes */{TOTAL}", "bytes */*"])
@@ -224,6 +226,7 @@ def test_taken_over() -> None:
     headers = {"Content-Range": f"bytes 0-{TOTAL - 1}/{TOTAL}", "Content-Length": str(TOTAL)}
     older = account.emulator.begin(Request("PUT", target_of(upload["url"]), headers))
     older.feed(DATA[: GRANULE + 1])
+    assert account.put(upload["url"], DATA[GRANULE + 1 :], f"bytes {GRANULE + 1}-{TOTAL - 1}/{TOTAL}").status == 503
     newer = account.put(upload["url"], DATA[GRANULE:], f"bytes {GRANULE}-{TOTAL - 1}/{TOTAL}")
     older.feed(b"\0" * 1000)
 

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from operator import attrgetter
 from random import Random
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,6 +19,7 @@ from mux_async import LimitSettings, Mux
 from mux_async._model import Model
 from mux_async._operation import bucket_of, replay_of
 from mux_async._response import RawResponse
+from mux_async.models import AssetMetadata, InputSettings
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse
 from tests.generated import spec
@@ -271,3 +272,75 @@ def test_importing_resources_warns_nobody() -> None:
         group = mux.video.spaces
 
         assert group.with_raw_response is group.with_raw_response
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("inputs", "sent"),
+    [
+        ("https://x/a.mp4", [{"url": "https://x/a.mp4"}]),
+        (
+            ["https://x/a", {"url": "https://x/b", "type": "text"}],
+            [{"url": "https://x/a"}, {"url": "https://x/b", "type": "text"}],
+        ),
+        ((InputSettings(url="https://x/a.mp4", start_time=None),), [{"url": "https://x/a.mp4", "start_time": None}]),
+    ],
+    ids=["text", "list", "models"],
+)
+async def test_url_shorthand(inputs: Any, sent: object) -> None:
+    """A URL alone, or among inputs, stands for an input with nothing but that URL."""
+    transport = FakeTransport(lambda _request: respond(201, json={"data": {"id": "a1"}}))
+    async with client(transport) as mux:
+        await mux.video.assets.create(inputs=inputs)
+
+    assert transport.requests[0].json == {"inputs": sent}
+
+
+@pytest.mark.anyio
+async def test_extras() -> None:
+    """Headers, query parameters and body members without a name here are sent too, and win over what has one."""
+    transport = FakeTransport(lambda _request: respond(201, json={"data": {"id": "a1"}}))
+    async with client(transport) as mux:
+        await mux.video.uploads.create(
+            timeout=60,
+            new_asset_settings={"meta": AssetMetadata(title=None)},
+            extra_headers={"X-Trace": "t"},
+            extra_query={"dry": True},
+            extra_body={"timeout": 90, "mood": None},
+        )
+
+    (request,) = transport.requests
+    assert request.headers["X-Trace"] == "t"
+    assert request.query == [("dry", "true")]
+    assert request.json == {"timeout": 90, "new_asset_settings": {"meta": {"title": None}}, "mood": None}
+
+
+@pytest.mark.anyio
+async def test_left_out_and_null() -> None:
+    """What is not passed is not sent; None is sent as null; nothing at all is an empty object."""
+    transport = FakeTransport(lambda _request: respond(201, json={"data": {"id": "l1"}}))
+    async with client(transport) as mux:
+        await mux.video.live_streams.create()
+        await mux.video.live_streams.create(passthrough=cast("Any", None))
+
+    assert [request.json for request in transport.requests] == [{}, {"passthrough": None}]
+
+
+@pytest.mark.anyio
+async def test_stream_of_a_download() -> None:
+    """An image can be read piece by piece, without credentials."""
+    transport = FakeTransport(lambda _request: respond(200, body=[b"GIF", b"89a"]))
+    async with client(transport) as mux, mux.video.playback.animated("p1", "gif", fps=5).stream() as stream:
+        pieces = [piece async for piece in stream]
+
+    assert b"".join(pieces) == b"GIF89a"
+    assert "Authorization" not in transport.requests[0].headers
+
+
+def test_groups_are_made_once() -> None:
+    """A group is made when it is first looked at, and is the same one afterwards."""
+    mux = client(FakeTransport())
+
+    assert mux.video.assets is mux.video.assets
+    assert mux.robots.jobs.summarize is mux.robots.jobs.summarize
+    assert mux.data.engagement.videos is mux.data.engagement.videos

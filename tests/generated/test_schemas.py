@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 
 import mux_async.models as models
-from mux_async._model import Model, Variants
+from mux_async._model import Model
+from mux_async._reading import Variants
 from mux_async.webhooks import events
 from mux_async.webhooks.events import ABOUT, EVENTS, EventType, UnknownEvent, parse_event
 from tests.generated import spec
@@ -141,7 +142,7 @@ def test_events(event_type: str, is_nested: bool) -> None:
 
     event = parse_event(raw)
 
-    assert type(event) is EVENTS[event_type]  # type: ignore[index] - text from the facts
+    assert type(event) is EVENTS[event_type]  # type: ignore[index]  # text from the facts
     assert event.type == event_type
     assert event.created_at.isoformat() == "2022-06-27T20:36:38+00:00"
     assert event.environment.name == "Development"

@@ -55,7 +55,8 @@ def test_a_file() -> None:
     """A file is created, sent and waited for, with a state before and after each step."""
     state = ItemState("k")
     seen = [state]
-    for fact in [Began(), UploadCreated("u"), Began(), BytesSent(), Began(), BecameReady("a")]:
+    facts: list[Fact] = [Began(), UploadCreated("u"), Began(), BytesSent(), Began(), BecameReady("a")]
+    for fact in facts:
         seen.append(advance(seen[-1], fact))
 
     assert [each.stage for each in seen] == ["planned", "creating", "created", "sending", "sent", "waiting", "done"]

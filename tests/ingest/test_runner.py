@@ -139,6 +139,22 @@ async def test_urls(tmp_path: Path) -> None:
     assert len(posts(emulator)) == 2
 
 
+async def test_an_unknown_create_is_not_repeated(tmp_path: Path) -> None:
+    """When the answer to creating an asset of a URL is lost, the item fails and says so, rather than being created twice."""
+    emulator, mux = emulated()
+    emulator.faults.add(Fault(method="POST", path="/video/v1/assets", nth=1, cut="after"))
+    manifest = tmp_path / "list.txt"
+    manifest.write_text("https://example.com/a.mp4\nhttps://example.com/b.mp4\n")
+    path = tmp_path / "results.jsonl"
+    with ResultFile(path) as results:
+        summary = await Ingest(mux, make_plan(manifest=manifest).items, concurrency=1, results=results).run()
+
+    failed = json.loads(path.read_text().splitlines()[0])
+    assert (summary.ready, summary.failed) == (1, 1)
+    assert failed["error"]["type"] == "AmbiguousOutcomeError"
+    assert len(posts(emulator)) == 2
+
+
 async def test_failures_are_alone(films: Path, tmp_path: Path) -> None:
     """An asset that errors, a file that vanished and one that changed fail by themselves; all others become ready."""
 

@@ -52,12 +52,12 @@ async def create(mux: Mux) -> None:
 
 
 async def refuse(mux: Mux) -> None:
-    await mux.video.assets.create()  # type: ignore[call-arg] - inputs are required
-    await mux.video.assets.create("https://x")  # type: ignore[call-arg] - by name only
-    await mux.video.assets.update("a1", passthrough=5)  # type: ignore[arg-type] - text
-    await mux.video.assets.update("a1", titel="x")  # type: ignore[call-arg] - a typo
-    AssetMetadata("Film")  # type: ignore[call-arg, arg-type] - by name only
-    AssetMetadata(titel="x")  # type: ignore[call-arg] - a typo
+    await mux.video.assets.create()  # type: ignore[call-arg]  # inputs are required
+    await mux.video.assets.create("https://x")  # type: ignore[call-arg]  # by name only
+    await mux.video.assets.update("a1", passthrough=5)  # type: ignore[arg-type]  # text
+    await mux.video.assets.update("a1", titel="x")  # type: ignore[call-arg]  # a typo
+    AssetMetadata("Film")  # type: ignore[call-arg, arg-type]  # by name only
+    AssetMetadata(titel="x")  # type: ignore[call-arg]  # a typo
 
 
 async def lists(mux: Mux) -> None:
@@ -82,7 +82,7 @@ async def raw(mux: Mux) -> None:
     assert_type(created.value.id, AssetId)
     listed = await mux.video.assets.with_raw_response.list(limit=5)
     assert_type(listed, RawResponse[Page[Asset, ListAssetsResponse]])
-    await mux.video.assets.with_raw_response.retrieve()  # type: ignore[call-arg] - no id
+    await mux.video.assets.with_raw_response.retrieve()  # type: ignore[call-arg]  # no id
 
 
 async def downloads(mux: Mux) -> None:
@@ -99,7 +99,7 @@ def values(asset: Asset) -> None:
     assert_type(Asset.from_wire({"id": "a1"}), Asset)
     assert_type(asset.to_wire(), dict[str, object])
     assert_type(converter().structure([], list[Asset]), list[Asset])
-    asset.status = "ready"  # type: ignore[misc] - frozen
+    asset.status = "ready"  # type: ignore[misc]  # frozen
 
 
 def events(body: dict[str, object]) -> None:

@@ -17,7 +17,7 @@ ROOT = HERE.parent.parent
     "command",
     [
         ("mypy", "--strict", "--warn-unused-ignores", "--no-incremental"),
-        ("pyright", "--warnings"),
+        ("pyright", "--warnings", "--pythonpath", sys.executable),
     ],
     ids=["mypy", "pyright"],
 )

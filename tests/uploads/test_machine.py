@@ -252,6 +252,17 @@ def test_gives_up() -> None:
     assert server.requests == 4
 
 
+def test_a_server_that_keeps_losing() -> None:
+    """A server that takes chunks and forgets them again, for ever, is given up in the end."""
+    server = ModelServer(8 * GRANULE)
+    machine = UploadMachine(UploadState(8 * GRANULE), random=Random(1), max_failures=3, max_chunk_size=4 * GRANULE)
+    end = drive(machine, server, [("none", 0.0), ("amnesia", 0.0)] * 500)
+
+    assert isinstance(end, Failed)
+    assert "losing bytes" in end.reason
+    assert end.is_resumable
+
+
 def test_retry_after_is_honoured() -> None:
     """When the server names a time, it is waited for, up to two minutes."""
     machine = UploadMachine(UploadState(100), random=Random(1))

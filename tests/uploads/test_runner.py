@@ -96,8 +96,13 @@ async def test_small_chunks_in_order(film: Path) -> None:
 async def test_progress_never_goes_back(film: Path) -> None:
     """Progress grows to the size and never falls, though chunks are sent twice."""
     progress: list[UploadProgress] = []
-    session = Session(faults={1: lambda _: reset(), 2: lambda _: reset(), 4: lambda _: respond(503)})
-    await put(film, session, state=UploadState(len(DATA), chunk_size=2 * GRANULE), progress=progress)
+
+    def forget_most(session: Session) -> Exception:
+        del session.held[GRANULE:]
+        return reset()
+
+    session = Session(faults={1: forget_most, 2: lambda _: reset(), 4: lambda _: respond(503)})
+    await put(film, session, state=UploadState(len(DATA), chunk_size=8 * GRANULE), progress=progress)
 
     sent = [each.sent for each in progress]
     assert sent == sorted(sent)
@@ -245,15 +250,20 @@ async def test_an_error_in_the_callback_comes_out(film: Path) -> None:
             except ZeroDivisionError as error:
                 raise reset() from error
 
+    failures: list[int] = []
+
     def fail(progress: UploadProgress) -> None:
-        if progress.sent:
+        if progress.sent and not failures:
+            failures.append(progress.sent)
             raise ZeroDivisionError
 
+    session = Session()
     run = UploadRun(
-        transport=WrappingTransport(Session()), url=Secret(URL), reader=open_source(DATA), random=Random(1), on_progress=fail
+        transport=WrappingTransport(session), url=Secret(URL), reader=open_source(DATA), random=Random(1), on_progress=fail
     )
     with pytest.raises(ZeroDivisionError):
         await run.run()
+    assert session.ranges == []
 
 
 async def test_sources_that_are_none(tmp_path: Path) -> None:

@@ -143,6 +143,17 @@ async def test_ten_thousand_waiters() -> None:
     assert len(hub) == 0
 
 
+async def test_long_looks_leave_half_to_others() -> None:
+    """When a look takes long, because it is many requests or the limit is tight, the hub pauses for as long before the next."""
+    shelf = Shelf({f"a{number}": 300.0 for number in range(500)}, hold=4.0)
+    hub = WaitHub()
+    async with anyio.create_task_group() as tasks:
+        for number in range(500):
+            tasks.start_soon(hub.wait, shelf, asset(f"a{number}"), "ready")
+
+    assert len(shelf.lists) * 4.0 < anyio.current_time() * 0.6
+
+
 async def test_the_lead_passes_on() -> None:
     """When the leader is cancelled, in its sleep or in the middle of a request, another one goes on and nobody hangs."""
     for hold in (0.0, 2.5):

@@ -84,8 +84,12 @@ class RequestPayload(aiohttp.Payload):
                 raise
 
     async def _put(self, writer: AbstractStreamWriter, chunk: bytes) -> None:
+        if not self.wrote and len(chunk) <= _FIRST_PIECE:
+            await writer.write(chunk)
+            self.wrote = True
+            return
         view = memoryview(chunk)
-        if not self.wrote and view:
+        if not self.wrote:
             await writer.write(view[:_FIRST_PIECE])
             self.wrote = True
             view = view[_FIRST_PIECE:]
@@ -97,6 +101,6 @@ class RequestPayload(aiohttp.Payload):
 
     async def settle(self) -> None:
         """Wait until the generator is closed, if it was ever started; aiohttp has told its task to stop by then."""
-        if self._settled is not None:
+        if self._settled is not None and not self._settled.is_set():
             with anyio.CancelScope(shield=True):
                 await self._settled.wait()

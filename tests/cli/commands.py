@@ -1,0 +1,82 @@
+"""Runs the ``mux-async`` command as a process of its own, as a shell would."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+ROOT = Path(__file__).parents[2]
+
+CREDENTIALS = {"MUX_TOKEN_ID": "test-token", "MUX_TOKEN_SECRET": "test-secret"}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "mux_async.cli", *arguments]
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment without any of the user's own Mux settings, in which the sources are found."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MUX_")}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "transports")])
+    return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(extra or {})}
+
+
+def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        command(*arguments),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env=environment(CREDENTIALS if env is None else env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@attrs.frozen
+class Emulate:
+    """An emulator in another process."""
+
+    origin: str
+
+    def ask(self, path: str) -> Any:
+        """Return the decoded answer to a GET of the emulator's own corner."""
+        with urllib.request.urlopen(f"{self.origin}/_emulator/{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def arrivals(self) -> list[dict[str, Any]]:
+        return list(self.ask("arrivals")["arrivals"])
+
+
+@contextmanager
+def emulate(*options: str) -> Generator[Emulate]:
+    """Run ``mux-async emulate`` on a free port while the block runs."""
+    process = subprocess.Popen(
+        command("emulate", "--port", "0", *options),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        found = re.search(r"http://\S+", first)
+        if found is None:
+            raise RuntimeError(f"the emulator did not start: {first!r}, exit code {process.poll()}")
+        yield Emulate(found[0])
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)

@@ -1,0 +1,385 @@
+"""The command line: what it refuses and how it says so; whole commands as processes of their own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mux_async import Mux
+from mux_async._version import __version__
+from mux_async.cli import main
+from mux_async.cli._media import DEMO, ffmpeg, make_media, probe_media
+from mux_async.cli._output import explain, size, span
+from mux_async.emulator import InputProblem, MediaInfo, MediaSource
+from mux_async.errors import ConfigurationError, MissingExtraError, MuxError
+from tests.cli.commands import CREDENTIALS, Emulate, command, emulate, environment, run
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulate]:
+    with emulate("--no-limits", "--time-to-ready", "0.2") as running:
+        yield running
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for number in range(3):
+        tone(folder / f"{number}.wav", number)
+    return folder
+
+
+def tone(path: Path, number: int = 0) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(1)
+        file.setframerate(8000)
+        file.writeframes(bytes([number]) * 800)
+    return path
+
+
+def invoke(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    said = capsys.readouterr()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code, said.out, said.err
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MUX_TOKEN_ID", "MUX_TOKEN_SECRET", "MUX_AUTHORIZATION_TOKEN", "MUX_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--version`` prints the version."""
+    assert invoke(capsys, "--version") == (0, f"mux-async {__version__}\n", "")
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--help`` names every command."""
+    code, out, _ = invoke(capsys, "--help")
+
+    assert code == 0
+    for name in ("demo", "ingest", "upload", "emulate", "limits", "doctor"):
+        assert name in out
+
+
+def test_missing_libraries(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without typer and rich, the command says which extra brings them, and shows no traceback."""
+
+    def nothing(name: str) -> None:
+        del name
+
+    monkeypatch.setattr(importlib.util, "find_spec", nothing)
+    code, _, err = invoke(capsys, "--version")
+
+    assert code == 2
+    assert err == "the mux-async command needs typer and rich: pip install 'mux-async[cli]'\n"
+
+
+def test_missing_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without imageio-ffmpeg, the demo says which extra brings it."""
+
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install 'mux-async\[demo\]'"):
+        ffmpeg()
+
+
+def test_missing_credentials(capsys: pytest.CaptureFixture[str], films: Path) -> None:
+    """Without credentials nothing is sent, and one sentence says where they come from."""
+    code, out, err = invoke(capsys, "ingest", str(films))
+
+    assert (code, out) == (2, "")
+    assert err.startswith("error: no token_id (MUX_TOKEN_ID)")
+    assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("credentials")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingest"], "nothing was named"),
+        (["ingest", "missing.mp4"], "cannot be read"),
+        (["ingest", "--manifest", "missing.txt"], "cannot be read"),
+        (["ingest", "empty"], "is empty"),
+        (["ingest", "film.wav", "film.wav"], "named twice"),
+        (["ingest", "film.wav", "--transport", "aiohtp"], "did you mean 'aiohttp'?"),
+        (["ingest", "film.wav", "--base-url", "http://example.com"], "in the clear"),
+        (["ingest", "film.wav", "--policy", "secret"], "none of public"),
+        (["ingest", "film.wav", "--concurrency", "0"], "--concurrency"),
+        (["ingest", "film.wav", "--result", "no/where.jsonl"], "cannot be written"),
+        (["upload", "missing.mp4"], "cannot be read"),
+        (["upload", "empty.mp4"], "is empty"),
+        (["limits", "--base-url", "here"], "https://host"),
+    ],
+)
+def test_wrong_input(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    """What cannot work is refused with exit code 2 and a sentence, before anything is sent."""
+    monkeypatch.chdir(tmp_path)
+    tone(tmp_path / "film.wav")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.mp4").touch()
+    code, out, err = invoke(capsys, *arguments)
+
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_dry_run(capsys: pytest.CaptureFixture[str], films: Path) -> None:
+    """A dry run counts the requests and says how long they take; it needs no credentials."""
+    code, out, _ = invoke(capsys, "ingest", str(films), "--dry-run")
+
+    assert code == 0
+    assert "3 items: 3 files (2.5 kB to send) and 0 URLs" in out
+    assert "3 POST requests at 1 a second take at least 2.0 s" in out
+
+
+@pytest.mark.usefixtures("credentials")
+def test_doctor_shows_no_secret(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor says what is set without showing it, and finds both transports."""
+    monkeypatch.setenv("MUX_TOKEN_SECRET", "canary-5d1")
+    code, out, err = invoke(capsys, "doctor")
+
+    assert code == 0
+    assert "transport aiohttp" in out
+    assert "transport httpx" in out
+    assert "canary" not in out + err
+
+
+def test_doctor_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:
+    """The doctor shows the rest and ends with what is missing."""
+    code, out, err = invoke(capsys, "doctor")
+
+    assert code == 2
+    assert "Python" in out
+    assert "MUX_TOKEN_ID" in err
+
+
+@pytest.mark.usefixtures("credentials")
+def test_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    """The four buckets are shown with their rates."""
+    code, out, _ = invoke(capsys, "limits")
+
+    assert code == 0
+    for name in ("post", "other", "realtime-data", "general-data"):
+        assert name in out
+
+
+def test_ingest_plain(emulator: Emulate, films: Path, tmp_path: Path) -> None:
+    """Away from a terminal there is a line for each file with its address, and a result file."""
+    done = run("ingest", str(films), "--base-url", emulator.origin, "--result", "r.jsonl", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        assert line["playback_urls"][0].startswith(emulator.origin)
+        assert line["playback_urls"][0] in done.stdout
+    assert "3 ready (2.5 kB) in" in done.stdout
+
+
+def test_ingest_json(emulator: Emulate, films: Path, tmp_path: Path) -> None:
+    """``--json`` prints what is in the result file, and a summary, and nothing else."""
+    done = run(
+        "ingest", str(films / "0.wav"), "--json", "--test", "--policy", "signed", "--base-url", emulator.origin, cwd=tmp_path
+    )
+
+    result, summary = map(json.loads, done.stdout.splitlines())
+    (path,) = tmp_path.glob("mux-ingest-*.jsonl")
+    assert json.loads(path.read_text()) == result
+    assert result["playback_ids"][0]["policy"] == "signed"
+    assert result["playback_urls"] == []
+    assert (summary["summary"]["ready"], Path(summary["results"]).name) == (1, path.name)
+
+
+def test_ingest_over_httpx(emulator: Emulate, films: Path, tmp_path: Path) -> None:
+    """The same works over another transport."""
+    done = run("ingest", str(films), "--transport", "httpx", "--base-url", emulator.origin, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "3 ready" in done.stdout
+
+
+def test_ingest_that_fails(emulator: Emulate, films: Path, tmp_path: Path) -> None:
+    """Wrong credentials end the run with exit code 1, the reason, and how much was not begun."""
+    done = run(
+        "ingest",
+        str(films),
+        "--concurrency",
+        "1",
+        "--base-url",
+        emulator.origin,
+        env={"MUX_TOKEN_ID": "test-token", "MUX_TOKEN_SECRET": "canary-wrong"},
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 1
+    assert "1 failed, 2 not started" in done.stdout
+    assert "it could not go on" in done.stdout
+    assert "canary" not in done.stdout + done.stderr
+
+
+def test_nobody_there(films: Path, tmp_path: Path) -> None:
+    """When the server cannot be reached, the command fails in a sentence."""
+    done = run("upload", str(films / "0.wav"), "--base-url", "http://127.0.0.1:1", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug(films: Path, tmp_path: Path) -> None:
+    """``--debug`` shows the traceback, and still no secret."""
+    env = {"MUX_TOKEN_ID": "test-token", "MUX_TOKEN_SECRET": "canary-secret"}
+    done = run("--debug", "upload", str(films / "0.wav"), "--base-url", "http://127.0.0.1:1", env=env, cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "canary" not in done.stderr
+
+
+def test_upload(emulator: Emulate, films: Path, tmp_path: Path) -> None:
+    """``upload`` prints the address that plays."""
+    done = run("upload", str(films / "1.wav"), "--title", "A tone", "--base-url", emulator.origin, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(emulator.origin)
+
+
+def test_interrupted(films: Path, tmp_path: Path) -> None:
+    """Ctrl-C finishes what was begun, begins nothing else, and exits with 130."""
+    for number in range(3, 30):
+        tone(films / f"{number}.wav", number)
+    with emulate("--time-to-ready", "1.5") as emulator:
+        process = subprocess.Popen(
+            command(
+                "ingest", str(films), "--plain", "--result", "r.jsonl", "--concurrency", "1", "--base-url", emulator.origin
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(CREDENTIALS),
+            cwd=tmp_path,
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "[1/30]" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        created = sum(each["bucket"] == "post" for each in emulator.arrivals())
+
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert process.returncode == 130, err
+    assert "finishing what was begun" in out
+    assert [line["status"] for line in lines] == ["ready"] * created
+    assert 1 <= created < 10
+
+
+def test_interrupted_twice(films: Path, tmp_path: Path) -> None:
+    """A second Ctrl-C stops at once, with whole lines for what was finished."""
+    with emulate("--time-to-ready", "500") as emulator:
+        process = subprocess.Popen(
+            command("ingest", str(films), "--plain", "--result", "r.jsonl", "--base-url", emulator.origin),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(CREDENTIALS),
+            cwd=tmp_path,
+        )
+        assert process.stdout is not None
+        assert "ingesting" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert "finishing" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+
+    assert process.returncode == 130, err
+    assert "stopped at once" in out
+    assert "Traceback" not in err
+
+
+@pytest.mark.timeout(120)
+def test_demo(tmp_path: Path) -> None:
+    """The demo makes real files, gets every one ready, shows their addresses, and saw no 429."""
+    done = run("demo", env={}, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 of 6 files ready" in done.stdout
+    assert "0 answers of 429" in done.stdout
+    assert done.stdout.count(".m3u8") == 6
+    for recipe in DEMO:
+        assert recipe.name in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_media_is_real(tmp_path: Path) -> None:
+    """Files that the demo makes are what they say, and bytes that are no medium are found out."""
+    recipe = DEMO[1]
+    made = probe_media(MediaSource(size=1, path=make_media(recipe, tmp_path)))
+    (tmp_path / "text.mp4").write_text("not a film")
+
+    assert isinstance(made, MediaInfo)
+    assert (made.width, made.height, made.frame_rate) == (recipe.width, recipe.height, recipe.rate)
+    assert made.duration == pytest.approx(recipe.duration, abs=0.3)
+    assert isinstance(probe_media(MediaSource(size=10, path=tmp_path / "text.mp4")), InputProblem)
+    assert isinstance(probe_media(MediaSource(url="https://example.com/a.mp4")), MediaInfo)
+    with pytest.raises(ConfigurationError, match="could not make"):
+        make_media(type(recipe)("film.unknown", 1.0, 10, 10), tmp_path)
+
+
+def test_units() -> None:
+    """Sizes and times are written for people."""
+    assert [size(each) for each in (0, 999, 1000, 64_000_000, 5e13)] == ["0 B", "999 B", "1.0 kB", "64.0 MB", "50.0 TB"]
+    assert [span(each) for each in (0.04, 59.9, 60, 3600, 86_400)] == [
+        "0.0 s",
+        "59.9 s",
+        "1 min 0 s",
+        "1 h 0 min",
+        "24 h 0 min",
+    ]
+
+
+def test_errors_become_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors of the SDK are explained, in groups too; anything else keeps its traceback."""
+    assert explain(BaseExceptionGroup("", [MuxError("one"), ConfigurationError("two")])) == 2
+    assert capsys.readouterr().err == "error: one\nerror: two\n"
+    assert explain(BaseExceptionGroup("", [MuxError("one"), ZeroDivisionError()])) is None
+    assert explain(KeyboardInterrupt()) == 130
+
+
+def test_the_result_can_be_read_back(emulator: Emulate, films: Path, tmp_path: Path) -> None:
+    """What the result file names is what the API has."""
+    run("ingest", str(films / "2.wav"), "--result", "r.jsonl", "--base-url", emulator.origin, cwd=tmp_path)
+    line = json.loads((tmp_path / "r.jsonl").read_text())
+
+    async def look() -> None:
+        async with Mux(token_id="test-token", token_secret="test-secret", base_url=emulator.origin) as mux:
+            asset = await mux.video.assets.retrieve(line["asset_id"])
+            assert asset.meta is not None
+            assert (asset.meta.title, asset.meta.external_id) == ("2.wav", line["key"])
+
+    anyio.run(look)

@@ -1,0 +1,128 @@
+"""``mux-async emulate``, as another process and as a function."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mux_async.cli.emulate import emulate, parse_token
+from tests.emulator.harness import basic
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = "import typer; from mux_async.cli.emulate import emulate; typer.run(emulate)"
+
+app = typer.Typer()
+app.command()(emulate)
+
+
+@contextmanager
+def running(*arguments: str) -> Generator[tuple[subprocess.Popen[str], list[str]], None, None]:
+    """Start the command on a free port; give the process and the lines it printed before it was ready."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", PROGRAM, "--port", "0", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
+        assert process.stdout is not None
+        try:
+            lines: list[str] = []
+            while not lines or "rate limits" not in lines[-1]:
+                line = process.stdout.readline()
+                assert line, lines
+                lines.append(line.rstrip("\n"))
+            yield process, lines
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def ask(method: str, url: str, authorization: str, body: bytes | None = None) -> int:
+    request = Request(url, body, {"Authorization": authorization, "Content-Type": "application/json"}, method=method)
+    try:
+        with build_opener(ProxyHandler({})).open(request, timeout=10) as response:
+            return int(response.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_run(tmp_path: Path, stop: signal.Signals) -> None:
+    """It says where it is and how to reach it, answers, logs every request in a file, and stops by itself when told to."""
+    log = tmp_path / "arrivals.jsonl"
+    with running("--token", "me:mine:stage", "--arrivals", str(log), "-v") as (process, lines):
+        origin = lines[0].split()[-1]
+        statuses = [
+            ask("POST", f"{origin}/video/v1/uploads", basic("me", "mine"), b"{}"),
+            ask("GET", f"{origin}/video/v1/uploads", basic()),
+        ]
+        process.send_signal(stop)
+        rest, _ = process.communicate(timeout=20)
+
+    assert origin.startswith("http://127.0.0.1:")
+    assert f"  export MUX_BASE_URL={origin}" in lines
+    assert "  export MUX_TOKEN_ID=me" in lines
+    assert "  export MUX_TOKEN_SECRET=mine" in lines
+    assert lines[-1] == "  rate limits on (token-bucket, burst x5, per account)"
+    assert statuses == [201, 401]
+    assert [json.loads(line)["status"] for line in log.read_text().splitlines()] == statuses
+    assert rest.splitlines() == ["POST /video/v1/uploads 201", "GET /video/v1/uploads 401", "stopped"]
+    assert process.returncode == 0
+
+
+def test_limits_options() -> None:
+    """The limits can be chosen, and turned off."""
+    with running("--burst", "1", "--limit-model", "sliding-window") as (_, lines):
+        origin = lines[0].split()[-1]
+        few = [ask("POST", f"{origin}/video/v1/uploads", basic(), b"{}") for _ in range(2)]
+    with running("--no-limits") as (_, lines):
+        origin = lines[0].split()[-1]
+        many = [ask("POST", f"{origin}/video/v1/uploads", basic(), b"{}") for _ in range(8)]
+
+    assert few == [201, 429]
+    assert many == [201] * 8
+
+
+def test_taken_port() -> None:
+    """A port that is taken is said in a sentence, with what to do, and exit status 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = CliRunner().invoke(app, ["--port", str(taken.getsockname()[1])])
+
+    assert result.exit_code == 1
+    assert "choose another with --port" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--token", "hush-only"],
+        ["--token", "a:hush:c:d"],
+        ["--limit-model", "leaky"],
+        ["--scope", "galaxy"],
+        ["--burst", "0.5"],
+    ],
+)
+def test_wrong_options(arguments: list[str]) -> None:
+    """Wrong options are refused with exit status 2, and a token is not repeated."""
+    result = CliRunner().invoke(app, arguments)
+
+    assert result.exit_code == 2
+    assert "hush" not in result.output
+
+
+def test_token() -> None:
+    """A token has an environment of its own, or the default one."""
+    assert parse_token("a:b").environment == "development"
+    assert parse_token("a:b:c").environment == "c"
