@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import multiprocessing
 import platform
@@ -122,25 +123,26 @@ async def measure(get: Get, count: int, concurrency: int) -> float:
 
 
 async def contender(name: str, origin: str, count: int, concurrency: int) -> float:
-    url = f"{origin}/video/v1/assets/{'AbC1' * 10}"
+    # Every request is for another asset: identical ones at the same time would be sent once, which is not the question.
+    ids = itertools.cycle([f"{n:040}" for n in range(1000)])
     if name == "mux_async":
         from mux_async import BucketSettings, LimitSettings, Mux
 
         fast = BucketSettings(rate=1e6, burst=1_000_000)
         limits = LimitSettings(post=fast, other=fast, realtime_data=fast, general_data=fast)
         async with Mux(token_id="id", token_secret="secret", base_url=origin, limits=limits) as mux:
-            return await measure(lambda: mux.video.assets.retrieve("AbC1" * 10), count, concurrency)
+            return await measure(lambda: mux.video.assets.retrieve(next(ids)), count, concurrency)
     import aiohttp
     import orjson
 
     async with aiohttp.ClientSession(auth=aiohttp.BasicAuth("id", "secret")) as session:
 
         async def get_bytes() -> bytes:
-            async with session.get(url) as response:
+            async with session.get(f"{origin}/video/v1/assets/{next(ids)}") as response:
                 return await response.read()
 
         async def get_json() -> object:
-            async with session.get(url) as response:
+            async with session.get(f"{origin}/video/v1/assets/{next(ids)}") as response:
                 return orjson.loads(await response.read())
 
         return await measure(get_json if name == "aiohttp + orjson" else get_bytes, count, concurrency)

@@ -27,7 +27,7 @@ from mux_async.errors import (
     TransportError,
     UploadError,
 )
-from mux_async.limits import BucketSettings, LimitSettings, Priority
+from mux_async.limits import BucketSettings, LimitSettings, Priority, RetrySettings
 from mux_async.transport import Timeouts, TransportSettings
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ __all__ = [
     "RateLimitedError",
     "RawResponse",
     "RetryPolicy",
+    "RetrySettings",
     "Secret",
     "ServerError",
     "Timeouts",
