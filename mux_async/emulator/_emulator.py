@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from email.utils import formatdate
 from pathlib import Path
 from typing import Protocol
 
@@ -314,7 +315,9 @@ class Emulator:
         if fault is not None and fault.cut == "refuse":
             sink = _Ignore(Response(503))
         elif family in _API_FAMILIES:
-            headers = {**_API_HEADERS, "X-Request-Id": self._world.mint.request_id()}
+            # By the emulator's own clock, which clients compare its times with.
+            date = formatdate(self._world.now, usegmt=True)
+            headers = {**_API_HEADERS, "Date": date, "X-Request-Id": self._world.mint.request_id()}
             try:
                 sink, arrival = self._begin_api(request, arrival, headers)
             except ApiError as error:

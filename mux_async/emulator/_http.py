@@ -58,7 +58,7 @@ class Request:
 
 @attrs.frozen(repr=False, eq=False)
 class Response:
-    """One answer. ``Date`` and ``Content-Length`` are the door's to add."""
+    """One answer. ``Content-Length`` is the door's to add, and ``Date`` where the API did not."""
 
     status: int
     headers: CIMultiDictProxy[str] = attrs.field(default=_NO_HEADERS, converter=header_map)
