@@ -78,8 +78,9 @@ async def test_paced() -> None:
             await mux.video.uploads.create(cors_origin="*")
 
         async def read() -> None:
-            await mux.video.assets.list()
+            await each.video.assets.list()
 
+        each = mux.with_options(share_reads=False)
         async with anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(create)
