@@ -1,13 +1,17 @@
-"""``mux-async limits``: what the account may do."""
+"""``mux-async limits``: what the account may do, and how long a number of requests would take."""
 
 from __future__ import annotations
 
+import json
+from typing import Annotated, Any, TypeAlias
+
 import attrs
+import typer
 from rich.table import Table
 
 from mux_async.cli._client import BaseUrl, make_client
-from mux_async.cli._output import stdout
-from mux_async.limits import BucketSnapshot, LimitsSnapshot
+from mux_async.cli._output import span, stdout
+from mux_async.limits import BucketSnapshot, Forecast, LimitsSnapshot
 
 _WHAT = {
     "post": "POST, outside the Data API",
@@ -16,13 +20,37 @@ _WHAT = {
     "general_data": "the rest of the Data API",
 }
 
+Count: TypeAlias = Annotated[int, typer.Option(min=0, metavar="N", help="Forecast this many requests of the bucket.")]
 
-def limits(base_url: BaseUrl = None) -> None:
-    """Print the rate limits that are kept. Nothing is sent."""
+
+def limits(
+    base_url: BaseUrl = None,
+    post: Count = 0,
+    other: Count = 0,
+    realtime_data: Count = 0,
+    general_data: Count = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print the rate limits that are kept, and how long a number of requests would take. Nothing is sent.
+
+    With MUX_LIMITS_URL the buckets are those that the processes of the account share, as they stand.
+    """
     client = make_client(base_url, "aiohttp")
-    table = limits_table(client.limits.snapshot())
-    table.caption = f"{client.base_url}; kept by every client of this account in one process"
-    stdout().print(table)
+    counts = {"post": post, "other": other, "realtime_data": realtime_data, "general_data": general_data}
+    snapshot = client.limits.snapshot()
+    forecast = client.limits.forecast(**counts) if any(counts.values()) else None
+    if as_json:
+        told: dict[str, Any] = {"server": client.base_url, "buckets": attrs.asdict(snapshot)}
+        if forecast is not None:
+            told["forecast_seconds"] = attrs.asdict(forecast)
+        typer.echo(json.dumps(told))
+        return
+    table = limits_table(snapshot)
+    table.caption = f"{client.base_url}; kept by every client of this account"
+    out = stdout()
+    out.print(table)
+    if forecast is not None:
+        out.print(_forecast_table(forecast, counts))
 
 
 def limits_table(snapshot: LimitsSnapshot) -> Table:
@@ -32,13 +60,23 @@ def limits_table(snapshot: LimitsSnapshot) -> Table:
         table.add_column(column, justify="right")
     for field in attrs.fields(LimitsSnapshot):
         bucket: BucketSnapshot = getattr(snapshot, field.name)
+        rate = f"{bucket.rate:g}" if bucket.rate > bucket.ceiling * 0.999 else f"{bucket.rate:.3g} of {bucket.ceiling:g}"
         table.add_row(
             field.name.replace("_", "-"),
             _WHAT[field.name],
-            f"{bucket.rate:g}",
+            rate,
             str(bucket.burst),
             str(bucket.granted),
             f"{bucket.waited:.1f} s",
             str(bucket.refused),
         )
+    return table
+
+
+def _forecast_table(forecast: Forecast, counts: dict[str, int]) -> Table:
+    asked = ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in counts.items() if count)
+    table = Table("class of service", title=f"Until the last of {asked} is let out", title_justify="left")
+    table.add_column("takes", justify="right")
+    for field in attrs.fields(Forecast):
+        table.add_row(field.name, span(getattr(forecast, field.name)))
     return table

@@ -188,6 +188,21 @@ def test_limits(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in out
 
 
+@pytest.mark.usefixtures("credentials")
+def test_forecast(capsys: pytest.CaptureFixture[str]) -> None:
+    """A day's worth of creates is forecast by class of service, as a table and as JSON."""
+    code, out, _ = invoke(capsys, "limits", "--post", "86400")
+    assert code == 0
+    assert "86,400 post" in out
+    assert "24 h" in out
+
+    code, out, _ = invoke(capsys, "limits", "--post", "86400", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["forecast_seconds"]["batch"] == pytest.approx(86399)
+    assert told["buckets"]["post"]["rate"] == 1.0
+
+
 def test_ingest_plain(emulator: Emulate, films: Path, tmp_path: Path) -> None:
     """Away from a terminal there is a line for each file with its address, and a result file."""
     done = run("ingest", str(films), "--base-url", emulator.origin, "--result", "r.jsonl", cwd=tmp_path)
