@@ -109,7 +109,8 @@ class Mux:
         transport: Who does HTTP: a name (``"aiohttp"``, ``"httpx"``, or what an installed package registers), a factory, or a transport
             of your own, which is then yours to close.
         transport_settings: Connections, TLS, proxy.
-        limits: What the account is allowed, if not the published rates. ``LimitSettings(enabled=False)`` turns them off.
+        limits: What the account is allowed, if not the published rates, and with which processes it is shared (``url=``;
+            ``MUX_LIMITS_URL`` when it does not say). ``LimitSettings(enabled=False)`` turns them off.
         headers: Sent with every request to the API.
         user_agent_suffix: Added to ``User-Agent``, to tell your program from others.
         priority: How calls use the rate limits: ``"interactive"`` goes first, ``"batch"`` is evenly spaced and leaves bursts to
@@ -176,7 +177,7 @@ class Mux:
         choice = resolve_transport(transport)
         settings = transport_settings or TransportSettings()
         scope = (account or credentials.account) + (f"/{environment}" if environment else "")
-        shared = AccountLimits.shared(config.base_url, scope, limits, clock)
+        shared = AccountLimits.shared(config.base_url, scope, limits, clock, os.environ.get("MUX_LIMITS_URL"))
         engine = Engine(config, shared, lambda: choice(settings), owns_transport=not choice.is_shared)
         self._caller = EngineCaller(engine, options)
 

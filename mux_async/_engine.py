@@ -117,8 +117,12 @@ class Engine:
         token = _current_loop()
         self._closed_in.add(token)
         loop = self._loops.pop(token, None)
-        if loop is not None and self._owns_transport:
-            await loop.transport.aclose()
+        if loop is not None:
+            try:
+                if self._owns_transport:
+                    await loop.transport.aclose()
+            finally:
+                await self.limits.aclose()  # other clients of the account open it again when they need it
 
     async def call(self, operation: Operation[T], arguments: Arguments, options: CallOptions) -> tuple[T, Answer]:
         """Perform a call to its end.

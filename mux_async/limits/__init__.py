@@ -11,7 +11,7 @@ from mux_async.limits._account import (
     Refused,
     Waited,
 )
-from mux_async.limits._backend import BucketState, Grant, LimitBackend, MemoryBackend
+from mux_async.limits._backend import BackendBack, BackendLost, BucketState, Grant, LimitBackend, MemoryBackend
 from mux_async.limits._bucket import Lessons, PacedBucket
 from mux_async.limits._line import PRIORITIES, Priority
 from mux_async.limits._retries import RetryBudget, RetrySettings
@@ -20,6 +20,8 @@ from mux_async.limits._settings import BucketSettings, LimitSettings
 __all__ = [
     "PRIORITIES",
     "AccountLimits",
+    "BackendBack",
+    "BackendLost",
     "Bucket",
     "BucketSettings",
     "BucketSnapshot",

@@ -13,15 +13,16 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import ClassVar, TypeAlias
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakMethod, WeakValueDictionary
 
 import attrs
 
 from mux_async._operation import Bucket
 from mux_async.errors import ConfigurationError
-from mux_async.limits._backend import Grant, LimitBackend, MemoryBackend
+from mux_async.limits._backend import BackendBack, BackendEvent, BackendLost, Grant, LimitBackend
 from mux_async.limits._gate import Gate, Tally
 from mux_async.limits._line import PRIORITIES, Priority
+from mux_async.limits._open import open_backend
 from mux_async.limits._retries import RetryBudget
 from mux_async.limits._settings import LimitSettings
 
@@ -109,9 +110,9 @@ class Refused:
     rate: float
 
 
-LimitEvent: TypeAlias = Waited | Refused
+LimitEvent: TypeAlias = Waited | Refused | BackendLost | BackendBack
 LimitListener: TypeAlias = Callable[[LimitEvent], object]
-"""Told of every wait and every 429; must return at once."""
+"""Told of every wait and every 429, and when a shared backend is lost or back; must return at once."""
 
 Gates = dict[Bucket, Gate]
 
@@ -121,8 +122,9 @@ class AccountLimits:
 
     Args:
         settings: What the account is allowed.
-        backend: Keeps the buckets; in this process by default.
+        backend: Keeps the buckets; what the settings' URL names by default, or this process.
         clock: Monotonic seconds.
+        key: Names the account where several are kept.
     """
 
     _registry: ClassVar[WeakValueDictionary[tuple[str, str], AccountLimits]] = WeakValueDictionary()
@@ -133,18 +135,27 @@ class AccountLimits:
         settings: LimitSettings,
         backend: LimitBackend | None = None,
         clock: Callable[[], float] = time.monotonic,
+        key: str = "",
     ) -> None:
         self.settings = settings
         self.retries = RetryBudget(settings.retries)
         self._clock = clock
-        self._backend = backend or MemoryBackend(settings, clock)
+        if backend is None:
+            url = settings.url if settings.url is not None and settings.enabled else "memory://"
+            backend = open_backend(url, key, settings, clock, _tell_weakly(WeakMethod(self._tell)))
+        self._backend = backend
         self._gates: WeakKeyDictionary[object, Gates] = WeakKeyDictionary()
         self._tallies = {bucket: Tally() for bucket in Bucket}
         self._listeners: list[LimitListener] = []
 
     @classmethod
     def shared(
-        cls, base_url: str, account: str, settings: LimitSettings | None, clock: Callable[[], float] = time.monotonic
+        cls,
+        base_url: str,
+        account: str,
+        settings: LimitSettings | None,
+        clock: Callable[[], float] = time.monotonic,
+        url: str | None = None,
     ) -> AccountLimits:
         """Return the limits that every client of *account* in this process shares, made on first use.
 
@@ -153,14 +164,19 @@ class AccountLimits:
             account: Any name; the access token's id when the user gave none.
             settings: What the account is allowed; ``None`` for what is there already, or the published rates.
             clock: Monotonic seconds; used when the limits are made.
+            url: Where the buckets are kept when the settings do not say.
 
         Raises:
-            ConfigurationError: A living client of the account has other settings.
+            ConfigurationError: A living client of the account has other settings, or the URL names no backend.
         """
+        if settings is not None and settings.url is None and url:
+            settings = attrs.evolve(settings, url=url)
         with cls._registry_lock:
             limits = cls._registry.get((base_url, account))
             if limits is None:
-                limits = cls._registry[base_url, account] = cls(settings or LimitSettings(), clock=clock)
+                limits = cls._registry[base_url, account] = cls(
+                    settings or LimitSettings(url=url or None), clock=clock, key=f"{base_url} {account}"
+                )
             elif settings is not None and settings != limits.settings:
                 raise ConfigurationError(
                     "another client of this account has other limits, and an account has one set of them: give both the same "
@@ -195,9 +211,13 @@ class AccountLimits:
         """Take the server's word for how many requests it would still let through."""
         await self._backend.hear(bucket, remaining)
 
+    async def aclose(self) -> None:
+        """Let go of the running event loop's connections to a shared backend. It opens them again when it is used."""
+        await self._backend.aclose()
+
     @contextmanager
     def listen(self, listener: LimitListener) -> Generator[None]:
-        """Tell *listener* of every wait and every 429 while the block runs."""
+        """Tell *listener* of every wait and every 429, and when a shared backend is lost or back, while the block runs."""
         self._listeners.append(listener)
         try:
             yield
@@ -221,7 +241,7 @@ class AccountLimits:
                 rank = PRIORITIES.index(priority) + 1
                 ahead = sum(gate.queued(other) for gate in self._gates_of(bucket) for other in PRIORITIES[:rank])
                 leave = self.settings.left_by(priority, self.settings.bucket(bucket).burst)
-                longest = max(longest, self._backend.wait(bucket, leave=leave, ahead=ahead + count - 1))
+                longest = max(longest, self._backend.wait(bucket, leave=leave, rank=rank - 1, ahead=ahead + count - 1))
         return longest
 
     def snapshot(self) -> LimitsSnapshot:
@@ -242,7 +262,7 @@ class AccountLimits:
             burst=state.burst,
             queued=sum(queued.values()),
             queued_by_priority=queued,
-            eta=self._backend.wait(bucket, leave=leave, ahead=ahead),
+            eta=self._backend.wait(bucket, leave=leave, rank=PRIORITIES.index("default"), ahead=ahead),
             closed_for=state.closed_for,
             granted=tally.granted,
             waited=tally.waited,
@@ -259,3 +279,13 @@ class AccountLimits:
     def _tell(self, event: LimitEvent) -> None:
         for listener in list(self._listeners):
             listener(event)
+
+
+def _tell_weakly(tell: WeakMethod[Callable[[LimitEvent], None]]) -> Callable[[BackendEvent], None]:
+    """Return *tell* without keeping its account alive: the backend would, and its account the backend."""
+
+    def pass_on(event: BackendEvent) -> None:
+        if (method := tell()) is not None:
+            method(event)
+
+    return pass_on

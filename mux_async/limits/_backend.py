@@ -1,11 +1,11 @@
-"""Where the buckets live: in this process (here), and later in a file or a server that several processes share."""
+"""Where the buckets live: in this process (here), or in a file or a server that several processes share (`_open`)."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeAlias
 
 import attrs
 
@@ -46,14 +46,54 @@ class BucketState:
     closed_for: float
 
 
+@attrs.frozen
+class BackendLost:
+    """The backend that several processes share does not answer: this one goes on alone.
+
+    Attributes:
+        backend: Where it is, without secrets.
+        problem: What failed, in words.
+        share: This process takes one part in so many of the rate.
+    """
+
+    backend: str
+    problem: str
+    share: int
+
+
+@attrs.frozen
+class BackendBack:
+    """The shared backend answers again, and is used again.
+
+    Attributes:
+        backend: Where it is, without secrets.
+        seconds: How long this process went on alone.
+    """
+
+    backend: str
+    seconds: float
+
+
+BackendEvent: TypeAlias = BackendLost | BackendBack
+
+
 class LimitBackend(Protocol):
     """Keeps the buckets of one account. The gate in front of it does the queueing: it asks for one grant at a time and bucket."""
 
-    async def take(self, bucket: Bucket, *, leave: int) -> Grant | float:
-        """Take a grant, leaving *leave* of the burst to others, or return the seconds to wait before asking again.
+    async def take(self, bucket: Bucket, *, leave: int, rank: int) -> Grant | float:
+        """Take a grant, or return the seconds to wait before asking again; a slot may be reserved for then.
 
         A cancelled call has taken nothing.
+
+        Args:
+            bucket: Which.
+            leave: Grants of the burst that are left to others.
+            rank: Class of service: 0 goes before 1, and 1 before 2, where others share the bucket.
         """
+        ...
+
+    async def release(self, bucket: Bucket) -> None:
+        """Give up the slot that was reserved for this event loop, because nobody waits any more."""
         ...
 
     async def give_back(self, grant: Grant) -> None:
@@ -72,7 +112,7 @@ class LimitBackend(Protocol):
         """Record that the server would let through *remaining* more requests now."""
         ...
 
-    def wait(self, bucket: Bucket, *, leave: int, ahead: int) -> float:
+    def wait(self, bucket: Bucket, *, leave: int, rank: int, ahead: int) -> float:
         """Estimate the seconds until a grant, were *ahead* others made first. From what is known here, asking nobody."""
         ...
 
@@ -91,22 +131,28 @@ class MemoryBackend:
     Args:
         settings: The account's allowance.
         clock: Monotonic seconds. ``time.monotonic`` is the same for every event loop of the process, and is why it is the default.
+        buckets: To start with; full ones by default.
     """
 
-    def __init__(self, settings: LimitSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: LimitSettings,
+        clock: Callable[[], float] = time.monotonic,
+        buckets: Mapping[Bucket, PacedBucket] | None = None,
+    ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._buckets: dict[Bucket, PacedBucket] = {}
-        for bucket in Bucket:
-            allowance = settings.bucket(bucket)
-            self._buckets[bucket] = PacedBucket(allowance.rate, allowance.burst, settings.lessons, settings.slack)
+        self._buckets = dict(buckets) if buckets is not None else {bucket: settings.new_bucket(bucket) for bucket in Bucket}
 
-    async def take(self, bucket: Bucket, *, leave: int) -> Grant | float:
+    async def take(self, bucket: Bucket, *, leave: int, rank: int) -> Grant | float:  # noqa: ARG002 - the line sees to ranks
         """Take a grant, or return the seconds to wait. Never suspends."""
         held = self._buckets[bucket]
         with self._lock:
             wait = held.take(self._clock(), leave=leave)
             return wait or Grant(bucket, held.now)
+
+    async def release(self, bucket: Bucket) -> None:
+        """Nothing was reserved. Never suspends."""
 
     async def give_back(self, grant: Grant) -> None:
         """Undo a grant of the last minute. Never suspends."""
@@ -123,7 +169,7 @@ class MemoryBackend:
         with self._lock:
             self._buckets[bucket].hear(self._clock(), remaining=remaining)
 
-    def wait(self, bucket: Bucket, *, leave: int, ahead: int) -> float:
+    def wait(self, bucket: Bucket, *, leave: int, rank: int, ahead: int) -> float:  # noqa: ARG002 - `ahead` counts them all
         """Return the seconds until a grant, were *ahead* others made first."""
         with self._lock:
             now = self._clock()

@@ -293,8 +293,8 @@ class PacedBucket:
         rate, burst = self._configured, self._burst_ceiling
         for name in _NUMBERS:
             if name in numbers:
-                kind = type(getattr(self, name))
-                setattr(self, name, kind(numbers[name]))
+                present: float = getattr(self, name)  # or an int, or a bool
+                setattr(self, name, type(present)(numbers[name]))
         self._grants = deque(grants)
         ahead = self.now - now
         if ahead > CLOCK_SLACK:

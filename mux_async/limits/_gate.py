@@ -22,7 +22,7 @@ import anyio
 from mux_async._operation import Bucket
 from mux_async.errors import LimitWaitError
 from mux_async.limits._backend import Grant, LimitBackend
-from mux_async.limits._line import Line, Priority
+from mux_async.limits._line import PRIORITIES, Line, Place, Priority
 from mux_async.limits._settings import LimitSettings
 
 _NO_WAIT: Final = 0.001
@@ -40,12 +40,13 @@ class Tally:
         self.refused = 0
 
 
-class _Waiter:
+class _Waiter(Place):
     """One request in the queue. `woken` is set when it has its grant, or is to lead."""
 
     __slots__ = ("grant", "priority", "woken")
 
     def __init__(self, priority: Priority) -> None:
+        super().__init__()
         self.priority: Priority = priority
         self.grant: Grant | None = None
         self.woken: anyio.Event | None = None
@@ -83,7 +84,8 @@ class Gate:
         self._patience = 1.0 / (allowance.rate * settings.floor) if settings.floor else math.inf
         self._line: Line[_Waiter] = Line()
         self._leader: _Waiter | None = None
-        self._nudge: anyio.Event | None = None
+        self._sleep: anyio.CancelScope | None = None
+        """Of the leader, while it sleeps."""
 
     def __len__(self) -> int:
         return len(self._line)
@@ -95,7 +97,8 @@ class Gate:
     def eta(self, priority: Priority) -> float:
         """Estimate how many seconds a request arriving now would wait, if nobody came in front of it."""
         leave = self._settings.left_by(priority, self._burst)
-        estimate = self._backend.wait(self._bucket, leave=leave, ahead=self._line.ahead(priority))
+        rank = PRIORITIES.index(priority)
+        estimate = self._backend.wait(self._bucket, leave=leave, rank=rank, ahead=self._line.ahead(priority))
         if priority != "interactive" and estimate > self._patience:
             # Its floor may serve it sooner than its turn.
             estimate = min(estimate, (self._line.count(priority) + 1) * self._patience)
@@ -124,15 +127,18 @@ class Gate:
         try:
             if self._leader is not None:
                 waiter.woken = anyio.Event()
-                if self._nudge is not None and self._is_next(waiter):
-                    self._nudge.set()
+                if self._sleep is not None and self._is_next(waiter):
+                    self._sleep.cancel()
                 await waiter.woken.wait()
             if waiter.grant is None:
                 await self._lead(waiter)
         except BaseException:
-            if waiter.grant is not None:
-                with anyio.CancelScope(shield=True):  # short, and a grant must not be lost
+            with anyio.CancelScope(shield=True):  # short, and a grant must not be lost
+                if waiter.grant is not None:
                     await self._backend.give_back(waiter.grant)
+                    waiter.grant = None  # so that the leader looks again
+                elif len(self._line) == 1:
+                    await self._backend.release(self._bucket)  # nobody is left to use what the leader was promised
             raise
         finally:
             self._leave(waiter)
@@ -152,16 +158,21 @@ class Gate:
         while leader.grant is None:
             first = line.first(self._clock(), self._patience)
             assert first is not None  # noqa: S101 - the leader is in the line
-            outcome = await backend.take(self._bucket, leave=self._settings.left_by(first[1], self._burst))
+            asked_as = first[1]
+            leave = self._settings.left_by(asked_as, self._burst)
+            outcome = await backend.take(self._bucket, leave=leave, rank=PRIORITIES.index(asked_as))
             if isinstance(outcome, Grant):
                 self._hand(outcome, leader)
                 continue
             now = self._clock()
+            first = line.first(now, self._patience)
+            if first is not None and first[1] != asked_as:
+                continue  # somebody else came to the front while the backend was asked
             wait = min(outcome, line.next_neglected_at(now, self._patience) - now)
-            self._nudge = anyio.Event()
-            with anyio.move_on_after(wait):
-                await self._nudge.wait()
-            self._nudge = None
+            # Not an event with a timeout: a sleep that is rarely cut short costs half of a timeout that always strikes.
+            with anyio.CancelScope() as self._sleep:
+                await anyio.sleep(wait)
+            self._sleep = None
 
     def _hand(self, grant: Grant, leader: _Waiter) -> None:
         """Give *grant* to whoever is next by now."""
@@ -180,7 +191,7 @@ class Gate:
     def _leave(self, waiter: _Waiter) -> None:
         self._line.leave(waiter, waiter.priority)
         if self._leader is waiter:
-            self._nudge = None
+            self._sleep = None
             self._leader = None
         if self._leader is None:
             # Whoever is next leads: it is served soonest, so the lead is passed on in the order of service.
@@ -188,5 +199,5 @@ class Gate:
             if first is not None and first[0].woken is not None:
                 self._leader = first[0]
                 first[0].woken.set()
-        elif waiter.grant is None and self._nudge is not None:
-            self._nudge.set()  # the leader may be sleeping for the one that left
+        elif waiter.grant is None and self._sleep is not None:
+            self._sleep.cancel()  # the leader may be sleeping for the one that left

@@ -7,8 +7,9 @@ import math
 import attrs
 
 from mux_async._operation import Bucket
+from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
-from mux_async.limits._bucket import Lessons
+from mux_async.limits._bucket import Lessons, PacedBucket
 from mux_async.limits._line import Priority
 from mux_async.limits._retries import RetrySettings
 
@@ -74,6 +75,9 @@ class LimitSettings:
         floor: Share of the rate that ``default`` and ``batch`` calls get each while they wait, however many go before them; 0 for
             none, at most a third.
         retries: How much of what is sent may be repetition.
+        url: Where the buckets are kept, and so who shares them: ``memory://`` (this process), ``sqlite:///path`` (the processes of one
+            host) or ``redis://[user[:password]@]host[:port][/db]`` (many hosts; ``rediss://`` for TLS). Does not show itself. ``None``
+            for ``MUX_LIMITS_URL``, else this process.
         enabled: False lets every request out at once. For servers without limits, and for limits kept elsewhere.
     """
 
@@ -86,6 +90,7 @@ class LimitSettings:
     reserve: float = 0.2
     floor: float = 0.1
     retries: RetrySettings = attrs.field(factory=RetrySettings)
+    url: Secret | None = attrs.field(default=None, converter=attrs.converters.optional(Secret))
     enabled: bool = True
 
     def __attrs_post_init__(self) -> None:
@@ -117,3 +122,8 @@ class LimitSettings:
                 return self.realtime_data
             case Bucket.GENERAL_DATA:
                 return self.general_data
+
+    def new_bucket(self, bucket: Bucket) -> PacedBucket:
+        """Return a full bucket."""
+        allowance = self.bucket(bucket)
+        return PacedBucket(allowance.rate, allowance.burst, self.lessons, self.slack)

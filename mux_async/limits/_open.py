@@ -1,0 +1,81 @@
+"""From a URL to the backend it names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from mux_async._types import Secret
+from mux_async.errors import ConfigurationError
+from mux_async.limits._backend import BackendEvent, LimitBackend, MemoryBackend
+from mux_async.limits._settings import LimitSettings
+
+_FORMS = "memory://, sqlite:///path or redis://[user[:password]@]host[:port][/db] (rediss:// for TLS)"
+
+
+def open_backend(
+    url: str | Secret,
+    account_key: str,
+    settings: LimitSettings,
+    clock: Callable[[], float],
+    tell: Callable[[BackendEvent], object] | None = None,
+) -> LimitBackend:
+    """Return the backend that *url* names. Nothing is opened yet: files and connections are with the first request.
+
+    Args:
+        url: ``memory://``, ``sqlite:///relative/path``, ``sqlite:////absolute/path``, ``redis://...`` or ``rediss://...``.
+        account_key: Names the account among those that are kept in the same place.
+        settings: What the account is allowed.
+        clock: Monotonic seconds; the same for all processes of a host.
+        tell: Told when a shared backend is lost, and when it is back.
+
+    Raises:
+        ConfigurationError: The URL names no backend. The message does not repeat it, for it may hold a password.
+        MissingExtraError: The backend needs a library that is not installed.
+    """
+    secret = Secret(url)
+    try:
+        parts = urlsplit(secret.reveal())
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(f"the limits' URL is not a URL; it is {_FORMS}") from None
+    match parts.scheme:
+        case "memory":
+            return MemoryBackend(settings, clock)
+        case "sqlite":
+            # Imported here: most programs share with nobody.
+            from mux_async.limits._shared import SharedBackend
+            from mux_async.limits._sqlite import SqliteStore
+
+            return SharedBackend(SqliteStore(_file_of(parts), account_key, settings, clock), settings, clock, tell or _nobody)
+        case "redis" | "rediss":
+            from mux_async.limits._redis import RedisStore, connect_to
+            from mux_async.limits._shared import SharedBackend
+
+            if not parts.hostname:
+                raise ConfigurationError(f"the limits' URL names no host; it is {_FORMS}")
+            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+            name = f"{parts.scheme}://{host}:{port or 6379}{parts.path}"
+            password = Secret(unquote(parts.password)) if parts.password else None
+            store = RedisStore(name, account_key, settings, connect_to(secret), secret=password)
+            return SharedBackend(store, settings, clock, tell or _nobody)
+        case scheme:
+            raise ConfigurationError(f"limits cannot be kept at {scheme!r} URLs; the URL is {_FORMS}")
+
+
+def _file_of(parts: SplitResult) -> Path:
+    path = unquote(parts.path).removeprefix("/")
+    if os.name == "nt":
+        path = path.lstrip("/")
+    if parts.netloc or not path or path.startswith(":") or parts.query or parts.fragment:
+        raise ConfigurationError(
+            "the limits' URL names no file; it is sqlite:///relative/path or sqlite:////absolute/path, and limits that only "
+            "this process uses are memory://"
+        )
+    return Path(path).absolute()
+
+
+def _nobody(_event: BackendEvent) -> None:
+    """Nobody listens."""

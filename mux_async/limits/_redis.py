@@ -1,0 +1,322 @@
+"""Buckets in Redis, for the processes of many hosts.
+
+The frequent commands are one call of a script (``_bucket.lua``), under the server's clock. The rest is done here, by the same methods as
+everywhere: read all, run the method, and write the result if nobody wrote in between, else again. So what a refusal teaches is
+written once, in Python.
+
+Redis' asyncio client runs on asyncio alone, and so does this.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from hashlib import sha1, sha256
+from importlib import resources
+from typing import Any, Final, Protocol, cast
+from weakref import WeakKeyDictionary
+
+import anyio
+import anyio.lowlevel
+import attrs
+import orjson
+
+from mux_async._operation import Bucket
+from mux_async._types import Secret
+from mux_async.errors import ConfigurationError, MissingExtraError
+from mux_async.limits._bucket import CLOCK_SLACK, MEMORY, REMEMBERED
+from mux_async.limits._settings import LimitSettings
+from mux_async.limits._shared import CALL_TIMEOUT, StoreLostError
+from mux_async.limits._turns import (
+    LEASE,
+    LONGEST_GRACE,
+    MEMBERSHIP,
+    SHORTEST_GRACE,
+    Asker,
+    Command,
+    Reply,
+    SharedBucket,
+)
+from mux_async.transport import running_runtime
+
+KEEP: Final = 7 * 24 * 3600.0
+"""Seconds without a command after which Redis forgets a bucket."""
+_FREQUENT: Final = frozenset({"ask", "release", "give_back"})
+
+
+class Client(Protocol):
+    """What is used of Redis' client."""
+
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str) -> Any: ...
+    async def eval(self, script: str, numkeys: int, *keys_and_args: str) -> Any: ...
+    async def aclose(self) -> None: ...
+
+
+@cache
+def _script() -> tuple[str, str]:
+    """Return the script and the digest by which Redis knows it."""
+    text = resources.files("mux_async.limits").joinpath("_bucket.lua").read_text(encoding="utf-8")
+    return text, sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names scripts so; nothing is protected by it
+
+
+@attrs.define(eq=False)
+class _Connected:
+    """The client of one event loop."""
+
+    client: Client
+    under_way: int = 0
+    is_closing: bool = False
+
+
+class RedisStore:
+    """Keeps an account's buckets in Redis.
+
+    Args:
+        name: Where it is, without secrets.
+        account: Names the account; one database may hold several.
+        settings: What the account is allowed.
+        connect: Makes a client for the running event loop.
+        clock: Stands in for the server's clock in tests; ``None`` for the server's.
+        timeout: Seconds that a command may take.
+        secret: Must not show up in messages.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        account: str,
+        settings: LimitSettings,
+        connect: Callable[[], Client],
+        *,
+        clock: Callable[[], float] | None = None,
+        timeout: float = CALL_TIMEOUT,
+        secret: Secret | None = None,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._connect = connect
+        self._clock = clock
+        self._timeout = timeout
+        self._secret = secret
+        # The braces keep an account's keys on one node of a cluster.
+        digest = sha256(account.encode()).hexdigest()[:24]
+        self._prefix = f"mux-async:limits:1:{{{digest}}}"
+        self._clients: WeakKeyDictionary[object, _Connected] = WeakKeyDictionary()
+        self._process = os.getpid()
+
+    @property
+    def is_local_clock(self) -> bool:
+        """The server's clock is another one."""
+        return False
+
+    async def perform(self, command: Command) -> Reply:
+        """Carry out *command*. Cannot be cancelled while it is under way: nobody would know what had happened.
+
+        Raises:
+            StoreLostError: There is no usable answer. A grant may have been taken; it is then lost.
+            ConfigurationError: The event loop is not asyncio's.
+        """
+        connected = self._here()
+        connected.under_way += 1
+        reply: Reply | None = None
+        try:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._timeout):
+                reply = await self._carry_out(connected.client, command)
+        except (_redis_error(), OSError, ValueError, TypeError, IndexError) as error:
+            # What the library raises may hold the URL somewhere: its words are enough.
+            raise StoreLostError(self._describe(error)) from None
+        finally:
+            connected.under_way -= 1
+            if connected.is_closing and connected.under_way == 0:
+                await connected.client.aclose()
+        if reply is None:
+            raise StoreLostError(f"no answer within {self._timeout:g} s")
+        return reply
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop, once its commands have ended."""
+        connected = self._clients.pop(anyio.lowlevel.current_token().native_token, None)
+        if connected is not None:
+            connected.is_closing = True
+            if connected.under_way == 0:
+                await connected.client.aclose()
+
+    def _here(self) -> _Connected:
+        """Return what belongs to the running event loop."""
+        if self._process != os.getpid():
+            # Connections must not be used on both sides of a fork.
+            self._process, self._clients = os.getpid(), WeakKeyDictionary()
+        loop = anyio.lowlevel.current_token().native_token
+        connected = self._clients.get(loop)
+        if connected is None:
+            if running_runtime() != "asyncio":
+                raise ConfigurationError(
+                    f"limits shared through {self.name} need asyncio, and this is trio; sqlite:///path shares them on one host"
+                )
+            connected = self._clients[loop] = _Connected(self._connect())
+        return connected
+
+    async def _carry_out(self, client: Client, command: Command) -> Reply:
+        while True:
+            answer = await self._run(client, command.bucket, self._arguments(command))
+            if int(answer[0]) == 1:
+                value, now, *others, members, numbers = answer[1:]
+                counts = [int(count) for count in others]
+                return Reply(_number(value), _number(now), _numbers(numbers), (counts[0], counts[1], counts[2]), int(members))
+            reply = await self._carry_out_here(client, command, answer)
+            if reply is not None:
+                return reply
+
+    async def _carry_out_here(self, client: Client, command: Command, answer: Sequence[Any]) -> Reply | None:
+        """Carry out a rare command. Returns ``None`` if somebody else was faster, and nothing was done."""
+        now = _number(answer[1])
+        numbers, version = _numbers(answer[2]), _pairs(answer[2]).get("version", "")
+        bucket = self._settings.new_bucket(command.bucket)
+        if version:
+            bucket.load(numbers, [float(moment) for moment in answer[3]], now)
+        else:
+            # Whoever used the account before is not known to this server.
+            bucket.drain(now)
+        shared = SharedBucket(
+            bucket, _askers(answer[4]), numbers.get("switch_at", -math.inf), numbers.get("drain_at", math.inf)
+        )
+        value = shared.perform(command, now)
+        # Beyond any version that the bucket had before it was forgotten.
+        next_version = str(int(version) + 1 if version else int(now * 1e6))
+        done = await self._run(client, command.bucket, ["write", version, next_version, *_written(shared), _milliseconds(KEEP)])
+        return shared.reply(command.owner, value, now) if int(done) == 1 else None
+
+    async def _run(self, client: Client, bucket: Bucket, arguments: Sequence[str]) -> Any:
+        key = f"{self._prefix}:{bucket.value}"
+        keys = [key, f"{key}:grants", f"{key}:askers"]
+        script, digest = _script()
+        try:
+            return await client.evalsha(digest, len(keys), *keys, *arguments)
+        except _no_script_error():
+            return await client.eval(script, len(keys), *keys, *arguments)
+
+    def _arguments(self, command: Command) -> list[str]:
+        allowance = self._settings.bucket(command.bucket)
+        return [
+            command.verb if command.verb in _FREQUENT else "read",
+            command.owner,
+            "" if self._clock is None else _text(self._clock()),
+            _text(allowance.rate),
+            _text(allowance.burst),
+            _text(self._settings.slack),
+            str(command.leave),
+            str(command.rank),
+            "" if command.at is None else _text(command.at),
+            _text(MEMORY),
+            _text(REMEMBERED),
+            _text(CLOCK_SLACK),
+            _text(LEASE),
+            _text(MEMBERSHIP),
+            _text(SHORTEST_GRACE),
+            _text(LONGEST_GRACE),
+            _milliseconds(KEEP),
+        ]
+
+    def _describe(self, error: Exception) -> str:
+        text = f"{type(error).__name__}: {error}"
+        secret = self._secret.reveal() if self._secret is not None else ""
+        return text.replace(secret, "***") if secret else text
+
+
+def connect_to(url: Secret, timeout: float = CALL_TIMEOUT) -> Callable[[], Client]:
+    """Return what makes clients for *url*: ``redis://[user[:password]@]host[:port][/db]``, or ``rediss://`` for TLS.
+
+    Raises:
+        MissingExtraError: The ``redis`` library is not installed.
+        ConfigurationError: The URL is none.
+    """
+    try:
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+    except ImportError as error:
+        raise MissingExtraError("limits shared through Redis", "redis", "redis") from error
+
+    def connect() -> Client:
+        # The library leaves its keyword arguments untyped.
+        client: Client = cast("Any", Redis).from_url(
+            url.reveal(),
+            decode_responses=True,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            # Whoever calls knows whether it may be said twice.
+            retry=Retry(NoBackoff(), 0),
+        )
+        return client
+
+    try:
+        connect()
+    except ValueError:
+        # The library's words may hold the URL.
+        raise ConfigurationError(
+            "the URL of the shared limits is not of the form redis://[user[:password]@]host[:port][/db]"
+        ) from None
+    return connect
+
+
+@cache
+def _redis_error() -> type[Exception]:
+    from redis.exceptions import RedisError
+
+    return RedisError
+
+
+@cache
+def _no_script_error() -> type[Exception]:
+    from redis.exceptions import NoScriptError
+
+    return NoScriptError
+
+
+def _text(number: float) -> str:
+    """Write a number so that it is read back as the same; the script does so too, and finds grants by their text."""
+    return "-" if number == -math.inf else f"{number:.17g}"
+
+
+def _number(text: str) -> float:
+    return -math.inf if text == "-" else float(text)
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))
+
+
+def _pairs(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _numbers(flat: Sequence[str]) -> dict[str, float]:
+    return {name: float(text) for name, text in _pairs(flat).items() if text != "-"}
+
+
+def _askers(flat: Sequence[str]) -> dict[str, Asker]:
+    askers: dict[str, Asker] = {}
+    for name, text in _pairs(flat).items():
+        seen, due, since, rank = text.split(" ")
+        askers[name] = Asker(_number(seen), _number(due), _number(since), int(rank))
+    return askers
+
+
+def _written(shared: SharedBucket) -> list[str]:
+    """Return *shared* as the script's ``write`` takes it."""
+    numbers, grants = shared.bucket.dump()
+    numbers["switch_at"] = shared.switch_at
+    quiet_until, drain_at = shared.bucket.quiet_until(), shared.drain_at
+    if drain_at < math.inf:
+        numbers["drain_at"] = drain_at
+    if (rare_at := min(quiet_until, drain_at)) < math.inf:
+        numbers["quiet_until"] = max(0.0, rare_at)
+    flat = [part for name, number in numbers.items() for part in (name, _text(number))]
+    askers = [
+        part
+        for name, asker in shared.askers.items()
+        for part in (name, f"{_text(asker.seen)} {_text(asker.due)} {_text(asker.since)} {asker.rank}")
+    ]
+    return [orjson.dumps(part).decode() for part in (flat, [_text(moment) for moment in grants], askers)]

@@ -1,0 +1,257 @@
+"""Buckets in a SQLite file, for the processes of one host.
+
+Every command is one transaction in a worker thread: read the bucket, run the pure method, write it back. ``BEGIN IMMEDIATE`` takes the
+file's write lock first, so processes go one after the other. Two things are not obvious:
+
+1. The clock is ``time.monotonic``, which all processes of a host share. It starts again with the machine; `PacedBucket.load` sees to that.
+2. A thread cannot be cancelled. A call that is cancelled, or takes too long, leaves its thread behind with a note (`_Ticket`); the thread
+   rolls back, or undoes what it had committed before it saw the note.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import attrs
+import orjson
+
+from mux_async._operation import Bucket
+from mux_async.limits._settings import LimitSettings
+from mux_async.limits._shared import CALL_TIMEOUT, StoreLostError
+from mux_async.limits._turns import Asker, Command, Reply, SharedBucket
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS mux_async_limits_1 (
+    account TEXT NOT NULL,
+    bucket TEXT NOT NULL,
+    state BLOB NOT NULL,
+    PRIMARY KEY (account, bucket)
+) WITHOUT ROWID
+"""
+
+
+class _Ticket:
+    """Settles between a thread and whoever waits for it which of the two has to undo."""
+
+    __slots__ = ("_is_abandoned", "_lock", "_reply")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_abandoned = False
+        self._reply: Reply | None = None
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self._is_abandoned
+
+    def settle(self, reply: Reply) -> bool:
+        """Say that it is done. Returns whether anybody still wants it; if not, the thread undoes it."""
+        with self._lock:
+            self._reply = reply
+            return not self._is_abandoned
+
+    def abandon(self) -> Reply | None:
+        """Say that nobody waits any more. Returns a reply that the thread leaves to be undone."""
+        with self._lock:
+            self._is_abandoned = True
+            return self._reply
+
+
+class SqliteStore:
+    """Keeps an account's buckets in a file that is made when it is not there.
+
+    Args:
+        path: The file. Its folder must exist, on a local disk: SQLite's locks do not hold on network file systems.
+        account: Names the account; one file may hold several.
+        settings: What the account is allowed.
+        clock: Monotonic seconds, the same for all processes that share the file.
+        timeout: Seconds that a command may take.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        account: str,
+        settings: LimitSettings,
+        clock: Callable[[], float],
+        timeout: float = CALL_TIMEOUT,
+    ) -> None:
+        self.name = f"sqlite:///{path}"
+        self._path = path
+        self._account = account
+        self._settings = settings
+        self._clock = clock
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._process = os.getpid()
+
+    @property
+    def is_local_clock(self) -> bool:
+        """All processes of the host have the same clock."""
+        return True
+
+    async def perform(self, command: Command) -> Reply:
+        """Carry out *command* in a worker thread.
+
+        Raises:
+            StoreLostError: The file cannot be used now. Nothing was done.
+        """
+        ticket = _Ticket()
+        try:
+            with anyio.fail_after(self._timeout):
+                return await anyio.to_thread.run_sync(self._run, command, ticket, abandon_on_cancel=True)
+        except TimeoutError as error:
+            await self._undo(command, ticket.abandon())
+            raise StoreLostError(f"no answer within {self._timeout:g} s") from error
+        except anyio.get_cancelled_exc_class():
+            await self._undo(command, ticket.abandon())
+            raise
+
+    async def aclose(self) -> None:
+        """Close the file. The next command opens it again."""
+        with anyio.CancelScope(shield=True):  # short: at most one command is under way
+            await anyio.to_thread.run_sync(self._close)
+
+    def perform_now(self, command: Command) -> Reply:
+        """Carry out *command* in this thread.
+
+        Raises:
+            StoreLostError: The file cannot be used now. Nothing was done.
+        """
+        return self._run(command, _Ticket())
+
+    async def _undo(self, command: Command, reply: Reply | None) -> None:
+        undo = _undo_of(command, reply)
+        if undo is not None:
+            with anyio.CancelScope(shield=True):  # one short transaction, and a grant must not be lost
+                try:
+                    await anyio.to_thread.run_sync(self._run, undo, _Ticket())
+                except StoreLostError:
+                    return  # a grant that is lost with its store is not used twice
+
+    def _run(self, command: Command, ticket: _Ticket) -> Reply:
+        if self._process != os.getpid():
+            # A connection must not be used across a fork, not even to close it; nor may a lock that another thread held then.
+            self._process, self._lock, self._connection = os.getpid(), threading.Lock(), None
+        if not self._lock.acquire(timeout=self._timeout):
+            raise StoreLostError("an earlier command has not ended")
+        try:
+            reply = self._transact(command, ticket)
+            if not ticket.settle(reply) and (undo := _undo_of(command, reply)) is not None:
+                self._transact(undo, _Ticket())
+            return reply
+        except (sqlite3.Error, OSError) as error:
+            self._drop()
+            raise StoreLostError(f"{type(error).__name__}: {error}") from error
+        finally:
+            self._lock.release()
+
+    def _transact(self, command: Command, ticket: _Ticket) -> Reply:
+        connection = self._open()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            now = self._clock()
+            shared = self._load(connection, command.bucket, now)
+            value = shared.perform(command, now)
+            self._store(connection, command.bucket, shared)
+            connection.execute("ROLLBACK" if ticket.is_abandoned else "COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return shared.reply(command.owner, value, now)
+
+    def _load(self, connection: sqlite3.Connection, bucket: Bucket, now: float) -> SharedBucket:
+        shared = SharedBucket(self._settings.new_bucket(bucket))
+        row = connection.execute(
+            "SELECT state FROM mux_async_limits_1 WHERE account = ? AND bucket = ?", (self._account, bucket.value)
+        ).fetchone()
+        if row is None or not _decode(row[0], shared, now):
+            # Whoever used the account before is not known to this file.
+            shared.bucket.drain(now)
+        return shared
+
+    def _store(self, connection: sqlite3.Connection, bucket: Bucket, shared: SharedBucket) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO mux_async_limits_1 (account, bucket, state) VALUES (?, ?, ?)",
+            (self._account, bucket.value, _encode(shared)),
+        )
+
+    def _open(self) -> sqlite3.Connection:
+        """Return the connection, a new one if the file was replaced under the old one."""
+        if self._connection is not None and _identity(self._path) != self._identity:
+            self._drop()
+        if self._connection is None:
+            # Threads take turns under the lock; `isolation_level=None` leaves transactions to us.
+            connection = sqlite3.connect(self._path, timeout=self._timeout / 2, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                # A crash of the machine may lose the last moments; by the time it is up again they do not matter.
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute(_SCHEMA)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._identity = connection, _identity(self._path)
+        return self._connection
+
+    def _close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._connection is not None and self._process == os.getpid():
+            self._connection.close()
+        self._connection = None
+
+
+def _undo_of(command: Command, reply: Reply | None) -> Command | None:
+    if reply is None or command.verb != "ask":
+        return None
+    if reply.value == 0.0:
+        return attrs.evolve(command, verb="give_back", at=reply.now)
+    return None  # its place in the order: the gate releases it, or asks again
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _encode(shared: SharedBucket) -> bytes:
+    numbers, grants = shared.bucket.dump()
+    askers = {name: [asker.seen, asker.due, asker.since, asker.rank] for name, asker in shared.askers.items()}
+    # orjson writes -inf and inf as null.
+    outage = {"switch_at": shared.switch_at, "drain_at": shared.drain_at}
+    return orjson.dumps({"numbers": numbers, "grants": grants, "askers": askers} | outage)
+
+
+def _decode(state: bytes, shared: SharedBucket, now: float) -> bool:
+    """Fill *shared* with what was kept. False when that cannot be read; it then counts as new."""
+    try:
+        kept: dict[str, Any] = orjson.loads(state)
+        askers = {
+            name: Asker(seen, -math.inf if due is None else due, -math.inf if since is None else since, rank)
+            for name, (seen, due, since, rank) in kept["askers"].items()
+        }
+        switch_at, drain_at = kept["switch_at"], kept["drain_at"]
+        shared.bucket.load(kept["numbers"], kept["grants"], now)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+    shared.askers = askers
+    shared.switch_at = -math.inf if switch_at is None else switch_at
+    shared.drain_at = math.inf if drain_at is None else drain_at
+    return True
