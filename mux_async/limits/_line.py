@@ -6,13 +6,14 @@ Arithmetic and bookkeeping only: nothing here waits or talks to the bucket. The 
 2. Within a class, first come, first served.
 3. Nobody starves: a class that has been kept waiting for `patience` seconds since it was last served goes before all others. So while
    it waits it gets at least one grant in every `patience` seconds, which is its floor.
-4. A waiter that leaves costs nothing, wherever it stands.
+4. A waiter that leaves costs nothing, wherever it stands: it stays in its queue as an empty place, which is passed over when its turn
+   comes, or cleared away when most places are empty. A linked list would find it at once, at 100 bytes more for everybody who waits.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import deque
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 Priority: TypeAlias = Literal["interactive", "default", "batch"]
@@ -26,36 +27,59 @@ PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "default", "batch")
 
 _PATIENT: Final[tuple[Priority, ...]] = ("default", "batch")
 
-W = TypeVar("W")
+_FEW: Final = 32
+"""Empty places that are not worth clearing away."""
+
+
+class Place:
+    """Somebody in a `Line`, at most once in its life."""
+
+    __slots__ = ("is_waiting",)
+
+    def __init__(self) -> None:
+        self.is_waiting = False
+
+
+W = TypeVar("W", bound=Place)
 
 
 class Line(Generic[W]):
-    """Waiters of type *W*, hashable by identity."""
+    """Waiters of type *W*."""
 
-    __slots__ = ("_classes", "_served_at")
+    __slots__ = ("_counts", "_queues", "_served_at")
 
     def __init__(self) -> None:
-        # An OrderedDict, not a dict: its first key is found at once even after many were taken from the front.
-        self._classes: dict[Priority, OrderedDict[W, None]] = {priority: OrderedDict() for priority in PRIORITIES}
+        self._queues: dict[Priority, deque[W]] = {priority: deque() for priority in PRIORITIES}
+        """In order of arrival; empty places included, but never in front."""
+        self._counts: dict[Priority, int] = dict.fromkeys(PRIORITIES, 0)
         self._served_at: dict[Priority, float] = dict.fromkeys(PRIORITIES, -math.inf)
 
     def __len__(self) -> int:
-        return sum(len(waiters) for waiters in self._classes.values())
+        return sum(self._counts.values())
 
     def count(self, priority: Priority) -> int:
         """Return how many of one class wait."""
-        return len(self._classes[priority])
+        return self._counts[priority]
 
     def join(self, waiter: W, priority: Priority, now: float) -> None:
         """Put *waiter* at the end of its class."""
-        waiters = self._classes[priority]
-        if not waiters:
+        if not self._counts[priority]:
             self._served_at[priority] = now  # it has waited for nothing so far
-        waiters[waiter] = None
+        self._counts[priority] += 1
+        self._queues[priority].append(waiter)
+        waiter.is_waiting = True
 
     def leave(self, waiter: W, priority: Priority) -> None:
         """Take *waiter* out, if it is still in."""
-        self._classes[priority].pop(waiter, None)
+        if not waiter.is_waiting:
+            return
+        waiter.is_waiting = False
+        self._counts[priority] = count = self._counts[priority] - 1
+        queue = self._queues[priority]
+        while queue and not queue[0].is_waiting:
+            queue.popleft()
+        if len(queue) > 2 * count + _FEW:
+            self._queues[priority] = deque(one for one in queue if one.is_waiting)
 
     def first(self, now: float, patience: float) -> tuple[W, Priority] | None:
         """Return who is next, and the class it is served as; ``None`` when nobody waits.
@@ -67,36 +91,37 @@ class Line(Generic[W]):
         Returns:
             A class that ran out of patience is served as ``interactive``: it may use the burst.
         """
+        counts = self._counts
         neglected: Priority | None = None
         for priority in _PATIENT:
             if (
-                self._classes[priority]
+                counts[priority]
                 and now - self._served_at[priority] >= patience
                 and (neglected is None or self._served_at[priority] < self._served_at[neglected])
             ):
                 neglected = priority
         if neglected is not None:
-            return next(iter(self._classes[neglected])), "interactive"
+            return self._queues[neglected][0], "interactive"
         for priority in PRIORITIES:
-            if waiters := self._classes[priority]:
-                return next(iter(waiters)), priority
+            if counts[priority]:
+                return self._queues[priority][0], priority
         return None
 
     def next_neglected_at(self, now: float, patience: float) -> float:
         """Return when the next class will run out of patience, after *now*; ``inf`` when none will."""
-        due = [self._served_at[priority] + patience for priority in _PATIENT if self._classes[priority]]
+        due = [self._served_at[priority] + patience for priority in _PATIENT if self._counts[priority]]
         return min((moment for moment in due if moment > now), default=math.inf)
 
     def serve(self, waiter: W, priority: Priority, now: float) -> None:
         """Take *waiter* out because it got its grant."""
         self._served_at[priority] = now
-        self._classes[priority].pop(waiter, None)
+        self.leave(waiter, priority)
 
     def ahead(self, priority: Priority) -> int:
         """Return how many waiters would go before one of *priority* that joined now, floors aside."""
         total = 0
         for other in PRIORITIES:
-            total += len(self._classes[other])
+            total += self._counts[other]
             if other == priority:
                 break
         return total
