@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mux_async.resources.system import System
     from mux_async.resources.video import Video
     from mux_async.uploads import Uploads
+    from mux_async.webhooks import Event
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -308,6 +309,22 @@ class Mux:
         arguments = Arguments(query=query or {}, body=body, extra_headers=headers)
         value, answer = await self._caller.engine.call(operation, arguments, self._caller.options)
         return answer.as_raw(value)
+
+    def webhook_received(self, event: Event) -> None:
+        """Tell the client of a webhook event, so that whoever waits for the asset in it is woken at once.
+
+        For the handler of a program that both waits (``wait_until_ready``, uploads, ingest) and receives webhooks. What the event says is
+        believed: pass only events whose signature was verified. Events that nobody waits for do no harm, and repeated ones neither. Call it
+        in the event loop of those who wait; it returns at once. As long as events arrive, the client itself looks at its assets only
+        every 10 to 60 s, as a safety net.
+
+        Args:
+            event: As `mux_async.webhooks.parse_event` returns it.
+        """
+        from mux_async._asset_waits import hub_of
+        from mux_async._news import news_of
+
+        hub_of(self._caller).hear(news_of(event))
 
     def transport(self) -> Transport:
         """Return the transport of the running event loop, for requests to other hosts: nothing is added to what is sent over it."""

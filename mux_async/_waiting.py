@@ -8,20 +8,21 @@ one event loop) share a `WaitHub`, and the hub looks once per tick for all of th
    another. Nothing is left running when nobody waits.
 2. Nobody is woken before there is something for them: a result, an error, or the lead.
 3. An asset is known by its id or by the upload that makes it; both are on the list, so an upload needs no request of its own.
+4. What a webhook says is believed at once (`WaitHub.hear`). As long as webhooks say everything, looking is a safety net and gets rare;
+   what a look finds that no webhook had said brings the usual pace back.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 import anyio
 import anyio.lowlevel
 import attrs
 
-from mux_async._resource import Caller, Resource
-from mux_async._types import UNSET
 from mux_async.errors import (
     APIStatusError,
     AssetErroredError,
@@ -39,10 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mux_async.models import Asset
-    from mux_async.resources.video_assets import VideoAssets
 
 FIRST_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 10.0
+SAFETY_INTERVAL: Final = 60.0
+"""The longest while webhooks are heard; the first is then `LONGEST_INTERVAL`."""
+REMEMBERED: Final = 256
+"""Things of which webhooks told the end before anybody waited for them."""
 GROWTH: Final = 1.3
 PAGE_LIMIT: Final = 100
 """Assets on a page, at most (facts/BEHAVIOUR.md, section 3.1)."""
@@ -55,6 +59,9 @@ PATIENCE: Final = 10
 
 Goal: TypeAlias = Literal["created", "ready"]
 
+News: TypeAlias = "Asset | MuxError | None"
+"""What is said of something: the asset as it is, why there is or will be none, or only that it is time to look."""
+
 _FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
 """Errors that the next tick, or another waiter, would meet again."""
 
@@ -63,7 +70,7 @@ _ABOUT_THE_REQUEST = frozenset({400, 404, 410, 422})
 
 
 class AssetSource(Protocol):
-    """What the hub looks at; `AssetWaits` puts the API behind it."""
+    """What the hub looks at; `_asset_waits` puts the API behind it."""
 
     async def retrieve(self, asset_id: str) -> Asset: ...
 
@@ -112,7 +119,8 @@ class WaitHub:
 
     Bounds: a tick takes at most ``ceil(n / 100) + 2`` list requests for *n* things waited for, and looks at 10 of them one by one. Ticks
     are 1 s apart at first, and that grows by 1.3 to 10 s while nothing happens; whatever settles, and whoever joins, brings it back.
-    After a look that took longer than that, the hub pauses for as long as the look took.
+    After a look that took longer than that, the hub pauses for as long as the look took. While webhooks are heard, ticks are 10 to 60 s
+    apart, but for the first look of somebody who waits alone.
     """
 
     def __init__(self) -> None:
@@ -123,6 +131,10 @@ class WaitHub:
         self._hurry: anyio.Event | None = None
         self._ticks = 0
         self._failed_ticks = 0
+        self._turn: anyio.CancelScope | None = None
+        self._is_told = False
+        self._hearings = 0
+        self._ends: OrderedDict[Subject, Asset | MuxError] = OrderedDict()
 
     def __len__(self) -> int:
         """How many tasks wait."""
@@ -171,30 +183,80 @@ class WaitHub:
             else:
                 await waiter.woken.wait()
 
+    def hear(self, news: Iterable[tuple[Subject, News]]) -> None:
+        """Take what a webhook said. Whoever waits for it is woken now; waits for nothing.
+
+        Args:
+            news: Of each subject: the asset as it is, why there will be none, or ``None`` when it is time to look.
+        """
+        if not self._is_told:
+            self._is_told = True
+            self._interval = self._first
+            self._next_tick = max(self._next_tick, anyio.current_time() + self._first)
+        self._hearings += 1
+        for subject, said in news:
+            self._remember(subject, said)
+            self._tell(subject, said)
+        if self._turn is not None and self._leader is not None and self._leader.outcome is not None:
+            self._turn.cancel()  # it has what it came for; somebody else goes on looking
+
+    def _tell(self, subject: Subject, said: News) -> None:
+        if isinstance(said, MuxError):
+            self._settle(subject, said, "ready")
+        elif said is not None:
+            self._show(subject, said)
+        elif (watch := self._watched.get(subject)) and any(waiter.goal == "created" for waiter in watch.waiters):
+            self._next_tick = anyio.current_time()
+            self._wake_leader()
+
+    def _remember(self, subject: Subject, said: News) -> None:
+        """Keep how something ended, for those who come to wait for it later."""
+        if isinstance(said, MuxError) or (said is not None and said.status in {"ready", "errored"}):
+            self._ends[subject] = said
+            self._ends.move_to_end(subject)
+            if len(self._ends) > REMEMBERED:
+                self._ends.popitem(last=False)
+
+    @property
+    def _first(self) -> float:
+        return LONGEST_INTERVAL if self._is_told else FIRST_INTERVAL
+
+    @property
+    def _longest(self) -> float:
+        return SAFETY_INTERVAL if self._is_told else LONGEST_INTERVAL
+
     async def _lead(self, leader: Waiter) -> None:
         while leader.outcome is None:
-            await self._until_next_tick()
-            self._ticks += 1
-            began = anyio.current_time()
-            try:
-                is_news = await self._look(leader.source)
-            except _FATAL as error:
+            with anyio.CancelScope() as self._turn:
+                try:
+                    await self._tick(leader.source)
+                finally:
+                    self._turn = None
+
+    async def _tick(self, source: AssetSource) -> None:
+        await self._until_next_tick()
+        self._ticks += 1
+        began, hearings = anyio.current_time(), self._hearings
+        try:
+            is_news = await self._look(source)
+        except _FATAL as error:
+            self._settle_all(error)
+            return
+        except MuxError as error:
+            is_news = False
+            self._failed_ticks += 1
+            if self._failed_ticks >= PATIENCE:
                 self._settle_all(error)
                 return
-            except MuxError as error:
-                is_news = False
-                self._failed_ticks += 1
-                if self._failed_ticks >= PATIENCE:
-                    self._settle_all(error)
-                    return
-            else:
-                self._failed_ticks = 0
-            if is_news:
-                self._interval = FIRST_INTERVAL
-            now = anyio.current_time()
-            # A look at thousands takes as long as the rate limit makes it; pausing for as long leaves half of it to others.
-            self._next_tick = now + max(self._interval, now - began)
-            self._interval = min(self._interval * GROWTH, LONGEST_INTERVAL)
+        else:
+            self._failed_ticks = 0
+        if is_news:
+            self._is_told = self._is_told and hearings != self._hearings
+            self._interval = self._first
+        now = anyio.current_time()
+        # A look at thousands takes as long as the rate limit makes it; pausing for as long leaves half of it to others.
+        self._next_tick = now + max(self._interval, now - began)
+        self._interval = min(self._interval * GROWTH, self._longest)
 
     async def _until_next_tick(self) -> None:
         await anyio.lowlevel.checkpoint()  # tasks that were started together come in together
@@ -209,12 +271,18 @@ class WaitHub:
             self._next_tick = -math.inf  # the first one looks at once
             self._failed_ticks = 0
         self._watched.setdefault(subject, _Watch()).waiters.append(waiter)
-        self._interval = FIRST_INTERVAL
-        soon = anyio.current_time() + FIRST_INTERVAL
+        if (end := self._ends.get(subject)) is not None:
+            self._tell(subject, end)
+            return
+        self._interval = self._first
+        soon = anyio.current_time() + self._first
         if self._next_tick > soon:
             self._next_tick = soon
-            if self._hurry is not None:
-                self._hurry.set()
+            self._wake_leader()
+
+    def _wake_leader(self) -> None:
+        if self._hurry is not None:
+            self._hurry.set()
 
     def _leave(self, subject: Subject, waiter: Waiter) -> None:
         watch = self._watched.get(subject)
@@ -319,91 +387,3 @@ def _too_late(subject: Subject, goal: Goal, timeout: float) -> DeadlineExceededE
         deadline=timeout,
         delivery=Delivery.ANSWERED,
     )
-
-
-@attrs.frozen
-class _ApiSource:
-    """The API as the hub wants it."""
-
-    assets: VideoAssets
-    caller: Caller
-
-    async def retrieve(self, asset_id: str) -> Asset:
-        return await self.assets.retrieve(asset_id)
-
-    async def of_upload(self, upload_id: str) -> Asset | None:
-        from mux_async.resources.video_uploads import VideoUploads
-
-        page = await self.assets.list(upload_id=upload_id, limit=1)
-        if page.data:
-            return page.data[0]
-        upload = await VideoUploads(self.caller).retrieve(upload_id)
-        if upload.status in {"errored", "cancelled", "timed_out"}:
-            reason = upload.error.message if upload.error is not None and upload.error.message else "no reason given"
-            raise UploadError(
-                f"upload {upload_id!r} is {upload.status} and will not become an asset ({reason}); start a new upload",
-                upload_id=upload_id,
-                sent=0,
-                resumable=False,
-            )
-        return await self.retrieve(upload.asset_id) if upload.asset_id else None
-
-    async def page(self, cursor: str | None) -> tuple[Sequence[Asset], str | None]:
-        page = await self.assets.list(limit=PAGE_LIMIT, cursor=UNSET if cursor is None else cursor)
-        return page.data, page.next_cursor or None
-
-
-def _make_hub(_: Caller) -> WaitHub:
-    return WaitHub()
-
-
-class AssetWaits(Resource):
-    """Waiting, for the class of ``mux.video.assets``."""
-
-    async def wait_until_ready(self, asset_id: str, *, timeout: float | None = None) -> Asset:
-        """Wait until an asset can be played.
-
-        Any number of tasks may wait: together they cost one list request per hundred assets and tick (1 s at first, up to 10 s while
-        nothing happens), and a single one costs one GET. Requests are limited and retried like any other; give `Mux.with_options`
-        ``priority="batch"`` to leave the burst to others. Cancelling leaves nothing behind.
-
-        Args:
-            asset_id: The asset.
-            timeout: Seconds to wait at most; ``None`` for no limit.
-
-        Raises:
-            AssetErroredError: Mux could not make the asset of its input.
-            NotFoundError: There is no such asset, or it was deleted meanwhile.
-            DeadlineExceededError: *timeout* ran out; the asset goes on being made.
-        """
-        return await self._hub.wait(self._source, Subject("asset", asset_id), "ready", timeout)
-
-    async def wait_for_upload(self, upload_id: str, *, until: Goal = "ready", timeout: float | None = None) -> Asset:
-        """Wait for the asset that a direct upload becomes after its last byte.
-
-        Shares its requests with `wait_until_ready`: both are seen on the same list.
-
-        Args:
-            upload_id: The upload.
-            until: ``ready`` for a playable asset, ``created`` for any (it may still be ``preparing``, or ``errored``).
-            timeout: Seconds to wait at most; ``None`` for no limit.
-
-        Raises:
-            UploadError: The upload was cancelled, timed out or failed, so that there will be no asset.
-            AssetErroredError: Mux could not make an asset of the bytes (with ``until="ready"``).
-            NotFoundError: There is no such upload.
-            DeadlineExceededError: *timeout* ran out.
-        """
-        return await self._hub.wait(self._source, Subject("upload", upload_id), until, timeout)
-
-    @property
-    def _hub(self) -> WaitHub:
-        return self._caller.local(_MAKE_HUB)
-
-    @property
-    def _source(self) -> AssetSource:
-        # This class is a base of the generated one, and only that one is ever made.
-        return _ApiSource(cast("VideoAssets", self), self._caller)
-
-
-_MAKE_HUB: Callable[[Caller], WaitHub] = _make_hub

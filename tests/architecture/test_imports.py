@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"_codec", "_content", "_config", "_flights", "_pagination", "_resource", "_response", "_retry", "limits"},
     {"_wire", "_once", "_call"},
     {"_engine", "_caller", "_transports"},
-    {"resources", "_waiting", "webhooks"},
+    {"resources", "_asset_waits", "_news", "_waiting", "webhooks"},
     {"_client", "__init__"},
     {"uploads"},
     {"ingest", "emulator", "testing"},
