@@ -245,7 +245,12 @@ class Engine:
             if response is not None and grant is not None:
                 remaining_there = response.headers.get("X-RateLimit-Remaining")
                 if remaining_there is not None and remaining_there.isascii() and remaining_there.isdigit():
-                    await self.limits.hear(grant.bucket, int(remaining_there[:9]))
+                    try:
+                        await self.limits.hear(grant.bucket, int(remaining_there[:9]))
+                    except BaseException:
+                        with anyio.CancelScope(shield=True):  # short, and a body that is to be streamed is still open
+                            await response.body.aclose()
+                        raise
 
             if response is not None and response.status < 300 and failure is None:
                 return Answer(response, content, tuple(call.attempts))
@@ -253,13 +258,15 @@ class Engine:
                 return Answer(response, b"", tuple(call.attempts))
 
             if failure is not None and failure.delivery is Delivery.NEVER_SENT and grant is not None:
-                await self.limits.give_back(grant)
+                with anyio.CancelScope(shield=True):  # short, and a grant must not be lost
+                    await self.limits.give_back(grant)
             retry_after: float | None = None
             if response is not None and response.status >= 300:
                 # A refusal says all it has to say in its status: it counts even when its body broke off.
                 retry_after = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
                 if response.status == 429 and grant is not None:
-                    await self.limits.refuse(grant, retry_after)
+                    with anyio.CancelScope(shield=True):  # short, and everybody has to know
+                        await self.limits.refuse(grant, retry_after)
                 outcome: Answered | Failed = Answered(response.status, retry_after)
                 problem: MuxError = _wire.status_error(
                     operation, status=response.status, headers=response.headers, content=content, retry_after=retry_after
