@@ -191,7 +191,7 @@ async def test_a_cancelled_follower_disturbs_nobody() -> None:
             await mux.video.assets.retrieve("a")
         return scope.cancelled_caught
 
-    values = await together(lambda: mux.video.assets.retrieve("a"), impatient)
+    values = await together(lambda: mux.video.assets.retrieve("a"), later(0.1, impatient))
 
     assert values[0].id == "answer-0"
     assert values[1] is True
