@@ -74,7 +74,7 @@ def test_missing_and_empty(tmp_path: Path) -> None:
     for sentence, what, advice in zip(
         found,
         ["cannot be read (No such file", "is empty", "the folder", "none of the 1 files"],
-        ["check the name", "leave it out", "put media files there", "--glob"],
+        ["check the name", "written to the end", "put media files there", "--glob"],
         strict=True,
     ):
         assert what in sentence
