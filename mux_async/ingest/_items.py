@@ -97,7 +97,7 @@ def url_item(url: str, wishes: Wishes = NO_WISHES) -> Item:
 
 def _key(wishes: Wishes, kind: str, identity: str) -> str:
     given = wishes.key or wishes.meta.get("external_id")
-    if given is None:
+    if not given:
         return f"{kind}-{hashlib.blake2b(identity.encode(errors='surrogateescape'), digest_size=16).hexdigest()}"
     if len(given) > LONGEST_KEY:
         raise InvalidRequestError(f"the key {given[:20]!r}... has {len(given)} characters; Mux keeps {LONGEST_KEY}")
