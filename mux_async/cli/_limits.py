@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+from rich.markup import escape
 from rich.table import Table
 
 from mux_async.cli._client import BaseUrl, make_client
@@ -21,7 +22,7 @@ def limits(base_url: BaseUrl = None) -> None:
     """Print the rate limits that are kept. Nothing is sent."""
     client = make_client(base_url, "aiohttp")
     table = limits_table(client.limits.snapshot())
-    table.caption = f"{client.base_url}; kept by every client of this account in one process"
+    table.caption = f"{escape(client.base_url)}; kept by every client of this account in one process"
     stdout().print(table)
 
 

@@ -169,6 +169,23 @@ def test_doctor_shows_no_secret(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert "canary" not in out + err
 
 
+@pytest.mark.usefixtures("credentials")
+def test_doctor_names_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is named with its extra, and an address in brackets is shown whole: neither is markup."""
+    real = importlib.util.find_spec
+
+    def find_spec(name: str) -> object:
+        return None if name.startswith("httpx") else real(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    code, out, _ = invoke(capsys, "doctor", "--base-url", "https://[fe80::1]")
+
+    assert code == 0
+    assert "mux-async[httpx]" in out
+    assert "https://[fe80::1]" in out
+    assert "https://[fe80::1]" in invoke(capsys, "limits", "--base-url", "https://[fe80::1]")[1]
+
+
 def test_doctor_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:
     """The doctor shows the rest and ends with what is missing."""
     code, out, err = invoke(capsys, "doctor")

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from mux_async import LimitSettings
-from mux_async.cli._progress import LiveReporter, summary_lines
+from mux_async.cli._progress import LiveReporter, make_reporter, summary_lines
 from mux_async.ingest import (
     IngestSummary,
     Item,
@@ -95,6 +95,24 @@ def test_summary() -> None:
         "0 ready, 1 failed in 1.0 s; results in r",
         "it could not go on: no access",
     ]
+
+
+@pytest.mark.parametrize("form", ["plain", "live"])
+def test_odd_names(form: Literal["plain", "live"], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever bytes a name holds, it is shown on one line, and cannot take the terminal over; the result file's name as well."""
+    name = "a\n\x1b[2Jb\u2028\udcff [/b].mp4"
+    item = Item("k", name, size=1)
+    reporter = make_reporter(form, Plan((item,)), AccountLimits(LimitSettings()).snapshot)
+    reporter.begin()
+    reporter.event(ItemMoved(item, ItemState("k", Stage.SENDING)))
+    reporter.tick()
+    reporter.event(ItemFinished(item, result(item, ItemError("UploadError", f"{name} was changed"))))
+    reporter.end(None, Path(name))
+    said = capsys.readouterr().out
+
+    assert "\x1b[2J" not in said
+    assert len([line for line in said.splitlines() if ".mp4" in line]) == 2
+    assert said.count(r"a\n\x1b[2Jb\u2028\udcff [/b].mp4") == 3
 
 
 def test_on_a_terminal(tmp_path: Path) -> None:
