@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import wave
@@ -284,6 +285,15 @@ def test_upload(emulator: Emulate, films: Path, tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith(emulator.origin)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
+def test_upload_of_an_odd_name(emulator: Emulate, tmp_path: Path) -> None:
+    """A file whose name is no text can be uploaded all the same."""
+    film = tone(tmp_path / os.fsdecode(b"film-\xff.wav"))
+    done = run("upload", str(film), "--base-url", emulator.origin, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_interrupted(films: Path, tmp_path: Path) -> None:
