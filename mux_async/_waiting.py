@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast
 
 import anyio
@@ -159,7 +160,8 @@ class WaitHub:
         if outcome is None:
             raise _too_late(subject, goal, timeout or 0.0)
         if isinstance(outcome, MuxError):
-            raise outcome
+            # Everybody is told by an error of their own: one that is raised again and again grows by a traceback each time.
+            raise copy(outcome).with_traceback(outcome.__traceback__) from outcome.__cause__
         return outcome
 
     async def _wait(self, waiter: Waiter) -> None:
@@ -185,7 +187,11 @@ class WaitHub:
                 is_news = False
                 self._failed_ticks += 1
                 if self._failed_ticks >= PATIENCE:
-                    self._settle_all(error)
+                    self._failed_ticks = 0
+                    if isinstance(error, DeadlineExceededError):  # that is the leader's own, and others may have more time
+                        leader.outcome = error
+                    else:
+                        self._settle_all(error)
                     return
             else:
                 self._failed_ticks = 0
