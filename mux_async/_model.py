@@ -252,7 +252,7 @@ def _write(value: object, where: str) -> object:
         case enum.Enum():
             return _write(value.value, where)
         case str():
-            return _text(value, where)
+            return check_text(value, where)
         case int():
             if not -(2**63) <= value < 2**64:
                 raise InvalidRequestError(f"{where} is {value!r:.40}, which is larger than JSON numbers are read by the server")
@@ -262,7 +262,7 @@ def _write(value: object, where: str) -> object:
                 raise InvalidRequestError(f"{where} is {value!r}, and JSON has no such number")
             return float(value)
         case Secret():
-            return _text(value.reveal(), where)
+            return check_text(value.reveal(), where)
         case date():
             return _time(value, write_seconds if isinstance(value, datetime) else write_day, where)
         case bytes() | bytearray() | memoryview():
@@ -283,7 +283,7 @@ def _object(value: Mapping[object, object], where: str) -> dict[str, object]:
         if not isinstance(name, str):
             raise InvalidRequestError(f"{where} has the key {name!r:.40}; keys of a JSON object are text")
         if member is not UNSET:
-            members[_text(name, where)] = _write(member, f"{where}.{name}")
+            members[check_text(name, where)] = _write(member, f"{where}.{name}")
     return members
 
 
@@ -312,7 +312,12 @@ def _time(value: date, write: Callable[[Any], object], where: str) -> object:
     return write(value)
 
 
-def _text(value: str, where: str) -> str:
+def check_text(value: str, where: str) -> str:
+    """Return *value* as plain text.
+
+    Raises:
+        InvalidRequestError: It cannot be written in UTF-8.
+    """
     text = str(value)
     if not text.isascii():
         try:

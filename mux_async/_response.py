@@ -41,7 +41,8 @@ class RawResponse(Generic[T]):
 
     def __repr__(self) -> str:
         attempts = len(self.attempts)
-        return f"<RawResponse {self.status} request_id={self.request_id!r} attempts={attempts} value={self.value!r}>"
+        # Of the value its type alone: a plain object shows all it holds, stream keys and signed URLs included.
+        return f"<RawResponse {self.status} request_id={self.request_id!r} attempts={attempts} value=<{type(self.value).__name__}>>"
 
 
 class ByteStream:

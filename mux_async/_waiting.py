@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterable
+from copy import copy
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 import anyio
@@ -171,7 +172,8 @@ class WaitHub:
         if outcome is None:
             raise _too_late(subject, goal, timeout or 0.0)
         if isinstance(outcome, MuxError):
-            raise outcome
+            # Everybody is told by an error of their own: one that is raised again and again grows by a traceback each time.
+            raise copy(outcome).with_traceback(outcome.__traceback__) from outcome.__cause__
         return outcome
 
     async def _wait(self, waiter: Waiter) -> None:
@@ -229,16 +231,16 @@ class WaitHub:
         while leader.outcome is None:
             with anyio.CancelScope() as self._turn:
                 try:
-                    await self._tick(leader.source)
+                    await self._tick(leader)
                 finally:
                     self._turn = None
 
-    async def _tick(self, source: AssetSource) -> None:
+    async def _tick(self, leader: Waiter) -> None:
         await self._until_next_tick()
         self._ticks += 1
         began, hearings = anyio.current_time(), self._hearings
         try:
-            is_news = await self._look(source)
+            is_news = await self._look(leader.source)
         except _FATAL as error:
             self._settle_all(error)
             return
@@ -246,7 +248,11 @@ class WaitHub:
             is_news = False
             self._failed_ticks += 1
             if self._failed_ticks >= PATIENCE:
-                self._settle_all(error)
+                self._failed_ticks = 0
+                if isinstance(error, DeadlineExceededError):  # that is the leader's own, and others may have more time
+                    leader.outcome = error
+                else:
+                    self._settle_all(error)
                 return
         else:
             self._failed_ticks = 0

@@ -5,6 +5,7 @@ Everything a user passed is checked here, so that what cannot be sent is refused
 
 from __future__ import annotations
 
+import enum
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from urllib.parse import quote, urlencode
 from mux_async import _codec
 from mux_async._config import check_headers
 from mux_async._content import ACCEPT_ENCODING
-from mux_async._model import to_wire
+from mux_async._model import check_text, to_wire
 from mux_async._operation import Host, Operation
 from mux_async._pagination import Page, next_query
 from mux_async._types import UNSET
@@ -87,7 +88,7 @@ def build_path(template: str, values: Mapping[str, str]) -> str:
         if (bad := _UNSAFE_IN_ID.search(value)) or value in {".", ".."}:
             shown = bad[0] if bad else value
             raise InvalidRequestError(f"{argument} {value[:80]!r} holds {shown!r}, which no id of Mux has; pass the id alone")
-        return quote(value, safe="")
+        return quote(check_text(value, argument), safe="")
 
     return _PATH_NAME.sub(fill, template)
 
@@ -115,8 +116,10 @@ def encode_query(query: Mapping[str, object], extra: Mapping[str, object] | None
 
 def _query_text(name: str, value: object) -> str:
     match value:
+        case enum.Enum():
+            return _query_text(name, value.value)
         case str():
-            return value
+            return check_text(value, name.removesuffix("[]"))
         case bool():
             return "true" if value else "false"
         case int():
@@ -238,7 +241,8 @@ def status_error(
     if messages:
         text += ": " + "; ".join(messages)
     if 300 <= status < 400:
-        text += f" (a redirect to {headers.get('Location', 'nowhere')!r:.200}, which is not followed)"
+        place = headers.get("Location", "nowhere").partition("?")[0]  # a query may hold a signature
+        text += f" (a redirect to {place!r:.200}, which is not followed)"
     if retry_after is not None:
         text += f"; the server asks to wait {retry_after:g} s"
     if request_id:

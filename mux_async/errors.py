@@ -40,12 +40,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import attrs
-
-if TYPE_CHECKING:
-    from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
 
 class Delivery(enum.Enum):
@@ -96,6 +94,17 @@ class MuxError(Exception):
 
     attempts: Sequence[Attempt] = ()
     operation: str | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Python would call the class with `args` alone, and most of the classes below take more: such an error could not be copied, nor
+        # come out of another process. Its cause stays behind, as with any exception.
+        return _blank, (type(self), self.args), self.__getstate__()
+
+
+def _blank(cls: type[MuxError], args: tuple[object, ...]) -> MuxError:
+    made = cls.__new__(cls, *args)
+    made.args = args
+    return made
 
 
 class ConfigurationError(MuxError, ValueError):
@@ -292,6 +301,13 @@ class APIStatusError(MuxError):
         self.headers = headers
         self.body = body
         self.retry_after = retry_after
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "headers": tuple(self.headers.items())}  # a multidict's proxy can be neither pickled nor copied
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        if state is not None:
+            vars(self).update(state, headers=CIMultiDictProxy(CIMultiDict(state["headers"])))
 
     def __init_subclass__(cls, statuses: tuple[int, ...] = (), **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 
+from rich.markup import escape
 from rich.table import Table
 
 from mux_async._transports import installed_transports, resolve_transport
@@ -43,13 +44,13 @@ def doctor(base_url: BaseUrl = None) -> None:
         except importlib.metadata.PackageNotFoundError:
             table.add_row(library, "-", "not installed")
     for name in installed_transports():
-        table.add_row(f"transport {name}", *_transport(name))
+        table.add_row(f"transport {name}", *map(escape, _transport(name)))  # extras are written in what rich takes for markup
     table.add_row("event loop", "asyncio", "this command's; a program's own may be uvloop or trio")
     for name in _SECRETS:
         table.add_row(name, "set" if os.environ.get(name) else "not set", "")
     problem: ConfigurationError | None = None
     try:
-        table.add_row("server", make_client(base_url, "aiohttp").base_url, "")
+        table.add_row("server", escape(make_client(base_url, "aiohttp").base_url), "")
     except ConfigurationError as error:
         problem = error
     stdout().print(table)

@@ -14,6 +14,7 @@ import typer
 
 from mux_async import Mux
 from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client, policies
+from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._output import FAILED, STOPPED, size, span, stdout
 from mux_async.cli._progress import Form, Reporter, make_reporter
 from mux_async.ingest import Ingest, IngestSummary, Plan, ResultFile, make_plan
@@ -95,7 +96,7 @@ async def _run(client: Mux, run: Ingest, reporter: Reporter, path: Path) -> int:
             await anyio.sleep(_FRAME)
             reporter.tick()
 
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with open_interrupts() as signals:
         reporter.begin()
         try:
             async with client, anyio.create_task_group() as tasks:

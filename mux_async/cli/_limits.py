@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 import attrs
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mux_async.cli._client import BaseUrl, make_client
@@ -46,7 +47,7 @@ def limits(
         typer.echo(json.dumps(told))
         return
     table = limits_table(snapshot)
-    table.caption = f"{client.base_url}; kept by every client of this account"
+    table.caption = f"{escape(client.base_url)}; kept by every client of this account"
     out = stdout()
     out.print(table)
     if forecast is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import Final, cast
+from unicodedata import category
 
 from rich.console import Console
 
@@ -47,6 +48,17 @@ def explain(error: BaseException) -> int | None:
         complain(str(error))
         return WRONG if isinstance(error, ConfigurationError | InvalidRequestError) else FAILED
     return None
+
+
+_CONTROL = frozenset({"Cc", "Zl", "Zp"})
+"""Categories of Unicode: control characters, and what it has besides as line breaks."""
+
+
+def printable(text: str) -> str:
+    """Return *text* as it can be printed on one line: names of files may hold line breaks, control sequences and bytes that are no text."""
+    shown = "".join(each.encode("unicode_escape").decode() if category(each) in _CONTROL else each for each in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def size(count: float) -> str:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -23,7 +24,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mux_async.cli._output import size, span, stderr, stdout
+from mux_async.cli._output import printable, size, span, stderr, stdout
 from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, ItemMoved, ItemProgress, Plan, Stage
 from mux_async.limits import LimitsSnapshot
 
@@ -61,16 +62,16 @@ def make_reporter(form: Form, plan: Plan, look: LimitsView) -> Reporter:
 def summary_lines(summary: IngestSummary | None, result: Path) -> list[str]:
     """Say how an ingest ended."""
     if summary is None:
-        return [f"stopped at once; what was finished is in {result}"]
+        return [f"stopped at once; what was finished is in {printable(str(result))}"]
     parts = [f"{summary.ready} ready"]
     if summary.failed:
         parts.append(f"{summary.failed} failed")
     if summary.not_started:
         parts.append(f"{summary.not_started} not started")
     sent = f" ({size(summary.size)})" if summary.size else ""
-    lines = [f"{', '.join(parts)}{sent} in {span(summary.elapsed)}; results in {result}"]
+    lines = [f"{', '.join(parts)}{sent} in {span(summary.elapsed)}; results in {printable(str(result))}"]
     if summary.reason is not None:
-        lines.append(f"it could not go on: {summary.reason}")
+        lines.append(f"it could not go on: {printable(summary.reason)}")
     return lines
 
 
@@ -123,9 +124,9 @@ class PlainReporter:
             place = f"[{self._count}/{self._total}]"
             if result.error is None:
                 where = result.playback_urls[0] if result.playback_urls else f"asset {result.asset_id}"
-                _print(f"{place} ready   {_encodable(result.source)} -> {where} ({span(result.seconds)})")
+                _print(f"{place} ready   {printable(result.source)} -> {where} ({span(result.seconds)})")
             else:
-                _print(f"{place} failed  {_encodable(result.source)}: {_encodable(result.error.message)}")
+                _print(f"{place} failed  {printable(result.source)}: {printable(result.error.message)}")
 
     def tick(self) -> None:
         """Nothing moves."""
@@ -190,7 +191,7 @@ class LiveReporter:
             case ItemFinished(item, result):
                 self._items.advance(self._all_items)
                 if result.error is not None:
-                    self._console.print(f"failed {_encodable(item.source)}: {_encodable(result.error.message)}", markup=False)
+                    self._console.print(f"failed {printable(item.source)}: {printable(result.error.message)}", markup=False)
 
     def _moved(self, key: str, source: str, total: int | None, stage: Stage) -> None:
         if stage is Stage.CREATED:
@@ -198,9 +199,9 @@ class LiveReporter:
         if stage is Stage.WAITING:
             self._waiting.add(key)
         if stage is Stage.SENDING and key not in self._tasks:
-            name = Text(f"  {_encodable(Path(source).name)}", overflow="ellipsis", no_wrap=True)
+            name = Text(f"  {printable(Path(source).name)}", overflow="ellipsis", no_wrap=True)
             name.truncate(32)
-            self._tasks[key] = self._bytes.add_task(name.plain.replace("[", r"\["), total=total)
+            self._tasks[key] = self._bytes.add_task(escape(name.plain), total=total)
         if stage in {Stage.SENT, Stage.DEAD, Stage.PLANNED} and key in self._tasks:
             self._bytes.remove_task(self._tasks.pop(key))
         if stage in {Stage.SENT, Stage.DEAD}:
@@ -235,9 +236,3 @@ class LiveReporter:
         elapsed = time.monotonic() - self._started if self._started else 0.0
         bytes_left = self._plan.size - sent
         return max(creates, bytes_left * elapsed / sent if sent else 0.0)
-
-
-def _encodable(text: str) -> str:
-    """Return *text* as it can be printed: file names may hold bytes that are no text."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from mux_async import Mux
 from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client, policies
 from mux_async.cli._output import complain, stderr, stdout
-from mux_async.ingest import file_item
+from mux_async.ingest import Wishes, file_item
 from mux_async.ingest._results import playback_url
 from mux_async.models import Asset
 from mux_async.uploads import UploadProgress
@@ -31,9 +31,8 @@ def upload(
 ) -> None:
     """Make a ready asset of one file and print its address."""
     chosen = policies(policy)
-    item = file_item(file)
+    item = file_item(file, Wishes(meta={} if title is None else {"title": title}))
     client = make_client(base_url, transport)
-    meta = {"title": title if title is not None else file.name}
     bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=stderr())
 
     async def run(client: Mux) -> Asset:
@@ -47,7 +46,7 @@ def upload(
             return await client.uploads.send(
                 file,
                 playback_policies=chosen,
-                new_asset_settings={"meta": meta},
+                new_asset_settings=item.settings,
                 test=test,
                 wait_timeout=timeout,
                 on_progress=show,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Annotated, cast, get_args
@@ -16,6 +15,7 @@ import anyio
 import attrs
 import typer
 
+from mux_async.cli._interrupts import open_interrupts
 from mux_async.emulator import DEFAULT_TOKEN, Arrival, Emulator, EmulatorSettings, LimitModel, RateRules, Token
 
 DEFAULT_PORT = 8787
@@ -116,7 +116,7 @@ def _reporter(*, verbose: bool, log_file: IO[str] | None) -> Callable[[Arrival],
 async def _serve(emulator: Emulator, host: str, port: int) -> None:
     from mux_async.emulator.server import serve
 
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with open_interrupts() as signals:
         try:
             async with serve(emulator, host, port) as origin:
                 for line in banner(emulator.settings, origin):

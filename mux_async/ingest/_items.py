@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,6 +11,7 @@ import attrs
 
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError
+from mux_async.uploads._source import open_file
 
 LONGEST_TITLE = 512
 LONGEST_PASSTHROUGH = 255
@@ -61,17 +61,8 @@ def file_item(path: Path, wishes: Wishes = NO_WISHES) -> Item:
     Raises:
         InvalidRequestError: It is missing, no regular file, unreadable or empty, or a setting is too long.
     """
-    try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-    except IsADirectoryError:
-        raise InvalidRequestError(f"{str(path)!r} is a folder; list its files, or give it as a PATH of its own") from None
-    except OSError as error:
-        raise InvalidRequestError(
-            f"{str(path)!r} cannot be read ({error.strerror}): check the name and its permissions, or leave it out"
-        ) from error
-    if not found.st_size:
-        raise InvalidRequestError(f"{str(path)!r} is empty, and no asset can be made of it: leave it out, or copy it again")
+    file, found = open_file(path)
+    file.close()
     whole = path.resolve()
     key = _key(wishes, "f", f"{whole}\0{found.st_size}\0{found.st_mtime_ns}")
     return Item(
@@ -106,7 +97,7 @@ def url_item(url: str, wishes: Wishes = NO_WISHES) -> Item:
 
 def _key(wishes: Wishes, kind: str, identity: str) -> str:
     given = wishes.key or wishes.meta.get("external_id")
-    if given is None:
+    if not given:
         return f"{kind}-{hashlib.blake2b(identity.encode(errors='surrogateescape'), digest_size=16).hexdigest()}"
     if len(given) > LONGEST_KEY:
         raise InvalidRequestError(f"the key {given[:20]!r}... has {len(given)} characters; Mux keeps {LONGEST_KEY}")

@@ -12,6 +12,7 @@ Paths are taken from the folder of the manifest.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ Row = Mapping[str, object] | InvalidRequestError
 
 
 def _lines(text: str) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # and not `splitlines`: names may hold what Unicode calls a line break
         name = line.strip()
         if name and not name.startswith("#"):
             yield number, {"url" if "://" in name else "path": name}
@@ -64,7 +65,7 @@ def _json_lines(text: str) -> Iterator[tuple[int, Row]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             yield number, InvalidRequestError('it is not JSON; a line is like {"url": "https://..."}')
             continue
         if not isinstance(row, dict):
@@ -74,7 +75,14 @@ def _json_lines(text: str) -> Iterator[tuple[int, Row]]:
 
 
 def _csv(text: str) -> Iterator[tuple[int, Row]]:
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        yield from _csv_rows(reader)
+    except csv.Error as error:  # of the reader; what follows cannot be made out
+        yield reader.line_num + 1, InvalidRequestError(f"it cannot be read ({error}): look for a quote that is never closed")
+
+
+def _csv_rows(reader: csv.DictReader[str]) -> Iterator[tuple[int, Row]]:
     header = reader.fieldnames or ()
     if not {"url", "path"} & set(header):
         yield 1, InvalidRequestError("the header names neither 'url' nor 'path'; the first line says what the columns are")

@@ -88,6 +88,10 @@ def playback_url(base_url: str, playback_id: str) -> str:
     return f"{origin}/{playback_id}.m3u8"
 
 
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+"""Windows would write other line breaks than JSON lines have, but for the last."""
+
+
 class ResultFile:
     """The result file, open for adding lines.
 
@@ -101,7 +105,7 @@ class ResultFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            self._descriptor = os.open(self.path, _FLAGS, 0o644)
         except OSError as error:
             raise InvalidRequestError(
                 f"the result file {str(path)!r} cannot be written ({error.strerror}): name another one, in a folder that exists"

@@ -67,6 +67,9 @@ _UPLOAD_FAILURES = 20
 """Failures in a row after which an upload is given up: about four minutes without a network."""
 _CREATE_ATTEMPTS = 8
 
+_POLICIES: Final = frozenset({"advanced_playback_policies", "playback_policies", "playback_policy"})
+"""Names that an item's own settings can give its policies by."""
+
 _FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
 """What every other item would meet too."""
 
@@ -263,7 +266,9 @@ class Ingest:
 
     async def _create(self, running: _Running) -> None:
         item, video = running.item, self._client.video
-        settings: dict[str, object] = {"playback_policies": self._policies, **item.settings}
+        settings = dict(item.settings)
+        if not _POLICIES & settings.keys():
+            settings["playback_policies"] = self._policies
         if item.path is not None:
             await anyio.to_thread.run_sync(_check_unchanged, item)
         self._move(running, Began())

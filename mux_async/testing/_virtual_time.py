@@ -46,6 +46,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._work_done)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        """Wait for the threads of `run_in_executor` to end; the clock stands still meanwhile, so no limit of time cuts it short."""
+        self._working += 1
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            self._working -= 1
+
     def _work_done(self, _future: asyncio.Future[Any]) -> None:
         self._working -= 1
 

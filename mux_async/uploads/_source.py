@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias, cast
 
 import anyio
 import anyio.to_thread
@@ -72,7 +73,7 @@ def open_source(source: Source, *, length: int | None = None) -> Reader:
     if isinstance(source, str | os.PathLike):
         return FileReader(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
-        return BytesReader(memoryview(source).cast("B"))
+        return BytesReader(memoryview(source))
     if isinstance(source, AsyncIterable):
         return StreamReader(source, length)
     if hasattr(source, "read") and hasattr(source, "seek"):
@@ -86,15 +87,45 @@ def _refuse_empty(label: str) -> InvalidRequestError:
     return InvalidRequestError(f"{label} is empty, and nothing can be made of it: check whether it was written to the end")
 
 
+def open_file(path: Path) -> tuple[io.FileIO, os.stat_result]:
+    """Open a file that can be uploaded, and return it with what is known about it.
+
+    Raises:
+        InvalidRequestError: It is missing, a folder, a pipe or a device, unreadable or empty.
+    """
+    shown = repr(str(path))
+    try:
+        # Looked at before it is opened: opening a named pipe waits for somebody who writes to it.
+        mode = os.stat(path).st_mode  # noqa: PTH116 - pathlib adds nothing
+        if stat.S_ISDIR(mode):
+            raise InvalidRequestError(f"{shown} is a folder: name the files in it")
+        if not stat.S_ISREG(mode):
+            raise InvalidRequestError(f"{shown} is a pipe or a device and cannot be read twice: copy it into a file first")
+        file = io.FileIO(path, "rb")
+    except OSError as error:
+        raise InvalidRequestError(
+            f"{shown} cannot be read ({error.strerror or error}): check the name and its permissions"
+        ) from error
+    except InvalidRequestError:
+        raise
+    except ValueError as error:
+        raise InvalidRequestError(f"{shown} cannot be the name of a file: {error}") from error
+    found = os.fstat(file.fileno())
+    if not found.st_size:
+        file.close()
+        raise _refuse_empty(shown)
+    return file, found
+
+
 class BytesReader(Reader):
     """Bytes in memory."""
 
     def __init__(self, data: memoryview) -> None:
-        self.label = f"<{len(data)} bytes>"
-        self.size = len(data)
-        if not data:
+        self.label = f"<{data.nbytes} bytes>"
+        self.size = data.nbytes
+        if not data.nbytes:
             raise _refuse_empty("the source")
-        self._data = data
+        self._data = data.cast("B") if data.c_contiguous else memoryview(data.tobytes())
 
     async def read(self, offset: int, length: int) -> bytes:
         """Return a copy of that part."""
@@ -111,11 +142,6 @@ class FileReader(Reader):
         self._file: io.FileIO | None = None
         self._before: tuple[int, int] = (0, 0)
 
-    @property
-    def modified_ns(self) -> int:
-        """When the file was last written to, as found when it was opened."""
-        return self._before[1]
-
     async def prepare(self, offset: int, length: int) -> None:  # noqa: ARG002 - any part can be read at any time
         """Open the file on first use; find out whether it has changed on every later one."""
         await anyio.to_thread.run_sync(self._open if self._file is None else self._check)
@@ -130,15 +156,7 @@ class FileReader(Reader):
             self._file.close()
 
     def _open(self) -> None:
-        try:
-            self._file = io.FileIO(self._path, "rb")
-        except OSError as error:
-            raise InvalidRequestError(
-                f"{str(self._path)!r} cannot be read ({error.strerror or error}): check its name and permissions"
-            ) from error
-        found = os.fstat(self._file.fileno())
-        if not found.st_size:
-            raise _refuse_empty(repr(str(self._path)))
+        self._file, found = open_file(self._path)
         self._before = (found.st_size, found.st_mtime_ns)
         self.size = found.st_size
 
@@ -153,16 +171,7 @@ class FileReader(Reader):
             self._open()
         file = self._file
         assert file is not None  # noqa: S101 - opened above, for the type checkers
-        try:
-            file.seek(offset)
-            data = _read_fully(file, length)
-        except OSError as error:
-            raise UploadError(
-                f"{self.label} could not be read at byte {offset} ({error.strerror}); look after the disk, then upload it again",
-                upload_id=None,
-                sent=0,
-                resumable=True,
-            ) from error
+        data = _read_at(file, offset, length, self.label)
         if len(data) < length:
             raise self._changed()
         # Looked at after the bytes were read and before they are handed on: a chunk is only completed by bytes of the same file.
@@ -184,6 +193,12 @@ class HandleReader(Reader):
     def __init__(self, handle: BinaryIO) -> None:
         self.label = "the file"
         try:
+            is_binary = isinstance(cast("object", handle.read(0)), bytes)
+        except (OSError, ValueError) as error:
+            raise InvalidRequestError(f"the file cannot be read ({error}): open it for reading, and keep it open") from error
+        if not is_binary:
+            raise InvalidRequestError("the file is open as text, and an upload is made of bytes: open it with mode 'rb'")
+        try:
             self._start = handle.tell()
             end = handle.seek(0, io.SEEK_END)
             handle.seek(self._start)
@@ -201,8 +216,7 @@ class HandleReader(Reader):
         return await anyio.to_thread.run_sync(self._read, offset, length)
 
     def _read(self, offset: int, length: int) -> bytes:
-        self._handle.seek(self._start + offset)
-        data = _read_fully(self._handle, length)
+        data = _read_at(self._handle, self._start + offset, length, self.label)
         if len(data) < length:
             raise UploadError(
                 "the file became shorter while it was being uploaded; upload it again", upload_id=None, sent=0, resumable=False
@@ -284,6 +298,24 @@ class StreamReader(Reader):
         async for piece in self._chunks:
             if piece:
                 yield piece
+
+
+def _read_at(file: io.FileIO | BinaryIO, position: int, length: int, label: str) -> bytes:
+    """Read *length* bytes from *position*, or up to the end.
+
+    Raises:
+        UploadError: The disk fails, or somebody has closed the file.
+    """
+    try:
+        file.seek(position)
+        return _read_fully(file, length)
+    except (OSError, ValueError) as error:
+        raise UploadError(
+            f"{label} could not be read at byte {position} ({error}); look after it, then upload it again",
+            upload_id=None,
+            sent=0,
+            resumable=True,
+        ) from error
 
 
 def _read_fully(file: io.FileIO | BinaryIO, length: int) -> bytes:

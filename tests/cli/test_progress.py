@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from mux_async import LimitSettings
-from mux_async.cli._progress import LiveReporter, summary_lines
+from mux_async.cli._progress import LiveReporter, make_reporter, summary_lines
 from mux_async.ingest import (
     IngestSummary,
     Item,
@@ -62,7 +62,7 @@ def test_bars(items: tuple[Item, ...]) -> None:
     assert "0.5/4.0 MB" in seen
     assert "film-0.mp4" in seen
     assert "film-1.mp4" in seen
-    assert "POST: 1 a second" in seen
+    assert "POST: 0.99 a second" in seen
 
     reporter.event(ItemProgress(items[0], 1_000_000, 1_000_000))
     for stage in (Stage.SENT, Stage.WAITING):
@@ -97,6 +97,24 @@ def test_summary() -> None:
     ]
 
 
+@pytest.mark.parametrize("form", ["plain", "live"])
+def test_odd_names(form: Literal["plain", "live"], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever bytes a name holds, it is shown on one line, and cannot take the terminal over; the result file's name as well."""
+    name = "a\n\x1b[2Jb\u2028\udcff [/b].mp4"
+    item = Item("k", name, size=1)
+    reporter = make_reporter(form, Plan((item,)), AccountLimits(LimitSettings()).snapshot)
+    reporter.begin()
+    reporter.event(ItemMoved(item, ItemState("k", Stage.SENDING)))
+    reporter.tick()
+    reporter.event(ItemFinished(item, result(item, ItemError("UploadError", f"{name} was changed"))))
+    reporter.end(None, Path(name))
+    said = capsys.readouterr().out
+
+    assert "\x1b[2J" not in said
+    assert len([line for line in said.splitlines() if ".mp4" in line]) == 2
+    assert said.count(r"a\n\x1b[2Jb\u2028\udcff [/b].mp4") == 3
+
+
 def test_on_a_terminal(tmp_path: Path) -> None:
     """On a terminal the view moves while the ingest runs, and ends with the summary."""
     (tmp_path / "film.mp4").write_bytes(bytes(1000))
@@ -123,6 +141,6 @@ def test_on_a_terminal(tmp_path: Path) -> None:
 
     text = said.decode()
     assert code == 0, text
-    assert "POST: 1 a second" in text
+    assert "POST: 0.99 a second" in text
     assert "1 being prepared" in text
     assert "1 ready (1.0 kB) in" in text

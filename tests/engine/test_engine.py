@@ -195,11 +195,22 @@ async def test_a_conflict_is_final() -> None:
 
 async def test_a_redirect_is_not_followed() -> None:
     """A redirect is an error that names where it led; nothing is sent there."""
-    transport = script(status(302, Location="https://elsewhere.test/"))
-    with pytest.raises(APIStatusError, match=r"elsewhere\.test.*not followed"):
+    transport = script(status(302, Location="https://elsewhere.test/film?signature=canary"))
+    with pytest.raises(APIStatusError, match=r"elsewhere\.test/film.*not followed") as caught:
         await client(transport).request("GET", "/x")
 
     assert len(transport.requests) == 1
+    assert "canary" not in str(caught.value)
+
+
+async def test_raw_answers_show_no_secret() -> None:
+    """What has no model shows nothing of its body: it may hold a stream key."""
+    raw = await client(script(lambda: respond(json={"data": {"stream_key": "canary"}}))).request(
+        "GET", "/video/v1/live-streams/a"
+    )
+
+    assert raw.value == {"data": {"stream_key": "canary"}}
+    assert "canary" not in repr(raw)
 
 
 async def test_a_delete_whose_answer_was_lost() -> None:

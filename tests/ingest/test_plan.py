@@ -15,7 +15,7 @@ from mux_async.ingest._results import ItemResult, playback_url
 
 def write(path: Path, text: str = "film") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -74,7 +74,7 @@ def test_missing_and_empty(tmp_path: Path) -> None:
     for sentence, what, advice in zip(
         found,
         ["cannot be read (No such file", "is empty", "the folder", "none of the 1 files"],
-        ["check the name", "leave it out", "put media files there", "--glob"],
+        ["check the name", "written to the end", "put media files there", "--glob"],
         strict=True,
     ):
         assert what in sentence
@@ -169,11 +169,34 @@ def test_csv_manifest(tmp_path: Path) -> None:
         ("list.csv", "title\nA\n", "neither 'url' nor 'path'"),
         ("list.csv", "url\nhttps://e.com/a,b\n", "more columns"),
         ("list.csv", "url,name\nhttps://e.com/a,b\n", "'name' is none of"),
+        ("list.csv", 'url,title\nhttps://e.com/a,"A\nhttps://e.com/b,B\n', "line 2: it cannot be read"),
+        ("list.csv", f"url,title\nhttps://e.com/a,{'x' * 200_000}\n", "field larger than"),
+        ("list.jsonl", "[" * 100_000, "line 1: it is not JSON"),
+        ("list.jsonl", '{"path": "a\\u0000b"}', "cannot be the name of a file"),
     ],
 )
 def test_wrong_manifests(tmp_path: Path, name: str, text: str, expected: str) -> None:
     """Every wrong line is named with its number and what to mend."""
     assert expected in " / ".join(problems(manifest=write(tmp_path / name, text)))
+
+
+def test_line_breaks_within(tmp_path: Path) -> None:
+    """A line ends at a line feed and nowhere else; a quoted cell may hold one."""
+    name = "a\u0085b\u2028c.mp4"
+    write(tmp_path / name)
+    listed = make_plan(manifest=write(tmp_path / "list.txt", f"{name}\n")).items
+    (cell,) = make_plan(manifest=write(tmp_path / "list.csv", 'url,title\nhttps://e.com/a,"two\nlines"\n')).items
+
+    assert [item.source for item in listed] == [str(tmp_path / name)]
+    assert cell.settings == {"meta": {"title": "two\nlines", "external_id": cell.key}}
+
+
+def test_empty_keys(tmp_path: Path) -> None:
+    """A key that is given as nothing counts as not given."""
+    lines = "".join(f'{{"url": "https://e.com/{name}", "key": "", "meta": {{"external_id": ""}}}}\n' for name in "ab")
+    items = make_plan(manifest=write(tmp_path / "l.jsonl", lines)).items
+
+    assert all(item.key.startswith("u-") for item in items)
 
 
 def test_missing_manifest(tmp_path: Path) -> None:

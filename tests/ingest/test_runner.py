@@ -139,6 +139,29 @@ async def test_urls(tmp_path: Path) -> None:
     assert len(posts(emulator)) == 2
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        '{"advanced_playback_policies": [{"policy": "signed"}]}',
+        '{"playback_policy": ["signed"]}',
+        '{"playback_policies": ["signed"]}',
+    ],
+)
+@pytest.mark.parametrize("is_file", [False, True])
+async def test_private_items_stay_private(tmp_path: Path, settings: str, is_file: bool) -> None:
+    """Whatever name a manifest gives its policies by, the run's own ``public`` is not added: the film would be open to everybody."""
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    source = '"path": "a.mp4"' if is_file else '"url": "https://example.com/a.mp4"'
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text(f'{{{source}, "settings": {settings}}}\n')
+    _, mux = emulated()
+    async with mux:
+        await Ingest(mux, make_plan(manifest=manifest).items).run()
+        (asset,) = (await mux.video.assets.list()).data
+
+    assert [each.policy for each in asset.playback_ids or ()] == ["signed"]
+
+
 async def test_an_unknown_create_is_not_repeated(tmp_path: Path) -> None:
     """When the answer to creating an asset of a URL is lost, the item fails and says so, rather than being created twice."""
     emulator, mux = emulated()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+from array import array
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -273,9 +274,11 @@ async def test_sources_that_are_none(tmp_path: Path) -> None:
     session = Session()
     sources: list[tuple[Source, str]] = [
         (tmp_path / "no.mp4", "cannot be read"),
-        (tmp_path, "cannot be read"),
+        (tmp_path, "is a folder"),
+        ("a\0b", "cannot be the name"),
         (empty, "is empty"),
         (b"", "is empty"),
+        (memoryview(array("i")), "is empty"),
     ]
     for source, message in sources:
         with pytest.raises(InvalidRequestError, match=message):
@@ -290,3 +293,38 @@ async def test_sources_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="async iterable"):
         await put(Pipe(b"abc"), session)
     assert session.ranges == []
+
+
+async def test_files_that_are_open_the_wrong_way(film: Path) -> None:
+    """A file that is open as text, for writing, or not at all, is refused in words that say how to open it."""
+    closed = film.open("rb")
+    closed.close()
+    with film.open(encoding="latin-1") as text, (film.parent / "new.mp4").open("wb") as new:
+        for file, message in [(text, "mode 'rb'"), (new, "for reading"), (closed, "keep it open")]:
+            with pytest.raises(InvalidRequestError, match=message):
+                open_source(file)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - what the test is about
+
+
+async def test_a_file_closed_meanwhile(film: Path) -> None:
+    """A file that its owner closes during the upload ends it with an `UploadError`, like a disk that fails."""
+    with film.open("rb") as file:
+        reader = open_source(file)
+    with pytest.raises(UploadError, match="closed file"):
+        await reader.read(0, 10)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+async def test_named_pipes(tmp_path: Path) -> None:
+    """A named pipe is refused at once; opening it would wait for ever for somebody who writes to it."""
+    pipe = tmp_path / "film.mp4"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidRequestError, match="is a pipe"):
+        await put(pipe, Session())
+
+
+async def test_memory_with_gaps() -> None:
+    """Any memory can be sent, also a view that leaves bytes out."""
+    session = Session()
+    await put(memoryview(b"a.b.c.")[::2], session)
+
+    assert session.held == b"abc"

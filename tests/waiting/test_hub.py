@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import traceback
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -18,6 +20,7 @@ from mux_async.errors import (
     AssetErroredError,
     AuthenticationError,
     DeadlineExceededError,
+    LimitWaitError,
     NotFoundError,
     ServerError,
     UploadError,
@@ -75,7 +78,7 @@ class Shelf:
         else:
             await anyio.lowlevel.checkpoint()
         if self.error is not None:
-            raise self.error
+            raise copy(self.error)
 
     async def retrieve(self, asset_id: str) -> Asset:
         self.gets.append((anyio.current_time(), asset_id))
@@ -353,6 +356,32 @@ async def test_lasting_trouble_reaches_everybody(error: Exception, requests: int
 
     assert len(failures) == 50
     assert len(shelf.lists) == requests
+    assert len({id(failure) for failure in failures}) == 50
+    assert max(len(traceback.extract_tb(failure.__traceback__)) for failure in failures) < 10
+
+
+async def test_a_deadline_is_its_owners() -> None:
+    """A leader whose calls have a deadline that the rate limit never meets fails alone; the next one leads on."""
+    hurried = Shelf({"a": math.inf, "b": 60.0}, error=LimitWaitError("no permit", deadline=2.0, eta=9.0))
+    patient = Shelf(hurried.ready_at)
+    hub = WaitHub()
+    found: list[str] = []
+
+    async def lead() -> None:
+        with pytest.raises(LimitWaitError):
+            await hub.wait(hurried, asset("a"), "ready")
+
+    async def follow() -> None:
+        found.append((await hub.wait(patient, asset("b"), "ready")).id)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lead)
+        await anyio.lowlevel.checkpoint()
+        tasks.start_soon(follow)
+
+    assert found == ["b"]
+    assert hurried.lists
+    assert patient.gets
 
 
 async def test_joining_hurries() -> None:

@@ -1,0 +1,36 @@
+"""Ctrl-C as something to await. `anyio.open_signal_receiver` would do, were it not for Windows, where asyncio does not offer it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import anyio
+
+
+@contextmanager
+def open_interrupts() -> Generator[AsyncIterator[signal.Signals]]:
+    """Give out the interrupts that arrive while the block runs, in place of the exception that they would raise: SIGINT and SIGTERM.
+
+    For the main thread, on asyncio.
+    """
+    loop = asyncio.get_running_loop()
+    send, receive = anyio.create_memory_object_stream[signal.Signals](float("inf"))
+
+    def arrived(number: int) -> None:
+        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # the block ended meanwhile
+            send.send_nowait(signal.Signals(number))
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(arrived, number)  # wakes the loop, which may be waiting
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with send, receive:
+            yield receive
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,0 +1,71 @@
+"""Errors as values."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from mux_async.errors import (
+    AmbiguousOutcomeError,
+    AssetErroredError,
+    Attempt,
+    ConnectError,
+    Delivery,
+    LimitWaitError,
+    MissingExtraError,
+    MuxError,
+    NotFoundError,
+    Phase,
+    ResponseTooLargeError,
+    TransportClosedError,
+    TransportTimeoutError,
+    UploadError,
+    WrongRuntimeError,
+)
+from mux_async.ingest import PlanError
+
+ERRORS: list[MuxError] = [
+    AmbiguousOutcomeError("m", status=200, request_id="r"),
+    AssetErroredError("a", type="t", messages=["m"]),
+    ConnectError("m"),
+    LimitWaitError("m", deadline=1.0, eta=2.0),
+    MissingExtraError("w", "l", "e"),
+    NotFoundError(
+        "m",
+        status=404,
+        type="not_found",
+        messages=["gone"],
+        request_id="r",
+        headers=CIMultiDictProxy(CIMultiDict([("X-A", "1"), ("x-a", "2")])),
+        body={"error": {}},
+        retry_after=1.5,
+    ),
+    PlanError(["one", "two"]),
+    ResponseTooLargeError("m", status=200),
+    TransportClosedError("aiohttp"),
+    TransportTimeoutError("m", delivery=Delivery.ANSWERED, phase=Phase.READ_BODY),
+    UploadError("m", upload_id="u", sent=5, resumable=True),
+    WrongRuntimeError("aiohttp", running="trio", supported=["asyncio"]),
+]
+
+
+def through_pickle(error: MuxError) -> MuxError:
+    again: MuxError = pickle.loads(pickle.dumps(error))
+    return again
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, through_pickle])
+def test_copies(error: MuxError, again: Callable[[MuxError], MuxError]) -> None:
+    """Every error can be copied and come out of another process, with its class, text and facts."""
+    error.attempts = (Attempt(1, 0.0, 1.0, 404, "r", None),)
+    other = again(error)
+
+    assert other is not error
+    assert type(other) is type(error)
+    assert str(other) == str(error)
+    assert vars(other) == vars(error)
