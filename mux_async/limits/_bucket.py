@@ -378,7 +378,9 @@ class PacedBucket:
 
     def _change_rate(self, now: float, rate: float) -> None:
         if rate != self.rate:
-            start = max(now, self.closed_until)  # waiting for a closed bucket is no debt: it does not take longer at a lower rate
+            start = max(
+                now, self.closed_until
+            )  # waiting for a closed bucket is no debt: it does not take longer at a lower rate
             debt = (self.full_at - start) / self._interval
             self._interval = 1.0 / rate
             self._forget(start + debt * self._interval if debt > 0 else self.full_at)
