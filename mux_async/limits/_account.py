@@ -15,6 +15,7 @@ from functools import partial
 from typing import ClassVar, TypeAlias
 from weakref import WeakKeyDictionary, WeakMethod, WeakValueDictionary
 
+import anyio.lowlevel
 import attrs
 
 from mux_async._operation import Bucket
@@ -198,6 +199,9 @@ class AccountLimits:
     async def give_back(self, grant: Grant) -> None:
         """Return the grant of a request of which nothing was sent."""
         await self._backend.give_back(grant)
+        here = self._gates.get(anyio.lowlevel.current_token().native_token, {})
+        if grant.bucket in here:
+            here[grant.bucket].look_again()
 
     async def refuse(self, grant: Grant, delay: float | None) -> float:
         """Close a bucket for everybody, after a 429. Returns the seconds for which it is closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -142,13 +143,25 @@ class MemoryBackend:
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        self._latest = -math.inf
+        self._skew = 0.0
+        """Seconds by which the clock stepped back so far."""
         self._buckets = dict(buckets) if buckets is not None else {bucket: settings.new_bucket(bucket) for bucket in Bucket}
+
+    def _now(self) -> float:
+        """Return the clock's time, going on from where it was when the clock steps back. Called with the lock held."""
+        now = self._clock() + self._skew
+        if now < self._latest:
+            self._skew += self._latest - now
+            now = self._latest
+        self._latest = now
+        return now
 
     async def take(self, bucket: Bucket, *, leave: int, rank: int) -> Grant | float:  # noqa: ARG002 - the line sees to ranks
         """Take a grant, or return the seconds to wait. Never suspends."""
         held = self._buckets[bucket]
         with self._lock:
-            wait = held.take(self._clock(), leave=leave)
+            wait = held.take(self._now(), leave=leave)
             return wait or Grant(bucket, held.now)
 
     async def release(self, bucket: Bucket) -> None:
@@ -162,23 +175,23 @@ class MemoryBackend:
     async def refuse(self, grant: Grant, delay: float | None) -> float:
         """Close the grant's bucket after a 429, and learn from it. Never suspends."""
         with self._lock:
-            return self._buckets[grant.bucket].refuse(self._clock(), granted_at=grant.at, delay=delay)
+            return self._buckets[grant.bucket].refuse(self._now(), granted_at=grant.at, delay=delay)
 
     async def hear(self, bucket: Bucket, remaining: int) -> None:
         """Lower a bucket to what the server has left. Never suspends."""
         with self._lock:
-            self._buckets[bucket].hear(self._clock(), remaining=remaining)
+            self._buckets[bucket].hear(self._now(), remaining=remaining)
 
     def wait(self, bucket: Bucket, *, leave: int, rank: int, ahead: int) -> float:  # noqa: ARG002 - `ahead` counts them all
         """Return the seconds until a grant, were *ahead* others made first."""
         with self._lock:
-            now = self._clock()
+            now = self._now()
             return self._buckets[bucket].ready_at(now, leave=leave, ahead=ahead) - now
 
     def state(self, bucket: Bucket) -> BucketState:
         """Return a bucket as it stands."""
         with self._lock:
-            now = self._clock()
+            now = self._now()
             held = self._buckets[bucket]
             return BucketState(held.level(now), held.rate, held.ceiling, held.burst, max(0.0, held.closed_until - now))
 

@@ -7,7 +7,7 @@
 --
 -- KEYS: the bucket's numbers (hash), its grants (list, oldest first), its askers (hash: seen, due, since, rank)
 -- ARGV: verb, owner, now or '' for the server's clock, rate, burst, slack, leave, rank, grant, memory, remembered, clock slack, lease,
---       membership, shortest grace, longest grace, milliseconds to keep it all
+--       membership, shortest grace, longest grace, a moment, milliseconds to keep it all
 -- `write`: verb, expected version, next version, numbers (flat), grants, askers (flat), each as a JSON array of strings, milliseconds
 
 local state, grants, askers = KEYS[1], KEYS[2], KEYS[3]
@@ -91,6 +91,7 @@ end
 
 -- The others who wait, and those who were not seen for long.
 local grace = math.min(math.max(1 / (1 / interval), tonumber(ARGV[15])), tonumber(ARGV[16]))
+local moment = tonumber(ARGV[17])
 local waiting, members, since = {}, 0, now
 local known = redis.call('HGETALL', askers)
 for at = 1, #known, 2 do
@@ -106,18 +107,21 @@ for at = 1, #known, 2 do
   else
     members = members + 1
     if due + grace >= now then
-      waiting[#waiting + 1] = { class, from, name }
+      waiting[#waiting + 1] = { class, from, name, due }
     end
   end
 end
 
 local value = 0
 if verb == 'ask' then
-  local ahead = 0
+  local ahead, late = 0, {}
   for _, other in ipairs(waiting) do
-    local class, from, name = other[1], other[2], other[3]
+    local class, from, name, due = other[1], other[2], other[3], other[4]
     if class < rank or (class == rank and (from < since or (from == since and name < owner))) then
       ahead = ahead + 1
+      if due < now then
+        late[#late + 1] = due
+      end
     end
   end
   local spare, spree = burst - 1, tonumber(found[10])
@@ -128,6 +132,9 @@ if verb == 'ask' then
   value = ready_at - now
   if value > 0 then
     change('_is_short', 1)
+    for _, due in ipairs(late) do
+      value = math.min(value, due + grace - now + moment)
+    end
     redis.call('HSET', askers, owner, text(now) .. ' ' .. text(now + value) .. ' ' .. text(since) .. ' ' .. rank)
   else
     value = 0
@@ -162,7 +169,7 @@ change('full_at', full_at)
 change('_base', base)
 redis.call('HSET', state, unpack(changes))
 redis.call('HINCRBY', state, 'version', 1)
-keep(ARGV[17])
+keep(ARGV[18])
 
 local counts = { 0, 0, 0 }
 for _, other in ipairs(waiting) do

@@ -175,7 +175,7 @@ class PacedBucket:
         Returns:
             Seconds to wait; 0.0 when the grant was taken. The grant is identified by the time in `now` from then on.
         """
-        now = self._advance(now)
+        now = self.advance(now)
         wait = self.ready_at(now, leave=leave, ahead=ahead) - now
         if wait > 0:
             self._is_short = True
@@ -218,8 +218,8 @@ class PacedBucket:
             Seconds from *now* for which the bucket is closed.
         """
         lessons = self._lessons
-        now = self._advance(now)
-        is_news = granted_at >= self.closed_at
+        now = self.advance(now)
+        is_news = granted_at > self.closed_at
         pause = 0.0 if delay is None else delay
         if is_news:
             self.closed_at = now
@@ -228,7 +228,7 @@ class PacedBucket:
                 is_too_soon = now - self.closed_until <= 2 * self._pause
                 pause = max(lessons.first_pause, 2 * self._pause) if is_too_soon else lessons.first_pause
             self._pause = pause = min(pause, lessons.longest_pause)
-            if granted_at >= self._learned_at:
+            if granted_at > self._learned_at:
                 self._learn(now, granted_at)
         self.closed_until = max(self.closed_until, now + min(pause, lessons.longest_pause))
         self._raised_at = max(self._raised_at, self.closed_until)
@@ -242,7 +242,7 @@ class PacedBucket:
 
         It can only lower the level: requests under way from here may not be in the server's count yet.
         """
-        now = self._advance(now)
+        now = self.advance(now)
         if remaining < 0:
             return
         self._roomiest = max(self._roomiest, remaining)
@@ -256,17 +256,17 @@ class PacedBucket:
 
     def drain(self, now: float) -> None:
         """Start over with an empty bucket: nothing is known of what was taken before *now*."""
-        now = self._advance(now)
-        self._forget(max(self.full_at, now + self.burst * self._interval))
+        now = self.advance(now)
+        self._lower(now, 0)
 
     def quiet_until(self) -> float:
-        """Return until when time alone changes nothing but what is remembered: rate, burst and ceiling stay."""
+        """Return until when time alone changes nothing but what is remembered: rate, burst and ceiling stay until then, or longer."""
         moment = math.inf
         if self._is_recovering():
             moment = self._raised_at + _STEP
         if self.burst < self._burst_ceiling:
             moment = min(moment, self._burst_raised_at + _BURST_MEMORY)
-        return moment
+        return moment - 1e-6  # a rounding error earlier, not later
 
     def dump(self) -> tuple[dict[str, float], list[float]]:
         """Return the bucket as plain data, for `load`.
@@ -319,7 +319,7 @@ class PacedBucket:
         lessons = self._lessons
         if lessons.backoff >= 1.0:
             return
-        debt = math.ceil((self.full_at - now) / self._interval - 1e-9)
+        debt = math.ceil(max(0.0, self.full_at - now) / self._interval - 1e-9)
         if debt > 1 and self.burst > 1 and granted_at - self._busy_since < self.burst * self._interval:
             # Refused within the burst itself: the server's is smaller than ours, or somebody else had a part of it.
             self.burst = max(1, min(self.burst, debt) - 1)
@@ -331,7 +331,7 @@ class PacedBucket:
         """Lower the rate to less than what got through since the last time."""
         lessons = self._lessons
         rate = self.rate * lessons.backoff
-        if self._passed > _ENOUGH and math.isfinite(self._learned_at):
+        if self._passed > _ENOUGH and -math.inf < self._learned_at < now:
             # The last of them did not get through. Half at most, at one go: perhaps less was asked for than could have passed.
             got_through = (self._passed - 1) / (now - self._learned_at)
             rate = min(rate, max(_MARGIN * got_through, rate / 2))
@@ -346,7 +346,8 @@ class PacedBucket:
         """Whether the server's bucket is full too, however late our last requests came there."""
         return now >= self.full_at + self.slack
 
-    def _advance(self, now: float) -> float:
+    def advance(self, now: float) -> float:
+        """Let time pass up to *now*, and return it; a time before the latest is held at that."""
         self.now = now = max(now, self.now)
         grants = self._grants
         while grants and grants[0] < now - MEMORY:
@@ -376,10 +377,13 @@ class PacedBucket:
         self._change_rate(now, min(rate, self.ceiling))
 
     def _change_rate(self, now: float, rate: float) -> None:
-        debt = max(0.0, self.full_at - now) / self._interval
         if rate != self.rate:
+            start = max(
+                now, self.closed_until
+            )  # waiting for a closed bucket is no debt: it does not take longer at a lower rate
+            debt = (self.full_at - start) / self._interval
             self._interval = 1.0 / rate
-            self._forget(now + debt * self._interval)
+            self._forget(start + debt * self._interval if debt > 0 else self.full_at)
 
     def _lower(self, now: float, level: int) -> None:
         """Have no more than *level* left at *now*."""

@@ -27,6 +27,8 @@ from mux_async.limits._settings import LimitSettings
 
 _NO_WAIT: Final = 0.001
 """Seconds below which a grant counts as had at once."""
+_SHORTEST_SLEEP: Final = 1e-6
+"""Seconds. What rounding leaves of a wait can be too little for a clock to move at all."""
 
 
 class Tally:
@@ -81,7 +83,8 @@ class Gate:
         self._settings = settings
         allowance = settings.bucket(bucket)
         self._burst = allowance.burst
-        self._patience = 1.0 / (allowance.rate * settings.floor) if settings.floor else math.inf
+        # One interval less than the floor says: it passes until the next grant is there.
+        self._patience = (1.0 / settings.floor - 1.0) / allowance.rate if settings.floor else math.inf
         self._line: Line[_Waiter] = Line()
         self._leader: _Waiter | None = None
         self._sleep: anyio.CancelScope | None = None
@@ -128,7 +131,7 @@ class Gate:
             if self._leader is not None:
                 waiter.woken = anyio.Event()
                 if self._sleep is not None and self._is_next(waiter):
-                    self._sleep.cancel()
+                    self.look_again()
                 await waiter.woken.wait()
             if waiter.grant is None:
                 await self._lead(waiter)
@@ -136,7 +139,7 @@ class Gate:
             with anyio.CancelScope(shield=True):  # short, and a grant must not be lost
                 if waiter.grant is not None:
                     await self._backend.give_back(waiter.grant)
-                    waiter.grant = None  # so that the leader looks again
+                    self.look_again()
                 elif len(self._line) == 1:
                     await self._backend.release(self._bucket)  # nobody is left to use what the leader was promised
             raise
@@ -171,7 +174,7 @@ class Gate:
             wait = min(outcome, line.next_neglected_at(now, self._patience) - now)
             # Not an event with a timeout: a sleep that is rarely cut short costs half of a timeout that always strikes.
             with anyio.CancelScope() as self._sleep:
-                await anyio.sleep(wait)
+                await anyio.sleep(max(wait, _SHORTEST_SLEEP))
             self._sleep = None
 
     def _hand(self, grant: Grant, leader: _Waiter) -> None:
@@ -199,5 +202,8 @@ class Gate:
             if first is not None and first[0].woken is not None:
                 self._leader = first[0]
                 first[0].woken.set()
-        elif waiter.grant is None and self._sleep is not None:
-            self._sleep.cancel()  # the leader may be sleeping for the one that left
+
+    def look_again(self) -> None:
+        """Ask the backend anew now: there may be more than there was."""
+        if self._sleep is not None:
+            self._sleep.cancel()

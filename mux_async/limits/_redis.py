@@ -30,6 +30,7 @@ from mux_async.limits._bucket import CLOCK_SLACK, MEMORY, REMEMBERED
 from mux_async.limits._settings import LimitSettings
 from mux_async.limits._shared import CALL_TIMEOUT, StoreLostError
 from mux_async.limits._turns import (
+    A_MOMENT,
     LEASE,
     LONGEST_GRACE,
     MEMBERSHIP,
@@ -216,6 +217,7 @@ class RedisStore:
             _text(MEMBERSHIP),
             _text(SHORTEST_GRACE),
             _text(LONGEST_GRACE),
+            _text(A_MOMENT),
             _milliseconds(KEEP),
         ]
 
@@ -312,7 +314,7 @@ def _written(shared: SharedBucket) -> list[str]:
     if drain_at < math.inf:
         numbers["drain_at"] = drain_at
     if (rare_at := min(quiet_until, drain_at)) < math.inf:
-        numbers["quiet_until"] = max(0.0, rare_at)
+        numbers["quiet_until"] = max(rare_at, -1e300)  # -inf would not be written
     flat = [part for name, number in numbers.items() for part in (name, _text(number))]
     askers = [
         part

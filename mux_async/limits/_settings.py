@@ -35,7 +35,7 @@ class BucketSettings:
             raise ConfigurationError(f"a bucket's burst is {self.burst!r}; it must be at least 1 request")
 
     @classmethod
-    def for_window(cls, requests: int, seconds: float, *, burst: int = 1, jitter: float = 0.05) -> BucketSettings:
+    def for_window(cls, requests: int, seconds: float, *, burst: int = 1, jitter: float = 0.075) -> BucketSettings:
         """Return the fastest that never shows a server more than *requests* in any *seconds*, fixed windows or sliding ones.
 
         What goes out in a burst is missing from the rest of its window, so every request of *burst* beyond the first costs its share of
@@ -59,9 +59,9 @@ class BucketSettings:
 class LimitSettings:
     """What an account is allowed, how it is shared out, and what to do when Mux says 429 all the same.
 
-    The sustained rates are the published ones (facts/BEHAVIOUR.md, section 2.1) less one in a hundred: should the server count in windows,
-    requests that bunch up on their way still fit. Bursts are allowed "for short periods" and not published, so the defaults are small: two
-    seconds' worth.
+    The sustained rates are the published ones (facts/BEHAVIOUR.md, section 2.1) less one and a half in a hundred: should the server count
+    in windows, requests that bunch up on their way still fit. Bursts are allowed "for short periods" and not published, so the defaults
+    are small: two seconds' worth.
 
     Attributes:
         post: POST outside the Data API.
@@ -81,10 +81,10 @@ class LimitSettings:
         enabled: False lets every request out at once. For servers without limits, and for limits kept elsewhere.
     """
 
-    post: BucketSettings = BucketSettings(rate=0.99, burst=2)
-    other: BucketSettings = BucketSettings(rate=4.95, burst=10)
-    realtime_data: BucketSettings = BucketSettings(rate=0.99, burst=2)
-    general_data: BucketSettings = BucketSettings(rate=4.95, burst=10)
+    post: BucketSettings = BucketSettings(rate=0.985, burst=2)
+    other: BucketSettings = BucketSettings(rate=4.925, burst=10)
+    realtime_data: BucketSettings = BucketSettings(rate=0.985, burst=2)
+    general_data: BucketSettings = BucketSettings(rate=4.925, burst=10)
     lessons: Lessons = attrs.field(factory=Lessons)
     slack: float = 0.25
     reserve: float = 0.2

@@ -171,7 +171,7 @@ class SharedBackend:
         trial = self._settings.new_bucket(bucket)
         now = self._clock() + view.offset
         trial.load(view.bucket.dump()[0], (), now)
-        trial.hear(now, remaining=-1)  # nonsense: brings it up to date and no more
+        trial.advance(now)
         before = trial.dump()
         trial.hear(now, remaining=remaining)
         if trial.dump() != before:

@@ -120,7 +120,7 @@ class SqliteStore:
     async def aclose(self) -> None:
         """Close the file. The next command opens it again."""
         with anyio.CancelScope(shield=True):  # short: at most one command is under way
-            await anyio.to_thread.run_sync(self._close)
+            await anyio.to_thread.run_sync(self.close)
 
     def perform_now(self, command: Command) -> Reply:
         """Carry out *command* in this thread.
@@ -129,6 +129,11 @@ class SqliteStore:
             StoreLostError: The file cannot be used now. Nothing was done.
         """
         return self._run(command, _Ticket())
+
+    def close(self) -> None:
+        """Close the file, in this thread. The next command opens it again."""
+        with self._lock:
+            self._drop()
 
     async def _undo(self, command: Command, reply: Reply | None) -> None:
         undo = _undo_of(command, reply)
@@ -204,10 +209,6 @@ class SqliteStore:
                 raise
             self._connection, self._identity = connection, _identity(self._path)
         return self._connection
-
-    def _close(self) -> None:
-        with self._lock:
-            self._drop()
 
     def _drop(self) -> None:
         if self._connection is not None and self._process == os.getpid():

@@ -32,6 +32,8 @@ MEMBERSHIP: Final = 60.0
 SHORTEST_GRACE: Final = 0.1
 LONGEST_GRACE: Final = 1.0
 """Bounds, in seconds, of the grace, which is otherwise one interval of the bucket."""
+A_MOMENT: Final = 0.001
+"""Seconds after which a grace that ends now is over."""
 RANKS: Final = 3
 """Classes of service: rank 0 goes first."""
 
@@ -126,7 +128,7 @@ class SharedBucket:
             command: What to do.
             now: The store's clock, in seconds.
         """
-        now = max(now, self.bucket.now)
+        now = self.bucket.advance(now)
         self._catch_up(now)
         match command.verb:
             case "ask":
@@ -168,18 +170,24 @@ class SharedBucket:
         known = self.askers.get(owner)
         since = known.since if known is not None and known.due + LEASE >= now else now
         mine = (rank, since, owner)
-        ahead = sum(
-            1
+        before = [
+            asker
             for name, asker in self.askers.items()
             if name != owner and self._is_waited_for(asker, now) and (asker.rank, asker.since, name) < mine
-        )
-        wait = self.bucket.take(now, leave=command.leave, ahead=ahead)
+        ]
+        wait = self.bucket.take(now, leave=command.leave, ahead=len(before))
+        if wait:
+            # Some of them may be late. When one is no longer waited for, what is kept for it is free.
+            grace = self._grace()
+            wait = min([wait, *(asker.due + grace - now + A_MOMENT for asker in before if asker.due < now)])
         self.askers[owner] = Asker(now) if wait == 0.0 else Asker(now, now + wait, since, rank)
         return wait
 
     def _is_waited_for(self, asker: Asker, now: float) -> bool:
-        grace = min(max(1.0 / self.bucket.rate, SHORTEST_GRACE), LONGEST_GRACE)
-        return asker.due + grace >= now
+        return asker.due + self._grace() >= now
+
+    def _grace(self) -> float:
+        return min(max(1.0 / self.bucket.rate, SHORTEST_GRACE), LONGEST_GRACE)
 
     def _rejoin(self, now: float, settle: float) -> float:
         """Agree on one moment, so that nobody takes from the store while others still take their local share."""

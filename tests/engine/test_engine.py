@@ -476,7 +476,7 @@ async def test_a_forecast_by_bucket() -> None:
     """`forecast` says how long the slowest of the buckets would take, by class of service."""
     forecast = client(script()).limits.forecast(post=12_000, other=100)
 
-    assert forecast.batch == pytest.approx(11_999 / 0.99)
-    assert forecast.default == pytest.approx(11_998 / 0.99 + 0.25)
+    assert forecast.batch == pytest.approx(11_999 / 0.985)
+    assert forecast.default == pytest.approx(11_998 / 0.985 + 0.25)
     with pytest.raises(ConfigurationError, match="-1 requests"):
         client(script()).limits.forecast(post=-1)

@@ -1,0 +1,243 @@
+"""The gate under anything that can happen to it, in any order: what Hypothesis makes of arrivals, cancellations, refusals and clocks.
+
+``MUX_TEST_EXAMPLES`` says how many runs of up to 50 steps are tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import attrs
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from mux_async.errors import LimitWaitError
+from mux_async.limits import PRIORITIES, AccountLimits, Bucket, BucketSettings, Grant, Lessons, LimitSettings, Priority
+from mux_async.testing import VirtualTimeLoop
+
+RATE, BURST, FLOOR = 2.0, 4, 0.1
+PATIENCE = 1 / (RATE * FLOOR)
+CLASSES = st.sampled_from(PRIORITIES)
+LESSONS = Lessons(first_pause=1.0, longest_pause=10.0, hold=6.0, recovery=8.0)
+
+
+@attrs.define(eq=False)
+class Caller:
+    """One call of `Gate.acquire`."""
+
+    number: int
+    priority: Priority
+    task: asyncio.Task[None] | None = None
+    grant: Grant | None = None
+    granted_at: float = math.nan
+    """By the loop's clock."""
+
+
+class Gates(RuleBasedStateMachine):
+    """One gate on a loop whose time passes only when a rule says so, over a bucket whose clock may jump."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = VirtualTimeLoop()
+        self.offset = 0.0
+        self.limits = AccountLimits(
+            LimitSettings(post=BucketSettings(RATE, BURST), lessons=LESSONS, floor=FLOOR, slack=0.1), clock=self.clock
+        )
+        self.gate = self.limits.gate(self.loop, Bucket.POST)
+        self.numbers = itertools.count()
+        self.waiting: list[Caller] = []
+        self.served: list[Caller] = []
+        self.unused: list[Grant] = []
+        self.is_taught = False
+        self.neglected_since: dict[Priority, float] = dict.fromkeys(PRIORITIES, math.inf)
+
+    def clock(self) -> float:
+        return self.loop.time() + self.offset
+
+    def run(self, act: Callable[[], Any]) -> None:
+        """Call *act* on the loop, and let everything happen that needs no time."""
+
+        async def main() -> None:
+            outcome = act()
+            if asyncio.iscoroutine(outcome):
+                await outcome
+            await asyncio.sleep(0)
+
+        self.loop.run_until_complete(main())
+
+    def settle(self) -> None:
+        for _ in range(8):
+            self.loop.run_until_complete(asyncio.sleep(0))
+
+    async def call(self, caller: Caller, patience: float | None) -> None:
+        start, refusal = self.loop.time(), None
+        try:
+            caller.grant = await self.gate.acquire(caller.priority, patience)
+        except LimitWaitError as error:
+            refusal = error
+        finally:
+            self.waiting.remove(caller)
+        if refusal is not None:
+            # Refused at once, and only because it would take too long.
+            assert self.loop.time() == start
+            assert refusal.eta > (patience or 0.0)
+            return
+        caller.granted_at = self.loop.time()
+        self.served.append(caller)
+        self.neglected_since[caller.priority] = self.loop.time()
+
+    def restart_the_clocks_of_neglect(self) -> None:
+        """Refusals, and a clock that jumps, change what anybody can expect from now on."""
+        for priority in PRIORITIES:
+            self.neglected_since[priority] = self.loop.time()
+
+    @rule(priority=CLASSES, patience=st.none() | st.floats(0, 8), count=st.integers(1, 6))
+    def arrive(self, priority: Priority, patience: float | None, count: int) -> None:
+        def start() -> None:
+            for _ in range(count):
+                if not any(one.priority == priority for one in self.waiting):
+                    self.neglected_since[priority] = self.loop.time()
+                caller = Caller(next(self.numbers), priority)
+                self.waiting.append(caller)
+                caller.task = self.loop.create_task(self.call(caller, patience))
+
+        self.run(start)
+
+    @rule(seconds=st.sampled_from([0.0, 1e-9, 0.1, 0.25, 0.5, 0.5, 1.0, 3.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.loop.run_until_complete(asyncio.sleep(seconds))
+
+    @rule(choice=st.integers(0, 99), share=st.sampled_from([0.0, 0.0, 0.5, 0.9, 1.0]))
+    def cancel(self, choice: int, share: float) -> None:
+        """Cancel one who waits, or many; some of them may have been handed a grant in this very step."""
+
+        def act() -> None:
+            count = max(1, int(len(self.waiting) * share))
+            for number in range(count):
+                if self.waiting:
+                    task = self.waiting[(choice + 7 * number) % len(self.waiting)].task
+                    assert task is not None
+                    task.cancel()
+
+        self.run(act)
+
+    @rule(choice=st.integers(0, 99), in_steps=st.integers(0, 3))
+    def cancel_as_it_is_granted(self, choice: int, in_steps: int) -> None:
+        """Wait for the moment at which the next grant is due, and cancel somebody a few steps of the loop later."""
+        wait = self.limits._backend.wait(Bucket.POST, leave=0, rank=0, ahead=0)  # pyright: ignore[reportPrivateUsage]
+        self.loop.run_until_complete(asyncio.sleep(min(wait, 5.0)))
+        for _ in range(in_steps):
+            self.loop.run_until_complete(asyncio.sleep(0))
+        self.cancel(choice, 0.0)
+
+    @rule(choice=st.integers(0, 9))
+    def give_back(self, choice: int) -> None:
+        """Nothing of a recent request was sent."""
+        if self.served:
+            caller = self.served[-1 - choice % len(self.served)]
+            if caller.grant is not None and self.loop.time() - caller.granted_at < 20:
+                grant, caller.grant = caller.grant, None
+                self.run(lambda: self.limits.give_back(grant))
+
+    @rule(choice=st.integers(0, 9), delay=st.none() | st.sampled_from([0.0, 0.5, 4.0, 1e9]))
+    def refuse(self, choice: int, delay: float | None) -> None:
+        """A recent request was answered 429."""
+        granted = [one.grant for one in self.served if one.grant is not None]
+        if granted:
+            self.run(lambda: self.limits.refuse(granted[-1 - choice % len(granted)], delay))
+            self.is_taught = True
+            self.restart_the_clocks_of_neglect()
+
+    @rule(remaining=st.integers(0, BURST))
+    def hear(self, remaining: int) -> None:
+        self.run(lambda: self.limits.hear(Bucket.POST, remaining))
+        self.is_taught = True
+        self.restart_the_clocks_of_neglect()
+
+    @rule(seconds=st.sampled_from([-5.0, -0.5, -1e-6, 0.5, 5.0, 3600.0]))
+    def jump(self, seconds: float) -> None:
+        """The clock is set, or the machine was asleep."""
+        self.offset += seconds
+        self.is_taught = True
+        self.restart_the_clocks_of_neglect()
+
+    @invariant()
+    def first_come_first_served(self) -> None:
+        """Within a class the served are in the order in which they came."""
+        for priority in PRIORITIES:
+            numbers = [one.number for one in self.served if one.priority == priority]
+            assert numbers == sorted(numbers)
+
+    @invariant()
+    def bound_holds(self) -> None:
+        """In every window of the bucket's time at most burst + rate x window grants were kept."""
+        kept = [one.grant.at for one in self.served if one.grant is not None][-60:]
+        for first, last in itertools.combinations_with_replacement(range(len(kept)), 2):
+            assert last - first + 1 <= BURST + RATE * (kept[last] - kept[first]) + 1e-6
+
+    @invariant()
+    def nobody_starves(self) -> None:
+        """Who waits gets a grant within its patience, and what two others and a closed bucket take on top."""
+        state = self.limits.snapshot().post
+        for priority in ("default", "batch"):
+            if any(one.priority == priority for one in self.waiting):
+                waited = self.loop.time() - self.neglected_since[priority]
+                # A class that has the whole burst to wait for still takes turns at the lowest rate there was.
+                allowed = PATIENCE + LESSONS.longest_pause + (BURST + 3) / min(state.rate, RATE) + 5.0
+                assert waited <= allowed, (priority, waited, allowed)
+
+    @invariant()
+    def somebody_is_in_charge(self) -> None:
+        """The queue is exactly those who wait, and one of them leads."""
+        self.settle()
+        assert len(self.gate) == len(self.waiting)
+        assert (self.gate._leader is not None) == bool(self.waiting)  # pyright: ignore[reportPrivateUsage]
+
+    @invariant()
+    def no_permit_is_lost(self) -> None:
+        """While nothing was refused, the bucket is as full as the requests that went out leave it."""
+        self.settle()
+        if not self.is_taught:
+            expected = -math.inf
+            for one in self.served:
+                if one.grant is not None:
+                    expected = max(one.grant.at, expected) + 1 / RATE
+            level = min(float(BURST), BURST - max(0.0, expected - self.clock()) * RATE)
+            assert abs(self.limits.snapshot().post.level - level) < 1e-6
+
+    def teardown(self) -> None:
+        """All who still wait are served once time passes; then nothing is left behind."""
+        try:
+            self.settle()
+            left = [one.task for one in self.waiting if one.task is not None]
+            slowest = RATE * LESSONS.floor
+            patience = LESSONS.longest_pause + 50 + (BURST + len(left)) / slowest
+
+            async def finish() -> None:
+                with anyio.fail_after(patience):
+                    await asyncio.gather(*left)
+
+            self.loop.run_until_complete(finish())
+            self.first_come_first_served()
+            self.bound_holds()
+            self.no_permit_is_lost()
+            assert not self.waiting
+            assert len(self.gate) == 0
+        finally:
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.settle()
+            self.loop.close()
+
+
+Gates.TestCase.settings = settings(
+    max_examples=int(os.environ.get("MUX_TEST_EXAMPLES", "60")), stateful_step_count=50, deadline=None
+)
+TestGates = Gates.TestCase

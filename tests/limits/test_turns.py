@@ -1,0 +1,283 @@
+"""Turns of several processes at one bucket, as arithmetic: the bound, the order, those who do not come back."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mux_async._operation import Bucket
+from mux_async.limits import BucketSettings, Lessons, LimitSettings, PacedBucket
+from mux_async.limits import _bucket as arithmetic
+from mux_async.limits._turns import LEASE, LONGEST_GRACE, MEMBERSHIP, Command, SharedBucket
+from tests.limits.stores import worst_window
+
+ASK = Command("ask", Bucket.POST, "")
+RATES = st.sampled_from([0.5, 1.0, 5.0, 7.3])
+BURSTS = st.integers(1, 6)
+
+
+def ask(shared: SharedBucket, now: float, owner: str, rank: int = 0, leave: int = 0) -> float:
+    return shared.perform(attrs.evolve(ASK, owner=owner, rank=rank, leave=leave), now)
+
+
+def play(shared: SharedBucket, owners: list[str], start: float, end: float, late: float = 0.0) -> list[tuple[float, str]]:
+    """Let *owners* ask whenever they were told to, and again at once when they were served; return the grants."""
+    due = dict.fromkeys(owners, start)
+    grants: list[tuple[float, str]] = []
+    while (now := min(due.values())) < end:
+        owner = min(due, key=lambda name: due[name])
+        if wait := ask(shared, now, owner):
+            due[owner] = now + wait + late
+        else:
+            grants.append((now, owner))
+    return grants
+
+
+@given(RATES, BURSTS, st.integers(2, 6), st.floats(0, 0.05))
+def test_everybody_gets_the_same(rate: float, burst: int, count: int, late: float) -> None:
+    """Those who always want more and come when they were told to get the same number of grants, one more or less."""
+    owners = [f"owner {number}" for number in range(count)]
+    grants = play(SharedBucket(PacedBucket(rate, burst)), owners, 0.0, 60 / rate, late)
+
+    shares = Counter(owner for _, owner in grants[burst:])
+    assert max(shares.values()) - min(shares[owner] for owner in owners) <= 2
+
+
+@given(RATES, st.integers(2, 6), st.integers(1, 6))
+def test_nothing_is_left_over(rate: float, burst: int, count: int) -> None:
+    """With any number of owners, all that the bucket allows is used, though each is late by a tenth of an interval."""
+    owners = [f"owner {number}" for number in range(count)]
+    grants = play(SharedBucket(PacedBucket(rate, burst)), owners, 0.0, 50 / rate, late=0.1 / rate)
+
+    assert len(grants) >= burst + 50 - 2
+
+
+@given(RATES, st.integers(2, 6), st.integers(2, 6))
+def test_a_killed_owner_costs_nothing(rate: float, burst: int, count: int) -> None:
+    """An owner that never comes back for its slot is not waited for: the others use all there is."""
+    shared = SharedBucket(PacedBucket(rate, burst))
+    owners = [f"owner {number}" for number in range(count)]
+    before = play(shared, owners, 0.0, 20 / rate)
+    after = play(shared, owners[1:], 20 / rate, 60 / rate)
+
+    assert len(before) + len(after) >= burst + 60 - 2
+
+
+def test_a_slot_is_kept_for_a_while() -> None:
+    """What was promised to one is not given to another who asks at that moment, until the grace is over."""
+    shared = SharedBucket(PacedBucket(1.0, 1))
+    assert ask(shared, 0.0, "a") == 0.0
+    assert ask(shared, 0.1, "a") == pytest.approx(0.9)
+
+    assert ask(shared, 1.0, "b") == pytest.approx(1.0)
+    assert ask(shared, 1.9, "b") == pytest.approx(0.1, abs=0.002)
+    assert ask(shared, 1.0 + LONGEST_GRACE + 0.002, "b") == 0.0
+
+
+def test_who_comes_late_has_kept_its_place() -> None:
+    """One that comes after its slot stands before those who began to wait later, until its lease is over."""
+    shared = SharedBucket(PacedBucket(1.0, 1))
+    ask(shared, 0.0, "a")
+    ask(shared, 0.0, "late")
+    ask(shared, 2.5, "b")
+
+    assert ask(shared, 2.6, "c") == pytest.approx(0.9)
+    assert ask(shared, 3.4, "late") == pytest.approx(0.1)
+    assert ask(shared, 3.5, "c") == pytest.approx(1.0)
+    assert ask(shared, 3.5, "late") == 0.0
+    ask(shared, 4.5, "c")
+    assert shared.askers["c"].due == -float("inf")
+
+
+def test_a_released_slot_is_free() -> None:
+    """Whoever gives its slot up leaves it to the next one."""
+    shared = SharedBucket(PacedBucket(1.0, 1))
+    ask(shared, 0.0, "a")
+    ask(shared, 0.0, "b")
+    assert ask(shared, 0.0, "c") == pytest.approx(2.0)
+    shared.perform(Command("release", Bucket.POST, "b"), 0.5)
+
+    assert ask(shared, 1.0, "c") == 0.0
+
+
+def test_people_go_before_reservations_of_batch() -> None:
+    """However many batch slots are reserved, an interactive asker is told the next one, and the others move back."""
+    shared = SharedBucket(PacedBucket(1.0, 1))
+    ask(shared, 0.0, "a")
+    for number in range(20):
+        ask(shared, 0.0, f"batch {number}", rank=2)
+
+    assert ask(shared, 0.5, "person", rank=0) == pytest.approx(0.5)
+    assert ask(shared, 1.0, "batch 0", rank=2) == pytest.approx(1.0)
+    assert ask(shared, 1.0, "person", rank=0) == 0.0
+
+
+@given(
+    RATES,
+    BURSTS,
+    st.lists(
+        st.tuples(
+            st.floats(0, 2),
+            st.sampled_from(["ask", "ask", "ask", "give_back", "release", "refuse", "rejoin"]),
+            st.integers(0, 4),
+            st.integers(0, 2),
+        ),
+        max_size=80,
+    ),
+)
+def test_bound_holds_whoever_asks(rate: float, burst: int, steps: list[tuple[float, str, int, int]]) -> None:
+    """Whatever several owners of all ranks do, no window sees more than burst + rate x window grants that were kept."""
+    settings = LimitSettings(post=BucketSettings(rate, burst))
+    shared, now, kept = SharedBucket(settings.new_bucket(Bucket.POST)), 100.0, list[float]()
+    for wait, verb, number, rank in steps:
+        now += wait
+        owner = f"owner {number}"
+        match verb:
+            case "ask":
+                if not ask(shared, now, owner, rank, leave=burst - 1 if rank == 2 else 0):
+                    kept.append(now)
+            case "give_back":
+                if kept:
+                    undone = kept[number % len(kept)]
+                    if undone in shared.bucket.dump()[1]:
+                        kept.remove(undone)
+                    shared.perform(Command("give_back", Bucket.POST, owner, at=undone), now)
+            case "refuse":
+                shared.perform(Command("refuse", Bucket.POST, owner, at=kept[-1] if kept else None), now)
+            case _:
+                shared.perform(Command("rejoin" if verb == "rejoin" else "release", Bucket.POST, owner, settle=1.0), now)
+
+    assert worst_window(kept, rate, burst) <= 1e-6
+
+
+def test_members_are_those_seen_lately() -> None:
+    """Who has asked in the last minute counts as active, waiting or not; who waits is counted by rank."""
+    shared = SharedBucket(PacedBucket(1.0, 1))
+    ask(shared, 0.0, "old")
+    ask(shared, 50.0, "a")
+    ask(shared, 50.0, "b", rank=2)
+    ask(shared, 50.0, "c", rank=1)
+
+    reply = shared.reply("c", 0.0, 50.0)
+    assert (reply.others, reply.members) == ((0, 0, 1), 4)
+    ask(shared, MEMBERSHIP + 1.0, "a")
+    assert set(shared.askers) == {"a", "b", "c"}
+
+
+def test_all_go_back_at_one_moment() -> None:
+    """Those who come back from an outage are told the same moment, then the bucket is empty, and later ones go back at once."""
+    shared = SharedBucket(PacedBucket(1.0, 5))
+    rejoin = Command("rejoin", Bucket.POST, "a", settle=4.0)
+    assert shared.perform(rejoin, 10.0) == pytest.approx(4.0)
+    assert shared.perform(attrs.evolve(rejoin, owner="b"), 12.5) == pytest.approx(1.5)
+
+    assert ask(shared, 14.0, "a") == pytest.approx(1.0)
+    assert shared.perform(attrs.evolve(rejoin, owner="c"), 15.0) == 0.0
+    assert shared.perform(attrs.evolve(rejoin, owner="c"), 100.0) == pytest.approx(4.0)
+
+
+def test_a_dump_holds_everything() -> None:
+    """Each slot of a bucket is in its dump, but its settings, which whoever loads it brings along."""
+    slots = set(PacedBucket.__slots__)
+
+    assert slots == {*arithmetic._NUMBERS, "_grants", "_lessons", "_slack"}  # pyright: ignore[reportPrivateUsage]
+
+
+@given(
+    RATES,
+    BURSTS,
+    st.lists(st.tuples(st.floats(0, 3), st.sampled_from(["take", "take", "give_back", "refuse", "hear"])), max_size=60),
+)
+def test_a_loaded_bucket_goes_on_like_the_dumped(rate: float, burst: int, steps: list[tuple[float, str]]) -> None:
+    """A bucket that is dumped and loaded at every step does what one does that is left alone."""
+    whole, now, grants = PacedBucket(rate, burst, slack=0.1), 0.0, list[float]()
+    parts = PacedBucket(rate, burst, slack=0.1)
+    for wait, action in steps:
+        now += wait
+        numbers, remembered = parts.dump()
+        parts = PacedBucket(rate, burst, slack=0.1)
+        parts.load(numbers, remembered, now)
+        results = list[object]()
+        for bucket in (whole, parts):
+            match action:
+                case "take":
+                    results.append(bucket.take(now))
+                case "give_back":
+                    results.append(bucket.give_back(grants[-1]) if grants else None)
+                case "refuse":
+                    results.append(bucket.refuse(now, granted_at=grants[-1] if grants else 0.0))
+                case _:
+                    bucket.hear(now, remaining=1)
+        assert len(set(results)) <= 1
+        if action == "take" and results[0] == 0.0:
+            grants.append(now)
+
+    assert whole.dump() == parts.dump()
+
+
+def test_a_dump_remembers_the_newest_grants() -> None:
+    """Beyond 256 grants the oldest can no longer be given back, and the others as ever."""
+    bucket = PacedBucket(128.0, 1)
+    times = [number / 128.0 for number in range(300)]
+    assert [bucket.take(moment) for moment in times] == [0.0] * 300
+    numbers, grants = bucket.dump()
+    loaded = PacedBucket(128.0, 1)
+    loaded.load(numbers, grants, 3.0)
+
+    assert len(grants) == arithmetic.REMEMBERED
+    assert not loaded.give_back(times[0])
+    assert loaded.give_back(times[-1])
+    assert loaded.full_at == pytest.approx(times[-1])
+
+
+def test_a_clock_that_starts_again() -> None:
+    """A bucket dumped before a restart of the machine is taken to be of this moment: debts and pauses are kept, no longer."""
+    bucket = PacedBucket(1.0, 2, Lessons(backoff=1.0))
+    bucket.take(1_000_000.0)
+    bucket.refuse(1_000_000.0, granted_at=1_000_000.0, delay=10.0)
+    loaded = PacedBucket(1.0, 2, Lessons(backoff=1.0))
+    loaded.load(*bucket.dump(), 5.0)
+
+    assert loaded.take(5.0) == pytest.approx(10.0)
+    assert loaded.take(15.0) == 0.0
+
+
+def test_small_steps_back_are_held() -> None:
+    """A clock that is behind by less than a second is another process's reading of the same clock."""
+    bucket = PacedBucket(1.0, 1)
+    bucket.take(100.0)
+    loaded = PacedBucket(1.0, 1)
+    loaded.load(*bucket.dump(), 99.5)
+
+    assert loaded.take(99.5) == pytest.approx(1.0)
+    assert loaded.now == 100.0
+
+
+def test_other_settings_count_where_nothing_was_learned() -> None:
+    """Whoever loads a bucket under another rate and burst gets its own; what was learned since stays where it is lower."""
+    bucket = PacedBucket(10.0, 5)
+    bucket.take(0.0)
+    faster = PacedBucket(20.0, 8)
+    faster.load(*bucket.dump(), 0.0)
+    assert (faster.rate, faster.ceiling, faster.burst) == (20.0, 20.0, 8)
+
+    for moment in itertools.accumulate([0.0, 100.0]):
+        bucket.take(moment, leave=99)
+        bucket.refuse(moment, granted_at=moment)
+    learned = bucket.rate
+    assert learned < 10.0
+    for rate, expected in ((20.0, learned), (1.0, 1.0)):
+        other = PacedBucket(rate, 5)
+        other.load(*bucket.dump(), 100.0)
+        assert other.rate == pytest.approx(expected)
+        assert other.ceiling == rate
+
+
+def test_the_lease_outlives_the_grace() -> None:
+    """A place in the order is kept for longer than a slot is."""
+    assert LEASE > LONGEST_GRACE
