@@ -25,6 +25,7 @@ where ``create_transport(settings: TransportSettings) -> Transport`` is called i
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
@@ -36,6 +37,7 @@ import attrs
 from multidict import CIMultiDictProxy
 
 from mux_async.errors import (
+    ConfigurationError,
     ConnectError,
     Delivery,
     Phase,
@@ -75,7 +77,7 @@ Headers: TypeAlias = CIMultiDictProxy[str]
 
 @attrs.frozen
 class Timeouts:
-    """How long one attempt may be silent, in seconds; ``None`` means no limit.
+    """How long one attempt may be silent, in seconds, above 0; ``None`` means no limit.
 
     The time over everything (queue, attempts, waits, body) is not here: the engine holds it.
     """
@@ -87,6 +89,12 @@ class Timeouts:
     write: float | None = 60.0
     """From one piece of the request body accepted by the network to the next. Libraries that cannot time a write alone
     may leave it to `read` and the engine's deadline."""
+
+    def __attrs_post_init__(self) -> None:
+        # Libraries do not agree on 0: no time to one, no limit to another.
+        for name, value in [("connect", self.connect), ("read", self.read), ("write", self.write)]:
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ConfigurationError(f"the {name} timeout is {value!r}; it must be above 0 seconds, or None for no limit")
 
 
 @attrs.frozen
@@ -156,11 +164,19 @@ class HttpRequest:
     body: bytes | Body | None = None
     timeouts: Timeouts = Timeouts()
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the URL: what may stand in a message."""
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            return "<no URL>"
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
     def __repr__(self) -> str:
-        parts = urlsplit(self.url)
-        origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        query = "?..." if parts.query else ""
-        return f"<HttpRequest {self.method} {origin}{parts.path}{query} headers={sorted(self.headers)}>"
+        path, has_query, _ = self.url.partition("://")[2].partition("#")[0].partition("?")
+        shown = "/".join([self.origin, *path.split("/")[1:]]) + ("?..." if has_query else "")
+        return f"<HttpRequest {self.method} {shown} headers={sorted(self.headers)}>"
 
 
 class ResponseBody(Protocol):
@@ -220,12 +236,18 @@ class TransportSettings:
     """Seconds an idle connection is kept."""
     ssl_context: ssl.SSLContext | None = None
     """How to verify servers; ``None`` means the library's default, which verifies."""
-    proxy: str | None = None
-    """Proxy URL for every request; ``None`` means none."""
+    proxy: str | None = attrs.field(default=None, repr=False)
+    """Proxy URL for every request; ``None`` means none. It may hold a password, and is not shown."""
     trust_env: bool = False
     """Whether proxy variables and ``.netrc`` of the environment are honoured."""
-    options: Mapping[str, object] = attrs.field(factory=dict[str, object])
+    options: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=False)
     """Passed on to the HTTP library's own client, for what this class does not name."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_connections < 1:
+            raise ConfigurationError(f"max_connections is {self.max_connections!r}; a transport needs at least 1")
+        if not (self.keepalive >= 0 and math.isfinite(self.keepalive)):
+            raise ConfigurationError(f"keepalive is {self.keepalive!r}; it must be 0 seconds or more")
 
 
 TransportFactory: TypeAlias = Callable[[TransportSettings], Transport]

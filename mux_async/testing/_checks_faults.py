@@ -59,6 +59,7 @@ async def unusable_url(bench: SocketBench) -> None:
             "ftp://127.0.0.1/?Signature=secret",
             "http://127.0.0.1:99999/?Signature=secret",
             "http:///?Signature=secret",
+            "http://[::1/?Signature=secret",
         ):
             error = await failing(transport.send(HttpRequest("GET", url)), ConnectError)
             shown: BaseException | None = error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Literal, overload
+from urllib.parse import urlsplit
 
 from mux_async._types import UNSET, Secret, Unset
 from mux_async.errors import InvalidRequestError, UploadError
@@ -249,8 +250,8 @@ class Uploads:
         upload_id: str | None,
         on_progress: ProgressCallback | None,
     ) -> UploadReport:
-        if not url.reveal().startswith(("https://", "http://")):
-            raise InvalidRequestError("the upload URL is not one: it starts with neither https:// nor http://")
+        if not _is_url(url.reveal()):
+            raise InvalidRequestError("the upload URL is not one: it has the form https://host/path, all in ASCII")
         run = UploadRun(
             transport=self._client.transport(),
             url=url,
@@ -261,6 +262,15 @@ class Uploads:
             max_failures=self._max_failures,
         )
         return await run.run(state)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        is_complete = parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return is_complete and text.isascii() and text.isprintable() and " " not in text
 
 
 def is_settled(upload: Upload) -> bool:

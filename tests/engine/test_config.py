@@ -8,6 +8,7 @@ from mux_async import __version__, _config
 from mux_async._config import CallOptions, check_base_url, check_headers, load_credentials
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
+from mux_async.transport import HttpRequest, Timeouts, TransportSettings
 
 
 def test_missing_credentials_say_where_to_put_them() -> None:
@@ -107,6 +108,41 @@ def test_options_that_make_no_sense(options: dict[str, object]) -> None:
     """An option out of its range is refused, by name."""
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         CallOptions(**options)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["connect", "read", "write"])
+def test_timeouts_that_make_no_sense(name: str, value: float) -> None:
+    """A timeout out of its range is refused, by name: to one HTTP library 0 is no time, to another no limit."""
+    with pytest.raises(ConfigurationError, match=f"the {name} timeout"):
+        Timeouts(**{name: value})
+
+
+def test_transport_settings_that_make_no_sense() -> None:
+    """No connections at all, or a negative time, is refused; a proxy's password is not shown."""
+    with pytest.raises(ConfigurationError, match="max_connections"):
+        TransportSettings(max_connections=0)
+    with pytest.raises(ConfigurationError, match="keepalive"):
+        TransportSettings(keepalive=-1.0)
+    settings = TransportSettings(proxy="http://me:canary@proxy.test", options={"headers": {"X": "canary"}})
+
+    assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:canary@api.test:8/a/b?canary#canary", "https://api.test:8/a/b?..."),
+        ("https://api.test", "https://api.test "),
+        ("https://[/a?canary", "<no URL>/a?..."),
+    ],
+)
+def test_requests_show_no_secret(url: str, shown: str) -> None:
+    """A request shows where it goes, and nothing that could be a key."""
+    said = repr(HttpRequest("GET", url, {"Authorization": "canary"}))
+
+    assert shown in said
+    assert "canary" not in said
 
 
 def test_the_version_is_in_the_user_agent() -> None:

@@ -180,6 +180,27 @@ async def test_nothing_is_sent_for_a_bad_source(tmp_path: Path) -> None:
     assert emulator.arrivals == ()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://h/canary",
+        "https://",
+        "https://[::1/canary",
+        "https://h:99999/canary",
+        "https://h/canary \n",
+        "https://h/ünary",
+    ],
+)
+async def test_upload_urls_that_are_none(url: str) -> None:
+    """An upload URL that no request can go to is refused at once, and not shown: most of it may be a key."""
+    _, mux = emulated()
+    with pytest.raises(InvalidRequestError, match="the upload URL is not one") as caught:
+        await mux.uploads.put(url, b"x")
+
+    assert "nary" not in str(caught.value)
+
+
 async def test_no_credentials_leave(film: Path) -> None:
     """The upload host is sent no ``Authorization`` header."""
     seen: list[bool] = []

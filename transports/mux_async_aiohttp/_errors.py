@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -75,8 +74,7 @@ def _kind(error: BaseException | None) -> Kind:
 def _build(
     kind: Kind, error: BaseException | None, request: HttpRequest, payload: RequestPayload | None, *, is_answered: bool
 ) -> TransportError:
-    parts = urlsplit(request.url)
-    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    origin = request.origin
     text = str(error)
     reason = text if text and "://" not in text else type(error).__name__
     if kind == "no connection" and not is_answered:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import anyio
 
@@ -87,8 +86,7 @@ def _kind(error: BaseException | None) -> Kind:
 
 
 def _build(kind: Kind, error: BaseException, request: HttpRequest, phase: Phase) -> TransportError:
-    parts = urlsplit(request.url)
-    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    origin = request.origin
     text = str(error)
     reason = text if text and "://" not in text else type(error).__name__
     timeouts = request.timeouts
