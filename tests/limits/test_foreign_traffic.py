@@ -132,7 +132,7 @@ async def test_half_of_the_account_is_gone_over_sockets() -> None:
     emulator = Emulator(rules(rate))
     lessons = Lessons(first_pause=0.1, hold=1.8, recovery=0.8)
     limits = LimitSettings(post=BucketSettings(rate, int(rate)), lessons=lessons)
-    start = time.time()
+    start, leaves = time.time(), math.inf
     async with (
         serve(emulator) as origin,
         ClientSession(headers={"Authorization": AUTHORIZATION}) as session,
@@ -155,7 +155,6 @@ async def test_half_of_the_account_is_gone_over_sockets() -> None:
                 await anyio.sleep(max(0.0, due - anyio.current_time()))
                 tasks.start_soon(post)
 
-        leaves = math.inf
         for _ in range(20):
             tasks.start_soon(create)
         with anyio.move_on_after(begin + foreign):
