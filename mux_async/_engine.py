@@ -245,12 +245,7 @@ class Engine:
             if response is not None and grant is not None:
                 remaining_there = response.headers.get("X-RateLimit-Remaining")
                 if remaining_there is not None and remaining_there.isascii() and remaining_there.isdigit():
-                    try:
-                        await self.limits.hear(grant.bucket, int(remaining_there[:9]))
-                    except BaseException:
-                        with anyio.CancelScope(shield=True):  # short, and a body that is to be streamed is still open
-                            await response.body.aclose()
-                        raise
+                    await self.limits.hear(grant.bucket, int(remaining_there[:9]))
 
             if response is not None and response.status < 300 and failure is None:
                 return Answer(response, content, tuple(call.attempts))

@@ -13,6 +13,9 @@ no answer, bytes were sent   again                    ambiguous
 any other answer             the answer               the answer
 ===========================  =======================  =========================
 
+What is ambiguous is looked for when the call has a key (`_once`), and goes again when nothing is there. All repetitions but those
+after a 429, or when nothing was sent, come out of the account's retry budget (`limits.RetryBudget`).
+
 A 409 is final: for Robots it means that the job exists, and sending again cannot change that.
 """
 

@@ -7,8 +7,10 @@ situation is run for n = 1, 2, ... until a call gets through without having reac
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -169,9 +171,10 @@ class Bench:
 
     Args:
         settings: Of each bucket.
+        url: Where the buckets are kept.
     """
 
-    def __init__(self, settings: BucketSettings) -> None:
+    def __init__(self, settings: BucketSettings, url: str = "memory://") -> None:
         self.left: list[Answers] = []
         self.transport = FakeTransport(self._answer)
         self.mux = Mux(
@@ -180,9 +183,9 @@ class Bench:
             base_url="https://mux.test",
             account=f"test-{id(self.transport)}",
             transport=self.transport,
-            clock=anyio.current_time,
+            clock=anyio.current_time if url == "memory://" else time.monotonic,  # a file is read in a thread
             random=Random(1),
-            limits=LimitSettings(post=settings, other=settings, reserve=0.0, slack=0.0),
+            limits=LimitSettings(post=settings, other=settings, reserve=0.0, slack=0.0, url=url),
         )
         self._level = self._levels()
 
@@ -244,6 +247,27 @@ async def test_every_step(name: str) -> None:
 async def test_every_step_by_asyncio(name: str) -> None:
     """The same when it is asyncio that cancels the task, as ``wait_for``, bots and web frameworks do."""
     assert await cancel_everywhere(name, by_task) >= len(SITUATIONS[name].answers)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["a read", "no connection", "a count of the server's"])
+async def test_every_step_with_a_shared_file(name: str, tmp_path: Path) -> None:
+    """The same where every word with the bucket is an await of its own, because it is kept in a file."""
+    situation = SITUATIONS[name]
+
+    async def run(at: int) -> bool:
+        here = Bench(BucketSettings(rate=100.0, burst=10), f"sqlite:///{tmp_path}/limits-{at}.db")
+        here.left[:] = situation.answers
+        got_there = await stepped(lambda: situation.call(here.mux), at, by_scope)
+        here.check_clean()
+        here.left.clear()
+        with anyio.fail_after(10.0):
+            assert (await here.mux.video.assets.retrieve("next")).id == "a"
+        assert here.mux.limits.snapshot().other.granted == len(here.transport.requests)
+        await here.mux.aclose()
+        return got_there
+
+    assert await every_step(run) >= len(situation.answers)
 
 
 @pytest.mark.anyio
