@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"_codec", "_content", "_config", "_pagination", "_resource", "_response", "_retry", "limits"},
     {"_wire"},
     {"_engine", "_transports"},
-    {"resources", "_waiting", "webhooks"},
+    {"resources", "_asset_waits", "_waiting", "webhooks"},
     {"_client", "__init__"},
     {"uploads"},
     {"ingest", "emulator", "testing"},
