@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mux_async.transport import Headers
 
 _PATH_NAME = re.compile(r"\{(\w+)\}")
+_LONGEST_QUOTE = 1000
+"""Characters of Mux's own sentences in an error's text; the error's ``messages`` have them whole."""
 _UNSAFE_IN_ID = re.compile(r"[\x00-\x20\x7f/\\?#%]")
 
 
@@ -239,7 +241,7 @@ def status_error(
     if kind:
         text += f" {kind}"
     if messages:
-        text += ": " + "; ".join(messages)
+        text += f": {'; '.join(messages):.{_LONGEST_QUOTE}}"
     if 300 <= status < 400:
         place = headers.get("Location", "nowhere").partition("?")[0]  # a query may hold a signature
         text += f" (a redirect to {place!r:.200}, which is not followed)"

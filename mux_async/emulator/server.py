@@ -50,10 +50,15 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
         site = web.TCPSite(runner, host, port)
         await site.start()
         bound = runner.addresses[0][1]
-        shown = f"[{host}]" if ":" in host else host
-        yield f"http://{shown}:{bound}"
+        yield f"http://{_reachable(host)}:{bound}"
     finally:
         await runner.cleanup()
+
+
+def _reachable(host: str) -> str:
+    """Return what a client on this machine puts into a URL; one cannot go to "every address"."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - told apart, not bound
+    return f"[{host}]" if ":" in host else host
 
 
 class _Door:

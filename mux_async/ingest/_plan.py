@@ -78,12 +78,15 @@ class Plan:
 
 
 def make_plan(
-    paths: Iterable[str | os.PathLike[str]] = (), *, manifest: str | os.PathLike[str] | None = None, glob: str | None = None
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
+    *,
+    manifest: str | os.PathLike[str] | None = None,
+    glob: str | None = None,
 ) -> Plan:
     """Find out what is to be ingested. Reads folders and opens every file once; blocks while it does.
 
     Args:
-        paths: Files and folders. Folders are searched to the bottom for media files; hidden ones are left out.
+        paths: Files and folders, or one of them. Folders are searched to the bottom for media files; hidden ones are left out.
         manifest: A list of URLs and files; see `mux_async.ingest`.
         glob: Pattern for the names of files in folders, like ``*.mxf``, instead of the known media suffixes.
 
@@ -92,7 +95,7 @@ def make_plan(
     """
     problems: list[str] = []
     items: list[Item] = []
-    named = [Path(path) for path in paths]
+    named = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
     if not named and manifest is None:
         raise PlanError(["nothing was named to ingest: give files, folders or a manifest"])
     for path in named:

@@ -162,7 +162,7 @@ class Ingest:
         items: Sequence[Item],
         *,
         concurrency: int = DEFAULT_CONCURRENCY,
-        playback_policies: Sequence[str] = ("public",),
+        playback_policies: str | Sequence[str] = ("public",),
         test: bool = False,
         upload_timeout: int | Unset = UNSET,
         wait_timeout: float | None = None,
@@ -175,7 +175,7 @@ class Ingest:
         self._uploads = Uploads(self._client, max_failures=_UPLOAD_FAILURES)
         self._items = items
         self._concurrency = concurrency
-        self._policies = list(playback_policies)
+        self._policies = [playback_policies] if isinstance(playback_policies, str) else list(playback_policies)
         self._test = test
         self._upload_timeout = upload_timeout
         self._wait_timeout = wait_timeout

@@ -18,7 +18,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from mux_async._config import is_loopback
 from mux_async.cli.emulate import emulate, parse_token
+from mux_async.emulator import server
 from tests.emulator.harness import basic
 
 ROOT = Path(__file__).parents[2]
@@ -126,3 +128,13 @@ def test_token() -> None:
     """A token has an environment of its own, or the default one."""
     assert parse_token("a:b").environment == "development"
     assert parse_token("a:b:c").environment == "c"
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("localhost", "localhost")],
+)
+def test_addresses_to_go_to(host: str, shown: str) -> None:
+    """A server that listens on every address names one that a client can go to, and that the client takes for this machine's."""
+    assert server._reachable(host) == shown  # pyright: ignore[reportPrivateUsage]
+    assert is_loopback(shown.strip("[]"))

@@ -203,6 +203,16 @@ async def test_a_redirect_is_not_followed() -> None:
     assert "canary" not in str(caught.value)
 
 
+async def test_long_messages() -> None:
+    """The text of an error stays short enough to log, whatever Mux repeats in it; its messages are whole."""
+    problem = {"error": {"type": "invalid_parameters", "messages": ["x" * 100_000]}}
+    with pytest.raises(BadRequestError) as caught:
+        await client(script(lambda: respond(400, json=problem))).request("GET", "/x")
+
+    assert len(str(caught.value)) < 1200
+    assert caught.value.messages == ("x" * 100_000,)
+
+
 async def test_raw_answers_show_no_secret() -> None:
     """What has no model shows nothing of its body: it may hold a stream key."""
     raw = await client(script(lambda: respond(json={"data": {"stream_key": "canary"}}))).request(

@@ -35,6 +35,13 @@ def test_a_folder(tmp_path: Path) -> None:
     assert plan.size == 12
 
 
+def test_one_path(tmp_path: Path) -> None:
+    """A path by itself counts as a list of one, and not as one path for each of its letters."""
+    film = write(tmp_path / "a.mp4")
+
+    assert make_plan(str(film)).items == make_plan(film).items == make_plan([film]).items
+
+
 def test_a_pattern(tmp_path: Path) -> None:
     """A pattern takes the place of the known suffixes."""
     write(tmp_path / "a.mp4")

@@ -300,6 +300,16 @@ async def test_many_items_wait_cheaply(tmp_path: Path) -> None:
     assert not [each for each in emulator.arrivals if each.status == 429]
 
 
+async def test_one_policy(films: Path) -> None:
+    """A policy by itself counts as a list of one."""
+    _, mux = emulated()
+    async with mux:
+        await Ingest(mux, make_plan([films]).items[:1], playback_policies="signed").run()
+        (asset,) = (await mux.video.assets.list()).data
+
+    assert [each.policy for each in asset.playback_ids or ()] == ["signed"]
+
+
 async def test_concurrency_is_checked() -> None:
     """Nobody to work is a mistake."""
     _, mux = emulated()

@@ -1,18 +1,17 @@
 """`HttpRequest` to httpx and back.
 
 Not httpx's client but its transport does the work: that leaves redirects, cookies, default headers and decompression out from the start.
+Bodies on their way out and in are in ``_bodies``, what httpx's exceptions mean stands in a table (``_errors``).
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import anyio
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mux_async.errors import MissingExtraError
@@ -20,11 +19,11 @@ from mux_async.transport import (
     Body,
     HttpRequest,
     HttpResponse,
-    Phase,
     TransportClosedError,
     TransportSettings,
     require_runtime,
 )
+from mux_async_httpx._bodies import RequestStream, ResponseBody
 from mux_async_httpx._errors import Progress, failure
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class HttpxTransport:
         self._closed = False
         self._foreign = (self._httpx.HTTPError, self._httpx.StreamError, self._httpx.InvalidURL, OSError, ValueError)
         # httpx insists on an instance of its own class, which is only known now.
-        self._stream_class = type("RequestStream", (_RequestStream, self._httpx.AsyncByteStream), {})
+        self._stream_class = type("RequestStream", (RequestStream, self._httpx.AsyncByteStream), {})
         # A failure to load certificates or options shows here, and not at the first request.
         self._pools[self._settings.proxy] = self._open_pool(self._settings.proxy)
 
@@ -72,7 +71,7 @@ class HttpxTransport:
         else:
             items = ((name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in response.headers.raw)
             headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict(items))
-            return HttpResponse(response.status_code, headers, _Body(response, request, self._foreign))
+            return HttpResponse(response.status_code, headers, ResponseBody(response, request, self._foreign))
         finally:
             await progress.abandon()
             if stream is not None:
@@ -138,71 +137,6 @@ class HttpxTransport:
             **options,
         )
         return pool
-
-
-class _RequestStream:
-    """A streamed request body. An iterator and no generator, so that nothing is left to finalise when sending stops early."""
-
-    def __init__(self, body: Body) -> None:
-        self.body = body
-        self.error: Exception | None = None
-        """What the caller's generator raised, or that it gave another number of bytes than it declares."""
-        self._pieces = body.pieces()
-
-    def __aiter__(self) -> _RequestStream:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await anext(self._pieces)
-        except StopAsyncIteration:
-            raise
-        except Exception as error:
-            self.error = error
-            raise
-
-    async def close(self) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._pieces.aclose()
-
-
-class _Body:
-    """The body of an answer."""
-
-    def __init__(self, response: httpx.Response, request: HttpRequest, foreign: tuple[type[Exception], ...]) -> None:
-        self._stream = cast("httpx.AsyncByteStream", response.stream)
-        self._chunks = self._stream.__aiter__()
-        self._request = request
-        self._foreign = foreign
-        self._is_begun = False
-
-    def __aiter__(self) -> _Body:
-        return self
-
-    async def __anext__(self) -> bytes:
-        self._is_begun = True
-        try:
-            while not (chunk := await anext(self._chunks)):
-                pass
-        except self._foreign as error:
-            problem = error
-        except BaseException:  # the end, or a cancellation
-            await self.aclose()
-            raise
-        else:
-            return chunk
-        await self.aclose()
-        raise failure(problem, self._request, Phase.READ_BODY)
-
-    async def aclose(self) -> None:
-        with anyio.CancelScope(shield=True), suppress(*self._foreign):
-            # httpcore keeps the connection when everything was read, and closes it when bytes remain.
-            await self._stream.aclose()
-            # It leaves generators half way, each inside the next. Going on ends them all, by an error for the closed connection;
-            # left alone they would be finalised later, which trio complains about.
-            if self._is_begun:
-                async for _chunk in self._chunks:
-                    pass
 
 
 def _import(library: str | None) -> Any:
