@@ -224,7 +224,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(run_one(*options.one, options)))
+        question, contender = options.one
+        print(json.dumps(run_one(question, contender, options)))
         return
     peers = [name for name in PEERS if importlib.util.find_spec(PEERS[name].replace("-", "_"))]
     versions = ", ".join(f"{PEERS[name]} {importlib.metadata.version(PEERS[name])}" for name in peers)
