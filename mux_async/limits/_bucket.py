@@ -159,10 +159,11 @@ class PacedBucket:
             leave: Grants of the burst that are left to others; more than there are leave all but one.
             ahead: Grants made before it.
         """
-        spare = self.burst - 1
-        is_bottom = (0 if self._is_surely_full(now) else self._spree) + ahead > spare
-        kept = max(min(leave, spare) * self._interval, self.slack if is_bottom else 0.0)
-        return max(now, self.closed_until, max(now, self.full_at) + (ahead - spare) * self._interval + kept)
+        spare, interval, slack, full_at = self.burst - 1, self._interval, self.slack, self.full_at
+        kept = min(leave, spare) * interval
+        if kept < slack and (0 if now >= full_at + slack else self._spree) + ahead > spare:
+            kept = slack
+        return max(now, self.closed_until, max(now, full_at) + (ahead - spare) * interval + kept)
 
     def take(self, now: float, *, leave: int = 0, ahead: int = 0) -> float:
         """Take a grant, or say how long to wait before asking again.

@@ -80,9 +80,11 @@ class Gate:
         self._clock = clock
         self._tally = tally
         self._on_wait = on_wait
-        self._settings = settings
         allowance = settings.bucket(bucket)
-        self._burst = allowance.burst
+        self._terms = {
+            priority: (settings.left_by(priority, allowance.burst), rank) for rank, priority in enumerate(PRIORITIES)
+        }
+        """For each class: what it leaves of a burst, and its rank."""
         # One interval less than the floor says: it passes until the next grant is there.
         self._patience = (1.0 / settings.floor - 1.0) / allowance.rate if settings.floor else math.inf
         self._line: Line[_Waiter] = Line()
@@ -99,8 +101,7 @@ class Gate:
 
     def eta(self, priority: Priority) -> float:
         """Estimate how many seconds a request arriving now would wait, if nobody came in front of it."""
-        leave = self._settings.left_by(priority, self._burst)
-        rank = PRIORITIES.index(priority)
+        leave, rank = self._terms[priority]
         estimate = self._backend.wait(self._bucket, leave=leave, rank=rank, ahead=self._line.ahead(priority))
         if priority != "interactive" and estimate > self._patience:
             # Its floor may serve it sooner than its turn.
@@ -162,8 +163,8 @@ class Gate:
             first = line.first(self._clock(), self._patience)
             assert first is not None  # noqa: S101 - the leader is in the line
             asked_as = first[1]
-            leave = self._settings.left_by(asked_as, self._burst)
-            outcome = await backend.take(self._bucket, leave=leave, rank=PRIORITIES.index(asked_as))
+            leave, rank = self._terms[asked_as]
+            outcome = await backend.take(self._bucket, leave=leave, rank=rank)
             if isinstance(outcome, Grant):
                 self._hand(outcome, leader)
                 continue

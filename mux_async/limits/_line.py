@@ -109,8 +109,11 @@ class Line(Generic[W]):
 
     def next_neglected_at(self, now: float, patience: float) -> float:
         """Return when the next class will run out of patience, after *now*; ``inf`` when none will."""
-        due = [self._served_at[priority] + patience for priority in _PATIENT if self._counts[priority]]
-        return min((moment for moment in due if moment > now), default=math.inf)
+        earliest = math.inf
+        for priority in _PATIENT:
+            if self._counts[priority] and now < (due := self._served_at[priority] + patience) < earliest:
+                earliest = due
+        return earliest
 
     def serve(self, waiter: W, priority: Priority, now: float) -> None:
         """Take *waiter* out because it got its grant."""

@@ -56,6 +56,9 @@ def open_backend(
 
             if not parts.hostname:
                 raise ConfigurationError(f"the limits' URL names no host; it is {_FORMS}")
+            if not (database := parts.path.removeprefix("/")).isdecimal() and database:
+                # The library would take the first database for it.
+                raise ConfigurationError(f"the limits' URL names a database that is no number; it is {_FORMS}")
             host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             name = f"{parts.scheme}://{host}:{port or 6379}{parts.path}"
             password = Secret(unquote(parts.password)) if parts.password else None

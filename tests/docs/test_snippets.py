@@ -141,6 +141,37 @@ async def drive_rates(_: Path, __: pytest.MonkeyPatch) -> None:
     assert define("rates")["mux"].limits.settings.post == BucketSettings(rate=10, burst=20)
 
 
+async def drive_windows(_: Path, __: pytest.MonkeyPatch) -> None:
+    define("windows")
+    strict, bursting = BucketSettings.for_window(300, 60.0), BucketSettings.for_window(300, 60.0, burst=30)
+
+    assert 300 * 0.998 < strict.rate * 60.0 < 300
+    assert (strict.burst, bursting.burst) == (1, 30)
+    assert 270 < bursting.rate * 60.0 < 271
+
+
+async def drive_classes(_: Path, __: pytest.MonkeyPatch) -> None:
+    names = define("classes")
+    async with (
+        serve(emulator()) as origin,
+        Mux(token_id="test-token", token_secret="test-secret", base_url=origin, limits=FREE) as mux,
+    ):
+        created = await names["handle"](mux, "https://example.com/film.mp4")
+        await mux.video.assets.wait_until_ready(created)
+
+        assert await names["clean_up"](mux) == 1
+
+
+async def drive_plan(_: Path, __: pytest.MonkeyPatch) -> None:
+    names = define("plan")
+    limits = LimitSettings(post=BucketSettings(rate=20, burst=2))
+    async with (
+        serve(emulator()) as origin,
+        Mux(token_id="test-token", token_secret="test-secret", base_url=origin, limits=limits) as mux,
+    ):
+        assert await names["plan"](mux, ["https://example.com/film.mp4"] * 3) == pytest.approx(0.1, abs=0.01)
+
+
 async def drive_transport(_: Path, __: pytest.MonkeyPatch) -> None:
     assert await define("transport")["main"]() == 1
 
@@ -169,7 +200,7 @@ async def drive_virtual(_: Path, __: pytest.MonkeyPatch) -> None:
     with anyio.fail_after(50):
         done = await anyio.run_process([sys.executable, "-c", snippet("virtual")], check=False)
 
-    assert done.stdout == b"1.01 h\n", done.stderr.decode()
+    assert done.stdout == b"1.02 h\n", done.stderr.decode()
 
 
 DRIVERS: dict[str, Driver] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -157,11 +157,11 @@ def new_client(url: str) -> Redis:
 
 
 @contextmanager
-def redis_server(folder: Path, port: int | None = None) -> Generator[str]:
+def redis_server(folder: Path, port: int | None = None, arguments: Sequence[str] = ()) -> Generator[str]:
     """Run a Redis that keeps nothing on disk, and yield its URL."""
     port = port or free_port()
     command = [require("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with running([*command, "--dir", str(folder)], port, folder / "redis.log"):
+    with running([*command, "--dir", str(folder), *arguments], port, folder / "redis.log"):
         yield f"redis://127.0.0.1:{port}/0"
 
 

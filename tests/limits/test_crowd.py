@@ -60,6 +60,10 @@ async def test_nine_of_ten_leave() -> None:
     assert limits.snapshot().post.queued == 0
 
 
+async def wait_for(event: anyio.Event) -> None:
+    await event.wait()
+
+
 async def bytes_each(start: Callable[[], Coroutine[Any, Any, object]]) -> float:
     """Return what one of many waiting tasks holds, in bytes."""
     gc.collect()
@@ -84,12 +88,7 @@ async def test_waiting_costs_little_memory() -> None:
     """A place in the queue takes less than 300 bytes beyond a task that waits for an event."""
 
     def bare() -> Coroutine[Any, Any, object]:
-        event = anyio.Event()
-
-        async def wait() -> None:
-            await event.wait()
-
-        return wait()
+        return wait_for(anyio.Event())
 
     _, gate = make(0.001, 1, asyncio.get_running_loop())
     await gate.acquire("default", None)

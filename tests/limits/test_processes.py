@@ -55,8 +55,7 @@ async def workers(count: int, log: Path, **arguments: object) -> AsyncGenerator[
     started: list[Process] = []
     try:
         with log.open("wb") as errors:
-            for _ in range(count):
-                started.append(await anyio.open_process(command, cwd=ROOT, stderr=errors))
+            started.extend([await anyio.open_process(command, cwd=ROOT, stderr=errors) for _ in range(count)])
         for process in started:
             assert process.stdout is not None
             assert (await process.stdout.receive()).startswith(b"ready")
