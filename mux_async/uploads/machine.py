@@ -248,7 +248,7 @@ class UploadMachine:
             self._finish()
         elif answer.status == 308:
             held = self._held(answer)
-            if held == chunk.last + 1 and chunk.length == self.state.chunk_size:
+            if held == chunk.last + 1:
                 self._adapt(answer.elapsed)
             self._move_to(held)
         elif answer.status in _COMPLETE:

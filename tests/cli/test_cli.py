@@ -21,6 +21,7 @@ from mux_async.cli._media import DEMO, ffmpeg, make_media, probe_media
 from mux_async.cli._output import explain, size, span
 from mux_async.emulator import InputProblem, MediaInfo, MediaSource
 from mux_async.errors import ConfigurationError, MissingExtraError, MuxError
+from mux_async.models import Asset
 from tests.cli.commands import CREDENTIALS, Emulate, command, emulate, environment, run
 
 
@@ -309,6 +310,26 @@ def test_upload_of_an_odd_name(emulator: Emulate, tmp_path: Path) -> None:
     done = run("upload", str(film), "--base-url", emulator.origin, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_what_was_asked_for(films: Path, tmp_path: Path) -> None:
+    """Policies, test assets and the time to wait are those of the command line, for ``ingest`` and ``upload`` alike."""
+    options = ["--policy", "signed", "--test", "--timeout", "1"]
+    with emulate("--no-limits", "--time-to-ready", "500") as emulator:
+        ingested = run("ingest", str(films / "0.wav"), *options, "--base-url", emulator.origin, cwd=tmp_path)
+        uploaded = run("upload", str(films / "1.wav"), *options, "--base-url", emulator.origin, cwd=tmp_path)
+
+        async def look() -> list[Asset]:
+            async with Mux(token_id="test-token", token_secret="test-secret", base_url=emulator.origin) as mux:
+                return (await mux.video.assets.list()).data
+
+        made = anyio.run(look)
+
+    assert (ingested.returncode, uploaded.returncode) == (1, 1)
+    assert "within 1 s" in ingested.stdout
+    assert "within 1 s" in uploaded.stderr
+    assert [[each.policy for each in asset.playback_ids or ()] for asset in made] == [["signed"], ["signed"]]
+    assert all(asset.test for asset in made)
 
 
 def test_interrupted(films: Path, tmp_path: Path) -> None:

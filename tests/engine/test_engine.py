@@ -36,6 +36,7 @@ from mux_async.errors import (
     Delivery,
     Phase,
     ResponseTooLargeError,
+    TransportClosedError,
     TransportTimeoutError,
     UndecodableResponseError,
 )
@@ -307,6 +308,34 @@ async def test_compressed_answers(encoding: str, window: int) -> None:
     )
 
     assert (await client(transport).request("GET", "/x")).value == OK
+
+
+async def test_deflate_that_looks_like_zlib() -> None:
+    """Bare deflate whose first two bytes would pass the checksum of a zlib header is told apart by the method they name."""
+    packer = zlib.compressobj(9, wbits=-15)
+    body = packer.compress(b'  {"n": 2}') + packer.flush()
+    assert int.from_bytes(body[:2]) % 31 == 0
+
+    transport = script(lambda: respond(body=body, headers={"Content-Encoding": "deflate"}))
+    assert (await client(transport).request("GET", "/x")).value == {"n": 2}
+
+
+async def test_an_answer_of_the_allowed_size() -> None:
+    """An answer of exactly ``max_response_bytes`` is read, one of a byte more is refused."""
+    assert (await client(script(lambda: respond(body=b'"1234"')), max_response_bytes=6).request("GET", "/x")).value == "1234"
+    with pytest.raises(ResponseTooLargeError):
+        await client(script(lambda: respond(body=b'"12345"')), max_response_bytes=6).request("GET", "/x")
+
+
+async def test_a_closed_transport_is_not_tried_again() -> None:
+    """Sending again over a transport that somebody has closed is no use: the first attempt's error comes at once."""
+    transport = FakeTransport()
+    await transport.aclose()
+    with pytest.raises(TransportClosedError) as caught:
+        await client(transport).request("GET", "/x")
+
+    assert len(caught.value.attempts) == 1
+    assert anyio.current_time() < 0.1
 
 
 async def test_several_gzip_members() -> None:

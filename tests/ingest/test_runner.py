@@ -218,6 +218,28 @@ async def test_a_bad_network(films: Path) -> None:
     assert len(await mux.video.assets.list()) == 12
 
 
+async def test_minutes_without_a_network(films: Path) -> None:
+    """Twenty exchanges in a row that fail do not lose a file: a run of hours meets an outage of minutes."""
+    emulator, mux = emulated()
+    emulator.faults.add(Fault(path="/_upload/.*", nth=range(1, 21), cut="refuse"))
+    summary = await Ingest(mux, make_plan([films]).items[:1]).run()
+
+    assert summary.is_complete
+    assert summary.elapsed > 60
+
+
+async def test_times_of_a_run(films: Path) -> None:
+    """Upload URLs are valid for as long as the run wants, and an asset that is not ready in time is reported as failed."""
+    _, mux = emulated(EmulatorSettings(time_to_ready=1000.0))
+    async with mux:
+        summary = await Ingest(mux, make_plan([films]).items[:1], upload_timeout=777, wait_timeout=50.0).run()
+        (upload,) = (await mux.video.uploads.list()).data
+
+    assert (summary.ready, summary.failed) == (0, 1)
+    assert 50 <= summary.elapsed < 60
+    assert upload.timeout == 777
+
+
 async def test_expired_uploads_are_made_anew(films: Path) -> None:
     """When an upload URL expires before the last byte, the file gets a new one."""
     emulator, mux = emulated()

@@ -172,6 +172,59 @@ async def test_file_changed_meanwhile(film: Path) -> None:
     assert not session.is_complete
 
 
+async def test_file_changed_within_a_chunk(film: Path) -> None:
+    """Bytes are looked after once more when they have been read: what was written between two pieces of a chunk is not sent."""
+    reader = open_source(film)
+    await reader.prepare(0, len(DATA))
+    await reader.read(0, READ_SIZE)
+    os.utime(film, ns=(1, 1))
+    with pytest.raises(UploadError, match="changed while"):
+        await reader.read(READ_SIZE, READ_SIZE)
+
+    await reader.aclose()
+
+
+async def test_a_stream_is_closed_in_peace() -> None:
+    """When an upload is cancelled, the stream's own clean-up may still wait for something."""
+    cleaned: list[float] = []
+
+    async def stream() -> AsyncIterator[bytes]:
+        try:
+            yield b"x" * 100
+        finally:
+            await anyio.sleep(2)
+            cleaned.append(anyio.current_time())
+
+    reader = open_source(stream(), length=200)
+    start = anyio.current_time()
+    with anyio.move_on_after(1):
+        try:
+            await reader.prepare(0, 100)
+            await anyio.sleep_forever()
+        finally:
+            await reader.aclose()
+
+    assert cleaned == [start + 3.0]
+
+
+async def test_long_answers(film: Path) -> None:
+    """An upload host that answers without end is cut off after a while; its status is all that matters."""
+    given = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal given
+        while True:
+            given += 1
+            yield b"x" * 16 * 1024
+            await anyio.lowlevel.checkpoint()
+
+    session = Session(faults={1: lambda _: respond(body=endless())})
+    with anyio.fail_after(10):
+        await put(film, session)
+
+    assert given < 10
+
+
 async def test_file_cut_short_within_a_chunk(film: Path) -> None:
     """A file that shrinks while a chunk is being sent cuts the chunk rather than filling it up."""
     session = Session()

@@ -306,6 +306,18 @@ async def test_far_down_the_list() -> None:
     assert len(set(first_three)) == 30
 
 
+async def test_others_in_between() -> None:
+    """Two pages of other people's newer assets are looked through before anything is asked for one by one."""
+    shelf = Shelf({"old0": 0.0, "old1": 0.0} | {f"new{number}": 0.0 for number in range(2 * PAGE_LIMIT)})
+    hub = WaitHub()
+    async with anyio.create_task_group() as tasks:
+        for number in range(2):
+            tasks.start_soon(hub.wait, shelf, asset(f"old{number}"), "ready")
+
+    assert len(shelf.lists) == 1 + SPARE_PAGES
+    assert shelf.gets == []
+
+
 async def test_timeout() -> None:
     """A wait that is too long ends with an error that says it can be taken up again, and others wait on."""
     shelf = Shelf({"a": 100.0, "b": 50.0})
