@@ -29,6 +29,9 @@ from mux_async.ingest import (
 from mux_async.limits import AccountLimits
 from tests.cli.commands import CREDENTIALS, command, emulate, environment
 
+RATE = LimitSettings().post.rate
+"""POST requests a second that are let out."""
+
 
 def result(item: Item, error: ItemError | None = None) -> ItemResult:
     status: Literal["failed", "ready"] = "failed" if error else "ready"
@@ -62,7 +65,7 @@ def test_bars(items: tuple[Item, ...]) -> None:
     assert "0.5/4.0 MB" in seen
     assert "film-0.mp4" in seen
     assert "film-1.mp4" in seen
-    assert "POST: 0.99 a second" in seen
+    assert f"POST: {RATE:g} a second" in seen
 
     reporter.event(ItemProgress(items[0], 1_000_000, 1_000_000))
     for stage in (Stage.SENT, Stage.WAITING):
@@ -141,6 +144,6 @@ def test_on_a_terminal(tmp_path: Path) -> None:
 
     text = said.decode()
     assert code == 0, text
-    assert "POST: 0.99 a second" in text
+    assert f"POST: {RATE:g} a second" in text
     assert "1 being prepared" in text
     assert "1 ready (1.0 kB) in" in text
