@@ -11,6 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from mux_async.errors import (
     AmbiguousOutcomeError,
+    APIStatusError,
     AssetErroredError,
     Attempt,
     ConnectError,
@@ -21,10 +22,12 @@ from mux_async.errors import (
     NotFoundError,
     Phase,
     ResponseTooLargeError,
+    ServerError,
     TransportClosedError,
     TransportTimeoutError,
     UploadError,
     WrongRuntimeError,
+    error_class,
 )
 from mux_async.ingest import PlanError
 
@@ -69,3 +72,12 @@ def test_copies(error: MuxError, again: Callable[[MuxError], MuxError]) -> None:
     assert type(other) is type(error)
     assert str(other) == str(error)
     assert vars(other) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(302, APIStatusError), (404, NotFoundError), (418, APIStatusError), (500, ServerError), (599, ServerError)],
+)
+def test_classes(status: int, kind: type[APIStatusError]) -> None:
+    """Every error status has a class: one of its own, that of all 5xx, or the root of them."""
+    assert error_class(status) is kind
