@@ -249,8 +249,7 @@ class PacedBucket:
         self._roomiest = max(self._roomiest, remaining)
         if remaining == 0 and self._passed >= _ENOUGH and self._lessons.backoff < 1.0:
             # Nothing is left there. If our own requests do not account for it, others have the rest: no need to run into a refusal.
-            ours = math.ceil((self.full_at - now) / self._interval - 1e-9)
-            if ours + 1 < max(self.burst, self._roomiest + 1):
+            if self._taken(now) + 1 < max(self.burst, self._roomiest + 1):
                 self._slow_down(now)
         if remaining < self.burst and self.level(now) > remaining:
             self._lower(now, remaining)
@@ -320,7 +319,7 @@ class PacedBucket:
         lessons = self._lessons
         if lessons.backoff >= 1.0:
             return
-        debt = math.ceil(max(0.0, self.full_at - now) / self._interval - 1e-9)
+        debt = self._taken(now)
         if debt > 1 and self.burst > 1 and granted_at - self._busy_since < self.burst * self._interval:
             # Refused within the burst itself: the server's is smaller than ours, or somebody else had a part of it.
             self.burst = max(1, min(self.burst, debt) - 1)
@@ -342,6 +341,10 @@ class PacedBucket:
         self._passed = 0
         self._change_rate(now, max(rate, self.ceiling * lessons.floor))
         self._raised_at = now + lessons.hold
+
+    def _taken(self, now: float) -> int:
+        """Return how many grants it would take to be full again."""
+        return math.ceil(max(0.0, self.full_at - now) / self._interval - 1e-9)
 
     def _is_surely_full(self, now: float) -> bool:
         """Whether the server's bucket is full too, however late our last requests came there."""

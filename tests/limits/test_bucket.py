@@ -266,6 +266,18 @@ def test_higher_rates_are_discovered_when_asked_for() -> None:
     assert content.rate == content.ceiling == 10.0
 
 
+def test_the_servers_count_after_all_was_given_back() -> None:
+    """A bucket whose every grant was given back still hears that the server has nothing left."""
+    bucket = PacedBucket(2.0, 4)
+    for _ in range(4):
+        bucket.take(0.0)
+    for _ in range(4):
+        bucket.give_back(0.0)
+    bucket.hear(0.0, remaining=0)
+
+    assert bucket.level(0.0) == 0.0
+
+
 def test_the_servers_count_is_believed_downwards() -> None:
     """``X-RateLimit-Remaining`` below our own count lowers the level; above it, or nonsense, changes nothing."""
     bucket = PacedBucket(1.0, 10)

@@ -72,6 +72,11 @@ class Gates(RuleBasedStateMachine):
 
         self.loop.run_until_complete(main())
 
+    def step(self) -> None:
+        """Let the loop turn once."""
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+
     def settle(self) -> None:
         for _ in range(8):
             self.loop.run_until_complete(asyncio.sleep(0))
@@ -100,15 +105,26 @@ class Gates(RuleBasedStateMachine):
 
     @rule(priority=CLASSES, patience=st.none() | st.floats(0, 8), count=st.integers(1, 6))
     def arrive(self, priority: Priority, patience: float | None, count: int) -> None:
-        def start() -> None:
-            for _ in range(count):
-                if not any(one.priority == priority for one in self.waiting):
-                    self.neglected_since[priority] = self.loop.time()
-                caller = Caller(next(self.numbers), priority)
-                self.waiting.append(caller)
-                caller.task = self.loop.create_task(self.call(caller, patience))
+        for _ in range(count):
+            self.start(priority, patience)
+        self.step()
 
-        self.run(start)
+    def start(self, priority: Priority, patience: float | None) -> Caller:
+        if not any(one.priority == priority for one in self.waiting):
+            self.neglected_since[priority] = self.loop.time()
+        caller = Caller(next(self.numbers), priority)
+        self.waiting.append(caller)
+        caller.task = self.loop.create_task(self.call(caller, patience))
+        return caller
+
+    @rule(priority=CLASSES, turns=st.integers(1, 6))
+    def change_ones_mind(self, priority: Priority, turns: int) -> None:
+        """Come, perhaps be handed a grant at once by whoever leads, and leave in the very moment."""
+        caller = self.start(priority, None)
+        for _ in range(turns):
+            self.step()
+        assert caller.task is not None
+        caller.task.cancel()
 
     @rule(seconds=st.sampled_from([0.0, 1e-9, 0.1, 0.25, 0.5, 0.5, 1.0, 3.0]))
     def pass_time(self, seconds: float) -> None:
@@ -128,13 +144,13 @@ class Gates(RuleBasedStateMachine):
 
         self.run(act)
 
-    @rule(choice=st.integers(0, 99), in_steps=st.integers(0, 3))
+    @rule(choice=st.integers(0, 99), in_steps=st.integers(0, 5))
     def cancel_as_it_is_granted(self, choice: int, in_steps: int) -> None:
         """Wait for the moment at which the next grant is due, and cancel somebody a few steps of the loop later."""
         wait = self.limits._backend.wait(Bucket.POST, leave=0, rank=0, ahead=0)  # pyright: ignore[reportPrivateUsage]
         self.loop.run_until_complete(asyncio.sleep(min(wait, 5.0)))
         for _ in range(in_steps):
-            self.loop.run_until_complete(asyncio.sleep(0))
+            self.step()
         self.cancel(choice, 0.0)
 
     @rule(choice=st.integers(0, 9))
