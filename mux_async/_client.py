@@ -299,6 +299,8 @@ class Mux:
             raise InvalidRequestError(
                 f"path {path[:80]!r} does not start with one slash, or holds characters to be percent-encoded"
             )
+        if {".", ".."} & set(path.split("/")):
+            raise InvalidRequestError(f"path {path[:80]!r} goes up or stays where it is; write down where it leads")
         if bad := set(path) & set(' ?#{}\\"<>'):
             raise InvalidRequestError(
                 f"path {path[:80]!r} holds {min(bad)!r}; a query goes into query=, other characters percent-encoded"

@@ -176,6 +176,10 @@ def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
     Raises:
         ConfigurationError: It is no absolute http(s) URL, or would send credentials in the clear to another machine.
     """
+    if "@" in base_url or "?" in base_url or "#" in base_url:  # not shown: it may hold a password
+        raise ConfigurationError(
+            "the base URL holds a query, a fragment or a user name; it is https://host[:port][/prefix] only"
+        )
     try:
         parts = urlsplit(base_url)
         host, _port = parts.hostname, parts.port
@@ -183,10 +187,6 @@ def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
         raise ConfigurationError(f"the base URL {base_url!r} is not a URL: {error}") from error
     if parts.scheme not in {"http", "https"} or not host or not base_url.isprintable() or " " in base_url:
         raise ConfigurationError(f"the base URL {base_url!r} is not of the form https://host[:port][/prefix]")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise ConfigurationError(
-            "the base URL holds a query, a fragment or a user name; it is https://host[:port][/prefix] only"
-        )
     if parts.scheme == "http" and not allow_insecure and not is_loopback(host):
         raise ConfigurationError(
             f"the base URL {base_url!r} would send the access token in the clear to {host!r}: use https, "

@@ -21,6 +21,8 @@ A 409 is final: for Robots it means that the job exists, and sending again canno
 
 from __future__ import annotations
 
+import math
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
@@ -147,9 +149,12 @@ def parse_retry_after(value: str | None, now_epoch: float) -> float | None:
         return None
     text = value.strip()
     if text.isascii() and text.replace(".", "", 1).isdigit():
-        return float(text)
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)  # "-0000" and no zone at all: HTTP knows only GMT
+        return max(0.0, moment.timestamp() - now_epoch)
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, moment.timestamp() - now_epoch)

@@ -388,7 +388,20 @@ async def test_what_goes_over_the_wire() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["video", "//evil.test/x", "https://evil.test", "/a b", "/a?b=1", "/a#b", "/a\r\nX: y", "/{id}", "/ä"]
+    "path",
+    [
+        "video",
+        "//evil.test/x",
+        "https://evil.test",
+        "/a b",
+        "/a?b=1",
+        "/a#b",
+        "/a\r\nX: y",
+        "/{id}",
+        "/ä",
+        "/data/v1/../../video/v1/assets",
+        "/a/./b",
+    ],
 )
 async def test_paths_that_are_refused(path: str) -> None:
     """A path that is none is refused before anything is sent."""

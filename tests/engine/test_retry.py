@@ -97,6 +97,9 @@ def test_backoff_is_capped_and_jittered() -> None:
         ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
         ("Thu, 99 Jan 1970 00:00:10 GMT", None),
         ("²", None),
+        ("Thu, 01 Jan 1970 99999999999999999999:00:00 GMT", None),
+        ("Thu, 01 Jan 1970 00:01:40 -0000", 40.0),
+        ("9" * 400, None),
     ],
 )
 def test_retry_after_is_believed_when_sane(header: str | None, seconds: float | None) -> None:
