@@ -7,9 +7,6 @@ facts/BEHAVIOUR.md, section 9.1.
 from __future__ import annotations
 
 import re
-import struct
-from base64 import b64decode
-from zlib import compress, crc32
 
 import attrs
 
@@ -17,6 +14,7 @@ from mux_async.emulator._http import ApiError, Request, Response, not_found, tex
 from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator._lifecycle import stored_height
 from mux_async.emulator._media import MediaInfo
+from mux_async.emulator._pictures import picture
 from mux_async.emulator._state import Asset, Environment, PlaybackId, World
 from mux_async.emulator._tokens import check_token
 from mux_async.emulator._validate import whole_parameter
@@ -26,15 +24,6 @@ _RUNGS = (270, 360, 480, 720, 1080, 1440, 2160)
 _PLAYLIST = "application/vnd.apple.mpegurl"
 _NULL_PACKET = b"\x47\x1f\xff\x10" + b"\xff" * 184
 _SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
-_MAX_SIDE = 4096
-
-# One colour, 16 x 9 pixels: Python writes PNG by itself, but neither of these.
-_JPEG = b64decode(
-    "/9j/4AAQSkZJRgABAgAAAQABAAD//gAPTGF2YzYzLjEuMTAyAP/bAEMACD4+ST5JVVVVVVVVZF1kaGhoZGRkZGhoaHBwcIODg3BwcGhocHB8fIODj5OPh4eD"
-    "h5OTm5uburqystnZ4P/////EAEsAAQEAAAAAAAAAAAAAAAAAAAAHAQEAAAAAAAAAAAAAAAAAAAADEAEAAAAAAAAAAAAAAAAAAAAAEQEAAAAAAAAAAAAAAAAA"
-    "AAAA/8AAEQgACQAQAwEiAAIRAAMRAP/aAAwDAQACEQMRAD8AkoBRP//Z"
-)
-_WEBP = b64decode("UklGRh4AAABXRUJQVlA4TBEAAAAvDwACAAdQlII0pv+BiOh/AAA=")
 
 
 @attrs.frozen
@@ -159,20 +148,9 @@ def _thumbnail(play: _Play, extension: str) -> Response:
         media = play.media
         width = width or round(height * media.width / media.height)
         height = height or round(width * media.height / media.width)
-        return text(200, png(min(width or 1, _MAX_SIDE), min(height or 1, _MAX_SIDE)), "image/png")
+        return text(200, picture("png", width or 1, height or 1), "image/png")
     if extension in {"jpg", "jpeg"}:
-        return text(200, _JPEG, "image/jpeg")
+        return text(200, picture("jpg"), "image/jpeg")
     if extension == "webp":
-        return text(200, _WEBP, "image/webp")
+        return text(200, picture("webp"), "image/webp")
     raise not_found()
-
-
-def png(width: int, height: int) -> bytes:
-    """Draw a picture of one colour."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc32(kind + content))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits of grey
-    rows = (b"\x00" + b"\x28" * width) * height
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")
