@@ -68,6 +68,7 @@ def emulate(
     arrivals: Annotated[
         Path | None, typer.Option(dir_okay=False, help="File to append a JSON line to for every request.")
     ] = None,
+    stub: Annotated[bool, typer.Option("--stub", help="Keep no state: answer whatever Mux describes, for any id.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every request.")] = False,
 ) -> None:
     """Run Mux on this machine: API, resumable uploads, playlists and thumbnails on one origin, until interrupted."""
@@ -85,6 +86,7 @@ def emulate(
         time_to_ready=time_to_ready,
         store=store,
         seed=secrets.token_hex(16) if seed is None else seed,
+        stub=stub,
     )
     if arrivals is None:
         _run(settings, host, port, verbose=verbose, log_file=None)

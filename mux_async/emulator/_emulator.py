@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +30,7 @@ from mux_async.emulator._router import Call, Router
 from mux_async.emulator._settings import EmulatorSettings, Token
 from mux_async.emulator._state import World
 from mux_async.emulator._storage import StorageSink
+from mux_async.emulator._stub import Stub, StubStorage
 from mux_async.errors import MissingExtraError
 
 log = logging.getLogger(__name__)
@@ -236,6 +238,7 @@ class Emulator:
         )
         if self.settings.store is not None:
             self.settings.store.mkdir(parents=True, exist_ok=True)
+        self._stub = Stub(self.settings.seed) if self.settings.stub else None
         self._start()
 
     def _start(self) -> None:
@@ -321,9 +324,11 @@ class Emulator:
                 sink = _Ignore(error.response())
         elif family == _uploads.UPLOAD_PREFIX:
             headers["Server"] = "UploadServer"
-            sink = StorageSink(self._world, request)
+            sink = StorageSink(self._world, request) if self._stub is None else StubStorage(request)
         elif family == CONTROL_PREFIX:
             sink = _Collect(self.settings.max_body, lambda _: control(request, self._world, self._arrivals, self.reset))
+        elif self._stub is not None:
+            sink = _Collect(self.settings.max_body, partial(self._stub.answer, request))
         else:
             sink = _Collect(self.settings.max_body, lambda _: play(request, self._world))
         return Exchange(self, request, sink, fault, arrival, headers)
@@ -341,6 +346,8 @@ class Emulator:
 
     def _answer(self, request: Request, token: Token, body: bytes) -> Response:
         authorize(token, request)
+        if self._stub is not None:
+            return self._stub.answer(request, body)
         if request.method == "GET" and request.segments == WHOAMI:
             return whoami(self._world, token)
         found = self._router.find(request.method, request.segments)

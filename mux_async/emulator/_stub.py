@@ -112,9 +112,7 @@ class Stub:
             said[parameter.lower()] = value
             if name.endswith(_camel(parameter.removesuffix("_ID"))):
                 said["id"] = value
-        for key, value in said.items():
-            if key in members and self._checker.fits(value, members[key]):
-                data[key] = value
+        data.update({key: value for key, value in said.items() if key in members and self._checker.fits(value, members[key])})
 
 
 def _camel(parameter: str) -> str:
