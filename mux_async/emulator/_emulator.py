@@ -169,7 +169,7 @@ class Exchange:
             return Reply(None, fault.delay)
         answer = None if fault is None else fault.response()
         if fault is None or answer is None or fault.acts:
-            own = self._emulator.settle(self._sink, self._headers)
+            own = self._emulator.settle(self._request, self._sink, self._headers)
             answer = own if answer is None else answer
         else:
             self._sink.cut()
@@ -321,7 +321,7 @@ class Emulator:
             try:
                 sink, arrival = self._begin_api(request, arrival, headers)
             except ApiError as error:
-                sink = _Ignore(error.response())
+                sink = _Ignore(error.response(family))
         elif family == _uploads.UPLOAD_PREFIX:
             headers["Server"] = "UploadServer"
             sink = StorageSink(self._world, request) if self._stub is None else StubStorage(request)
@@ -358,15 +358,16 @@ class Emulator:
         handler, params = found
         return handler(Call(request, body, params, self._world, self._world.environments[token.environment]))
 
-    def settle(self, sink: Sink, headers: dict[str, str]) -> Response:
+    def settle(self, request: Request, sink: Sink, headers: dict[str, str]) -> Response:
         """Let *sink* answer, now. For `Exchange`."""
+        family = request.segments[0]
         self.advance()
         try:
             response = sink.finish()
         except ApiError as error:
-            response = error.response()
+            response = error.response(family)
         except MissingExtraError as error:
-            response = ApiError(501, "missing_extra", str(error)).response()
+            response = ApiError(501, "missing_extra", str(error)).response(family)
         return response.with_headers(headers)
 
     def record(self, arrival: Arrival) -> None:

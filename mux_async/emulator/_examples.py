@@ -120,7 +120,8 @@ def _number(schema: JsonSchema, *, whole: bool) -> float:
     if schema.get("x-time"):
         return EPOCH
     least = schema.get("minimum", schema.get("exclusiveMinimum", 0))
-    value: float = schema.get("default", min(max(least, 1), schema.get("maximum", 1)))
+    usual = max(least, 1)
+    value: float = schema.get("default", min(usual, schema.get("maximum", usual)))
     if value <= schema.get("exclusiveMinimum", value - 1):
         value += 1
     return int(value) if whole else float(value)

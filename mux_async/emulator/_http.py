@@ -98,9 +98,10 @@ class ApiError(Exception):
         self.type = type
         self.messages = messages
 
-    def response(self) -> Response:
-        """The answer that says so."""
-        return json_response(self.status, {"error": {"type": self.type, "messages": list(self.messages)}})
+    def response(self, family: str = "") -> Response:
+        """The answer that says so, as the first part of the path has it: Robots says one ``message`` (facts/README.md, Oddities)."""
+        said = {"message": "; ".join(self.messages)} if family == "robots" else {"messages": list(self.messages)}
+        return json_response(self.status, {"error": {"type": self.type, **said}})
 
 
 def invalid(*messages: str) -> ApiError:

@@ -32,6 +32,7 @@ _FORMATS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "date-time": ("a date and time", datetime.fromisoformat),
     "uuid": ("a UUID", UUID),
 }
+_BITS = {"int32": 31, "int64": 63}
 
 
 @attrs.frozen
@@ -189,6 +190,9 @@ def _check_string(value: str, schema: JsonSchema, name: str, found: list[str]) -
 
 
 def _check_number(value: float, schema: JsonSchema, name: str, found: list[str]) -> None:
+    bits = _BITS.get(schema.get("format", ""))
+    if bits is not None and not -(1 << bits) <= value < 1 << bits:
+        found.append(f"{_said(name)} must be an integer of {bits + 1} bits")
     if "minimum" in schema and value < schema["minimum"]:
         found.append(f"{_said(name)} must be at least {schema['minimum']}")
     if "exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"]:
