@@ -11,7 +11,8 @@ same process, and `mux_async.emulator.server.serve` (also ``mux-async emulate``)
 from typing import TYPE_CHECKING
 
 from mux_async.emulator._control import Arrival
-from mux_async.emulator._emulator import ConnectionCutError, Emulator, Exchange, Reply, StoredUpload
+from mux_async.emulator._emulator import Emulator, StoredUpload
+from mux_async.emulator._exchange import ConnectionCutError, Exchange, Reply
 from mux_async.emulator._faults import Fault, Faults
 from mux_async.emulator._http import Request, Response
 from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe

@@ -10,27 +10,32 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import attrs
 
 from mux_async._operation import Bucket, bucket_of
-from mux_async.emulator import _asset_parts, _assets, _live_streams, _signing_keys, _uploads
+from mux_async.emulator import _asset_parts, _assets, _live_streams, _signing_keys, _uploads, _webhooks
 from mux_async.emulator._auth import WHOAMI, authenticate, authorize, whoami
 from mux_async.emulator._control import CONTROL_PREFIX, Arrival, control
-from mux_async.emulator._faults import Fault, Faults
+from mux_async.emulator._deliveries import WebhookRequest, take_due
+from mux_async.emulator._deliveries import settle as settle_delivery
+from mux_async.emulator._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
+from mux_async.emulator._faults import Faults
 from mux_async.emulator._http import NOT_FOUND_TEXT, ApiError, Request, Response, not_found
-from mux_async.emulator._lifecycle import run_step
 from mux_async.emulator._limits import RateLimiter
 from mux_async.emulator._playback import play
+from mux_async.emulator._records import Delivery, WebhookEvent
+from mux_async.emulator._render import origin_of
 from mux_async.emulator._router import Call, Router
 from mux_async.emulator._settings import EmulatorSettings, Token
 from mux_async.emulator._state import World
+from mux_async.emulator._steps import run
 from mux_async.emulator._storage import StorageSink
 from mux_async.emulator._stub import Stub, StubStorage
+from mux_async.emulator._webhook_faults import WebhookFaults
 from mux_async.errors import MissingExtraError
 
 log = logging.getLogger(__name__)
@@ -40,7 +45,6 @@ _UNSERVED = {
     ("data", "v1"),
     ("robots", "v0"),
     ("system", "v1", "usage"),
-    ("system", "v1", "webhooks"),
     ("video", "v1", "delivery-usage"),
     ("video", "v1", "drm-configurations"),
     ("video", "v1", "playback-restrictions"),
@@ -51,144 +55,6 @@ _UNSERVED = {
 """What Mux has and this emulator does not yet: told apart from a mistyped path by a second message."""
 
 _API_HEADERS = {"Cache-Control": "max-age=0, private, must-revalidate", "Server": "Mux API Server"}
-
-
-class ConnectionCutError(Exception):
-    """A fault broke the connection, so there is no answer. Raised by `Emulator.handle` only."""
-
-
-class Sink(Protocol):
-    """What takes the body of a request."""
-
-    def feed(self, data: bytes, /) -> None:
-        """Take bytes of the body."""
-        ...
-
-    def finish(self) -> Response:
-        """The body ended: answer.
-
-        Raises:
-            ApiError: The answer is an error.
-        """
-        ...
-
-    def cut(self) -> None:
-        """The connection broke before the body ended."""
-        ...
-
-
-class _Collect:
-    """Keeps a small body whole, and answers with a function of it."""
-
-    def __init__(self, limit: int, answer: Callable[[bytes], Response]) -> None:
-        self._body = bytearray()
-        self._limit = limit
-        self._answer = answer
-
-    def feed(self, data: bytes) -> None:
-        if len(self._body) <= self._limit:
-            self._body += data
-
-    def finish(self) -> Response:
-        if len(self._body) > self._limit:
-            raise ApiError(413, "invalid_parameters", f"The request body is larger than {self._limit} bytes")
-        return self._answer(bytes(self._body))
-
-    def cut(self) -> None:
-        self._body.clear()
-
-
-class _Ignore:
-    """Lets a body pass by, and answers what was clear from the head."""
-
-    def __init__(self, response: Response) -> None:
-        self._response = response
-
-    def feed(self, data: bytes) -> None:
-        del data
-
-    def finish(self) -> Response:
-        return self._response
-
-    def cut(self) -> None:
-        pass
-
-
-@attrs.frozen
-class Reply:
-    """What a door is to do at the end of a request.
-
-    Attributes:
-        response: To send; ``None`` to break the connection.
-        delay: Seconds to wait before either.
-        truncate: Bytes of the body to send before breaking the connection; ``None`` sends all and keeps it.
-    """
-
-    response: Response | None
-    delay: float = 0.0
-    truncate: int | None = None
-
-
-@attrs.define(eq=False)
-class Exchange:
-    """One request being received. Ends with `finish` or `cut`, whichever is first; the other does nothing then."""
-
-    _emulator: Emulator
-    _request: Request
-    _sink: Sink
-    _fault: Fault | None
-    _arrival: Arrival
-    _headers: dict[str, str]
-    _fed: int = 0
-    _ended: bool = False
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether a fault asks that the connection is not even made."""
-        return self._fault is not None and self._fault.cut == "refuse"
-
-    def feed(self, data: bytes) -> bool:
-        """Take bytes of the body, in order.
-
-        Returns:
-            Whether to go on. ``False`` when a fault wants the connection broken here: call `finish` for the rest.
-        """
-        fault = self._fault
-        if fault is None or fault.cut != "before" or fault.after_bytes is None:
-            self._sink.feed(data)
-            return True
-        self._sink.feed(data[: max(0, fault.after_bytes - self._fed)])
-        self._fed += len(data)
-        return self._fed < fault.after_bytes
-
-    def finish(self) -> Reply:
-        """The body ended. Act on the request, as far as a fault lets it, and say what to send."""
-        fault = self._fault
-        if fault is not None and fault.cut in {"refuse", "before"}:
-            self.cut()
-            return Reply(None, fault.delay)
-        answer = None if fault is None else fault.response()
-        if fault is None or answer is None or fault.acts:
-            own = self._emulator.settle(self._request, self._sink, self._headers)
-            answer = own if answer is None else answer
-        else:
-            self._sink.cut()
-        if fault is None:
-            self._end(answer.status)
-            return Reply(answer)
-        self._end(None if fault.cut == "after" else answer.status)
-        return Reply(None if fault.cut == "after" else answer, fault.delay, fault.truncate)
-
-    def cut(self) -> None:
-        """The connection broke before the body ended: what was not whole is not acted on."""
-        if not self._ended:
-            self._sink.cut()
-            self._end(None)
-
-    def _end(self, status: int | None) -> None:
-        if not self._ended:
-            self._ended = True
-            self._emulator.record(attrs.evolve(self._arrival, status=status))
 
 
 @attrs.frozen
@@ -232,9 +98,17 @@ class Emulator:
         self.faults = Faults()
         self._clock = clock
         self._on_arrival = on_arrival
+        self._watchers: list[Callable[[], None]] = []
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
         self._router = Router(
-            [*_assets.ROUTES, *_asset_parts.ROUTES, *_uploads.ROUTES, *_live_streams.ROUTES, *_signing_keys.ROUTES]
+            [
+                *_assets.ROUTES,
+                *_asset_parts.ROUTES,
+                *_uploads.ROUTES,
+                *_live_streams.ROUTES,
+                *_signing_keys.ROUTES,
+                *_webhooks.ROUTES,
+            ]
         )
         if self.settings.store is not None:
             self.settings.store.mkdir(parents=True, exist_ok=True)
@@ -265,13 +139,65 @@ class Emulator:
         now = max(world.now, self._clock())
         for step in world.agenda.due(now):
             world.now = max(world.now, step.at)
-            environment = world.environment_by_id(step.environment)
-            if step.name == "upload.timed_out":
-                _uploads.time_out(environment, step.subject)
-            else:
-                run_step(world, environment, step.name, step.subject)
+            run(world, step)
         world.now = now
         return world.agenda.next_at
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds, as the clock says."""
+        return self._clock()
+
+    def watch(self, notice: Callable[[], None]) -> Callable[[], None]:
+        """Call *notice* whenever something may have been planned. For couriers.
+
+        Returns:
+            A function that ends it.
+        """
+        self._watchers.append(notice)
+        return lambda: self._watchers.remove(notice)
+
+    def _notify(self) -> None:
+        for notice in self._watchers:
+            notice()
+
+    @property
+    def events(self) -> Sequence[WebhookEvent]:
+        """What happened, oldest first, whether or not anybody is told; see `EmulatorSettings.max_events`."""
+        self.advance()
+        return tuple(self._world.events)
+
+    @property
+    def deliveries(self) -> Sequence[Delivery]:
+        """A copy of the log of webhook deliveries, in the order they were planned in."""
+        self.advance()
+        return tuple(attrs.evolve(entry, attempts=list(entry.attempts)) for entry in self._world.deliveries.values())
+
+    @property
+    def webhook_faults(self) -> WebhookFaults:
+        """What is to go wrong with deliveries."""
+        return self._world.webhook_faults
+
+    def take_webhooks(self, busy: Collection[str] | None = None) -> list[WebhookRequest]:
+        """Take the deliveries that are due, to carry them. Each is to be reported on with `settle_webhook`.
+
+        Args:
+            busy: Ids of endpoints that are to get nothing now; then no endpoint gets more than one. ``None`` takes all.
+        """
+        self.advance()
+        return take_due(self._world, busy)
+
+    def settle_webhook(self, delivery_id: str, status: int | None, error: str | None = None) -> None:
+        """Report how an attempt ended.
+
+        Args:
+            delivery_id: Of the `WebhookRequest`.
+            status: Of the answer; ``None`` when there was none.
+            error: Why there was none.
+        """
+        self.advance()
+        settle_delivery(self._world, delivery_id, status, error)
+        self._notify()
 
     def reset(self) -> None:
         """Forget all objects, requests and faults, and fill the rate limits up again. The same ids are given out anew."""
@@ -281,6 +207,7 @@ class Emulator:
         self.faults.clear()
         self._arrivals.clear()
         self._start()
+        self._notify()
 
     def stored_upload(self, upload_id: str) -> StoredUpload | None:
         """Return what is stored of an upload; ``None`` for an unknown id."""
@@ -315,22 +242,22 @@ class Emulator:
         headers: dict[str, str] = {}
         sink: Sink
         if fault is not None and fault.cut == "refuse":
-            sink = _Ignore(Response(503))
+            sink = Ignore(Response(503))
         elif family in _API_FAMILIES:
             headers = {**_API_HEADERS, "X-Request-Id": self._world.mint.request_id()}
             try:
                 sink, arrival = self._begin_api(request, arrival, headers)
             except ApiError as error:
-                sink = _Ignore(error.response(family))
+                sink = Ignore(error.response(family))
         elif family == _uploads.UPLOAD_PREFIX:
             headers["Server"] = "UploadServer"
             sink = StorageSink(self._world, request) if self._stub is None else StubStorage(request)
         elif family == CONTROL_PREFIX:
-            sink = _Collect(self.settings.max_body, lambda _: control(request, self._world, self._arrivals, self.reset))
+            sink = Collect(self.settings.max_body, lambda _: control(request, self._world, self._arrivals, self.reset))
         elif self._stub is not None:
-            sink = _Collect(self.settings.max_body, partial(self._stub.answer, request))
+            sink = Collect(self.settings.max_body, partial(self._stub.answer, request))
         else:
-            sink = _Collect(self.settings.max_body, lambda _: play(request, self._world))
+            sink = Collect(self.settings.max_body, lambda _: play(request, self._world))
         return Exchange(self, request, sink, fault, arrival, headers)
 
     def _begin_api(self, request: Request, arrival: Arrival, headers: dict[str, str]) -> tuple[Sink, Arrival]:
@@ -341,8 +268,8 @@ class Emulator:
             verdict, more = self._limiter.take(token.environment, bucket, self._world.now)
             headers.update(more)
             if not verdict.allowed:
-                return _Ignore(self._limiter.refusal()), arrival
-        return _Collect(self.settings.max_body, lambda body: self._answer(request, token, body)), arrival
+                return Ignore(self._limiter.refusal()), arrival
+        return Collect(self.settings.max_body, lambda body: self._answer(request, token, body)), arrival
 
     def _answer(self, request: Request, token: Token, body: bytes) -> Response:
         authorize(token, request)
@@ -362,12 +289,14 @@ class Emulator:
         """Let *sink* answer, now. For `Exchange`."""
         family = request.segments[0]
         self.advance()
+        self._world.origin = origin_of(request, self._world)
         try:
             response = sink.finish()
         except ApiError as error:
             response = error.response(family)
         except MissingExtraError as error:
             response = ApiError(501, "missing_extra", str(error)).response(family)
+        self._notify()
         return response.with_headers(headers)
 
     def record(self, arrival: Arrival) -> None:

@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from multidict import CIMultiDict
 
-from mux_async.emulator._emulator import Emulator, Reply
+from mux_async.emulator._emulator import Emulator
+from mux_async.emulator._exchange import Reply
 from mux_async.emulator._http import Request
 
 READ_BUFFER = 1024 * 1024

@@ -1,0 +1,36 @@
+"""Who runs a planned step: its name's first word says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from mux_async.emulator import _uploads
+from mux_async.emulator._agenda import Step
+from mux_async.emulator._deliveries import run_delivery_step
+from mux_async.emulator._lifecycle import run_step
+from mux_async.emulator._state import Environment, World
+
+Runner: TypeAlias = Callable[[World, Environment, str, str], None]
+
+
+def _upload(world: World, environment: Environment, name: str, subject: str) -> None:
+    del world, name
+    _uploads.time_out(environment, subject)
+
+
+def _webhook(world: World, environment: Environment, name: str, subject: str) -> None:
+    del environment
+    run_delivery_step(world, name, subject)
+
+
+_RUNNERS: Mapping[str, Runner] = {
+    "asset": run_step,
+    "upload": _upload,
+    "webhook": _webhook,
+}
+
+
+def run(world: World, step: Step) -> None:
+    """Do what was planned; nothing, when what it was planned for is gone."""
+    _RUNNERS[step.name.partition(".")[0]](world, world.environment_by_id(step.environment), step.name, step.subject)
