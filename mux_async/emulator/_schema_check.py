@@ -16,8 +16,8 @@ import attrs
 
 from mux_async.emulator._spec import JsonSchema, Operation, Parameter, Spec
 
-_INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(\d{1,19}(\.\d{0,19})?|\.\d{1,19})([eE][+-]?\d{1,3})?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1,3})?", re.ASCII)
 _KINDS: Mapping[str, str] = {
     "array": "an array",
     "boolean": "a boolean",
@@ -75,7 +75,7 @@ class Checker:
         elif kind == "string":
             _check_string(cast("str", value), schema, name, found)
         elif kind in {"integer", "number"}:
-            _check_number(cast("float", value), schema, name, found)
+            _check_number(cast("int | float", value), schema, name, found)
         elif kind == "array":
             self._check_array(cast("list[object]", value), schema, name, found)
         elif kind == "object":
@@ -117,12 +117,13 @@ class Checker:
 
         Args:
             operation: Whose.
-            pairs: Names and values as they came. Unknown names are nobody's business; an empty value counts as not given.
-            strict: Whether bounds are kept. A server that clamps what is too large does not ask for it.
+            pairs: Names and values as they came. Unknown names are nobody's business.
+            strict: Whether to go by the letter. A server clamps what is too large, and takes an empty value for one that was not given.
         """
         found: list[str] = []
         for parameter in operation.of("query"):
-            texts = [text for name, text in pairs if name.removesuffix("[]") == parameter.name.removesuffix("[]") and text]
+            wanted = parameter.name.removesuffix("[]")
+            texts = [text for name, text in pairs if name.removesuffix("[]") == wanted and (text or strict)]
             if parameter.is_required and not texts:
                 found.append(f"{parameter.name} is required")
             found.extend(self._parameter_problems(parameter, texts, strict=strict))
@@ -189,9 +190,11 @@ def _check_string(value: str, schema: JsonSchema, name: str, found: list[str]) -
             found.append(f"{_said(name)} must be {said}")
 
 
-def _check_number(value: float, schema: JsonSchema, name: str, found: list[str]) -> None:
+def _check_number(value: int | float, schema: JsonSchema, name: str, found: list[str]) -> None:
     bits = _BITS.get(schema.get("format", ""))
-    if bits is not None and not -(1 << bits) <= value < 1 << bits:
+    # A float that large is what the decoder makes of digits that no integer of ours has room for.
+    too_wide = isinstance(value, float) and abs(value) > 1 << 53
+    if bits is not None and (too_wide or not -(1 << bits) <= value < 1 << bits):
         found.append(f"{_said(name)} must be an integer of {bits + 1} bits")
     if "minimum" in schema and value < schema["minimum"]:
         found.append(f"{_said(name)} must be at least {schema['minimum']}")

@@ -109,7 +109,7 @@ class Stub:
         said = dict(given)
         for parameter, value in params.items():
             said[parameter.lower()] = value
-            if name.endswith(_camel(parameter.removesuffix("_ID"))):
+            if name.endswith((_camel(parameter.removesuffix("_ID")), _camel(parameter))):
                 said["id"] = value
         data.update({key: value for key, value in said.items() if key in members and self._checker.fits(value, members[key])})
 
