@@ -32,6 +32,7 @@ from mux_async.emulator._render import origin_of
 from mux_async.emulator._router import Call, Router
 from mux_async.emulator._settings import EmulatorSettings, Token
 from mux_async.emulator._state import World
+from mux_async.emulator._state_file import StateFile
 from mux_async.emulator._steps import run
 from mux_async.emulator._storage import StorageSink
 from mux_async.emulator._stub import Stub, StubStorage
@@ -113,10 +114,15 @@ class Emulator:
         if self.settings.store is not None:
             self.settings.store.mkdir(parents=True, exist_ok=True)
         self._stub = Stub(self.settings.seed) if self.settings.stub else None
+        self._file: StateFile | None = None
         self._start()
 
     def _start(self) -> None:
-        self._world = World.create(self.settings, self._clock())
+        if self.settings.state is None or self._stub is not None:
+            self._world = World.create(self.settings, self._clock())
+        else:
+            self._file = StateFile(self.settings.state, self.settings, self._clock())
+            self._world = self._file.world
         self._limiter = None if self.settings.limits is None else RateLimiter(self.settings.limits)
 
     @property
@@ -185,7 +191,9 @@ class Emulator:
             busy: Ids of endpoints that are to get nothing now; then no endpoint gets more than one. ``None`` takes all.
         """
         self.advance()
-        return take_due(self._world, busy)
+        due = take_due(self._world, busy)
+        self._keep()
+        return due
 
     def settle_webhook(self, delivery_id: str, status: int | None, error: str | None = None) -> None:
         """Report how an attempt ended.
@@ -206,6 +214,8 @@ class Emulator:
                 upload.session.discard()
         self.faults.clear()
         self._arrivals.clear()
+        if self._file is not None:
+            self._file.clear()
         self._start()
         self._notify()
 
@@ -283,7 +293,11 @@ class Emulator:
                 raise not_found(NOT_FOUND_TEXT, f"The emulator does not serve {request.method} {request.raw_path}")
             raise not_found()
         handler, params = found
-        return handler(Call(request, body, params, self._world, self._world.environments[token.environment]))
+        call = Call(request, body, params, self._world, self._world.environments[token.environment])
+        if self._file is None or request.method != "GET":
+            return handler(call)
+        with self._file.reading():
+            return handler(call)
 
     def settle(self, request: Request, sink: Sink, headers: dict[str, str]) -> Response:
         """Let *sink* answer, now. For `Exchange`."""
@@ -296,8 +310,20 @@ class Emulator:
             response = error.response(family)
         except MissingExtraError as error:
             response = ApiError(501, "missing_extra", str(error)).response(family)
+        self._keep()
         self._notify()
         return response.with_headers(headers)
+
+    def _keep(self) -> None:
+        """Have everything on the disk that somebody is about to be told of."""
+        if self._file is not None:
+            self._file.keep()
+
+    def close(self) -> None:
+        """Let go of the state file, after writing what is left; without one, do nothing. Any number of times."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def record(self, arrival: Arrival) -> None:
         """Log a request that ended. For `Exchange`."""

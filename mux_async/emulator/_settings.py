@@ -139,6 +139,8 @@ class EmulatorSettings:
         account: Name of the organisation, in whoami.
         stub: Whether everything is answered from the description of the API alone, without memory: any request that fits it, for any
             id. Tokens, rate limits and faults are as ever.
+        state: File that everything is kept in, over restarts and crashes; made when it is not there. Its seed wins over *seed*. ``None``
+            keeps nothing. With it, call `Emulator.close` at the end.
         time_scale: How many times as fast Mux's time runs: work, windows, time limits, life spans and retries take so many times
             fewer seconds, above 0. Time stamps, signatures and rate limits stay those of the clock.
         instant: Whether what Mux works on is done at once. What waits for somebody (windows, time limits, life spans, retries)
@@ -161,6 +163,7 @@ class EmulatorSettings:
     max_body: int = 1024 * 1024
     account: str = "Emulated organization"
     stub: bool = False
+    state: Path | None = None
     time_scale: float = attrs.field(default=1.0, validator=attrs.validators.gt(0.0))
     instant: bool = False
     webhooks: tuple[WebhookSettings, ...] = ()

@@ -296,9 +296,9 @@ class World:
     webhook_faults: WebhookFaults = attrs.field(factory=WebhookFaults)
 
     @classmethod
-    def create(cls, settings: EmulatorSettings, now: float) -> World:
-        """Make an account with the environments that the tokens name."""
-        mint = IdMint(settings.seed)
+    def create(cls, settings: EmulatorSettings, now: float, *, generation: int = 0) -> World:
+        """Make an account with the environments that the tokens name. *generation* counts earlier runs with the same state."""
+        mint = IdMint(settings.seed, generation)
         world = cls(settings, mint, now)
         for token in settings.tokens:
             if token.environment not in world.environments:

@@ -61,8 +61,13 @@ class Tracked(dict[str, V]):
         self._touched.note(self._number, key)
         return super().__getitem__(key)
 
+    def untouched(self, key: str) -> V | None:
+        """Return a value without noting it; ``None`` when it is not there."""
+        return super().get(key)
+
     def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        self._touched.note(self._number, key)
+        return super().get(key, default)
 
     def __setitem__(self, key: str, value: V) -> None:
         self._touched.note(self._number, key)
