@@ -18,6 +18,17 @@ DeliveryStatus: TypeAlias = Literal["waiting", "sending", "delivered", "failed",
 
 
 @attrs.define(eq=False)
+class Annotation:
+    """A note on a date. Unlike elsewhere, a ``None`` is null on the wire: the Data API has it so."""
+
+    id: str
+    date: int
+    """Epoch seconds."""
+    note: str
+    sub_property_id: str | None = None
+
+
+@attrs.define(eq=False)
 class PlaybackRestriction:
     """Who may play: by the page that embeds the player, and by the program that plays."""
 

@@ -15,6 +15,7 @@ from mux_async.emulator._http import invalid, not_found
 from mux_async.emulator._ids import IdMint, is_well_formed
 from mux_async.emulator._media import InputProblem, MediaInfo
 from mux_async.emulator._records import (
+    Annotation,
     DeliveredAsset,
     Delivery,
     Directive,
@@ -224,6 +225,7 @@ class Environment:
     delivered: dict[str, DeliveredAsset] = attrs.field(factory=dict[str, DeliveredAsset])
     """By asset id; see `mux_async.emulator._usage`."""
     webhooks: dict[str, WebhookEndpoint] = attrs.field(factory=dict[str, WebhookEndpoint])
+    annotations: dict[str, Annotation] = attrs.field(factory=dict[str, Annotation])
 
     def one(self, records: Mapping[str, T], id: str) -> T:
         """Return the record of this *id*, out of one of the mappings here.
