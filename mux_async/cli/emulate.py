@@ -16,7 +16,7 @@ import anyio
 import attrs
 import typer
 
-from mux_async.emulator import DEFAULT_TOKEN, Arrival, Emulator, EmulatorSettings, LimitModel, RateRules, Token
+from mux_async.emulator import DEFAULT_TOKEN, Arrival, Emulator, EmulatorSettings, LimitModel, RateRules, StateFileError, Token
 
 DEFAULT_PORT = 8787
 
@@ -64,6 +64,9 @@ def emulate(
     store: Annotated[
         Path | None, typer.Option(file_okay=False, help="Folder to keep uploaded files in; without it their bytes are dropped.")
     ] = None,
+    state: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="File to keep everything in, over restarts and crashes.")
+    ] = None,
     seed: Annotated[str | None, typer.Option(help="Makes the same ids in every run; without it they differ.")] = None,
     arrivals: Annotated[
         Path | None, typer.Option(dir_okay=False, help="File to append a JSON line to for every request.")
@@ -87,6 +90,7 @@ def emulate(
         store=store,
         seed=secrets.token_hex(16) if seed is None else seed,
         stub=stub,
+        state=state,
     )
     if arrivals is None:
         _run(settings, host, port, verbose=verbose, log_file=None)
@@ -100,8 +104,14 @@ def emulate(
 
 
 def _run(settings: EmulatorSettings, host: str, port: int, *, verbose: bool, log_file: IO[str] | None) -> None:
-    emulator = Emulator(settings, on_arrival=_reporter(verbose=verbose, log_file=log_file))
-    anyio.run(_serve, emulator, host, port, backend="asyncio")
+    try:
+        emulator = Emulator(settings, on_arrival=_reporter(verbose=verbose, log_file=log_file))
+    except StateFileError as error:
+        raise typer.BadParameter(str(error)) from error
+    try:
+        anyio.run(_serve, emulator, host, port, backend="asyncio")
+    finally:
+        emulator.close()
 
 
 def _reporter(*, verbose: bool, log_file: IO[str] | None) -> Callable[[Arrival], None]:
