@@ -52,7 +52,7 @@ class WebhookRequest:
     timeout: float
 
 
-def sign(secret: str, at: int, body: bytes) -> str:
+def sign_webhook(secret: str, at: int, body: bytes) -> str:
     """Return the value of ``Mux-Signature`` (facts/BEHAVIOUR.md, section 7.4).
 
     Args:
@@ -152,7 +152,7 @@ def _request(world: World, endpoint: WebhookEndpoint, delivery: Delivery, attemp
     body = delivery.event.body.encode()
     headers = {
         "Content-Type": "application/json",
-        "Mux-Signature": sign(endpoint.secret, int(world.now), body),
+        "Mux-Signature": sign_webhook(endpoint.secret, int(world.now), body),
         "User-Agent": "Mux",
     }
     return WebhookRequest(

@@ -17,19 +17,21 @@ from pathlib import Path
 import attrs
 
 from mux_async._operation import Bucket, bucket_of
-from mux_async.emulator import _asset_parts, _assets, _live_streams, _signing_keys, _uploads, _webhooks
+from mux_async.emulator import _uploads
 from mux_async.emulator._auth import WHOAMI, authenticate, authorize, whoami
-from mux_async.emulator._control import CONTROL_PREFIX, Arrival, control
+from mux_async.emulator._control import CONTROL_PREFIX, Arrival, Desk, control
 from mux_async.emulator._deliveries import WebhookRequest, take_due
 from mux_async.emulator._deliveries import settle as settle_delivery
 from mux_async.emulator._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
 from mux_async.emulator._faults import Faults
+from mux_async.emulator._handles import LiveHandle, SpaceHandle
 from mux_async.emulator._http import NOT_FOUND_TEXT, ApiError, Request, Response, not_found
 from mux_async.emulator._limits import RateLimiter
 from mux_async.emulator._playback import play
 from mux_async.emulator._records import Delivery, WebhookEvent
 from mux_async.emulator._render import origin_of
 from mux_async.emulator._router import Call, Router
+from mux_async.emulator._routes import ROUTES
 from mux_async.emulator._settings import EmulatorSettings, Token
 from mux_async.emulator._state import World
 from mux_async.emulator._state_file import StateFile
@@ -45,13 +47,6 @@ _API_FAMILIES = frozenset({"video", "data", "system", "robots"})
 _UNSERVED = {
     ("data", "v1"),
     ("robots", "v0"),
-    ("system", "v1", "usage"),
-    ("video", "v1", "delivery-usage"),
-    ("video", "v1", "drm-configurations"),
-    ("video", "v1", "playback-restrictions"),
-    ("video", "v1", "spaces"),
-    ("video", "v1", "transcription-vocabularies"),
-    ("video", "v1", "web-inputs"),
 }
 """What Mux has and this emulator does not yet: told apart from a mistyped path by a second message."""
 
@@ -101,16 +96,7 @@ class Emulator:
         self._on_arrival = on_arrival
         self._watchers: list[Callable[[], None]] = []
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
-        self._router = Router(
-            [
-                *_assets.ROUTES,
-                *_asset_parts.ROUTES,
-                *_uploads.ROUTES,
-                *_live_streams.ROUTES,
-                *_signing_keys.ROUTES,
-                *_webhooks.ROUTES,
-            ]
-        )
+        self._router = Router(ROUTES)
         if self.settings.store is not None:
             self.settings.store.mkdir(parents=True, exist_ok=True)
         self._stub = Stub(self.settings.seed) if self.settings.stub else None
@@ -219,6 +205,22 @@ class Emulator:
         self._start()
         self._notify()
 
+    @property
+    def live(self) -> LiveHandle:
+        """Encoders that send to live streams."""
+        return LiveHandle(self._perform)
+
+    @property
+    def spaces(self) -> SpaceHandle:
+        """People in spaces (legacy)."""
+        return SpaceHandle(self._perform)
+
+    def _perform(self, act: Callable[[World], None]) -> None:
+        self.advance()
+        act(self._world)
+        self.advance()
+        self._notify()
+
     def stored_upload(self, upload_id: str) -> StoredUpload | None:
         """Return what is stored of an upload; ``None`` for an unknown id."""
         found = self._world.find_upload(upload_id)
@@ -263,7 +265,8 @@ class Emulator:
             headers["Server"] = "UploadServer"
             sink = StorageSink(self._world, request) if self._stub is None else StubStorage(request)
         elif family == CONTROL_PREFIX:
-            sink = Collect(self.settings.max_body, lambda _: control(request, self._world, self._arrivals, self.reset))
+            desk = Desk(self._world, self.faults, self._arrivals, self.reset, request)
+            sink = Collect(self.settings.max_body, partial(control, desk))
         elif self._stub is not None:
             sink = Collect(self.settings.max_body, partial(self._stub.answer, request))
         else:

@@ -52,6 +52,10 @@ class Request:
         """Query parameters; of a repeated one, the last."""
         return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
 
+    def values(self, name: str) -> list[str]:
+        """Return all values of a query parameter, in order; empty ones are left out."""
+        return [value for key, value in parse_qsl(self.target.partition("?")[2]) if key == name]
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.raw_path}>"
 

@@ -39,12 +39,31 @@ MASTER_LIFETIME = 24 * 3600.0
 def create_asset(
     world: World, environment: Environment, options: Json, *, ingest_type: str, upload: Upload | None = None, test: bool = False
 ) -> Asset:
-    """Add an asset that is being prepared. *options* are in their normal form. Whoever calls announces it (`announce_asset`)."""
+    """Add an asset that is being prepared from an input. *options* are in their normal form.
+
+    Whoever calls announces it (`announce_asset`).
+    """
+    source = clip_source(main_input(options).get("url", ""))
+    if source is not None:
+        if source not in environment.assets:
+            raise not_found()
+        ingest_type = "on_demand_clip"
+    asset = new_asset(world, environment, options, ingest_type=ingest_type, upload=upload, test=test)
+    asset.source_asset_id = source
+    world.work(world.settings.time_to_ready, "asset.prepared", environment, asset.id)
+    return asset
+
+
+def new_asset(
+    world: World, environment: Environment, options: Json, *, ingest_type: str, upload: Upload | None = None, test: bool = False
+) -> Asset:
+    """Add an asset, and plan nothing for it but its end if it is a test."""
+    needed = 0.0 if world.settings.instant else world.settings.time_to_ready / world.settings.time_scale
     asset = Asset(
         id=world.mint.id("asset"),
         number=world.next_number(),
         created_at=world.now,
-        ready_at=world.now + (0.0 if world.settings.instant else world.settings.time_to_ready / world.settings.time_scale),
+        ready_at=world.now + needed,
         options=options,
         ingest_type=ingest_type,
         test=test or options.get("test") is True,
@@ -54,12 +73,6 @@ def create_asset(
         mp4_support=options.get("mp4_support", "none"),
         master_access=options.get("master_access", "none"),
     )
-    first = main_input(asset)
-    asset.source_asset_id = clip_source(first.get("url", ""))
-    if asset.source_asset_id is not None:
-        if asset.source_asset_id not in environment.assets:
-            raise not_found()
-        asset.ingest_type = "on_demand_clip"
     for policy in options.get("playback_policies", ()):
         add_playback_id(world, environment, asset, {"policy": policy})
     for entry in options.get("advanced_playback_policies", ()):
@@ -67,7 +80,6 @@ def create_asset(
     for entry in options.get("static_renditions", ()):
         add_static_rendition(world, asset, entry)
     environment.assets[asset.id] = asset
-    world.work(world.settings.time_to_ready, "asset.prepared", environment, asset.id)
     if asset.test:
         world.wait(TEST_LIFETIME, "asset.expired", environment, asset.id)
     return asset
@@ -78,9 +90,9 @@ def announce_asset(world: World, environment: Environment, asset: Asset) -> None
     asset_event(world, environment, "created", asset)
 
 
-def main_input(asset: Asset) -> Mapping[str, Any]:
+def main_input(options: Json) -> Mapping[str, Any]:
     """The input that holds the media itself; empty for an upload without input settings."""
-    inputs: list[Json] = asset.options.get("inputs") or [{}]
+    inputs: list[Json] = options.get("inputs") or [{}]
     return next((entry for entry in inputs if entry.get("type") != "text" and "overlay_settings" not in entry), inputs[0])
 
 
@@ -172,7 +184,7 @@ def prepare_extras(world: World, environment: Environment, asset: Asset) -> None
             track.status = "ready"
             track_event(world, environment, "ready", asset, track)
     if asset.media.channels:
-        for entry in main_input(asset).get("generated_subtitles", ()):
+        for entry in main_input(asset.options).get("generated_subtitles", ()):
             begin_track(world, environment, asset, add_text_track(world, asset, entry, source="generated_vod"))
     for rendition in asset.static_renditions:
         begin_static_rendition(world, environment, asset, rendition)
@@ -216,7 +228,7 @@ def _examine(world: World, environment: Environment, asset: Asset) -> MediaInfo 
     if asset.upload_id is not None:
         session = environment.uploads[asset.upload_id].session
         return world.settings.probe(MediaSource(size=session.size, head=session.head, path=session.path))
-    entry = main_input(asset)
+    entry = main_input(asset.options)
     if asset.source_asset_id is None:
         return world.settings.probe(MediaSource(url=entry.get("url", "")))
     source = environment.assets.get(asset.source_asset_id)

@@ -121,7 +121,8 @@ def _probe_url(url: str) -> MediaInfo | InputProblem:
     length = 5.0 + crc32(url.encode()) % 20_000 / 100
     if path.endswith(_AUDIO_SUFFIXES):
         return _audio(length)
-    found = next((reasons for suffix, reasons in _NON_STANDARD_SUFFIXES.items() if path.endswith(suffix)), {})
+    standard: Mapping[str, str] = {}
+    found = next((reasons for suffix, reasons in _NON_STANDARD_SUFFIXES.items() if path.endswith(suffix)), standard)
     return MediaInfo(duration=_seconds(length), non_standard=found)
 
 

@@ -15,8 +15,11 @@ from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator._lifecycle import stored_height
 from mux_async.emulator._media import MediaInfo
 from mux_async.emulator._pictures import picture
+from mux_async.emulator._render import recorded_seconds
+from mux_async.emulator._restrictions import check_restriction
 from mux_async.emulator._state import Asset, Environment, PlaybackId, World
 from mux_async.emulator._tokens import check_token
+from mux_async.emulator._usage import note_delivery
 from mux_async.emulator._validate import whole_parameter
 
 SEGMENT_SECONDS = 5.0
@@ -31,6 +34,8 @@ class _Play:
     """A playback id that may be played."""
 
     request: Request
+    world: World
+    environment: Environment
     playback_id: PlaybackId
     asset: Asset
     media: MediaInfo
@@ -68,14 +73,26 @@ def _open(request: Request, world: World, id: str, audience: str) -> _Play:
     environment, owner = found
     if owner.type == "live_stream":
         stream = environment.live_streams[owner.id]
-        _check_policy(request, world, environment, _entry(stream.playback_ids, id), audience)
-        raise ApiError(412, "failed_request", "The live stream is not active")
+        playback_id = _entry(stream.playback_ids, id)
+        _check_policy(request, world, environment, playback_id, audience)
+        recorded = environment.assets.get(stream.ingest.asset_id or "")
+        if stream.status != "active" or recorded is None or recorded.media is None:
+            raise ApiError(412, "failed_request", "The live stream is not active")
+        return _of(request, world, environment, playback_id, recorded, recorded.media)
     asset = environment.assets[owner.id]
     playback_id = _entry(asset.playback_ids, id)
     _check_policy(request, world, environment, playback_id, audience)
     if asset.media is None:
         raise ApiError(412, "failed_request", "Asset is not ready")
-    return _Play(request, playback_id, asset, asset.media)
+    return _of(request, world, environment, playback_id, asset, asset.media)
+
+
+def _of(
+    request: Request, world: World, environment: Environment, playback_id: PlaybackId, asset: Asset, media: MediaInfo
+) -> _Play:
+    if asset.is_live:
+        media = attrs.evolve(media, duration=max(media.duration, recorded_seconds(asset, world)))
+    return _Play(request, world, environment, playback_id, asset, media)
 
 
 def _entry(entries: list[PlaybackId], id: str) -> PlaybackId:
@@ -85,7 +102,9 @@ def _entry(entries: list[PlaybackId], id: str) -> PlaybackId:
 def _check_policy(request: Request, world: World, environment: Environment, playback_id: PlaybackId, audience: str) -> None:
     token = request.query.get("token")
     if playback_id.policy != "public":
-        check_token(token, environment, playback_id.id, audience, world.now)
+        claims = check_token(token, environment, playback_id.id, audience, world.now)
+        if "playback_restriction_id" in claims:
+            check_restriction(request, environment, claims["playback_restriction_id"])
     elif token is not None:
         raise ApiError(403, "forbidden", "The playback id is public and takes no token")
 
@@ -124,15 +143,20 @@ def _rendition(play: _Play, name: str) -> Response:
     count = max(1, -(-int(duration * 1000) // int(SEGMENT_SECONDS * 1000)))
     if name in {f"{rung}.m3u8" for rung in _rungs(play)}:
         rung = name.removesuffix(".m3u8")
-        head = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{int(SEGMENT_SECONDS)}", "#EXT-X-PLAYLIST-TYPE:VOD"]
+        head = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{int(SEGMENT_SECONDS)}"]
+        head.append(f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if play.asset.is_live else 'VOD'}")
         lines: list[str] = []
         for number in range(count):
             length = min(SEGMENT_SECONDS, duration - number * SEGMENT_SECONDS)
             lines += [f"#EXTINF:{max(length, 0.001):.3f},", f"{rung}-{number}.ts{_suffix(play)}"]
-        return text(200, "\n".join([*head, *lines, "#EXT-X-ENDLIST"]) + "\n", _PLAYLIST)
+        end = [] if play.asset.is_live else ["#EXT-X-ENDLIST"]
+        return text(200, "\n".join([*head, *lines, *end]) + "\n", _PLAYLIST)
     match = _SEGMENT.fullmatch(name)
     if match is None or int(match["rung"]) not in _rungs(play) or int(match["number"]) >= count:
         raise not_found()
+    if play.request.method == "GET":
+        length = min(SEGMENT_SECONDS, duration - int(match["number"]) * SEGMENT_SECONDS)
+        note_delivery(play.world, play.environment, play.asset, length, int(match["rung"]))
     return text(200, _NULL_PACKET * 7, "video/mp2t")
 
 

@@ -62,7 +62,7 @@ def asset_json(asset: Asset, world: World) -> Json:
             "thumbnail_time": asset.thumbnail_time,
             "duration": None if media is None else recorded_seconds(asset, world) if asset.is_live else media.duration,
             "aspect_ratio": None if media is None or not media.has_video else _aspect_ratio(media.width, media.height),
-            "resolution_tier": None if media is None else _tier(height),
+            "resolution_tier": None if media is None else tier(height),
             "max_stored_resolution": None if media is None else _stored_resolution(height),
             "max_stored_frame_rate": None if media is None or not media.has_video else media.frame_rate,
             "tracks": [present(track) for track in asset.tracks] or None,
@@ -111,7 +111,8 @@ def _aspect_ratio(width: int, height: int) -> str:
     return f"{width // common}:{height // common}"
 
 
-def _tier(height: int) -> str:
+def tier(height: int) -> str:
+    """The tier of a size, by pixels of the smaller side."""
     if not height:
         return "audio-only"
     return next((f"{tier}p" for tier in (720, 1080, 1440) if height <= tier), "2160p")

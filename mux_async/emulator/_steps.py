@@ -8,8 +8,10 @@ from typing import TypeAlias
 from mux_async.emulator import _uploads
 from mux_async.emulator._agenda import Step
 from mux_async.emulator._deliveries import run_delivery_step
+from mux_async.emulator._ingest import run_live_step
 from mux_async.emulator._lifecycle import run_step
 from mux_async.emulator._state import Environment, World
+from mux_async.emulator._web_inputs import run_web_input_step
 
 Runner: TypeAlias = Callable[[World, Environment, str, str], None]
 
@@ -26,7 +28,9 @@ def _webhook(world: World, environment: Environment, name: str, subject: str) ->
 
 _RUNNERS: Mapping[str, Runner] = {
     "asset": run_step,
+    "live": run_live_step,
     "upload": _upload,
+    "web_input": run_web_input_step,
     "webhook": _webhook,
 }
 
