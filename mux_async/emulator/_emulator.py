@@ -39,13 +39,13 @@ from mux_async.emulator._steps import run
 from mux_async.emulator._storage import StorageSink
 from mux_async.emulator._stub import Stub, StubStorage
 from mux_async.emulator._webhook_faults import WebhookFaults
+from mux_async.emulator.data import EXPORTS_PREFIX, OPERATIONS, Archive, download
 from mux_async.errors import MissingExtraError
 
 log = logging.getLogger(__name__)
 
 _API_FAMILIES = frozenset({"video", "data", "system", "robots"})
 _UNSERVED = {
-    ("data", "v1"),
     ("robots", "v0"),
 }
 """What Mux has and this emulator does not yet: told apart from a mistyped path by a second message."""
@@ -96,7 +96,8 @@ class Emulator:
         self._on_arrival = on_arrival
         self._watchers: list[Callable[[], None]] = []
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
-        self._router = Router(ROUTES)
+        self._archive = Archive()
+        self._router = Router((*ROUTES, *self._archive.routes(OPERATIONS)))
         if self.settings.store is not None:
             self.settings.store.mkdir(parents=True, exist_ok=True)
         self._stub = Stub(self.settings.seed) if self.settings.stub else None
@@ -264,6 +265,8 @@ class Emulator:
         elif family == _uploads.UPLOAD_PREFIX:
             headers["Server"] = "UploadServer"
             sink = StorageSink(self._world, request) if self._stub is None else StubStorage(request)
+        elif request.method == "GET" and request.segments[: len(EXPORTS_PREFIX)] == EXPORTS_PREFIX:
+            sink = Collect(self.settings.max_body, lambda _: download(request, self._world, self._archive))
         elif family == CONTROL_PREFIX:
             desk = Desk(self._world, self.faults, self._arrivals, self.reset, request)
             sink = Collect(self.settings.max_body, partial(control, desk))
