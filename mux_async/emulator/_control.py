@@ -17,7 +17,7 @@ POST    spaces/{ID}/join, spaces/{ID}/leave            let ``{"participant": "..
 POST    reset                                          forget everything
 ======  =============================================  =======================================================================
 
-Shots manifests and usage exports are downloaded from here too; their URLs come from the API.
+Shots manifests, usage exports and what Robots offer for a while are downloaded from here too; their URLs come from the API.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import orjson
 
 from mux_async._operation import Bucket
 from mux_async._version import __version__
-from mux_async.emulator import _handles, _shots, _spaces, _usage
+from mux_async.emulator import _handles, _robot_effects, _shots, _spaces, _usage
 from mux_async.emulator._faults import Faults
 from mux_async.emulator._faults_file import read_faults, read_webhook_faults
 from mux_async.emulator._http import Request, Response, invalid, json_response, no_content, not_found
@@ -218,6 +218,10 @@ def _manifest(desk: Desk) -> Response:
     raise not_found()
 
 
+def _robot_file(desk: Desk) -> Response:
+    return _robot_effects.download(desk.world, desk.request.segments[2], desk.request.segments[3])
+
+
 def _export(desk: Desk) -> Response:
     return _usage.download_export(desk.request, desk.world)
 
@@ -243,6 +247,7 @@ _ACTS: Mapping[tuple[str, str], Act] = {
     ("POST", "spaces/*/join"): _join,
     ("POST", "spaces/*/leave"): _leave,
     ("GET", "shots/*"): _manifest,
+    ("GET", "robots/*/*"): _robot_file,
     ("GET", "usage-exports/*/*"): _export,
     ("POST", "reset"): _reset,
 }

@@ -194,6 +194,8 @@ def prepare_extras(world: World, environment: Environment, asset: Asset) -> None
         open_master(world, environment, asset)
     if asset.options.get("generate_shots"):
         begin_shots(world, environment, asset)
+    if asset.options.get("directives"):
+        world.work(0.0, "run.attach", environment, asset.id)
 
 
 def begin_track(world: World, environment: Environment, asset: Asset, track: Track) -> None:

@@ -28,6 +28,9 @@ class Annotation:
     sub_property_id: str | None = None
 
 
+JobStatus: TypeAlias = Literal["pending", "processing", "completed", "errored", "cancelled"]
+
+
 @attrs.define(eq=False)
 class PlaybackRestriction:
     """Who may play: by the page that embeds the player, and by the program that plays."""
@@ -158,7 +161,7 @@ class Job:
     asset_id: str
     parameters: Json
     fingerprint: str
-    status: Literal["pending", "processing", "completed", "errored", "cancelled"] = "pending"
+    status: JobStatus = "pending"
     passthrough: str | None = None
     units_consumed: int = 0
     outputs: Json | None = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from mux_async.emulator import (
     _asset_parts,
     _assets,
+    _directives,
     _drm_configurations,
     _live_streams,
     _restrictions,
+    _robots,
     _shots,
     _signing_keys,
     _spaces,
@@ -22,9 +24,11 @@ from mux_async.emulator._router import Route
 ROUTES: tuple[Route, ...] = (
     *_asset_parts.ROUTES,
     *_assets.ROUTES,
+    *_directives.ROUTES,
     *_drm_configurations.ROUTES,
     *_live_streams.ROUTES,
     *_restrictions.ROUTES,
+    *_robots.ROUTES,
     *_shots.ROUTES,
     *_signing_keys.ROUTES,
     *_spaces.ROUTES,
