@@ -28,6 +28,7 @@ from mux_async.emulator._handles import LiveHandle, SpaceHandle
 from mux_async.emulator._http import NOT_FOUND_TEXT, ApiError, Request, Response, not_found
 from mux_async.emulator._limits import RateLimiter
 from mux_async.emulator._playback import play
+from mux_async.emulator._queries import checked
 from mux_async.emulator._records import Delivery, WebhookEvent
 from mux_async.emulator._render import origin_of
 from mux_async.emulator._router import Call, Router
@@ -97,7 +98,7 @@ class Emulator:
         self._watchers: list[Callable[[], None]] = []
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
         self._archive = Archive()
-        self._router = Router((*ROUTES, *self._archive.routes(OPERATIONS)))
+        self._router = Router(map(checked, (*ROUTES, *self._archive.routes(OPERATIONS))))
         if self.settings.store is not None:
             self.settings.store.mkdir(parents=True, exist_ok=True)
         self._stub = Stub(self.settings.seed) if self.settings.stub else None
