@@ -56,10 +56,16 @@ async def carry_webhooks(emulator: Post, carrier: Carrier) -> None:
 @asynccontextmanager
 async def carrying(emulator: Post, carrier: Carrier) -> AsyncGenerator[None, None]:
     """Carry deliveries while the block runs; see `carry_webhooks`. Enter and leave it in one task."""
+    failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(carry_webhooks, emulator, carrier)
-        yield
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised again below: left to the task group, it would come out in a group of one
+            failure = error
         tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 class _Courier:
