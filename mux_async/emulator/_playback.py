@@ -15,6 +15,7 @@ from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator._lifecycle import stored_height
 from mux_async.emulator._media import MediaInfo
 from mux_async.emulator._pictures import picture
+from mux_async.emulator._playback_files import answer_for
 from mux_async.emulator._render import recorded_seconds
 from mux_async.emulator._restrictions import check_restriction
 from mux_async.emulator._state import Asset, Environment, PlaybackId, World
@@ -30,7 +31,7 @@ _SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
 
 
 @attrs.frozen
-class _Play:
+class Play:
     """A playback id that may be played."""
 
     request: Request
@@ -61,10 +62,14 @@ def _answer(request: Request, world: World) -> Response:
         return _thumbnail(_open(request, world, segments[0], "t"), segments[1].removeprefix("thumbnail."))
     if len(segments) == 3 and segments[1] == "rendition":
         return _rendition(_open(request, world, segments[0], "v"), segments[2])
-    raise not_found()
+    wanted = answer_for(segments)
+    if wanted is None:
+        raise not_found()
+    audience, name, answer = wanted
+    return answer(_open(request, world, segments[0], audience), name)
 
 
-def _open(request: Request, world: World, id: str, audience: str) -> _Play:
+def _open(request: Request, world: World, id: str, audience: str) -> Play:
     if not is_well_formed(id):
         raise ApiError(400, "invalid_parameters", "Failed to parse ID")
     found = world.find_playback(id)
@@ -89,10 +94,10 @@ def _open(request: Request, world: World, id: str, audience: str) -> _Play:
 
 def _of(
     request: Request, world: World, environment: Environment, playback_id: PlaybackId, asset: Asset, media: MediaInfo
-) -> _Play:
+) -> Play:
     if asset.is_live:
         media = attrs.evolve(media, duration=max(media.duration, recorded_seconds(asset, world)))
-    return _Play(request, world, environment, playback_id, asset, media)
+    return Play(request, world, environment, playback_id, asset, media)
 
 
 def _entry(entries: list[PlaybackId], id: str) -> PlaybackId:
@@ -109,12 +114,12 @@ def _check_policy(request: Request, world: World, environment: Environment, play
         raise ApiError(403, "forbidden", "The playback id is public and takes no token")
 
 
-def _suffix(play: _Play) -> str:
+def _suffix(play: Play) -> str:
     token = play.request.query.get("token")
     return "" if token is None else f"?token={token}"
 
 
-def _rungs(play: _Play) -> list[int]:
+def _rungs(play: Play) -> list[int]:
     """The sizes an asset comes in, by the smaller side; 0 stands for sound alone."""
     stored = stored_height(play.asset)
     if not stored:
@@ -122,7 +127,7 @@ def _rungs(play: _Play) -> list[int]:
     return [rung for rung in _RUNGS if rung < stored] + [stored]
 
 
-def _multivariant(play: _Play) -> Response:
+def _multivariant(play: Play) -> Response:
     lines = ["#EXTM3U", "#EXT-X-VERSION:5", "#EXT-X-INDEPENDENT-SEGMENTS", ""]
     media = play.media
     sound = ["mp4a.40.2"] if media.channels else []
@@ -138,7 +143,7 @@ def _multivariant(play: _Play) -> Response:
     return text(200, "\n".join(lines) + "\n", _PLAYLIST)
 
 
-def _rendition(play: _Play, name: str) -> Response:
+def _rendition(play: Play, name: str) -> Response:
     duration = play.media.duration
     count = max(1, -(-int(duration * 1000) // int(SEGMENT_SECONDS * 1000)))
     if name in {f"{rung}.m3u8" for rung in _rungs(play)}:
@@ -160,7 +165,7 @@ def _rendition(play: _Play, name: str) -> Response:
     return text(200, _NULL_PACKET * 7, "video/mp2t")
 
 
-def _thumbnail(play: _Play, extension: str) -> Response:
+def _thumbnail(play: Play, extension: str) -> Response:
     if not play.media.has_video:
         raise ApiError(400, "invalid_parameters", "The asset has no video")
     if extension == "png":

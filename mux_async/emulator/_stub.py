@@ -16,13 +16,13 @@ import orjson
 from mux_async.emulator import _pictures
 from mux_async.emulator._examples import Examples
 from mux_async.emulator._http import Request, Response, invalid, json_response, not_found, text
+from mux_async.emulator._playback_files import EMPTY_MP4
 from mux_async.emulator._schema_check import Checker
 from mux_async.emulator._sessions import ContentRange, SessionError
 from mux_async.emulator._spec import JsonSchema, Operation, Spec, load
 
 _PLAYLIST = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:5\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-ENDLIST\n"
 _CAPTIONS = "WEBVTT\n\n00:00:00.000 --> 00:00:05.000\nNothing is said.\n"
-_EMPTY_MP4 = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom\x00\x00\x00\x08mdat"
 
 
 class Stub:
@@ -152,7 +152,7 @@ def _medium(request: Request, operation: Operation, params: Mapping[str, str]) -
         case "png" | "jpg" | "webp" | "gif":
             kind, content = _pictures.TYPES[extension], _pictures.picture(extension, 16, 9)
         case _:
-            kind, content = "audio/mp4" if extension == "m4a" else "video/mp4", _EMPTY_MP4
+            kind, content = "audio/mp4" if extension == "m4a" else "video/mp4", EMPTY_MP4
     return text(operation.status, content, kind).with_headers(headers)
 
 
