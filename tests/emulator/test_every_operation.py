@@ -8,8 +8,10 @@ from __future__ import annotations
 import pytest
 
 from mux_async.emulator import EmulatorSettings
+from tests.emulator import tour
 from tests.emulator.described import Check, described, drive
 from tests.emulator.harness import Account
+from tests.emulator.judging import Judged
 from tests.generated import spec
 
 EVERY = sorted(operation.id for operation in spec.operations())
@@ -65,3 +67,24 @@ def test_stub_refuses(operation_id: str) -> None:
         checks=[*conformance(operation_id), "negative_data_rejection"],
         examples=EXAMPLES,
     )
+
+
+@pytest.mark.parametrize("operation_id", EVERY)
+def test_stateful_answers(operation_id: str) -> None:
+    """With memory, made-up requests, mostly about things that do not exist, get an answer that is described, and never a failure."""
+    drive(
+        Account(EmulatorSettings(limits=None)),
+        operation_id,
+        fitting=True,
+        checks=conformance(operation_id),
+        examples=EXAMPLES,
+    )
+
+
+def test_tour() -> None:
+    """With memory, every operation succeeds on things that are there, and each answer, and each event, is as described."""
+    guest = Judged(EmulatorSettings(limits=None))
+    tour.everything(guest)
+
+    assert sorted(set(EVERY) - guest.answered) == []
+    assert len(guest.events) > 50

@@ -19,6 +19,7 @@ import pytest
 
 from mux_async.emulator import Emulator, EmulatorSettings, StateFileError, WebhookSettings
 from mux_async.emulator._tracking import Touched, Tracked
+from tests.emulator import tour
 from tests.emulator.harness import Account, Json, basic
 
 ROOT = Path(__file__).parents[2]
@@ -318,3 +319,37 @@ def test_kill(tmp_path: Path) -> None:
                 server.send_signal(signal.SIGKILL)
 
     assert len(acknowledged) == 30
+
+
+LISTS = [
+    *(f"/video/v1/{name}" for name in ("assets", "uploads", "live-streams", "playback-restrictions", "spaces", "web-inputs")),
+    *("/video/v1/transcription-vocabularies", "/video/v1/drm-configurations", "/video/v1/delivery-usage"),
+    *("/system/v1/signing-keys", "/system/v1/webhooks", "/data/v1/annotations"),
+    *("/robots/v0/jobs", "/robots/v0/directives"),
+]
+
+
+def test_every_kind(lives: Lives) -> None:
+    """Whatever the whole API made is there after a crash: every kind of object, every event, every delivery."""
+    before = lives.account(webhooks=(WebhookSettings("https://example.com/hook", "secret"),))
+    tour.everything(before)
+    before.data("POST", "/video/v1/spaces", {})
+    stream = before.data("POST", "/video/v1/live-streams", {})["id"]
+    before.data("POST", "/video/v1/web-inputs", {"url": "https://example.com", "live_stream_id": stream})
+    before.data("POST", "/video/v1/transcription-vocabularies", {"phrases": ["Mux"]})
+    before.data("POST", "/data/v1/annotations", {"date": int(before.clock.now), "note": "kept"})
+    agents = {"allow_no_user_agent": True, "allow_high_risk_user_agent": True}
+    body = {"referrer": {"allowed_domains": ["*"], "allow_no_referrer": True}, "user_agent": agents}
+    before.data("POST", "/video/v1/playback-restrictions", body)
+    before.emulator.live.connect(stream)
+    before.pass_time(30)
+    seen = {path: before.ok("GET", path) for path in LISTS}
+    events, deliveries = before.emulator.events, before.emulator.deliveries
+    before.send("GET", "/video/v1/assets")
+    after = lives.crash(before)
+
+    assert {path: after.ok("GET", path) for path in LISTS} == seen
+    assert [event.body for event in after.emulator.events] == [event.body for event in events]
+    assert [(entry.id, entry.status) for entry in after.emulator.deliveries] == [
+        (entry.id, entry.status) for entry in deliveries
+    ]
