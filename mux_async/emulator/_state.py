@@ -335,7 +335,7 @@ class World:
 
     def media_seconds(self, began: float, ended: float | None = None) -> float:
         """How much media went by since *began* (epoch seconds): more than the clock says, on a time scale."""
-        return round(max(0.0, (self.now if ended is None else ended) - began) * self.settings.time_scale, 6)
+        return round(max(0.0, (self.now if ended is None else ended) - began) * self.settings.time_scale, 3)
 
     def next_number(self) -> int:
         """Number the next object of any kind."""
