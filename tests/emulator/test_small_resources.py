@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from base64 import b64decode
 from typing import Any
-from urllib.parse import urlsplit
 
 import jwt
 import pytest
@@ -238,7 +237,7 @@ def test_usage_exports() -> None:
     assert [(row["asset_id"], row["delivered_seconds"]) for row in rows] == [(asset["id"], "10.0")]
     assert len(account.data("GET", "/system/v1/usage/exports?timeframe[]=7:days")) == 7
     assert fetch(account, newest["download_url"].replace("2026-01-01", "2025-12-31")).status == 403
-    assert fetch(account, urlsplit(newest["download_url"])._replace(query="").geturl()).status == 403
+    assert fetch(account, newest["download_url"].partition("?")[0]).status == 403
     account.pass_time(3600.0)
     assert fetch(account, newest["download_url"]).status == 403
 
