@@ -1,6 +1,6 @@
-"""By what views can be filtered and grouped: the 83 dimensions and more, and where each finds its value in a view.
+"""By what views can be filtered and grouped, and where each dimension finds its value in a view.
 
-The ids are those of the enumeration of breakdowns (facts/mux-api.json). A value is text, as filters write it; ``None`` stands for
+The ids are those of the enumeration of breakdowns (facts/mux-api.json); comparisons know 83 of them. A value is text, as filters write it; ``None`` stands for
 views without one.
 """
 
@@ -42,6 +42,8 @@ ADVANCED = (
     "video_source_width",
 )  # fmt: skip
 DIMENSIONS = (*BASIC, *ADVANCED)
+COMPARABLE = tuple(name for name in DIMENSIONS if not name.startswith("video_source_") and (not name.endswith("_initial")))
+"""Dimensions that a comparison takes: those of what played at the start or at the end are newer than it."""
 TRACES = ("video_cdn_trace",)
 """Dimensions whose value is a list."""
 

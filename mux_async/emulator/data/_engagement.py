@@ -7,6 +7,7 @@ average view plays it. So the values, each times the length of its part, add up 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from mux_async.emulator._http import Response, invalid, not_found
 from mux_async.emulator._ids import is_well_formed
@@ -54,15 +55,21 @@ def _watched(question: Question, subject: Subject) -> tuple[list[View], int]:
 
 def _heat(views: Sequence[View], duration: int, parts: int) -> list[float]:
     """How often an average view plays each of *parts* equal parts of the video."""
-    heat = [0.0] * parts
     if not duration:
-        return heat
+        return [0.0] * parts
     size = duration / parts
+    edges, whole = [0.0] * parts, [0] * (parts + 1)  # parts that a range covers partly; steps of those that it covers wholly
     for view in views:
         for start, end in view.playback.watched_ranges:
-            for part in range(int(start / size), min(parts, int((end - 1) / size) + 1)):
-                heat[part] += max(0.0, min(end, (part + 1) * size) - max(start, part * size)) / size
-    return [value / len(views) for value in heat]
+            first, last = int(start / size), min(parts - 1, int((end - 1) / size))
+            if first == last:
+                edges[first] += (end - start) / size
+                continue
+            edges[first] += first + 1 - start / size
+            edges[last] += end / size - last
+            whole[first + 1] += 1
+            whole[last] -= 1
+    return [(edge + covered) / len(views) for edge, covered in zip(edges, accumulate(whole), strict=False)]
 
 
 def _heatmap(subject: Subject) -> Answerer:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import attrs
 
 from mux_async.emulator.data._dimensions import value_of
-from mux_async.emulator.data._metrics import METRICS, Measured, Measurement, measure
+from mux_async.emulator.data._metrics import METRICS, Measured, Measurement, measure, value_over
 from mux_async.emulator.data._views import View
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def grouped(views: Iterable[View], key: Callable[[View], T]) -> dict[T, list[Vie
 
 def measured_groups(metric: str, views: Sequence[View], dimension: str, measurement: Measurement | None) -> list[Group]:
     """Measure *metric* for each value of *dimension*; groups in which no view takes part are left out."""
-    overall = measure(metric, views, measurement).value or 0.0
+    overall = value_over(metric, views, measurement) or 0.0
     good = METRICS[metric].good
     found: list[Group] = []
     for value, part in grouped(views, value_of(dimension)).items():

@@ -1,7 +1,7 @@
 """``/data/v1/incidents``: hours in which a CDN or a country failed much more often than it should, found in the views.
 
-An hour counts when enough views ended in it. Bad hours in a row are one incident: open while the last of them is the newest hour there
-is, closed by the first good hour, expired when nothing was seen for too long.
+An hour counts when enough views ended in it, and is bad when enough of them failed. Bad hours in a row are one incident: open while the
+last of them is the newest there is, closed by the first good hour, expired when nothing was seen for too long.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _WATCHED = ("cdn", "country")
 _HOUR = 3600 * 1000
 MIN_SAMPLE = 6
 """Views that must have ended in an hour for it to be judged."""
+_MIN_FAILED = 3
+"""Views that must have failed in an hour for it to be bad, however few there were."""
 _WARNING, _ALERT = 15.0, 25.0
 """Percent of views that failed."""
 _EXPIRY = 6
@@ -140,7 +142,7 @@ def _of_value(dimension: str, value: str, views: Sequence[View], this_hour: int)
         if bad and hour.number - bad[-1].number > _EXPIRY:
             yield _Incident(dimension, value, tuple(bad), "expired", None)
             bad = []
-        if hour.rate >= _WARNING:
+        if hour.rate >= _WARNING and len(hour.failed) >= _MIN_FAILED:
             bad.append(hour)
         elif bad:
             yield _Incident(dimension, value, tuple(bad), "closed", hour)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from mux_async.emulator._http import Response, invalid
 from mux_async.emulator._state import Json
-from mux_async.emulator.data._dimensions import DIMENSIONS, value_of
+from mux_async.emulator.data._dimensions import COMPARABLE, DIMENSIONS, value_of
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import EMPTY
 from mux_async.emulator.data._groups import Group, grouped, measured_groups, ordered
-from mux_async.emulator.data._metrics import METRICS, Measurement, measure
+from mux_async.emulator.data._metrics import METRICS, Measurement, measure, value_over
 from mux_async.emulator.data._query import ORDERS, Timeframe
 from mux_async.emulator.data._question import Operation, Question, envelope
 from mux_async.emulator.data._views import View
@@ -168,7 +168,7 @@ def _comparison(question: Question) -> Response:
     tests = query.tests()
     value = query.text("value")
     if query.text("dimension") is not None:
-        read = value_of(query.choice("dimension", DIMENSIONS, "country"))
+        read = value_of(query.choice("dimension", COMPARABLE, "country"))
         if value is None:
             raise invalid("value is required with dimension")
         wanted = None if value == EMPTY else value
@@ -193,7 +193,7 @@ def _comparison(question: Question) -> Response:
 
 def _score(score: str, items: Sequence[tuple[str, Measurement | None]], views: Sequence[View]) -> Json:
     row: Json = {"name": METRICS[score].name, "type": "score", "metric": score}
-    value = measure(score, views).value
+    value = value_over(score, views)
     if value is not None:
         row["value"] = value
     if items:
@@ -207,18 +207,18 @@ def _item(metric: str, measurement: Measurement | None, views: Sequence[View]) -
         "name": about.name + _MEASUREMENT_NAMES.get(measurement or "", ""),
         "type": about.unit,
         "metric": metric,
-        "value": measure(metric, views, measurement).value,
+        "value": value_over(metric, views, measurement),
     }
     return row if measurement is None else {**row, "measurement": measurement}
 
 
 def _insights(question: Question) -> Response:
     metric, measurement, timeframe, views = _asked(question)
-    overall = measure(metric, views, measurement)
+    count = measure(metric, views, measurement).views
     found: list[tuple[float, str, Group]] = []
     for dimension in _INSIGHT_DIMENSIONS:
         groups = [group for group in measured_groups(metric, views, dimension, measurement) if group.harm > 0]
-        found += [(group.harm / overall.views, dimension, group) for group in groups]
+        found += [(group.harm / count, dimension, group) for group in groups]
     found.sort(key=lambda entry: (-entry[0], entry[1], entry[2].value or ""))
     found = found[:_MAX_INSIGHTS]
     if not question.query.descending("desc"):

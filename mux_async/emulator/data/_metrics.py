@@ -140,21 +140,21 @@ class Measured:
 
 
 def measure(metric: str, views: Sequence[View], measurement: Measurement | None = None) -> Measured:
-    """Combine the values that *views* have for a metric. Views and viewers are counted, whatever is asked for."""
+    """Combine the values that *views* have for a metric, and say how many have one."""
     read = reader(metric)
     part = [view for view in views if read(view) is not None]
-    value: float | None
-    if not part:
-        value = None
-    elif metric == "views":
-        value = len(part)
-    elif metric == "unique_viewers":
-        value = len({read(view) for view in part})
-    else:
-        found = [value for value in map(read, part) if value is not None]
-        value = combine(found, measurement or METRICS[metric].measurement)
     watch_time = sum(view.watch_time for view in part)
-    return Measured(value, len(part), watch_time, sum(view.playback.view_playing_time for view in part))
+    playing_time = sum(view.playback.view_playing_time for view in part)
+    return Measured(value_over(metric, part, measurement), len(part), watch_time, playing_time)
+
+
+def value_over(metric: str, views: Sequence[View], measurement: Measurement | None = None) -> float | None:
+    """Combine the values that *views* have for a metric; ``None`` of none. Views and viewers are counted, whatever is asked for."""
+    read = reader(metric)
+    values = [value for value in map(read, views) if value is not None]
+    if metric == "unique_viewers":
+        return len(set(values)) or None
+    return combine(values, "count" if metric == "views" else measurement or METRICS[metric].measurement)
 
 
 def combine(values: Sequence[float], measurement: Measurement) -> float | None:

@@ -10,7 +10,7 @@ from mux_async.emulator.data._filters import Test
 from mux_async.emulator.data._query import DAY, Timeframe
 from mux_async.emulator.data._question import Operation, Question, envelope
 
-_ERROR_ID = re.compile(r"\d{1,9}|any", re.ASCII)
+_ERROR_ID = re.compile(r"\d{1,9}", re.ASCII)
 _VIEW_ID = re.compile(r"[0-9A-Za-z]{35,36}", re.ASCII)
 
 
@@ -29,9 +29,7 @@ def _by_error(given: str | None) -> Test | None:
     if given is None:
         return None
     if not _ERROR_ID.fullmatch(given):
-        raise invalid("error_id must be the id of an error, or any")
-    if given == "any":
-        return lambda view: view.outcome.error_type_id is not None
+        raise invalid("error_id must be the id of an error")
     number = int(given)
     return lambda view: view.outcome.error_type_id == number
 
