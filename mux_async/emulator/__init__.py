@@ -16,6 +16,7 @@ from mux_async.emulator._deliveries import WebhookRequest, sign_webhook
 from mux_async.emulator._emulator import Emulator, StoredUpload
 from mux_async.emulator._exchange import ConnectionCutError, Exchange, Reply
 from mux_async.emulator._faults import Fault, Faults
+from mux_async.emulator._faults_file import read_faults_file
 from mux_async.emulator._http import Request, Response
 from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe
 from mux_async.emulator._records import Delivery, DeliveryAttempt, WebhookEvent
@@ -65,6 +66,7 @@ __all__ = [
     "WebhookSettings",
     "carry_webhooks",
     "carrying",
+    "read_faults_file",
     "serve",
     "sign_webhook",
     "synthetic_probe",

@@ -168,7 +168,7 @@ def _request(world: World, endpoint: WebhookEndpoint, delivery: Delivery, attemp
     )
 
 
-def settle(world: World, delivery_id: str, status: int | None, error: str | None = None) -> None:
+def settle(world: World, delivery_id: str, status: int | None, error: str | None = None) -> Delivery | None:
     """Note how an attempt ended, and plan the next one unless it was answered 2xx or the time for retries is over.
 
     Args:
@@ -176,21 +176,25 @@ def settle(world: World, delivery_id: str, status: int | None, error: str | None
         delivery_id: Of the delivery; one that is not being sent is left alone.
         status: Of the answer; ``None`` when there was none.
         error: Why there was none.
+
+    Returns:
+        The delivery; ``None`` when it was not being sent (any more).
     """
     delivery = world.deliveries.get(delivery_id)
     if delivery is None or delivery.status != "sending":
-        return
+        return None
     began = world.now if delivery.began_at is None else delivery.began_at
     delivery.attempts.append(DeliveryAttempt(began, status, error))
     delivery.began_at = None
     if status is not None and 200 <= status < 300:
         delivery.status = "delivered"
-        return
+        return delivery
     rules, scale = world.settings.webhook_retries, world.settings.time_scale
     # The exponent is bounded because a year of retries would make a number too large to be a float.
     pause = min(rules.longest, rules.first * 2.0 ** min(len(delivery.attempts) - 1, 64)) / scale
     if world.now + pause > delivery.event.at + rules.until / scale:
         delivery.status = "failed"
-        return
+        return delivery
     delivery.status, delivery.next_at = "waiting", world.now + pause
     world.agenda.add(delivery.next_at, DUE, delivery.environment_id, delivery.id)
+    return delivery

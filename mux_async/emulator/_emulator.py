@@ -25,7 +25,7 @@ from mux_async.emulator._deliveries import settle as settle_delivery
 from mux_async.emulator._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
 from mux_async.emulator._faults import Faults
 from mux_async.emulator._handles import LiveHandle, SpaceHandle
-from mux_async.emulator._http import NOT_FOUND_TEXT, ApiError, Request, Response, not_found
+from mux_async.emulator._http import ApiError, Request, Response, not_found
 from mux_async.emulator._limits import RateLimiter
 from mux_async.emulator._playback import play
 from mux_async.emulator._queries import checked
@@ -46,11 +46,6 @@ from mux_async.errors import MissingExtraError
 log = logging.getLogger(__name__)
 
 _API_FAMILIES = frozenset({"video", "data", "system", "robots"})
-_UNSERVED = {
-    ("robots", "v0"),
-}
-"""What Mux has and this emulator does not yet: told apart from a mistyped path by a second message."""
-
 _API_HEADERS = {"Cache-Control": "max-age=0, private, must-revalidate", "Server": "Mux API Server"}
 
 
@@ -78,6 +73,7 @@ class Emulator:
         settings: Who may call it, how fast, and how its media behave.
         clock: Gives epoch seconds. With virtual time, time passes as the clock says.
         on_arrival: Called with every request that ended, whatever came of it.
+        on_delivery: Called with every webhook delivery after each attempt.
 
     Attributes:
         faults: What is to go wrong.
@@ -90,11 +86,13 @@ class Emulator:
         *,
         clock: Callable[[], float] = time.time,
         on_arrival: Callable[[Arrival], None] | None = None,
+        on_delivery: Callable[[Delivery], None] | None = None,
     ) -> None:
         self.settings = EmulatorSettings() if settings is None else settings
         self.faults = Faults()
         self._clock = clock
         self._on_arrival = on_arrival
+        self._on_delivery = on_delivery
         self._watchers: list[Callable[[], None]] = []
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
         self._archive = Archive()
@@ -192,7 +190,10 @@ class Emulator:
             error: Why there was none.
         """
         self.advance()
-        settle_delivery(self._world, delivery_id, status, error)
+        delivery = settle_delivery(self._world, delivery_id, status, error)
+        if delivery is not None and self._on_delivery is not None:
+            self._on_delivery(delivery)
+        self._keep()
         self._notify()
 
     def reset(self) -> None:
@@ -221,6 +222,7 @@ class Emulator:
         self.advance()
         act(self._world)
         self.advance()
+        self._keep()
         self._notify()
 
     def stored_upload(self, upload_id: str) -> StoredUpload | None:
@@ -296,8 +298,6 @@ class Emulator:
             return whoami(self._world, token)
         found = self._router.find(request.method, request.segments)
         if found is None:
-            if any(request.segments[: len(prefix)] == prefix for prefix in _UNSERVED):
-                raise not_found(NOT_FOUND_TEXT, f"The emulator does not serve {request.method} {request.raw_path}")
             raise not_found()
         handler, params = found
         call = Call(request, body, params, self._world, self._world.environments[token.environment])

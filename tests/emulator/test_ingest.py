@@ -406,8 +406,8 @@ def test_changes_say_so() -> None:
 
     assert account.names()[1:4] == ["live_stream.updated"] * 3
     assert account.error("PATCH", one, {"latency_mode": "low"})[0] == 400
-    with pytest.raises(ValueError, match="already connected"):
-        account.emulator.live.connect(made["stream_key"])
+    with pytest.raises(ValueError, match="doesn't exist"):
+        account.emulator.live.connect(made["stream_key"])  # the one before
 
 
 def test_control_calls() -> None:
