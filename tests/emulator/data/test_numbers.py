@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import statistics
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ import pytest
 from mux_async.emulator import EmulatorSettings, Request
 from mux_async.emulator.data._dimensions import value_of
 from mux_async.emulator.data._fields import field
+from mux_async.emulator.data._incidents import MIN_SAMPLE
 from mux_async.emulator.data._metrics import METRICS as METRIC_TABLE
 from mux_async.emulator.data._metrics import combine, reader
+from mux_async.emulator.data._views import View
 from tests.emulator.data.asking import DAY, LIST, METRICS, NOON, ask, busy_account, last_day, near, refused, rows, views
 from tests.emulator.harness import Account, Json, target_of
 from tests.generated import spec
@@ -271,6 +274,28 @@ def test_incidents() -> None:
         row["id"] for row in related
     }
     assert ACCOUNT.error("GET", "/data/v1/incidents/nosuchone")[0] == 404
+
+
+def test_hours_of_incidents() -> None:
+    """From its start to its end every judged hour of an incident is bad, the hour that closes it is good, and its sums are theirs."""
+    everything = views(ACCOUNT, NOON - 7 * DAY, NOON)
+    closed = rows(ACCOUNT, "/data/v1/incidents", status="closed")
+    for row in closed:
+        dimension, value = row["incident_key"].split("=")
+        first = int(datetime.fromisoformat(row["started_at"]).timestamp()) // 3600
+        after = int(datetime.fromisoformat(row["resolved_at"]).timestamp()) // 3600
+        hours: list[list[View]] = []
+        for hour in range(first, after):
+            found = [view for view in everything if value_of(dimension)(view) == value and view.view_end // 3_600_000 == hour]
+            if len(found) >= MIN_SAMPLE:
+                hours.append(found)
+        failed = [sum(view.outcome.playback_failure for view in hour) for hour in hours]
+        *bad, good = [count / len(hour) for count, hour in zip(failed, hours, strict=True)]
+
+        assert min(bad) >= 0.15 > good or failed[-1] < 3
+        assert row["sample_size"] == sum(map(len, hours[:-1]))
+        assert row["affected_views"] == sum(failed[:-1])
+    assert len(closed) > 2
 
 
 def test_open_incident() -> None:
