@@ -13,7 +13,7 @@ from mux_async.emulator._lifecycle import (
     begin_static_rendition,
     begin_track,
 )
-from mux_async.emulator._options import check_policy, check_resolutions
+from mux_async.emulator._options import check_drm, check_policy, check_resolutions
 from mux_async.emulator._router import Call, Route, take
 from mux_async.emulator._state import Asset, LiveStream, PlaybackId, StaticRendition, Track, present
 
@@ -42,6 +42,7 @@ def _create_playback_id(call: Call) -> Response:
     owner = _owner(call)
     entry = call.json(_shapes.CREATE_PLAYBACK_ID)
     check_policy(entry)
+    check_drm(call.environment, [entry])
     return created(present(add_playback_id(call.world, call.environment, owner, entry)))
 
 

@@ -10,7 +10,7 @@ from mux_async.emulator._events import asset_event
 from mux_async.emulator._http import Response, created, data, failed, invalid, json_response, no_content, not_found
 from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator._lifecycle import announce_asset, begin_mp4, close_master, create_asset, delete_asset, open_master
-from mux_async.emulator._options import normalized
+from mux_async.emulator._options import check_drm, normalized
 from mux_async.emulator._render import asset_json
 from mux_async.emulator._router import Call, Route
 from mux_async.emulator._state import Asset, Json, present
@@ -39,6 +39,7 @@ def _create(call: Call) -> Response:
         raise invalid("inputs is required")
     if "url" not in inputs[0]:
         raise invalid("inputs[0].url is required")
+    check_drm(call.environment, options.get("advanced_playback_policies", ()))
     asset = create_asset(call.world, call.environment, options, ingest_type="on_demand_url")
     announce_asset(call.world, call.environment, asset)
     return created(asset_json(asset, call.world))

@@ -9,7 +9,7 @@ from mux_async.emulator._events import live_event, target_event
 from mux_async.emulator._http import Response, created, data, invalid, no_content, not_found
 from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator._lifecycle import add_playback_id, remove_playback_ids
-from mux_async.emulator._options import check_policy, check_resolutions, normalized
+from mux_async.emulator._options import check_drm, check_policy, check_resolutions, normalized
 from mux_async.emulator._render import live_stream_json
 from mux_async.emulator._router import Call, Route, known, take
 from mux_async.emulator._state import Json, LiveStream, SimulcastTarget, present
@@ -60,6 +60,8 @@ def _create(call: Call) -> Response:
     )
     for entry in body.get("advanced_playback_policies", ()):
         check_policy(entry)
+    check_drm(call.environment, body.get("advanced_playback_policies", ()))
+    check_drm(call.environment, stream.options.get("advanced_playback_policies", ()))
     _set_embedded_subtitles(stream, body.get("embedded_subtitles", ()))
     _set_generated_subtitles(stream, body.get("generated_subtitles", ()))
     for policy in policies.get("playback_policies", ()):

@@ -10,7 +10,7 @@ from mux_async.emulator import _shapes
 from mux_async.emulator._events import upload_event
 from mux_async.emulator._http import Response, created, data, invalid
 from mux_async.emulator._lifecycle import announce_asset, create_asset
-from mux_async.emulator._options import normalized
+from mux_async.emulator._options import check_drm, normalized
 from mux_async.emulator._render import origin_of, upload_json
 from mux_async.emulator._router import Call, Route
 from mux_async.emulator._sessions import UploadSession
@@ -69,6 +69,7 @@ def _upload(call: Call) -> Upload:
 def _create(call: Call) -> Response:
     body = call.json(_shapes.CREATE_UPLOAD)
     options = normalized(body.get("new_asset_settings") or {})
+    check_drm(call.environment, options.get("advanced_playback_policies", ()))
     inputs = options.get("inputs", ())
     if inputs and "url" in inputs[0]:
         raise invalid("new_asset_settings.inputs[0].url must not be set: the upload is the first input")

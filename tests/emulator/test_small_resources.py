@@ -158,6 +158,33 @@ def test_drm_configurations() -> None:
     assert Judged(drm_configurations=0).data("GET", "/video/v1/drm-configurations") == []
 
 
+def test_drm_policies() -> None:
+    """A playback policy may name a DRM configuration that exists, wherever policies are given, and no other."""
+    account = Judged()
+    (configuration,) = account.data("GET", "/video/v1/drm-configurations")
+
+    def policies(id: str) -> Json:
+        return {"advanced_playback_policies": [{"policy": "drm", "drm_configuration_id": id}]}
+
+    def bodies(id: str) -> list[tuple[str, Json]]:
+        return [
+            ("/video/v1/assets", {"inputs": [{"url": "https://x.example/a.mp4"}], **policies(id)}),
+            ("/video/v1/uploads", {"new_asset_settings": policies(id)}),
+            ("/video/v1/live-streams", policies(id)),
+            ("/video/v1/live-streams", {"new_asset_settings": policies(id)}),
+        ]
+
+    statuses = [account.send("POST", path, body).status for path, body in bodies(configuration["id"])]
+    refused = [account.send("POST", path, body).status for path, body in bodies(encode(b"x" * 32))]
+    (asset,) = account.data("GET", "/video/v1/assets")
+    entry = {"policy": "drm", "drm_configuration_id": encode(b"x" * 32)}
+
+    assert statuses == [201] * 4
+    assert refused == [400] * 4
+    assert asset["playback_ids"][0]["drm_configuration_id"] == configuration["id"]
+    assert account.error("POST", f"/video/v1/assets/{asset['id']}/playback-ids", entry)[0] == 400
+
+
 # ---- usage
 
 
