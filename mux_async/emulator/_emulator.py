@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from mux_async.emulator._faults import Faults
 from mux_async.emulator._handles import LiveHandle, SpaceHandle
 from mux_async.emulator._http import ApiError, Request, Response, not_found
 from mux_async.emulator._limits import RateLimiter
+from mux_async.emulator._overview import answer as overview
+from mux_async.emulator._overview import asks_for_overview
 from mux_async.emulator._playback import play
 from mux_async.emulator._queries import checked
 from mux_async.emulator._records import Delivery, WebhookEvent
@@ -253,7 +256,7 @@ class Emulator:
         """Take the head of a request: it is counted, logged and routed now, and answered when its body has ended."""
         self.advance()
         family = request.segments[0]
-        fault = None if family == CONTROL_PREFIX else self.faults.pick(request)
+        fault = None if family in {CONTROL_PREFIX, ""} else self.faults.pick(request)
         arrival = Arrival(self._world.now, request.method, request.raw_path, None, None, None)
         headers: dict[str, str] = {}
         sink: Sink
@@ -270,6 +273,8 @@ class Emulator:
             sink = StorageSink(self._world, request) if self._stub is None else StubStorage(request)
         elif request.method == "GET" and request.segments[: len(EXPORTS_PREFIX)] == EXPORTS_PREFIX:
             sink = Collect(self.settings.max_body, lambda _: download(request, self._world, self._archive))
+        elif asks_for_overview(request):
+            sink = Collect(self.settings.max_body, lambda _: self._look(request))
         elif family == CONTROL_PREFIX:
             desk = Desk(self._world, self.faults, self._arrivals, self.reset, request)
             sink = Collect(self.settings.max_body, partial(control, desk))
@@ -301,10 +306,12 @@ class Emulator:
             raise not_found()
         handler, params = found
         call = Call(request, body, params, self._world, self._world.environments[token.environment])
-        if self._file is None or request.method != "GET":
+        with nullcontext() if self._file is None or request.method != "GET" else self._file.reading():
             return handler(call)
-        with self._file.reading():
-            return handler(call)
+
+    def _look(self, request: Request) -> Response:
+        with nullcontext() if self._file is None else self._file.reading():
+            return overview(request, self._world, self._limiter, tuple(self._arrivals))
 
     def settle(self, request: Request, sink: Sink, headers: dict[str, str]) -> Response:
         """Let *sink* answer, now. For `Exchange`."""
@@ -334,7 +341,7 @@ class Emulator:
 
     def record(self, arrival: Arrival) -> None:
         """Log a request that ended. For `Exchange`."""
-        if arrival.path.startswith(f"/{CONTROL_PREFIX}/"):
+        if arrival.path == "/" or arrival.path.startswith(f"/{CONTROL_PREFIX}/"):
             return
         log.debug("%s %s: %s", arrival.method, arrival.path, arrival.status)
         self._arrivals.append(arrival)
