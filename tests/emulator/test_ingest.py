@@ -104,6 +104,29 @@ def test_connected_and_recording_in_events() -> None:
     assert account.last("video.live_stream.disconnected")["status"] == "active"
 
 
+def test_early_drop() -> None:
+    """What was planned for a connection does not happen once it is over: a stream that drops out early never becomes active."""
+    account = Judged()
+    made = stream(account)
+    account.emulator.live.connect(made["id"])
+    account.pass_time(1.5)
+    account.emulator.live.disconnect(made["id"])
+    account.pass_time(30.0)
+    during = state(account, made)["status"]
+    account.pass_time(30.0)
+    (asset,) = account.data("GET", "/video/v1/assets")
+
+    assert during == "idle"
+    assert account.names()[3:] == [
+        "live_stream.recording",
+        "live_stream.disconnected",
+        "live_stream.idle",
+        "asset.ready",
+        "asset.live_stream_completed",
+    ]
+    assert asset["duration"] == 0.5
+
+
 def test_reconnect() -> None:
     """A reconnection within the window goes on with the same asset, in a new recording session; the window begins anew each time."""
     account = Judged()
