@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
 from mux_async.emulator._http import ApiError, Request, Response, not_found
+from mux_async.emulator._render import origin_of
 from mux_async.emulator._state import World
 from mux_async.emulator.data._archive import Archive
 from mux_async.emulator.data._dataset import RETENTION
@@ -47,8 +48,7 @@ def _address(question: Question, day: date) -> str:
     call = question.call
     path = "/".join((*PREFIX, call.environment.id, f"{day:%Y_%m_%d}.csv.gz"))
     expires = question.now + VALID_FOR
-    origin = call.world.settings.public_origin or call.request.origin
-    return f"{origin}/{path}?Expires={expires}&Signature={_signature(call.world, path, expires)}"
+    return f"{origin_of(call.request, call.world)}/{path}?Expires={expires}&Signature={_signature(call.world, path, expires)}"
 
 
 def _signature(world: World, path: str, expires: int) -> str:

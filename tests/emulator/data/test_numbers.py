@@ -7,6 +7,7 @@ import gzip
 import io
 import statistics
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -476,6 +477,21 @@ def test_annotations() -> None:
         assert all(message.startswith(("date", "note")) for message in messages)
         assert account.error("PATCH", f"{base}/{made[1]['id']}", body)[0] == 400
     assert refused(account, base, timeframe=["x"]).startswith("timeframe[]")
+
+
+def test_annotations_are_kept(tmp_path: Path) -> None:
+    """With a state file, notes and views are the same after a restart."""
+    settings = EmulatorSettings(limits=None, state=tmp_path / "state")
+    one = busy_account(settings=settings)
+    note = one.data("POST", "/data/v1/annotations", {"date": 1, "note": "before"})
+    one.data("PATCH", f"/data/v1/annotations/{note['id']}", {"date": 2, "note": "after"})
+    seen = ask(one, LIST)
+    one.emulator.close()
+    other = busy_account(settings=settings)
+
+    assert [row["note"] for row in ask(other, "/data/v1/annotations")["data"]] == ["after"]
+    assert ask(other, LIST) == seen
+    other.emulator.close()
 
 
 def test_readers() -> None:
