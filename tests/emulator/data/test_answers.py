@@ -116,7 +116,7 @@ def test_every_metric(account: Account, metric: str) -> None:
         judge(operation_id, account.send("GET", f"/data/v1/metrics/{metric}/{end}"))
 
 
-_STARTUP = "video-startup-time"
+_STARTUP, _BITRATE = "video-startup-time", "current-average-bitrate"
 Calls = Mapping[str, Callable[[Mux, Known], Awaitable[object]]]
 CALLS: Calls = {
     "data.annotations.create": lambda mux, _: mux.data.annotations.create(date=datetime.fromtimestamp(NOON, UTC), note="x"),
@@ -170,6 +170,7 @@ CALLS: Calls = {
         "current-concurrent-viewers"
     ),
     "data.real_time.retrieve_histogram_timeseries": lambda mux, _: mux.data.real_time.retrieve_histogram_timeseries(_STARTUP),  # pyright: ignore[reportDeprecated]
+    "data.real_time.retrieve_timeseries": lambda mux, _: mux.data.real_time.retrieve_timeseries(_BITRATE),  # pyright: ignore[reportDeprecated]
     "data.subview_metrics.get_breakdown_timeseries": lambda mux, _: mux.data.subview_metrics.get_breakdown_timeseries(
         "playing_time", "rendition"
     ),
