@@ -97,10 +97,6 @@ class Dataset:
         start, end = max(start, self._oldest), min(end, self._now)
         return [view for view in self._between(start, end + MAX_SPAN) if view.view_start <= end]
 
-    def started(self, start: int, end: int) -> int:
-        """Count the views that started between *start* and *end* (the latter excluded), ended or not."""
-        return sum(start <= view.view_start < end for view in self.under_way(start, end - 1))
-
     def find(self, id: str) -> View | None:
         """Return the view of this id, if it has ended; ``None`` when there is none."""
         return next((view for view in self.ended(self._oldest, self._now + 1) if view.id == id), None)
