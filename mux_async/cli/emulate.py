@@ -103,6 +103,8 @@ def emulate(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every request.")] = False,
 ) -> None:
     """Run Mux on this machine: API, resumable uploads, playlists and thumbnails on one origin, until interrupted."""
+    if stub and state is not None:
+        raise typer.BadParameter("--stub keeps nothing, so that there is nothing for --state to keep")
     tokens = tuple(parse_token(entry) for entry in token) if token else (DEFAULT_TOKEN,)
     rules = RateRules(
         model=cast("LimitModel", _one_of("--limit-model", limit_model, get_args(LimitModel))),

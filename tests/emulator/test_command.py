@@ -99,6 +99,23 @@ def test_limits_options() -> None:
     assert many == [201] * 8
 
 
+def test_state(tmp_path: Path) -> None:
+    """With a state file, what one run made the next one has; without memory, anything is there."""
+    found: list[int] = []
+    for _ in range(2):
+        with running("--state", str(tmp_path / "state")) as (process, lines):
+            origin = lines[0].split()[-1]
+            assert ask("POST", f"{origin}/video/v1/uploads", basic(), b"{}") == 201
+            with build_opener(ProxyHandler({})).open(f"{origin}/_emulator/uploads", timeout=10) as response:
+                found.append(len(json.loads(response.read())["uploads"]))
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+    with running("--stub") as (_, lines):
+        assert ask("GET", f"{lines[0].split()[-1]}/video/v1/uploads/anything", basic()) == 200
+
+    assert found == [1, 2]
+
+
 def test_taken_port() -> None:
     """A port that is taken is said in a sentence, with what to do, and exit status 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -117,6 +134,8 @@ def test_taken_port() -> None:
         ["--limit-model", "leaky"],
         ["--scope", "galaxy"],
         ["--burst", "0.5"],
+        ["--stub", "--state", "somewhere"],
+        ["--state", "no/such/folder/state"],
         ["--time-scale", "0"],
         ["--webhook-url", "example.com/hooks"],
         ["--faults", "no-such-file.json"],
