@@ -152,8 +152,9 @@ class Event:
 
 @attrs.frozen
 class Api:
-    """Everything."""
+    """Everything. ``document`` is the corrected input itself, for the emulator's copy of it."""
 
+    document: Json = attrs.field(repr=False)
     schemas: dict[str, Schema]
     methods: tuple[Method, ...]
     events: tuple[Event, ...]

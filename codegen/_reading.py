@@ -42,6 +42,7 @@ def build(document: Json, overlays: Overlays) -> Api:
         for entry in document["x-events"]
     )
     api = Api(
+        document=document,
         schemas=schemas,
         methods=methods,
         events=events,

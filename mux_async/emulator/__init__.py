@@ -11,17 +11,35 @@ same process, and `mux_async.emulator.server.serve` (also ``mux-async emulate``)
 from typing import TYPE_CHECKING
 
 from mux_async.emulator._control import Arrival
-from mux_async.emulator._emulator import ConnectionCutError, Emulator, Exchange, Reply, StoredUpload
+from mux_async.emulator._courier import Carrier, carry_webhooks, carrying
+from mux_async.emulator._deliveries import WebhookRequest, sign_webhook
+from mux_async.emulator._emulator import Emulator, StoredUpload
+from mux_async.emulator._exchange import ConnectionCutError, Exchange, Reply
 from mux_async.emulator._faults import Fault, Faults
+from mux_async.emulator._faults_file import read_faults_file
 from mux_async.emulator._http import Request, Response
 from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe
-from mux_async.emulator._settings import DEFAULT_TOKEN, EmulatorSettings, LimitModel, RateRules, Token
+from mux_async.emulator._records import Delivery, DeliveryAttempt, WebhookEvent
+from mux_async.emulator._settings import (
+    DEFAULT_TOKEN,
+    EmulatorSettings,
+    LimitModel,
+    RateRules,
+    Token,
+    WebhookRetries,
+    WebhookSettings,
+)
+from mux_async.emulator._state_file import StateFileError
 from mux_async.emulator._transport import EmulatorTransport
+from mux_async.emulator._webhook_faults import WebhookFault, WebhookFaults
 
 __all__ = [
     "DEFAULT_TOKEN",
     "Arrival",
+    "Carrier",
     "ConnectionCutError",
+    "Delivery",
+    "DeliveryAttempt",
     "Emulator",
     "EmulatorSettings",
     "EmulatorTransport",
@@ -37,9 +55,20 @@ __all__ = [
     "Reply",
     "Request",
     "Response",
+    "StateFileError",
     "StoredUpload",
     "Token",
+    "WebhookEvent",
+    "WebhookFault",
+    "WebhookFaults",
+    "WebhookRequest",
+    "WebhookRetries",
+    "WebhookSettings",
+    "carry_webhooks",
+    "carrying",
+    "read_faults_file",
     "serve",
+    "sign_webhook",
     "synthetic_probe",
 ]
 

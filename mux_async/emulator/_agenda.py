@@ -1,12 +1,12 @@
 """What will happen when: a queue of named steps, run in the order of their times.
 
-Nothing here waits. Steps are plain data (a name and whom it concerns), so that they can be kept in a file some day.
+Nothing here waits. Steps are plain data (a name and whom it concerns), so that they can be kept in a file.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -30,22 +30,45 @@ class Step:
     subject: str
 
 
-class Agenda:
-    """Steps to come."""
+@attrs.define
+class Changes:
+    """What became of an agenda: steps that were added, and the numbers of those that were taken out."""
 
-    def __init__(self) -> None:
-        self._steps: list[Step] = []
-        self._number = 0
+    added: list[Step] = attrs.field(factory=list[Step])
+    taken: list[int] = attrs.field(factory=list[int])
+
+
+class Agenda:
+    """Steps to come.
+
+    Args:
+        steps: In any order.
+
+    Attributes:
+        changes: Filled when somebody put it there, and emptied by nobody else.
+    """
+
+    def __init__(self, steps: Iterable[Step] = ()) -> None:
+        self._steps = list(steps)
+        heapq.heapify(self._steps)
+        self._number = max((step.number for step in self._steps), default=0)
+        self.changes: Changes | None = None
 
     def add(self, at: float, name: str, environment: str, subject: str) -> None:
         """Plan a step."""
         self._number += 1
-        heapq.heappush(self._steps, Step(at, self._number, name, environment, subject))
+        step = Step(at, self._number, name, environment, subject)
+        heapq.heappush(self._steps, step)
+        if self.changes is not None:
+            self.changes.added.append(step)
 
     def due(self, now: float) -> Iterator[Step]:
         """Take out what is due at *now*, earliest first, including what gets planned meanwhile."""
         while self._steps and self._steps[0].at <= now:
-            yield heapq.heappop(self._steps)
+            step = heapq.heappop(self._steps)
+            if self.changes is not None:
+                self.changes.taken.append(step.number)
+            yield step
 
     @property
     def next_at(self) -> float | None:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from mux_async.emulator import _shapes
+from mux_async.emulator._events import rendition_event, track_event
 from mux_async.emulator._http import Response, created, data, failed, invalid, no_content, not_found
 from mux_async.emulator._ids import is_well_formed
-from mux_async.emulator._lifecycle import add_playback_id, add_static_rendition, add_text_track, plan
-from mux_async.emulator._options import check_policy, check_resolutions
+from mux_async.emulator._lifecycle import (
+    add_playback_id,
+    add_static_rendition,
+    add_text_track,
+    begin_static_rendition,
+    begin_track,
+)
+from mux_async.emulator._options import check_drm, check_policy, check_resolutions
 from mux_async.emulator._router import Call, Route, take
 from mux_async.emulator._state import Asset, LiveStream, PlaybackId, StaticRendition, Track, present
 
@@ -35,6 +42,7 @@ def _create_playback_id(call: Call) -> Response:
     owner = _owner(call)
     entry = call.json(_shapes.CREATE_PLAYBACK_ID)
     check_policy(entry)
+    check_drm(call.environment, [entry])
     return created(present(add_playback_id(call.world, call.environment, owner, entry)))
 
 
@@ -76,7 +84,7 @@ def _create_track(call: Call) -> Response:
         assert asset.media is not None  # noqa: S101 - a ready asset has been examined
         track.type, track.text_type, track.text_source, track.closed_captions = "audio", None, None, None
         track.primary, track.duration, track.max_channels = False, asset.media.duration, 2
-    plan(call.world, call.environment, "asset.track.prepared", asset, track.id)
+    begin_track(call.world, call.environment, asset, track)
     return created(present(track))
 
 
@@ -95,6 +103,8 @@ def _delete_track(call: Call) -> Response:
     if track.type == "video" or track.primary:
         raise invalid(f"the primary {track.type} track cannot be deleted")
     asset.tracks.remove(track)
+    track.status = "deleted"
+    track_event(call.world, call.environment, "deleted", asset, track)
     return no_content()
 
 
@@ -106,7 +116,7 @@ def _generate_subtitles(call: Call) -> Response:
     made: list[Track] = []
     for entry in members["generated_subtitles"]:
         track = add_text_track(call.world, asset, entry, source="generated_vod")
-        plan(call.world, call.environment, "asset.track.prepared", asset, track.id)
+        begin_track(call.world, call.environment, asset, track)
         made.append(track)
     return created([present(track) for track in made])
 
@@ -119,7 +129,7 @@ def _create_static_rendition(call: Call) -> Response:
     check_resolutions([*(rendition.resolution or "" for rendition in asset.static_renditions), entry["resolution"]])
     rendition = add_static_rendition(call.world, asset, entry)
     if asset.status == "ready":
-        plan(call.world, call.environment, "asset.static_rendition.prepared", asset, rendition.id or "")
+        begin_static_rendition(call.world, call.environment, asset, rendition)
     return created(present(rendition))
 
 
@@ -130,6 +140,7 @@ def _delete_static_rendition(call: Call) -> Response:
     if found is None:
         raise not_found()
     asset.static_renditions.remove(found)
+    rendition_event(call.world, call.environment, "deleted", asset, found)
     return no_content()
 
 

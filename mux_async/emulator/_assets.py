@@ -6,10 +6,11 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from itertools import islice
 
 from mux_async.emulator import _shapes
+from mux_async.emulator._events import asset_event
 from mux_async.emulator._http import Response, created, data, failed, invalid, json_response, no_content, not_found
 from mux_async.emulator._ids import is_well_formed
-from mux_async.emulator._lifecycle import create_asset, delete_asset, open_master, plan
-from mux_async.emulator._options import normalized
+from mux_async.emulator._lifecycle import announce_asset, begin_mp4, close_master, create_asset, delete_asset, open_master
+from mux_async.emulator._options import check_drm, normalized
 from mux_async.emulator._render import asset_json
 from mux_async.emulator._router import Call, Route
 from mux_async.emulator._state import Asset, Json, present
@@ -38,7 +39,9 @@ def _create(call: Call) -> Response:
         raise invalid("inputs is required")
     if "url" not in inputs[0]:
         raise invalid("inputs[0].url is required")
+    check_drm(call.environment, options.get("advanced_playback_policies", ()))
     asset = create_asset(call.world, call.environment, options, ingest_type="on_demand_url")
+    announce_asset(call.world, call.environment, asset)
     return created(asset_json(asset, call.world))
 
 
@@ -90,6 +93,7 @@ def _update(call: Call) -> Response:
         asset.meta = {**(asset.meta or {}), **{key: value for key, value in changes["meta"].items() if value is not None}}
     if "thumbnail_time" in changes:
         asset.thumbnail_time = changes["thumbnail_time"]
+    asset_event(call.world, call.environment, "updated", asset)
     return _shown(call, asset)
 
 
@@ -97,7 +101,7 @@ def _delete(call: Call) -> Response:
     asset = _asset(call)
     if asset.status == "preparing" and not call.world.settings.can_delete_preparing:
         raise invalid("Can't delete a preparing asset")
-    delete_asset(call.environment, asset)
+    delete_asset(call.world, call.environment, asset)
     return no_content()
 
 
@@ -132,7 +136,7 @@ def _update_master_access(call: Call) -> Response:
     access: str = call.json(_shapes.UPDATE_MASTER_ACCESS)["master_access"]
     asset = _ready_asset(call)
     if access == "none":
-        asset.master_access = "none"
+        close_master(call.world, call.environment, asset)
     elif asset.master_access != "temporary":
         open_master(call.world, call.environment, asset)
     return _shown(call, asset)
@@ -143,9 +147,11 @@ def _update_mp4_support(call: Call) -> Response:
     asset = _ready_asset(call)
     if support != "none" and asset.static_renditions:
         raise invalid("static_renditions and mp4_support cannot be used together")
-    asset.mp4_support, asset.mp4_status = support, "preparing"
+    had, asset.mp4_support = asset.mp4_support, support
     if support != "none":
-        plan(call.world, call.environment, "asset.mp4.prepared", asset)
+        begin_mp4(call.world, call.environment, asset)
+    elif had != "none":
+        asset_event(call.world, call.environment, "static_renditions.deleted", asset)
     return _shown(call, asset)
 
 

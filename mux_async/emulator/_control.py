@@ -1,15 +1,42 @@
-"""The emulator's own corner of its origin, under ``/_emulator``: nothing of Mux's, nothing rate-limited, no token needed."""
+"""The emulator's own corner of its origin, under ``/_emulator``: nothing of Mux's, nothing rate-limited, no token needed.
+
+======  =============================================  =======================================================================
+GET     health                                         that it runs, its version and the time
+GET     arrivals                                       the log of requests, in order of arrival
+GET     uploads                                        what is stored of every upload
+GET     events                                         what happened, oldest first, as it would be sent
+GET     webhooks                                       the log of webhook deliveries
+POST    webhooks/faults                                set up faults of deliveries: a `WebhookFault` as JSON, or a list of them
+DELETE  webhooks/faults                                forget them
+POST    faults                                         set up faults of requests: a `Fault` as JSON, or a list of them
+DELETE  faults                                         forget them
+POST    live-streams/{ID or STREAM KEY}/connect        let an encoder connect: ``{"protocol": "rtmp", "silent": false}``, all optional
+POST    live-streams/{ID or STREAM KEY}/disconnect     let it drop out
+POST    live-streams/{..}/simulcast-targets/{ID}/fail  let a target fail: ``{"severity": "normal"}``
+POST    spaces/{ID}/join, spaces/{ID}/leave            let ``{"participant": "..."}`` in or out
+POST    reset                                          forget everything
+======  =============================================  =======================================================================
+
+Shots manifests, usage exports and what Robots offer for a while are downloaded from here too; their URLs come from the API.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 import attrs
+import orjson
 
 from mux_async._operation import Bucket
 from mux_async._version import __version__
-from mux_async.emulator._http import Request, Response, json_response, no_content, not_found
+from mux_async.emulator import _handles, _robot_effects, _shots, _spaces, _usage
+from mux_async.emulator._faults import Faults
+from mux_async.emulator._faults_file import read_faults, read_webhook_faults
+from mux_async.emulator._http import Request, Response, invalid, json_response, no_content, not_found
+from mux_async.emulator._records import Delivery
 from mux_async.emulator._state import World
+from mux_async.emulator._validate import choice, flag, members, string, validated
 
 CONTROL_PREFIX = "_emulator"
 """First part of the path."""
@@ -36,28 +63,47 @@ class Arrival:
     environment: str | None
 
 
-def control(request: Request, world: World, arrivals: Iterable[Arrival], reset: Callable[[], None]) -> Response:
-    """Answer a request below ``/_emulator``.
+@attrs.frozen
+class Desk:
+    """One control call, and what it reaches: the account, and what belongs to the run."""
 
-    ``GET health`` says that it runs, ``GET arrivals`` gives the log in order of arrival, ``GET uploads`` what is stored of
-    every upload, and ``POST reset`` forgets everything.
+    world: World
+    faults: Faults
+    arrivals: Iterable[Arrival]
+    reset: Callable[[], None]
+    request: Request
+    body: bytes = b""
+
+
+Act: TypeAlias = Callable[[Desk], Response]
+
+
+def control(desk: Desk, body: bytes) -> Response:
+    """Answer a request below ``/_emulator``; the head of this module has the list.
+
+    Raises:
+        ApiError: 400, 404 or 412.
     """
-    line = (request.method, request.segments[1:])
-    if line == ("GET", ("health",)):
-        return json_response(200, {"status": "ok", "version": __version__, "now": world.now})
-    if line == ("GET", ("arrivals",)):
-        ordered = sorted(arrivals, key=lambda arrival: arrival.at)
-        return json_response(200, {"arrivals": [attrs.asdict(arrival) for arrival in ordered]})
-    if line == ("GET", ("uploads",)):
-        return json_response(200, {"uploads": _uploads(world)})
-    if line == ("POST", ("reset",)):
-        reset()
-        return no_content()
+    parts = desk.request.segments[1:]
+    for (method, template), act in _ACTS.items():
+        names = template.split("/")
+        fits = len(names) == len(parts) and all(name in {"*", part} for name, part in zip(names, parts, strict=True))
+        if fits and method == desk.request.method:
+            return act(attrs.evolve(desk, body=body))
     raise not_found()
 
 
-def _uploads(world: World) -> list[dict[str, object]]:
-    return [
+def _health(desk: Desk) -> Response:
+    return json_response(200, {"status": "ok", "version": __version__, "now": desk.world.now})
+
+
+def _arrivals(desk: Desk) -> Response:
+    ordered = sorted(desk.arrivals, key=lambda arrival: arrival.at)
+    return json_response(200, {"arrivals": [attrs.asdict(arrival) for arrival in ordered]})
+
+
+def _uploads(desk: Desk) -> Response:
+    uploads = [
         {
             "id": upload.id,
             "status": upload.status,
@@ -66,6 +112,142 @@ def _uploads(world: World) -> list[dict[str, object]]:
             "crc32": f"{upload.session.crc:08x}",
             "is_complete": upload.session.is_complete,
         }
-        for environment in world.environments.values()
+        for environment in desk.world.environments.values()
         for upload in environment.uploads.values()
     ]
+    return json_response(200, {"uploads": uploads})
+
+
+def _events(desk: Desk) -> Response:
+    return json_response(200, {"events": [orjson.loads(event.body) for event in desk.world.events]})
+
+
+def _deliveries(desk: Desk) -> Response:
+    return json_response(200, {"webhooks": [_delivery(delivery) for delivery in desk.world.deliveries.values()]})
+
+
+def _delivery(delivery: Delivery) -> Mapping[str, Any]:
+    return {
+        "id": delivery.id,
+        "event_id": delivery.event.id,
+        "type": delivery.event.type,
+        "object": {"type": delivery.event.object_type, "id": delivery.event.object_id},
+        "environment": delivery.event.environment,
+        "event_at": delivery.event.at,
+        "webhook_id": delivery.endpoint_id,
+        "address": delivery.address,
+        "status": delivery.status,
+        "next_at": delivery.next_at,
+        "attempts": [attrs.asdict(attempt) for attempt in delivery.attempts],
+    }
+
+
+def _json(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        raise invalid("The request body is not valid JSON") from None
+
+
+def _add_webhook_faults(desk: Desk) -> Response:
+    try:
+        desk.world.webhook_faults.add(*read_webhook_faults(_json(desk.body)))
+    except ValueError as error:
+        raise invalid(str(error)) from error
+    return no_content()
+
+
+def _clear_webhook_faults(desk: Desk) -> Response:
+    desk.world.webhook_faults.clear()
+    return no_content()
+
+
+def _add_faults(desk: Desk) -> Response:
+    try:
+        desk.faults.add(*read_faults(_json(desk.body)))
+    except ValueError as error:
+        raise invalid(str(error)) from error
+    return no_content()
+
+
+def _clear_faults(desk: Desk) -> Response:
+    desk.faults.clear()
+    return no_content()
+
+
+def _connect(desk: Desk) -> Response:
+    given = validated(desk.body, members(protocol=choice("rtmp", "srt"), silent=flag()))
+    _handles.connect_encoder(desk.world, desk.request.segments[2], **given)
+    return no_content()
+
+
+def _disconnect(desk: Desk) -> Response:
+    _handles.disconnect_encoder(desk.world, desk.request.segments[2])
+    return no_content()
+
+
+def _fail_target(desk: Desk) -> Response:
+    severity = validated(desk.body, members(severity=choice("normal", "fatal"))).get("severity", "normal")
+    _handles.fail_target(desk.world, desk.request.segments[2], desk.request.segments[4], severity)
+    return no_content()
+
+
+def _join(desk: Desk) -> Response:
+    _spaces.join(
+        desk.world,
+        desk.request.segments[2],
+        validated(desk.body, members(["participant"], participant=string()))["participant"],
+    )
+    return no_content()
+
+
+def _leave(desk: Desk) -> Response:
+    _spaces.leave(
+        desk.world,
+        desk.request.segments[2],
+        validated(desk.body, members(["participant"], participant=string()))["participant"],
+    )
+    return no_content()
+
+
+def _manifest(desk: Desk) -> Response:
+    wanted = desk.request.segments[2].removesuffix(".json")
+    for environment in desk.world.environments.values():
+        if wanted in environment.assets:
+            return json_response(200, _shots.manifest(environment.assets[wanted]))
+    raise not_found()
+
+
+def _robot_file(desk: Desk) -> Response:
+    return _robot_effects.download(desk.world, desk.request.segments[2], desk.request.segments[3])
+
+
+def _export(desk: Desk) -> Response:
+    return _usage.download_export(desk.request, desk.world)
+
+
+def _reset(desk: Desk) -> Response:
+    desk.reset()
+    return no_content()
+
+
+_ACTS: Mapping[tuple[str, str], Act] = {
+    ("GET", "health"): _health,
+    ("GET", "arrivals"): _arrivals,
+    ("GET", "uploads"): _uploads,
+    ("GET", "events"): _events,
+    ("GET", "webhooks"): _deliveries,
+    ("POST", "webhooks/faults"): _add_webhook_faults,
+    ("DELETE", "webhooks/faults"): _clear_webhook_faults,
+    ("POST", "faults"): _add_faults,
+    ("DELETE", "faults"): _clear_faults,
+    ("POST", "live-streams/*/connect"): _connect,
+    ("POST", "live-streams/*/disconnect"): _disconnect,
+    ("POST", "live-streams/*/simulcast-targets/*/fail"): _fail_target,
+    ("POST", "spaces/*/join"): _join,
+    ("POST", "spaces/*/leave"): _leave,
+    ("GET", "shots/*"): _manifest,
+    ("GET", "robots/*/*"): _robot_file,
+    ("GET", "usage-exports/*/*"): _export,
+    ("POST", "reset"): _reset,
+}

@@ -10,184 +10,47 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import attrs
 
 from mux_async._operation import Bucket, bucket_of
-from mux_async.emulator import _asset_parts, _assets, _live_streams, _signing_keys, _uploads
+from mux_async.emulator import _uploads
 from mux_async.emulator._auth import WHOAMI, authenticate, authorize, whoami
-from mux_async.emulator._control import CONTROL_PREFIX, Arrival, control
-from mux_async.emulator._faults import Fault, Faults
-from mux_async.emulator._http import NOT_FOUND_TEXT, ApiError, Request, Response, not_found
-from mux_async.emulator._lifecycle import run_step
+from mux_async.emulator._control import CONTROL_PREFIX, Arrival, Desk, control
+from mux_async.emulator._deliveries import WebhookRequest, take_due
+from mux_async.emulator._deliveries import settle as settle_delivery
+from mux_async.emulator._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
+from mux_async.emulator._faults import Faults
+from mux_async.emulator._handles import LiveHandle, SpaceHandle
+from mux_async.emulator._http import ApiError, Request, Response, not_found
 from mux_async.emulator._limits import RateLimiter
+from mux_async.emulator._overview import answer as overview
+from mux_async.emulator._overview import asks_for_overview
 from mux_async.emulator._playback import play
+from mux_async.emulator._queries import checked
+from mux_async.emulator._records import Delivery, WebhookEvent
+from mux_async.emulator._render import origin_of
 from mux_async.emulator._router import Call, Router
+from mux_async.emulator._routes import ROUTES
 from mux_async.emulator._settings import EmulatorSettings, Token
 from mux_async.emulator._state import World
+from mux_async.emulator._state_file import StateFile
+from mux_async.emulator._steps import run
 from mux_async.emulator._storage import StorageSink
+from mux_async.emulator._stub import Stub, StubStorage
+from mux_async.emulator._webhook_faults import WebhookFaults
+from mux_async.emulator.data import EXPORTS_PREFIX, OPERATIONS, Archive, download
 from mux_async.errors import MissingExtraError
 
 log = logging.getLogger(__name__)
 
 _API_FAMILIES = frozenset({"video", "data", "system", "robots"})
-_UNSERVED = {
-    ("data", "v1"),
-    ("robots", "v0"),
-    ("system", "v1", "usage"),
-    ("system", "v1", "webhooks"),
-    ("video", "v1", "delivery-usage"),
-    ("video", "v1", "drm-configurations"),
-    ("video", "v1", "playback-restrictions"),
-    ("video", "v1", "spaces"),
-    ("video", "v1", "transcription-vocabularies"),
-    ("video", "v1", "web-inputs"),
-}
-"""What Mux has and this emulator does not yet: told apart from a mistyped path by a second message."""
-
 _API_HEADERS = {"Cache-Control": "max-age=0, private, must-revalidate", "Server": "Mux API Server"}
-
-
-class ConnectionCutError(Exception):
-    """A fault broke the connection, so there is no answer. Raised by `Emulator.handle` only."""
-
-
-class Sink(Protocol):
-    """What takes the body of a request."""
-
-    def feed(self, data: bytes, /) -> None:
-        """Take bytes of the body."""
-        ...
-
-    def finish(self) -> Response:
-        """The body ended: answer.
-
-        Raises:
-            ApiError: The answer is an error.
-        """
-        ...
-
-    def cut(self) -> None:
-        """The connection broke before the body ended."""
-        ...
-
-
-class _Collect:
-    """Keeps a small body whole, and answers with a function of it."""
-
-    def __init__(self, limit: int, answer: Callable[[bytes], Response]) -> None:
-        self._body = bytearray()
-        self._limit = limit
-        self._answer = answer
-
-    def feed(self, data: bytes) -> None:
-        if len(self._body) <= self._limit:
-            self._body += data
-
-    def finish(self) -> Response:
-        if len(self._body) > self._limit:
-            raise ApiError(413, "invalid_parameters", f"The request body is larger than {self._limit} bytes")
-        return self._answer(bytes(self._body))
-
-    def cut(self) -> None:
-        self._body.clear()
-
-
-class _Ignore:
-    """Lets a body pass by, and answers what was clear from the head."""
-
-    def __init__(self, response: Response) -> None:
-        self._response = response
-
-    def feed(self, data: bytes) -> None:
-        del data
-
-    def finish(self) -> Response:
-        return self._response
-
-    def cut(self) -> None:
-        pass
-
-
-@attrs.frozen
-class Reply:
-    """What a door is to do at the end of a request.
-
-    Attributes:
-        response: To send; ``None`` to break the connection.
-        delay: Seconds to wait before either.
-        truncate: Bytes of the body to send before breaking the connection; ``None`` sends all and keeps it.
-    """
-
-    response: Response | None
-    delay: float = 0.0
-    truncate: int | None = None
-
-
-@attrs.define(eq=False)
-class Exchange:
-    """One request being received. Ends with `finish` or `cut`, whichever is first; the other does nothing then."""
-
-    _emulator: Emulator
-    _request: Request
-    _sink: Sink
-    _fault: Fault | None
-    _arrival: Arrival
-    _headers: dict[str, str]
-    _fed: int = 0
-    _ended: bool = False
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether a fault asks that the connection is not even made."""
-        return self._fault is not None and self._fault.cut == "refuse"
-
-    def feed(self, data: bytes) -> bool:
-        """Take bytes of the body, in order.
-
-        Returns:
-            Whether to go on. ``False`` when a fault wants the connection broken here: call `finish` for the rest.
-        """
-        fault = self._fault
-        if fault is None or fault.cut != "before" or fault.after_bytes is None:
-            self._sink.feed(data)
-            return True
-        self._sink.feed(data[: max(0, fault.after_bytes - self._fed)])
-        self._fed += len(data)
-        return self._fed < fault.after_bytes
-
-    def finish(self) -> Reply:
-        """The body ended. Act on the request, as far as a fault lets it, and say what to send."""
-        fault = self._fault
-        if fault is not None and fault.cut in {"refuse", "before"}:
-            self.cut()
-            return Reply(None, fault.delay)
-        answer = None if fault is None else fault.response()
-        if fault is None or answer is None or fault.acts:
-            own = self._emulator.settle(self._sink, self._headers)
-            answer = own if answer is None else answer
-        else:
-            self._sink.cut()
-        if fault is None:
-            self._end(answer.status)
-            return Reply(answer)
-        self._end(None if fault.cut == "after" else answer.status)
-        return Reply(None if fault.cut == "after" else answer, fault.delay, fault.truncate)
-
-    def cut(self) -> None:
-        """The connection broke before the body ended: what was not whole is not acted on."""
-        if not self._ended:
-            self._sink.cut()
-            self._end(None)
-
-    def _end(self, status: int | None) -> None:
-        if not self._ended:
-            self._ended = True
-            self._emulator.record(attrs.evolve(self._arrival, status=status))
 
 
 @attrs.frozen
@@ -214,6 +77,7 @@ class Emulator:
         settings: Who may call it, how fast, and how its media behave.
         clock: Gives epoch seconds. With virtual time, time passes as the clock says.
         on_arrival: Called with every request that ended, whatever came of it.
+        on_delivery: Called with every webhook delivery after each attempt.
 
     Attributes:
         faults: What is to go wrong.
@@ -226,21 +90,29 @@ class Emulator:
         *,
         clock: Callable[[], float] = time.time,
         on_arrival: Callable[[Arrival], None] | None = None,
+        on_delivery: Callable[[Delivery], None] | None = None,
     ) -> None:
         self.settings = EmulatorSettings() if settings is None else settings
         self.faults = Faults()
         self._clock = clock
         self._on_arrival = on_arrival
+        self._on_delivery = on_delivery
+        self._watchers: list[Callable[[], None]] = []
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
-        self._router = Router(
-            [*_assets.ROUTES, *_asset_parts.ROUTES, *_uploads.ROUTES, *_live_streams.ROUTES, *_signing_keys.ROUTES]
-        )
+        self._archive = Archive()
+        self._router = Router(map(checked, (*ROUTES, *self._archive.routes(OPERATIONS))))
         if self.settings.store is not None:
             self.settings.store.mkdir(parents=True, exist_ok=True)
+        self._stub = Stub(self.settings.seed) if self.settings.stub else None
+        self._file: StateFile | None = None
         self._start()
 
     def _start(self) -> None:
-        self._world = World.create(self.settings, self._clock())
+        if self.settings.state is None or self._stub is not None:
+            self._world = World.create(self.settings, self._clock())
+        else:
+            self._file = StateFile(self.settings.state, self.settings, self._clock())
+            self._world = self._file.world
         self._limiter = None if self.settings.limits is None else RateLimiter(self.settings.limits)
 
     @property
@@ -263,13 +135,70 @@ class Emulator:
         now = max(world.now, self._clock())
         for step in world.agenda.due(now):
             world.now = max(world.now, step.at)
-            environment = world.environment_by_id(step.environment)
-            if step.name == "upload.timed_out":
-                _uploads.time_out(environment, step.subject)
-            else:
-                run_step(world, environment, step.name, step.subject)
+            run(world, step)
         world.now = now
         return world.agenda.next_at
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds, as the clock says."""
+        return self._clock()
+
+    def watch(self, notice: Callable[[], None]) -> Callable[[], None]:
+        """Call *notice* whenever something may have been planned. For couriers.
+
+        Returns:
+            A function that ends it.
+        """
+        self._watchers.append(notice)
+        return lambda: self._watchers.remove(notice)
+
+    def _notify(self) -> None:
+        for notice in self._watchers:
+            notice()
+
+    @property
+    def events(self) -> Sequence[WebhookEvent]:
+        """What happened, oldest first, whether or not anybody is told; see `EmulatorSettings.max_events`."""
+        self.advance()
+        return tuple(self._world.events)
+
+    @property
+    def deliveries(self) -> Sequence[Delivery]:
+        """A copy of the log of webhook deliveries, in the order they were planned in."""
+        self.advance()
+        return tuple(attrs.evolve(entry, attempts=list(entry.attempts)) for entry in self._world.deliveries.values())
+
+    @property
+    def webhook_faults(self) -> WebhookFaults:
+        """What is to go wrong with deliveries."""
+        return self._world.webhook_faults
+
+    def take_webhooks(self, busy: Collection[str] | None = None) -> list[WebhookRequest]:
+        """Take the deliveries that are due, to carry them. Each is to be reported on with `settle_webhook`.
+
+        Args:
+            busy: Ids of endpoints that are to get nothing now; then no endpoint gets more than one. ``None`` takes all.
+        """
+        self.advance()
+        due = take_due(self._world, busy)
+        self._keep()
+        return due
+
+    def settle_webhook(self, delivery_id: str, status: int | None, error: str | None = None) -> None:
+        """Report how an attempt ended.
+
+        Args:
+            delivery_id: Of the `WebhookRequest`.
+            status: Of the answer; ``None`` when there was none.
+            error: Why there was none.
+        """
+        self.advance()
+        delivery = settle_delivery(self._world, delivery_id, status, error)
+        if delivery is not None and self._on_delivery is not None:
+            self._on_delivery(delivery)
+        self._keep()
+        self._notify()
 
     def reset(self) -> None:
         """Forget all objects, requests and faults, and fill the rate limits up again. The same ids are given out anew."""
@@ -278,7 +207,27 @@ class Emulator:
                 upload.session.discard()
         self.faults.clear()
         self._arrivals.clear()
+        if self._file is not None:
+            self._file.clear()
         self._start()
+        self._notify()
+
+    @property
+    def live(self) -> LiveHandle:
+        """Encoders that send to live streams."""
+        return LiveHandle(self._perform)
+
+    @property
+    def spaces(self) -> SpaceHandle:
+        """People in spaces (legacy)."""
+        return SpaceHandle(self._perform)
+
+    def _perform(self, act: Callable[[World], None]) -> None:
+        self.advance()
+        act(self._world)
+        self.advance()
+        self._keep()
+        self._notify()
 
     def stored_upload(self, upload_id: str) -> StoredUpload | None:
         """Return what is stored of an upload; ``None`` for an unknown id."""
@@ -308,12 +257,12 @@ class Emulator:
         """Take the head of a request: it is counted, logged and routed now, and answered when its body has ended."""
         self.advance()
         family = request.segments[0]
-        fault = None if family == CONTROL_PREFIX else self.faults.pick(request)
+        fault = None if family in {CONTROL_PREFIX, ""} else self.faults.pick(request)
         arrival = Arrival(self._world.now, request.method, request.raw_path, None, None, None)
         headers: dict[str, str] = {}
         sink: Sink
         if fault is not None and fault.cut == "refuse":
-            sink = _Ignore(Response(503))
+            sink = Ignore(Response(503))
         elif family in _API_FAMILIES:
             # By the emulator's own clock, which clients compare its times with.
             date = formatdate(self._world.now, usegmt=True)
@@ -321,14 +270,21 @@ class Emulator:
             try:
                 sink, arrival = self._begin_api(request, arrival, headers)
             except ApiError as error:
-                sink = _Ignore(error.response())
+                sink = Ignore(error.response(family))
         elif family == _uploads.UPLOAD_PREFIX:
             headers["Server"] = "UploadServer"
-            sink = StorageSink(self._world, request)
+            sink = StorageSink(self._world, request) if self._stub is None else StubStorage(request)
+        elif request.method == "GET" and request.segments[: len(EXPORTS_PREFIX)] == EXPORTS_PREFIX:
+            sink = Collect(self.settings.max_body, lambda _: download(request, self._world, self._archive))
+        elif asks_for_overview(request):
+            sink = Collect(self.settings.max_body, lambda _: self._look(request))
         elif family == CONTROL_PREFIX:
-            sink = _Collect(self.settings.max_body, lambda _: control(request, self._world, self._arrivals, self.reset))
+            desk = Desk(self._world, self.faults, self._arrivals, self.reset, request)
+            sink = Collect(self.settings.max_body, partial(control, desk))
+        elif self._stub is not None:
+            sink = Collect(self.settings.max_body, partial(self._stub.answer, request))
         else:
-            sink = _Collect(self.settings.max_body, lambda _: play(request, self._world))
+            sink = Collect(self.settings.max_body, lambda _: play(request, self._world))
         return Exchange(self, request, sink, fault, arrival, headers)
 
     def _begin_api(self, request: Request, arrival: Arrival, headers: dict[str, str]) -> tuple[Sink, Arrival]:
@@ -339,35 +295,56 @@ class Emulator:
             verdict, more = self._limiter.take(token.environment, bucket, self._world.now)
             headers.update(more)
             if not verdict.allowed:
-                return _Ignore(self._limiter.refusal()), arrival
-        return _Collect(self.settings.max_body, lambda body: self._answer(request, token, body)), arrival
+                return Ignore(self._limiter.refusal()), arrival
+        return Collect(self.settings.max_body, lambda body: self._answer(request, token, body)), arrival
 
     def _answer(self, request: Request, token: Token, body: bytes) -> Response:
         authorize(token, request)
+        if self._stub is not None:
+            return self._stub.answer(request, body)
         if request.method == "GET" and request.segments == WHOAMI:
             return whoami(self._world, token)
         found = self._router.find(request.method, request.segments)
         if found is None:
-            if any(request.segments[: len(prefix)] == prefix for prefix in _UNSERVED):
-                raise not_found(NOT_FOUND_TEXT, f"The emulator does not serve {request.method} {request.raw_path}")
             raise not_found()
         handler, params = found
-        return handler(Call(request, body, params, self._world, self._world.environments[token.environment]))
+        call = Call(request, body, params, self._world, self._world.environments[token.environment])
+        with nullcontext() if self._file is None or request.method != "GET" else self._file.reading():
+            return handler(call)
 
-    def settle(self, sink: Sink, headers: dict[str, str]) -> Response:
+    def _look(self, request: Request) -> Response:
+        with nullcontext() if self._file is None else self._file.reading():
+            return overview(request, self._world, self._limiter, tuple(self._arrivals))
+
+    def settle(self, request: Request, sink: Sink, headers: dict[str, str]) -> Response:
         """Let *sink* answer, now. For `Exchange`."""
+        family = request.segments[0]
         self.advance()
+        self._world.origin = origin_of(request, self._world)
         try:
             response = sink.finish()
         except ApiError as error:
-            response = error.response()
+            response = error.response(family)
         except MissingExtraError as error:
-            response = ApiError(501, "missing_extra", str(error)).response()
+            response = ApiError(501, "missing_extra", str(error)).response(family)
+        self._keep()
+        self._notify()
         return response.with_headers(headers)
+
+    def _keep(self) -> None:
+        """Have everything on the disk that somebody is about to be told of."""
+        if self._file is not None:
+            self._file.keep()
+
+    def close(self) -> None:
+        """Let go of the state file, after writing what is left; without one, do nothing. Any number of times."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def record(self, arrival: Arrival) -> None:
         """Log a request that ended. For `Exchange`."""
-        if arrival.path.startswith(f"/{CONTROL_PREFIX}/"):
+        if arrival.path == "/" or arrival.path.startswith(f"/{CONTROL_PREFIX}/"):
             return
         log.debug("%s %s: %s", arrival.method, arrival.path, arrival.status)
         self._arrivals.append(arrival)

@@ -52,6 +52,10 @@ class Request:
         """Query parameters; of a repeated one, the last."""
         return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
 
+    def values(self, name: str) -> list[str]:
+        """Return all values of a query parameter, in order; empty ones are left out."""
+        return [value for key, value in parse_qsl(self.target.partition("?")[2]) if key == name]
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.raw_path}>"
 
@@ -98,9 +102,10 @@ class ApiError(Exception):
         self.type = type
         self.messages = messages
 
-    def response(self) -> Response:
-        """The answer that says so."""
-        return json_response(self.status, {"error": {"type": self.type, "messages": list(self.messages)}})
+    def response(self, family: str = "") -> Response:
+        """The answer that says so, as the first part of the path has it: Robots says one ``message`` (facts/README.md, Oddities)."""
+        said = {"message": "; ".join(self.messages)} if family == "robots" else {"messages": list(self.messages)}
+        return json_response(self.status, {"error": {"type": self.type, **said}})
 
 
 def invalid(*messages: str) -> ApiError:

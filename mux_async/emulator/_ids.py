@@ -40,15 +40,21 @@ def is_well_formed(id: str) -> bool:
 
 
 class IdMint:
-    """Gives out ids. Each kind has its own sequence, so that one more GET does not change the next asset's id."""
+    """Gives out ids. Each kind has its own sequence, so that one more GET does not change the next asset's id.
 
-    def __init__(self, seed: int | str) -> None:
+    Args:
+        seed: What everything depends on.
+        generation: How often the sequences were begun anew, 0 for never. Names and keys stay, and no id is given out again.
+    """
+
+    def __init__(self, seed: int | str, generation: int = 0) -> None:
         self._seed = seed
+        self._begin = f"{seed}/{generation}" if generation else str(seed)
         self._sequences: dict[str, Random] = {}
 
     def _random(self, kind: str) -> Random:
         if kind not in self._sequences:
-            self._sequences[kind] = Random(f"{self._seed}/{kind}")  # noqa: S311 - names, not secrets
+            self._sequences[kind] = Random(f"{self._begin}/{kind}")  # noqa: S311 - names, not secrets
         return self._sequences[kind]
 
     def id(self, kind: str, size: int = 32) -> str:

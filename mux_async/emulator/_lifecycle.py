@@ -10,9 +10,11 @@ from typing import Any
 
 import attrs
 
+from mux_async.emulator._events import asset_event, rendition_event, shots_event, track_event, upload_event
 from mux_async.emulator._http import not_found
 from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource
 from mux_async.emulator._options import clip_source
+from mux_async.emulator._records import Shots
 from mux_async.emulator._state import (
     Asset,
     Environment,
@@ -32,18 +34,36 @@ TEST_DURATION = 10.0
 """Seconds that a test asset is cut to."""
 MASTER_LIFETIME = 24 * 3600.0
 """Seconds of temporary access to a master."""
-TIER_HEIGHTS = {"1080p": 1080, "1440p": 1440, "2160p": 2160}
 
 
 def create_asset(
     world: World, environment: Environment, options: Json, *, ingest_type: str, upload: Upload | None = None, test: bool = False
 ) -> Asset:
-    """Add an asset that is being prepared. *options* are in their normal form."""
+    """Add an asset that is being prepared from an input. *options* are in their normal form.
+
+    Whoever calls announces it (`announce_asset`).
+    """
+    source = clip_source(main_input(options).get("url", ""))
+    if source is not None:
+        if source not in environment.assets:
+            raise not_found()
+        ingest_type = "on_demand_clip"
+    asset = new_asset(world, environment, options, ingest_type=ingest_type, upload=upload, test=test)
+    asset.source_asset_id = source
+    world.work(world.settings.time_to_ready, "asset.prepared", environment, asset.id)
+    return asset
+
+
+def new_asset(
+    world: World, environment: Environment, options: Json, *, ingest_type: str, upload: Upload | None = None, test: bool = False
+) -> Asset:
+    """Add an asset, and plan nothing for it but its end if it is a test."""
+    needed = 0.0 if world.settings.instant else world.settings.time_to_ready / world.settings.time_scale
     asset = Asset(
         id=world.mint.id("asset"),
         number=world.next_number(),
         created_at=world.now,
-        ready_at=world.now + world.settings.time_to_ready,
+        ready_at=world.now + needed,
         options=options,
         ingest_type=ingest_type,
         test=test or options.get("test") is True,
@@ -53,12 +73,6 @@ def create_asset(
         mp4_support=options.get("mp4_support", "none"),
         master_access=options.get("master_access", "none"),
     )
-    first = main_input(asset)
-    asset.source_asset_id = clip_source(first.get("url", ""))
-    if asset.source_asset_id is not None:
-        if asset.source_asset_id not in environment.assets:
-            raise not_found()
-        asset.ingest_type = "on_demand_clip"
     for policy in options.get("playback_policies", ()):
         add_playback_id(world, environment, asset, {"policy": policy})
     for entry in options.get("advanced_playback_policies", ()):
@@ -66,15 +80,19 @@ def create_asset(
     for entry in options.get("static_renditions", ()):
         add_static_rendition(world, asset, entry)
     environment.assets[asset.id] = asset
-    world.agenda.add(asset.ready_at, "asset.prepared", environment.id, asset.id)
     if asset.test:
-        world.agenda.add(asset.created_at + TEST_LIFETIME, "asset.expired", environment.id, asset.id)
+        world.wait(TEST_LIFETIME, "asset.expired", environment, asset.id)
     return asset
 
 
-def main_input(asset: Asset) -> Mapping[str, Any]:
+def announce_asset(world: World, environment: Environment, asset: Asset) -> None:
+    """Say that an asset was created."""
+    asset_event(world, environment, "created", asset)
+
+
+def main_input(options: Json) -> Mapping[str, Any]:
     """The input that holds the media itself; empty for an upload without input settings."""
-    inputs: list[Json] = asset.options.get("inputs") or [{}]
+    inputs: list[Json] = options.get("inputs") or [{}]
     return next((entry for entry in inputs if entry.get("type") != "text" and "overlay_settings" not in entry), inputs[0])
 
 
@@ -92,10 +110,13 @@ def remove_playback_ids(environment: Environment, owner: Asset | LiveStream) -> 
         environment.playback.pop(playback_id.id, None)
 
 
-def delete_asset(environment: Environment, asset: Asset) -> None:
+def delete_asset(world: World, environment: Environment, asset: Asset) -> None:
     """Take an asset away; what is planned for it finds nothing."""
     remove_playback_ids(environment, asset)
     del environment.assets[asset.id]
+    if asset.id in environment.delivered:
+        environment.delivered[asset.id].deleted_at = world.now
+    asset_event(world, environment, "deleted", asset)
 
 
 def add_static_rendition(world: World, asset: Asset, entry: Mapping[str, Any]) -> StaticRendition:
@@ -116,16 +137,14 @@ def add_static_rendition(world: World, asset: Asset, entry: Mapping[str, Any]) -
 
 
 def stored_height(asset: Asset) -> int:
-    """Pixels of the smaller side as stored: the input's, up to what was asked for. 0 for audio."""
-    if asset.media is None or not asset.media.has_video:
-        return 0
-    return min(asset.media.short_side, TIER_HEIGHTS[asset.options.get("max_resolution_tier", "1080p")])
+    """See `Asset.stored_height`."""
+    return asset.stored_height
 
 
 def plan(world: World, environment: Environment, name: str, asset: Asset, part: str = "") -> None:
     """Plan a step for (a part of) an asset, after the time that getting ready takes."""
     subject = f"{asset.id}/{part}" if part else asset.id
-    world.agenda.add(world.now + world.settings.time_to_ready, name, environment.id, subject)
+    world.work(world.settings.time_to_ready, name, environment, subject)
 
 
 # ---- steps
@@ -135,34 +154,83 @@ def _prepared(world: World, environment: Environment, asset: Asset) -> None:
     found = _examine(world, environment, asset)
     if isinstance(found, InputProblem):
         asset.status, asset.problem = "errored", found
+        asset_event(world, environment, "errored", asset)
         if asset.upload_id is not None and asset.upload_id in environment.uploads:
             upload = environment.uploads[asset.upload_id]
             upload.status, upload.problem = "errored", found
+            upload_event(world, environment, "errored", upload, "")
         return
     asset.media = attrs.evolve(found, duration=min(found.duration, TEST_DURATION)) if asset.test else found
-    asset.status = "ready"
-    asset.tracks.extend(_media_tracks(world, asset, asset.media))
+    if asset.media.non_standard:
+        asset_event(world, environment, "non_standard_input_detected", asset)
+    become_ready(world, environment, asset, asset.media)
+    prepare_extras(world, environment, asset)
+
+
+def become_ready(world: World, environment: Environment, asset: Asset, media: MediaInfo) -> None:
+    """Make an asset playable, and say so."""
+    asset.media, asset.status = media, "ready"
+    asset.tracks.extend(_media_tracks(world, asset, media))
+    asset_event(world, environment, "ready", asset)
+
+
+def prepare_extras(world: World, environment: Environment, asset: Asset) -> None:
+    """Begin with what follows from being ready, in the order of facts/BEHAVIOUR.md, section 4.3."""
+    assert asset.media is not None  # noqa: S101 - a ready asset has been examined
     for entry in asset.options.get("inputs", ()):
         if entry.get("type") == "text":
             track = add_text_track(world, asset, entry, source="uploaded")
+            track_event(world, environment, "created", asset, track)
             track.status = "ready"
+            track_event(world, environment, "ready", asset, track)
     if asset.media.channels:
-        for entry in main_input(asset).get("generated_subtitles", ()):
-            track = add_text_track(world, asset, entry, source="generated_vod")
-            plan(world, environment, "asset.track.prepared", asset, track.id)
+        for entry in main_input(asset.options).get("generated_subtitles", ()):
+            begin_track(world, environment, asset, add_text_track(world, asset, entry, source="generated_vod"))
     for rendition in asset.static_renditions:
-        plan(world, environment, "asset.static_rendition.prepared", asset, rendition.id or "")
+        begin_static_rendition(world, environment, asset, rendition)
     if asset.mp4_support != "none":
-        plan(world, environment, "asset.mp4.prepared", asset)
+        begin_mp4(world, environment, asset)
     if asset.master_access == "temporary":
         open_master(world, environment, asset)
+    if asset.options.get("generate_shots"):
+        begin_shots(world, environment, asset)
+    if asset.options.get("directives"):
+        world.work(0.0, "run.attach", environment, asset.id)
+
+
+def begin_track(world: World, environment: Environment, asset: Asset, track: Track) -> None:
+    """Prepare a track that was added."""
+    track_event(world, environment, "created", asset, track)
+    plan(world, environment, "asset.track.prepared", asset, track.id)
+
+
+def begin_static_rendition(world: World, environment: Environment, asset: Asset, rendition: StaticRendition) -> None:
+    """Prepare a file of a ready asset."""
+    rendition_event(world, environment, "created", asset, rendition)
+    plan(world, environment, "asset.static_rendition.prepared", asset, rendition.id or "")
+
+
+def begin_mp4(world: World, environment: Environment, asset: Asset) -> None:
+    """Prepare the legacy files of a ready asset."""
+    asset.mp4_status = "preparing"
+    asset_event(world, environment, "static_renditions.preparing", asset)
+    plan(world, environment, "asset.mp4.prepared", asset)
+
+
+def begin_shots(world: World, environment: Environment, asset: Asset) -> Shots:
+    """Look for the cuts of a ready asset."""
+    generation = 1 if asset.shots is None else asset.shots.generation + 1
+    asset.shots = Shots("pending", generation)
+    shots_event(world, environment, "created", asset, asset.shots)
+    plan(world, environment, "asset.shots.prepared", asset, str(generation))
+    return asset.shots
 
 
 def _examine(world: World, environment: Environment, asset: Asset) -> MediaInfo | InputProblem:
     if asset.upload_id is not None:
         session = environment.uploads[asset.upload_id].session
         return world.settings.probe(MediaSource(size=session.size, head=session.head, path=session.path))
-    entry = main_input(asset)
+    entry = main_input(asset.options)
     if asset.source_asset_id is None:
         return world.settings.probe(MediaSource(url=entry.get("url", "")))
     source = environment.assets.get(asset.source_asset_id)
@@ -218,38 +286,45 @@ def add_text_track(world: World, asset: Asset, entry: Mapping[str, Any], *, sour
 def open_master(world: World, environment: Environment, asset: Asset) -> None:
     """Prepare a master to download, and plan the end of its availability."""
     asset.master_access, asset.master_status = "temporary", "preparing"
+    asset_event(world, environment, "master.preparing", asset)
     plan(world, environment, "asset.master.prepared", asset)
 
 
+def close_master(world: World, environment: Environment, asset: Asset) -> None:
+    """Take a master away."""
+    if asset.master_access == "temporary":
+        asset.master_access = "none"
+        asset_event(world, environment, "master.deleted", asset)
+
+
 def _expired(world: World, environment: Environment, asset: Asset) -> None:
-    del world
-    delete_asset(environment, asset)
+    delete_asset(world, environment, asset)
 
 
 def _master_prepared(world: World, environment: Environment, asset: Asset) -> None:
+    if asset.master_access != "temporary" or asset.master_status == "ready":
+        return
     asset.master_status = "ready"
-    world.agenda.add(world.now + MASTER_LIFETIME, "asset.master.expired", environment.id, asset.id)
-
-
-def _master_expired(world: World, environment: Environment, asset: Asset) -> None:
-    del world, environment
-    asset.master_access = "none"
+    asset_event(world, environment, "master.ready", asset)
+    world.wait(MASTER_LIFETIME, "asset.master.expired", environment, asset.id)
 
 
 def _mp4_prepared(world: World, environment: Environment, asset: Asset) -> None:
-    del world, environment
-    asset.mp4_status = "ready"
+    if asset.mp4_support != "none" and asset.mp4_status == "preparing":
+        asset.mp4_status = "ready"
+        asset_event(world, environment, "static_renditions.ready", asset)
 
 
-def _track_prepared(asset: Asset, part: str) -> None:
+def _track_prepared(world: World, environment: Environment, asset: Asset, part: str) -> None:
     for track in asset.tracks:
         if track.id == part:
             track.status = "ready"
             if track.language_code == "auto":
                 track.language_code, track.auto_language_confidence = "en", 0.98
+            track_event(world, environment, "ready", asset, track)
 
 
-def _rendition_prepared(asset: Asset, part: str) -> None:
+def _rendition_prepared(world: World, environment: Environment, asset: Asset, part: str) -> None:
     assert asset.media is not None  # noqa: S101 - planned by `_prepared` alone
     for rendition in asset.static_renditions:
         if rendition.id != part:
@@ -259,22 +334,38 @@ def _rendition_prepared(asset: Asset, part: str) -> None:
         height = stored if asked == "highest" else 0 if asked == "audio-only" else int(asked[:-1])
         if height > stored or (height == 0 and not asset.media.channels):
             rendition.status = "skipped"
+            rendition_event(world, environment, "skipped", asset, rendition)
             continue
         rendition.status = "ready"
         rendition.bitrate = 128_000 + height * 4_000
         rendition.filesize = str(int(rendition.bitrate * asset.media.duration / 8))
         if height:
             rendition.width, rendition.height = asset.media.scaled(height)
+        rendition_event(world, environment, "ready", asset, rendition)
+
+
+def _shots_prepared(world: World, environment: Environment, asset: Asset, part: str) -> None:
+    shots = asset.shots
+    if shots is None or shots.status != "pending" or str(shots.generation) != part:
+        return
+    if not asset.stored_height:
+        shots.status = "skipped"
+        shots_event(world, environment, "skipped", asset, shots)
+        return
+    shots.status = "completed"
+    shots.shots_manifest_url = f"{world.origin}/_emulator/shots/{asset.id}.json"
+    shots_event(world, environment, "ready", asset, shots)
 
 
 _ASSET_STEPS: Mapping[str, Callable[[World, Environment, Asset], None]] = {
     "asset.prepared": _prepared,
     "asset.expired": _expired,
     "asset.master.prepared": _master_prepared,
-    "asset.master.expired": _master_expired,
+    "asset.master.expired": close_master,
     "asset.mp4.prepared": _mp4_prepared,
 }
-_PART_STEPS: Mapping[str, Callable[[Asset, str], None]] = {
+_PART_STEPS: Mapping[str, Callable[[World, Environment, Asset, str], None]] = {
+    "asset.shots.prepared": _shots_prepared,
     "asset.track.prepared": _track_prepared,
     "asset.static_rendition.prepared": _rendition_prepared,
 }
@@ -287,6 +378,6 @@ def run_step(world: World, environment: Environment, name: str, subject: str) ->
     if asset is None:
         return
     if part:
-        _PART_STEPS[name](asset, part)
+        _PART_STEPS[name](world, environment, asset, part)
     else:
         _ASSET_STEPS[name](world, environment, asset)

@@ -34,11 +34,34 @@ class Verdict:
     retry_after: float = 0.0
 
 
+@attrs.frozen
+class Level:
+    """How full a bucket is.
+
+    Attributes:
+        scope: Name of the environment it belongs to; empty for the account's.
+        bucket: Which.
+        left: Requests that could pass now.
+        capacity: Most that can be left.
+        rate: Requests per second that come back.
+    """
+
+    scope: str
+    bucket: Bucket
+    left: float
+    capacity: int
+    rate: float
+
+
 class Counter(Protocol):
     """One bucket of one account or environment."""
 
     def take(self, now: float) -> Verdict:
         """Let a request pass, or not. A refused one costs nothing."""
+        ...
+
+    def left(self, now: float) -> float:
+        """Requests that could pass now, at most the capacity. Looking costs nothing."""
         ...
 
 
@@ -62,6 +85,10 @@ class TokenBucket:
         self._level = max(0.0, self._level - 1.0)
         return Verdict(allowed=True, remaining=int(self._level + 1e-9))
 
+    def left(self, now: float) -> float:
+        waited = 0.0 if self._at is None else max(0.0, now - self._at)
+        return min(float(self._capacity), self._level + waited * self._rate)
+
 
 class FixedWindow:
     """At most *capacity* in each window of ``capacity / rate`` seconds; windows begin at multiples of their length."""
@@ -81,6 +108,9 @@ class FixedWindow:
         self._used += 1
         return Verdict(allowed=True, remaining=self._capacity - self._used)
 
+    def left(self, now: float) -> float:
+        return self._capacity - (self._used if now // self._length <= self._window else 0)
+
 
 class SlidingWindow:
     """At most *capacity* in any ``capacity / rate`` seconds, counted exactly."""
@@ -98,6 +128,9 @@ class SlidingWindow:
             return Verdict(allowed=False, remaining=0, retry_after=self._passed[0] + self._length - now)
         self._passed.append(now)
         return Verdict(allowed=True, remaining=self._capacity - len(self._passed))
+
+    def left(self, now: float) -> float:
+        return self._capacity - sum(at > now - self._length for at in self._passed)
 
 
 _MODELS: dict[LimitModel, Callable[[float, int], Counter]] = {
@@ -127,6 +160,22 @@ class RateLimiter:
         if self._rules.retry_after and not verdict.allowed:
             headers["Retry-After"] = str(max(1, ceil(verdict.retry_after - 1e-9)))
         return verdict, headers
+
+    def levels(self, now: float) -> list[Level]:
+        """Say how full every bucket is. One that nobody took from yet is full."""
+        scopes = sorted({scope for scope, _ in self._counters}) or [""]
+        return [
+            Level(
+                scope,
+                bucket,
+                self._rules.capacity(bucket) if counter is None else counter.left(now),
+                self._rules.capacity(bucket),
+                self._rules.rates[bucket],
+            )
+            for scope in scopes
+            for bucket in self._rules.rates
+            for counter in [self._counters.get((scope, bucket))]
+        ]
 
     def refusal(self) -> Response:
         """The 429, in the shape the rules ask for (facts/BEHAVIOUR.md, section 1.3)."""

@@ -1,14 +1,15 @@
-"""``/video/v1/live-streams`` as far as the API goes: nothing is ingested yet (facts/BEHAVIOUR.md, section 6)."""
+"""``/video/v1/live-streams``; what encoders do is in `mux_async.emulator._ingest` (facts/BEHAVIOUR.md, section 6)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mux_async.emulator import _shapes
+from mux_async.emulator import _ingest, _shapes
+from mux_async.emulator._events import live_event, target_event
 from mux_async.emulator._http import Response, created, data, invalid, no_content, not_found
 from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator._lifecycle import add_playback_id, remove_playback_ids
-from mux_async.emulator._options import check_policy, check_resolutions, normalized
+from mux_async.emulator._options import check_drm, check_policy, check_resolutions, normalized
 from mux_async.emulator._render import live_stream_json
 from mux_async.emulator._router import Call, Route, known, take
 from mux_async.emulator._state import Json, LiveStream, SimulcastTarget, present
@@ -59,6 +60,8 @@ def _create(call: Call) -> Response:
     )
     for entry in body.get("advanced_playback_policies", ()):
         check_policy(entry)
+    check_drm(call.environment, body.get("advanced_playback_policies", ()))
+    check_drm(call.environment, stream.options.get("advanced_playback_policies", ()))
     _set_embedded_subtitles(stream, body.get("embedded_subtitles", ()))
     _set_generated_subtitles(stream, body.get("generated_subtitles", ()))
     for policy in policies.get("playback_policies", ()):
@@ -68,6 +71,9 @@ def _create(call: Call) -> Response:
     for entry in body.get("simulcast_targets", ()):
         _add_simulcast_target(call, stream, entry)
     call.environment.live_streams[stream.id] = stream
+    live_event(call.world, call.environment, "created", stream)
+    for target in stream.simulcast_targets:
+        target_event(call.world, call.environment, "created", stream, target)
     return created(live_stream_json(stream))
 
 
@@ -99,36 +105,42 @@ def _update(call: Call) -> Response:
             del stream.members[key]
     if "new_asset_settings" in body:
         stream.options = normalized({**stream.options, **body["new_asset_settings"]})
+    return _updated(call, stream)
+
+
+def _updated(call: Call, stream: LiveStream) -> Response:
+    live_event(call.world, call.environment, "updated", stream)
     return data(live_stream_json(stream))
 
 
 def _delete(call: Call) -> Response:
     stream = _stream(call)
+    _ingest.end(call.world, call.environment, stream)
     remove_playback_ids(call.environment, stream)
     del call.environment.live_streams[stream.id]
+    live_event(call.world, call.environment, "deleted", stream)
     return no_content()
 
 
 def _complete(call: Call) -> Response:
-    _stream(call)
+    _ingest.complete(call.world, call.environment, _stream(call))
     return data({})
 
 
 def _enable(call: Call) -> Response:
-    stream = _stream(call)
-    if stream.status == "disabled":
-        stream.status = "idle"
+    _ingest.enable(call.world, call.environment, _stream(call))
     return data({})
 
 
 def _disable(call: Call) -> Response:
-    _stream(call).status = "disabled"
+    _ingest.disable(call.world, call.environment, _stream(call))
     return data({})
 
 
 def _reset_stream_key(call: Call) -> Response:
     stream = _stream(call)
     stream.stream_key = call.world.mint.uuid("stream key")
+    live_event(call.world, call.environment, "updated", stream)
     return created(live_stream_json(stream))
 
 
@@ -160,13 +172,13 @@ def _set_or_clear(stream: LiveStream, name: str, settings: list[Json]) -> None:
 def _update_embedded_subtitles(call: Call) -> Response:
     stream = _stream(call)
     _set_embedded_subtitles(stream, call.json(_shapes.UPDATE_EMBEDDED_SUBTITLES).get("embedded_subtitles", ()))
-    return data(live_stream_json(stream))
+    return _updated(call, stream)
 
 
 def _update_generated_subtitles(call: Call) -> Response:
     stream = _stream(call)
     _set_generated_subtitles(stream, call.json(_shapes.UPDATE_GENERATED_SUBTITLES).get("generated_subtitles", ()))
-    return data(live_stream_json(stream))
+    return _updated(call, stream)
 
 
 def _update_static_renditions(call: Call) -> Response:
@@ -174,11 +186,13 @@ def _update_static_renditions(call: Call) -> Response:
     entries = call.json(_shapes.UPDATE_NEW_ASSET_STATIC_RENDITIONS)["static_renditions"]
     check_resolutions([entry["resolution"] for entry in entries])
     stream.options["static_renditions"] = entries
-    return data(live_stream_json(stream))
+    return _updated(call, stream)
 
 
 def _delete_static_renditions(call: Call) -> Response:
-    _stream(call).options.pop("static_renditions", None)
+    stream = _stream(call)
+    stream.options.pop("static_renditions", None)
+    live_event(call.world, call.environment, "updated", stream)
     return no_content()
 
 
@@ -195,7 +209,7 @@ def _add_simulcast_target(call: Call, stream: LiveStream, entry: Json) -> Simulc
 
 def _idle_stream(call: Call) -> LiveStream:
     stream = _stream(call)
-    if stream.status == "active":
+    if stream.ingest.connected or stream.status == "active":
         raise invalid("simulcast targets can only be changed while the live stream is idle")
     return stream
 
@@ -212,7 +226,9 @@ def _simulcast_target(call: Call, stream: LiveStream) -> SimulcastTarget:
 
 def _create_simulcast_target(call: Call) -> Response:
     stream = _idle_stream(call)
-    return created(present(_add_simulcast_target(call, stream, call.json(_shapes.CREATE_SIMULCAST_TARGET))))
+    target = _add_simulcast_target(call, stream, call.json(_shapes.CREATE_SIMULCAST_TARGET))
+    target_event(call.world, call.environment, "created", stream, target)
+    return created(present(target))
 
 
 def _retrieve_simulcast_target(call: Call) -> Response:
@@ -221,7 +237,9 @@ def _retrieve_simulcast_target(call: Call) -> Response:
 
 def _delete_simulcast_target(call: Call) -> Response:
     stream = _idle_stream(call)
-    stream.simulcast_targets.remove(_simulcast_target(call, stream))
+    target = _simulcast_target(call, stream)
+    stream.simulcast_targets.remove(target)
+    target_event(call.world, call.environment, "deleted", stream, target)
     return no_content()
 
 

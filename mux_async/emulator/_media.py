@@ -6,7 +6,7 @@ numbers for the same input, and always such as Mux could give.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -43,6 +43,7 @@ class MediaInfo:
         frame_rate: Frames per second; -1 when it is not known.
         channels: Of the audio; 0 when there is none.
         container: As input-info names it.
+        non_standard: Why it has to be converted first, by the keys of facts/BEHAVIOUR.md, section 4.2; empty when it has not.
     """
 
     duration: float
@@ -51,6 +52,7 @@ class MediaInfo:
     frame_rate: float = 30.0
     channels: int = 2
     container: str = "mov,mp4,m4a,3gp,3g2,mj2"
+    non_standard: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
     @property
     def has_video(self) -> bool:
@@ -86,6 +88,11 @@ Probe: TypeAlias = Callable[[MediaSource], "MediaInfo | InputProblem"]
 
 _AUDIO_SIGNATURES = (b"ID3", b"fLaC", b"OggS", b"\xff\xfb", b"\xff\xf1")
 _AUDIO_SUFFIXES = (".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav")
+_NON_STANDARD_SUFFIXES: Mapping[str, Mapping[str, str]] = {
+    ".avi": {"video_codec": "mpeg4", "audio_codec": "mp3"},
+    ".webm": {"video_codec": "vp9", "audio_codec": "opus"},
+    ".wmv": {"video_codec": "wmv3", "audio_codec": "wmav2"},
+}
 _NOT_MEDIA_SUFFIXES = (".css", ".htm", ".html", ".js", ".json", ".pdf", ".txt", ".xml", ".zip")
 
 
@@ -112,7 +119,11 @@ def _probe_url(url: str) -> MediaInfo | InputProblem:
     if path.endswith(_NOT_MEDIA_SUFFIXES):
         return InputProblem("invalid_input", "The input is not a video or audio file")
     length = 5.0 + crc32(url.encode()) % 20_000 / 100
-    return _audio(length) if path.endswith(_AUDIO_SUFFIXES) else MediaInfo(duration=_seconds(length))
+    if path.endswith(_AUDIO_SUFFIXES):
+        return _audio(length)
+    standard: Mapping[str, str] = {}
+    found = next((reasons for suffix, reasons in _NON_STANDARD_SUFFIXES.items() if path.endswith(suffix)), standard)
+    return MediaInfo(duration=_seconds(length), non_standard=found)
 
 
 def _is_audio(head: bytes) -> bool:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from mux_async.emulator._http import invalid
 from mux_async.emulator._ids import is_well_formed
-from mux_async.emulator._state import Json
+from mux_async.emulator._state import Environment, Json
 
 _TIER_OF_QUALITY = {"basic": "baseline", "plus": "smart", "premium": "premium"}
 _QUALITY_OF_TIER = {tier: quality for quality, tier in _TIER_OF_QUALITY.items()}
@@ -100,6 +100,18 @@ def check_resolutions(asked: list[str]) -> None:
 def _check_policies(options: Mapping[str, Any]) -> None:
     for entry in options.get("advanced_playback_policies", ()):
         check_policy(entry)
+
+
+def check_drm(environment: Environment, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse playback policies that name a DRM configuration which the environment does not have.
+
+    Raises:
+        ApiError: 400.
+    """
+    for entry in entries:
+        wanted = entry.get("drm_configuration_id")
+        if wanted is not None and wanted not in environment.drm_configurations:
+            raise invalid(f"there is no DRM configuration {wanted}")
 
 
 def check_policy(entry: Mapping[str, Any]) -> None:

@@ -7,9 +7,6 @@ facts/BEHAVIOUR.md, section 9.1.
 from __future__ import annotations
 
 import re
-import struct
-from base64 import b64decode
-from zlib import compress, crc32
 
 import attrs
 
@@ -17,8 +14,13 @@ from mux_async.emulator._http import ApiError, Request, Response, not_found, tex
 from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator._lifecycle import stored_height
 from mux_async.emulator._media import MediaInfo
+from mux_async.emulator._pictures import picture
+from mux_async.emulator._playback_files import answer_for
+from mux_async.emulator._render import recorded_seconds
+from mux_async.emulator._restrictions import check_restriction
 from mux_async.emulator._state import Asset, Environment, PlaybackId, World
 from mux_async.emulator._tokens import check_token
+from mux_async.emulator._usage import note_delivery
 from mux_async.emulator._validate import whole_parameter
 
 SEGMENT_SECONDS = 5.0
@@ -26,22 +28,15 @@ _RUNGS = (270, 360, 480, 720, 1080, 1440, 2160)
 _PLAYLIST = "application/vnd.apple.mpegurl"
 _NULL_PACKET = b"\x47\x1f\xff\x10" + b"\xff" * 184
 _SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
-_MAX_SIDE = 4096
-
-# One colour, 16 x 9 pixels: Python writes PNG by itself, but neither of these.
-_JPEG = b64decode(
-    "/9j/4AAQSkZJRgABAgAAAQABAAD//gAPTGF2YzYzLjEuMTAyAP/bAEMACD4+ST5JVVVVVVVVZF1kaGhoZGRkZGhoaHBwcIODg3BwcGhocHB8fIODj5OPh4eD"
-    "h5OTm5uburqystnZ4P/////EAEsAAQEAAAAAAAAAAAAAAAAAAAAHAQEAAAAAAAAAAAAAAAAAAAADEAEAAAAAAAAAAAAAAAAAAAAAEQEAAAAAAAAAAAAAAAAA"
-    "AAAA/8AAEQgACQAQAwEiAAIRAAMRAP/aAAwDAQACEQMRAD8AkoBRP//Z"
-)
-_WEBP = b64decode("UklGRh4AAABXRUJQVlA4TBEAAAAvDwACAAdQlII0pv+BiOh/AAA=")
 
 
 @attrs.frozen
-class _Play:
+class Play:
     """A playback id that may be played."""
 
     request: Request
+    world: World
+    environment: Environment
     playback_id: PlaybackId
     asset: Asset
     media: MediaInfo
@@ -67,10 +62,14 @@ def _answer(request: Request, world: World) -> Response:
         return _thumbnail(_open(request, world, segments[0], "t"), segments[1].removeprefix("thumbnail."))
     if len(segments) == 3 and segments[1] == "rendition":
         return _rendition(_open(request, world, segments[0], "v"), segments[2])
-    raise not_found()
+    wanted = answer_for(segments)
+    if wanted is None:
+        raise not_found()
+    audience, name, answer = wanted
+    return answer(_open(request, world, segments[0], audience), name)
 
 
-def _open(request: Request, world: World, id: str, audience: str) -> _Play:
+def _open(request: Request, world: World, id: str, audience: str) -> Play:
     if not is_well_formed(id):
         raise ApiError(400, "invalid_parameters", "Failed to parse ID")
     found = world.find_playback(id)
@@ -79,14 +78,26 @@ def _open(request: Request, world: World, id: str, audience: str) -> _Play:
     environment, owner = found
     if owner.type == "live_stream":
         stream = environment.live_streams[owner.id]
-        _check_policy(request, world, environment, _entry(stream.playback_ids, id), audience)
-        raise ApiError(412, "failed_request", "The live stream is not active")
+        playback_id = _entry(stream.playback_ids, id)
+        _check_policy(request, world, environment, playback_id, audience)
+        recorded = environment.assets.get(stream.ingest.asset_id or "")
+        if stream.status != "active" or recorded is None or recorded.media is None:
+            raise ApiError(412, "failed_request", "The live stream is not active")
+        return _of(request, world, environment, playback_id, recorded, recorded.media)
     asset = environment.assets[owner.id]
     playback_id = _entry(asset.playback_ids, id)
     _check_policy(request, world, environment, playback_id, audience)
     if asset.media is None:
         raise ApiError(412, "failed_request", "Asset is not ready")
-    return _Play(request, playback_id, asset, asset.media)
+    return _of(request, world, environment, playback_id, asset, asset.media)
+
+
+def _of(
+    request: Request, world: World, environment: Environment, playback_id: PlaybackId, asset: Asset, media: MediaInfo
+) -> Play:
+    if asset.is_live:
+        media = attrs.evolve(media, duration=max(media.duration, recorded_seconds(asset, world)))
+    return Play(request, world, environment, playback_id, asset, media)
 
 
 def _entry(entries: list[PlaybackId], id: str) -> PlaybackId:
@@ -96,17 +107,19 @@ def _entry(entries: list[PlaybackId], id: str) -> PlaybackId:
 def _check_policy(request: Request, world: World, environment: Environment, playback_id: PlaybackId, audience: str) -> None:
     token = request.query.get("token")
     if playback_id.policy != "public":
-        check_token(token, environment, playback_id.id, audience, world.now)
+        claims = check_token(token, environment, playback_id.id, audience, world.now)
+        if "playback_restriction_id" in claims:
+            check_restriction(request, environment, claims["playback_restriction_id"])
     elif token is not None:
         raise ApiError(403, "forbidden", "The playback id is public and takes no token")
 
 
-def _suffix(play: _Play) -> str:
+def _suffix(play: Play) -> str:
     token = play.request.query.get("token")
     return "" if token is None else f"?token={token}"
 
 
-def _rungs(play: _Play) -> list[int]:
+def _rungs(play: Play) -> list[int]:
     """The sizes an asset comes in, by the smaller side; 0 stands for sound alone."""
     stored = stored_height(play.asset)
     if not stored:
@@ -114,7 +127,7 @@ def _rungs(play: _Play) -> list[int]:
     return [rung for rung in _RUNGS if rung < stored] + [stored]
 
 
-def _multivariant(play: _Play) -> Response:
+def _multivariant(play: Play) -> Response:
     lines = ["#EXTM3U", "#EXT-X-VERSION:5", "#EXT-X-INDEPENDENT-SEGMENTS", ""]
     media = play.media
     sound = ["mp4a.40.2"] if media.channels else []
@@ -130,24 +143,29 @@ def _multivariant(play: _Play) -> Response:
     return text(200, "\n".join(lines) + "\n", _PLAYLIST)
 
 
-def _rendition(play: _Play, name: str) -> Response:
+def _rendition(play: Play, name: str) -> Response:
     duration = play.media.duration
     count = max(1, -(-int(duration * 1000) // int(SEGMENT_SECONDS * 1000)))
     if name in {f"{rung}.m3u8" for rung in _rungs(play)}:
         rung = name.removesuffix(".m3u8")
-        head = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{int(SEGMENT_SECONDS)}", "#EXT-X-PLAYLIST-TYPE:VOD"]
+        head = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{int(SEGMENT_SECONDS)}"]
+        head.append(f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if play.asset.is_live else 'VOD'}")
         lines: list[str] = []
         for number in range(count):
             length = min(SEGMENT_SECONDS, duration - number * SEGMENT_SECONDS)
             lines += [f"#EXTINF:{max(length, 0.001):.3f},", f"{rung}-{number}.ts{_suffix(play)}"]
-        return text(200, "\n".join([*head, *lines, "#EXT-X-ENDLIST"]) + "\n", _PLAYLIST)
+        end = [] if play.asset.is_live else ["#EXT-X-ENDLIST"]
+        return text(200, "\n".join([*head, *lines, *end]) + "\n", _PLAYLIST)
     match = _SEGMENT.fullmatch(name)
     if match is None or int(match["rung"]) not in _rungs(play) or int(match["number"]) >= count:
         raise not_found()
+    if play.request.method == "GET":
+        length = min(SEGMENT_SECONDS, duration - int(match["number"]) * SEGMENT_SECONDS)
+        note_delivery(play.world, play.environment, play.asset, length, int(match["rung"]))
     return text(200, _NULL_PACKET * 7, "video/mp2t")
 
 
-def _thumbnail(play: _Play, extension: str) -> Response:
+def _thumbnail(play: Play, extension: str) -> Response:
     if not play.media.has_video:
         raise ApiError(400, "invalid_parameters", "The asset has no video")
     if extension == "png":
@@ -159,20 +177,9 @@ def _thumbnail(play: _Play, extension: str) -> Response:
         media = play.media
         width = width or round(height * media.width / media.height)
         height = height or round(width * media.height / media.width)
-        return text(200, png(min(width or 1, _MAX_SIDE), min(height or 1, _MAX_SIDE)), "image/png")
+        return text(200, picture("png", width or 1, height or 1), "image/png")
     if extension in {"jpg", "jpeg"}:
-        return text(200, _JPEG, "image/jpeg")
+        return text(200, picture("jpg"), "image/jpeg")
     if extension == "webp":
-        return text(200, _WEBP, "image/webp")
+        return text(200, picture("webp"), "image/webp")
     raise not_found()
-
-
-def png(width: int, height: int) -> bytes:
-    """Draw a picture of one colour."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc32(kind + content))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits of grey
-    rows = (b"\x00" + b"\x28" * width) * height
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from math import gcd
 
 from mux_async.emulator._http import Request
-from mux_async.emulator._lifecycle import stored_height
 from mux_async.emulator._options import encoding_tier
+from mux_async.emulator._records import Recording, Shots
 from mux_async.emulator._state import Asset, Json, LiveStream, SigningKey, Upload, World, present
 
 _STANDARD_MP4 = ("low.mp4", "medium.mp4", "high.mp4")
@@ -15,6 +16,11 @@ _STANDARD_MP4 = ("low.mp4", "medium.mp4", "high.mp4")
 def epoch(seconds: float) -> str:
     """Times of Video and System are strings of whole seconds."""
     return str(int(seconds))
+
+
+def iso(seconds: float) -> str:
+    """A time as ISO 8601, in UTC, with six decimals."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def without_none(members: Json) -> Json:
@@ -26,7 +32,7 @@ def asset_json(asset: Asset, world: World) -> Json:
     """An asset."""
     options = asset.options
     media = asset.media
-    height = stored_height(asset)
+    height = asset.stored_height
     return without_none(
         {
             "id": asset.id,
@@ -44,14 +50,19 @@ def asset_json(asset: Asset, world: World) -> Json:
             "passthrough": asset.passthrough,
             "meta": asset.meta,
             "directives": options.get("directives"),
+            "generate_shots": options.get("generate_shots"),
+            "shots": None if asset.shots is None else shots_json(asset.shots),
+            "is_live": asset.is_live or None,
+            "recording_times": [_recording(entry, asset, world) for entry in asset.recordings] or None,
+            "non_standard_input_reasons": None if media is None else dict(media.non_standard) or None,
             "playback_ids": [present(entry) for entry in asset.playback_ids] or None,
             "upload_id": asset.upload_id,
             "live_stream_id": asset.live_stream_id,
             "source_asset_id": asset.source_asset_id,
             "thumbnail_time": asset.thumbnail_time,
-            "duration": None if media is None else media.duration,
+            "duration": None if media is None else recorded_seconds(asset, world) if asset.is_live else media.duration,
             "aspect_ratio": None if media is None or not media.has_video else _aspect_ratio(media.width, media.height),
-            "resolution_tier": None if media is None else _tier(height),
+            "resolution_tier": None if media is None else tier(height),
             "max_stored_resolution": None if media is None else _stored_resolution(height),
             "max_stored_frame_rate": None if media is None or not media.has_video else media.frame_rate,
             "tracks": [present(track) for track in asset.tracks] or None,
@@ -62,7 +73,28 @@ def asset_json(asset: Asset, world: World) -> Json:
     )
 
 
+def recorded_seconds(asset: Asset, world: World) -> float:
+    """How much media of a live stream is in an asset by now."""
+    return round(sum(_length(entry, world) for entry in asset.recordings), 6)
+
+
+def _length(entry: Recording, world: World) -> float:
+    return world.media_seconds(entry.started_at) if entry.duration is None else entry.duration
+
+
+def _recording(entry: Recording, asset: Asset, world: World) -> Json:
+    length = None if asset.is_live and entry.duration is None else _length(entry, world)
+    return without_none({"started_at": iso(entry.started_at), "duration": length, "type": entry.type})
+
+
+def shots_json(shots: Shots) -> Json:
+    """The shots of an asset."""
+    return without_none({"status": shots.status, "shots_manifest_url": shots.shots_manifest_url, "errors": shots.errors})
+
+
 def _progress(asset: Asset, now: float) -> Json:
+    if asset.is_live:
+        return {"state": "live", "progress": -1}
     if asset.status == "ready":
         return {"state": "completed", "progress": 100}
     if asset.status == "errored":
@@ -79,7 +111,8 @@ def _aspect_ratio(width: int, height: int) -> str:
     return f"{width // common}:{height // common}"
 
 
-def _tier(height: int) -> str:
+def tier(height: int) -> str:
+    """The tier of a size, by pixels of the smaller side."""
     if not height:
         return "audio-only"
     return next((f"{tier}p" for tier in (720, 1080, 1440) if height <= tier), "2160p")
@@ -115,7 +148,7 @@ def _mp4_files(asset: Asset) -> list[Json]:
     if media is None:
         return []
     files: list[Json] = []
-    height = stored_height(asset)
+    height = asset.stored_height
     if height and asset.mp4_support == "standard":
         sizes = [size for size in (360, 540, 1080) if size <= height] or [height]
         files += [_mp4_file(name, size, asset) for name, size in zip(_STANDARD_MP4, sizes, strict=False)]
@@ -168,6 +201,9 @@ def live_stream_json(stream: LiveStream) -> Json:
             "srt_passphrase": stream.srt_passphrase,
             "status": stream.status,
             **stream.members,
+            "active_asset_id": stream.ingest.asset_id,
+            "active_ingest_protocol": stream.ingest.protocol if stream.status == "active" else None,
+            "recent_asset_ids": list(stream.recent_asset_ids) or None,
             "new_asset_settings": stream.options or None,
             "playback_ids": [present(entry) for entry in stream.playback_ids] or None,
             "simulcast_targets": [present(entry) for entry in stream.simulcast_targets] or None,

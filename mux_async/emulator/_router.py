@@ -34,19 +34,24 @@ class Call:
         """
         return validated(self.body, shape)
 
-    def page(self, items: Sequence[T]) -> list[T]:
+    def page(self, items: Sequence[T], *, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> list[T]:
         """Cut the page that was asked for out of *items*; past the end it is empty.
+
+        Args:
+            items: All there are.
+            default: Items per page when the request does not say.
+            most: Items per page at most.
 
         Raises:
             ApiError: 400, a parameter makes no sense.
         """
         number = whole_parameter(self.request.query, "page", 1)
-        limit = self.limit()
+        limit = self.limit(default, most)
         return list(items[(number - 1) * limit : number * limit])
 
-    def limit(self) -> int:
+    def limit(self, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> int:
         """Items per page; more than the maximum counts as the maximum (facts/BEHAVIOUR.md, section 12, question 10)."""
-        return min(MAX_LIMIT, whole_parameter(self.request.query, "limit", DEFAULT_LIMIT))
+        return min(most, whole_parameter(self.request.query, "limit", default))
 
 
 Handler: TypeAlias = Callable[[Call], Response]

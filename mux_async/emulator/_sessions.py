@@ -10,9 +10,13 @@ counted and checksummed; only with a folder to keep them in are they written. Ru
 
 from __future__ import annotations
 
+import os
 import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from io import BufferedRandom
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import attrs
@@ -158,6 +162,41 @@ class UploadSession:
             self._file.close()
             self._file = None
         self._writer = None
+
+    def dump(self) -> dict[str, Any]:
+        """Return what would survive a crash now, as JSON can hold it: of a request still being read, what was kept.
+
+        Bytes in a file are on the disk when this returns.
+        """
+        if self._file is not None:
+            self._file.flush()
+        if self.path is not None and self.path.exists():
+            with self.path.open("rb") as stored:
+                os.fsync(stored.fileno())
+        being_written = self._writer is not None and not self.is_complete
+        size, crc = (self._kept_size, self._kept_crc) if being_written else (self.size, self.crc)
+        return {
+            "size": size,
+            "crc": crc,
+            "total": self.total,
+            "is_complete": self.is_complete,
+            "is_gone": self.is_gone,
+            "head": b64encode(self.head[:size]).decode(),
+            "path": None if self.path is None else str(self.path),
+        }
+
+    @classmethod
+    def load(cls, dumped: Mapping[str, Any]) -> UploadSession:
+        """Return the session that `dump` was called of; bytes in its file that came later are cut off."""
+        session = cls(None if dumped["path"] is None else Path(dumped["path"]))
+        session.size = session._kept_size = dumped["size"]
+        session.crc = session._kept_crc = dumped["crc"]
+        session.total = dumped["total"]
+        session.is_complete, session.is_gone = dumped["is_complete"], dumped["is_gone"]
+        session.head = b64decode(dumped["head"])
+        if session.path is not None and session.path.exists() and session.path.stat().st_size > session.size:
+            os.truncate(session.path, session.size)
+        return session
 
     def discard(self) -> None:
         """Forget the bytes of a session that will not be completed; a request still being read loses it."""

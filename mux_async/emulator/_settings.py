@@ -89,6 +89,38 @@ class RateRules:
 
 
 @attrs.frozen
+class WebhookSettings:
+    """An endpoint that exists from the start, besides those made through ``/system/v1/webhooks``.
+
+    Attributes:
+        url: Absolute, http or https.
+        secret: Signs what is sent there, as text; empty makes one up.
+        environment: Name of the environment whose events are sent; ``None`` sends those of all.
+    """
+
+    url: str = attrs.field(validator=attrs.validators.matches_re(r"https?://\S+"))
+    secret: Secret = attrs.field(default=Secret(""), converter=Secret)
+    environment: str | None = None
+
+
+@attrs.frozen
+class WebhookRetries:
+    """When a delivery that was not answered 2xx is tried again. Mux says 24 hours and no more (facts/BEHAVIOUR.md, section 7.1).
+
+    Attributes:
+        first: Seconds before the second attempt; doubles with each further one.
+        longest: Most seconds between two attempts.
+        until: Seconds after the event when it is given up.
+        timeout: Seconds an endpoint has to answer; not scaled, because the endpoint lives in its own time.
+    """
+
+    first: float = attrs.field(default=60.0, validator=attrs.validators.gt(0.0))
+    longest: float = attrs.field(default=3600.0, validator=attrs.validators.gt(0.0))
+    until: float = attrs.field(default=24 * 3600.0, validator=attrs.validators.ge(0.0))
+    timeout: float = attrs.field(default=5.0, validator=attrs.validators.gt(0.0))
+
+
+@attrs.frozen
 class EmulatorSettings:
     """Everything that can be chosen about an emulator.
 
@@ -105,6 +137,18 @@ class EmulatorSettings:
         max_arrivals: How many `Arrival` values are remembered.
         max_body: Bytes of an API request's body; more is a 413. Uploads have no limit.
         account: Name of the organisation, in whoami.
+        stub: Whether everything is answered from the description of the API alone, without memory: any request that fits it, for any
+            id. Tokens, rate limits and faults are as ever.
+        state: File that everything is kept in, over restarts and crashes; made when it is not there. Its seed wins over *seed*. ``None``
+            keeps nothing. With it, call `Emulator.close` at the end.
+        time_scale: How many times as fast Mux's time runs: work, windows, time limits, life spans and retries take so many times
+            fewer seconds, above 0. Time stamps, signatures and rate limits stay those of the clock.
+        instant: Whether what Mux works on is done at once. What waits for somebody (windows, time limits, life spans, retries)
+            still takes its time.
+        webhooks: Endpoints that exist from the start.
+        webhook_retries: When deliveries are tried again.
+        max_events: How many events, and how many deliveries that ended, are remembered.
+        drm_configurations: How many DRM configurations Mux has provisioned for each environment.
     """
 
     tokens: tuple[Token, ...] = attrs.field(default=(DEFAULT_TOKEN,), validator=attrs.validators.min_len(1))
@@ -118,3 +162,11 @@ class EmulatorSettings:
     max_arrivals: int = 100_000
     max_body: int = 1024 * 1024
     account: str = "Emulated organization"
+    stub: bool = False
+    state: Path | None = None
+    time_scale: float = attrs.field(default=1.0, validator=attrs.validators.gt(0.0))
+    instant: bool = False
+    webhooks: tuple[WebhookSettings, ...] = ()
+    webhook_retries: WebhookRetries = WebhookRetries()
+    max_events: int = attrs.field(default=10_000, validator=attrs.validators.ge(1))
+    drm_configurations: int = attrs.field(default=1, validator=attrs.validators.ge(0))

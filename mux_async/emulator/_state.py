@@ -5,7 +5,8 @@ Members that are ``None`` are not there on the wire: Mux leaves absent members o
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -13,10 +14,31 @@ from mux_async.emulator._agenda import Agenda
 from mux_async.emulator._http import invalid, not_found
 from mux_async.emulator._ids import IdMint, is_well_formed
 from mux_async.emulator._media import InputProblem, MediaInfo
+from mux_async.emulator._records import (
+    Annotation,
+    DeliveredAsset,
+    Delivery,
+    Directive,
+    DirectiveRun,
+    DrmConfiguration,
+    Ingest,
+    Job,
+    PlaybackRestriction,
+    Recording,
+    Shots,
+    Space,
+    Vocabulary,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebInput,
+)
 from mux_async.emulator._sessions import UploadSession
 from mux_async.emulator._settings import EmulatorSettings
+from mux_async.emulator._webhook_faults import WebhookFaults
 
+T = TypeVar("T")
 Json: TypeAlias = dict[str, Any]
+TIER_HEIGHTS = {"1080p": 1080, "1440p": 1440, "2160p": 2160}
 
 
 def present(record: Any) -> Json:
@@ -39,7 +61,7 @@ class Track:
 
     id: str
     type: Literal["video", "audio", "text"]
-    status: Literal["preparing", "ready", "errored"] | None = None
+    status: Literal["preparing", "ready", "errored", "deleted"] | None = None
     duration: float | None = None
     max_width: int | None = None
     max_height: int | None = None
@@ -101,6 +123,17 @@ class Asset:
     mp4_status: Literal["preparing", "ready"] = "preparing"
     master_access: str = "none"
     master_status: Literal["preparing", "ready"] = "preparing"
+    is_live: bool = False
+    """Whether a live stream is being recorded into it."""
+    recordings: list[Recording] = attrs.field(factory=list[Recording])
+    shots: Shots | None = None
+
+    @property
+    def stored_height(self) -> int:
+        """Pixels of the smaller side as stored: the input's, up to what was asked for. 0 for audio."""
+        if self.media is None or not self.media.has_video:
+            return 0
+        return min(self.media.short_side, TIER_HEIGHTS[self.options.get("max_resolution_tier", "1080p")])
 
 
 @attrs.define(eq=False)
@@ -127,9 +160,10 @@ class SimulcastTarget:
 
     id: str
     url: str
-    status: str = "idle"
+    status: Literal["idle", "starting", "broadcasting", "errored"] = "idle"
     stream_key: str | None = None
     passthrough: str | None = None
+    error_severity: Literal["normal", "fatal"] | None = None
 
 
 @attrs.define(eq=False)
@@ -146,6 +180,9 @@ class LiveStream:
     status: Literal["idle", "active", "disabled"] = "idle"
     playback_ids: list[PlaybackId] = attrs.field(factory=list[PlaybackId])
     simulcast_targets: list[SimulcastTarget] = attrs.field(factory=list[SimulcastTarget])
+    recent_asset_ids: list[str] = attrs.field(factory=list[str])
+    """Newest last."""
+    ingest: Ingest = attrs.field(factory=Ingest)
 
 
 @attrs.define(eq=False)
@@ -177,6 +214,30 @@ class Environment:
     live_streams: dict[str, LiveStream] = attrs.field(factory=dict[str, LiveStream])
     signing_keys: dict[str, SigningKey] = attrs.field(factory=dict[str, SigningKey])
     playback: dict[str, Owner] = attrs.field(factory=dict[str, Owner])
+    playback_restrictions: dict[str, PlaybackRestriction] = attrs.field(factory=dict[str, PlaybackRestriction])
+    vocabularies: dict[str, Vocabulary] = attrs.field(factory=dict[str, Vocabulary])
+    drm_configurations: dict[str, DrmConfiguration] = attrs.field(factory=dict[str, DrmConfiguration])
+    web_inputs: dict[str, WebInput] = attrs.field(factory=dict[str, WebInput])
+    spaces: dict[str, Space] = attrs.field(factory=dict[str, Space])
+    jobs: dict[str, Job] = attrs.field(factory=dict[str, Job])
+    directives: dict[str, Directive] = attrs.field(factory=dict[str, Directive])
+    directive_runs: dict[str, DirectiveRun] = attrs.field(factory=dict[str, DirectiveRun])
+    delivered: dict[str, DeliveredAsset] = attrs.field(factory=dict[str, DeliveredAsset])
+    """By asset id; see `mux_async.emulator._usage`."""
+    webhooks: dict[str, WebhookEndpoint] = attrs.field(factory=dict[str, WebhookEndpoint])
+    annotations: dict[str, Annotation] = attrs.field(factory=dict[str, Annotation])
+
+    def one(self, records: Mapping[str, T], id: str) -> T:
+        """Return the record of this *id*, out of one of the mappings here.
+
+        Raises:
+            ApiError: 400 for a malformed id, 404 for an unknown one.
+        """
+        if not is_well_formed(id):
+            raise invalid("Failed to parse ID")
+        if id not in records:
+            raise not_found()
+        return records[id]
 
     def asset(self, id: str) -> Asset:
         """Return an asset.
@@ -226,17 +287,55 @@ class World:
     environments: dict[str, Environment] = attrs.field(factory=dict[str, Environment])
     """By name."""
     counter: int = 0
+    origin: str = "http://emulator.test"
+    """What URLs made outside of any request begin with: where the last request came in."""
+    events: list[WebhookEvent] = attrs.field(factory=list[WebhookEvent])
+    """The last that happened, oldest first; see `EmulatorSettings.max_events`."""
+    deliveries: dict[str, Delivery] = attrs.field(factory=dict[str, Delivery])
+    """Their ways to the endpoints, in the order they were planned in."""
+    outbox: list[str] = attrs.field(factory=list[str])
+    """Ids of the deliveries whose time has come, to be taken by whoever carries them."""
+    webhook_faults: WebhookFaults = attrs.field(factory=WebhookFaults)
 
     @classmethod
-    def create(cls, settings: EmulatorSettings, now: float) -> World:
-        """Make an account with the environments that the tokens name."""
-        mint = IdMint(settings.seed)
+    def create(cls, settings: EmulatorSettings, now: float, *, generation: int = 0) -> World:
+        """Make an account with the environments that the tokens name. *generation* counts earlier runs with the same state."""
+        mint = IdMint(settings.seed, generation)
         world = cls(settings, mint, now)
         for token in settings.tokens:
             if token.environment not in world.environments:
                 environment = Environment(mint.named("environment", token.environment), token.environment)
                 world.environments[token.environment] = environment
+                for _ in range(settings.drm_configurations):
+                    configuration = DrmConfiguration(mint.id("drm configuration"))
+                    environment.drm_configurations[configuration.id] = configuration
+        for hook in settings.webhooks:
+            endpoint = WebhookEndpoint(
+                mint.id("webhook"),
+                world.next_number(),
+                now,
+                hook.url,
+                hook.secret.reveal() or mint.opaque("webhook secret", 40),
+            )
+            for environment in world.environments.values():
+                if hook.environment in {None, environment.name}:
+                    environment.webhooks[endpoint.id] = attrs.evolve(endpoint)
         return world
+
+    def work(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
+        """Plan the end of something that Mux works on: *seconds* from now, sooner on a time scale, at once with ``instant``."""
+        self._plan(0.0 if self.settings.instant else seconds, step, environment, subject)
+
+    def wait(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
+        """Plan the end of a time that Mux lets pass (a window, a time limit, a life span): sooner on a time scale."""
+        self._plan(seconds, step, environment, subject)
+
+    def _plan(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
+        self.agenda.add(self.now + seconds / self.settings.time_scale, step, environment.id, subject)
+
+    def media_seconds(self, began: float, ended: float | None = None) -> float:
+        """How much media went by since *began* (epoch seconds): more than the clock says, on a time scale."""
+        return round(max(0.0, (self.now if ended is None else ended) - began) * self.settings.time_scale, 3)
 
     def next_number(self) -> int:
         """Number the next object of any kind."""

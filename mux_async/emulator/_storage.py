@@ -80,6 +80,8 @@ class StorageSink:
         assert self._upload is not None  # noqa: S101 - without one there is an early answer
         assert self._environment is not None  # noqa: S101
         assert self._writer is not None  # noqa: S101
+        # Looked up anew: between the head of this request and its end, others may have been answered.
+        self._upload = self._environment.uploads[self._upload.id]
         self._check_open(self._upload)
         if not self._writer.finish():
             stored = self._upload.session.range_header

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from mux_async.emulator._http import ApiError
 from mux_async.emulator._state import Environment
@@ -13,8 +14,11 @@ def _forbidden(message: str) -> ApiError:
     return ApiError(403, "forbidden", message)
 
 
-def check_token(token: str | None, environment: Environment, playback_id: str, audience: str, now: float) -> None:
+def check_token(token: str | None, environment: Environment, playback_id: str, audience: str, now: float) -> Mapping[str, Any]:
     """Refuse a missing, foreign, misdirected or expired token. The key id is found in the header, else in the payload.
+
+    Returns:
+        Its claims.
 
     Raises:
         ApiError: 403.
@@ -41,3 +45,4 @@ def check_token(token: str | None, environment: Environment, playback_id: str, a
         raise _forbidden("The token is for another playback id")
     if expires <= now:
         raise _forbidden("The token has expired")
+    return cast("Mapping[str, Any]", claims)

@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from mux_async.emulator._emulator import Reply
+from mux_async.emulator._exchange import Reply
 from mux_async.emulator._http import Request, Response
 from mux_async.errors import ConnectError, Delivery, Phase, TransportClosedError, TransportError, TransportTimeoutError
 from mux_async.transport import Body, HttpRequest, HttpResponse, Transport

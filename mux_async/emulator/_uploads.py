@@ -7,9 +7,10 @@ from hashlib import sha256
 from urllib.parse import urlencode
 
 from mux_async.emulator import _shapes
+from mux_async.emulator._events import upload_event
 from mux_async.emulator._http import Response, created, data, invalid
-from mux_async.emulator._lifecycle import create_asset
-from mux_async.emulator._options import normalized
+from mux_async.emulator._lifecycle import announce_asset, create_asset
+from mux_async.emulator._options import check_drm, normalized
 from mux_async.emulator._render import origin_of, upload_json
 from mux_async.emulator._router import Call, Route
 from mux_async.emulator._sessions import UploadSession
@@ -44,6 +45,9 @@ def complete(world: World, environment: Environment, upload: Upload) -> None:
         test=upload.test,
     )
     upload.status, upload.asset_id = "asset_created", asset.id
+    # The upload's event comes first, if only just: facts/BEHAVIOUR.md, section 4.3.
+    upload_event(world, environment, "asset_created", upload, "")
+    announce_asset(world, environment, asset)
 
 
 def time_out(environment: Environment, upload_id: str) -> None:
@@ -65,6 +69,7 @@ def _upload(call: Call) -> Upload:
 def _create(call: Call) -> Response:
     body = call.json(_shapes.CREATE_UPLOAD)
     options = normalized(body.get("new_asset_settings") or {})
+    check_drm(call.environment, options.get("advanced_playback_policies", ()))
     inputs = options.get("inputs", ())
     if inputs and "url" in inputs[0]:
         raise invalid("new_asset_settings.inputs[0].url must not be set: the upload is the first input")
@@ -82,8 +87,10 @@ def _create(call: Call) -> Response:
         test=body.get("test", False),
     )
     call.environment.uploads[upload_id] = upload
-    world.agenda.add(upload.created_at + upload.timeout, "upload.timed_out", call.environment.id, upload_id)
-    return created(upload_json(upload, upload_url(world, upload)))
+    world.wait(upload.timeout, "upload.timed_out", call.environment, upload_id)
+    url = upload_url(world, upload)
+    upload_event(world, call.environment, "created", upload, url)
+    return created(upload_json(upload, url))
 
 
 def _list(call: Call) -> Response:
@@ -101,6 +108,7 @@ def _cancel(call: Call) -> Response:
         raise invalid(f"an upload that is {upload.status} cannot be cancelled")
     upload.status = "cancelled"
     upload.session.discard()
+    upload_event(call.world, call.environment, "cancelled", upload, "")
     return _shown(call, upload)
 
 

@@ -1,18 +1,23 @@
 """The door for programs elsewhere: one origin on aiohttp.web that serves API, uploads, playback and images.
 
-Upload bodies go to the emulator as they arrive and are not kept. Nothing is logged but method, path and status.
+Upload bodies go to the emulator as they arrive and are not kept. Nothing is logged but method, path and status. While it serves,
+time passes by itself and webhooks are delivered over HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
 from multidict import CIMultiDict
 
-from mux_async.emulator._emulator import Emulator, Reply
+from mux_async.emulator._courier import carry_webhooks
+from mux_async.emulator._deliveries import WebhookRequest
+from mux_async.emulator._emulator import Emulator
+from mux_async.emulator._exchange import Reply
 from mux_async.emulator._http import Request
 
 READ_BUFFER = 1024 * 1024
@@ -50,7 +55,8 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
         site = web.TCPSite(runner, host, port)
         await site.start()
         bound = runner.addresses[0][1]
-        yield f"http://{_reachable(host)}:{bound}"
+        async with _delivering(emulator):
+            yield f"http://{_reachable(host)}:{bound}"
     finally:
         await runner.cleanup()
 
@@ -59,6 +65,37 @@ def _reachable(host: str) -> str:
     """Return what a client on this machine puts into a URL; one cannot go to "every address"."""
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - told apart, not bound
     return f"[{host}]" if ":" in host else host
+
+
+@asynccontextmanager
+async def _delivering(emulator: Emulator) -> AsyncGenerator[None, None]:
+    """Deliver webhooks while the block runs.
+
+    A task rather than a task group: the block may be entered and left in two tasks, as in fixtures of pytest-asyncio.
+    """
+    # Addresses are taken as they are: no proxy from the environment, no cookies, no redirects.
+    async with ClientSession(cookie_jar=DummyCookieJar(), trust_env=False) as session:
+
+        async def carry(request: WebhookRequest) -> int:
+            timeout = ClientTimeout(total=request.timeout)
+            try:
+                async with session.post(
+                    request.url, data=request.body, headers=request.headers, allow_redirects=False, timeout=timeout
+                ) as response:
+                    return response.status
+            except (
+                ClientError,
+                ValueError,
+            ) as error:  # a URL that aiohttp cannot read is a ValueError, but not always a ClientError
+                raise ConnectionError(str(error) or type(error).__name__) from error
+
+        courier = asyncio.create_task(carry_webhooks(emulator, carry))
+        try:
+            yield
+        finally:
+            courier.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await courier
 
 
 class _Door:

@@ -1,11 +1,15 @@
 """For tests of programs that use `mux_async`, and of transports written for it. Imports no HTTP library."""
 
-from mux_async.testing._aioresponses import patched_aioresponses
-from mux_async.testing._bench import Check, ConformanceError, Connect
-from mux_async.testing._conformance import CHECKS, IN_PROCESS_CHECKS, check_in_process, check_transport
-from mux_async.testing._fake import FakeBody, FakeTransport, Handler, SentRequest, respond
-from mux_async.testing._loopback import Received, Reply, Script
-from mux_async.testing._virtual_time import VirtualTimeLoop, virtual_trio_options
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mux_async.testing._aioresponses import patched_aioresponses
+    from mux_async.testing._bench import Check, ConformanceError, Connect
+    from mux_async.testing._conformance import CHECKS, IN_PROCESS_CHECKS, check_in_process, check_transport
+    from mux_async.testing._fake import FakeBody, FakeTransport, Handler, SentRequest, respond
+    from mux_async.testing._loopback import Received, Reply, Script
+    from mux_async.testing._virtual_time import VirtualTimeLoop, virtual_trio_options
 
 __all__ = [
     "CHECKS",
@@ -27,3 +31,21 @@ __all__ = [
     "respond",
     "virtual_trio_options",
 ]
+
+_HOMES = {
+    "_aioresponses": {"patched_aioresponses"},
+    "_bench": {"Check", "ConformanceError", "Connect"},
+    "_conformance": {"CHECKS", "IN_PROCESS_CHECKS", "check_in_process", "check_transport"},
+    "_fake": {"FakeBody", "FakeTransport", "Handler", "SentRequest", "respond"},
+    "_loopback": {"Received", "Reply", "Script"},
+    "_virtual_time": {"VirtualTimeLoop", "virtual_trio_options"},
+}
+
+
+def __getattr__(name: str) -> object:
+    # On first use, because pytest imports the plugin beside this in every project that has it installed.
+    for module, names in _HOMES.items():
+        if name in names:
+            found: object = getattr(import_module(f"mux_async.testing.{module}"), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -65,7 +65,8 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     source = {
         path.relative_to(ROOT / root).as_posix()
         for root, package in [(".", "mux_async"), ("transports", "mux_async_aiohttp"), ("transports", "mux_async_httpx")]
-        for path in (ROOT / root / package).rglob("*.py")
+        for path in (ROOT / root / package).rglob("*")
+        if path.suffix in {".html", ".json", ".py"}
     }
 
     assert {top for top in tops if not top.endswith(".dist-info")} == {"mux_async", "mux_async_aiohttp", "mux_async_httpx"}

@@ -21,6 +21,7 @@ import pytest
 from mux_async import BucketSettings, LimitSettings, Mux
 from mux_async.emulator import Emulator, EmulatorSettings
 from mux_async.emulator.server import serve
+from tests.emulator import official
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -201,6 +202,58 @@ async def drive_virtual(_: Path, __: pytest.MonkeyPatch) -> None:
         done = await anyio.run_process([sys.executable, "-c", snippet("virtual")], check=False)
 
     assert done.stdout == b"1 h\n", done.stderr.decode()
+
+
+async def drive_emulator_command(_: Path, __: pytest.MonkeyPatch) -> None:
+    command, *printed = snippet("emulator-command").splitlines()
+    # The port may be taken here; everything else is as shown.
+    arguments = shlex.split(command.removeprefix("$ mux-async ").replace("8787", "0"))
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = await anyio.open_process([sys.executable, "-m", "mux_async.cli", *arguments], env=environment)
+    try:
+        text = b""
+        assert process.stdout is not None
+        with anyio.fail_after(30):
+            while b"rate limits" not in text or not text.endswith(b"\n"):
+                text += await process.stdout.receive()
+    finally:
+        process.terminate()
+        await process.aclose()
+
+    assert [re.sub(r":\d+$", ":8787", line) for line in text.decode().splitlines()] == printed
+
+
+async def drive_emulator_pytest(folder: Path, _: pytest.MonkeyPatch) -> None:
+    (folder / "test_it.py").write_text(snippet("emulator-pytest"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "mux_async.testing.plugin"]
+    with anyio.fail_after(50):
+        done = await anyio.run_process(command, cwd=folder, check=False)
+
+    assert done.returncode == 0, done.stdout.decode()
+
+
+async def drive_emulator_live(_: Path, __: pytest.MonkeyPatch) -> None:
+    happened = await define("emulator-live")["a_broadcast"]()
+
+    assert happened[:2] == ["video.live_stream.created", "video.live_stream.connected"]
+    assert happened[-2:] == ["video.live_stream.disconnected", "video.live_stream.idle"]
+
+
+async def drive_emulator_webhooks(_: Path, __: pytest.MonkeyPatch) -> None:
+    with anyio.fail_after(20):
+        assert await define("emulator-webhooks")["listen"]() == "video.asset.ready"
+
+
+async def drive_emulator_node(_: Path, __: pytest.MonkeyPatch) -> None:
+    folder = await anyio.to_thread.run_sync(official.node_modules)
+    async with serve(emulator()) as origin:
+        given = {"MUX_BASE_URL": origin, "MUX_TOKEN_ID": "test-token", "MUX_TOKEN_SECRET": "test-secret"}
+        with anyio.fail_after(50):
+            done = await anyio.run_process(
+                ["node", "-e", snippet("emulator-node")], cwd=folder, env={**os.environ, **given}, check=False
+            )
+
+    assert done.stdout == b"preparing\n", done.stderr.decode()
 
 
 DRIVERS: dict[str, Driver] = {

@@ -10,7 +10,11 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import ClassVar
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -20,7 +24,7 @@ from typer.testing import CliRunner
 
 from mux_async._config import is_loopback
 from mux_async.cli.emulate import emulate, parse_token
-from mux_async.emulator import server
+from mux_async.emulator import server, sign_webhook
 from tests.emulator.harness import basic
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +100,23 @@ def test_limits_options() -> None:
     assert many == [201] * 8
 
 
+def test_state(tmp_path: Path) -> None:
+    """With a state file, what one run made the next one has; without memory, anything is there."""
+    found: list[int] = []
+    for _ in range(2):
+        with running("--state", str(tmp_path / "state")) as (process, lines):
+            origin = lines[0].split()[-1]
+            assert ask("POST", f"{origin}/video/v1/uploads", basic(), b"{}") == 201
+            with build_opener(ProxyHandler({})).open(f"{origin}/_emulator/uploads", timeout=10) as response:
+                found.append(len(json.loads(response.read())["uploads"]))
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+    with running("--stub") as (_, lines):
+        assert ask("GET", f"{lines[0].split()[-1]}/video/v1/uploads/anything", basic()) == 200
+
+    assert found == [1, 2]
+
+
 def test_taken_port() -> None:
     """A port that is taken is said in a sentence, with what to do, and exit status 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -114,6 +135,12 @@ def test_taken_port() -> None:
         ["--limit-model", "leaky"],
         ["--scope", "galaxy"],
         ["--burst", "0.5"],
+        ["--stub", "--state", "somewhere"],
+        ["--state", "no/such/folder/state"],
+        ["--time-scale", "0"],
+        ["--webhook-url", "example.com/hooks"],
+        ["--faults", "no-such-file.json"],
+        ["--faults", __file__],
     ],
 )
 def test_wrong_options(arguments: list[str]) -> None:
@@ -138,3 +165,67 @@ def test_addresses_to_go_to(host: str, shown: str) -> None:
     """A server that listens on every address names one that a client can go to, and that the client takes for this machine's."""
     assert server._reachable(host) == shown  # pyright: ignore[reportPrivateUsage]
     assert is_loopback(shown.strip("[]"))
+
+
+class Hook(BaseHTTPRequestHandler):
+    """An endpoint that notes what arrives."""
+
+    received: ClassVar[Queue[tuple[str, bytes]]] = Queue()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.received.put((self.headers["Mux-Signature"], body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def listening() -> Generator[str, None, None]:
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/hooks"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_webhooks(tmp_path: Path) -> None:
+    """Events go to the given URL, signed with the given secret; time can be hurried, and faults come from a file; it is all printed."""
+    faults = tmp_path / "faults.json"
+    faults.write_text('{"requests": [{"method": "GET", "status": 503}], "webhooks": [{"type": ".*created", "copies": 2}]}')
+    with listening() as url:
+        options = ["--webhook-url", url, "--webhook-secret", "hush", "--time-scale", "20", "--time-to-ready", "1"]
+        with running(*options, "--faults", str(faults), "-v") as (process, lines):
+            origin = lines[0].split()[-1]
+            body = b'{"inputs": [{"url": "https://example.com/a.mp4"}]}'
+            created = ask("POST", f"{origin}/video/v1/assets", basic(), body)
+            broken = ask("GET", f"{origin}/video/v1/assets", basic())
+            received = [Hook.received.get(timeout=10) for _ in range(3)]
+            process.send_signal(signal.SIGTERM)
+            rest, _ = process.communicate(timeout=20)
+
+    assert (created, broken) == (201, 503)
+    assert f"  webhooks to {url}" in lines
+    assert "  export MUX_WEBHOOK_SECRET=hush" in lines
+    types = [json.loads(body)["type"] for _, body in received]
+    assert types == ["video.asset.created", "video.asset.created", "video.asset.ready"]
+    for signature, body in received:
+        assert signature == sign_webhook("hush", int(signature[2:].partition(",")[0]), body)
+    assert rest.splitlines().count(f"webhook video.asset.created {url} 200") == 2
+
+
+def test_instant() -> None:
+    """With ``--instant`` an asset is ready as soon as somebody looks."""
+    with running("--instant", "--time-to-ready", "3600") as (_, lines):
+        origin = lines[0].split()[-1]
+        ask("POST", f"{origin}/video/v1/assets", basic(), b'{"inputs": [{"url": "https://example.com/a.mp4"}]}')
+        request = Request(f"{origin}/video/v1/assets", headers={"Authorization": basic()})
+        with build_opener(ProxyHandler({})).open(request, timeout=10) as response:
+            (asset,) = json.load(response)["data"]
+
+    assert asset["status"] == "ready"

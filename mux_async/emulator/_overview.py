@@ -1,0 +1,124 @@
+"""What the page at ``/`` shows: the account at a glance, newest first, as JSON that only the page reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import files
+from itertools import islice
+from typing import Any
+
+import attrs
+
+from mux_async.emulator._control import CONTROL_PREFIX, Arrival
+from mux_async.emulator._http import Request, Response, json_response, text
+from mux_async.emulator._limits import RateLimiter
+from mux_async.emulator._state import Asset, Environment, Json, LiveStream, PlaybackId, Upload, World
+
+SHOWN = 30
+"""Of each kind of thing, per environment; there are more than a page can hold."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    # What is shown was sent by clients: none of it may run, whatever it says. Styles and the script are the page's own.
+    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; media-src 'self' blob:",
+}
+
+
+def asks_for_overview(request: Request) -> bool:
+    """Whether *request* is for the page, or comes from it."""
+    return request.method == "GET" and request.segments in {("",), (CONTROL_PREFIX, "overview")}
+
+
+def answer(request: Request, world: World, limiter: RateLimiter | None, arrivals: Sequence[Arrival]) -> Response:
+    """Answer a request that `asks_for_overview`: with the page, or with what it shows."""
+    return _page() if request.segments == ("",) else _overview(world, limiter, arrivals)
+
+
+@cache
+def _page() -> Response:
+    content = files("mux_async.emulator").joinpath("page.html").read_bytes()
+    return text(200, content, "text/html; charset=utf-8").with_headers(_HEADERS)
+
+
+def _overview(world: World, limiter: RateLimiter | None, arrivals: Sequence[Arrival]) -> Response:
+    return json_response(
+        200,
+        {
+            "now": world.now,
+            "environments": [_environment(environment) for environment in world.environments.values()],
+            "deliveries": [
+                {
+                    "id": entry.id,
+                    "type": entry.event.type,
+                    "address": entry.address,
+                    "status": entry.status,
+                    "attempts": len(entry.attempts),
+                    "answer": entry.attempts[-1].status or entry.attempts[-1].error if entry.attempts else None,
+                    "at": entry.event.at,
+                }
+                for entry in _newest(world.deliveries.values())
+            ],
+            "events": [{"type": event.type, "object": event.object_id, "at": event.at} for event in _newest(world.events)],
+            "buckets": None if limiter is None else [attrs.asdict(level) for level in limiter.levels(world.now)],
+            "arrivals": [attrs.asdict(arrival) for arrival in _newest(arrivals)],
+        },
+    )
+
+
+def _newest(found: Any) -> Iterable[Any]:
+    return islice(reversed(found), SHOWN)
+
+
+def _environment(environment: Environment) -> Json:
+    return {
+        "name": environment.name,
+        "counts": {
+            "assets": len(environment.assets),
+            "uploads": len(environment.uploads),
+            "live_streams": len(environment.live_streams),
+        },
+        "assets": [_asset(asset) for asset in _newest(environment.assets.values())],
+        "uploads": [_upload(upload) for upload in _newest(environment.uploads.values())],
+        "live_streams": [_live_stream(stream) for stream in _newest(environment.live_streams.values())],
+    }
+
+
+def _public(playback_ids: Iterable[PlaybackId]) -> str | None:
+    return next((entry.id for entry in playback_ids if entry.policy == "public"), None)
+
+
+def _asset(asset: Asset) -> Json:
+    return {
+        "id": asset.id,
+        "title": (asset.meta or {}).get("title") or asset.passthrough,
+        "status": asset.status,
+        "problem": None if asset.problem is None else asset.problem.message,
+        "duration": None if asset.media is None else asset.media.duration,
+        "has_video": asset.media is not None and asset.media.has_video,
+        "playback_id": _public(asset.playback_ids),
+        "policies": sorted({entry.policy for entry in asset.playback_ids}),
+        "created_at": asset.created_at,
+    }
+
+
+def _upload(upload: Upload) -> Json:
+    return {
+        "id": upload.id,
+        "status": upload.status,
+        "size": upload.session.size,
+        "total": upload.session.total,
+        "asset_id": upload.asset_id,
+        "created_at": upload.created_at,
+    }
+
+
+def _live_stream(stream: LiveStream) -> Json:
+    return {
+        "id": stream.id,
+        "status": stream.status,
+        "is_connected": stream.ingest.connected,
+        "playback_id": _public(stream.playback_ids),
+        "targets": [target.status for target in stream.simulcast_targets],
+        "created_at": stream.created_at,
+    }

@@ -1,0 +1,63 @@
+"""Pictures of one colour, for everything that is asked for as an image when there is no film to look into."""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64decode
+from collections.abc import Mapping
+from zlib import compress, crc32
+
+MAX_SIDE = 4096
+"""Pixels; more is not drawn."""
+TYPES: Mapping[str, str] = {
+    "gif": "image/gif",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+}
+"""Media types by extension."""
+
+# 16 x 9 pixels: Python writes PNG and GIF by itself, but neither of these.
+_JPEG = b64decode(
+    "/9j/4AAQSkZJRgABAgAAAQABAAD//gAPTGF2YzYzLjEuMTAyAP/bAEMACD4+ST5JVVVVVVVVZF1kaGhoZGRkZGhoaHBwcIODg3BwcGhocHB8fIODj5OPh4eD"
+    "h5OTm5uburqystnZ4P/////EAEsAAQEAAAAAAAAAAAAAAAAAAAAHAQEAAAAAAAAAAAAAAAAAAAADEAEAAAAAAAAAAAAAAAAAAAAAEQEAAAAAAAAAAAAAAAAA"
+    "AAAA/8AAEQgACQAQAwEiAAIRAAMRAP/aAAwDAQACEQMRAD8AkoBRP//Z"
+)
+_WEBP = b64decode("UklGRh4AAABXRUJQVlA4TBEAAAAvDwACAAdQlII0pv+BiOh/AAA=")
+
+
+def picture(extension: str, width: int = 16, height: int = 9) -> bytes:
+    """Draw a picture.
+
+    Args:
+        extension: One of `TYPES`. Only PNG and GIF have the size that was asked for.
+        width: Pixels, from 1; at most `MAX_SIDE` are drawn.
+        height: Likewise.
+    """
+    width, height = min(width, MAX_SIDE), min(height, MAX_SIDE)
+    match extension:
+        case "png":
+            return _png(width, height)
+        case "gif":
+            return _gif(width, height)
+        case "webp":
+            return _WEBP
+        case _:
+            return _JPEG
+
+
+def _png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits of grey
+    rows = (b"\x00" + b"\x28" * width) * height
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")
+
+
+def _gif(width: int, height: int) -> bytes:
+    """One pixel on a screen of the size that was asked for: what is not drawn shows the background."""
+    screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\x28\x28\x28\xff\xff\xff"
+    image = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    return screen + image + b";"

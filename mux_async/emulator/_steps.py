@@ -1,0 +1,54 @@
+"""Who runs a planned step: its name's first word says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from mux_async.emulator import _uploads
+from mux_async.emulator._agenda import Step
+from mux_async.emulator._deliveries import run_delivery_step
+from mux_async.emulator._directives import reconsider, run_directive_step
+from mux_async.emulator._ingest import run_live_step
+from mux_async.emulator._lifecycle import run_step
+from mux_async.emulator._robots import run_job_step
+from mux_async.emulator._state import Environment, World
+from mux_async.emulator._web_inputs import run_web_input_step
+
+Runner: TypeAlias = Callable[[World, Environment, str, str], None]
+
+
+def _upload(world: World, environment: Environment, name: str, subject: str) -> None:
+    del world, name
+    _uploads.time_out(environment, subject)
+
+
+def _webhook(world: World, environment: Environment, name: str, subject: str) -> None:
+    del environment
+    run_delivery_step(world, name, subject)
+
+
+def _job(world: World, environment: Environment, name: str, subject: str) -> None:
+    run_job_step(world, environment, name, subject)
+
+
+_MOVES_RUNS = frozenset({"asset", "job", "live"})
+"""Steps after which runs of directives may find what they waited for."""
+_RUNNERS: Mapping[str, Runner] = {
+    "asset": run_step,
+    "job": _job,
+    "live": run_live_step,
+    "run": run_directive_step,
+    "upload": _upload,
+    "web_input": run_web_input_step,
+    "webhook": _webhook,
+}
+
+
+def run(world: World, step: Step) -> None:
+    """Do what was planned; nothing, when what it was planned for is gone."""
+    kind = step.name.partition(".")[0]
+    environment = world.environment_by_id(step.environment)
+    _RUNNERS[kind](world, environment, step.name, step.subject)
+    if kind in _MOVES_RUNS and environment.directive_runs:
+        reconsider(world, environment)

@@ -1,0 +1,87 @@
+"""``/data/v1/annotations``: notes on dates, the one thing in the Data API that can be written."""
+
+from __future__ import annotations
+
+import uuid
+
+from mux_async.emulator._http import Response, created, data, invalid, json_response, no_content, not_found
+from mux_async.emulator._records import Annotation
+from mux_async.emulator._state import Json
+from mux_async.emulator._validate import members, number, string
+from mux_async.emulator.data._fields import iso
+from mux_async.emulator.data._question import Operation, Question
+
+_LAST_SECOND = 253_402_300_799
+"""Of the year 9999, after which a date cannot be written."""
+ANNOTATION_INPUT = members(["date", "note"], date=number(0, _LAST_SECOND, whole=True), note=string(), sub_property_id=string())
+"""Body of a create, and, with the same members required, of an update (facts/README.md, oddities)."""
+
+
+def _written(annotation: Annotation) -> Json:
+    return {
+        "id": annotation.id,
+        "date": iso(annotation.date * 1000),
+        "note": annotation.note,
+        "sub_property_id": annotation.sub_property_id,
+    }
+
+
+def _one(question: Question) -> Annotation:
+    given = question.call.params["ANNOTATION_ID"]
+    try:
+        annotation_id = str(uuid.UUID(given))
+    except ValueError:
+        raise invalid(f'Annotation id "{given[:80]}" was invalid') from None
+    found = question.call.environment.annotations.get(annotation_id)
+    if found is None:
+        raise not_found()
+    return found
+
+
+def _list(question: Question) -> Response:
+    """Without a timeframe, all of them, whenever they are: notes on the future would never be seen otherwise."""
+    query = question.query
+    found = sorted(question.call.environment.annotations.values(), key=lambda annotation: (annotation.date, annotation.id))
+    timeframe = question.timeframe() if query.list_of("timeframe") else None
+    if timeframe is not None:
+        found = [annotation for annotation in found if timeframe.start <= annotation.date < timeframe.end]
+    if query.descending("desc"):
+        found.reverse()
+    page = [_written(annotation) for annotation in query.page(found)]
+    more: Json = {} if timeframe is None else {"timeframe": timeframe.as_list()}
+    return json_response(200, {"data": page, "total_row_count": len(found), **more})
+
+
+def _create(question: Question) -> Response:
+    given = question.call.json(ANNOTATION_INPUT)
+    annotation = Annotation(
+        question.call.world.mint.uuid("annotation"), given["date"], given["note"], given.get("sub_property_id")
+    )
+    question.call.environment.annotations[annotation.id] = annotation
+    return created(_written(annotation))
+
+
+def _retrieve(question: Question) -> Response:
+    return data(_written(_one(question)))
+
+
+def _update(question: Question) -> Response:
+    annotation = _one(question)
+    given = question.call.json(ANNOTATION_INPUT)
+    annotation.date, annotation.note = given["date"], given["note"]
+    annotation.sub_property_id = given.get("sub_property_id", annotation.sub_property_id)
+    return data(_written(annotation))
+
+
+def _delete(question: Question) -> Response:
+    del question.call.environment.annotations[_one(question).id]
+    return no_content()
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    ("GET", "/data/v1/annotations", _list),
+    ("POST", "/data/v1/annotations", _create),
+    ("GET", "/data/v1/annotations/{ANNOTATION_ID}", _retrieve),
+    ("PATCH", "/data/v1/annotations/{ANNOTATION_ID}", _update),
+    ("DELETE", "/data/v1/annotations/{ANNOTATION_ID}", _delete),
+)

@@ -1,0 +1,155 @@
+"""The views of an environment: made up hour by hour as they are asked for, and then kept.
+
+An hour's views are those that end in it, because that is what the API selects by (facts/BEHAVIOUR.md, section 10). They depend on the
+seed, the environment, the hour and what there is to watch, never on the time of asking, so that a view does not change while the clock
+moves on; what has not ended yet is only not shown. Only the last `RETENTION` seconds have views.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from random import Random
+
+import attrs
+
+from mux_async.emulator.data._library import CATALOGUE, Library
+from mux_async.emulator.data._making import MAX_SPAN, Trouble, make_view
+from mux_async.emulator.data._viewers import make_viewer
+from mux_async.emulator.data._views import Video, View, Viewer
+from mux_async.emulator.data._vocabulary import CDNS
+
+RETENTION = 7 * 86_400
+"""Seconds back from now that have views."""
+VIEWS_PER_HOUR = 30
+"""On average; about 5,000 in a week."""
+_VIEWERS = 600
+_HOUR = 3600 * 1000
+_DAY = 24
+_BY_HOUR = (6, 4, 3, 2, 2, 3, 5, 7, 9, 9, 9, 10, 12, 12, 11, 11, 12, 14, 17, 20, 22, 20, 15, 10)
+"""How busy the hours of a day are, relative to each other."""
+
+
+@attrs.frozen
+class _Seat:
+    """A view before it is known what it is of."""
+
+    seed: int
+    end: int
+    viewer: Viewer
+
+
+@attrs.define(eq=False)
+class _Hour:
+    seats: tuple[_Seat, ...]
+    troubles: tuple[Trouble, ...]
+    library: Library
+    views: tuple[View, ...]
+    ends: tuple[int, ...]
+
+
+class Dataset:
+    """Views of one environment.
+
+    Args:
+        seed: Makes everything; any text.
+    """
+
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self._library = Library()
+        self._hours: dict[int, _Hour] = {}
+        self._viewers: dict[int, Viewer] = {}
+        self._now = 0
+
+    def look(self, library: Library, now: float) -> None:
+        """Say what there is to watch and what time it is (epoch seconds), before asking anything."""
+        if library != self._library:
+            self._library = library
+        self._now = int(now * 1000)
+        oldest = self._oldest // _HOUR
+        for hour in [hour for hour in self._hours if hour < oldest]:
+            del self._hours[hour]
+
+    @property
+    def now(self) -> int:
+        """Epoch milliseconds."""
+        return self._now
+
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """What there is to watch."""
+        return (*self._library.own, *CATALOGUE)
+
+    @property
+    def _oldest(self) -> int:
+        return self._now - RETENTION * 1000
+
+    def ended(self, start: int, end: int) -> list[View]:
+        """Return the views that ended between *start* and *end* (epoch milliseconds, the latter excluded), oldest first."""
+        return self._between(max(start, self._oldest), min(end, self._now + 1))
+
+    def under_way(self, start: int, end: int) -> list[View]:
+        """Return the views that were going on at any time from *start* to *end* (both included), by their ends.
+
+        Those that have not ended yet are among them: monitoring sees them.
+        """
+        start, end = max(start, self._oldest), min(end, self._now)
+        return [view for view in self._between(start, end + MAX_SPAN) if view.view_start <= end]
+
+    def find(self, id: str) -> View | None:
+        """Return the view of this id, if it has ended; ``None`` when there is none."""
+        return next((view for view in self.ended(self._oldest, self._now + 1) if view.id == id), None)
+
+    def _between(self, start: int, end: int) -> list[View]:
+        found: list[View] = []
+        if end <= start:
+            return found
+        for number in range(start // _HOUR, (end - 1) // _HOUR + 1):
+            hour = self._hour(number)
+            if start <= number * _HOUR and (number + 1) * _HOUR <= end:
+                found += hour.views
+            else:
+                found += hour.views[bisect_left(hour.ends, start) : bisect_left(hour.ends, end)]
+        return found
+
+    def _hour(self, number: int) -> _Hour:
+        hour = self._hours.get(number)
+        if hour is None:
+            seats = self._seats(number)
+            troubles = self._troubles(number)
+            views = tuple(self._make(seat, troubles) for seat in seats)
+            hour = self._hours[number] = _Hour(seats, troubles, self._library, views, tuple(seat.end for seat in seats))
+        elif hour.library is not self._library:
+            hour.views = tuple(self._remade(hour))
+            hour.library = self._library
+        return hour
+
+    def _make(self, seat: _Seat, troubles: Sequence[Trouble]) -> View:
+        return make_view(seat.seed, seat.end, seat.viewer, self._library.choose(seat.seed), troubles)
+
+    def _remade(self, hour: _Hour) -> Iterable[View]:
+        """What there is to watch has changed: make those views again that are of something else now."""
+        for seat, view in zip(hour.seats, hour.views, strict=True):
+            yield view if view.video == self._library.choose(seat.seed) else self._make(seat, hour.troubles)
+
+    def _seats(self, number: int) -> tuple[_Seat, ...]:
+        random = Random(f"{self._seed}/hour/{number}")  # noqa: S311 - made-up data, not secrets
+        busy = _BY_HOUR[number % _DAY] * _DAY / sum(_BY_HOUR)
+        count = round(VIEWS_PER_HOUR * busy * random.uniform(0.85, 1.15))
+        ends = sorted(random.sample(range(number * _HOUR, (number + 1) * _HOUR), count))
+        return tuple(_Seat(random.getrandbits(64), end, self._viewer(random)) for end in ends)
+
+    def _viewer(self, random: Random) -> Viewer:
+        number = int(_VIEWERS * random.random() ** 1.5)  # some come often
+        if number not in self._viewers:
+            self._viewers[number] = make_viewer(f"{self._seed}/viewer/{number}")
+        return self._viewers[number]
+
+    def _troubles(self, number: int) -> tuple[Trouble, ...]:
+        """Once a day, for two or three hours, one CDN fails; that is what incidents are about."""
+        day = number // _DAY
+        random = Random(f"{self._seed}/trouble/{day}")  # noqa: S311 - made-up data, not secrets
+        cdn = random.choice([name for name, _ in CDNS if name is not None])
+        first = day * _DAY + random.randrange(12, 21)
+        return (Trouble(cdn, first * _HOUR, (first + random.choice((2, 3))) * _HOUR),)

@@ -1,0 +1,56 @@
+"""``/data/v1/dimensions`` and its deprecated twin ``/data/v1/filters``: by what views can be told apart, and which values there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from mux_async.emulator._http import Response
+from mux_async.emulator.data._dimensions import ADVANCED, BASIC, DIMENSIONS, TRACES, elements_of, value_of
+from mux_async.emulator.data._groups import ordered
+from mux_async.emulator.data._query import ORDERS
+from mux_async.emulator.data._question import Answerer, Operation, Question, envelope
+
+
+def _list(question: Question) -> Response:
+    return envelope({"basic": list(BASIC), "advanced": list(ADVANCED)}, question.timeframe())
+
+
+def _values(name: str, *, metrics: bool) -> Answerer:
+    """Answer for the dimension that the path names by *name*; *metrics* when filters by metric are taken."""
+
+    def answer(question: Question) -> Response:
+        read = value_of(question.path_choice(name, DIMENSIONS, "dimension"))
+        timeframe = question.timeframe()
+        views = question.views(timeframe, question.query.tests(metrics=metrics))
+        rows = _rows(map(read, views), "views", descending=True)
+        return envelope(question.query.page(rows), timeframe, len(rows))
+
+    return answer
+
+
+def _elements(question: Question) -> Response:
+    read = elements_of(question.path_choice("DIMENSION_ID", TRACES, "trace dimension"))
+    query, timeframe = question.query, question.timeframe()
+    order = query.choice("order_by", ORDERS, "views")
+    descending = query.descending("asc" if order in ("value", "field") else "desc")
+    views = question.views(timeframe, query.tests())
+    rows = _rows((element for view in views for element in sorted(set(read(view)))), order, descending=descending)
+    return envelope(query.page(rows), timeframe, len(rows))
+
+
+def _rows(values: Iterable[str | None], order: str, *, descending: bool) -> list[dict[str, object]]:
+    """Count values. Elements have no metric, so that the order by impact is that by number of views."""
+    counted = Counter(values).items()
+    by_value = order in ("value", "field")
+    found = ordered(counted, lambda row: row[0] if by_value else row[1], descending=descending, value=lambda row: row[0])
+    return [{"value": value, "total_count": count} for value, count in found]
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    ("GET", "/data/v1/dimensions", _list),
+    ("GET", "/data/v1/dimensions/{DIMENSION_ID}", _values("DIMENSION_ID", metrics=True)),
+    ("GET", "/data/v1/dimensions/{DIMENSION_ID}/elements", _elements),
+    ("GET", "/data/v1/filters", _list),
+    ("GET", "/data/v1/filters/{FILTER_ID}", _values("FILTER_ID", metrics=False)),
+)

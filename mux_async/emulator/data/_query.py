@@ -1,0 +1,158 @@
+"""The parameters of a request to the Data API, read and checked (facts/BEHAVIOUR.md, section 3.3).
+
+Whatever makes no sense is a 400 that names the parameter; whatever is left out has the default that was recorded or documented.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TypeVar, cast
+from urllib.parse import parse_qsl
+
+import attrs
+
+from mux_async.emulator._http import Request, invalid
+from mux_async.emulator._validate import whole_parameter
+from mux_async.emulator.data._filters import Test, compiled, parse_filter, parse_metric_filter
+from mux_async.emulator.data._metrics import Measurement
+
+T = TypeVar("T")
+MAX_LIMIT = 100
+MEASUREMENTS = ("95th", "median", "avg", "count", "sum")
+ORDERS = ("negative_impact", "value", "views", "field")
+DIRECTIONS = ("asc", "desc")
+DAY = 86_400
+
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": DAY}
+_RELATIVE = re.compile(r"(\d{1,9}):(second|minute|hour|day)s?", re.ASCII)
+_EPOCH = re.compile(r"\d{1,11}", re.ASCII)
+_LAST_SECOND = 253_402_300_799
+"""Of the year 9999, after which a date cannot be written."""
+
+
+@attrs.frozen
+class Timeframe:
+    """A period: epoch seconds, the end excluded."""
+
+    start: int
+    end: int
+
+    def as_list(self) -> list[int]:
+        """As answers carry it."""
+        return [self.start, self.end]
+
+    @property
+    def milliseconds(self) -> tuple[int, int]:
+        """Start and end in epoch milliseconds."""
+        return self.start * 1000, self.end * 1000
+
+
+class Parameters:
+    """The query of a request."""
+
+    def __init__(self, request: Request) -> None:
+        self._lists: dict[str, list[str]] = {}
+        for name, value in parse_qsl(request.target.partition("?")[2], keep_blank_values=True):
+            self._lists.setdefault(name, []).append(value)
+        self._last: Mapping[str, str] = {name: values[-1] for name, values in self._lists.items()}
+
+    def list_of(self, name: str) -> Sequence[str]:
+        """Return all values of a parameter, whether its name carries brackets in the request or not."""
+        return [*self._lists.get(f"{name}[]", ()), *self._lists.get(name, ())]
+
+    def text(self, name: str) -> str | None:
+        """Return a parameter; ``None`` when it is left out or empty."""
+        return self._last.get(name) or None
+
+    def whole(self, name: str, default: int, minimum: int = 1) -> int:
+        """Return a whole number.
+
+        Raises:
+            ApiError: 400.
+        """
+        return whole_parameter(self._last, name, default, minimum)
+
+    def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
+        """Return one of *allowed*.
+
+        Raises:
+            ApiError: 400.
+        """
+        value = self.text(name)
+        if value is not None and value not in allowed:
+            raise invalid(f"{name} must be one of {', '.join(allowed)}")
+        return default if value is None else value
+
+    def measurement(self) -> Measurement | None:
+        """Return the measurement that was asked for, or raise as `choice` does."""
+        if self.text("measurement") is None:
+            return None
+        return cast("Measurement", self.choice("measurement", MEASUREMENTS, "avg"))
+
+    def descending(self, default: str) -> bool:
+        """Whether the order is descending, or raise as `choice` does."""
+        return self.choice("order_direction", DIRECTIONS, default) == "desc"
+
+    def page(self, rows: Sequence[T], *, default: int = 25, maximum: int = MAX_LIMIT) -> list[T]:
+        """Cut out the page that was asked for. More than *maximum* counts as the maximum; past the end a page is empty.
+
+        Raises:
+            ApiError: 400.
+        """
+        number, limit = self.whole("page", 1), min(maximum, self.whole("limit", default))
+        return list(rows[(number - 1) * limit : number * limit])
+
+    def timeframe(self, now: int, default: int = DAY) -> Timeframe:
+        """Return the period: two times, a span up to *now* (epoch seconds), or the last *default* seconds.
+
+        Raises:
+            ApiError: 400.
+        """
+        given = self.list_of("timeframe")
+        if not given:
+            return Timeframe(now - default, now)
+        if len(given) == 1:
+            match = _RELATIVE.fullmatch(given[0])
+            if match is None:
+                raise invalid(f'timeframe[] must be two Unix times or a span such as 7:days, not "{given[0][:80]}"')
+            span = int(match[1]) * _UNITS[match[2]]
+            if not 0 < span <= now:
+                raise invalid("timeframe[] must be a span of at least a second, and not reach back before 1970")
+            return Timeframe(now - span, now)
+        if len(given) != 2 or not all(_EPOCH.fullmatch(text) for text in given):
+            raise invalid("timeframe[] must be two Unix times in whole seconds, or one span such as 7:days")
+        start, end = map(int, given)
+        if start > end or end > _LAST_SECOND:
+            raise invalid("timeframe[] must not end before it starts, nor after the year 9999")
+        return Timeframe(start, end)
+
+    def moment(self, name: str, now: int, default: int) -> int:
+        """Return a time (epoch seconds) that has come.
+
+        Raises:
+            ApiError: 400.
+        """
+        given = self.text(name)
+        if given is None:
+            return default
+        if not _EPOCH.fullmatch(given) or int(given) > now:
+            raise invalid(f"{name} must be a Unix time in whole seconds, and not in the future")
+        return int(given)
+
+    def tests(self, dimensions: Sequence[str] | None = None, *, metrics: bool = True) -> list[Test]:
+        """Return what views must pass: ``filters[]``, and ``metric_filters[]`` if *metrics*.
+
+        Args:
+            dimensions: Those that filters may name; ``None`` for all.
+            metrics: Whether the operation takes filters by metric.
+
+        Raises:
+            ApiError: 400.
+        """
+        given = self.list_of("filters")
+        conditions = [parse_filter(text) if dimensions is None else parse_filter(text, dimensions) for text in given]
+        tests = compiled(conditions)
+        if metrics:
+            tests += [parse_metric_filter(text) for text in self.list_of("metric_filters")]
+        return tests

@@ -1,0 +1,236 @@
+"""``/data/v1/subview-metrics``: the playing time of views, divided by rendition or by the mode of the player.
+
+A view's stretches add up to its playing time, so whatever is grouped or filtered by views alone adds up to the metric ``playing_time``
+(facts/BEHAVIOUR.md, section 10: the only metric there is).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from mux_async.emulator._http import Response, invalid, json_response
+from mux_async.emulator._state import Json
+from mux_async.emulator.data._dimensions import DIMENSIONS, TRACES, value_of
+from mux_async.emulator.data._fields import iso
+from mux_async.emulator.data._filters import EMPTY, Condition, parse_filter
+from mux_async.emulator.data._groups import ordered
+from mux_async.emulator.data._metric_values import MAX_POINTS
+from mux_async.emulator.data._query import MAX_LIMIT, Timeframe
+from mux_async.emulator.data._question import Operation, Question, envelope
+from mux_async.emulator.data._views import Stretch, View
+from mux_async.emulator.data._vocabulary import RENDITIONS
+
+_METRIC, _UNIT = "playing_time", "milliseconds"
+_MAX_VALUES = 4
+_MAX_DIMENSION_LIMIT = 250
+_STEPS = {"hour": 3600, "day": 86_400}
+_VIEW_DIMENSIONS = tuple(name for name in DIMENSIONS if name not in TRACES and not name.startswith("video_source_"))
+
+
+@attrs.frozen
+class Piece:
+    """A stretch with the view that it is of."""
+
+    view: View
+    stretch: Stretch
+
+
+Reader: TypeAlias = Callable[[Piece], "str | None"]
+
+
+def _same(value: str) -> Reader:
+    def read(piece: Piece) -> str:
+        del piece
+        return value
+
+    return read
+
+
+def _rendition(column: int) -> Reader:
+    return lambda piece: str(RENDITIONS[piece.stretch.rendition][column])
+
+
+_RENDITION: Mapping[str, Reader] = {
+    "video_source_bitrate": _rendition(2),
+    "video_source_width": _rendition(1),
+    "video_source_height": _rendition(0),
+    "video_source_fps": _same("30"),
+    "video_source_codec": _same("avc"),
+    "video_source_rendition_name": _rendition(3),
+}
+_TYPES: Mapping[str, Mapping[str, Reader]] = {
+    "rendition": _RENDITION,
+    "playback_mode": {"playback_mode": lambda piece: piece.stretch.mode},
+}
+"""Kinds of subview with the dimensions of their own."""
+
+
+def _reader(kind: str, dimension: str) -> Reader:
+    if dimension in _TYPES[kind]:
+        return _TYPES[kind][dimension]
+    read = value_of(dimension)
+    return lambda piece: read(piece.view)
+
+
+@attrs.frozen
+class _Asked:
+    """What all of them take."""
+
+    question: Question
+    kind: str
+    timeframe: Timeframe
+    pieces: list[Piece]
+
+    @property
+    def meta(self) -> Json:
+        return {"metric": _METRIC, "subview_type": self.kind, "unit": _UNIT}
+
+
+def _asked(question: Question) -> _Asked:
+    if "METRIC_ID" in question.call.params:
+        question.path_choice("METRIC_ID", (_METRIC,), "metric of subviews")
+    kind = question.path_choice("SUBVIEW_TYPE", tuple(_TYPES), "kind of subview")
+    timeframe = question.timeframe()
+    allowed = (*_TYPES[kind], *_VIEW_DIMENSIONS)
+    given = question.query.list_of("filters")
+    conditions = [parse_filter(text, allowed, traces=False) for text in given]
+    views = question.views(timeframe, ())
+    pieces = [Piece(view, stretch) for view in views for stretch in view.playback.stretches]
+    return _Asked(question, kind, timeframe, _kept(kind, pieces, conditions))
+
+
+def _kept(kind: str, pieces: Iterable[Piece], conditions: Sequence[Condition]) -> list[Piece]:
+    """Return the pieces that meet the conditions, which combine as filters of views do."""
+    kept: list[Piece] = list(pieces)
+    for dimension in {condition.dimension for condition in conditions}:
+        read = _reader(kind, dimension)
+        for is_exclusion in (False, True):
+            values = {
+                None if condition.value == EMPTY else condition.value
+                for condition in conditions
+                if condition.dimension == dimension and condition.is_exclusion is is_exclusion
+            }
+            if values:
+                kept = [piece for piece in kept if (read(piece) in values) is not is_exclusion]
+    return kept
+
+
+def _group_by(asked: _Asked) -> list[str]:
+    """Return the attributes to group by. Modes of the player have but one."""
+    allowed = list(_TYPES[asked.kind])
+    given = asked.question.query.list_of("group_by")
+    for name in given:
+        if name not in _RENDITION:
+            raise invalid(f"group_by[] must be one of {', '.join(_RENDITION)}")
+    return [name for name in allowed if not given or name in given] or allowed
+
+
+def _rows(asked: _Asked, pieces: Iterable[Piece], group_by: Sequence[str]) -> list[Json]:
+    """Sum up playing time by the attributes, longest first."""
+    readers = [_reader(asked.kind, name) for name in group_by]
+    sums: dict[str, int] = {}
+    for piece in pieces:
+        value = ", ".join(read(piece) or EMPTY for read in readers)
+        sums[value] = sums.get(value, 0) + piece.stretch.playing_time
+    rows = [{"breakdown_value": value, "metric_value": total} for value, total in sums.items()]
+    return ordered(rows, lambda row: row["metric_value"], descending=True, value=lambda row: str(row["breakdown_value"]))
+
+
+def _limit(asked: _Asked) -> int:
+    return min(MAX_LIMIT, asked.question.query.whole("breakdown_value_limit", 10))
+
+
+def _overall(question: Question) -> Response:
+    asked = _asked(question)
+    total = sum(piece.stretch.playing_time for piece in asked.pieces)
+    return envelope({"metric_value": total}, asked.timeframe, meta=asked.meta)
+
+
+def _breakdown(question: Question) -> Response:
+    asked = _asked(question)
+    group_by = _group_by(asked)
+    rows = _rows(asked, asked.pieces, group_by)
+    return envelope(question.query.page(rows), asked.timeframe, len(rows), meta={**asked.meta, "group_by": group_by})
+
+
+def _breakdown_timeseries(question: Question) -> Response:
+    asked = _asked(question)
+    group_by, limit = _group_by(asked), _limit(asked)
+    granularity = question.query.choice("time_granularity", tuple(_STEPS), "hour")
+    step, timeframe = _STEPS[granularity], asked.timeframe
+    # A point that is still being filled is left out (section 10 of facts/BEHAVIOUR.md); one that the period cuts is partial.
+    complete_through = question.now - question.now % step
+    last = min(max(timeframe.start, timeframe.end - 1), complete_through - 1) // step
+    first = timeframe.start // step
+    if last - first >= MAX_POINTS:
+        raise invalid(f"timeframe[] is too long for points of a {granularity}: at most {MAX_POINTS} points")
+    pieces: dict[int, list[Piece]] = {}
+    for piece in asked.pieces:
+        pieces.setdefault(piece.view.view_end // (step * 1000), []).append(piece)
+    points: list[Json] = []
+    for number in range(first, last + 1):
+        is_whole = timeframe.start <= number * step and (number + 1) * step <= timeframe.end
+        values = _rows(asked, pieces.get(number, ()), group_by)[:limit]
+        points.append({"date": iso(number * step * 1000), "status": "complete" if is_whole else "partial", "values": values})
+    more = {"group_by": group_by, "time_granularity": granularity, "complete_through": iso(complete_through * 1000)}
+    return envelope(points, timeframe, len(points), meta={**asked.meta, **more})
+
+
+def _comparison(question: Question) -> Response:
+    asked = _asked(question)
+    query = question.query
+    group_by, limit = _group_by(asked), _limit(asked)
+    dimension, values = query.text("dimension"), list(dict.fromkeys(query.list_of("values")))
+    if dimension is None:
+        raise invalid("dimension is required")
+    if dimension not in (*_TYPES[asked.kind], *_VIEW_DIMENSIONS):
+        raise invalid(f'dimension: "{dimension[:80]}" is not a dimension that can be used here')
+    if not 1 <= len(values) <= _MAX_VALUES:
+        raise invalid(f"values[] must be one to {_MAX_VALUES} values")
+    read = _reader(asked.kind, dimension)
+    rows: list[Json] = []
+    for value in values:
+        wanted = None if value == EMPTY else value
+        found = _rows(asked, [piece for piece in asked.pieces if read(piece) == wanted], group_by)
+        rows.append({"dimension_value": value, "values": found[:limit]})
+    meta = {**asked.meta, "group_by": group_by, "dimension": dimension}
+    return envelope(rows, asked.timeframe, len(rows), meta=meta)
+
+
+def _dimensions(question: Question) -> Response:
+    kind = question.path_choice("SUBVIEW_TYPE", tuple(_TYPES), "kind of subview")
+    found = {"subview": list(_TYPES[kind]), "view": list(_VIEW_DIMENSIONS)}
+    return json_response(200, {"data": found, "total_row_count": None})
+
+
+def _dimension_values(question: Question) -> Response:
+    asked = _asked(question)
+    query = question.query
+    dimension = question.path_choice("DIMENSION_NAME", (*_TYPES[asked.kind], *_VIEW_DIMENSIONS), "dimension of subviews")
+    order = query.choice("order_by", (_METRIC, "value"), _METRIC)
+    descending = query.descending("desc" if order == _METRIC else "asc")
+    part = (query.text("query") or "").casefold()
+    read = _reader(asked.kind, dimension)
+    sums: dict[str, int] = {}
+    for piece in asked.pieces:
+        value = read(piece) or EMPTY
+        if part in value.casefold():
+            sums[value] = sums.get(value, 0) + piece.stretch.playing_time
+    rows: list[Json] = [{"value": value, _METRIC: total} for value, total in sums.items()]
+    rows = ordered(rows, lambda row: row[order], descending=descending, value=lambda row: row["value"])
+    page = query.page(rows, maximum=_MAX_DIMENSION_LIMIT)
+    return envelope(page, asked.timeframe, len(rows), meta={**asked.meta, "dimension_name": dimension})
+
+
+_BASE = "/data/v1/subview-metrics"
+OPERATIONS: tuple[Operation, ...] = (
+    ("GET", f"{_BASE}/{{METRIC_ID}}/{{SUBVIEW_TYPE}}/breakdown", _breakdown),
+    ("GET", f"{_BASE}/{{METRIC_ID}}/{{SUBVIEW_TYPE}}/breakdown-timeseries", _breakdown_timeseries),
+    ("GET", f"{_BASE}/{{METRIC_ID}}/{{SUBVIEW_TYPE}}/comparison", _comparison),
+    ("GET", f"{_BASE}/{{METRIC_ID}}/{{SUBVIEW_TYPE}}/overall", _overall),
+    ("GET", f"{_BASE}/{{SUBVIEW_TYPE}}/dimensions", _dimensions),
+    ("GET", f"{_BASE}/{{SUBVIEW_TYPE}}/dimensions/{{DIMENSION_NAME}}", _dimension_values),
+)

@@ -1,0 +1,57 @@
+"""``/data/v1/video-views``: the views themselves, a few fields of many or all fields of one."""
+
+from __future__ import annotations
+
+import re
+
+from mux_async.emulator._http import Response, invalid, not_found
+from mux_async.emulator.data._details import abridged, complete
+from mux_async.emulator.data._filters import Test
+from mux_async.emulator.data._query import DAY, Timeframe
+from mux_async.emulator.data._question import Operation, Question, envelope
+
+_ERROR_ID = re.compile(r"\d{1,9}", re.ASCII)
+_VIEW_ID = re.compile(r"[0-9A-Za-z]{35,36}", re.ASCII)
+
+
+def _list(question: Question) -> Response:
+    query, timeframe = question.query, question.timeframe()
+    tests = query.tests()
+    tests += [test for test in (_by_error(query.text("error_id")), _by_viewer(query.text("viewer_id"))) if test is not None]
+    views = question.views(timeframe, tests)
+    if query.descending("desc"):
+        views.reverse()
+    rows = [abridged(view, len(views)) for view in query.page(views)]
+    return envelope(rows, timeframe, len(views))
+
+
+def _by_error(given: str | None) -> Test | None:
+    if given is None:
+        return None
+    if not _ERROR_ID.fullmatch(given):
+        raise invalid("error_id must be the id of an error")
+    number = int(given)
+    return lambda view: view.outcome.error_type_id == number
+
+
+def _by_viewer(given: str | None) -> Test | None:
+    if given is None:
+        return None
+    return lambda view: given in (view.viewer.viewer_user_id, view.viewer.mux_viewer_id)
+
+
+def _retrieve(question: Question) -> Response:
+    view_id = question.call.params["VIDEO_VIEW_ID"]
+    if not _VIEW_ID.fullmatch(view_id):
+        raise invalid(f'Video view id "{view_id[:80]}" was invalid')
+    view = question.dataset.find(view_id)
+    if view is None:
+        raise not_found()
+    timeframe = Timeframe(question.now - DAY, question.now)
+    return envelope(complete(view, question.call.environment.id), timeframe, 1)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    ("GET", "/data/v1/video-views", _list),
+    ("GET", "/data/v1/video-views/{VIDEO_VIEW_ID}", _retrieve),
+)

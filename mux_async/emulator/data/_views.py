@@ -1,0 +1,276 @@
+"""A view and its parts: the records that everything in the Data API is computed from.
+
+Members are named as the API names a view's fields, so that a dimension, a metric and the single view all read the same number. Times
+are milliseconds; shares are 0 to 1; ``None`` is what the API shows as null. Viewers and videos are shared between views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from operator import attrgetter
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Viewer:
+    """A person at a device, with the player there."""
+
+    mux_viewer_id: str
+    viewer_user_id: str | None
+    sub_property_id: str
+    asn: int
+    asn_name: str
+    isp: str
+    city: str | None
+    continent_code: str
+    country_code: str
+    country_name: str
+    latitude: float
+    longitude: float
+    metro: str | None
+    region: str | None
+    viewer_application_engine: str | None
+    viewer_application_name: str
+    viewer_application_version: str
+    viewer_connection_type: str | None
+    viewer_device_category: str
+    viewer_device_manufacturer: str
+    viewer_device_model: str
+    viewer_device_name: str
+    viewer_os_architecture: str | None
+    viewer_os_family: str
+    viewer_os_version: str
+    viewer_user_agent: str
+    viewer_plan: str | None
+    viewer_plan_category: str | None
+    viewer_plan_status: str | None
+    platform_description: str
+    platform_summary: str
+    player_autoplay: bool
+    player_height: int
+    player_language: str
+    player_mux_plugin_name: str
+    player_mux_plugin_version: str
+    player_name: str
+    player_preload: bool
+    player_software: str
+    player_software_version: str
+    player_version: str
+    player_width: int
+    client_application_name: str | None
+    client_application_version: str | None
+    mux_embed: str | None
+    mux_embed_version: str | None
+    page_type: str | None
+    """``None`` in an app, where no page is loaded."""
+    custom_1: str
+    experiment_name: str | None
+    throughput: int
+    """Bits per second that the connection usually gives."""
+
+
+@attrs.frozen(kw_only=True)
+class Video:
+    """What is watched."""
+
+    slot: int
+    """A number of its own, which decides what share of the views are its."""
+    video_id: str
+    video_title: str | None
+    video_series: str | None
+    video_content_type: str
+    video_creator_id: str | None
+    video_duration: int | None
+    """``None`` while it is live."""
+    video_stream_type: str
+    asset_id: str | None
+    playback_id: str | None
+    live_stream_id: str | None
+    max_height: int
+    """Pixels of the best rendition's shorter side."""
+    player_source_host_name: str
+    player_source_domain: str
+    player_source_url: str
+    player_source_type: str
+    view_drm_type: str | None
+    view_drm_level: str | None
+    video_variant_name: str | None
+    page_path: str
+
+
+@attrs.frozen
+class Stretch:
+    """A part of the playing time in one rendition (an index into the vocabulary's) and one mode of the player."""
+
+    rendition: int
+    mode: str
+    playing_time: int
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Startup:
+    """How it began. ``time_to_first_frame`` is ``None`` when nothing was ever shown."""
+
+    page_load_time: int | None
+    player_startup_time: int | None
+    time_to_first_frame: int | None
+    view_content_startup_time: int | None
+    aggregate_startup_time: int | None
+    startup_score: float | None
+    waited: int
+    """Milliseconds from the wish to play until playback, or until giving up."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Playback:
+    """What was shown. All is zero, empty or ``None`` when nothing was."""
+
+    view_playing_time: int
+    view_max_playhead_position: int
+    watched: bool
+    watched_ranges: tuple[tuple[int, int], ...]
+    """Parts of the content that played, start and end; what played twice is there twice. Empty for live streams."""
+    stretches: tuple[Stretch, ...]
+    first_rendition: int | None
+    last_rendition: int | None
+    view_seek_count: int
+    view_seek_duration: int
+    seek_latency: float | None
+    view_dropped_frame_count: int | None
+    view_max_upscale_percentage: float | None
+    view_max_downscale_percentage: float | None
+    view_total_upscaling: float | None
+    view_total_downscaling: float | None
+    upscale_percentage: float | None
+    downscale_percentage: float | None
+    live_stream_latency: int | None
+    weighted_average_bitrate: float | None
+    rendition_change_count: int
+    rendition_upshift_count: int
+    rendition_downshift_count: int
+    quality_score: float | None
+    used_fullscreen: bool
+    used_pip: bool
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Rebuffering:
+    """How often playback stood still, and when."""
+
+    stalls: tuple[tuple[int, int], ...]
+    """Start and end, epoch milliseconds."""
+    buffering_count: int
+    buffering_duration: int
+    rebuffer_frequency: float | None
+    """Stalls per minute watched."""
+    rebuffer_percentage: float | None
+    rebuffering_score: float | None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Outcome:
+    """How it ended, and how good it was as a whole."""
+
+    exit_before_video_start: bool
+    video_startup_failure: bool
+    playback_failure: bool
+    playback_business_exception: bool
+    video_startup_business_exception: bool
+    view_dropped: bool
+    error_type_id: int | None
+    player_error_code: str | None
+    player_error_message: str | None
+    playback_score: float
+    viewer_experience_score: float
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Ads:
+    """Advertisements. Counts are ``None`` for a view that had none."""
+
+    view_has_ad: bool = False
+    preroll_requested: bool = False
+    preroll_played: bool = False
+    preroll_ad_asset_hostname: str | None = None
+    preroll_ad_tag_hostname: str | None = None
+    ad_attempt_count: int | None = None
+    ad_break_count: int | None = None
+    ad_break_error_count: int | None = None
+    ad_error_count: int | None = None
+    ad_exit_before_start_count: int | None = None
+    ad_impression_count: int | None = None
+    ad_startup_error_count: int | None = None
+    ad_preroll_startup_time: int | None = None
+    requests_for_first_preroll: int | None = None
+    video_startup_preroll_load_time: int | None = None
+    video_startup_preroll_request_time: int | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Delivery:
+    """How the media came."""
+
+    cdn: str | None
+    video_cdn_trace: tuple[str, ...]
+    view_cdn_edge_pop: str | None
+    view_cdn_origin: str | None
+    view_max_request_latency: int | None
+    view_average_request_latency: int | None
+    view_average_request_throughput: int | None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class View:
+    """One view."""
+
+    id: str
+    record_id: str
+    """The UUID that a single view shows as its id (facts/BEHAVIOUR.md, section 1.5)."""
+    seed: int
+    """Of everything made up about it."""
+    session_id: str
+    view_session_id: str | None
+    player_instance_id: str
+    player_view_count: int
+    player_remote_played: bool
+    used_captions: bool
+    page_url: str | None
+    view_start: int
+    view_end: int
+    """Epoch milliseconds."""
+    watch_time: int
+    """Everything between start and end: waiting, playing, stalls and seeks."""
+    viewer: Viewer
+    video: Video
+    startup: Startup
+    playback: Playback
+    rebuffering: Rebuffering
+    outcome: Outcome
+    ads: Ads
+    delivery: Delivery
+
+
+Getter = Callable[[View], Any]
+_PARTS: Mapping[str, type] = {
+    "": View,
+    "viewer.": Viewer,
+    "video.": Video,
+    "startup.": Startup,
+    "playback.": Playback,
+    "rebuffering.": Rebuffering,
+    "outcome.": Outcome,
+    "ads.": Ads,
+    "delivery.": Delivery,
+}
+
+
+@cache
+def getter(name: str) -> Getter | None:
+    """Return what reads the member *name* of a view or of one of its parts; ``None`` when there is no such member."""
+    for path, part in _PARTS.items():
+        if name in attrs.fields_dict(part):
+            return attrgetter(path + name)
+    return None

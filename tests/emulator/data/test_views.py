@@ -1,0 +1,182 @@
+"""The made-up views: always the same, whatever is asked when, and each in agreement with itself."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from mux_async.emulator import DEFAULT_TOKEN, EmulatorSettings, Token
+from mux_async.emulator.data._dataset import RETENTION
+from mux_async.emulator.data._making import MAX_SPAN
+from mux_async.emulator.data._views import View
+from tests.emulator.data.asking import DAY, LIST, NOON, ask, busy_account, dataset, last_day, refused, rows, views
+from tests.emulator.harness import Account, basic
+
+
+def told(found: list[View]) -> list[object]:
+    return [attrs.asdict(view) for view in found]
+
+
+@pytest.fixture(scope="module")
+def week() -> list[View]:
+    return views(busy_account(), NOON - 7 * DAY, NOON)
+
+
+def test_size(week: list[View]) -> None:
+    """There are a few thousand views in a week, of several hundred viewers, each with an id of its own."""
+    assert 4000 < len(week) < 6000
+    assert len({view.id for view in week}) == len({view.record_id for view in week}) == len(week)
+    assert 300 < len({view.viewer.mux_viewer_id for view in week}) < 1000
+
+
+def test_same_seed() -> None:
+    """The same seed makes the same views, in another emulator and in another order of asking; another seed makes others."""
+    one, other, seeded = busy_account(), busy_account(), busy_account(seed=1)
+    views(other, NOON - 3 * DAY, NOON - 2 * DAY)
+
+    assert told(last_day(one)) == told(last_day(other))
+    assert {view.id for view in last_day(one)}.isdisjoint(view.id for view in last_day(seeded))
+
+
+def test_clock() -> None:
+    """As time passes views are added, and none that was there changes."""
+    account = busy_account()
+    before = views(account, NOON - DAY, NOON)
+    account.pass_time(3600)
+    after = views(account, NOON - DAY, NOON + 3600)
+
+    assert told(after[: len(before)]) == told(before)
+    assert len(after) > len(before)
+    assert all(view.view_end >= int(NOON) * 1000 for view in after[len(before) :])
+
+
+def test_retention() -> None:
+    """Nothing is older than a week, nothing is from the future, and the hours that fell out of the week are let go of."""
+    account = busy_account()
+    data = dataset(account)
+    everything = data.ended(0, int((NOON + DAY) * 1000))
+
+    assert everything[0].view_end >= (NOON - RETENTION) * 1000
+    assert everything[-1].view_end <= NOON * 1000
+    assert ask(account, LIST, timeframe=["0", "86400"])["total_row_count"] == 0
+
+
+def test_agrees_with_itself(week: list[View]) -> None:
+    """Watching is waiting, playing, stalling and seeking; stretches and ranges add up to what played; stalls lie within the view."""
+    for view in week:
+        playback, rebuffering = view.playback, view.rebuffering
+        parts = view.startup.waited, playback.view_playing_time, rebuffering.buffering_duration, playback.view_seek_duration
+
+        assert view.view_end - view.view_start == view.watch_time == sum(parts) <= MAX_SPAN
+        assert sum(stretch.playing_time for stretch in playback.stretches) == playback.view_playing_time
+        if view.video.video_duration and playback.watched:
+            assert sum(end - start for start, end in playback.watched_ranges) == playback.view_playing_time
+            assert all(0 <= start < end <= view.video.video_duration for start, end in playback.watched_ranges)
+        assert len(rebuffering.stalls) == rebuffering.buffering_count
+        assert all(view.view_start <= start < end <= view.view_end for start, end in rebuffering.stalls)
+
+
+def test_outcomes(week: list[View]) -> None:
+    """A view that failed to start or was left before it started has shown nothing; the others have; some fail in either way."""
+    for view in week:
+        outcome = view.outcome
+        never = outcome.exit_before_video_start or outcome.video_startup_failure or outcome.video_startup_business_exception
+
+        assert view.playback.watched is not never
+        assert (view.startup.time_to_first_frame is None) is never
+        assert (outcome.error_type_id is None) is not (outcome.playback_failure or outcome.playback_business_exception)
+        assert 0 <= outcome.viewer_experience_score <= 1
+    failed = sum(view.outcome.playback_failure for view in week) / len(week)
+    assert 0.01 < failed < 0.1
+    for flag in ("exit_before_video_start", "video_startup_failure", "playback_business_exception", "view_dropped"):
+        assert any(getattr(view.outcome, flag) for view in week)
+
+
+def test_own_assets() -> None:
+    """Most views are of the account's own assets and live streams, each of which has some, under their ids and titles."""
+    account = Account(EmulatorSettings(limits=None, time_to_ready=0.0))
+    account.clock.now = NOON
+    made = [account.create_asset(playback_policies=["public"], meta={"title": f"Film {n}"}) for n in range(4)]
+    stream = account.data("POST", "/video/v1/live-streams", {"playback_policies": ["public"]})
+    found = last_day(account)
+    share = {asset["id"]: sum(view.video.asset_id == asset["id"] for view in found) / len(found) for asset in made}
+
+    assert all(0.08 < part < 0.22 for part in share.values())
+    assert any(view.video.live_stream_id == stream["id"] for view in found)
+    titles = {view.video.video_title for view in found if view.video.asset_id == made[0]["id"]}
+    playback_ids = {view.video.playback_id for view in found if view.video.asset_id == made[0]["id"]}
+    durations = {view.video.video_duration for view in found if view.video.asset_id == made[0]["id"]}
+    assert titles == {"Film 0"}
+    assert playback_ids == {made[0]["playback_ids"][0]["id"]}
+    assert durations == {round(account.asset(made[0]["id"])["duration"] * 1000)}
+    assert any(view.video.asset_id is None for view in found)
+
+
+def test_asset_comes_and_goes() -> None:
+    """A new asset takes views from all others alike; when it is deleted everything is as it was."""
+    account = Account(EmulatorSettings(limits=None, time_to_ready=0.0))
+    account.clock.now = NOON
+    account.create_asset()
+    before = {row["id"]: row["video_title"] for row in rows(account, LIST)}
+    second = account.create_asset()
+    during = {row["id"]: row["video_title"] for row in rows(account, LIST)}
+    account.send("DELETE", f"/video/v1/assets/{second['id']}")
+    after = {row["id"]: row["video_title"] for row in rows(account, LIST)}
+    moved = [view_id for view_id in before if before[view_id] != during[view_id]]
+
+    assert before == after
+    assert before.keys() == during.keys()
+    assert 0.25 < len(moved) / len(before) < 0.5
+    assert {during[view_id] for view_id in moved} == {f"Asset {second['id'][:6]}"}
+
+
+def test_environments() -> None:
+    """Each environment has views of its own, and a view of one is not found in another."""
+    other = Token("other", "other-secret", environment="production")
+    account = busy_account(tokens=(DEFAULT_TOKEN, other))
+    authorization = basic("other", "other-secret")
+    mine = ask(account, LIST)["data"][0]["id"]
+    theirs = account.send("GET", LIST, authorization=authorization).json()["data"]
+
+    assert mine not in {row["id"] for row in theirs}
+    assert account.send("GET", f"{LIST}/{mine}").status == 200
+    assert account.send("GET", f"{LIST}/{mine}", authorization=authorization).status == 404
+
+
+def test_retrieve() -> None:
+    """A single view shows what its row shows, under another id; its events are in order and begin and end with it."""
+    account = busy_account()
+    for row in ask(account, LIST, limit=100)["data"]:
+        view = account.data("GET", f"{LIST}/{row['id']}")
+
+        assert view["view_id"] == row["id"] != view["id"]
+        shared = row.keys() - {"id", "total_row_count", "viewer_experience_score"}
+        assert {name: view[name] for name in shared} == {name: row[name] for name in shared}
+        assert float(view["viewer_experience_score"]) == row["viewer_experience_score"]
+        times = [event["event_time"] for event in view["events"]]
+        names = [event["name"] for event in view["events"]]
+        assert times == sorted(times)
+        assert (names[0], names[-1]) == ("viewinit", "viewend")
+        assert times[-1] - times[0] == view["watch_time"]
+        assert names.count("rebufferstart") == view["buffering_count"]
+        assert names.count("seeking") == view["view_seek_count"]
+        assert ("error" in names) is (view["error_type_id"] is not None)
+
+
+def test_unknown_view() -> None:
+    """A malformed id is a 400, a well-formed unknown one a 404."""
+    account = busy_account()
+
+    assert "somefakeid" in refused(account, f"{LIST}/somefakeid")
+    assert account.error("GET", f"{LIST}/{'x' * 35}")[0] == 404
+
+
+def test_reset() -> None:
+    """After a reset the same views are there, and nothing that was written."""
+    account = busy_account()
+    before = ask(account, LIST)
+    account.data("POST", "/data/v1/annotations", {"date": 1, "note": "x"})
+    account.send("POST", "/_emulator/reset")
+
+    assert ask(account, LIST) == before
+    assert ask(account, "/data/v1/annotations")["data"] == []

@@ -1,0 +1,100 @@
+"""An account whose every answer and event is compared with the facts, as the tests of whole life cycles want it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+from jsonschema import Draft202012Validator
+
+from mux_async.emulator import EmulatorSettings, Response, WebhookEvent, WebhookRequest, WebhookSettings, _spec
+from mux_async.webhooks import UnknownEvent, parse_event
+from tests.emulator.described import document, judge
+from tests.emulator.harness import Account, Json
+
+FACTS = Path(__file__).parents[2] / "codegen" / "facts" / "webhook-events.json"
+HOOK = "https://app.example/hooks"
+SECRET = "hush"
+
+
+@cache
+def _event_facts() -> Json:
+    """The facts about events, with one root for all references."""
+    text = FACTS.read_text().replace('"mux-api.json#/components/schemas/', '"#/components/schemas/')
+    return cast("Json", orjson.loads(text.replace('"#/schemas/', '"#/components/schemas/')))
+
+
+@cache
+def _validator(schema: str) -> Any:
+    facts = _event_facts()
+    components = {"schemas": {**document()["components"]["schemas"], **facts["schemas"]}}
+    root = facts["envelope"] if schema == "envelope" else {"$ref": f"#/components/schemas/{schema}"}
+    return Draft202012Validator({**root, "components": components})
+
+
+def judge_event(body: bytes | str) -> Json:
+    """Compare an event with the facts: its envelope, its type, its data; and let our own parser read it.
+
+    Raises:
+        AssertionError: It differs; the message says where.
+    """
+    envelope = cast("Json", orjson.loads(body))
+    schema = next((entry["data_schema"] for entry in _event_facts()["events"] if entry["type"] == envelope["type"]), None)
+    assert schema is not None, f"Mux has no event {envelope['type']}"
+    content = envelope["data"]
+    if envelope["type"].startswith("robots.job."):
+        content = content[envelope["type"]]
+    problems = [f"{error.json_path}: {error.message[:300]}" for error in _validator("envelope").iter_errors(envelope)]
+    problems += [f"{error.json_path}: {error.message[:300]}" for error in _validator(schema).iter_errors(content)]
+    assert problems == [], envelope["type"]
+    assert not isinstance(parse_event(envelope), UnknownEvent)
+    return envelope
+
+
+class Judged(Account):
+    """An account that judges what it says. ``answered`` holds the operations that succeeded."""
+
+    def __init__(self, settings: EmulatorSettings | None = None, **changes: Any) -> None:
+        super().__init__(settings, **changes)
+        self.answered: set[str] = set()
+
+    def send(self, method: str, target: str, body: object = None, **more: Any) -> Response:
+        response = super().send(method, target, body, **more)
+        found = _spec.load().find(method, target.partition("?")[0])
+        if found is not None and 200 <= response.status < 300:
+            judge(found[0].id, response)
+            self.answered.add(found[0].id)
+        return response
+
+    @property
+    def events(self) -> tuple[WebhookEvent, ...]:
+        """What happened so far, judged."""
+        events = tuple(self.emulator.events)
+        for event in events:
+            judge_event(event.body)
+        return events
+
+    def names(self, *, since: int = 0) -> list[str]:
+        """The types of what happened so far, in order, without what they all begin with (``video.``)."""
+        return [event.type.removeprefix("video.") for event in self.events[since:]]
+
+    def last(self, type: str) -> Json:
+        """The data of the last event of a type."""
+        found = [event for event in self.events if event.type == type]
+        assert found, type
+        return cast("Json", orjson.loads(found[-1].body)["data"])
+
+
+def hooked(**changes: Any) -> Judged:
+    """An account with one endpoint from the settings."""
+    return Judged(EmulatorSettings(limits=None, webhooks=(WebhookSettings(HOOK, SECRET),)), **changes)
+
+
+def receive(account: Account, status: int | None = 200) -> list[WebhookRequest]:
+    """Carry everything that is due, as an endpoint that always answers *status*."""
+    requests = account.emulator.take_webhooks()
+    for request in requests:
+        account.emulator.settle_webhook(request.delivery_id, status, None if status is not None else "refused")
+    return requests

@@ -1,0 +1,90 @@
+"""What the tests with Mux's own clients share: the emulator as a command of its own, and what is to be done without a client.
+
+A client that cannot be had is a reason to skip on somebody's machine, and a failure where the environment variable ``CI`` is set.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from shutil import which
+from tempfile import gettempdir
+from typing import Any, NoReturn
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NODE_PACKAGES = ("@mux/mux-node@15.3.0",)
+"""What the tests install from npm: the version that the facts were read from."""
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip, or fail where nothing may be skipped."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def mux_python() -> Any:
+    """Return the official Python client."""
+    try:
+        return import_module("mux_python")
+    except ImportError:
+        missing("the official Python client is not installed: pip install mux_python")
+
+
+def node_modules(packages: Sequence[str] = NODE_PACKAGES) -> Path:
+    """Return a folder whose ``node_modules`` hold *packages*, installed from npm once and kept for the next run.
+
+    The folder is ``MUX_ASYNC_NODE_CACHE``, or one below the machine's folder for temporary files. No script of a package is run.
+    """
+    node, npm = which("node"), which("npm")
+    if node is None or npm is None:
+        missing("Node.js and npm are not installed")
+    folder = Path(os.environ.get("MUX_ASYNC_NODE_CACHE") or Path(gettempdir()) / "mux-async-node")
+    done = folder / f"installed-{'-'.join(packages).replace('/', '_')}"
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text('{"private": true}\n')
+        command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact", *packages]
+        try:
+            installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+        except subprocess.TimeoutExpired:
+            missing(f"npm did not install {', '.join(packages)} in time")
+        if installed.returncode:
+            missing(f"npm cannot install {', '.join(packages)}: {installed.stderr[-500:]}")
+        done.touch()
+    return folder
+
+
+def run_node(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of ``tests/emulator/node`` beside the packages, with nothing of our environment but what is given."""
+    folder = node_modules()
+    copy = folder / script
+    copy.write_text((Path(__file__).parent / "node" / script).read_text())
+    given = {"PATH": os.environ["PATH"], "HOME": str(folder), **environment}
+    return subprocess.run(["node", str(copy)], cwd=folder, env=given, capture_output=True, text=True, timeout=55, check=False)
+
+
+@contextmanager
+def emulate(*arguments: str) -> Generator[str, None, None]:
+    """Run ``mux-async emulate`` on a free port; give the origin that it prints."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "transports")])}
+    command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            lines: list[str] = []
+            while not lines or "rate limits" not in lines[-1]:
+                line = process.stdout.readline()
+                assert line, lines
+                lines.append(line)
+            yield lines[0].split()[-1]
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)

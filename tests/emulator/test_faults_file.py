@@ -1,0 +1,78 @@
+"""Faults written as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+import pytest
+
+from mux_async.emulator import Fault, WebhookFault, read_faults_file
+from mux_async.emulator._faults_file import read_faults, read_webhook_faults
+
+REQUEST: dict[str, Any] = {
+    "method": "POST",
+    "path": "/video/v1/assets",
+    "nth": [1, 3],
+    "status": 503,
+    "body": {"any": "thing"},
+    "headers": {"Retry-After": "1"},
+    "acts": True,
+    "delay": 0.5,
+    "cut": "after",
+    "after_bytes": 10,
+    "truncate": 5,
+}
+WEBHOOK: dict[str, Any] = {
+    "type": "video\\..*",
+    "url": "https://.*",
+    "nth": 2,
+    "chance": 0.5,
+    "lose": True,
+    "copies": 2,
+    "delay": 1,
+    "jitter": 0.5,
+}
+
+
+def test_all_members() -> None:
+    """Every field of both kinds of fault can be written, and comes out as it was meant."""
+    assert set(REQUEST) == {field.name for field in attrs.fields(Fault)}
+    assert set(WEBHOOK) == {field.name for field in attrs.fields(WebhookFault)}
+    assert [attrs.asdict(fault) for fault in read_faults([REQUEST])] == [REQUEST]
+    assert [attrs.asdict(fault) for fault in read_webhook_faults(WEBHOOK)] == [WEBHOOK]
+
+
+def test_file(tmp_path: Path) -> None:
+    """A file holds faults of requests, of webhooks, or of both."""
+    path = tmp_path / "faults.json"
+    path.write_bytes(orjson.dumps({"requests": [REQUEST, {"status": 500}], "webhooks": [WEBHOOK]}))
+    both = read_faults_file(path)
+    path.write_text("{}")
+
+    assert [len(found) for found in both] == [2, 1]
+    assert read_faults_file(path) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[]", "requests and webhooks"),
+        ('{"request": []}', "no request"),
+        ('{"requests": [{"statuts": 500}]}', "statuts"),
+        ('{"requests": [{"status": 42}]}', "status"),
+        ('{"requests": [{"path": "("}]}', "regular expression"),
+        ('{"webhooks": [{"chance": 7}]}', "chance"),
+        ('{"webhooks": 5}', "object"),
+        ("{", "unexpected end"),
+    ],
+)
+def test_mistakes(tmp_path: Path, value: str, message: str) -> None:
+    """What is wrong is said by name."""
+    path = tmp_path / "faults.json"
+    path.write_text(value)
+
+    with pytest.raises(ValueError, match=message):
+        read_faults_file(path)

@@ -1,0 +1,95 @@
+"""The page at ``/``: one file, and the JSON it looks at."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mux_async.emulator import EmulatorSettings, Fault, LimitModel, RateRules
+from tests.emulator.harness import Account, Json
+
+
+def look(account: Account) -> Json:
+    response = account.send("GET", "/_emulator/overview", authorization="")
+    assert response.status == 200
+    found: Json = response.json()
+    return found
+
+
+def test_page() -> None:
+    """It is served to anybody, loads nothing from elsewhere, and lets nothing run but itself."""
+    response = Account().send("GET", "/", authorization="")
+    text = response.body.decode()
+
+    assert response.status == 200
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+    assert re.findall(r"https?://", text) == []
+    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", text) == []
+
+
+def test_overview() -> None:
+    """It shows assets, uploads, live streams, events and deliveries, newest first, and counts all of them."""
+    account = Account()
+    account.data("POST", "/system/v1/webhooks", {"address": "https://example.com/hook"})
+    for index in range(40):
+        account.create_asset(meta={"title": f"film {index}"}, playback_policies=["public"])
+    account.pass_time(1.0)
+    upload = account.create_upload()
+    stream = account.data("POST", "/video/v1/live-streams", {})
+    (environment,) = look(account)["environments"]
+
+    assert environment["counts"] == {"assets": 40, "uploads": 1, "live_streams": 1}
+    assert [asset["title"] for asset in environment["assets"]] == [f"film {index}" for index in range(39, 9, -1)]
+    assert environment["assets"][0]["status"] == "ready"
+    assert environment["assets"][0]["playback_id"]
+    assert [entry["id"] for entry in environment["uploads"]] == [upload["id"]]
+    assert [entry["id"] for entry in environment["live_streams"]] == [stream["id"]]
+    assert look(account)["events"][0]["type"] == "video.live_stream.created"
+    assert look(account)["deliveries"][0]["type"] == "video.live_stream.created"
+    assert look(account)["arrivals"][0]["path"] == "/video/v1/live-streams"
+
+
+@pytest.mark.parametrize("model", ["token-bucket", "fixed-window", "sliding-window"])
+def test_buckets(model: LimitModel) -> None:
+    """It shows what each bucket has left, which looking does not change; time fills them again."""
+    account = Account(EmulatorSettings(limits=RateRules(model=model)))
+
+    def levels() -> dict[str, float]:
+        return {level["bucket"]: level["left"] for level in look(account)["buckets"]}
+
+    full = levels()
+    account.create_upload()
+    account.create_upload()
+    after = levels()
+    again = levels()
+    account.pass_time(60.0)
+
+    assert full == {"post": 5, "other": 25, "realtime-data": 5, "general-data": 25}
+    assert after == again == {**full, "post": 3}
+    assert levels() == full
+
+
+def test_scopes() -> None:
+    """Without limits it shows none; with limits per environment it shows each of those that were asked."""
+    account = Account(EmulatorSettings(limits=RateRules(scope="environment")))
+    account.create_upload()
+
+    assert look(Account())["buckets"] is None
+    assert {level["scope"] for level in look(account)["buckets"]} == {"development"}
+
+
+def test_out_of_the_way(tmp_path: Path) -> None:
+    """Looking is not logged, meets no faults, and writes nothing into a state file."""
+    account = Account(state=tmp_path / "state")
+    account.emulator.faults.add(Fault(status=500))
+    before: Any = [(part.name, part.stat().st_size) for part in sorted(tmp_path.iterdir())]
+
+    assert account.send("GET", "/").status == 200
+    look(account)
+    assert len(account.emulator.arrivals) == 0
+    assert [(part.name, part.stat().st_size) for part in sorted(tmp_path.iterdir())] == before
+    account.emulator.close()
