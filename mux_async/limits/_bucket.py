@@ -247,9 +247,9 @@ class PacedBucket:
         if remaining < 0:
             return
         self._roomiest = max(self._roomiest, remaining)
-        is_learning = self._passed >= _ENOUGH and self._lessons.backoff < 1.0
-        if remaining == 0 and is_learning and self._taken(now) + 1 < max(self.burst, self._roomiest + 1):
-            # Nothing is left there, and our own requests do not account for it: others have the rest. No need to run into a refusal.
+        # Nothing is left there. If our own requests do not account for it, others have the rest: no need to run into a refusal.
+        is_ours = self._taken(now) + 1 >= max(self.burst, self._roomiest + 1)
+        if remaining == 0 and not is_ours and self._passed >= _ENOUGH and self._lessons.backoff < 1.0:
             self._slow_down(now)
         if remaining < self.burst and self.level(now) > remaining:
             self._lower(now, remaining)
