@@ -71,7 +71,7 @@ class Stub:
 
     def _read_body(self, body: bytes, schema: JsonSchema, problems: list[str]) -> dict[str, Any]:
         try:
-            value: object = orjson.loads(body) if body.strip() else {}
+            value: object = orjson.loads(body) if body else {}
         except ValueError:
             problems.append("The request body is not valid JSON")
             return {}
