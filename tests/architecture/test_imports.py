@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "mux_async"
 
 LAYERS: list[set[str]] = [
-    {"_types", "_version", "errors", "_operation", "transport", "_model", "_reading", "_times", "models"},
-    {"_codec", "_content", "_config", "_flights", "_pagination", "_resource", "_response", "_retry", "limits"},
+    {"_types", "_version", "errors", "_operation", "transport", "_model", "_reading", "_times", "models", "playback"},
+    {"_codec", "_content", "_config", "_flights", "_pagination", "_resource", "_response", "_retry", "limits", "signing"},
     {"_wire", "_once", "_call"},
     {"_engine", "_caller", "_transports"},
     {"resources", "_asset_waits", "_news", "_waiting", "webhooks"},
