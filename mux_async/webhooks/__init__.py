@@ -1,5 +1,15 @@
-"""Webhooks: what Mux sends, as typed values. One class for each kind of data is in `mux_async.webhooks.events`."""
+"""Webhooks: what Mux sends, verified, as typed values. One class for each kind of data is in `mux_async.webhooks.events`.
 
+::
+
+    event = unwrap(body, headers, secret)
+    if event.type == "video.asset.ready":
+        print(event.data.playback_ids)
+"""
+
+from mux_async.webhooks._errors import BodyTooLargeError, EventFormatError, EventStoreError, SignatureError, WebhookError
+from mux_async.webhooks._signature import Headers, Secrets, sign, verify
+from mux_async.webhooks._unwrap import unwrap
 from mux_async.webhooks.events import (
     EVENTS,
     Event,
@@ -10,4 +20,22 @@ from mux_async.webhooks.events import (
     parse_event,
 )
 
-__all__ = ["EVENTS", "Event", "EventType", "KnownEvent", "UnknownEvent", "WebhookEvent", "parse_event"]
+__all__ = [
+    "EVENTS",
+    "BodyTooLargeError",
+    "Event",
+    "EventFormatError",
+    "EventStoreError",
+    "EventType",
+    "Headers",
+    "KnownEvent",
+    "Secrets",
+    "SignatureError",
+    "UnknownEvent",
+    "WebhookError",
+    "WebhookEvent",
+    "parse_event",
+    "sign",
+    "unwrap",
+    "verify",
+]
