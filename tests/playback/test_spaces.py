@@ -12,7 +12,11 @@ from mux_async.signing import Signer, TokenRefusedError, verify
 from mux_async.webhooks import UnknownEvent, parse_event
 from tests.emulator.test_client import emulated
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.virtual_time,
+    pytest.mark.filterwarnings("ignore:Mux ended real-time spaces:DeprecationWarning"),
+]
 
 EVENTS = {
     *(f"video.space.{name}" for name in ("created", "active", "idle", "updated", "deleted")),
