@@ -203,6 +203,8 @@ _CHECKS: Final[Mapping[Kind, Mapping[str, Check]]] = {
     "stats": {},
 }
 KINDS: Final[tuple[Kind, ...]] = tuple(_CHECKS)
+NAMES: Final[Mapping[Kind, frozenset[str]]] = {kind: frozenset(checks) for kind, checks in _CHECKS.items()}
+"""Parameters of each kind."""
 
 
 def check_parameters(kind: Kind, params: Mapping[str, object]) -> dict[str, object]:
@@ -224,7 +226,7 @@ def check_parameters(kind: Kind, params: Mapping[str, object]) -> dict[str, obje
         if check is None:
             known = ", ".join(checks) or "none at all"
             raise InvalidRequestError(f"{name!r} is no parameter of kind {kind!r}, which takes {known}")
-        meaning = _read(value) if isinstance(value, str) else value
+        meaning = read_text(value) if isinstance(value, str) else value
         if isinstance(value, str) and meaning is not value:
             check(name, meaning)
             checked[name] = value
@@ -236,7 +238,7 @@ def check_parameters(kind: Kind, params: Mapping[str, object]) -> dict[str, obje
     return checked
 
 
-def _read(text: str) -> object:
+def read_text(text: str) -> object:
     """Return the number or boolean that *text* spells, else *text* itself."""
     if text in {"true", "false"}:
         return text == "true"
