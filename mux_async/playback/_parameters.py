@@ -7,7 +7,6 @@ seconds.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -101,21 +100,22 @@ class NoParams(TypedDict, total=False):
 
 AnyParams: TypeAlias = VideoParams | ThumbnailParams | AnimatedParams | StoryboardParams | NoParams | Mapping[str, object]
 
+_LARGEST: Final = 2**53 - 1
+"""Where nothing is said about an upper end: larger numbers are not whole any more in most languages."""
+
 Check: TypeAlias = Callable[[str, object], object]
 """Takes name and value, returns what stands in URL or token."""
 
 
 def _number(name: str, value: object, low: float, high: float, unit: str) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        bound = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+        bound = f"from {low:g} to {high:g}" if high < _LARGEST else f"of at least {low:g}"
         raise InvalidRequestError(f"{name} is {value!r:.80}; it must be a number {bound} {unit}")
-    if value == math.inf:
-        raise InvalidRequestError(f"{name} is infinite; leave it out instead")
     return int(value) if value == int(value) else value
 
 
 def _seconds(name: str, value: object) -> object:
-    return _number(name, value, 0, math.inf, "seconds")
+    return _number(name, value, 0, _LARGEST, "seconds")
 
 
 def _pixels(high: float) -> Check:
@@ -137,7 +137,7 @@ def _moment(name: str, value: object) -> object:
         if value.tzinfo is None:
             raise InvalidRequestError(f"{name} is a datetime without a time zone; add one, as in datetime.now(UTC)")
         return int(value.timestamp())
-    return _number(name, value, 0, math.inf, "Unix seconds (or a datetime)")
+    return _number(name, value, 0, _LARGEST, "Unix seconds (or a datetime)")
 
 
 def _flag(name: str, value: object) -> object:
@@ -190,8 +190,8 @@ _CHECKS: Final[Mapping[Kind, Mapping[str, Check]]] = {
         "time": _seconds,
         "program_time": _moment,
         "latest": _flag,
-        "width": _pixels(math.inf),
-        "height": _pixels(math.inf),
+        "width": _pixels(_LARGEST),
+        "height": _pixels(_LARGEST),
         "rotate": _one_of(90, 180, 270),
         "fit_mode": _one_of("preserve", "stretch", "crop", "smartcrop", "pad"),
         "flip_v": _flag,

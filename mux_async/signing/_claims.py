@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 import attrs
+import orjson
 
 from mux_async.errors import InvalidRequestError
 from mux_async.playback import AnyParams, Kind
@@ -122,7 +123,10 @@ def _check_extra(extra: Mapping[str, object], claims: Mapping[str, object]) -> M
             f"extra_claims holds {min(taken)!r}, which has an argument of its own or is written here; leave it out"
         )
     try:
-        size = len(json.dumps(extra, allow_nan=False).encode())
+        json.dumps(
+            extra, allow_nan=False
+        )  # orjson writes null for what is no number, and takes types that others do not read back
+        size = len(orjson.dumps(extra))
     except (TypeError, ValueError, RecursionError):
         raise InvalidRequestError("extra_claims holds something that JSON has no form for") from None
     if size > _MAX_EXTRA:

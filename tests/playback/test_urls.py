@@ -180,7 +180,7 @@ RANGES: list[tuple[str, dict[str, Any], str]] = [
     ("hls_url", {"asset_start_time": -1}, "asset_start_time is -1; it must be a number of at least 0 seconds"),
     ("hls_url", {"asset_start_time": True}, "asset_start_time is True"),
     ("hls_url", {"asset_start_time": float("nan")}, "asset_start_time is nan"),
-    ("hls_url", {"asset_end_time": float("inf")}, "asset_end_time is infinite"),
+    ("hls_url", {"asset_end_time": float("inf")}, "asset_end_time is inf; it must be a number of at least 0 seconds"),
     ("hls_url", {"asset_start_time": 5, "asset_end_time": 5}, r"asset_end_time \(5\) is not after asset_start_time \(5\)"),
     ("hls_url", {"program_start_time": datetime(2026, 1, 1)}, "without a time zone"),  # noqa: DTZ001
     ("hls_url", {"max_resolution": "720"}, "it looks like '1080p'"),

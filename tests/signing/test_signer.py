@@ -98,6 +98,8 @@ def test_restriction_and_extra() -> None:
         ({"playback_restriction_id": ""}, "playback restriction id"),
         ({"extra_claims": {"sub": "x"}}, "extra_claims holds 'sub'"),
         ({"extra_claims": {"time": {1}}}, "JSON has no form"),
+        ({"extra_claims": {"time": float("nan")}}, "JSON has no form"),
+        ({"extra_claims": {"time": 2**64}}, "JSON has no form"),
         ({"extra_claims": {"custom": "x" * 5000}}, "too long for a URL"),
         (
             {"extra_claims": {"max_resolution": "1"}, "params": {"max_resolution": "720p"}},
