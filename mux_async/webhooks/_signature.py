@@ -148,6 +148,20 @@ def sign(body: bytes, secret: str | Secret, *, at: int | None = None) -> str:
     return f"t={moment},v1={hmac.digest(_key(secret), b'%d.%b' % (moment, body), 'sha256').hex()}"
 
 
+def pairs_of(headers: Headers) -> Iterable[tuple[str | bytes, str | bytes]]:
+    """Return headers as pairs, each as often as it came."""
+    return cast("Mapping[str, str]", headers).items() if isinstance(headers, Mapping) else headers
+
+
+def content_length(headers: Headers) -> int:
+    """Return how many bytes the body is said to have; 0 when that is not said, or is no number."""
+    for name, value in pairs_of(headers):
+        if len(name) == 14 and _text(name).lower() == "content-length":
+            said = _text(value)
+            return int(said) if said.isascii() and said.isdigit() and len(said) < 20 else 0
+    return 0
+
+
 def find_signature(headers: Headers) -> str:
     """Return the value of ``Mux-Signature``.
 
@@ -155,8 +169,7 @@ def find_signature(headers: Headers) -> str:
         SignatureError: There is none, or more than one.
     """
     found: list[str | bytes] = []
-    pairs = cast("Mapping[str, str]", headers).items() if isinstance(headers, Mapping) else headers
-    for name, value in pairs:
+    for name, value in pairs_of(headers):
         if len(name) == 13 and _text(name).lower() == "mux-signature":
             found.append(value)
     if not found:
