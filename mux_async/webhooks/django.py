@@ -6,7 +6,8 @@ keeps the rest of the way short. Bound what is received at all in the server in 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -17,7 +18,7 @@ from mux_async.webhooks._router import WebhookRouter
 _CHUNK = 64 * 1024
 
 
-def endpoint(hooks: WebhookRouter) -> Callable[[HttpRequest], Awaitable[HttpResponse]]:
+def endpoint(hooks: WebhookRouter) -> Callable[[HttpRequest], Coroutine[Any, Any, HttpResponse]]:
     """Return a view that takes deliveries. Mux sends no token against forged requests from browsers, so none is asked for.
 
     ::
