@@ -98,6 +98,15 @@ class NoParams(TypedDict, total=False):
     """DRM licences and viewer counts take none."""
 
 
+class ParamsByKind(TypedDict, total=False):
+    """Of several kinds at once."""
+
+    video: VideoParams
+    thumbnail: ThumbnailParams
+    gif: AnimatedParams
+    storyboard: StoryboardParams
+
+
 AnyParams: TypeAlias = VideoParams | ThumbnailParams | AnimatedParams | StoryboardParams | NoParams | Mapping[str, object]
 
 _LARGEST: Final = 2**53 - 1

@@ -6,7 +6,7 @@ Import it at the top of a program: the libraries below it take a tenth of a seco
 from mux_async.signing._cache import TokenCache
 from mux_async.signing._claims import TOKEN_NAMES, CountsOf, SpaceRole, TokenRequest
 from mux_async.signing._keys import PrivateKey, PublicKey
-from mux_async.signing._signer import KeyIdIn, KindWithParams, Signer
+from mux_async.signing._signer import KeyIdIn, Signer
 from mux_async.signing._spans import TimeSpan
 from mux_async.signing._verify import Reason, TokenRefusedError, VerifiedToken, verify
 
@@ -14,7 +14,6 @@ __all__ = [
     "TOKEN_NAMES",
     "CountsOf",
     "KeyIdIn",
-    "KindWithParams",
     "PrivateKey",
     "PublicKey",
     "Reason",

@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, overload
 
 import anyio.to_thread
 import jwt
 import orjson
 
-from mux_async.errors import ConfigurationError
+from mux_async.errors import ConfigurationError, InvalidRequestError
 from mux_async.playback import (
     AnimatedParams,
     AnyParams,
     Kind,
     NoParams,
+    ParamsByKind,
     StoryboardParams,
     ThumbnailParams,
     VideoParams,
@@ -43,16 +44,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 KeyIdIn: TypeAlias = Literal["both", "header", "payload"]
-KindWithParams: TypeAlias = (
-    Kind
-    | tuple[Literal["video"], VideoParams]
-    | tuple[Literal["thumbnail"], ThumbnailParams]
-    | tuple[Literal["gif"], AnimatedParams]
-    | tuple[Literal["storyboard"], StoryboardParams]
-    | tuple[Literal["drm_license", "stats"], NoParams]
-)
-"""A kind of token, or a kind and its parameters."""
-
 _JWS: Final = jwt.PyJWS(algorithms=["RS256"])
 _FEW: Final = 4
 """Signatures that are made at once in the event loop: about a millisecond."""
@@ -224,8 +215,9 @@ class Signer:
     def sign_tokens(
         self,
         playback_id: str,
-        kinds: Sequence[KindWithParams] = ("video", "thumbnail", "storyboard"),
+        kinds: Sequence[Kind] = ("video", "thumbnail", "storyboard"),
         *,
+        params: ParamsByKind | None = None,
         expires_in: TimeSpan = DEFAULT_LIFE,
         playback_restriction_id: str | None = None,
     ) -> dict[str, str]:
@@ -233,19 +225,22 @@ class Signer:
 
         Args:
             playback_id: What they open.
-            kinds: Kinds, or pairs of a kind and its parameters: ``["video", ("thumbnail", {"time": 2})]``.
-            expires_in: How long they do.
+            kinds: Which.
+            params: Parameters of each kind that has any: ``{"thumbnail": {"time": 2}}``.
+            expires_in: How long they open anything.
             playback_restriction_id: Restriction that also has to be met.
 
         Raises:
             InvalidRequestError: An argument cannot be signed; nothing was.
         """
-        prepared: dict[str, Claims] = {}
-        for each in kinds:
-            kind, params = (each, NoParams()) if isinstance(each, str) else each
-            claims = playback_claims(TokenRequest(playback_id, kind, params, expires_in, playback_restriction_id))
-            prepared[TOKEN_NAMES[kind]] = claims
-        return {name: self._sign(claims, expires_in) for name, claims in prepared.items()}
+        given = cast("Mapping[Kind, AnyParams]", params or {})
+        if odd := given.keys() - set(kinds):
+            raise InvalidRequestError(f"params are given for {min(odd)!r}, and kinds has only {', '.join(kinds)}")
+        prepared: dict[Kind, Claims] = {
+            kind: playback_claims(TokenRequest(playback_id, kind, given.get(kind, {}), expires_in, playback_restriction_id))
+            for kind in kinds
+        }
+        return {TOKEN_NAMES[kind]: self._sign(claims, expires_in) for kind, claims in prepared.items()}
 
     def sign_viewer_counts(self, id: str, of: CountsOf = "video", *, expires_in: TimeSpan = DEFAULT_LIFE) -> str:
         """Return a token for viewer counts of a video (the ``video_id`` of Mux Data), an asset, a playback id or a live stream.

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 
 from mux_async.errors import InvalidRequestError
+from mux_async.playback import Kind
 from mux_async.signing import KeyIdIn, Signer, verify
 from tests.emulator import official
 from tests.signing import keys
@@ -119,9 +120,9 @@ def test_same_claims(theirs: dict[str, Any], place: KeyIdIn) -> None:
 
 def test_player_tokens(theirs: dict[str, Any]) -> None:
     """Several kinds at once are the same tokens under the same names."""
-    kinds: Any = [tuple(each) if isinstance(each, list) else each for each in ALL]
+    kinds: list[Kind] = ["video", "thumbnail", "storyboard", "drm_license", "gif", "stats"]
 
-    assert make("payload").sign_tokens(ID, kinds) == theirs["made"][len(SAME)]
+    assert make("payload").sign_tokens(ID, kinds, params={"thumbnail": {"time": 2}}) == theirs["made"][len(SAME)]
 
 
 def test_theirs_verify(theirs: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import jwt
 import pytest
 
 from mux_async.errors import ConfigurationError, InvalidRequestError
+from mux_async.playback import Kind
 from mux_async.signing import KeyIdIn, Signer, TokenCache, TokenRequest, verify
 from mux_async.signing._claims import Claims
 from tests.signing import keys
@@ -122,8 +123,10 @@ def test_ids(id: str) -> None:
 
 def test_player_tokens() -> None:
     """Several kinds at once have the names of the player's attributes, each with its own parameters."""
-    kinds = ["video", ("thumbnail", {"time": 2}), "storyboard", "drm_license", "gif", "stats"]
-    tokens = make().sign_tokens(keys.PLAYBACK_ID, kinds, expires_in="1h", playback_restriction_id="r1")  # type: ignore[arg-type]
+    kinds: list[Kind] = ["video", "thumbnail", "storyboard", "drm_license", "gif", "stats"]
+    tokens = make().sign_tokens(
+        keys.PLAYBACK_ID, kinds, params={"thumbnail": {"time": 2}}, expires_in="1h", playback_restriction_id="r1"
+    )
 
     assert {name: read(token)["aud"] for name, token in tokens.items()} == {
         "playback-token": "v",
@@ -136,6 +139,8 @@ def test_player_tokens() -> None:
     assert read(tokens["thumbnail-token"])["time"] == 2
     assert {read(token)["exp"] for token in tokens.values()} == {keys.NOW + 3600}
     assert {read(token)["playback_restriction_id"] for token in tokens.values()} == {"r1"}
+    with pytest.raises(InvalidRequestError, match="params are given for 'gif', and kinds has only video"):
+        make().sign_tokens("id", ["video"], params={"gif": {"fps": 5}})
     assert list(make().sign_tokens("id")) == ["playback-token", "thumbnail-token", "storyboard-token"]
 
 
