@@ -132,6 +132,73 @@ async def drive_bot(_: Path, __: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r"https://player\.mux\.com/\w+", said[1])
 
 
+def signing_key(patch: pytest.MonkeyPatch) -> str:
+    """Put a key into the environment; return its id."""
+    from tests.signing import keys
+
+    patch.setenv("MUX_SIGNING_KEY", keys.KEY_ID)
+    patch.setenv("MUX_PRIVATE_KEY", keys.as_mux_shows_it())
+    return keys.KEY_ID
+
+
+async def drive_signing(_: Path, patch: pytest.MonkeyPatch) -> None:
+    from mux_async.signing import verify
+
+    signing_key(patch)
+    names = define("signing")
+    public = names["signer"].public_keys
+
+    assert list(names["page"]("id")) == ["playback-token", "thumbnail-token", "storyboard-token"]
+    assert verify(names["poster"]("id"), public, audience="t").claims["width"] == 640
+    assert [verify(token, public, audience="t").subject for token in await names["gallery"](["a", "b"])] == ["a", "b"]
+
+
+async def drive_verifying(_: Path, patch: pytest.MonkeyPatch) -> None:
+    from mux_async.signing import Signer
+
+    key_id = signing_key(patch)
+    signer, opens = Signer.from_environment(), define("verifying")["opens"]
+
+    assert opens(signer, signer.sign("id"), "id") == f"signed with {key_id}"
+    assert opens(signer, signer.sign("other"), "id") == "subject"
+
+
+async def drive_sign_command(_: Path, patch: pytest.MonkeyPatch) -> None:
+    signing_key(patch)
+    (line,) = snippet("sign-command").splitlines()
+    done = await run(shlex.split(line.removeprefix("$ ")), "http://127.0.0.1:8787")
+
+    assert re.fullmatch(
+        rb"http://127.0.0.1:8787/DS00Spx1CV902MCtPj5WknGlR102V5HFkDe/thumbnail.jpg\?token=[\w.-]+\n", done.stdout
+    )
+
+
+async def drive_playback(_: Path, __: pytest.MonkeyPatch) -> None:
+    from mux_async.signing import Signer
+
+    async with (
+        serve(emulator()) as origin,
+        Mux(token_id="test-token", token_secret="test-secret", base_url=origin, limits=FREE) as mux,
+    ):
+        key = await mux.system.signing_keys.create()
+        asset = await mux.video.assets.create(inputs=["https://example.com/film.mp4"], playback_policies=["public", "signed"])
+        public, signed = await define("playback")["addresses"](mux, Signer(key.id, key.private_key), asset.id)
+
+    assert re.fullmatch(rf"{origin}/\w+\.m3u8\?max_resolution=1080p", public)
+    assert re.fullmatch(rf"{origin}/\w+\.m3u8\?token=[\w.-]+", signed)
+
+
+async def drive_ingest_addresses(_: Path, __: pytest.MonkeyPatch) -> None:
+    async with (
+        serve(emulator()) as origin,
+        Mux(token_id="test-token", token_secret="test-secret", base_url=origin, limits=FREE) as mux,
+    ):
+        server, key = await define("ingest-addresses")["settings_of_the_encoder"](mux)
+
+    assert server == "rtmps://eu-west.live.mux.com:443/app"
+    assert len(key) == 36
+
+
 async def drive_accounts(_: Path, __: pytest.MonkeyPatch) -> None:
     names = define("accounts")
 
