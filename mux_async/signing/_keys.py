@@ -18,6 +18,7 @@ from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingCredentialsError, MissingExtraError
 
 try:
+    import jwt
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -29,6 +30,8 @@ PrivateKey: TypeAlias = str | bytes | Secret | rsa.RSAPrivateKey
 PublicKey: TypeAlias = str | bytes | rsa.RSAPublicKey
 """A public key: PEM, or one that is loaded already."""
 
+JWS: Final = jwt.PyJWS(algorithms=["RS256"])
+"""Signs and checks by RS256, and by nothing else."""
 MIN_BITS: Final = 2048
 _MAX_LENGTH: Final = 32_768
 _FORMS: Final = "the text that Mux showed when the key was created (base64 of a PEM), or the PEM itself, PKCS#1 or PKCS#8"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, overload
 
 import anyio.to_thread
-import jwt
 import orjson
 
 from mux_async.errors import ConfigurationError, InvalidRequestError
@@ -37,14 +36,13 @@ from mux_async.signing._claims import (
     playback_claims,
     space_claims,
 )
-from mux_async.signing._keys import PrivateKey, from_environment, read_file, read_private_key
+from mux_async.signing._keys import JWS, PrivateKey, from_environment, read_file, read_private_key
 from mux_async.signing._spans import TimeSpan, seconds
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 KeyIdIn: TypeAlias = Literal["both", "header", "payload"]
-_JWS: Final = jwt.PyJWS(algorithms=["RS256"])
 _FEW: Final = 4
 """Signatures that are made at once in the event loop: about a millisecond."""
 _CHUNK: Final = 64
@@ -312,7 +310,7 @@ class Signer:
         return claims
 
     def _encode(self, claims: Claims) -> str:
-        return _JWS.encode(orjson.dumps(claims), self._key, algorithm="RS256", headers=self._headers)
+        return JWS.encode(orjson.dumps(claims), self._key, algorithm="RS256", headers=self._headers)
 
     def _kept(self, claims: Claims, now: float) -> str | None:
         return None if self._cache is None else self._cache.get(self._identity(claims, now), now)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -22,7 +23,7 @@ import jwt
 
 from mux_async._types import Secret
 from mux_async.errors import MuxError
-from mux_async.signing._keys import PublicKey, read_public_key
+from mux_async.signing._keys import JWS, PublicKey, read_public_key
 
 MAX_LENGTH: Final = 8192
 """Characters; longer ones fit into no URL that servers take."""
@@ -30,7 +31,7 @@ MAX_LENGTH: Final = 8192
 Reason: TypeAlias = Literal[
     "malformed", "algorithm", "unknown_key", "signature", "claims", "audience", "subject", "expired", "not_yet_valid"
 ]
-_JWS: Final = jwt.PyJWS(algorithms=["RS256"])
+_FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 
 
 class TokenRefusedError(MuxError, ValueError):
@@ -119,7 +120,7 @@ def _signed_claims(token: str, keys: Mapping[str, PublicKey]) -> tuple[str, Mapp
             f"the token is signed with the key {named!r:.80}, which is not known here", reason="unknown_key"
         )
     try:
-        _JWS.decode(token, read_public_key(key), algorithms=["RS256"])
+        JWS.decode(token, read_public_key(key), algorithms=["RS256"])
     except jwt.PyJWTError:
         raise TokenRefusedError("the token's signature is not that of the key it names", reason="signature") from None
     return named, claims
@@ -127,8 +128,10 @@ def _signed_claims(token: str, keys: Mapping[str, PublicKey]) -> tuple[str, Mapp
 
 def _unsigned(token: str) -> tuple[Mapping[str, Any], bytes]:
     try:
-        parts = _JWS.decode_complete(token, options={"verify_signature": False})
-    except (jwt.PyJWTError, UnicodeEncodeError):
+        if _FORM.fullmatch(token) is None:
+            raise jwt.DecodeError
+        parts = JWS.decode_complete(token, options={"verify_signature": False})
+    except (jwt.PyJWTError, RecursionError):
         raise TokenRefusedError(
             "the token is no JWT: three parts in base64url with dots between them", reason="malformed"
         ) from None
