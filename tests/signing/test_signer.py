@@ -256,6 +256,8 @@ def test_cache() -> None:
         ),
     ]
     assert len({first, *others}) == 7
+    in_header = [Signer(id, keys.private_key(), clock=clock, cache=cache, key_id_in="header").sign("id") for id in ("a", "b")]
+    assert in_header[0] != in_header[1]
     clock.now += 1
     second = signer.sign("id", "thumbnail", params={"time": 1}, expires_in=100)
     assert read(second)["exp"] == keys.NOW + 150
