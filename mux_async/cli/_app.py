@@ -59,6 +59,7 @@ def make_app() -> typer.Typer:
     from mux_async.cli._limits import limits
     from mux_async.cli._sign import sign
     from mux_async.cli._upload import upload
+    from mux_async.cli._webhooks import make_webhooks_app
     from mux_async.cli.emulate import emulate
 
     app = typer.Typer(
@@ -67,6 +68,7 @@ def make_app() -> typer.Typer:
     app.callback()(_common)
     for command in (demo, ingest, upload, emulate, sign, limits, doctor):
         app.command()(command)
+    app.add_typer(make_webhooks_app())
     return app
 
 

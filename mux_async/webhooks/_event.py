@@ -5,7 +5,7 @@ The envelope is facts/BEHAVIOUR.md, 7.2. Robots put the job under a key named af
 
 An event reads itself late. When it arrives only its ``id`` and ``type`` are looked at, which is all that most deliveries are asked for:
 repeated ones, and those that no handler wants. The rest is read, once and all together, when another of its attributes is first touched.
-Reading never fails, so nothing is put off but its cost (docs/decisions/webhooks.md).
+Reading never fails, so nothing is put off but its cost (docs/webhooks.md).
 """
 
 from __future__ import annotations
