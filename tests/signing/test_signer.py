@@ -256,7 +256,7 @@ def test_cache() -> None:
         ),
     ]
     assert len({first, *others}) == 7
-    in_header = [Signer(id, keys.private_key(), clock=clock, cache=cache, key_id_in="header").sign("id") for id in ("a", "b")]
+    in_header = [Signer(name, keys.private_key(), clock=clock, cache=cache, key_id_in="header").sign("id") for name in "ab"]
     assert in_header[0] != in_header[1]
     clock.now += 1
     second = signer.sign("id", "thumbnail", params={"time": 1}, expires_in=100)
