@@ -112,6 +112,8 @@ def _signed_claims(token: str, keys: Mapping[str, PublicKey]) -> tuple[str, Mapp
         )
     if odd := {"crit", "b64"} & header.keys():
         raise TokenRefusedError(f"the token's header asks for {min(odd)!r}, which is not understood here", reason="malformed")
+    if not isinstance(header.get("kid", ""), str):
+        raise TokenRefusedError("the token's header names its key by something else than text", reason="malformed")
     claims = _object(payload, "claims")
     named = header["kid"] if "kid" in header else claims.get("kid")
     key = keys.get(named) if isinstance(named, str) else None
