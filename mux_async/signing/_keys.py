@@ -31,7 +31,9 @@ PublicKey: TypeAlias = str | bytes | rsa.RSAPublicKey
 """A public key: PEM, or one that is loaded already."""
 
 JWS: Final = jwt.PyJWS(algorithms=["RS256"])
-"""Signs and checks by RS256, and by nothing else."""
+"""Checks by RS256, and by nothing else."""
+_PADDING: Final = padding.PKCS1v15()
+_HASH: Final = hashes.SHA256()
 MIN_BITS: Final = 2048
 _MAX_LENGTH: Final = 32_768
 _FORMS: Final = "the text that Mux showed when the key was created (base64 of a PEM), or the PEM itself, PKCS#1 or PKCS#8"
@@ -69,11 +71,15 @@ def read_private_key(given: PrivateKey | None) -> rsa.RSAPrivateKey:
     if key.key_size < MIN_BITS:
         raise ConfigurationError(f"the private key has {key.key_size} bits; Mux's signing keys have {MIN_BITS}")
     try:
-        probe = key.sign(b"probe", padding.PKCS1v15(), hashes.SHA256())
-        key.public_key().verify(probe, b"probe", padding.PKCS1v15(), hashes.SHA256())
+        key.public_key().verify(sign(key, b"probe"), b"probe", _PADDING, _HASH)
     except (InvalidSignature, ValueError):
         raise ConfigurationError("the private key is damaged: what it signs does not verify; was it copied whole?") from None
     return key
+
+
+def sign(key: rsa.RSAPrivateKey, text: bytes) -> bytes:
+    """Return the signature of *text* by RS256 (RFC 7518, section 3.3)."""
+    return key.sign(text, _PADDING, _HASH)
 
 
 def _pem(given: str | bytes | Secret) -> bytes:

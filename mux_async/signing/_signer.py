@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -36,7 +37,7 @@ from mux_async.signing._claims import (
     playback_claims,
     space_claims,
 )
-from mux_async.signing._keys import JWS, PrivateKey, from_environment, read_file, read_private_key
+from mux_async.signing._keys import PrivateKey, from_environment, read_file, read_private_key, sign
 from mux_async.signing._spans import TimeSpan, seconds
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ _FEW: Final = 4
 """Signatures that are made at once in the event loop: about a millisecond."""
 _CHUNK: Final = 64
 """Signatures made in a worker thread before the event loop looks at the result, and at whether it was cancelled."""
+
+
+def _base64url(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")
 
 
 class Signer:
@@ -82,7 +87,9 @@ class Signer:
             raise ConfigurationError("key_id is too long for an id; were id and private key swapped?")
         self._key: Final = read_private_key(private_key)
         self._key_id: Final = check_id(key_id, "signing key id")
-        self._headers: Final = None if key_id_in == "payload" else {"kid": key_id}
+        # The head is the same in every token. A library would write it anew each time, which makes up half of what it costs.
+        kid = {} if key_id_in == "payload" else {"kid": key_id}
+        self._head: Final = _base64url(orjson.dumps({"alg": "RS256", **kid, "typ": "JWT"}))
         self._in_payload: Final = key_id_in != "header"
         self._cache: Final = cache
         self._clock: Final = clock
@@ -310,7 +317,8 @@ class Signer:
         return claims
 
     def _encode(self, claims: Claims) -> str:
-        return JWS.encode(orjson.dumps(claims), self._key, algorithm="RS256", headers=self._headers)
+        text = self._head + b"." + _base64url(orjson.dumps(claims))
+        return (text + b"." + _base64url(sign(self._key, text))).decode()
 
     def _kept(self, claims: Claims, now: float) -> str | None:
         return None if self._cache is None else self._cache.get(self._identity(claims, now), now)
@@ -323,7 +331,7 @@ class Signer:
     def _identity(self, claims: Claims, now: float) -> str:
         """Tell tokens apart by everything but the moment: two that differ only in when they were made are the same."""
         expires: Any = claims["exp"]
-        return repr((self._key_id, self._headers is None, {**claims, "exp": expires - int(now)}))
+        return repr((self._head, {**claims, "exp": expires - int(now)}))
 
     def __repr__(self) -> str:
         return f"<Signer key_id={self._key_id!r}>"
