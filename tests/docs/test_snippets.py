@@ -10,17 +10,21 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import attrs
+import orjson
 import pytest
 
 from mux_async import BucketSettings, LimitSettings, Mux
-from mux_async.emulator import Emulator, EmulatorSettings
+from mux_async.cli._webhook_samples import sample_event
+from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, WebhookRequest, WebhookSettings, carrying
 from mux_async.emulator.server import serve
+from mux_async.webhooks import WebhookRouter, sign
 from tests.emulator import official
 
 ROOT = Path(__file__).parents[2]
@@ -321,6 +325,67 @@ async def drive_emulator_node(_: Path, __: pytest.MonkeyPatch) -> None:
             )
 
     assert done.stdout == b"preparing\n", done.stderr.decode()
+
+
+def signed_event(kind: str, secret: str, **more: object) -> tuple[bytes, dict[str, str]]:
+    """Return a delivery of a made-up event: its body and its headers."""
+    body = orjson.dumps({**sample_event(kind, "docs", datetime.now(UTC), {"id": "asset-1"}), **more})
+    return body, {"Mux-Signature": sign(body, secret)}
+
+
+async def drive_webhooks_app(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    from fastapi.testclient import TestClient
+
+    patch.setenv("MUX_WEBHOOK_SECRET", "secret")
+    patch.chdir(folder)
+    names = define("webhooks-app")
+    body, headers = signed_event("video.asset.ready", "secret")
+
+    def browse() -> list[int]:
+        with TestClient(names["app"]) as browser:
+            posted = [browser.post("/webhooks/mux", content=body, headers=each) for each in (headers, headers, {})]
+        return [answer.status_code for answer in posted]
+
+    assert await anyio.to_thread.run_sync(browse) == [200, 200, 400]
+    assert names["published"] == ["asset-1"]
+    await names["hooks"].aclose()
+
+
+async def drive_webhooks_latest(_: Path, __: pytest.MonkeyPatch) -> None:
+    names = define("webhooks-latest")
+    for kind, at in (("video.live_stream.idle", "2026-01-01T00:00:02Z"), ("video.live_stream.active", "2026-01-01T00:00:01Z")):
+        answer = await names["hooks"].receive(*signed_event(kind, "the endpoint's secret", created_at=at, id=kind))
+        assert answer.status == 200
+
+    assert list(names["states"].values()) == ["idle"]
+
+
+async def drive_webhooks_attach(_: Path, __: pytest.MonkeyPatch) -> None:
+    hooks = WebhookRouter("secret")
+
+    async def carry(request: WebhookRequest) -> int:
+        return (await hooks.receive(request.body, request.headers)).status
+
+    emulated = Emulator(
+        EmulatorSettings(time_to_ready=0.05, limits=None, webhooks=(WebhookSettings("https://x.example/", "secret"),))
+    )
+    mux = Mux(token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulated), limits=FREE)
+    with anyio.fail_after(20):
+        async with carrying(emulated, carry), mux:
+            assert await define("webhooks-attach")["ready_at_once"](mux, hooks, "https://example.com/film.mp4") == "ready"
+    emulated.close()
+
+
+async def drive_webhooks_unwrap(_: Path, __: pytest.MonkeyPatch) -> None:
+    kind_of = define("webhooks-unwrap")["kind_of"]
+
+    assert kind_of(*signed_event("video.asset.errored", "secret"), "secret").startswith("asset-1 failed: ")
+    assert kind_of(*signed_event("video.asset.ready", "secret"), "secret") == "video.asset.ready"
+    assert kind_of(*signed_event("video.asset.ready", "other"), "secret") == "refused (mismatch)"
+
+
+async def drive_webhooks_test(_: Path, __: pytest.MonkeyPatch) -> None:
+    await define("webhooks-test")["test_my_handler"]()
 
 
 DRIVERS: dict[str, Driver] = {
