@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import attrs
 import pytest
 
@@ -33,20 +34,29 @@ class Got:
     read: int
 
 
-Post: TypeAlias = Callable[[Sequence[bytes], dict[str, str]], Awaitable[Got]]
+class Post(Protocol):
+    """Sends a request to the endpoint, and goes away when told to."""
+
+    def __call__(
+        self, chunks: Sequence[bytes], headers: dict[str, str], method: str = "POST", hang_up: anyio.Event | None = None, /
+    ) -> Awaitable[Got]: ...
+
+
 Serve: TypeAlias = Callable[[WebhookRouter], AbstractAsyncContextManager[Post]]
 
 
 def asgi(app: Any) -> Post:
     """Return what POSTs to an ASGI application, chunk by chunk as they are asked for."""
 
-    async def post(chunks: Sequence[bytes], headers: dict[str, str]) -> Got:
+    async def post(
+        chunks: Sequence[bytes], headers: dict[str, str], method: str = "POST", hang_up: anyio.Event | None = None
+    ) -> Got:
         waiting, got = list(chunks), Got(0, "", 0)
         is_answered = anyio.Event()
 
         async def receive() -> dict[str, Any]:
             if not waiting:
-                await is_answered.wait()
+                await (is_answered if hang_up is None else hang_up).wait()
                 return {"type": "http.disconnect"}
             chunk = waiting.pop(0)
             got.read += len(chunk)
@@ -64,7 +74,7 @@ def asgi(app: Any) -> Post:
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
-            "method": "POST",
+            "method": method,
             "scheme": "https",
             "path": PATH,
             "raw_path": PATH.encode(),
@@ -161,7 +171,9 @@ async def aiohttp(hooks: WebhookRouter) -> AsyncGenerator[Post]:
     app.router.add_post(PATH, endpoint(hooks))
     async with TestServer(app) as server, ClientSession(timeout=ClientTimeout(total=20)) as session:
 
-        async def post(chunks: Sequence[bytes], headers: dict[str, str]) -> Got:
+        async def post(
+            chunks: Sequence[bytes], headers: dict[str, str], method: str = "POST", hang_up: anyio.Event | None = None
+        ) -> Got:
             read = 0
 
             async def stream() -> AsyncIterator[bytes]:
@@ -170,8 +182,20 @@ async def aiohttp(hooks: WebhookRouter) -> AsyncGenerator[Post]:
                     read += len(chunk)
                     yield chunk
 
-            async with session.post(server.make_url(PATH), data=stream(), headers=headers) as response:
-                return Got(response.status, await response.text(), read)
+            got = Got(0, "", 0)
+
+            async def send() -> None:
+                data = stream() if method == "POST" else None
+                async with session.request(method, server.make_url(PATH), data=data, headers=headers) as response:
+                    got.status, got.text, got.read = response.status, await response.text(), read
+                tasks.cancel_scope.cancel()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(send)
+                if hang_up is not None:
+                    await hang_up.wait()
+                    tasks.cancel_scope.cancel()
+            return got
 
         yield post
 
@@ -201,10 +225,19 @@ class App:
     post: Post
     ids: list[str] = attrs.field(factory=list[str])
     failing: int = 0
+    gate: anyio.Event | None = None
+    begun: anyio.Event = attrs.field(factory=anyio.Event)
 
-    async def deliver(self, body: bytes, headers: dict[str, str] | None = None, size: int = CHUNK) -> Got:
+    async def deliver(
+        self,
+        body: bytes,
+        headers: dict[str, str] | None = None,
+        size: int = CHUNK,
+        method: str = "POST",
+        hang_up: anyio.Event | None = None,
+    ) -> Got:
         parts = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
-        return await self.post(parts, headers_of(body) if headers is None else headers)
+        return await self.post(parts, headers_of(body) if headers is None else headers, method, hang_up)
 
 
 @pytest.fixture
@@ -216,6 +249,9 @@ async def app(name: str) -> AsyncGenerator[App]:
         @hooks.on("video.asset.*")
         async def handler(event: WebhookEvent) -> None:
             made.ids.append(event.id)
+            made.begun.set()
+            if made.gate is not None:
+                await made.gate.wait()
             if made.failing:
                 made.failing -= 1
                 raise RuntimeError("it fails")
@@ -323,3 +359,31 @@ async def test_typed(app: App) -> None:
     await app.deliver(body_of())
 
     assert seen == ["ready"]
+
+
+async def test_hanging_up(app: App) -> None:
+    """When Mux goes away while the handler runs, the event is not held up: it was handled to the end, or is free for the next delivery."""
+    app.gate, hang_up, body = anyio.Event(), anyio.Event(), body_of()
+
+    async def first() -> None:
+        await app.deliver(body, hang_up=hang_up)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await app.begun.wait()
+        hang_up.set()
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()  # for frameworks that cancel the handler now
+        app.gate.set()
+    status = 409
+    with anyio.fail_after(20):
+        while status == 409:  # the others' handler may need a moment for its end
+            status = (await app.deliver(body)).status
+
+    assert status == 200
+    assert len(app.ids) in {1, 2}
+
+
+async def test_method(app: App) -> None:
+    """Only POST reaches the router."""
+    assert (await app.deliver(b"", method="GET")).status == 405
