@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
@@ -12,6 +14,7 @@ import anyio
 import pytest
 
 from mux_async import LimitSettings, Mux
+from mux_async._types import Secret
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, WebhookRequest, WebhookSettings, carrying
 from mux_async.errors import ConfigurationError
 from mux_async.models import Asset
@@ -27,6 +30,7 @@ from mux_async.webhooks import (
     WebhookAnswer,
     WebhookEvent,
     WebhookRouter,
+    open_event_store,
     parse_event,
 )
 from mux_async.webhooks.events import AssetEvent, AssetTrackEvent, LiveStreamEvent
@@ -536,3 +540,32 @@ async def test_emulated() -> None:
     assert asset.status == "ready"
     assert seen == ["video.asset.created", "video.asset.ready"]
     assert {delivery.status for delivery in emulator.deliveries} == {"delivered"}
+
+
+PROGRAM = """
+import asyncio, sys
+from mux_async.webhooks import WebhookRouter, parse_event
+hooks = WebhookRouter("secret")
+async def handler(event): ...
+hooks.on(sys.argv[1])(handler)
+before = set(sys.modules)
+print(parse_event({"type": sys.argv[2], "id": "1", "data": {}}).data)
+print(*(name for name in set(sys.modules) - before if name.startswith("mux_async")))
+"""
+
+
+def test_nothing_is_imported_in_the_event_loop() -> None:
+    """What events are read with is imported when their handler is registered, not by the first delivery."""
+    command = [sys.executable, "-c", PROGRAM, "robots.job.moderate.*", "robots.job.moderate.completed"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50)
+
+    assert done.stdout.splitlines()[0].startswith("ModerateJob(")
+    assert done.stdout.splitlines()[1:] == [""]
+
+
+def test_the_secret_is_not_shown() -> None:
+    """No part of a router shows its secret."""
+    store = open_event_store("redis://:CANARY@127.0.0.1/0")
+    hooks = WebhookRouter(["CANARY", Secret("CANARY-2")], store=store)
+
+    assert "CANARY" not in repr(hooks) + repr(vars(hooks)) + repr(vars(store))
