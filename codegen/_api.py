@@ -162,6 +162,7 @@ class Api:
     groups: tuple[str, ...]
     ids: tuple[str, ...]
     bases: dict[str, str]
+    mixins: dict[str, str]
     query_items: dict[str, list[str]]
     words: Words
 

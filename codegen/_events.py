@@ -1,4 +1,7 @@
-"""Writes `mux_async.webhooks.events`: a class for each kind of data an event carries, and the table from event types to classes."""
+"""Writes `mux_async.webhooks.events`: a class for each kind of data an event carries, and the table from event types to classes.
+
+And `mux_async.webhooks._registration`: what a handler of each type is given.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from codegen._python import HEADER, docstring, quoted, wrap
 
 
 def write(api: Api) -> dict[str, str]:
-    """Return the text of the file, by its path below the repository."""
+    """Return the texts of the files, by their paths below the repository."""
     families: dict[str, list[Event]] = {}
     for event in api.events:
         families.setdefault(event.data, []).append(event)
@@ -23,11 +26,10 @@ def write(api: Api) -> dict[str, str]:
         ),
         "",
         "from __future__ import annotations",
-        "from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast",
+        "from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, cast",
         "import attrs",
-        "from mux_async.webhooks._event import Event, UnknownEvent, build_event",
+        "from mux_async.webhooks._event import Event, UnknownEvent",
         "if TYPE_CHECKING:",
-        "    from typing import Self",
         "    from collections.abc import Mapping",
         "    from mux_async._model import Wire",
     ]
@@ -74,7 +76,7 @@ def write(api: Api) -> dict[str, str]:
                 "Read the decoded body of a webhook delivery. Check its signature first: this does not.",
                 "",
                 "Never fails on what is in it: an event of a type that is not known is an `UnknownEvent`, and what does not fit is",
-                "kept as it is.",
+                "kept as it is. The event keeps *data* and reads it when needed, so *data* must not be changed afterwards.",
             ],
             4,
         ),
@@ -83,7 +85,10 @@ def write(api: Api) -> dict[str, str]:
         "    event: WebhookEvent = (family or UnknownEvent).from_wire(data)",
         "    return event",
     ]
-    return {"mux_async/webhooks/events.py": "\n".join(lines) + "\n"}
+    return {
+        "mux_async/webhooks/events.py": "\n".join(lines) + "\n",
+        "mux_async/webhooks/_registration.py": _registration(families),
+    }
 
 
 def class_name(data: str) -> str:
@@ -100,13 +105,83 @@ def _family(api: Api, data: str, events: list[Event]) -> list[str]:
         f"class {class_name(data)}(Event):",
         *docstring([*wrap(f"An event with `{data}` as its data: {listed}.", 10), "", *wrap(said, 10)], 4),
         "",
+        f"    model_path: ClassVar[str] = {quoted(f'{schema.module}:{data}')}",
         f"    type: Literal[{', '.join(quoted(event.type) for event in events)}]",
         f"    data: {data}",
         "",
-        "    @classmethod",
-        "    def from_wire(cls, data: Wire) -> Self:",
-        *docstring(["Read a decoded delivery."], 8),
-        f"        return build_event(cls, data, {quoted(f'{schema.module}:{data}')})",
-        "",
         "",
     ]
+
+
+def _registration(families: dict[str, list[Event]]) -> str:
+    names = sorted(class_name(data) for data in families)
+    lines = [
+        HEADER,
+        *docstring(
+            [
+                "Which event a handler gets, for type checkers: the class of the types that it is registered for.",
+                "",
+                "`WebhookRouter` inherits this; what happens is written there.",
+            ]
+        ),
+        "",
+        "from __future__ import annotations",
+        "from collections.abc import Awaitable, Callable",
+        "from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload",
+        "from mux_async.webhooks._event import Event",
+        "if TYPE_CHECKING:",
+        f"    from mux_async.webhooks.events import {', '.join([*names, 'WebhookEvent'])}",
+        "",
+        'E = TypeVar("E", bound=Event)',
+        "Handler: TypeAlias = Callable[[E], Awaitable[object]]",
+        "Takes: TypeAlias = Callable[[Handler[E]], Handler[Any]]",
+        "",
+    ]
+    for data, events in families.items():
+        lines.append(f"_{class_name(data)}Type: TypeAlias = Literal[{', '.join(quoted(event.type) for event in events)}]")
+    lines += ["", "class Registration:", '    """Typed registration of handlers."""', ""]
+    for data in families:
+        name = class_name(data)
+        lines += [
+            "    @overload",
+            f"    def on(self, wanted: _{name}Type, /, *more: _{name}Type, latest: bool = False) -> Takes[{name}]: ...",
+        ]
+    lines += [
+        "    @overload",
+        "    def on(self, wanted: type[E], /, *, latest: bool = False) -> Takes[E]: ...",
+        "    @overload",
+        "    def on(self, wanted: str, /, *more: str, latest: bool = False, allow_unknown: bool = False) -> Takes[WebhookEvent]: ...",
+        "    def on(self, wanted: Any, /, *more: Any, latest: bool = False, allow_unknown: bool = False) -> Takes[Any]:",
+        *docstring(
+            [
+                "Register the handler that is decorated. It is awaited with each event that is wanted, before the delivery is answered.",
+                "",
+                "::",
+                "",
+                '    @hooks.on("video.asset.ready")',
+                "    async def publish(event: AssetEvent) -> None: ...",
+                "",
+                "Several handlers of an event run one after the other, in the order in which they were registered. When one raises, those",
+                "after it do not run, the delivery is answered 500, and Mux delivers the event again: to all of them. So a handler has to",
+                "bear being run again, or be the only one that can fail.",
+                "",
+                "Args:",
+                "    wanted: A type (``video.asset.ready``); a pattern, in which ``*`` stands for one part between dots and ``**``",
+                "        for one or more (``video.asset.*``, ``video.**``, ``**``); or a class of events, for all its types.",
+                "    more: More types or patterns.",
+                "    latest: Leave out events that are older than the newest one about the same object that some handler was there for;",
+                "        they are answered 200. For handlers that copy a state. Events of the same moment are not older.",
+                "    allow_unknown: Take types and patterns that match no type known to this version, which are misspelt most of the time.",
+                "",
+                "Raises:",
+                "    ValueError: No known type is meant; the message names similar ones.",
+                "    TypeError: *wanted* is neither text nor a class of events, or the handler is no ``async`` function.",
+            ],
+            8,
+        ),
+        "        return self._take((wanted, *more), latest=latest, allow_unknown=allow_unknown)",
+        "",
+        "    def _take(self, wanted: tuple[object, ...], *, latest: bool, allow_unknown: bool) -> Takes[Any]:",
+        "        raise NotImplementedError",
+    ]
+    return "\n".join(lines) + "\n"

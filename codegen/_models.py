@@ -88,7 +88,7 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
     text = api.words.schemas.get(schema.name) or f"The {schema.name} object."
     lines = [
         "@attrs.frozen(kw_only=True, eq=False, repr=False)",
-        f"class {schema.name}(Model):",
+        f"class {schema.name}({_bases(api, schema, names)}):",
         *docstring(wrap(text, 10), 4),
         "",
     ]
@@ -112,6 +112,14 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
         lines += ["        except KeyError:", "            return incomplete(cls, data)"]
     lines += [f"        {line}" for field in schema.fields if not field.is_required for line in _read(api, field, names)]
     return [*lines, f"        return finish(it, cls, data{', notes' if has_times else ''})", "", ""]
+
+
+def _bases(api: Api, schema: Object, names: Names) -> str:
+    mixin = api.mixins.get(schema.name)
+    if mixin is None:
+        return "Model"
+    module, _, name = mixin.partition(":")
+    return f"{names.use(module, name)}, Model"
 
 
 def _annotation(api: Api, field: Field, names: Names) -> str:

@@ -36,6 +36,7 @@ class Overlays:
     corrections: list[Json]
     ids: dict[str, list[str]]
     secrets: list[str]
+    mixins: dict[str, str]
     query_items: dict[str, list[str]]
     replay: dict[str, Json]
     deprecated: dict[str, str]
@@ -59,6 +60,7 @@ def load(folder: Path = OVERLAYS) -> Overlays:
         corrections=_read(folder / "corrections.toml").get("correction", []),
         ids=types["ids"],
         secrets=types["secrets"]["fields"],
+        mixins=types["mixins"],
         query_items=types["query_items"],
         replay=operations["replay"],
         deprecated=operations["deprecated"],

@@ -37,6 +37,8 @@ def build(document: Json, overlays: Overlays) -> Api:
     groups = tuple(sorted({method.group for method in methods} | {part for m in methods for part in _ancestors(m.group)}))
     if odd := set(overlays.bases) - set(groups):
         raise GeneratorError(f"operations.toml: [bases] names no group: {', '.join(sorted(odd))}")
+    if odd := overlays.mixins.keys() - {schema.name for schema in schemas.values() if isinstance(schema, Object)}:
+        raise GeneratorError(f"types.toml: [mixins] names no object: {', '.join(sorted(odd))}")
     events = tuple(
         Event(entry["type"], entry["data_ref"].removeprefix(SCHEMAS), bool(entry.get("x-legacy")))
         for entry in document["x-events"]
@@ -50,6 +52,7 @@ def build(document: Json, overlays: Overlays) -> Api:
         groups=groups,
         ids=tuple(sorted(overlays.ids)),
         bases=overlays.bases,
+        mixins=overlays.mixins,
         query_items=overlays.query_items,
         words=overlays.words,
     )

@@ -1,6 +1,6 @@
-"""Writes ``mux_async/emulator/spec.json``: the described API, as little of it as checking requests and making up answers takes.
+"""Writes ``mux_async/emulator/spec.json``: the described API, as little of it as checking requests and making up answers and events takes.
 
-One operation or schema per line, so that a change of one is a line in the diff. What only tells where a fact comes from is left out;
+One operation, schema or event per line, so that a change of one is a line in the diff. What only tells where a fact comes from is left out;
 references are bare names.
 """
 
@@ -27,12 +27,15 @@ def write(document: Json) -> dict[str, str]:
     """
     operations = [_operation(verb, path, raw) for path, item in document["paths"].items() for verb, raw in item.items()]
     raw_schemas: Json = document["components"]["schemas"]
-    wanted = _reachable(raw_schemas, set(references(list(document["paths"].values()))))
+    events: dict[str, str] = {event["type"]: event["data_schema"] for event in document["x-events"]}
+    wanted = _reachable(raw_schemas, set(references(list(document["paths"].values()))) | set(events.values()))
     schemas = {name: _schema(schema) for name, schema in raw_schemas.items() if name in wanted}
     lines = ['{"operations": [']
     lines.append(",\n".join(_line(operation) for operation in operations))
     lines.append('],\n"schemas": {')
     lines.append(",\n".join(f"{json.dumps(name)}: {_line(schema)}" for name, schema in schemas.items()))
+    lines.append('},\n"events": {')
+    lines.append(",\n".join(f"{json.dumps(kind)}: {json.dumps(schema)}" for kind, schema in events.items()))
     lines.append("}}\n")
     return {PATH: "\n".join(lines)}
 

@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from mux_async.playback import Hosts
     from mux_async.resources.data import Data
     from mux_async.resources.robots import Robots
     from mux_async.resources.system import System
     from mux_async.resources.video import Video
+    from mux_async.signing import Signer
     from mux_async.uploads import Uploads
     from mux_async.webhooks import Event
 
@@ -218,6 +220,28 @@ class Mux:
         from mux_async.uploads import Uploads
 
         return Uploads(self)
+
+    @cached_property
+    def signer(self) -> Signer:
+        """Makes tokens for signed playback ids, with the key of ``MUX_SIGNING_KEY`` (its id) and ``MUX_PRIVATE_KEY``.
+
+        Read when first used. For a key from elsewhere make a `mux_async.signing.Signer`. Where the event loop must not wait for its
+        libraries to load, import `mux_async.signing` at the top of the program.
+
+        Raises:
+            MissingCredentialsError: One of the two is not set.
+            ConfigurationError: The key cannot be used, or the extra ``jwt`` is not installed.
+        """
+        from mux_async.signing import Signer
+
+        return Signer.from_environment()
+
+    @property
+    def hosts(self) -> Hosts:
+        """Where this client's media is: Mux's own hosts, or *base_url* when that is a server of one's own."""
+        from mux_async.playback import Hosts
+
+        return Hosts.of(self.base_url)
 
     @property
     def base_url(self) -> str:

@@ -21,9 +21,9 @@ from copy import copy
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 import anyio
-import anyio.lowlevel
 import attrs
 
+from mux_async._pace import Pace
 from mux_async.errors import (
     APIStatusError,
     AssetErroredError,
@@ -42,13 +42,8 @@ if TYPE_CHECKING:
 
     from mux_async.models import Asset
 
-FIRST_INTERVAL: Final = 1.0
-LONGEST_INTERVAL: Final = 10.0
-SAFETY_INTERVAL: Final = 60.0
-"""The longest while webhooks are heard; the first is then `LONGEST_INTERVAL`."""
 REMEMBERED: Final = 256
 """Things of which webhooks told the end before anybody waited for them."""
-GROWTH: Final = 1.3
 PAGE_LIMIT: Final = 100
 """Assets on a page, at most (facts/BEHAVIOUR.md, section 3.1)."""
 SPARE_PAGES: Final = 2
@@ -127,14 +122,10 @@ class WaitHub:
     def __init__(self) -> None:
         self._watched: dict[Subject, _Watch] = {}
         self._leader: Waiter | None = None
-        self._interval = FIRST_INTERVAL
-        self._next_tick = -math.inf
-        self._hurry: anyio.Event | None = None
+        self._pace = Pace()
         self._ticks = 0
         self._failed_ticks = 0
         self._turn: anyio.CancelScope | None = None
-        self._is_told = False
-        self._hearings = 0
         self._ends: OrderedDict[Subject, Asset | MuxError] = OrderedDict()
 
     def __len__(self) -> int:
@@ -191,11 +182,7 @@ class WaitHub:
         Args:
             news: Of each subject: the asset as it is, why there will be none, or ``None`` when it is time to look.
         """
-        if not self._is_told:
-            self._is_told = True
-            self._interval = self._first
-            self._next_tick = max(self._next_tick, anyio.current_time() + self._first)
-        self._hearings += 1
+        self._pace.heard()
         for subject, said in news:
             self._remember(subject, said)
             self._tell(subject, said)
@@ -208,8 +195,7 @@ class WaitHub:
         elif said is not None:
             self._show(subject, said)
         elif (watch := self._watched.get(subject)) and any(waiter.goal == "created" for waiter in watch.waiters):
-            self._next_tick = anyio.current_time()
-            self._wake_leader()
+            self._pace.at_once()
 
     def _remember(self, subject: Subject, said: News) -> None:
         """Keep how something ended, for those who come to wait for it later."""
@@ -218,14 +204,6 @@ class WaitHub:
             self._ends.move_to_end(subject)
             if len(self._ends) > REMEMBERED:
                 self._ends.popitem(last=False)
-
-    @property
-    def _first(self) -> float:
-        return LONGEST_INTERVAL if self._is_told else FIRST_INTERVAL
-
-    @property
-    def _longest(self) -> float:
-        return SAFETY_INTERVAL if self._is_told else LONGEST_INTERVAL
 
     async def _lead(self, leader: Waiter) -> None:
         while leader.outcome is None:
@@ -236,9 +214,9 @@ class WaitHub:
                     self._turn = None
 
     async def _tick(self, leader: Waiter) -> None:
-        await self._until_next_tick()
+        await self._pace.until_due()
         self._ticks += 1
-        began, hearings = anyio.current_time(), self._hearings
+        began, hearings = anyio.current_time(), self._pace.hearings
         try:
             is_news = await self._look(leader.source)
         except _FATAL as error:
@@ -256,39 +234,17 @@ class WaitHub:
                 return
         else:
             self._failed_ticks = 0
-        if is_news:
-            self._is_told = self._is_told and hearings != self._hearings
-            self._interval = self._first
-        now = anyio.current_time()
-        # A look at thousands takes as long as the rate limit makes it; pausing for as long leaves half of it to others.
-        self._next_tick = now + max(self._interval, now - began)
-        self._interval = min(self._interval * GROWTH, self._longest)
-
-    async def _until_next_tick(self) -> None:
-        await anyio.lowlevel.checkpoint()  # tasks that were started together come in together
-        while (delay := self._next_tick - anyio.current_time()) > 0:
-            self._hurry = anyio.Event()
-            with anyio.move_on_after(delay):
-                await self._hurry.wait()
-            self._hurry = None
+        self._pace.looked(began, hearings, is_news=is_news)
 
     def _join(self, subject: Subject, waiter: Waiter) -> None:
         if not self._watched:
-            self._next_tick = -math.inf  # the first one looks at once
+            self._pace.at_once()  # the first one looks at once
             self._failed_ticks = 0
         self._watched.setdefault(subject, _Watch()).waiters.append(waiter)
         if (end := self._ends.get(subject)) is not None:
             self._tell(subject, end)
             return
-        self._interval = self._first
-        soon = anyio.current_time() + self._first
-        if self._next_tick > soon:
-            self._next_tick = soon
-            self._wake_leader()
-
-    def _wake_leader(self) -> None:
-        if self._hurry is not None:
-            self._hurry.set()
+        self._pace.soon()
 
     def _leave(self, subject: Subject, waiter: Waiter) -> None:
         watch = self._watched.get(subject)

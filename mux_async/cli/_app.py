@@ -57,15 +57,18 @@ def make_app() -> typer.Typer:
     from mux_async.cli._doctor import doctor
     from mux_async.cli._ingest import ingest
     from mux_async.cli._limits import limits
+    from mux_async.cli._sign import sign
     from mux_async.cli._upload import upload
+    from mux_async.cli._webhooks import make_webhooks_app
     from mux_async.cli.emulate import emulate
 
     app = typer.Typer(
         name="mux-async", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     app.callback()(_common)
-    for command in (demo, ingest, upload, emulate, limits, doctor):
+    for command in (demo, ingest, upload, emulate, sign, limits, doctor):
         app.command()(command)
+    app.add_typer(make_webhooks_app())
     return app
 
 

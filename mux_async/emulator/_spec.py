@@ -1,4 +1,4 @@
-"""The described API: which operations Mux has, what each takes, and what it answers.
+"""The described API: which operations Mux has, what each takes, and what it answers; and what its events carry.
 
 Read from ``spec.json``, which ``python -m codegen`` writes from the facts; nothing here knows Mux. It is read on first use, because an
 emulator that only keeps state needs no schema until somebody asks something by query.
@@ -64,10 +64,11 @@ class Operation:
 
 
 class Spec:
-    """All operations and schemas."""
+    """All operations and schemas, and the name of the schema of each event's data, by its type."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.schemas: Mapping[str, JsonSchema] = document["schemas"]
+        self.events: Mapping[str, str] = document["events"]
         self.operations: Sequence[Operation] = tuple(_operation(raw) for raw in document["operations"])
         self._by_route = {(operation.verb, operation.path): operation for operation in self.operations}
         # Of several that match, the one with the most characters of its own is meant: /data/v1/exports/views is no view's id.

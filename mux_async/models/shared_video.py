@@ -11,6 +11,7 @@ import attrs
 from mux_async._model import ABSENT, Model, Wire, hidden
 from mux_async._reading import draft, finish, incomplete
 from mux_async.models.shared import AssetMetadata
+from mux_async.playback._urls import PlaybackUrls
 
 if TYPE_CHECKING:
     from typing import Self
@@ -411,7 +412,7 @@ class InputSettingsOverlaySettings(Model):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class PlaybackId(Model):
+class PlaybackId(PlaybackUrls, Model):
     """Name under which an asset or live stream is played, and who may do so."""
 
     id: PlaybackIdText

@@ -14,6 +14,7 @@ from mux_async._reading import draft, finish, incomplete
 from mux_async._times import Notes, seconds_text
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import AssetOptions, CreatePlaybackIdRequest, CreateStaticRenditionRequest, PlaybackId
+from mux_async.playback._ingest import LiveIngest
 
 if TYPE_CHECKING:
     from typing import Self
@@ -238,7 +239,7 @@ class ListLiveStreamsResponse(Model):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class LiveStream(Model):
+class LiveStream(LiveIngest, Model):
     """A place that an encoder sends to, viewers play from, and broadcasts are recorded at."""
 
     id: LiveStreamId

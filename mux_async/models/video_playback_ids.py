@@ -10,6 +10,7 @@ import attrs
 
 from mux_async._model import Model, Wire
 from mux_async._reading import draft, finish, incomplete
+from mux_async.playback._urls import PlaybackUrls
 
 if TYPE_CHECKING:
     from typing import Self
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class PlaybackIdLookup(Model):
+class PlaybackIdLookup(PlaybackUrls, Model):
     """What a playback id stands for."""
 
     id: PlaybackIdText

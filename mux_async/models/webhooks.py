@@ -30,6 +30,7 @@ from mux_async.models.video_live_streams import (
     SimulcastTarget,
 )
 from mux_async.models.video_uploads import UploadError
+from mux_async.playback._ingest import LiveIngest
 
 if TYPE_CHECKING:
     from typing import Self
@@ -841,7 +842,7 @@ class WebhookEventObject(Model):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class WebhookLiveStream(Model):
+class WebhookLiveStream(LiveIngest, Model):
     """A live stream as events carry it: as in the API, but with integer times."""
 
     id: LiveStreamId

@@ -1,5 +1,23 @@
-"""Webhooks: what Mux sends, as typed values. One class for each kind of data is in `mux_async.webhooks.events`."""
+"""Webhooks: what Mux sends, verified, as typed values. One class for each kind of data is in `mux_async.webhooks.events`.
 
+::
+
+    event = unwrap(body, headers, secret)
+    if event.type == "video.asset.ready":
+        print(event.data.playback_ids)
+
+`WebhookRouter` does the rest of what a receiver needs: handlers by type, each event handled once, the right answers. Endpoints for web
+frameworks are in `mux_async.webhooks.starlette` (FastAPI too), ``litestar``, ``aiohttp_web``, ``django`` and ``quart``.
+"""
+
+from mux_async.webhooks._errors import BodyTooLargeError, EventFormatError, EventStoreError, SignatureError, WebhookError
+from mux_async.webhooks._open_store import open_event_store
+from mux_async.webhooks._router import WebhookAnswer, WebhookRouter
+from mux_async.webhooks._signature import Headers, Secrets, sign, verify
+from mux_async.webhooks._store import Claim, EventStore, MemoryEventStore, Sighting
+from mux_async.webhooks._store_redis import RedisEventStore
+from mux_async.webhooks._store_sqlite import SqliteEventStore
+from mux_async.webhooks._unwrap import unwrap
 from mux_async.webhooks.events import (
     EVENTS,
     Event,
@@ -10,4 +28,31 @@ from mux_async.webhooks.events import (
     parse_event,
 )
 
-__all__ = ["EVENTS", "Event", "EventType", "KnownEvent", "UnknownEvent", "WebhookEvent", "parse_event"]
+__all__ = [
+    "EVENTS",
+    "BodyTooLargeError",
+    "Claim",
+    "Event",
+    "EventFormatError",
+    "EventStore",
+    "EventStoreError",
+    "EventType",
+    "Headers",
+    "KnownEvent",
+    "MemoryEventStore",
+    "RedisEventStore",
+    "Secrets",
+    "Sighting",
+    "SignatureError",
+    "SqliteEventStore",
+    "UnknownEvent",
+    "WebhookAnswer",
+    "WebhookError",
+    "WebhookEvent",
+    "WebhookRouter",
+    "open_event_store",
+    "parse_event",
+    "sign",
+    "unwrap",
+    "verify",
+]

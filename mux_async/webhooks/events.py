@@ -8,15 +8,14 @@ means is said in `ABOUT`. Nothing here checks a signature.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, cast
 
 import attrs
 
-from mux_async.webhooks._event import Event, UnknownEvent, build_event
+from mux_async.webhooks._event import Event, UnknownEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Self
 
     from mux_async._model import Wire
     from mux_async.models.robots_jobs_ask_questions import AskQuestionsJob
@@ -91,6 +90,7 @@ class DirectiveRunEvent(Event):
     A directive's run with the facts around it.
     """
 
+    model_path: ClassVar[str] = "webhooks:WebhookDirectiveRun"
     type: Literal[
         "robots.directive_run.completed",
         "robots.directive_run.created",
@@ -98,11 +98,6 @@ class DirectiveRunEvent(Event):
         "robots.directive_run.partial",
     ]
     data: WebhookDirectiveRun
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "webhooks:WebhookDirectiveRun")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -114,6 +109,7 @@ class AskQuestionsJobEvent(Event):
     A job that answers questions about a video.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_ask_questions:AskQuestionsJob"
     type: Literal[
         "robots.job.ask_questions.cancelled",
         "robots.job.ask_questions.completed",
@@ -122,11 +118,6 @@ class AskQuestionsJobEvent(Event):
         "robots.job.ask_questions.processing",
     ]
     data: AskQuestionsJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_ask_questions:AskQuestionsJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -138,6 +129,7 @@ class EditCaptionsJobEvent(Event):
     A job that edits a caption track.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_edit_captions:EditCaptionsJob"
     type: Literal[
         "robots.job.edit_captions.cancelled",
         "robots.job.edit_captions.completed",
@@ -146,11 +138,6 @@ class EditCaptionsJobEvent(Event):
         "robots.job.edit_captions.processing",
     ]
     data: EditCaptionsJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_edit_captions:EditCaptionsJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -162,6 +149,7 @@ class FindBestThumbnailsJobEvent(Event):
     A job that looks for good thumbnails.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_find_best_thumbnails:FindBestThumbnailsJob"
     type: Literal[
         "robots.job.find_best_thumbnails.cancelled",
         "robots.job.find_best_thumbnails.completed",
@@ -170,11 +158,6 @@ class FindBestThumbnailsJobEvent(Event):
         "robots.job.find_best_thumbnails.processing",
     ]
     data: FindBestThumbnailsJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_find_best_thumbnails:FindBestThumbnailsJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -186,6 +169,7 @@ class FindKeyMomentsJobEvent(Event):
     A job that looks for the most telling moments.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_find_key_moments:FindKeyMomentsJob"
     type: Literal[
         "robots.job.find_key_moments.cancelled",
         "robots.job.find_key_moments.completed",
@@ -194,11 +178,6 @@ class FindKeyMomentsJobEvent(Event):
         "robots.job.find_key_moments.processing",
     ]
     data: FindKeyMomentsJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_find_key_moments:FindKeyMomentsJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -210,6 +189,7 @@ class FindScenesJobEvent(Event):
     A job that divides a video into scenes.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_find_scenes:FindScenesJob"
     type: Literal[
         "robots.job.find_scenes.cancelled",
         "robots.job.find_scenes.completed",
@@ -218,11 +198,6 @@ class FindScenesJobEvent(Event):
         "robots.job.find_scenes.processing",
     ]
     data: FindScenesJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_find_scenes:FindScenesJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -234,6 +209,7 @@ class GenerateChaptersJobEvent(Event):
     A job that divides a video into chapters.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_generate_chapters:GenerateChaptersJob"
     type: Literal[
         "robots.job.generate_chapters.cancelled",
         "robots.job.generate_chapters.completed",
@@ -242,11 +218,6 @@ class GenerateChaptersJobEvent(Event):
         "robots.job.generate_chapters.processing",
     ]
     data: GenerateChaptersJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_generate_chapters:GenerateChaptersJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -260,6 +231,7 @@ class GenerateEngagementInsightsJobEvent(Event):
     A job that explains how viewers engaged with a video.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_generate_engagement_insights:GenerateEngagementInsightsJob"
     type: Literal[
         "robots.job.generate_engagement_insights.cancelled",
         "robots.job.generate_engagement_insights.completed",
@@ -268,11 +240,6 @@ class GenerateEngagementInsightsJobEvent(Event):
         "robots.job.generate_engagement_insights.processing",
     ]
     data: GenerateEngagementInsightsJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_generate_engagement_insights:GenerateEngagementInsightsJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -285,6 +252,7 @@ class GeneratePremiumCaptionsJobEvent(Event):
     A job that transcribes audio into a caption track.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_generate_premium_captions:GeneratePremiumCaptionsJob"
     type: Literal[
         "robots.job.generate_premium_captions.cancelled",
         "robots.job.generate_premium_captions.completed",
@@ -293,11 +261,6 @@ class GeneratePremiumCaptionsJobEvent(Event):
         "robots.job.generate_premium_captions.processing",
     ]
     data: GeneratePremiumCaptionsJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_generate_premium_captions:GeneratePremiumCaptionsJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -309,6 +272,7 @@ class ModerateJobEvent(Event):
     A job that scores sexual and violent content.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_moderate:ModerateJob"
     type: Literal[
         "robots.job.moderate.cancelled",
         "robots.job.moderate.completed",
@@ -317,11 +281,6 @@ class ModerateJobEvent(Event):
         "robots.job.moderate.processing",
     ]
     data: ModerateJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_moderate:ModerateJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -333,6 +292,7 @@ class SummarizeJobEvent(Event):
     A job that writes a title, a description and tags.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_summarize:SummarizeJob"
     type: Literal[
         "robots.job.summarize.cancelled",
         "robots.job.summarize.completed",
@@ -341,11 +301,6 @@ class SummarizeJobEvent(Event):
         "robots.job.summarize.processing",
     ]
     data: SummarizeJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_summarize:SummarizeJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -357,6 +312,7 @@ class TranslateAudioJobEvent(Event):
     A job that dubs audio into another language.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_translate_audio:TranslateAudioJob"
     type: Literal[
         "robots.job.translate_audio.cancelled",
         "robots.job.translate_audio.completed",
@@ -365,11 +321,6 @@ class TranslateAudioJobEvent(Event):
         "robots.job.translate_audio.processing",
     ]
     data: TranslateAudioJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_translate_audio:TranslateAudioJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -381,6 +332,7 @@ class TranslateCaptionsJobEvent(Event):
     A job that translates a caption track.
     """
 
+    model_path: ClassVar[str] = "robots_jobs_translate_captions:TranslateCaptionsJob"
     type: Literal[
         "robots.job.translate_captions.cancelled",
         "robots.job.translate_captions.completed",
@@ -389,11 +341,6 @@ class TranslateCaptionsJobEvent(Event):
         "robots.job.translate_captions.processing",
     ]
     data: TranslateCaptionsJob
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "robots_jobs_translate_captions:TranslateCaptionsJob")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -409,6 +356,7 @@ class AssetEvent(Event):
     An asset as events carry it: as in the API, but with integer times.
     """
 
+    model_path: ClassVar[str] = "webhooks:WebhookAsset"
     type: Literal[
         "video.asset.created",
         "video.asset.deleted",
@@ -428,11 +376,6 @@ class AssetEvent(Event):
     ]
     data: WebhookAsset
 
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "webhooks:WebhookAsset")
-
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AssetShotsEvent(Event):
@@ -442,6 +385,7 @@ class AssetShotsEvent(Event):
     State and result of shot detection.
     """
 
+    model_path: ClassVar[str] = "video_assets:AssetShots"
     type: Literal[
         "video.asset.shots.created",
         "video.asset.shots.deleted",
@@ -450,11 +394,6 @@ class AssetShotsEvent(Event):
         "video.asset.shots.skipped",
     ]
     data: AssetShots
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "video_assets:AssetShots")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -466,6 +405,7 @@ class AssetStaticRenditionEvent(Event):
     One file for download, with the id of its asset.
     """
 
+    model_path: ClassVar[str] = "webhooks:WebhookAssetStaticRendition"
     type: Literal[
         "video.asset.static_rendition.created",
         "video.asset.static_rendition.deleted",
@@ -474,11 +414,6 @@ class AssetStaticRenditionEvent(Event):
         "video.asset.static_rendition.skipped",
     ]
     data: WebhookAssetStaticRendition
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "webhooks:WebhookAssetStaticRendition")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -489,15 +424,11 @@ class AssetTrackEvent(Event):
     One track, with the id of its asset.
     """
 
+    model_path: ClassVar[str] = "webhooks:WebhookAssetTrack"
     type: Literal[
         "video.asset.track.created", "video.asset.track.deleted", "video.asset.track.errored", "video.asset.track.ready"
     ]
     data: WebhookAssetTrack
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "webhooks:WebhookAssetTrack")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -507,13 +438,9 @@ class AssetWarningEvent(Event):
     A few facts about the asset, and the warning.
     """
 
+    model_path: ClassVar[str] = "webhooks:WebhookAssetWarning"
     type: Literal["video.asset.warning"]
     data: WebhookAssetWarning
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "webhooks:WebhookAssetWarning")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -523,13 +450,9 @@ class VideoDeliveryHighTrafficEvent(Event):
     Which assets caused a lot of delivery, and when.
     """
 
+    model_path: ClassVar[str] = "webhooks:WebhookVideoDeliveryHighTraffic"
     type: Literal["video.delivery.high_traffic"]
     data: WebhookVideoDeliveryHighTraffic
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "webhooks:WebhookVideoDeliveryHighTraffic")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -542,6 +465,7 @@ class LiveStreamEvent(Event):
     A live stream as events carry it: as in the API, but with integer times.
     """
 
+    model_path: ClassVar[str] = "webhooks:WebhookLiveStream"
     type: Literal[
         "video.live_stream.active",
         "video.live_stream.connected",
@@ -556,11 +480,6 @@ class LiveStreamEvent(Event):
     ]
     data: WebhookLiveStream
 
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "webhooks:WebhookLiveStream")
-
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SimulcastTargetEvent(Event):
@@ -572,6 +491,7 @@ class SimulcastTargetEvent(Event):
     One simulcast target, with the id of its live stream.
     """
 
+    model_path: ClassVar[str] = "webhooks:WebhookSimulcastTarget"
     type: Literal[
         "video.live_stream.simulcast_target.broadcasting",
         "video.live_stream.simulcast_target.created",
@@ -583,11 +503,6 @@ class SimulcastTargetEvent(Event):
     ]
     data: WebhookSimulcastTarget
 
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "webhooks:WebhookSimulcastTarget")
-
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class LiveStreamWarningEvent(Event):
@@ -596,13 +511,9 @@ class LiveStreamWarningEvent(Event):
     A few facts about the live stream, and the warning.
     """
 
+    model_path: ClassVar[str] = "webhooks:WebhookLiveStreamWarning"
     type: Literal["video.live_stream.warning"]
     data: WebhookLiveStreamWarning
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "webhooks:WebhookLiveStreamWarning")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -613,13 +524,9 @@ class DirectUploadEvent(Event):
     A direct upload as events carry it.
     """
 
+    model_path: ClassVar[str] = "webhooks:WebhookDirectUpload"
     type: Literal["video.upload.asset_created", "video.upload.cancelled", "video.upload.created", "video.upload.errored"]
     data: WebhookDirectUpload
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "webhooks:WebhookDirectUpload")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -630,13 +537,9 @@ class SpaceEvent(Event):
     A room for real-time video (retired product).
     """
 
+    model_path: ClassVar[str] = "video_spaces:Space"
     type: Literal["video.space.active", "video.space.created", "video.space.deleted", "video.space.idle", "video.space.updated"]
     data: Space
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "video_spaces:Space")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -647,6 +550,7 @@ class BroadcastEvent(Event):
     Output of a space to a live stream (retired product).
     """
 
+    model_path: ClassVar[str] = "video_spaces:Broadcast"
     type: Literal[
         "video.space.broadcast.active",
         "video.space.broadcast.created",
@@ -654,11 +558,6 @@ class BroadcastEvent(Event):
         "video.space.broadcast.idle",
     ]
     data: Broadcast
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded delivery."""
-        return build_event(cls, data, "video_spaces:Broadcast")
 
 
 KnownEvent: TypeAlias = (
@@ -1107,7 +1006,7 @@ def parse_event(data: Wire) -> WebhookEvent:
     """Read the decoded body of a webhook delivery. Check its signature first: this does not.
 
     Never fails on what is in it: an event of a type that is not known is an `UnknownEvent`, and what does not fit is
-    kept as it is.
+    kept as it is. The event keeps *data* and reads it when needed, so *data* must not be changed afterwards.
     """
     kind = data.get("type")
     family = EVENTS.get(cast("EventType", kind)) if isinstance(kind, str) else None

@@ -199,6 +199,7 @@ CORRECTION = '[[correction]]\nat = "{at}"\n{change}\nreason = "r"\nsource = "s"\
         ("corrections.toml", CORRECTION.format(at="/components/schemas/Asset", change=""), "none of add, set, drop"),
         ("corrections.toml", '[[correction]]\nat = "/openapi"\nset = "4"\n', "needs a reason and a source"),
         ("types.toml", '"Asset.no_such_field",', "matches no field"),
+        ("types.toml", 'AssetStatus = "mux_async.playback._urls:PlaybackUrls"', "names no object: AssetStatus"),
         ("operations.toml", '[replay."video.assets.explode"]\nclass = "never"\n', "explode"),
         ("operations.toml", '[shorthand."video.assets.update"]\nnothing = "url"\n', "has no body member nothing"),
         ("operations.toml", '[omit."video.assets.list"]\nmembers = []\n', "video.assets.list"),
@@ -216,7 +217,8 @@ def test_overlays_have_effect(overlays: Path, file: str, text: str, message: str
     """An overlay that matches nothing, or would change nothing, is an error that names it."""
     path = overlays / file
     if file == "types.toml":
-        replace(path, '"*.stream_key",', f'"*.stream_key",\n  {text}')
+        anchor = '"*.stream_key",' if text.endswith(",") else "[mixins]"
+        replace(path, anchor, f"{anchor}\n  {text}")
     elif path.exists():
         append(path, text)
     else:

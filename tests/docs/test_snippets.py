@@ -10,17 +10,21 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import attrs
+import orjson
 import pytest
 
 from mux_async import BucketSettings, LimitSettings, Mux
-from mux_async.emulator import Emulator, EmulatorSettings
+from mux_async.cli._webhook_samples import sample_event
+from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, WebhookRequest, WebhookSettings, carrying
 from mux_async.emulator.server import serve
+from mux_async.webhooks import WebhookRouter, sign
 from tests.emulator import official
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +134,73 @@ async def drive_bot(_: Path, __: pytest.MonkeyPatch) -> None:
 
     assert said[0].startswith("working on it: ")
     assert re.fullmatch(r"https://player\.mux\.com/\w+", said[1])
+
+
+def signing_key(patch: pytest.MonkeyPatch) -> str:
+    """Put a key into the environment; return its id."""
+    from tests.signing import keys
+
+    patch.setenv("MUX_SIGNING_KEY", keys.KEY_ID)
+    patch.setenv("MUX_PRIVATE_KEY", keys.as_mux_shows_it())
+    return keys.KEY_ID
+
+
+async def drive_signing(_: Path, patch: pytest.MonkeyPatch) -> None:
+    from mux_async.signing import verify
+
+    signing_key(patch)
+    names = define("signing")
+    public = names["signer"].public_keys
+
+    assert list(names["page"]("id")) == ["playback-token", "thumbnail-token", "storyboard-token"]
+    assert verify(names["poster"]("id"), public, audience="t").claims["width"] == 640
+    assert [verify(token, public, audience="t").subject for token in await names["gallery"](["a", "b"])] == ["a", "b"]
+
+
+async def drive_verifying(_: Path, patch: pytest.MonkeyPatch) -> None:
+    from mux_async.signing import Signer
+
+    key_id = signing_key(patch)
+    signer, opens = Signer.from_environment(), define("verifying")["opens"]
+
+    assert opens(signer, signer.sign("id"), "id") == f"signed with {key_id}"
+    assert opens(signer, signer.sign("other"), "id") == "subject"
+
+
+async def drive_sign_command(_: Path, patch: pytest.MonkeyPatch) -> None:
+    signing_key(patch)
+    (line,) = snippet("sign-command").splitlines()
+    done = await run(shlex.split(line.removeprefix("$ ")), "http://127.0.0.1:8787")
+
+    assert re.fullmatch(
+        rb"http://127.0.0.1:8787/DS00Spx1CV902MCtPj5WknGlR102V5HFkDe/thumbnail.jpg\?token=[\w.-]+\n", done.stdout
+    )
+
+
+async def drive_playback(_: Path, __: pytest.MonkeyPatch) -> None:
+    from mux_async.signing import Signer
+
+    async with (
+        serve(emulator()) as origin,
+        Mux(token_id="test-token", token_secret="test-secret", base_url=origin, limits=FREE) as mux,
+    ):
+        key = await mux.system.signing_keys.create()
+        asset = await mux.video.assets.create(inputs=["https://example.com/film.mp4"], playback_policies=["public", "signed"])
+        public, signed = await define("playback")["addresses"](mux, Signer(key.id, key.private_key), asset.id)
+
+    assert re.fullmatch(rf"{origin}/\w+\.m3u8\?max_resolution=1080p", public)
+    assert re.fullmatch(rf"{origin}/\w+\.m3u8\?token=[\w.-]+", signed)
+
+
+async def drive_ingest_addresses(_: Path, __: pytest.MonkeyPatch) -> None:
+    async with (
+        serve(emulator()) as origin,
+        Mux(token_id="test-token", token_secret="test-secret", base_url=origin, limits=FREE) as mux,
+    ):
+        server, key = await define("ingest-addresses")["settings_of_the_encoder"](mux)
+
+    assert server == "rtmps://eu-west.live.mux.com:443/app"
+    assert len(key) == 36
 
 
 async def drive_accounts(_: Path, __: pytest.MonkeyPatch) -> None:
@@ -254,6 +325,67 @@ async def drive_emulator_node(_: Path, __: pytest.MonkeyPatch) -> None:
             )
 
     assert done.stdout == b"preparing\n", done.stderr.decode()
+
+
+def signed_event(kind: str, secret: str, **more: object) -> tuple[bytes, dict[str, str]]:
+    """Return a delivery of a made-up event: its body and its headers."""
+    body = orjson.dumps({**sample_event(kind, "docs", datetime.now(UTC), {"id": "asset-1"}), **more})
+    return body, {"Mux-Signature": sign(body, secret)}
+
+
+async def drive_webhooks_app(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    from fastapi.testclient import TestClient
+
+    patch.setenv("MUX_WEBHOOK_SECRET", "secret")
+    patch.chdir(folder)
+    names = define("webhooks-app")
+    body, headers = signed_event("video.asset.ready", "secret")
+
+    def browse() -> list[int]:
+        with TestClient(names["app"]) as browser:
+            posted = [browser.post("/webhooks/mux", content=body, headers=each) for each in (headers, headers, {})]
+        return [answer.status_code for answer in posted]
+
+    assert await anyio.to_thread.run_sync(browse) == [200, 200, 400]
+    assert names["published"] == ["asset-1"]
+    await names["hooks"].aclose()
+
+
+async def drive_webhooks_latest(_: Path, __: pytest.MonkeyPatch) -> None:
+    names = define("webhooks-latest")
+    for kind, at in (("video.live_stream.idle", "2026-01-01T00:00:02Z"), ("video.live_stream.active", "2026-01-01T00:00:01Z")):
+        answer = await names["hooks"].receive(*signed_event(kind, "the endpoint's secret", created_at=at, id=kind))
+        assert answer.status == 200
+
+    assert list(names["states"].values()) == ["idle"]
+
+
+async def drive_webhooks_attach(_: Path, __: pytest.MonkeyPatch) -> None:
+    hooks = WebhookRouter("secret")
+
+    async def carry(request: WebhookRequest) -> int:
+        return (await hooks.receive(request.body, request.headers)).status
+
+    emulated = Emulator(
+        EmulatorSettings(time_to_ready=0.05, limits=None, webhooks=(WebhookSettings("https://x.example/", "secret"),))
+    )
+    mux = Mux(token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulated), limits=FREE)
+    with anyio.fail_after(20):
+        async with carrying(emulated, carry), mux:
+            assert await define("webhooks-attach")["ready_at_once"](mux, hooks, "https://example.com/film.mp4") == "ready"
+    emulated.close()
+
+
+async def drive_webhooks_unwrap(_: Path, __: pytest.MonkeyPatch) -> None:
+    kind_of = define("webhooks-unwrap")["kind_of"]
+
+    assert kind_of(*signed_event("video.asset.errored", "secret"), "secret").startswith("asset-1 failed: ")
+    assert kind_of(*signed_event("video.asset.ready", "secret"), "secret") == "video.asset.ready"
+    assert kind_of(*signed_event("video.asset.ready", "other"), "secret") == "refused (mismatch)"
+
+
+async def drive_webhooks_test(_: Path, __: pytest.MonkeyPatch) -> None:
+    await define("webhooks-test")["test_my_handler"]()
 
 
 DRIVERS: dict[str, Driver] = {

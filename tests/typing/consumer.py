@@ -31,6 +31,8 @@ from mux_async.models import (
     WebhookLiveStream,
 )
 from mux_async.models.ids import AssetId
+from mux_async.playback import IngestAddresses, Playback, VideoParams
+from mux_async.signing import Signer, TokenRequest, VerifiedToken, verify
 from mux_async.webhooks.events import AssetEvent, UnknownEvent, parse_event
 
 
@@ -112,3 +114,36 @@ def events(body: dict[str, object]) -> None:
         assert_type(event.data.duration, float | None)
     elif event.type == "video.live_stream.active":
         assert_type(event.data, WebhookLiveStream)
+
+
+async def signing(signer: Signer, mux: Mux) -> None:
+    assert_type(mux.signer, Signer)
+    assert_type(signer.sign("p1"), str)
+    signer.sign("p1", params={"max_resolution": "720p", "program_start_time": dt.datetime.now(dt.UTC)})
+    signer.sign("p1", "thumbnail", params={"time": 2.5, "rotate": 90, "fit_mode": "pad"}, expires_in=dt.timedelta(hours=1))
+    signer.sign("p1", "storyboard", params={"format": "webp"}, playback_restriction_id="r1")
+    signer.sign("p1", "drm_license", extra_claims={"custom": {"user": 1}})
+    signer.sign("p1", params={"time": 2.5})  # type: ignore[call-overload]  # of a thumbnail
+    signer.sign("p1", "thumbnail", params={"time": "2.5"})  # type: ignore[call-overload]  # a number
+    signer.sign("p1", "gif", params={"fit_mode": "pad"})  # type: ignore[call-overload]  # of a thumbnail
+    signer.sign("p1", "videos")  # type: ignore[call-overload]  # no such kind
+    params: VideoParams = {"exclude_pdt": True}
+    assert_type(
+        signer.sign_tokens("p1", ["video", "thumbnail"], params={"thumbnail": {"time": 1}, "video": params}), dict[str, str]
+    )
+    assert_type(await signer.sign_each([TokenRequest("p1", "gif", {"fps": 10})]), list[str])
+    assert_type(verify("token", signer.public_keys, audience="v"), VerifiedToken)
+
+
+def playback(asset: Asset, live: WebhookLiveStream, signer: Signer, mux: Mux) -> None:
+    for found in asset.playback_ids or []:
+        assert_type(found.hls_url(), str)
+        found.hls_url(signer=signer, max_resolution="1080p", hosts=mux.hosts)
+        found.thumbnail_url("webp", token="token", expires_in="7d")
+        found.hls_url(max_resolutoin="720p")  # type: ignore[call-arg]  # a typo
+        found.hls_url(time=2.5)  # type: ignore[call-arg]  # of a thumbnail
+        found.thumbnail_url("gif")  # type: ignore[arg-type]  # that is animated_url
+        found.thumbnail_url(rotate=45)  # type: ignore[arg-type]  # a right angle
+    assert_type(Playback("p1").storyboard_url("json", format="png"), str)
+    assert_type(live.ingest("eu-west"), IngestAddresses)
+    live.ingest("moon")  # type: ignore[arg-type]  # no such region

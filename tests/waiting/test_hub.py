@@ -14,7 +14,8 @@ import anyio.lowlevel
 import attrs
 import pytest
 
-from mux_async._waiting import LONGEST_INTERVAL, PAGE_LIMIT, SPARE_PAGES, Subject, WaitHub
+from mux_async._pace import LONGEST_INTERVAL
+from mux_async._waiting import PAGE_LIMIT, SPARE_PAGES, Subject, WaitHub
 from mux_async.errors import (
     APIStatusError,
     AssetErroredError,

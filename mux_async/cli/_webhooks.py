@@ -1,0 +1,158 @@
+"""``mux-async webhooks``: receive deliveries on this machine and show them; send made-up ones, and recorded ones again.
+
+What is sent is signed as Mux signs, at the moment of sending. What is received is bounded and, with a secret, verified as in `unwrap`.
+"""
+
+from __future__ import annotations
+
+import secrets as randomness
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, BinaryIO, TypeAlias, cast
+from urllib.parse import urlsplit
+
+import anyio
+import orjson
+import typer
+
+from mux_async.cli._output import FAILED
+
+_SECRET_VARIABLE = "MUX_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
+DEFAULT_PORT = 8788
+
+SecretOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(envvar=_SECRET_VARIABLE, show_default=False, metavar="SECRET", help="The endpoint's signing secret."),
+]
+ToOption: TypeAlias = Annotated[str, typer.Option("--to", metavar="URL", help="Where to send it.")]
+DEFAULT_TO = f"http://127.0.0.1:{DEFAULT_PORT}/"
+
+
+def make_webhooks_app() -> typer.Typer:
+    """Return the group of commands."""
+    app = typer.Typer(
+        name="webhooks", no_args_is_help=True, rich_markup_mode=None, help="Receive, make up and repeat webhook deliveries."
+    )
+    for command in (listen, trigger, replay):
+        app.command()(command)
+    return app
+
+
+def listen(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; there is no TLS, so keep it this machine's own.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = DEFAULT_PORT,
+    secret: SecretOption = None,
+    forward: Annotated[
+        str | None, typer.Option(metavar="URL", help="Send every delivery on, as it is, and answer what that answers.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="File to append every event to, one a line, for `replay`.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print whole events, one JSON object a line.")] = False,
+    count: Annotated[int, typer.Option(min=0, help="Stop after this many deliveries; 0 for none.")] = 0,
+) -> None:
+    """Print the webhooks that arrive here, on any path, until interrupted.
+
+    With a secret, deliveries that it does not verify are refused with 400; without one they are shown unverified.
+    """
+    from mux_async.cli._webhook_delivery import Listener, serve_listener
+    from mux_async.webhooks._signature import verifier
+
+    target = None if forward is None else _url("--forward", forward)
+    checked_by = None if not secret else verifier(secret)
+    with ExitStack() as stack:
+        file: BinaryIO | None = None
+        if record is not None:
+            try:
+                file = stack.enter_context(record.open("ab"))
+            except OSError as error:
+                raise typer.BadParameter(f"cannot write to {str(record)!r}: {error.strerror}") from error
+        anyio.run(serve_listener, Listener(checked_by, target, file, as_json, count), host, port, backend="asyncio")
+
+
+def trigger(
+    kind: Annotated[
+        str, typer.Argument(metavar="TYPE", help="video.asset.ready, ...; `mux-async webhooks trigger list` names all.")
+    ],
+    to: ToOption = DEFAULT_TO,
+    secret: SecretOption = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Members of the event's data to put in place of the made-up ones.")
+    ] = None,
+) -> None:
+    """Send a made-up event of this type, signed, and print what is answered. Ends with 1 unless that is a 2xx."""
+    from mux_async.webhooks import EVENTS
+
+    if kind == "list":
+        for each in EVENTS:
+            typer.echo(each)
+        return
+    if kind not in EVENTS:
+        from difflib import get_close_matches
+
+        similar = get_close_matches(kind, EVENTS, n=3)
+        hint = f"; similar ones are {', '.join(similar)}" if similar else "; `mux-async webhooks trigger list` names all"
+        raise typer.BadParameter(f"there is no event type {kind!r}{hint}")
+    from mux_async.cli._webhook_samples import sample_event
+
+    changes = _object("--data", data) if data is not None else None
+    event = sample_event(kind, randomness.token_hex(8), datetime.now(UTC), changes)
+    _send([orjson.dumps(event)], _url("--to", to), _secret(secret))
+
+
+def replay(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="Events, one JSON object a line, as `listen --record` writes.")
+    ],
+    to: ToOption = DEFAULT_TO,
+    secret: SecretOption = None,
+) -> None:
+    """Send recorded events again, in their order, byte for byte and signed anew. Ends with 1 unless every answer is a 2xx."""
+    bodies: list[bytes] = []
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+        if line.strip():
+            try:
+                _object(f"line {number} of {str(file)!r}", line)
+            except typer.BadParameter as error:
+                raise typer.BadParameter(f"{error.message}; nothing was sent") from None
+            bodies.append(line)
+    _send(bodies, _url("--to", to), _secret(secret))
+
+
+def _send(bodies: Sequence[bytes], url: str, secret: str) -> None:
+    from mux_async.cli._webhook_delivery import send_all
+
+    failed = anyio.run(send_all, bodies, url, secret, backend="asyncio")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _url(name: str, text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise typer.BadParameter(f"{name} takes an absolute URL of http or https, and {text!r} is none")
+    return text
+
+
+def _secret(given: str | None) -> str:
+    if not given:
+        raise typer.BadParameter(f"without a secret nothing can be signed: pass --secret, or set {_SECRET_VARIABLE}")
+    return given
+
+
+def _object(name: str, text: str | bytes) -> dict[str, object]:
+    try:
+        found = cast("object", orjson.loads(text))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f"{name} is no JSON object")
+    return cast("dict[str, object]", found)

@@ -1,0 +1,277 @@
+"""What a stream or picture can be asked for: names, types and ranges, for each kind of address (facts/BEHAVIOUR.md, sections 9.2 and 9.3).
+
+The same parameters go into the query of a public address and into the claims of a signed one's token, so they are checked here, once, for
+both. Sizes are pixels; times are seconds of the media, except where a moment of the broadcast is asked for: that is a `datetime` or Unix
+seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final, Literal, TypeAlias, TypedDict, cast
+
+from mux_async.errors import InvalidRequestError
+
+Kind: TypeAlias = Literal["video", "thumbnail", "gif", "storyboard", "drm_license", "stats"]
+"""What a token of a playback id is for, in the words of Mux's own clients."""
+
+Resolution: TypeAlias = Literal["270p", "360p", "480p", "540p", "720p", "1080p", "1440p", "2160p"] | str
+FitMode: TypeAlias = Literal["preserve", "stretch", "crop", "smartcrop", "pad"]
+Moment: TypeAlias = datetime | int
+
+
+class ClipParams(TypedDict, total=False):
+    """A part of the media. Clips are cut at segment boundaries, so they may be longer than asked."""
+
+    asset_start_time: float
+    """Seconds of the asset, 0 or more."""
+    asset_end_time: float
+    """Seconds of the asset, above the start."""
+    program_start_time: Moment
+    """Moment of the live broadcast."""
+    program_end_time: Moment
+    """Moment of the live broadcast, after the start."""
+
+
+class VideoParams(ClipParams, total=False):
+    """Of a stream."""
+
+    max_resolution: Resolution
+    """Leave out larger renditions."""
+    min_resolution: Resolution
+    """Leave out smaller renditions."""
+    rendition_order: Literal["desc"]
+    """``desc`` puts the highest quality first; by default a middle one comes first."""
+    redundant_streams: bool
+    roku_trick_play: bool
+    default_subtitles_lang: str
+    """BCP 47 tag of the subtitles that players should choose by themselves."""
+    exclude_pdt: bool
+    """Whether date and time tags are left out."""
+    low_latency: bool
+    """``False`` plays a low-latency stream with the usual delay."""
+
+
+class ThumbnailParams(TypedDict, total=False):
+    """Of a still picture."""
+
+    time: float
+    """Second of the media; default the asset's own ``thumbnail_time``, or else the middle."""
+    program_time: Moment
+    """Moment of the live broadcast."""
+    latest: bool
+    """The newest picture of an active live stream; 400 for anything else."""
+    width: int
+    height: int
+    rotate: Literal[90, 180, 270]
+    fit_mode: FitMode
+    """All but ``preserve`` need both width and height."""
+    flip_v: bool
+    flip_h: bool
+
+
+class AnimatedParams(TypedDict, total=False):
+    """Of a moving picture."""
+
+    start: float
+    """Second of the media; default 0."""
+    end: float
+    """0.25 to 10 s after the start; default 5 s after it."""
+    width: int
+    """At most 640; default 320."""
+    height: int
+    """At most 640."""
+    fps: int
+    """At most 30; default 15."""
+
+
+class StoryboardParams(ClipParams, total=False):
+    """Of a storyboard."""
+
+    format: Literal["jpg", "png", "webp"]
+    """Of the picture that ``.vtt`` and ``.json`` refer to; default ``jpg``."""
+
+
+class NoParams(TypedDict, total=False):
+    """DRM licences and viewer counts take none."""
+
+
+class ParamsByKind(TypedDict, total=False):
+    """Of several kinds at once."""
+
+    video: VideoParams
+    thumbnail: ThumbnailParams
+    gif: AnimatedParams
+    storyboard: StoryboardParams
+
+
+AnyParams: TypeAlias = VideoParams | ThumbnailParams | AnimatedParams | StoryboardParams | NoParams | Mapping[str, object]
+
+_LARGEST: Final = 2**53 - 1
+"""Where nothing is said about an upper end: larger numbers are not whole any more in most languages."""
+
+Check: TypeAlias = Callable[[str, object], object]
+"""Takes name and value, returns what stands in URL or token."""
+
+
+def _number(name: str, value: object, low: float, high: float, unit: str) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        bound = f"from {low:g} to {high:g}" if high < _LARGEST else f"of at least {low:g}"
+        raise InvalidRequestError(f"{name} is {value!r:.80}; it must be a number {bound} {unit}")
+    return int(value) if value == int(value) else value
+
+
+def _seconds(name: str, value: object) -> object:
+    return _number(name, value, 0, _LARGEST, "seconds")
+
+
+def _pixels(high: float) -> Check:
+    return lambda name, value: _whole(name, value, high, "pixels")
+
+
+def _whole(name: str, value: object, high: float, unit: str) -> object:
+    if isinstance(value, float):
+        raise InvalidRequestError(f"{name} is {value!r}; it must be a whole number")
+    return _number(name, value, 1, high, unit)
+
+
+def _rate(name: str, value: object) -> object:
+    return _whole(name, value, 30, "pictures per second")
+
+
+def _moment(name: str, value: object) -> object:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidRequestError(f"{name} is a datetime without a time zone; add one, as in datetime.now(UTC)")
+        return int(value.timestamp())
+    return _number(name, value, 0, _LARGEST, "Unix seconds (or a datetime)")
+
+
+def _flag(name: str, value: object) -> object:
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"{name} is {value!r:.80}; it must be True or False")
+    return value
+
+
+def _one_of(*choices: object) -> Check:
+    def check(name: str, value: object) -> object:
+        if value not in choices or isinstance(value, bool):
+            raise InvalidRequestError(f"{name} is {value!r:.80}; it must be one of {', '.join(map(repr, choices))}")
+        return value
+
+    return check
+
+
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
+_RESOLUTION: Final = re.compile(r"[1-9][0-9]{2,3}p")
+
+
+def _matching(pattern: re.Pattern[str], example: str) -> Check:
+    def check(name: str, value: object) -> object:
+        if not isinstance(value, str) or pattern.fullmatch(value) is None:
+            raise InvalidRequestError(f"{name} is {value!r:.80}; it looks like {example!r}")
+        return value
+
+    return check
+
+
+_CLIP: Final[Mapping[str, Check]] = {
+    "asset_start_time": _seconds,
+    "asset_end_time": _seconds,
+    "program_start_time": _moment,
+    "program_end_time": _moment,
+}
+_CHECKS: Final[Mapping[Kind, Mapping[str, Check]]] = {
+    "video": {
+        **_CLIP,
+        "max_resolution": _matching(_RESOLUTION, "1080p"),
+        "min_resolution": _matching(_RESOLUTION, "480p"),
+        "rendition_order": _one_of("desc"),
+        "redundant_streams": _flag,
+        "roku_trick_play": _flag,
+        "default_subtitles_lang": _matching(_LANGUAGE, "en-US"),
+        "exclude_pdt": _flag,
+        "low_latency": _flag,
+    },
+    "thumbnail": {
+        "time": _seconds,
+        "program_time": _moment,
+        "latest": _flag,
+        "width": _pixels(_LARGEST),
+        "height": _pixels(_LARGEST),
+        "rotate": _one_of(90, 180, 270),
+        "fit_mode": _one_of("preserve", "stretch", "crop", "smartcrop", "pad"),
+        "flip_v": _flag,
+        "flip_h": _flag,
+    },
+    "gif": {"start": _seconds, "end": _seconds, "width": _pixels(640), "height": _pixels(640), "fps": _rate},
+    "storyboard": {**_CLIP, "format": _one_of("jpg", "png", "webp")},
+    "drm_license": {},
+    "stats": {},
+}
+KINDS: Final[tuple[Kind, ...]] = tuple(_CHECKS)
+NAMES: Final[Mapping[Kind, frozenset[str]]] = {kind: frozenset(checks) for kind, checks in _CHECKS.items()}
+"""Parameters of each kind."""
+
+
+def check_parameters(kind: Kind, params: Mapping[str, object]) -> dict[str, object]:
+    """Return *params* as they stand in a URL or token, in the order given: text, numbers, booleans; moments as Unix seconds.
+
+    Numbers and booleans may also be given as the text that they have in a URL, as Mux's Node client has them (``{"time": "2"}``); the text
+    is kept.
+
+    Raises:
+        InvalidRequestError: There is no such parameter, or its value is out of range.
+    """
+    checks = _CHECKS[kind]
+    if not params:
+        return {}
+    checked: dict[str, object] = {}
+    meant: dict[str, object] = {}
+    for name, value in params.items():
+        check = checks.get(name)
+        if check is None:
+            known = ", ".join(checks) or "none at all"
+            raise InvalidRequestError(f"{name!r} is no parameter of kind {kind!r}, which takes {known}")
+        meaning = read_text(value) if isinstance(value, str) else value
+        if isinstance(value, str) and meaning is not value:
+            check(name, meaning)
+            checked[name] = value
+        else:
+            checked[name] = check(name, value)
+            meaning = checked[name]
+        meant[name] = meaning
+    _check_together(kind, meant)
+    return checked
+
+
+def read_text(text: str) -> object:
+    """Return the number or boolean that *text* spells, else *text* itself."""
+    if text in {"true", "false"}:
+        return text == "true"
+    if re.fullmatch(r"[0-9]{1,15}", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"[0-9]{1,15}\.[0-9]{1,9}", text) else text
+
+
+def _check_together(kind: Kind, params: Mapping[str, object]) -> None:
+    for clock in ("asset", "program"):
+        start, end = params.get(f"{clock}_start_time"), params.get(f"{clock}_end_time")
+        if start is not None and end is not None and cast("float", end) <= cast("float", start):
+            raise InvalidRequestError(f"{clock}_end_time ({end}) is not after {clock}_start_time ({start})")
+    if kind == "thumbnail":
+        if params.get("fit_mode", "preserve") != "preserve" and not {"width", "height"} <= params.keys():
+            raise InvalidRequestError(f"fit_mode {params['fit_mode']!r} needs both width and height")
+        moments = [name for name in ("time", "program_time", "latest") if params.get(name, False) is not False]
+        if len(moments) > 1:
+            raise InvalidRequestError(f"{' and '.join(moments)} name different moments; give one of them")
+    elif kind == "gif" and "end" in params:
+        length = cast("float", params["end"]) - cast("float", params.get("start", 0))
+        if not 0.25 <= length <= 10:
+            raise InvalidRequestError(f"start and end are {length:g} seconds apart; a moving picture lasts from 0.25 to 10")
+    elif kind == "video" and {"min_resolution", "max_resolution"} <= params.keys():
+        low, high = (int(str(params[name])[:-1]) for name in ("min_resolution", "max_resolution"))
+        if low > high:
+            raise InvalidRequestError(f"min_resolution ({low}p) is above max_resolution ({high}p)")

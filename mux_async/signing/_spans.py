@@ -1,0 +1,68 @@
+"""Time spans as Mux's own clients take them (facts/signed-urls.json, ``time_span``), and a little more."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Final, TypeAlias
+
+from mux_async.errors import InvalidRequestError
+
+TimeSpan: TypeAlias = int | float | str | timedelta
+"""Seconds; text such as ``"90"`` (seconds), ``"30s"``, ``"5 min"``, ``"7d"``, ``"2h30m"``; or a `timedelta`."""
+
+MAX_SECONDS: Final = 100 * 365 * 86_400
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
+_PART: Final = re.compile(
+    r"([0-9]+)\s*(seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w|years?|yrs?|y)(?![a-z])\s*"
+)
+
+
+def seconds(span: TimeSpan, name: str = "expires_in") -> int:
+    """Return a span in whole seconds; what is below a second is dropped.
+
+    Every span that Mux's Node client takes means the same here, but for its accidents (``""``, ``"0x10"``, ``"-5"``), which are refused.
+    Several units in a row (``"2h30m"``) are ours.
+
+    Args:
+        span: See `TimeSpan`. Units are lower-case; a year has 365 days.
+        name: What to call it in an error.
+
+    Raises:
+        InvalidRequestError: It is no time span, below a second, or above 100 years.
+    """
+    found = _read(span)
+    if found is None:
+        raise InvalidRequestError(
+            f"{name} is {span!r:.80}, which is no time span; write seconds (3600), text like '7d', '90 min' or '2h30m', or a timedelta"
+        )
+    if not 1 <= found <= MAX_SECONDS:
+        raise InvalidRequestError(f"{name} is {span!r:.80}; it must be from 1 second to 100 years")
+    return int(found)
+
+
+def _read(span: object) -> float | None:
+    match span:
+        case bool():
+            return None
+        case int() | float():
+            return span
+        case timedelta():
+            return span.total_seconds()
+        case str() if len(span) <= 100:
+            return _read_text(span.strip())
+        case _:
+            return None
+
+
+def _read_text(text: str) -> float | None:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    total, position = 0, 0
+    while position < len(text):
+        part = _PART.match(text, position)
+        if part is None:
+            return None
+        total += int(part[1]) * _UNITS[part[2][0]]
+        position = part.end()
+    return total if text else None

@@ -1,0 +1,102 @@
+"""Which handlers an event is for: types, patterns of types, and classes of events. Pure."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+import attrs
+
+from mux_async.webhooks._event import Event, load_models
+from mux_async.webhooks.events import EVENTS, UnknownEvent
+
+AnyHandler: TypeAlias = Callable[[Any], Awaitable[object]]
+_PART = re.compile(r"[a-z0-9_]+", re.ASCII)
+
+
+@attrs.frozen
+class Registered:
+    """A handler, and what it is for.
+
+    Attributes:
+        handler: Awaited with the event.
+        latest: Whether stale events are not for it.
+        pattern: Of the types it is for; ``None`` when it is for classes.
+        classes: Of the events it is for.
+    """
+
+    handler: AnyHandler
+    latest: bool
+    pattern: re.Pattern[str] | None
+    classes: tuple[type[Event], ...]
+
+    def is_for(self, event: Event) -> bool:
+        """Whether *event* is one that was wanted."""
+        if self.pattern is None:
+            return isinstance(event, self.classes)
+        return self.pattern.fullmatch(event.type) is not None  # type: ignore[attr-defined]  # every event has one  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+
+
+def register(handler: AnyHandler, wanted: Sequence[object], *, latest: bool, allow_unknown: bool) -> Registered:
+    """Check what `Registration.on` was given, and import what the events are read with."""
+    if not _is_async(handler):
+        name = getattr(handler, "__qualname__", repr(handler))
+        raise TypeError(f"the handler {name} is not an async function: write `async def`, and await what it calls")
+    if all(isinstance(each, type) and issubclass(each, Event) for each in wanted):
+        classes = cast("tuple[type[Event], ...]", tuple(wanted))
+        for cls in [UnknownEvent, *EVENTS.values()]:
+            if issubclass(cls, classes):
+                load_models(cls)
+        return Registered(handler, latest, None, classes)
+    texts = [each for each in wanted if isinstance(each, str)]
+    if len(texts) != len(wanted):
+        raise TypeError(
+            'which events? Either types and patterns, as in @hooks.on("video.asset.ready"), or classes, as in @hooks.on(AssetEvent)'
+        )
+    sources: list[str] = []
+    for text in texts:
+        source = _source(text)
+        known = [cls for kind, cls in EVENTS.items() if re.fullmatch(source, kind)]
+        if not known and not allow_unknown:
+            similar = (
+                get_close_matches(text, EVENTS, n=3) or [kind for kind in EVENTS if kind.startswith(text.partition("*")[0])][:3]
+            )
+            hint = f"; similar ones are {', '.join(similar)}" if similar else ""
+            raise ValueError(
+                f"no event type that this version knows is {text!r}{hint}; allow_unknown=True takes it all the same"
+            )
+        for cls in known:
+            load_models(cls)
+        sources.append(source)
+    return Registered(handler, latest, re.compile("|".join(sources)), ())
+
+
+def _source(text: str) -> str:
+    """Turn a type or a pattern into a regular expression.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    parts: list[str] = []
+    for part in text.split("."):
+        if part == "**":
+            parts.append(r"[^.]+(?:\.[^.]+)*")
+        elif part == "*":
+            parts.append("[^.]+")
+        elif _PART.fullmatch(part):
+            parts.append(part)
+        else:
+            raise ValueError(
+                f"{text!r} is no event type: it is parts with dots between them, and * or ** in the place of whole parts"
+            )
+    return r"\.".join(parts)
+
+
+def _is_async(handler: object) -> bool:
+    while isinstance(handler, partial):
+        handler = cast("partial[object]", handler).func
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004 - of an object

@@ -1,0 +1,41 @@
+"""From a URL to the store that it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from mux_async._types import Secret
+from mux_async.errors import ConfigurationError
+from mux_async.webhooks._store import EventStore, MemoryEventStore
+
+_FORMS = "memory://, sqlite:///path or redis://[user[:password]@]host[:port][/db] (rediss:// for TLS)"
+
+
+def open_event_store(url: str | Secret) -> EventStore:
+    """Return the store that *url* names. Nothing is opened yet: files and connections are with the first delivery.
+
+    Args:
+        url: ``memory://``, ``sqlite:///relative/path``, ``sqlite:////absolute/path``, ``redis://...`` or ``rediss://...``.
+
+    Raises:
+        ConfigurationError: The URL names no store. The message does not repeat it, for it may hold a password.
+        MissingExtraError: The store needs a library that is not installed.
+    """
+    text = Secret(url).reveal()
+    scheme = text.partition(":")[0]
+    if scheme == "memory":
+        return MemoryEventStore()
+    if scheme == "sqlite":
+        from mux_async.webhooks._store_sqlite import SqliteEventStore
+
+        parts = urlsplit(text)
+        path = unquote(parts.path).removeprefix("/")
+        if parts.netloc or parts.query or parts.fragment or not path or path.startswith(":"):
+            raise ConfigurationError("the store's URL names no file; it is sqlite:///relative/path or sqlite:////absolute/path")
+        return SqliteEventStore(Path(path))
+    if scheme in {"redis", "rediss"}:
+        from mux_async.webhooks._store_redis import RedisEventStore
+
+        return RedisEventStore(text)
+    raise ConfigurationError(f"the store's URL is of no known form; it is {_FORMS}")

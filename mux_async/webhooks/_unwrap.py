@@ -1,0 +1,69 @@
+"""From the bytes of a delivery to a typed event that can be trusted."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+# Events are read in the event loop; what they are read with is imported here, because that takes a while.
+import mux_async.models.webhooks as _  # noqa: F401
+from mux_async.webhooks._errors import EventFormatError
+from mux_async.webhooks._signature import MAX_BODY, TOLERANCE, Headers, Secrets, Verifier, verifier
+from mux_async.webhooks.events import parse_event
+
+if TYPE_CHECKING:
+    from mux_async.webhooks.events import WebhookEvent
+
+
+def unwrap(
+    body: bytes,
+    headers: Headers,
+    secrets: Secrets = None,
+    *,
+    tolerance: float = TOLERANCE,
+    max_body: int = MAX_BODY,
+    now: float | None = None,
+) -> WebhookEvent:
+    """Verify a delivery and return its event.
+
+    The event is typed by its ``type``; one that this version does not know is an `UnknownEvent`. It reads itself when an attribute
+    besides ``id`` and ``type`` is first touched. Reading never fails: what does not fit its type is kept as it is.
+
+    Args:
+        body: The bytes as they arrived. A body that was parsed and written anew does not verify.
+        headers: Of the request. Only ``Mux-Signature`` is looked at.
+        secrets: The endpoint's secret; several while it is being changed, or when several endpoints lead here. ``None`` for that in
+            ``MUX_WEBHOOK_SECRET``.
+        tolerance: Seconds between the signature and now, either way; ``math.inf`` for any.
+        max_body: Bytes; what is larger is refused before anything else. A mebibyte takes about a millisecond for each secret.
+        now: Unix seconds; ``None`` for the clock of this machine.
+
+    Raises:
+        BodyTooLargeError: The body has more than *max_body* bytes.
+        SignatureError: It cannot be told from a forgery; the message names the likely cause.
+        EventFormatError: It is authentic, and not a JSON object.
+        ConfigurationError: There is no secret, or one that cannot be right.
+    """
+    return open_delivery(verifier(secrets, tolerance, max_body), body, headers, time.time() if now is None else now)
+
+
+def open_delivery(checked_by: Verifier, body: bytes, headers: Headers, now: float) -> WebhookEvent:
+    """Do what `unwrap` says, with settings that were made ready before."""
+    checked_by.verify(body, headers, now)
+    problem: str | None = None
+    data: Any = None
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        problem = error.msg
+    if problem is not None:
+        # Outside of the handler, for that error holds the whole body.
+        hint = "; it begins with a byte order mark" if bytes(body[:3]) == b"\xef\xbb\xbf" else ""
+        raise EventFormatError(f"the signature is right, but the body is not JSON ({problem}){hint}")
+    if data.__class__ is not dict:
+        raise EventFormatError(
+            f"the signature is right, but the body is a JSON {type(data).__name__} and an event is an object"
+        )
+    return parse_event(data)

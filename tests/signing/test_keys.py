@@ -1,0 +1,117 @@
+"""Keys in all their forms, and what is said of those that are none."""
+
+from __future__ import annotations
+
+import random
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from mux_async import Secret
+from mux_async.errors import ConfigurationError, MissingCredentialsError
+from mux_async.signing import PrivateKey, Signer, verify
+from tests.signing import keys
+
+FORMS: dict[str, Callable[[], PrivateKey]] = {
+    "base64 of PKCS#1": keys.as_mux_shows_it,
+    "base64 in lines": lambda: re.sub(r"(.{76})", r"\1\n", keys.as_mux_shows_it()) + "\n",
+    "PKCS#1": lambda: keys.pem().decode(),
+    "PKCS#8": lambda: keys.pem(PrivateFormat.PKCS8),
+    "base64 of PKCS#8": lambda: b64encode(keys.pem(PrivateFormat.PKCS8)),
+    "on one line": lambda: keys.pem().decode().replace("\n", "\\n"),
+    "secret": lambda: Secret(keys.as_mux_shows_it()),
+    "loaded": keys.private_key,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms(form: str) -> None:
+    """Every form of a key signs the same."""
+    signer = Signer(keys.KEY_ID, FORMS[form](), clock=lambda: keys.NOW)
+
+    assert signer.sign(keys.PLAYBACK_ID) == Signer(keys.KEY_ID, keys.pem(), clock=lambda: keys.NOW).sign(keys.PLAYBACK_ID)
+
+
+def ec_pem() -> bytes:
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda: None, "only the answer that created a signing key has it"),
+        (lambda: "", "neither PEM nor base64"),
+        (lambda: "/etc/mux/key.pem", r"neither PEM nor base64 .*Signer\.load"),
+        (lambda: b64encode(b"nonsense"), "neither PEM nor base64"),
+        (lambda: "x" * 40_000, "40000 bytes"),
+        (lambda: keys.pem()[:900], "cannot be read; was it copied whole"),
+        (keys.public_pem, "a public one"),
+        (keys.encrypted_pem, "encrypted with a password"),
+        (ec_pem, "not of the RSA kind"),
+        (lambda: keys.pem(key=keys.private_key(0, 1024)), "1024 bits"),
+        (lambda: "päss", "neither PEM nor base64"),
+    ],
+)
+def test_no_keys(given: Callable[[], PrivateKey | None], words: str) -> None:
+    """What is no usable key is refused when the signer is made, with what to do, and without a word of the key."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        Signer(keys.KEY_ID, given())
+
+    secret = keys.as_mux_shows_it()
+    assert not any(secret[at : at + 20] in str(caught.value) for at in range(200, len(secret) - 20, 20))
+
+
+def test_damaged() -> None:
+    """Whatever bits are wrong, a key is refused or signs what its public half verifies: quickly, and without a crash."""
+    der = b64decode("".join(keys.pem().decode().splitlines()[1:-1]))
+    draw = random.Random(7)
+    refused = 0
+    for _ in range(150):
+        bits = bytearray(der)
+        bits[draw.randrange(len(bits))] ^= 1 << draw.randrange(8)
+        damaged = b"-----BEGIN RSA PRIVATE KEY-----\n" + b64encode(bits) + b"\n-----END RSA PRIVATE KEY-----\n"
+        try:
+            signer = Signer(keys.KEY_ID, damaged)
+        except ConfigurationError:
+            refused += 1
+        else:
+            token = signer.sign(keys.PLAYBACK_ID)
+            assert verify(token, {keys.KEY_ID: keys.public_pem()}, audience="v").key_id == keys.KEY_ID
+    assert refused > 20
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of Mux's own clients are read; without them the message names the one that is missing."""
+    monkeypatch.setenv("MUX_SIGNING_KEY", keys.KEY_ID)
+    monkeypatch.setenv("MUX_PRIVATE_KEY", keys.as_mux_shows_it())
+    assert Signer.from_environment().key_id == keys.KEY_ID
+
+    monkeypatch.setenv("MUX_PRIVATE_KEY", "")
+    with pytest.raises(MissingCredentialsError, match="set MUX_PRIVATE_KEY, or pass Signer"):
+        Signer.from_environment()
+
+
+@pytest.mark.anyio
+async def test_file(tmp_path: Path) -> None:
+    """A key is read from a file in any of its forms; a file that cannot be read is named."""
+    path = tmp_path / "key"
+    path.write_text(keys.as_mux_shows_it() + "\n")
+
+    assert (await Signer.load(keys.KEY_ID, path)).key_id == keys.KEY_ID
+    with pytest.raises(ConfigurationError, match=r"nothing' cannot be read: No such file"):
+        await Signer.load(keys.KEY_ID, tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("key_id", ["", "two words", "-----BEGIN RSA PRIVATE KEY-----", "x" * 2236])
+def test_key_id(key_id: str) -> None:
+    """What cannot be a key's id is refused; what may be the key itself is not shown."""
+    with pytest.raises(ValueError, match="id") as caught:
+        Signer(key_id, keys.pem())
+
+    assert "BEGIN" not in str(caught.value)
+    assert "xxx" not in str(caught.value)

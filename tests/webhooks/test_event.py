@@ -1,0 +1,96 @@
+"""Events that read themselves late: nobody can tell, except by the clock."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import attrs
+import pytest
+
+from mux_async._model import Model
+from mux_async.models.webhooks import WebhookAsset
+from mux_async.webhooks import Event, parse_event
+from mux_async.webhooks.events import AssetEvent
+from tests.webhooks.samples import envelope
+
+
+@pytest.fixture
+def event() -> AssetEvent:
+    made = parse_event(envelope())
+    assert isinstance(made, AssetEvent)
+    return made
+
+
+def test_nothing_is_read_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For ``id`` and ``type`` nothing else is read; the first other attribute reads all, once."""
+    read: list[type[Model]] = []
+    whole = WebhookAsset.from_wire
+
+    def noted(data: Any) -> WebhookAsset:
+        read.append(WebhookAsset)
+        return whole(data)
+
+    monkeypatch.setattr(WebhookAsset, "from_wire", noted)
+    event = parse_event(envelope())
+
+    assert (event.id[:4], event.type) == ("4813", "video.asset.ready")
+    assert read == []
+    assert event.environment.id == "dvlv0o"
+    assert isinstance(event.data, WebhookAsset)
+    assert read == [WebhookAsset]
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_behaves_as_any_model(event: AssetEvent, is_read: bool) -> None:
+    """Comparing, copying, pickling, changing, writing and showing give the same, read or not."""
+    if is_read:
+        assert event.data is not None
+    other = parse_event(envelope())
+    assert other.data is not None
+
+    assert event == other
+    assert copy.copy(event) == other
+    assert pickle.loads(pickle.dumps(event)) == other
+    assert attrs.evolve(event, id="2").to_wire() == {**envelope(), "id": "2"}
+    assert event.with_extra(new=1).to_wire() == {**envelope(), "new": 1}
+    assert repr(event) == repr(other)
+    assert event.to_wire() == envelope()
+
+
+def test_extra_first() -> None:
+    """What this version has no name for is there before anything was read."""
+    assert parse_event(envelope(new=1)).extra == {"new": 1}
+
+
+def test_frozen(event: AssetEvent) -> None:
+    """An event cannot be changed, neither before nor after it was read."""
+    for _ in range(2):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            event.id = "2"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+        assert event.data is not None
+
+
+def test_unknown_attribute(event: Event) -> None:
+    """An attribute that no event has is an `AttributeError`, and reads nothing."""
+    with pytest.raises(AttributeError, match="'AssetEvent' has no attribute 'nonsense'"):
+        event.nonsense  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    assert not hasattr(event, "__len__")
+
+
+def test_constructed() -> None:
+    """An event made by hand, as in users' tests, needs no reading."""
+    data = parse_event(envelope())
+    made = AssetEvent(
+        id="1",
+        type="video.asset.ready",
+        created_at=data.created_at,
+        object=data.object,
+        environment=data.environment,
+        attempts=[],
+        data=WebhookAsset.from_wire({"id": "a"}),
+    )
+
+    assert made.data.id == "a"
+    assert made.request_id is None
