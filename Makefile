@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Many tests wait for real time to pass, which two at once do just as well.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := mux_async transports codegen tests examples
@@ -29,8 +31,8 @@ demo: $(VENV)/.demo-installed ## Ingest a handful of real media files into an em
 
 test: lint unit ## Every check that CI runs
 
-unit: $(VENV)/.dev-installed ## The tests
-	$(BIN)/python -m pytest
+unit: $(VENV)/.dev-installed ## The tests; WORKERS=0 runs them one after the other
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: check-codegen types ## Style, types, and generated code that is up to date
 	$(BIN)/ruff check $(SOURCES)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from mux_async._checks import check_whole
 from mux_async._retry import RetryPolicy
 from mux_async._types import Secret
 from mux_async._version import __version__
@@ -77,10 +78,8 @@ class CallOptions:
             check_priority(self.priority)
         if self.deadline is not None and not self.deadline > 0:
             raise ConfigurationError(f"deadline is {self.deadline!r}; it must be above 0 seconds, or None for none")
-        if self.max_attempts < 1:
-            raise ConfigurationError(f"max_attempts is {self.max_attempts!r}; 1 sends once, and never again")
-        if self.max_response_bytes < 1:
-            raise ConfigurationError(f"max_response_bytes is {self.max_response_bytes!r}; it must be above 0")
+        check_whole("max_attempts", self.max_attempts, 1, "it is a whole number; 1 sends once, and never again")
+        check_whole("max_response_bytes", self.max_response_bytes, 1, "it must be above 0, and whole")
 
     @property
     def effective_priority(self) -> Priority:

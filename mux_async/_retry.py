@@ -28,6 +28,7 @@ from typing import TypeAlias
 
 import attrs
 
+from mux_async._checks import check_seconds
 from mux_async._operation import Replay
 from mux_async.errors import Delivery
 
@@ -91,6 +92,10 @@ class RetryPolicy:
     longest: float = 8.0
     longest_retry_after: float = 60.0
     """The most that a server's ``Retry-After`` is believed."""
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("first", "longest", "longest_retry_after"):
+            check_seconds(f"the retry policy's {name}", getattr(self, name))
 
     def backoff(self, attempt: int, jitter: float) -> float:
         """Return the wait after attempt number *attempt* (from 1), given *jitter* in [0, 1)."""

@@ -193,7 +193,7 @@ class AccountLimits:
         gate = gates.get(bucket)
         if gate is None:
             tell = partial(self._tell_waited, bucket)
-            gate = gates[bucket] = Gate(self._backend, bucket, self.settings, self._clock, self._tallies[bucket], tell)
+            gate = gates[bucket] = Gate(self._backend, bucket, self.settings, self._clock, self._tallies[bucket], tell, loop)
         return gate
 
     async def give_back(self, grant: Grant) -> None:

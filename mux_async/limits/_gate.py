@@ -23,6 +23,7 @@ from mux_async._operation import Bucket
 from mux_async.errors import LimitWaitError
 from mux_async.limits._backend import Grant, LimitBackend
 from mux_async.limits._line import PRIORITIES, Line, Place, Priority
+from mux_async.limits._nap import make_nap
 from mux_async.limits._settings import LimitSettings
 
 _NO_WAIT: Final = 0.001
@@ -64,6 +65,7 @@ class Gate:
         clock: Monotonic seconds.
         tally: Where to count.
         on_wait: Told the class and the seconds of every request that had to wait.
+        loop: The event loop that it is for, as ``anyio.lowlevel.current_token().native_token``.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Gate:
         clock: Callable[[], float],
         tally: Tally,
         on_wait: Callable[[Priority, float], None],
+        loop: object,
     ) -> None:
         self._backend = backend
         self._bucket = bucket
@@ -89,8 +92,8 @@ class Gate:
         self._patience = (1.0 / settings.floor - 1.0) / allowance.rate if settings.floor else math.inf
         self._line: Line[_Waiter] = Line()
         self._leader: _Waiter | None = None
-        self._sleep: anyio.CancelScope | None = None
-        """Of the leader, while it sleeps."""
+        self._nap = make_nap(loop)
+        """The leader's."""
 
     def __len__(self) -> int:
         return len(self._line)
@@ -131,8 +134,8 @@ class Gate:
         try:
             if self._leader is not None:
                 waiter.woken = anyio.Event()
-                if self._sleep is not None and self._is_next(waiter):
-                    self.look_again()
+                if self._nap.is_on and self._is_next(waiter):
+                    self._nap.end()
                 await waiter.woken.wait()
             if waiter.grant is None:
                 await self._lead(waiter)
@@ -173,10 +176,7 @@ class Gate:
             if first is not None and first[1] != asked_as:
                 continue  # somebody else came to the front while the backend was asked
             wait = min(outcome, line.next_neglected_at(now, self._patience) - now)
-            # Not an event with a timeout: a sleep that is rarely cut short costs half of a timeout that always strikes.
-            with anyio.CancelScope() as self._sleep:
-                await anyio.sleep(max(wait, _SHORTEST_SLEEP))
-            self._sleep = None
+            await self._nap.sleep(max(wait, _SHORTEST_SLEEP))
 
     def _hand(self, grant: Grant, leader: _Waiter) -> None:
         """Give *grant* to whoever is next by now."""
@@ -195,7 +195,6 @@ class Gate:
     def _leave(self, waiter: _Waiter) -> None:
         self._line.leave(waiter, waiter.priority)
         if self._leader is waiter:
-            self._sleep = None
             self._leader = None
         if self._leader is None:
             # Whoever is next leads: it is served soonest, so the lead is passed on in the order of service.
@@ -206,5 +205,4 @@ class Gate:
 
     def look_again(self) -> None:
         """Ask the backend anew now: there may be more than there was."""
-        if self._sleep is not None:
-            self._sleep.cancel()
+        self._nap.end()

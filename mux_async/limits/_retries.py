@@ -15,6 +15,7 @@ from typing import Final
 
 import attrs
 
+from mux_async._checks import check_whole
 from mux_async.errors import ConfigurationError
 
 _REFILL_TIME: Final = 60.0
@@ -36,8 +37,7 @@ class RetrySettings:
     def __attrs_post_init__(self) -> None:
         if not self.share >= 0:
             raise ConfigurationError(f"the retry budget's share is {self.share!r}; it is repetitions per call, 0 or more")
-        if self.reserve < 0:
-            raise ConfigurationError(f"the retry budget's reserve is {self.reserve!r}; it must be 0 or more")
+        check_whole("the retry budget's reserve", self.reserve, 0, "it must be 0 or more, and whole")
 
 
 class RetryBudget:

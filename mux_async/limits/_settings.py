@@ -6,6 +6,7 @@ import math
 
 import attrs
 
+from mux_async._checks import check_seconds, check_whole
 from mux_async._operation import Bucket
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
@@ -31,8 +32,7 @@ class BucketSettings:
     def __attrs_post_init__(self) -> None:
         if not (self.rate > 0 and math.isfinite(self.rate)):
             raise ConfigurationError(f"a bucket's rate is {self.rate!r}; it must be above 0 requests a second")
-        if self.burst < 1:
-            raise ConfigurationError(f"a bucket's burst is {self.burst!r}; it must be at least 1 request")
+        check_whole("a bucket's burst", self.burst, 1, "it must be at least 1 request, and whole")
 
     @classmethod
     def for_window(cls, requests: int, seconds: float, *, burst: int = 1, jitter: float = 0.075) -> BucketSettings:
@@ -94,8 +94,7 @@ class LimitSettings:
     enabled: bool = True
 
     def __attrs_post_init__(self) -> None:
-        if not (self.slack >= 0 and math.isfinite(self.slack)):
-            raise ConfigurationError(f"slack is {self.slack!r}; it must be 0 seconds or more")
+        check_seconds("slack", self.slack)
         if not 0 <= self.reserve <= 1:
             raise ConfigurationError(f"reserve is {self.reserve!r}; it is a share of the burst, 0 to 1")
         if not 0 <= self.floor <= 1 / 3:

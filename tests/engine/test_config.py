@@ -6,8 +6,10 @@ import pytest
 
 from mux_async import __version__, _config
 from mux_async._config import CallOptions, check_base_url, check_headers, load_credentials
+from mux_async._retry import RetryPolicy
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
+from mux_async.limits import BucketSettings
 from mux_async.transport import HttpRequest, Timeouts, TransportSettings
 
 
@@ -102,12 +104,37 @@ def test_the_transports_headers(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"deadline": 0.0}, {"deadline": -1.0}, {"max_attempts": 0}, {"max_response_bytes": 0}, {"priority": "urgent"}]
+    "options",
+    [
+        {"deadline": 0.0},
+        {"deadline": -1.0},
+        {"max_attempts": 0},
+        {"max_attempts": 1.5},
+        {"max_attempts": True},
+        {"max_response_bytes": 0},
+        {"max_response_bytes": 1e9},
+        {"priority": "urgent"},
+    ],
 )
 def test_options_that_make_no_sense(options: dict[str, object]) -> None:
     """An option out of its range is refused, by name."""
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         CallOptions(**options)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), True])
+@pytest.mark.parametrize("name", ["first", "longest", "longest_retry_after"])
+def test_retry_policies_that_make_no_sense(name: str, value: float) -> None:
+    """A wait that no clock could keep is refused, by name."""
+    with pytest.raises(ConfigurationError, match=f"the retry policy's {name} is"):
+        RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("burst", [0, -1, 1.5, True])
+def test_bursts_that_make_no_sense(burst: int) -> None:
+    """Requests are whole, and a burst holds at least one."""
+    with pytest.raises(ConfigurationError, match="a bucket's burst is"):
+        BucketSettings(rate=1.0, burst=burst)
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])

@@ -1,0 +1,80 @@
+"""The sleep of a queue's leader, on asyncio (a timer and a future) and on trio (a cancel scope)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from mux_async.limits import AccountLimits, Bucket, LimitSettings
+from mux_async.limits._nap import Nap, make_nap
+
+pytestmark = pytest.mark.anyio
+
+
+def nap_here() -> Nap:
+    return make_nap(anyio.lowlevel.current_token().native_token)
+
+
+async def test_it_ends_by_itself() -> None:
+    """A nap that nobody ends lasts as long as was asked for, and can be taken again."""
+    nap = nap_here()
+    for _ in range(2):
+        before = anyio.current_time()
+        await nap.sleep(0.01)
+        assert anyio.current_time() - before >= 0.009
+        assert not nap.is_on
+
+
+async def test_it_can_be_cut_short() -> None:
+    """`end` wakes the sleeper, any number of times, and does nothing where nobody sleeps."""
+    nap = nap_here()
+    nap.end()
+    woken = anyio.Event()
+
+    async def sleeper() -> None:
+        await nap.sleep(3600.0)
+        woken.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sleeper)
+        await anyio.wait_all_tasks_blocked()
+        assert nap.is_on
+        nap.end()
+        nap.end()
+        with anyio.fail_after(10):
+            await woken.wait()
+    assert not nap.is_on
+
+
+async def test_a_cancelled_sleeper_leaves_nothing() -> None:
+    """Cancelling the sleeper ends the nap; the next one is not disturbed by it."""
+    nap = nap_here()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await nap.sleep(3600.0)
+    assert scope.cancelled_caught
+    assert not nap.is_on
+    await nap.sleep(0.001)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_limits_do_not_keep_the_event_loop() -> None:
+    """Limits that outlive an event loop in which somebody waited do not hold on to it."""
+    limits = AccountLimits(LimitSettings())
+
+    def use() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop = asyncio.new_event_loop()
+        gate = limits.gate(loop, Bucket.POST)
+        loop.run_until_complete(gate.acquire("batch", None))
+        loop.run_until_complete(gate.acquire("batch", None))
+        loop.close()
+        return weakref.ref(loop)
+
+    gone = await anyio.to_thread.run_sync(use)
+    gc.collect()
+    assert gone() is None
