@@ -211,7 +211,9 @@ class Engine:
             number = len(call.attempts) + 1
             queued_at = clock()
             try:
-                grant = await gate.acquire(call.priority, self._remaining(call)) if gate is not None else None
+                grant = gate.acquire_now(call.priority) if gate is not None else None
+                if grant is None and gate is not None:
+                    grant = await gate.acquire(call.priority, self._remaining(call))
             except LimitWaitError as error:
                 raise call.describe(error) from None
             sent_at = clock()
