@@ -40,8 +40,7 @@ def _module(api: Api, module: str, schemas: list[Schema]) -> str:
     typing = model_imports(api, names.typing - names.runtime, module)
     if objects:
         names.use("attrs", "")
-        names.use("typing", "TYPE_CHECKING", *(["Any"] if any(": Any = data" in line for line in objects) else []))
-        typing["typing"] = {"Self"}
+        names.use("typing", "TYPE_CHECKING", "Any") if typing else names.use("typing", "Any")
     elif typing:
         names.use("typing", "TYPE_CHECKING")
     lines = [
@@ -82,8 +81,7 @@ def _enum(api: Api, enum: Enum, names: Names) -> list[str]:
 
 
 def _object(api: Api, schema: Object, names: Names) -> list[str]:
-    names.use("mux_async._model", "Model", "Wire")
-    names.use("mux_async._reading", "draft", "finish")
+    names.use("mux_async._model", "Model")
     has_times = any(time_format(field.schema) for field in schema.fields)
     text = api.words.schemas.get(schema.name) or f"The {schema.name} object."
     lines = [
@@ -97,21 +95,18 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
         about = said(api.words.of_field(schema.name, field.wire), is_deprecated=field.is_deprecated)
         if about:
             lines += docstring(wrap(about, 10), 4)
-    lines += ["", "    @classmethod", "    def from_wire(cls, data: Wire) -> Self:"]
+    if not schema.fields:
+        return [*lines, ""]
+    returned = "Notes" if has_times else "None"
+    lines += ["", "    @classmethod", f"    def _fill(cls, it: Any, data: Any) -> {returned}:"]
     if has_times:
         names.use("mux_async._times", "Notes")
         lines.append("        notes: Notes = {}")
     if any(not field.is_required for field in schema.fields):
-        lines.append("        get: Any = data.get")
-    lines.append("        it = draft(cls)")
-    required = [line for field in schema.fields if field.is_required for line in _read(api, field, names)]
-    if required:
-        names.use("mux_async._reading", "incomplete")
-        lines.insert(len(lines) - 1, "        raw: Any = data")
-        lines += ["        try:", *(f"            {line}" for line in required)]
-        lines += ["        except KeyError:", "            return incomplete(cls, data)"]
-    lines += [f"        {line}" for field in schema.fields if not field.is_required for line in _read(api, field, names)]
-    return [*lines, f"        return finish(it, cls, data{', notes' if has_times else ''})", "", ""]
+        lines.append("        get = data.get")
+    in_order = sorted(schema.fields, key=lambda field: not field.is_required)
+    lines += [f"        {line}" for field in in_order for line in _read(api, field, names)]
+    return [*lines, *(["        return notes"] if has_times else ()), "", ""]
 
 
 def _bases(api: Api, schema: Object, names: Names) -> str:
@@ -153,16 +148,21 @@ def _default(field: Field, names: Names) -> str:
 def _read(api: Api, field: Field, names: Names) -> list[str]:
     """Write the statements that read a field."""
     target = f"it.{field.name}"
-    get = f"raw[{quoted(field.wire)}]" if field.is_required else f"get({quoted(field.wire)})"
+    get = f"data[{quoted(field.wire)}]" if field.is_required else f"get({quoted(field.wire)})"
     if kind := time_format(field.schema):
         return [f"{target} = {names.use('mux_async._times', kind)}({get}, notes, {quoted(field.name)})"]
     if reader := _reader(api, field.schema, names):
         if reader.endswith("_VARIANTS"):
             return [f"{target} = {reader}({get})"]
-        return [f"v = {get}", f"{target} = {reader}.from_wire(v) if v.__class__ is dict else v"]
+        names.use("mux_async._reading", "unread")
+        return [f"v = {get}", f"{target} = unread({reader}, v) if v.__class__ is dict else v"]
     items: Json = field.schema.get("items", {})
     if reader := _reader(api, items, names):
-        one = f"{reader}(x)" if reader.endswith("_VARIANTS") else f"{reader}.from_wire(x) if x.__class__ is dict else x"
+        if reader.endswith("_VARIANTS"):
+            one = f"{reader}(x)"
+        else:
+            names.use("mux_async._reading", "unread")
+            one = f"unread({reader}, x) if x.__class__ is dict else x"
         return [f"v = {get}", f"{target} = [{one} for x in v] if v.__class__ is list else v"]
     return [f"{target} = {get}"]
 

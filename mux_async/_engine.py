@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
-import anyio.lowlevel
 import attrs
 
 from mux_async import _once, _wire
@@ -40,6 +39,7 @@ from mux_async.errors import (
     TransportClosedError,
     TransportError,
 )
+from mux_async.transport import current_loop
 
 if TYPE_CHECKING:
     from mux_async._config import CallOptions, Config
@@ -100,7 +100,7 @@ class Engine:
             ClosedError: The client was closed in this event loop.
             ConfigurationError: The transport cannot be used here.
         """
-        token = _current_loop()
+        token = current_loop()
         if self._process != os.getpid():
             # A fork's child must not write to connections that its parent uses too.
             self._process = os.getpid()
@@ -114,7 +114,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """Close the transport of the running event loop, and refuse further calls in it. Any number of times."""
-        token = _current_loop()
+        token = current_loop()
         self._closed_in.add(token)
         loop = self._loops.pop(token, None)
         if loop is not None:
@@ -211,7 +211,9 @@ class Engine:
             number = len(call.attempts) + 1
             queued_at = clock()
             try:
-                grant = await gate.acquire(call.priority, self._remaining(call)) if gate is not None else None
+                grant = gate.acquire_now(call.priority) if gate is not None else None
+                if grant is None and gate is not None:
+                    grant = await gate.acquire(call.priority, self._remaining(call))
             except LimitWaitError as error:
                 raise call.describe(error) from None
             sent_at = clock()
@@ -345,7 +347,7 @@ class Engine:
             return None
         gate = loop.gates.get(bucket)
         if gate is None:
-            gate = loop.gates[bucket] = self.limits.gate(_current_loop(), bucket)
+            gate = loop.gates[bucket] = self.limits.gate(current_loop(), bucket)
         return gate
 
     def _remaining(self, call: Call) -> float | None:
@@ -373,7 +375,3 @@ class Engine:
         if operation.replay is Replay.NEVER and (call.in_flight is Delivery.MAYBE_PROCESSED or call.doubt is not None):
             raise call.describe(_once.ambiguous(operation, call.doubt or late, sought=call.sought)) from late
         raise late from problem
-
-
-def _current_loop() -> object:
-    return anyio.lowlevel.current_token().native_token

@@ -8,6 +8,9 @@ given. Three rules keep that true:
 2. Exceptions are *notes*: field name to what stands on the wire instead; `UNSET` for nothing. A note lasts as long as its field keeps
    its value.
 3. What does not fit its type is kept as it is. One bad field never loses a response.
+
+A model that was received reads itself when it is first looked at, one object at a time (`mux_async._reading`): most of what an answer
+holds is never asked for. Reading never fails, so nothing is put off but its cost (docs/decisions/decoding.md).
 """
 
 from __future__ import annotations
@@ -106,8 +109,30 @@ class Model:
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
-        """Read a decoded JSON object. Never fails on what is in it: what does not fit is kept as it is."""
-        raise NotImplementedError
+        """Read a decoded JSON object. Never fails on what is in it: what does not fit is kept as it is.
+
+        The object is read when it is first looked at, so *data* must not be changed afterwards.
+        """
+        it = object.__new__(cls)
+        set_kept(it, data)
+        return it
+
+    @classmethod
+    def _fill(cls, it: Any, data: Any) -> Notes | None:
+        """Store every field of *data* in the draft *it*, and return the notes of times, if there can be any. Generated.
+
+        Raises:
+            KeyError: A required field is missing.
+        """
+
+    if not TYPE_CHECKING:  # a type checker would believe in every misspelt attribute
+
+        def __getattr__(self, name: str) -> Any:
+            # Called for what is not there, and so for every field that was not read yet.
+            if _slot_get(self).__class__ is not Kept:
+                fill(self)
+                return object.__getattribute__(self, name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def to_wire(self) -> dict[str, object]:
         """Return the JSON object, ready to be encoded: what was read, or what the constructor was told.
@@ -129,14 +154,17 @@ class Model:
         return copy
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Model) or other.__class__ is not self.__class__:
+        if not isinstance(other, Model):
             return NotImplemented
         mine, theirs = get_kept(self), get_kept(other)
+        if other.__class__ is not self.__class__:
+            return NotImplemented
         if mine is not theirs and (mine.extra != theirs.extra or _presence(mine) != _presence(theirs)):
             return False
         return all(getattr(self, name) == getattr(other, name) for name in shape_of(type(self)).names)
 
     def __hash__(self) -> int:
+        get_kept(self)  # a draft has another class
         return hash((type(self), *(getattr(self, name) for name in shape_of(type(self)).names)))
 
     def __repr__(self) -> str:
@@ -156,11 +184,89 @@ class Model:
 
 
 slot: Any = Model.__dict__["_kept"]
-get_kept: Callable[[Model], Kept] = slot.__get__
+_slot_get: Callable[[Model], Any] = slot.__get__
 set_kept: Callable[[Model, object], None] = slot.__set__
+"""Store a `Kept`, or of a model that is not read yet, the JSON object."""
 # attrs.evolve reads every field of the old object and passes it on. For this one it gets the old object itself, so that the new one can
 # tell a field that was set to None from one that read None all along.
 type.__setattr__(Model, "_kept", property(_Evolving, set_kept))
+
+
+def get_kept(model: Model) -> Kept:
+    """Return what *model* holds besides its fields; reads it, if that was not done yet."""
+    kept = _slot_get(model)
+    if kept.__class__ is not Kept:
+        fill(model)
+        kept = _slot_get(model)
+    found: Kept = kept
+    return found
+
+
+_set = object.__setattr__
+
+
+def fill(model: Any) -> None:
+    """Read *model*, unless that was done.
+
+    Setting the attributes of a frozen class goes through Python for each. So while it is read it is a *draft*: of a subclass that is not
+    frozen and has the same layout, whose attributes are stored by the interpreter alone.
+
+    Threads that share a model can get here together: each stores the same, and whoever finds it frozen again knows that it is complete.
+    """
+    data = _slot_get(model)
+    if data.__class__ is Kept:
+        return
+    draft, read, knows, cls = _readers.get(model.__class__) or _reader(model.__class__)
+    _set(model, "__class__", draft)
+    try:
+        notes = read(model, data)
+        if notes or None in data.values() or not knows(data):
+            model.kept = _keep(cls, data, notes or {})
+        else:
+            model.kept = NOTHING
+        model.__class__ = cls
+    except KeyError:
+        _fill_incomplete(cls, model, data)
+    except attrs.exceptions.FrozenInstanceError:
+        pass
+
+
+def _fill_incomplete(cls: type[Model], model: Any, data: Wire) -> None:
+    """Read a model whose required fields are not all there: what is missing reads None, and is noted."""
+    shape = shape_of(cls)
+    required = {shape.wire[name]: name for name in shape.required}
+    whole = cls.from_wire({**dict.fromkeys(required), **data})
+    kept = get_kept(whole)
+    missing = {name: UNSET for wire, name in required.items() if wire not in data}
+    for name in shape.names:
+        _set(model, name, getattr(whole, name))
+    set_kept(model, Kept(kept.extra, {**kept.notes, **missing}))
+    _set(model, "__class__", cls)
+
+
+_Reader: TypeAlias = tuple[type["Model"], Callable[[Any, Any], "Notes | None"], Callable[[Wire], bool], type["Model"]]
+_readers: dict[type[Model], _Reader] = {}
+"""By class, and by that of its drafts: the class of drafts, what reads the fields, whether all members are fields, and the class."""
+
+
+def _reader(cls: type[Model]) -> _Reader:
+    # Both of the methods: with one of them, CPython would still call Python for every attribute.
+    members = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__, "kept": slot}
+    draft = type(cls.__name__, (cls,), {"__module__": cls.__module__, **members})
+    fields: Callable[[Any, Any], Notes | None] = cls._fill  # pyright: ignore[reportPrivateUsage] - of this module's own class
+    knows = frozenset(shape_of(cls).wire.values()).issuperset
+    reader = _readers[cls] = _readers[draft] = (draft, fields, knows, cls)
+    return reader
+
+
+def _keep(cls: type[Model], data: Wire, notes: Notes) -> Kept:
+    shape = shape_of(cls)
+    known = set(shape.wire.values())
+    extra = {name: value for name, value in data.items() if name not in known}
+    for name in shape.optional:
+        if data.get(shape.wire[name], UNSET) is None:
+            notes[name] = None
+    return Kept(MappingProxyType(extra), notes) if extra or notes else NOTHING
 
 
 @attrs.frozen

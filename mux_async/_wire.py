@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
@@ -76,23 +77,33 @@ def build_path(template: str, values: Mapping[str, str]) -> str:
     Raises:
         InvalidRequestError: A value would change the path's shape: it is empty, or holds a slash, a control character, ...
     """
-    if "{" not in template:
+    pieces = _pieces(template)
+    if len(pieces) == 1:
         return template
+    filled = list(pieces)
+    for index in range(1, len(pieces), 2):
+        filled[index] = _path_value(pieces[index], values[pieces[index]])
+    return "".join(filled)
 
-    def fill(match: re.Match[str]) -> str:
-        name = match[1]
-        value = cast("object", values[name])
-        argument = name.lower()
-        if not isinstance(value, str):
-            raise InvalidRequestError(f"{argument} is of type {type(value).__name__}; it must be a str")
-        if not value:
-            raise InvalidRequestError(f"{argument} is empty, and it names what the request is about")
-        if (bad := _UNSAFE_IN_ID.search(value)) or value in {".", ".."}:
-            shown = bad[0] if bad else value
-            raise InvalidRequestError(f"{argument} {value[:80]!r} holds {shown!r}, which no id of Mux has; pass the id alone")
-        return quote(check_text(value, argument), safe="")
 
-    return _PATH_NAME.sub(fill, template)
+@cache
+def _pieces(template: str) -> tuple[str, ...]:
+    """Split a path template: text, name, text, name, ..., text."""
+    return tuple(_PATH_NAME.split(template))
+
+
+def _path_value(name: str, value: object) -> str:
+    argument = name.lower()
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{argument} is of type {type(value).__name__}; it must be a str")
+    if not value:
+        raise InvalidRequestError(f"{argument} is empty, and it names what the request is about")
+    if value.isalnum() and value.isascii():  # as every id of Mux is
+        return str(value)
+    if (bad := _UNSAFE_IN_ID.search(value)) or value in {".", ".."}:
+        shown = bad[0] if bad else value
+        raise InvalidRequestError(f"{argument} {value[:80]!r} holds {shown!r}, which no id of Mux has; pass the id alone")
+    return quote(check_text(value, argument), safe="")
 
 
 def encode_query(query: Mapping[str, object], extra: Mapping[str, object] | None) -> str:

@@ -81,6 +81,15 @@ BackendEvent: TypeAlias = BackendLost | BackendBack
 class LimitBackend(Protocol):
     """Keeps the buckets of one account. The gate in front of it does the queueing: it asks for one grant at a time and bucket."""
 
+    def take_now(self, bucket: Bucket, *, leave: int) -> Grant | None:
+        """Take a grant if that needs neither waiting nor asking anybody; ``None`` when it does.
+
+        Args:
+            bucket: Which.
+            leave: Grants of the burst that are left to others.
+        """
+        ...
+
     async def take(self, bucket: Bucket, *, leave: int, rank: int) -> Grant | float:
         """Take a grant, or return the seconds to wait before asking again; a slot may be reserved for then.
 
@@ -156,6 +165,12 @@ class MemoryBackend:
             now = self._latest
         self._latest = now
         return now
+
+    def take_now(self, bucket: Bucket, *, leave: int) -> Grant | None:
+        """Take a grant, if there is one."""
+        held = self._buckets[bucket]
+        with self._lock:
+            return None if held.take(self._now(), leave=leave) else Grant(bucket, held.now)
 
     async def take(self, bucket: Bucket, *, leave: int, rank: int) -> Grant | float:  # noqa: ARG002 - the line sees to ranks
         """Take a grant, or return the seconds to wait. Never suspends."""

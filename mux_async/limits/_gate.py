@@ -111,6 +111,15 @@ class Gate:
             estimate = min(estimate, (self._line.count(priority) + 1) * self._patience)
         return estimate
 
+    def acquire_now(self, priority: Priority) -> Grant | None:
+        """Return a grant if nobody waits and there is one; ``None`` when `acquire` has to be awaited."""
+        if self._leader is not None or self._line:
+            return None
+        grant = self._backend.take_now(self._bucket, leave=self._terms[priority][0])
+        if grant is not None:
+            self._tally.granted += 1
+        return grant
+
     async def acquire(self, priority: Priority, patience: float | None) -> Grant:
         """Wait for a turn and a grant.
 

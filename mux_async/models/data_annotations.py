@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, ISO, SECONDS, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, ISO, SECONDS, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, iso, seconds
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import AnnotationId
 
 
@@ -33,19 +31,14 @@ class Annotation(Model):
     """Your id of a part of the environment, such as a site or customer."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.date = iso(raw["date"], notes, "date")
-            it.note = raw["note"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.date = iso(data["date"], notes, "date")
+        it.note = data["note"]
         it.sub_property_id = get("sub_property_id")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -60,18 +53,13 @@ class AnnotationInput(Model):
     """Your id of a part of the environment, such as a site or customer."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.date = seconds(raw["date"], notes, "date")
-            it.note = raw["note"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.date = seconds(data["date"], notes, "date")
+        it.note = data["note"]
         it.sub_property_id = get("sub_property_id")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -82,15 +70,9 @@ class AnnotationResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = Annotation.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(Annotation, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -105,15 +87,9 @@ class ListAnnotationsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [Annotation.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["data"]
+        it.data = [unread(Annotation, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.total_row_count = data["total_row_count"]
         it.timeframe = get("timeframe")
-        return finish(it, cls, data)

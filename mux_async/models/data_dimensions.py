@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, Model
+from mux_async._reading import unread
 from mux_async.models.shared_data import DimensionGroups
-
-if TYPE_CHECKING:
-    from typing import Self
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -26,15 +23,9 @@ class DimensionValue(Model):
     """The value; null stands for views without one."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.total_count = raw["total_count"]
-            it.value = raw["value"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.total_count = data["total_count"]
+        it.value = data["value"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -49,18 +40,12 @@ class ListDimensionValuesResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [DimensionValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["data"]
+        it.data = [unread(DimensionValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.total_row_count = get("total_row_count")
         it.timeframe = get("timeframe")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -75,14 +60,8 @@ class ListDimensionsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = DimensionGroups.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(DimensionGroups, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]

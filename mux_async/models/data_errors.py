@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from mux_async._model import Model, Wire
-from mux_async._reading import draft, finish, incomplete
-
-if TYPE_CHECKING:
-    from typing import Self
+from mux_async._model import Model
+from mux_async._reading import unread
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -39,22 +36,16 @@ class DataError(Model):
     """Code as the player reported it; null where it reported none."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.code = raw["code"]
-            it.count = raw["count"]
-            it.description = raw["description"]
-            it.last_seen = raw["last_seen"]
-            it.message = raw["message"]
-            it.notes = raw["notes"]
-            it.percentage = raw["percentage"]
-            it.player_error_code = raw["player_error_code"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        it.code = data["code"]
+        it.count = data["count"]
+        it.description = data["description"]
+        it.last_seen = data["last_seen"]
+        it.message = data["message"]
+        it.notes = data["notes"]
+        it.percentage = data["percentage"]
+        it.player_error_code = data["player_error_code"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -69,14 +60,8 @@ class ListErrorsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [DataError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(DataError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]

@@ -5,16 +5,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from mux_async._model import ABSENT, DAY, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, DAY, Model, hidden
+from mux_async._reading import unread
 from mux_async._times import Notes, day
-
-if TYPE_CHECKING:
-    from typing import Self
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -29,13 +26,11 @@ class ListExportsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.data = get("data")
         it.total_row_count = get("total_row_count")
         it.timeframe = get("timeframe")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -50,17 +45,11 @@ class ListVideoViewExportsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [VideoViewExport.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(VideoViewExport, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -73,17 +62,12 @@ class VideoViewExport(Model):
     """The files of that day."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.export_date = day(raw["export_date"], notes, "export_date")
-            v = raw["files"]
-            it.files = [VideoViewExportFile.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data, notes)
+        it.export_date = day(data["export_date"], notes, "export_date")
+        v = data["files"]
+        it.files = [unread(VideoViewExportFile, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -98,13 +82,7 @@ class VideoViewExportFile(Model):
     """Version of the file's set of columns; newer ones have more."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.path = raw["path"]
-            it.type = raw["type"]
-            it.version = raw["version"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.path = data["path"]
+        it.type = data["type"]
+        it.version = data["version"]

@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire
-from mux_async._reading import draft, finish
+from mux_async._model import ABSENT, Model
+from mux_async._reading import unread
 from mux_async.models.shared_data import DimensionGroups
-
-if TYPE_CHECKING:
-    from typing import Self
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -26,12 +23,10 @@ class FilterValue(Model):
     """How often the value occurs."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.value = get("value")
         it.total_count = get("total_count")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -46,14 +41,12 @@ class ListFilterValuesResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("data")
-        it.data = [FilterValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.data = [unread(FilterValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.total_row_count = get("total_row_count")
         it.timeframe = get("timeframe")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -68,11 +61,9 @@ class ListFiltersResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("data")
-        it.data = DimensionGroups.from_wire(v) if v.__class__ is dict else v
+        it.data = unread(DimensionGroups, v) if v.__class__ is dict else v
         it.total_row_count = get("total_row_count")
         it.timeframe = get("timeframe")
-        return finish(it, cls, data)

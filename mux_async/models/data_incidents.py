@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, Model
+from mux_async._reading import unread
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import IncidentId
 
 
@@ -65,43 +63,35 @@ class Incident(Model):
     """Value whose crossing opened the incident."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.affected_views = raw["affected_views"]
-            it.affected_views_per_hour = raw["affected_views_per_hour"]
-            it.affected_views_per_hour_on_open = raw["affected_views_per_hour_on_open"]
-            v = raw["breakdowns"]
-            it.breakdowns = (
-                [IncidentBreakdown.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-            it.description = raw["description"]
-            it.error_description = raw["error_description"]
-            it.impact = raw["impact"]
-            it.incident_key = raw["incident_key"]
-            it.measured_value = raw["measured_value"]
-            it.measured_value_on_close = raw["measured_value_on_close"]
-            it.measurement = raw["measurement"]
-            v = raw["notification_rules"]
-            it.notification_rules = (
-                [IncidentNotificationRule.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-            v = raw["notifications"]
-            it.notifications = (
-                [IncidentNotification.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-            it.resolved_at = raw["resolved_at"]
-            it.sample_size = raw["sample_size"]
-            it.sample_size_unit = raw["sample_size_unit"]
-            it.severity = raw["severity"]
-            it.started_at = raw["started_at"]
-            it.status = raw["status"]
-            it.threshold = raw["threshold"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        it.affected_views = data["affected_views"]
+        it.affected_views_per_hour = data["affected_views_per_hour"]
+        it.affected_views_per_hour_on_open = data["affected_views_per_hour_on_open"]
+        v = data["breakdowns"]
+        it.breakdowns = [unread(IncidentBreakdown, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.description = data["description"]
+        it.error_description = data["error_description"]
+        it.impact = data["impact"]
+        it.incident_key = data["incident_key"]
+        it.measured_value = data["measured_value"]
+        it.measured_value_on_close = data["measured_value_on_close"]
+        it.measurement = data["measurement"]
+        v = data["notification_rules"]
+        it.notification_rules = (
+            [unread(IncidentNotificationRule, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        v = data["notifications"]
+        it.notifications = (
+            [unread(IncidentNotification, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.resolved_at = data["resolved_at"]
+        it.sample_size = data["sample_size"]
+        it.sample_size_unit = data["sample_size_unit"]
+        it.severity = data["severity"]
+        it.started_at = data["started_at"]
+        it.status = data["status"]
+        it.threshold = data["threshold"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -116,16 +106,10 @@ class IncidentBreakdown(Model):
     """Value of the dimension."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.name = raw["name"]
-            it.value = raw["value"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        it.name = data["name"]
+        it.value = data["value"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -140,16 +124,10 @@ class IncidentNotification(Model):
     """When the message was queued, UTC."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.attempted_at = raw["attempted_at"]
-            it.queued_at = raw["queued_at"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        it.attempted_at = data["attempted_at"]
+        it.queued_at = data["queued_at"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -168,19 +146,13 @@ class IncidentNotificationRule(Model):
     """State of the rule."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.action = raw["action"]
-            it.property_id = raw["property_id"]
-            v = raw["rules"]
-            it.rules = [NotificationRule.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.status = raw["status"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        it.action = data["action"]
+        it.property_id = data["property_id"]
+        v = data["rules"]
+        it.rules = [unread(NotificationRule, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.status = data["status"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -195,17 +167,11 @@ class IncidentResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = Incident.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(Incident, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -220,18 +186,12 @@ class ListIncidentsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [Incident.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["data"]
+        it.data = [unread(Incident, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.total_row_count = get("total_row_count")
         it.timeframe = get("timeframe")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -246,18 +206,12 @@ class ListRelatedIncidentsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [Incident.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["data"]
+        it.data = [unread(Incident, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.total_row_count = get("total_row_count")
         it.timeframe = get("timeframe")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -272,13 +226,7 @@ class NotificationRule(Model):
     """What it is compared with."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.name = raw["name"]
-            it.value = raw["value"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        it.name = data["name"]
+        it.value = data["value"]

@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire
-from mux_async._reading import draft, finish, incomplete
-
-if TYPE_CHECKING:
-    from typing import Self
+from mux_async._model import ABSENT, Model
+from mux_async._reading import unread
 
 DataMetricId: TypeAlias = (
     Literal[
@@ -546,19 +543,13 @@ class BreakdownValue(Model):
     """Views that have the value."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.field = raw["field"]
-            it.negative_impact = raw["negative_impact"]
-            it.total_playing_time = raw["total_playing_time"]
-            it.total_watch_time = raw["total_watch_time"]
-            it.value = raw["value"]
-            it.views = raw["views"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.field = data["field"]
+        it.negative_impact = data["negative_impact"]
+        it.total_playing_time = data["total_playing_time"]
+        it.total_watch_time = data["total_watch_time"]
+        it.value = data["value"]
+        it.views = data["views"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -575,18 +566,12 @@ class GetMetricTimeseriesDataResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.data = raw["data"]
-            v = raw["meta"]
-            it.meta = MetricResponseMeta.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.data = data["data"]
+        v = data["meta"]
+        it.meta = unread(MetricResponseMeta, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -603,19 +588,13 @@ class GetOverallValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = OverallValues.from_wire(v) if v.__class__ is dict else v
-            v = raw["meta"]
-            it.meta = MetricResponseMeta.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(OverallValues, v) if v.__class__ is dict else v
+        v = data["meta"]
+        it.meta = unread(MetricResponseMeta, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -638,20 +617,14 @@ class Insight(Model):
     """Milliseconds that these views were watched; null where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.filter_column = raw["filter_column"]
-            it.filter_value = raw["filter_value"]
-            it.metric = raw["metric"]
-            it.negative_impact_score = raw["negative_impact_score"]
-            it.total_playing_time = raw["total_playing_time"]
-            it.total_views = raw["total_views"]
-            it.total_watch_time = raw["total_watch_time"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.filter_column = data["filter_column"]
+        it.filter_value = data["filter_value"]
+        it.metric = data["metric"]
+        it.negative_impact_score = data["negative_impact_score"]
+        it.total_playing_time = data["total_playing_time"]
+        it.total_views = data["total_views"]
+        it.total_watch_time = data["total_watch_time"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -666,19 +639,11 @@ class ListAllMetricValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [MetricComparisonScore.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(MetricComparisonScore, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -695,20 +660,14 @@ class ListBreakdownValuesResponse(Model):
     """Facts that accompany the content."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [BreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["data"]
+        it.data = [unread(BreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.total_row_count = get("total_row_count")
         it.timeframe = get("timeframe")
         v = get("meta")
-        it.meta = MetricResponseMeta.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.meta = unread(MetricResponseMeta, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -725,19 +684,13 @@ class ListInsightsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [Insight.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            v = raw["meta"]
-            it.meta = MetricResponseMeta.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(Insight, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = data["meta"]
+        it.meta = unread(MetricResponseMeta, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -756,19 +709,13 @@ class MetricComparisonItem(Model):
     """How the views' values were combined, such as ``median``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.metric = raw["metric"]
-            it.name = raw["name"]
-            it.type = raw["type"]
-            it.value = raw["value"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.metric = data["metric"]
+        it.name = data["name"]
+        it.type = data["type"]
+        it.value = data["value"]
         it.measurement = get("measurement")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -801,17 +748,12 @@ class MetricComparisonScore(Model):
     """Milliseconds watched, in the totals only."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.name = raw["name"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.name = data["name"]
         it.ended_views = get("ended_views")
         v = get("items")
-        it.items = [MetricComparisonItem.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.items = [unread(MetricComparisonItem, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.metric = get("metric")
         it.started_views = get("started_views")
         it.total_playing_time = get("total_playing_time")
@@ -820,7 +762,6 @@ class MetricComparisonScore(Model):
         it.value = get("value")
         it.view_count = get("view_count")
         it.watch_time = get("watch_time")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -833,12 +774,10 @@ class MetricResponseMeta(Model):
     """Width of a point, such as ``hour``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.aggregation = get("aggregation")
         it.granularity = get("granularity")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -857,16 +796,10 @@ class OverallValues(Model):
     """Deprecated; a value of the metric for comparison, or null."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.total_playing_time = raw["total_playing_time"]
-            it.total_views = raw["total_views"]
-            it.total_watch_time = raw["total_watch_time"]
-            it.value = raw["value"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.total_playing_time = data["total_playing_time"]
+        it.total_views = data["total_views"]
+        it.total_watch_time = data["total_watch_time"]
+        it.value = data["value"]
         it.global_value = get("global_value")
-        return finish(it, cls, data)

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import Model
+from mux_async._reading import unread
 from mux_async.models.shared_data import (
     DisplayNameEntry,
     HistogramTimeseriesDatapoint,
@@ -17,9 +17,6 @@ from mux_async.models.shared_data import (
     MonitoringBreakdownValue,
     MonitoringTimeseriesDatapoint,
 )
-
-if TYPE_CHECKING:
-    from typing import Self
 
 MonitoringDimension: TypeAlias = (
     Literal[
@@ -88,19 +85,11 @@ class GetMonitoringBreakdownResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [MonitoringBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(MonitoringBreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -115,21 +104,15 @@ class GetMonitoringBreakdownTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [MonitoringBreakdownTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = (
+            [unread(MonitoringBreakdownTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
+        )
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -146,23 +129,15 @@ class GetMonitoringHistogramTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [HistogramTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-            v = raw["meta"]
-            it.meta = HistogramTimeseriesMeta.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = (
+            [unread(HistogramTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        v = data["meta"]
+        it.meta = unread(HistogramTimeseriesMeta, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -177,21 +152,13 @@ class GetMonitoringTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [MonitoringTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = (
+            [unread(MonitoringTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -206,17 +173,11 @@ class ListMonitoringMetricsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [DisplayNameEntry.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(DisplayNameEntry, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -229,20 +190,14 @@ class MonitoringBreakdownTimeseriesDatapoint(Model):
     """One entry per value of the dimension."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.date = raw["date"]
-            v = raw["values"]
-            it.values = (
-                [MonitoringBreakdownTimeseriesValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.date = data["date"]
+        v = data["values"]
+        it.values = (
+            [unread(MonitoringBreakdownTimeseriesValue, x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -259,14 +214,8 @@ class MonitoringBreakdownTimeseriesValue(Model):
     """The value of the dimension; null stands for viewers without one."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.concurrent_viewers = raw["concurrent_viewers"]
-            it.metric_value = raw["metric_value"]
-            it.starting_up_viewers = raw["starting_up_viewers"]
-            it.value = raw["value"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.concurrent_viewers = data["concurrent_viewers"]
+        it.metric_value = data["metric_value"]
+        it.starting_up_viewers = data["starting_up_viewers"]
+        it.value = data["value"]

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import Model
+from mux_async._reading import unread
 from mux_async.models.shared_data import (
     DisplayNameEntry,
     HistogramTimeseriesDatapoint,
@@ -17,9 +17,6 @@ from mux_async.models.shared_data import (
     MonitoringBreakdownValue,
     MonitoringTimeseriesDatapoint,
 )
-
-if TYPE_CHECKING:
-    from typing import Self
 
 RealTimeDimension: TypeAlias = (
     Literal[
@@ -84,19 +81,11 @@ class GetRealTimeBreakdownResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [MonitoringBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(MonitoringBreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -113,23 +102,15 @@ class GetRealTimeHistogramTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [HistogramTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-            v = raw["meta"]
-            it.meta = HistogramTimeseriesMeta.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = (
+            [unread(HistogramTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        v = data["meta"]
+        it.meta = unread(HistogramTimeseriesMeta, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -144,21 +125,13 @@ class GetRealTimeTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [MonitoringTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = (
+            [unread(MonitoringTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -173,17 +146,11 @@ class ListRealTimeDimensionsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [DisplayNameEntry.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(DisplayNameEntry, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -198,14 +165,8 @@ class ListRealTimeMetricsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [DisplayNameEntry.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(DisplayNameEntry, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]

@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import Model, Wire
-from mux_async._reading import draft, finish, incomplete
-
-if TYPE_CHECKING:
-    from typing import Self
+from mux_async._model import Model
+from mux_async._reading import unread
 
 SubviewGroupBy: TypeAlias = (
     Literal[
@@ -57,19 +54,11 @@ class SubviewBreakdownTimeseriesDatapoint(Model):
     """One entry per combination of the grouping attributes."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.date = raw["date"]
-            it.status = raw["status"]
-            v = raw["values"]
-            it.values = (
-                [SubviewBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.date = data["date"]
+        it.status = data["status"]
+        v = data["values"]
+        it.values = [unread(SubviewBreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -86,23 +75,17 @@ class SubviewBreakdownTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [SubviewBreakdownTimeseriesDatapoint.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-            v = raw["meta"]
-            it.meta = SubviewBreakdownTimeseriesResponseMeta.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = (
+            [unread(SubviewBreakdownTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v]
+            if v.__class__ is list
+            else v
+        )
+        v = data["meta"]
+        it.meta = unread(SubviewBreakdownTimeseriesResponseMeta, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -123,19 +106,13 @@ class SubviewBreakdownTimeseriesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.complete_through = raw["complete_through"]
-            it.group_by = raw["group_by"]
-            it.metric = raw["metric"]
-            it.subview_type = raw["subview_type"]
-            it.time_granularity = raw["time_granularity"]
-            it.unit = raw["unit"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.complete_through = data["complete_through"]
+        it.group_by = data["group_by"]
+        it.metric = data["metric"]
+        it.subview_type = data["subview_type"]
+        it.time_granularity = data["time_granularity"]
+        it.unit = data["unit"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -148,15 +125,9 @@ class SubviewBreakdownValue(Model):
     """The metric, in the unit that ``meta`` names."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.breakdown_value = raw["breakdown_value"]
-            it.metric_value = raw["metric_value"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.breakdown_value = data["breakdown_value"]
+        it.metric_value = data["metric_value"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -173,21 +144,13 @@ class SubviewBreakdownValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [SubviewBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-            v = raw["meta"]
-            it.meta = SubviewBreakdownValuesResponseMeta.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(SubviewBreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = data["meta"]
+        it.meta = unread(SubviewBreakdownValuesResponseMeta, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -204,17 +167,11 @@ class SubviewBreakdownValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.group_by = raw["group_by"]
-            it.metric = raw["metric"]
-            it.subview_type = raw["subview_type"]
-            it.unit = raw["unit"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.group_by = data["group_by"]
+        it.metric = data["metric"]
+        it.subview_type = data["subview_type"]
+        it.unit = data["unit"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -227,18 +184,10 @@ class SubviewComparisonGroup(Model):
     """Breakdown for this value."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.dimension_value = raw["dimension_value"]
-            v = raw["values"]
-            it.values = (
-                [SubviewBreakdownValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.dimension_value = data["dimension_value"]
+        v = data["values"]
+        it.values = [unread(SubviewBreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -255,21 +204,13 @@ class SubviewComparisonValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [SubviewComparisonGroup.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-            v = raw["meta"]
-            it.meta = SubviewComparisonValuesResponseMeta.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(SubviewComparisonGroup, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = data["meta"]
+        it.meta = unread(SubviewComparisonValuesResponseMeta, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -288,18 +229,12 @@ class SubviewComparisonValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.dimension = raw["dimension"]
-            it.group_by = raw["group_by"]
-            it.metric = raw["metric"]
-            it.subview_type = raw["subview_type"]
-            it.unit = raw["unit"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.dimension = data["dimension"]
+        it.group_by = data["group_by"]
+        it.metric = data["metric"]
+        it.subview_type = data["subview_type"]
+        it.unit = data["unit"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -312,15 +247,9 @@ class SubviewDimensionValue(Model):
     """The value of the dimension."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.playing_time = raw["playing_time"]
-            it.value = raw["value"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.playing_time = data["playing_time"]
+        it.value = data["value"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -337,21 +266,13 @@ class SubviewDimensionValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = (
-                [SubviewDimensionValue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-            v = raw["meta"]
-            it.meta = SubviewDimensionValuesResponseMeta.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(SubviewDimensionValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = data["meta"]
+        it.meta = unread(SubviewDimensionValuesResponseMeta, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -368,17 +289,11 @@ class SubviewDimensionValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.dimension_name = raw["dimension_name"]
-            it.metric = raw["metric"]
-            it.subview_type = raw["subview_type"]
-            it.unit = raw["unit"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.dimension_name = data["dimension_name"]
+        it.metric = data["metric"]
+        it.subview_type = data["subview_type"]
+        it.unit = data["unit"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -391,16 +306,10 @@ class SubviewDimensionsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = SubviewDimensionsResponseData.from_wire(v) if v.__class__ is dict else v
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(SubviewDimensionsResponseData, v) if v.__class__ is dict else v
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -413,15 +322,9 @@ class SubviewDimensionsResponseData(Model):
     """Dimensions of the view that the subview belongs to."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.subview = raw["subview"]
-            it.view = raw["view"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.subview = data["subview"]
+        it.view = data["view"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -438,19 +341,13 @@ class SubviewOverallValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = SubviewOverallValuesResponseData.from_wire(v) if v.__class__ is dict else v
-            v = raw["meta"]
-            it.meta = SubviewOverallValuesResponseMeta.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(SubviewOverallValuesResponseData, v) if v.__class__ is dict else v
+        v = data["meta"]
+        it.meta = unread(SubviewOverallValuesResponseMeta, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -461,14 +358,8 @@ class SubviewOverallValuesResponseData(Model):
     """The metric, in the unit that ``meta`` names."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.metric_value = raw["metric_value"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.metric_value = data["metric_value"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -483,13 +374,7 @@ class SubviewOverallValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.metric = raw["metric"]
-            it.subview_type = raw["subview_type"]
-            it.unit = raw["unit"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.metric = data["metric"]
+        it.subview_type = data["subview_type"]
+        it.unit = data["unit"]

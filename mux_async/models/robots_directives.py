@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, JsonObject, Model, Wire, hidden
-from mux_async._reading import Variants, draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, JsonObject, Model, hidden
+from mux_async._reading import Variants, unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     ActionOnFlagged,
@@ -33,8 +33,6 @@ from mux_async.models.shared_robots import (
 )
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import DirectiveId
     from mux_async.models.shared_robots import ReplaceExistingTracks
 
@@ -53,19 +51,13 @@ class AskQuestionsBinding(Model):
     """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["params"]
-            it.params = AskQuestionsBindingParameters.from_wire(v) if v.__class__ is dict else v
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["params"]
+        it.params = unread(AskQuestionsBindingParameters, v) if v.__class__ is dict else v
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -82,22 +74,14 @@ class AskQuestionsBindingParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["questions"]
-            it.questions = (
-                [AskQuestionsQuestion.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["questions"]
+        it.questions = [unread(AskQuestionsQuestion, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.language_code = get("language_code")
         it.max_free_form_answer_length = get("max_free_form_answer_length")
         v = get("output_steering")
-        it.output_steering = AskQuestionsOutputSteering.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.output_steering = unread(AskQuestionsOutputSteering, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -114,21 +98,15 @@ class CreateDirectiveRequest(Model):
     """Tracks or shots that workflows wait for, at most 50; none when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.name = raw["name"]
-            v = raw["subject"]
-            it.subject = DirectiveSubject.from_wire(v) if v.__class__ is dict else v
-            v = raw["workflows"]
-            it.workflows = [WORKFLOW_BINDING_VARIANTS(x) for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.name = data["name"]
+        v = data["subject"]
+        it.subject = unread(DirectiveSubject, v) if v.__class__ is dict else v
+        v = data["workflows"]
+        it.workflows = [WORKFLOW_BINDING_VARIANTS(x) for x in v] if v.__class__ is list else v
         v = get("resources")
         it.resources = [RESOURCE_DECLARATION_VARIANTS(x) for x in v] if v.__class__ is list else v
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -151,24 +129,19 @@ class Directive(Model):
     """The workflows and their settings."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            it.name = raw["name"]
-            v = raw["resources"]
-            it.resources = [RESOURCE_DECLARATION_VARIANTS(x) for x in v] if v.__class__ is list else v
-            v = raw["subject"]
-            it.subject = DirectiveSubject.from_wire(v) if v.__class__ is dict else v
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            v = raw["workflows"]
-            it.workflows = [WORKFLOW_BINDING_VARIANTS(x) for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data, notes)
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        it.name = data["name"]
+        v = data["resources"]
+        it.resources = [RESOURCE_DECLARATION_VARIANTS(x) for x in v] if v.__class__ is list else v
+        v = data["subject"]
+        it.subject = unread(DirectiveSubject, v) if v.__class__ is dict else v
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        v = data["workflows"]
+        it.workflows = [WORKFLOW_BINDING_VARIANTS(x) for x in v] if v.__class__ is list else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -179,15 +152,9 @@ class DirectiveResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = Directive.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(Directive, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -198,14 +165,8 @@ class DirectiveSubject(Model):
     """``video.asset``; the other value, ``video.live_stream``, is refused for now."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.type = raw["type"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.type = data["type"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -222,19 +183,13 @@ class EditCaptionsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
         v = get("params")
-        it.params = EditCaptionsBindingParameters.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.params = unread(EditCaptionsBindingParameters, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -257,23 +212,21 @@ class EditCaptionsBindingParameters(Model):
     """Whether to add the result to the asset as a track; default ``true``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("auto_censor_profanity")
-        it.auto_censor_profanity = EditCaptionsAutoCensorProfanity.from_wire(v) if v.__class__ is dict else v
+        it.auto_censor_profanity = unread(EditCaptionsAutoCensorProfanity, v) if v.__class__ is dict else v
         it.delete_original_track = get("delete_original_track")
         v = get("replacements")
         it.replacements = (
-            [EditCaptionsReplacement.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(EditCaptionsReplacement, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         v = get("speaker_replacements")
         it.speaker_replacements = (
-            [EditCaptionsSpeakerReplacement.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(EditCaptionsSpeakerReplacement, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.track_name_suffix = get("track_name_suffix")
         it.upload_to_mux = get("upload_to_mux")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -290,19 +243,13 @@ class FindBestThumbnailsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
         v = get("params")
-        it.params = FindBestThumbnailsBindingParameters.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.params = unread(FindBestThumbnailsBindingParameters, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -317,14 +264,12 @@ class FindBestThumbnailsBindingParameters(Model):
     """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.max_thumbnails = get("max_thumbnails")
         v = get("output_steering")
-        it.output_steering = FindBestThumbnailsOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.output_steering = unread(FindBestThumbnailsOutputSteering, v) if v.__class__ is dict else v
         it.update_asset_thumbnail = get("update_asset_thumbnail")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -341,19 +286,13 @@ class FindKeyMomentsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
         v = get("params")
-        it.params = FindKeyMomentsBindingParameters.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.params = unread(FindKeyMomentsBindingParameters, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -370,16 +309,14 @@ class FindKeyMomentsBindingParameters(Model):
     """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.max_moments = get("max_moments")
         v = get("output_steering")
-        it.output_steering = FindKeyMomentsOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.output_steering = unread(FindKeyMomentsOutputSteering, v) if v.__class__ is dict else v
         v = get("target_duration_ms")
-        it.target_duration_ms = KeyMomentTargetDuration.from_wire(v) if v.__class__ is dict else v
+        it.target_duration_ms = unread(KeyMomentTargetDuration, v) if v.__class__ is dict else v
         it.use_shots = get("use_shots")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -396,19 +333,13 @@ class FindScenesBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
         v = get("params")
-        it.params = FindScenesBindingParameters.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.params = unread(FindScenesBindingParameters, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -425,15 +356,13 @@ class FindScenesBindingParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.language_code = get("language_code")
         it.min_scene_duration_ms = get("min_scene_duration_ms")
         it.min_scenes = get("min_scenes")
         v = get("output_steering")
-        it.output_steering = FindScenesOutputSteering.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.output_steering = unread(FindScenesOutputSteering, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -450,19 +379,13 @@ class GenerateChaptersBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
         v = get("params")
-        it.params = GenerateChaptersBindingParameters.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.params = unread(GenerateChaptersBindingParameters, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -481,17 +404,15 @@ class GenerateChaptersBindingParameters(Model):
     """Whether to write the chapters to the asset as well."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.language_code = get("language_code")
         it.output_language_code = get("output_language_code")
         v = get("output_steering")
-        it.output_steering = GenerateChaptersOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.output_steering = unread(GenerateChaptersOutputSteering, v) if v.__class__ is dict else v
         v = get("prompt_overrides")
-        it.prompt_overrides = GenerateChaptersPromptOverrides.from_wire(v) if v.__class__ is dict else v
+        it.prompt_overrides = unread(GenerateChaptersPromptOverrides, v) if v.__class__ is dict else v
         it.update_asset_chapters = get("update_asset_chapters")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -508,18 +429,12 @@ class GenerateEngagementInsightsBinding(Model):
     """Settings; none are known. May be left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
         it.params = get("params")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -536,19 +451,13 @@ class GeneratePremiumCaptionsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
         v = get("params")
-        it.params = GeneratePremiumCaptionsBindingParameters.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.params = unread(GeneratePremiumCaptionsBindingParameters, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -575,9 +484,8 @@ class GeneratePremiumCaptionsBindingParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.include_speakers = get("include_speakers")
         it.include_words = get("include_words")
         it.language_code = get("language_code")
@@ -586,7 +494,6 @@ class GeneratePremiumCaptionsBindingParameters(Model):
         it.track_name = get("track_name")
         it.upload_to_mux = get("upload_to_mux")
         it.replace_existing_tracks = get("replace_existing_tracks")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -599,16 +506,10 @@ class ListDirectivesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [Directive.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(Directive, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -625,19 +526,13 @@ class ModerateBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
         v = get("params")
-        it.params = ModerateBindingParameters.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.params = unread(ModerateBindingParameters, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -658,19 +553,17 @@ class ModerateBindingParameters(Model):
     """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.language_code = get("language_code")
         it.max_samples = get("max_samples")
         v = get("on_flagged")
-        it.on_flagged = ActionOnFlagged.from_wire(v) if v.__class__ is dict else v
+        it.on_flagged = unread(ActionOnFlagged, v) if v.__class__ is dict else v
         v = get("output_steering")
-        it.output_steering = ModerateOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.output_steering = unread(ModerateOutputSteering, v) if v.__class__ is dict else v
         it.sampling_interval = get("sampling_interval")
         v = get("thresholds")
-        it.thresholds = ModerationThresholds.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.thresholds = unread(ModerationThresholds, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -685,17 +578,11 @@ class ShotsResourceDeclaration(Model):
     """Where the shots come from; from outside the run when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.type = raw["type"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.reference_id = data["reference_id"]
+        it.type = data["type"]
         it.source = SOURCE_VARIANTS(get("source"))
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -706,14 +593,8 @@ class SourceExternal(Model):
     """Always ``external``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.via = raw["via"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.via = data["via"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -728,17 +609,11 @@ class SourceMuxApiCreateTrack(Model):
     """Always ``mux_api``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.action = raw["action"]
-            v = raw["params"]
-            it.params = SourceMuxApiCreateTrackParams.from_wire(v) if v.__class__ is dict else v
-            it.via = raw["via"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.action = data["action"]
+        v = data["params"]
+        it.params = unread(SourceMuxApiCreateTrackParams, v) if v.__class__ is dict else v
+        it.via = data["via"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -753,16 +628,10 @@ class SourceMuxApiCreateTrackParams(Model):
     """Where Mux can fetch the track's file."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.language_code = raw["language_code"]
-            it.type = raw["type"]
-            it.url = raw["url"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.language_code = data["language_code"]
+        it.type = data["type"]
+        it.url = data["url"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -777,18 +646,12 @@ class SourceMuxApiGenerateSubtitles(Model):
     """Languages; the subtitles' is detected when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.action = raw["action"]
-            it.via = raw["via"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.action = data["action"]
+        it.via = data["via"]
         v = get("params")
-        it.params = SourceMuxApiGenerateSubtitlesParams.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.params = unread(SourceMuxApiGenerateSubtitlesParams, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -801,12 +664,10 @@ class SourceMuxApiGenerateSubtitlesParams(Model):
     """Language of the audio track to transcribe; the first audio track when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.language_code = get("language_code")
         it.source_audio_language = get("source_audio_language")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -821,18 +682,12 @@ class SourceMuxApiRequestShots(Model):
     """How the images are made; as storyboards when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.action = raw["action"]
-            it.via = raw["via"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.action = data["action"]
+        it.via = data["via"]
         v = get("params")
-        it.params = SourceMuxApiRequestShotsParams.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.params = unread(SourceMuxApiRequestShotsParams, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -843,11 +698,9 @@ class SourceMuxApiRequestShotsParams(Model):
     """``create_storyboards`` or ``use_shot_midpoint``; default ``create_storyboards``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.image_source = get("image_source")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -858,14 +711,8 @@ class SourceRequired(Model):
     """Always ``required``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.via = raw["via"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.via = data["via"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -878,15 +725,9 @@ class SourceWorkflow(Model):
     """Always ``workflow``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.binding = raw["binding"]
-            it.via = raw["via"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.binding = data["binding"]
+        it.via = data["via"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -903,19 +744,13 @@ class SummarizeBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
         v = get("params")
-        it.params = SummarizeBindingParameters.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.params = unread(SummarizeBindingParameters, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -942,21 +777,19 @@ class SummarizeBindingParameters(Model):
     """Whether to write the title to the asset as well. A failure of that does not fail the job."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.description_length = get("description_length")
         it.language_code = get("language_code")
         it.output_language_code = get("output_language_code")
         v = get("output_steering")
-        it.output_steering = SummarizeOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.output_steering = unread(SummarizeOutputSteering, v) if v.__class__ is dict else v
         v = get("prompt_overrides")
-        it.prompt_overrides = SummarizePromptOverrides.from_wire(v) if v.__class__ is dict else v
+        it.prompt_overrides = unread(SummarizePromptOverrides, v) if v.__class__ is dict else v
         it.tag_count = get("tag_count")
         it.title_length = get("title_length")
         it.tone = get("tone")
         it.update_asset_meta = get("update_asset_meta")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -975,19 +808,13 @@ class TrackResourceDeclaration(Model):
     """Where the track comes from; from outside the run when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.kind = raw["kind"]
-            it.reference_id = raw["reference_id"]
-            it.type = raw["type"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.kind = data["kind"]
+        it.reference_id = data["reference_id"]
+        it.type = data["type"]
         it.language = get("language")
         it.source = SOURCE_VARIANTS(get("source"))
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1004,19 +831,13 @@ class TranslateAudioBinding(Model):
     """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["params"]
-            it.params = TranslateAudioBindingParameters.from_wire(v) if v.__class__ is dict else v
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["params"]
+        it.params = unread(TranslateAudioBindingParameters, v) if v.__class__ is dict else v
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1031,17 +852,11 @@ class TranslateAudioBindingParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.to_language_code = raw["to_language_code"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.to_language_code = data["to_language_code"]
         it.upload_to_mux = get("upload_to_mux")
         it.replace_existing_tracks = get("replace_existing_tracks")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1058,19 +873,13 @@ class TranslateCaptionsBinding(Model):
     """``reference_id`` of the resources that must be ready first, at most 50; the caption track is among them."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["params"]
-            it.params = TranslateCaptionsBindingParameters.from_wire(v) if v.__class__ is dict else v
-            it.reference_id = raw["reference_id"]
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["params"]
+        it.params = unread(TranslateCaptionsBindingParameters, v) if v.__class__ is dict else v
+        it.reference_id = data["reference_id"]
+        it.workflow = data["workflow"]
         it.inputs = get("inputs")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1091,18 +900,12 @@ class TranslateCaptionsBindingParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.to_language_code = raw["to_language_code"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.to_language_code = data["to_language_code"]
         it.never_translate = get("never_translate")
         it.upload_to_mux = get("upload_to_mux")
         it.replace_existing_tracks = get("replace_existing_tracks")
-        return finish(it, cls, data)
 
 
 SourceMuxApi: TypeAlias = (

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import SECONDS, Model, Wire
-from mux_async._reading import Variants, draft, finish, incomplete
+from mux_async._model import SECONDS, Model
+from mux_async._reading import Variants, unread
 from mux_async._times import Notes, seconds
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import DirectiveRunId, JobId
     from mux_async.models.shared_robots import RobotsWorkflow
 
@@ -48,16 +46,10 @@ class DirectiveRun(Model):
     """Id of the asset that the run works on."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.run_id = raw["run_id"]
-            it.status = raw["status"]
-            it.subject_id = raw["subject_id"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.run_id = data["run_id"]
+        it.status = data["status"]
+        it.subject_id = data["subject_id"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -78,21 +70,16 @@ class DirectiveRunDetail(Model):
     """Id of the asset that the run works on."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.completed_at = seconds(raw["completed_at"], notes, "completed_at")
-            v = raw["node_states"]
-            it.node_states = [NODE_STATE_VARIANTS(x) for x in v] if v.__class__ is list else v
-            it.run_id = raw["run_id"]
-            it.started_at = seconds(raw["started_at"], notes, "started_at")
-            it.status = raw["status"]
-            it.subject_id = raw["subject_id"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data, notes)
+        it.completed_at = seconds(data["completed_at"], notes, "completed_at")
+        v = data["node_states"]
+        it.node_states = [NODE_STATE_VARIANTS(x) for x in v] if v.__class__ is list else v
+        it.run_id = data["run_id"]
+        it.started_at = seconds(data["started_at"], notes, "started_at")
+        it.status = data["status"]
+        it.subject_id = data["subject_id"]
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -103,15 +90,9 @@ class DirectiveRunDetailResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = DirectiveRunDetail.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(DirectiveRunDetail, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -122,15 +103,9 @@ class DirectiveRunResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = DirectiveRun.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(DirectiveRun, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -143,16 +118,10 @@ class ListDirectiveRunsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [DirectiveRunDetail.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(DirectiveRunDetail, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -169,17 +138,11 @@ class NodeStateDispatched(Model):
     """Name of the workflow."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.job_id = raw["job_id"]
-            it.reference_id = raw["reference_id"]
-            it.status = raw["status"]
-            it.workflow_name = raw["workflow_name"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.job_id = data["job_id"]
+        it.reference_id = data["reference_id"]
+        it.status = data["status"]
+        it.workflow_name = data["workflow_name"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -194,16 +157,10 @@ class NodeStateFailed(Model):
     """Always ``failed``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reason = raw["reason"]
-            it.reference_id = raw["reference_id"]
-            it.status = raw["status"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.reason = data["reason"]
+        it.reference_id = data["reference_id"]
+        it.status = data["status"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -218,16 +175,10 @@ class NodeStateWaitingForResources(Model):
     """Name of the workflow."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.status = raw["status"]
-            it.workflow_name = raw["workflow_name"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.reference_id = data["reference_id"]
+        it.status = data["status"]
+        it.workflow_name = data["workflow_name"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -244,17 +195,11 @@ class NodeStateWaitingForSourceWorkflow(Model):
     """Name of the workflow."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.reference_id = raw["reference_id"]
-            it.source_workflows = raw["source_workflows"]
-            it.status = raw["status"]
-            it.workflow_name = raw["workflow_name"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.reference_id = data["reference_id"]
+        it.source_workflows = data["source_workflows"]
+        it.status = data["status"]
+        it.workflow_name = data["workflow_name"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -265,14 +210,8 @@ class RunDirectiveRequest(Model):
     """Id of the asset."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_id = raw["asset_id"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.asset_id = data["asset_id"]
 
 
 NodeState: TypeAlias = (

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import SECONDS, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import SECONDS, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import ResourceLinks
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus, RobotsWorkflow
 
@@ -29,15 +27,9 @@ class CancelJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = JobSummary.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(JobSummary, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -58,21 +50,16 @@ class JobSummary(Model):
     """Name of the workflow."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            v = raw["_links"]
-            it.links = ResourceLinks.from_wire(v) if v.__class__ is dict else v
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            it.status = raw["status"]
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data, notes)
+        it.id = data["id"]
+        v = data["_links"]
+        it.links = unread(ResourceLinks, v) if v.__class__ is dict else v
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        it.status = data["status"]
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        it.workflow = data["workflow"]
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -85,13 +72,7 @@ class ListJobsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [JobSummary.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(JobSummary, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.total_row_count = data["total_row_count"]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     AskQuestionsOutputSteering,
@@ -21,8 +21,6 @@ from mux_async.models.shared_robots import (
 )
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
@@ -43,18 +41,12 @@ class AskQuestionsAnswer(Model):
     """Whether the question was left unanswered."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.answer = raw["answer"]
-            it.confidence = raw["confidence"]
-            it.question = raw["question"]
-            it.reasoning = raw["reasoning"]
-            it.skipped = raw["skipped"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.answer = data["answer"]
+        it.confidence = data["confidence"]
+        it.question = data["question"]
+        it.reasoning = data["reasoning"]
+        it.skipped = data["skipped"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -87,32 +79,27 @@ class AskQuestionsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            v = raw["parameters"]
-            it.parameters = AskQuestionsJobParameters.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-            it.units_consumed = raw["units_consumed"]
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        v = data["parameters"]
+        it.parameters = unread(AskQuestionsJobParameters, v) if v.__class__ is dict else v
+        it.status = data["status"]
+        it.units_consumed = data["units_consumed"]
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        it.workflow = data["workflow"]
         v = get("directive")
-        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
         v = get("errors")
-        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("outputs")
-        it.outputs = AskQuestionsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.outputs = unread(AskQuestionsJobOutputs, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("resources")
-        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data, notes)
+        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -123,17 +110,9 @@ class AskQuestionsJobOutputs(Model):
     """One answer per question."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["answers"]
-            it.answers = (
-                [AskQuestionsAnswer.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["answers"]
+        it.answers = [unread(AskQuestionsAnswer, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -152,23 +131,15 @@ class AskQuestionsJobParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_id = raw["asset_id"]
-            v = raw["questions"]
-            it.questions = (
-                [AskQuestionsQuestion.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.asset_id = data["asset_id"]
+        v = data["questions"]
+        it.questions = [unread(AskQuestionsQuestion, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.language_code = get("language_code")
         it.max_free_form_answer_length = get("max_free_form_answer_length")
         v = get("output_steering")
-        it.output_steering = AskQuestionsOutputSteering.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.output_steering = unread(AskQuestionsOutputSteering, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -179,15 +150,9 @@ class AskQuestionsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = AskQuestionsJob.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(AskQuestionsJob, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -200,14 +165,8 @@ class CreateAskQuestionsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["parameters"]
-            it.parameters = AskQuestionsJobParameters.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["parameters"]
+        it.parameters = unread(AskQuestionsJobParameters, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)

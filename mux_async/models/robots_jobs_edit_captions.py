@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, Model, hidden
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     EditCaptionsAutoCensorProfanity,
@@ -22,8 +22,6 @@ from mux_async.models.shared_robots import (
 )
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import JobId, TrackId
     from mux_async.models.shared_robots import JobStatus
 
@@ -38,17 +36,11 @@ class CreateEditCaptionsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["parameters"]
-            it.parameters = EditCaptionsJobParameters.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["parameters"]
+        it.parameters = unread(EditCaptionsJobParameters, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -81,32 +73,27 @@ class EditCaptionsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            v = raw["parameters"]
-            it.parameters = EditCaptionsJobParameters.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-            it.units_consumed = raw["units_consumed"]
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        v = data["parameters"]
+        it.parameters = unread(EditCaptionsJobParameters, v) if v.__class__ is dict else v
+        it.status = data["status"]
+        it.units_consumed = data["units_consumed"]
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        it.workflow = data["workflow"]
         v = get("directive")
-        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
         v = get("errors")
-        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("outputs")
-        it.outputs = EditCaptionsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.outputs = unread(EditCaptionsJobOutputs, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("resources")
-        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data, notes)
+        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -121,17 +108,11 @@ class EditCaptionsJobOutputs(Model):
     """Id of the new track; absent without ``upload_to_mux``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.total_replacement_count = raw["total_replacement_count"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.total_replacement_count = data["total_replacement_count"]
         it.temporary_vtt_url = get("temporary_vtt_url")
         it.uploaded_track_id = get("uploaded_track_id")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -158,29 +139,23 @@ class EditCaptionsJobParameters(Model):
     """Whether to add the result to the asset as a track; default ``true``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_id = raw["asset_id"]
-            it.track_id = raw["track_id"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.asset_id = data["asset_id"]
+        it.track_id = data["track_id"]
         v = get("auto_censor_profanity")
-        it.auto_censor_profanity = EditCaptionsAutoCensorProfanity.from_wire(v) if v.__class__ is dict else v
+        it.auto_censor_profanity = unread(EditCaptionsAutoCensorProfanity, v) if v.__class__ is dict else v
         it.delete_original_track = get("delete_original_track")
         v = get("replacements")
         it.replacements = (
-            [EditCaptionsReplacement.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(EditCaptionsReplacement, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         v = get("speaker_replacements")
         it.speaker_replacements = (
-            [EditCaptionsSpeakerReplacement.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(EditCaptionsSpeakerReplacement, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.track_name_suffix = get("track_name_suffix")
         it.upload_to_mux = get("upload_to_mux")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -191,12 +166,6 @@ class EditCaptionsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = EditCaptionsJob.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(EditCaptionsJob, v) if v.__class__ is dict else v

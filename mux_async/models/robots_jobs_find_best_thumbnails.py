@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import FindBestThumbnailsOutputSteering, JobDirectiveContext, JobError, JobResources
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
@@ -37,20 +35,14 @@ class BestThumbnail(Model):
     """Text to describe the image to those who cannot see it, at most 250 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.description = raw["description"]
-            it.overall = raw["overall"]
-            v = raw["subscores"]
-            it.subscores = BestThumbnailSubscores.from_wire(v) if v.__class__ is dict else v
-            it.timestamp_ms = raw["timestamp_ms"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.description = data["description"]
+        it.overall = data["overall"]
+        v = data["subscores"]
+        it.subscores = unread(BestThumbnailSubscores, v) if v.__class__ is dict else v
+        it.timestamp_ms = data["timestamp_ms"]
         it.alt_text = get("alt_text")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -69,18 +61,12 @@ class BestThumbnailSubscores(Model):
     """How sharp the picture is."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.brand_fit = raw["brand_fit"]
-            it.composition = raw["composition"]
-            it.contrast_color = raw["contrast_color"]
-            it.face_or_action = raw["face_or_action"]
-            it.focus = raw["focus"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.brand_fit = data["brand_fit"]
+        it.composition = data["composition"]
+        it.contrast_color = data["contrast_color"]
+        it.face_or_action = data["face_or_action"]
+        it.focus = data["focus"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -93,17 +79,11 @@ class CreateFindBestThumbnailsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["parameters"]
-            it.parameters = FindBestThumbnailsJobParameters.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["parameters"]
+        it.parameters = unread(FindBestThumbnailsJobParameters, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -136,32 +116,27 @@ class FindBestThumbnailsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            v = raw["parameters"]
-            it.parameters = FindBestThumbnailsJobParameters.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-            it.units_consumed = raw["units_consumed"]
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        v = data["parameters"]
+        it.parameters = unread(FindBestThumbnailsJobParameters, v) if v.__class__ is dict else v
+        it.status = data["status"]
+        it.units_consumed = data["units_consumed"]
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        it.workflow = data["workflow"]
         v = get("directive")
-        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
         v = get("errors")
-        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("outputs")
-        it.outputs = FindBestThumbnailsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.outputs = unread(FindBestThumbnailsJobOutputs, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("resources")
-        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data, notes)
+        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -172,17 +147,9 @@ class FindBestThumbnailsJobOutputs(Model):
     """The frames found."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["best_thumbnails"]
-            it.best_thumbnails = (
-                [BestThumbnail.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["best_thumbnails"]
+        it.best_thumbnails = [unread(BestThumbnail, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -199,19 +166,13 @@ class FindBestThumbnailsJobParameters(Model):
     """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_id = raw["asset_id"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.asset_id = data["asset_id"]
         it.max_thumbnails = get("max_thumbnails")
         v = get("output_steering")
-        it.output_steering = FindBestThumbnailsOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.output_steering = unread(FindBestThumbnailsOutputSteering, v) if v.__class__ is dict else v
         it.update_asset_thumbnail = get("update_asset_thumbnail")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -222,12 +183,6 @@ class FindBestThumbnailsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = FindBestThumbnailsJob.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(FindBestThumbnailsJob, v) if v.__class__ is dict else v

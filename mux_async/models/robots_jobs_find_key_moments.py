@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     FindKeyMomentsOutputSteering,
@@ -23,8 +23,6 @@ from mux_async.models.shared_robots import (
 )
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
@@ -39,17 +37,11 @@ class CreateFindKeyMomentsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["parameters"]
-            it.parameters = FindKeyMomentsJobParameters.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["parameters"]
+        it.parameters = unread(FindKeyMomentsJobParameters, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -82,32 +74,27 @@ class FindKeyMomentsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            v = raw["parameters"]
-            it.parameters = FindKeyMomentsJobParameters.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-            it.units_consumed = raw["units_consumed"]
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        v = data["parameters"]
+        it.parameters = unread(FindKeyMomentsJobParameters, v) if v.__class__ is dict else v
+        it.status = data["status"]
+        it.units_consumed = data["units_consumed"]
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        it.workflow = data["workflow"]
         v = get("directive")
-        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
         v = get("errors")
-        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("outputs")
-        it.outputs = FindKeyMomentsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.outputs = unread(FindKeyMomentsJobOutputs, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("resources")
-        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data, notes)
+        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -118,15 +105,9 @@ class FindKeyMomentsJobOutputs(Model):
     """The moments, in order of time."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["moments"]
-            it.moments = [KeyMoment.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["moments"]
+        it.moments = [unread(KeyMoment, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -145,21 +126,15 @@ class FindKeyMomentsJobParameters(Model):
     """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_id = raw["asset_id"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.asset_id = data["asset_id"]
         it.max_moments = get("max_moments")
         v = get("output_steering")
-        it.output_steering = FindKeyMomentsOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.output_steering = unread(FindKeyMomentsOutputSteering, v) if v.__class__ is dict else v
         v = get("target_duration_ms")
-        it.target_duration_ms = KeyMomentTargetDuration.from_wire(v) if v.__class__ is dict else v
+        it.target_duration_ms = unread(KeyMomentTargetDuration, v) if v.__class__ is dict else v
         it.use_shots = get("use_shots")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -170,15 +145,9 @@ class FindKeyMomentsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = FindKeyMomentsJob.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(FindKeyMomentsJob, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -207,29 +176,23 @@ class KeyMoment(Model):
     """What is seen, in a sentence; absent where the picture was not looked at."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.audible_narrative = raw["audible_narrative"]
-            v = raw["cues"]
-            it.cues = [TranscriptCue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.end_ms = raw["end_ms"]
-            it.notable_audible_concepts = raw["notable_audible_concepts"]
-            it.overall_score = raw["overall_score"]
-            it.start_ms = raw["start_ms"]
-            it.title = raw["title"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.audible_narrative = data["audible_narrative"]
+        v = data["cues"]
+        it.cues = [unread(TranscriptCue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.end_ms = data["end_ms"]
+        it.notable_audible_concepts = data["notable_audible_concepts"]
+        it.overall_score = data["overall_score"]
+        it.start_ms = data["start_ms"]
+        it.title = data["title"]
         v = get("notable_visual_concepts")
         it.notable_visual_concepts = (
-            [NotableVisualConcept.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(NotableVisualConcept, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         v = get("quotable_segment")
-        it.quotable_segment = KeyMomentQuotableSegment.from_wire(v) if v.__class__ is dict else v
+        it.quotable_segment = unread(KeyMomentQuotableSegment, v) if v.__class__ is dict else v
         it.visual_narrative = get("visual_narrative")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -242,12 +205,6 @@ class KeyMomentQuotableSegment(Model):
     """The words."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.start_ms = raw["start_ms"]
-            it.text = raw["text"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.start_ms = data["start_ms"]
+        it.text = data["text"]

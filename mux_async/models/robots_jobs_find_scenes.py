@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     FindScenesOutputSteering,
@@ -22,8 +22,6 @@ from mux_async.models.shared_robots import (
 )
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
@@ -38,17 +36,11 @@ class CreateFindScenesJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["parameters"]
-            it.parameters = FindScenesJobParameters.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["parameters"]
+        it.parameters = unread(FindScenesJobParameters, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -81,32 +73,27 @@ class FindScenesJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            v = raw["parameters"]
-            it.parameters = FindScenesJobParameters.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-            it.units_consumed = raw["units_consumed"]
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        v = data["parameters"]
+        it.parameters = unread(FindScenesJobParameters, v) if v.__class__ is dict else v
+        it.status = data["status"]
+        it.units_consumed = data["units_consumed"]
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        it.workflow = data["workflow"]
         v = get("directive")
-        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
         v = get("errors")
-        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("outputs")
-        it.outputs = FindScenesJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.outputs = unread(FindScenesJobOutputs, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("resources")
-        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data, notes)
+        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -117,15 +104,9 @@ class FindScenesJobOutputs(Model):
     """The scenes, in order of time."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["scenes"]
-            it.scenes = [Scene.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["scenes"]
+        it.scenes = [unread(Scene, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -144,20 +125,14 @@ class FindScenesJobParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_id = raw["asset_id"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.asset_id = data["asset_id"]
         it.language_code = get("language_code")
         it.min_scene_duration_ms = get("min_scene_duration_ms")
         it.min_scenes = get("min_scenes")
         v = get("output_steering")
-        it.output_steering = FindScenesOutputSteering.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.output_steering = unread(FindScenesOutputSteering, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -168,15 +143,9 @@ class FindScenesJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = FindScenesJob.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(FindScenesJob, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -207,30 +176,24 @@ class Scene(Model):
     """What is seen, in a sentence; absent where the picture was not looked at."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["cues"]
-            it.cues = [TranscriptCue.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.end_ms = raw["end_ms"]
-            it.shot_count = raw["shot_count"]
-            it.start_ms = raw["start_ms"]
-            it.title = raw["title"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["cues"]
+        it.cues = [unread(TranscriptCue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.end_ms = data["end_ms"]
+        it.shot_count = data["shot_count"]
+        it.start_ms = data["start_ms"]
+        it.title = data["title"]
         it.audible_narrative = get("audible_narrative")
         it.blended_narrative = get("blended_narrative")
         it.notable_audible_concepts = get("notable_audible_concepts")
         v = get("notable_visual_concepts")
         it.notable_visual_concepts = (
-            [NotableVisualConcept.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(NotableVisualConcept, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         v = get("shots")
-        it.shots = [SceneShot.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.shots = [unread(SceneShot, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.visual_narrative = get("visual_narrative")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -245,13 +208,7 @@ class SceneShot(Model):
     """What the shot shows."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.end_ms = raw["end_ms"]
-            it.start_ms = raw["start_ms"]
-            it.visual_description = raw["visual_description"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.end_ms = data["end_ms"]
+        it.start_ms = data["start_ms"]
+        it.visual_description = data["visual_description"]

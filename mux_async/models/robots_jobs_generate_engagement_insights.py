@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import JobDirectiveContext, JobError, JobResources
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
@@ -31,17 +29,11 @@ class CreateGenerateEngagementInsightsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["parameters"]
-            it.parameters = GenerateEngagementInsightsJobParameters.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["parameters"]
+        it.parameters = unread(GenerateEngagementInsightsJobParameters, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -58,17 +50,11 @@ class EngagementMomentInsight(Model):
     """Where it starts, in milliseconds."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.end_ms = raw["end_ms"]
-            it.engagement_score = raw["engagement_score"]
-            it.insight = raw["insight"]
-            it.start_ms = raw["start_ms"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.end_ms = data["end_ms"]
+        it.engagement_score = data["engagement_score"]
+        it.insight = data["insight"]
+        it.start_ms = data["start_ms"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -81,15 +67,9 @@ class EngagementOverallInsight(Model):
     """Tendencies in the behavior, one sentence each."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.summary = raw["summary"]
-            it.trends = raw["trends"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.summary = data["summary"]
+        it.trends = data["trends"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -122,32 +102,27 @@ class GenerateEngagementInsightsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            v = raw["parameters"]
-            it.parameters = GenerateEngagementInsightsJobParameters.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-            it.units_consumed = raw["units_consumed"]
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        v = data["parameters"]
+        it.parameters = unread(GenerateEngagementInsightsJobParameters, v) if v.__class__ is dict else v
+        it.status = data["status"]
+        it.units_consumed = data["units_consumed"]
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        it.workflow = data["workflow"]
         v = get("directive")
-        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
         v = get("errors")
-        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("outputs")
-        it.outputs = GenerateEngagementInsightsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.outputs = unread(GenerateEngagementInsightsJobOutputs, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("resources")
-        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data, notes)
+        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -160,19 +135,13 @@ class GenerateEngagementInsightsJobOutputs(Model):
     """Insight about the video as a whole."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["moment_insights"]
-            it.moment_insights = (
-                [EngagementMomentInsight.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-            v = raw["overall_insight"]
-            it.overall_insight = EngagementOverallInsight.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["moment_insights"]
+        it.moment_insights = (
+            [unread(EngagementMomentInsight, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        v = data["overall_insight"]
+        it.overall_insight = unread(EngagementOverallInsight, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -183,14 +152,8 @@ class GenerateEngagementInsightsJobParameters(Model):
     """Id of the asset."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_id = raw["asset_id"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.asset_id = data["asset_id"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -201,12 +164,6 @@ class GenerateEngagementInsightsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = GenerateEngagementInsightsJob.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(GenerateEngagementInsightsJob, v) if v.__class__ is dict else v

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, Model, hidden
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import JobDirectiveContext, JobError, JobResources, ReplacedTrack
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import JobId, TrackId
     from mux_async.models.shared_robots import JobStatus, ReplaceExistingTracks
 
@@ -31,17 +29,11 @@ class CreateGeneratePremiumCaptionsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["parameters"]
-            it.parameters = GeneratePremiumCaptionsJobParameters.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["parameters"]
+        it.parameters = unread(GeneratePremiumCaptionsJobParameters, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -74,32 +66,27 @@ class GeneratePremiumCaptionsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            v = raw["parameters"]
-            it.parameters = GeneratePremiumCaptionsJobParameters.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-            it.units_consumed = raw["units_consumed"]
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        v = data["parameters"]
+        it.parameters = unread(GeneratePremiumCaptionsJobParameters, v) if v.__class__ is dict else v
+        it.status = data["status"]
+        it.units_consumed = data["units_consumed"]
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        it.workflow = data["workflow"]
         v = get("directive")
-        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
         v = get("errors")
-        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("outputs")
-        it.outputs = GeneratePremiumCaptionsJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.outputs = unread(GeneratePremiumCaptionsJobOutputs, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("resources")
-        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data, notes)
+        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -126,14 +113,9 @@ class GeneratePremiumCaptionsJobOutputs(Model):
     """Tracks that were deleted in favor of the new one; absent where there were none."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.language_code = raw["language_code"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.language_code = data["language_code"]
         it.auto_language_confidence = get("auto_language_confidence")
         it.detected_language = get("detected_language")
         it.replaced_track_id = get("replaced_track_id")
@@ -141,8 +123,7 @@ class GeneratePremiumCaptionsJobOutputs(Model):
         it.temporary_words_url = get("temporary_words_url")
         it.track_id = get("track_id")
         v = get("replaced_tracks")
-        it.replaced_tracks = [ReplacedTrack.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        return finish(it, cls, data)
+        it.replaced_tracks = [unread(ReplacedTrack, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -171,14 +152,9 @@ class GeneratePremiumCaptionsJobParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_id = raw["asset_id"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.asset_id = data["asset_id"]
         it.include_speakers = get("include_speakers")
         it.include_words = get("include_words")
         it.language_code = get("language_code")
@@ -187,7 +163,6 @@ class GeneratePremiumCaptionsJobParameters(Model):
         it.track_name = get("track_name")
         it.upload_to_mux = get("upload_to_mux")
         it.replace_existing_tracks = get("replace_existing_tracks")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -198,12 +173,6 @@ class GeneratePremiumCaptionsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = GeneratePremiumCaptionsJob.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(GeneratePremiumCaptionsJob, v) if v.__class__ is dict else v

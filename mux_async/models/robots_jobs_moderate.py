@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     ActionOnFlagged,
@@ -22,8 +22,6 @@ from mux_async.models.shared_robots import (
 )
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import JobId, PlaybackIdText
     from mux_async.models.shared_robots import JobStatus
 
@@ -38,17 +36,11 @@ class CreateModerateJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["parameters"]
-            it.parameters = ModerateJobParameters.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["parameters"]
+        it.parameters = unread(ModerateJobParameters, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -81,32 +73,27 @@ class ModerateJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            v = raw["parameters"]
-            it.parameters = ModerateJobParameters.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-            it.units_consumed = raw["units_consumed"]
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        v = data["parameters"]
+        it.parameters = unread(ModerateJobParameters, v) if v.__class__ is dict else v
+        it.status = data["status"]
+        it.units_consumed = data["units_consumed"]
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        it.workflow = data["workflow"]
         v = get("directive")
-        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
         v = get("errors")
-        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("outputs")
-        it.outputs = ModerateJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.outputs = unread(ModerateJobOutputs, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("resources")
-        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data, notes)
+        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -123,23 +110,17 @@ class ModerateJobOutputs(Model):
     """What was done about it; absent where nothing was."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.exceeds_threshold = raw["exceeds_threshold"]
-            v = raw["max_scores"]
-            it.max_scores = ModerationScores.from_wire(v) if v.__class__ is dict else v
-            v = raw["thumbnail_scores"]
-            it.thumbnail_scores = (
-                [ModerationThumbnailScore.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.exceeds_threshold = data["exceeds_threshold"]
+        v = data["max_scores"]
+        it.max_scores = unread(ModerationScores, v) if v.__class__ is dict else v
+        v = data["thumbnail_scores"]
+        it.thumbnail_scores = (
+            [unread(ModerationThumbnailScore, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
         v = get("flagged_action")
-        it.flagged_action = ModerationFlaggedAction.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.flagged_action = unread(ModerationFlaggedAction, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -162,24 +143,18 @@ class ModerateJobParameters(Model):
     """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_id = raw["asset_id"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.asset_id = data["asset_id"]
         it.language_code = get("language_code")
         it.max_samples = get("max_samples")
         v = get("on_flagged")
-        it.on_flagged = ActionOnFlagged.from_wire(v) if v.__class__ is dict else v
+        it.on_flagged = unread(ActionOnFlagged, v) if v.__class__ is dict else v
         v = get("output_steering")
-        it.output_steering = ModerateOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.output_steering = unread(ModerateOutputSteering, v) if v.__class__ is dict else v
         it.sampling_interval = get("sampling_interval")
         v = get("thresholds")
-        it.thresholds = ModerationThresholds.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.thresholds = unread(ModerationThresholds, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -190,15 +165,9 @@ class ModerateJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = ModerateJob.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(ModerateJob, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -211,15 +180,9 @@ class ModerationFlaggedAction(Model):
     """Ids that can no longer be played."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.action = raw["action"]
-            it.deleted_playback_ids = raw["deleted_playback_ids"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.action = data["action"]
+        it.deleted_playback_ids = data["deleted_playback_ids"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -232,15 +195,9 @@ class ModerationScores(Model):
     """Score for violent content, from 0 to 1."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.sexual = raw["sexual"]
-            it.violence = raw["violence"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.sexual = data["sexual"]
+        it.violence = data["violence"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -255,14 +212,8 @@ class ModerationThumbnailScore(Model):
     """Position of the sample, in seconds; may be absent."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.sexual = raw["sexual"]
-            it.violence = raw["violence"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.sexual = data["sexual"]
+        it.violence = data["violence"]
         it.time = get("time")
-        return finish(it, cls, data)

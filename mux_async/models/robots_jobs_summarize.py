@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
     JobDirectiveContext,
@@ -21,8 +21,6 @@ from mux_async.models.shared_robots import (
 )
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
@@ -37,17 +35,11 @@ class CreateSummarizeJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["parameters"]
-            it.parameters = SummarizeJobParameters.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["parameters"]
+        it.parameters = unread(SummarizeJobParameters, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -80,32 +72,27 @@ class SummarizeJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            v = raw["parameters"]
-            it.parameters = SummarizeJobParameters.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-            it.units_consumed = raw["units_consumed"]
-            it.updated_at = seconds(raw["updated_at"], notes, "updated_at")
-            it.workflow = raw["workflow"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        v = data["parameters"]
+        it.parameters = unread(SummarizeJobParameters, v) if v.__class__ is dict else v
+        it.status = data["status"]
+        it.units_consumed = data["units_consumed"]
+        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
+        it.workflow = data["workflow"]
         v = get("directive")
-        it.directive = JobDirectiveContext.from_wire(v) if v.__class__ is dict else v
+        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
         v = get("errors")
-        it.errors = [JobError.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("outputs")
-        it.outputs = SummarizeJobOutputs.from_wire(v) if v.__class__ is dict else v
+        it.outputs = unread(SummarizeJobOutputs, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("resources")
-        it.resources = JobResources.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data, notes)
+        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -120,16 +107,10 @@ class SummarizeJobOutputs(Model):
     """The title."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.description = raw["description"]
-            it.tags = raw["tags"]
-            it.title = raw["title"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.description = data["description"]
+        it.tags = data["tags"]
+        it.title = data["title"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -158,26 +139,20 @@ class SummarizeJobParameters(Model):
     """Whether to write the title to the asset as well. A failure of that does not fail the job."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_id = raw["asset_id"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.asset_id = data["asset_id"]
         it.description_length = get("description_length")
         it.language_code = get("language_code")
         it.output_language_code = get("output_language_code")
         v = get("output_steering")
-        it.output_steering = SummarizeOutputSteering.from_wire(v) if v.__class__ is dict else v
+        it.output_steering = unread(SummarizeOutputSteering, v) if v.__class__ is dict else v
         v = get("prompt_overrides")
-        it.prompt_overrides = SummarizePromptOverrides.from_wire(v) if v.__class__ is dict else v
+        it.prompt_overrides = unread(SummarizePromptOverrides, v) if v.__class__ is dict else v
         it.tag_count = get("tag_count")
         it.title_length = get("title_length")
         it.tone = get("tone")
         it.update_asset_meta = get("update_asset_meta")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -188,12 +163,6 @@ class SummarizeJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = SummarizeJob.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(SummarizeJob, v) if v.__class__ is dict else v

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS_TEXT, Model, hidden
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import SigningKeyId
 
 
@@ -31,13 +29,11 @@ class AssetMetadata(Model):
     """Title of the content, at most 512 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.creator_id = get("creator_id")
         it.external_id = get("external_id")
         it.title = get("title")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -50,15 +46,9 @@ class ErrorDetail(Model):
     """Explanations in words; there may be several."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.type = raw["type"]
-            it.messages = raw["messages"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.type = data["type"]
+        it.messages = data["messages"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -69,15 +59,9 @@ class ErrorResponse(Model):
     """The error: its kind and its explanations."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["error"]
-            it.error = ErrorDetail.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["error"]
+        it.error = unread(ErrorDetail, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -88,15 +72,9 @@ class ListSigningKeysResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [SigningKey.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(SigningKey, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -107,14 +85,8 @@ class RateLimitedResponse(Model):
     """Sentences that explain the refusal."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.errors = raw["errors"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.errors = data["errors"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -131,18 +103,13 @@ class SigningKey(Model):
     """
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds_text(data["created_at"], notes, "created_at")
         it.private_key = get("private_key")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -153,12 +120,6 @@ class SigningKeyResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = SigningKey.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(SigningKey, v) if v.__class__ is dict else v

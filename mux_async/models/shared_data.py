@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire
-from mux_async._reading import draft, finish, incomplete
-
-if TYPE_CHECKING:
-    from typing import Self
+from mux_async._model import ABSENT, Model
+from mux_async._reading import unread
 
 MetricOrderBy: TypeAlias = Literal["negative_impact", "value", "views", "field"] | str
 """What rows are sorted by: ``negative_impact`` (harm to the overall value), ``value`` of the metric, number of
@@ -45,15 +42,9 @@ class DimensionGroups(Model):
     """Dimensions of the basic group."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.advanced = raw["advanced"]
-            it.basic = raw["basic"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.advanced = data["advanced"]
+        it.basic = data["basic"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -66,15 +57,9 @@ class DisplayNameEntry(Model):
     """Name as requests take it."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.display_name = raw["display_name"]
-            it.name = raw["name"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.display_name = data["display_name"]
+        it.name = data["name"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -87,15 +72,9 @@ class EngagementHeatmap(Model):
     """One number per part, from the beginning of the media to its end."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.total_views = raw["total_views"]
-            it.value = raw["value"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.total_views = data["total_views"]
+        it.value = data["value"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -108,16 +87,10 @@ class EngagementHotspots(Model):
     """Views that went into the hotspots."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["hotspots"]
-            it.hotspots = [Hotspot.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            it.total_views = raw["total_views"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["hotspots"]
+        it.hotspots = [unread(Hotspot, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.total_views = data["total_views"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -132,17 +105,11 @@ class GetEngagementHeatmapResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = EngagementHeatmap.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(EngagementHeatmap, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -157,17 +124,11 @@ class GetEngagementHotspotsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = EngagementHotspots.from_wire(v) if v.__class__ is dict else v
-            it.timeframe = raw["timeframe"]
-            it.total_row_count = raw["total_row_count"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(EngagementHotspots, v) if v.__class__ is dict else v
+        it.timeframe = data["timeframe"]
+        it.total_row_count = data["total_row_count"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -180,15 +141,9 @@ class HistogramTimeseriesBucket(Model):
     """Lower limit."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.end = raw["end"]
-            it.start = raw["start"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.end = data["end"]
+        it.start = data["start"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -201,15 +156,9 @@ class HistogramTimeseriesBucketValue(Model):
     """Share of the minute's views that is in the bucket."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.count = raw["count"]
-            it.percentage = raw["percentage"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.count = data["count"]
+        it.percentage = data["percentage"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -232,25 +181,17 @@ class HistogramTimeseriesDatapoint(Model):
     """Minute of the histogram, UTC."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.average = raw["average"]
-            v = raw["bucket_values"]
-            it.bucket_values = (
-                [HistogramTimeseriesBucketValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-            it.max_percentage = raw["max_percentage"]
-            it.median = raw["median"]
-            it.p95 = raw["p95"]
-            it.sum = raw["sum"]
-            it.timestamp = raw["timestamp"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.average = data["average"]
+        v = data["bucket_values"]
+        it.bucket_values = (
+            [unread(HistogramTimeseriesBucketValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
+        it.max_percentage = data["max_percentage"]
+        it.median = data["median"]
+        it.p95 = data["p95"]
+        it.sum = data["sum"]
+        it.timestamp = data["timestamp"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -263,18 +204,12 @@ class HistogramTimeseriesMeta(Model):
     """Limits of the buckets, lowest first."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.bucket_unit = raw["bucket_unit"]
-            v = raw["buckets"]
-            it.buckets = (
-                [HistogramTimeseriesBucket.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.bucket_unit = data["bucket_unit"]
+        v = data["buckets"]
+        it.buckets = (
+            [unread(HistogramTimeseriesBucket, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -289,16 +224,10 @@ class Hotspot(Model):
     """Where it starts, in milliseconds."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.end_ms = raw["end_ms"]
-            it.score = raw["score"]
-            it.start_ms = raw["start_ms"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.end_ms = data["end_ms"]
+        it.score = data["score"]
+        it.start_ms = data["start_ms"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -319,20 +248,14 @@ class MonitoringBreakdownValue(Model):
     """The dimension's value, worded for people; may be absent."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.concurrent_viewers = raw["concurrent_viewers"]
-            it.metric_value = raw["metric_value"]
-            it.negative_impact = raw["negative_impact"]
-            it.starting_up_viewers = raw["starting_up_viewers"]
-            it.value = raw["value"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.concurrent_viewers = data["concurrent_viewers"]
+        it.metric_value = data["metric_value"]
+        it.negative_impact = data["negative_impact"]
+        it.starting_up_viewers = data["starting_up_viewers"]
+        it.value = data["value"]
         it.display_value = get("display_value")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -347,13 +270,7 @@ class MonitoringTimeseriesDatapoint(Model):
     """The metric at that moment; null where there is nothing to measure."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.concurrent_viewers = raw["concurrent_viewers"]
-            it.date = raw["date"]
-            it.value = raw["value"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.concurrent_viewers = data["concurrent_viewers"]
+        it.date = data["date"]
+        it.value = data["value"]

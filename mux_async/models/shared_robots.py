@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, Model
+from mux_async._reading import unread
 from mux_async.models.shared import AssetMetadata
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import AssetId, DirectiveId, DirectiveRunId, TrackId
 
 JobStatus: TypeAlias = Literal["pending", "processing", "completed", "errored", "cancelled"] | str
@@ -86,14 +84,8 @@ class ActionOnFlagged(Model):
     """
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.action = raw["action"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.action = data["action"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -104,12 +96,10 @@ class AskQuestionsOutputSteering(Model):
     """Part of the asset to keep to; all of it when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("scope")
-        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -128,17 +118,11 @@ class AskQuestionsQuestion(Model):
     """
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.question = raw["question"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.question = data["question"]
         it.answer_options = get("answer_options")
         it.free_form_reply = get("free_form_reply")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -157,14 +141,12 @@ class EditCaptionsAutoCensorProfanity(Model):
     """Words and phrases to leave alone in any case."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.always_censor = get("always_censor")
         it.detection_method = get("detection_method")
         it.mode = get("mode")
         it.never_censor = get("never_censor")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -179,17 +161,11 @@ class EditCaptionsReplacement(Model):
     """Whether upper and lower case must match; default ``false``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.find = raw["find"]
-            it.replace = raw["replace"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.find = data["find"]
+        it.replace = data["replace"]
         it.case_sensitive = get("case_sensitive")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -202,15 +178,9 @@ class EditCaptionsSpeakerReplacement(Model):
     """Label to put in its place, without square brackets."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.find = raw["find"]
-            it.replace = raw["replace"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.find = data["find"]
+        it.replace = data["replace"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -237,17 +207,15 @@ class FindBestThumbnailsOutputSteering(Model):
     """What the choice of frames goes by, such as ``face_or_action`` or ``brand_safe``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.audience = get("audience")
         it.campaign_style = get("campaign_style")
         it.looking_for = get("looking_for")
         v = get("scope")
-        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
+        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
         it.scoring_priorities = get("scoring_priorities")
         it.selection_strategy = get("selection_strategy")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -278,19 +246,17 @@ class FindKeyMomentsOutputSteering(Model):
     """Topics to choose from; free when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.audience = get("audience")
         it.brand_terms = get("brand_terms")
         it.rubric_priorities = get("rubric_priorities")
         v = get("scope")
-        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
+        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
         it.selection_strategy = get("selection_strategy")
         it.title_style = get("title_style")
         v = get("topic_taxonomy")
-        it.topic_taxonomy = OutputSteeringTaxonomy.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.topic_taxonomy = unread(OutputSteeringTaxonomy, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -319,19 +285,17 @@ class FindScenesOutputSteering(Model):
     """Topics to choose from; free when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.audience = get("audience")
         it.brand_terms = get("brand_terms")
         it.narration_detail = get("narration_detail")
         v = get("scope")
-        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
+        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
         it.segmentation_strategy = get("segmentation_strategy")
         it.title_style = get("title_style")
         v = get("topic_taxonomy")
-        it.topic_taxonomy = OutputSteeringTaxonomy.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.topic_taxonomy = unread(OutputSteeringTaxonomy, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -348,14 +312,12 @@ class GenerateChaptersOutputSteering(Model):
     """Style of the titles, such as ``descriptive`` or ``seo``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.audience = get("audience")
         it.brand_terms = get("brand_terms")
         it.chapter_granularity = get("chapter_granularity")
         it.chapter_style = get("chapter_style")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -372,14 +334,12 @@ class GenerateChaptersPromptOverrides(Model):
     """Replaces what the model is told about titles."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.chapter_guidelines = get("chapter_guidelines")
         it.output_format = get("output_format")
         it.task = get("task")
         it.title_guidelines = get("title_guidelines")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -392,15 +352,9 @@ class JobDirectiveContext(Model):
     """Id of the run."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.run_id = raw["run_id"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        it.run_id = data["run_id"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -415,17 +369,11 @@ class JobError(Model):
     """Whether the same job may succeed later; absent where it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.message = raw["message"]
-            it.type = raw["type"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.message = data["message"]
+        it.type = data["type"]
         it.retryable = get("retryable")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -436,15 +384,9 @@ class JobResources(Model):
     """The assets, in short form."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["assets"]
-            it.assets = [SlimlineAsset.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["assets"]
+        it.assets = [unread(SlimlineAsset, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -457,15 +399,9 @@ class KeyMomentTargetDuration(Model):
     """Shortest duration wanted, in milliseconds."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.max = raw["max"]
-            it.min = raw["min"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.max = data["max"]
+        it.min = data["min"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -476,12 +412,10 @@ class ModerateOutputSteering(Model):
     """Part of the asset to keep to; all of it when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("scope")
-        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -494,12 +428,10 @@ class ModerationThresholds(Model):
     """Score for violent content, from 0 to 1."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.sexual = get("sexual")
         it.violence = get("violence")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -514,16 +446,10 @@ class NotableVisualConcept(Model):
     """How much it matters, from 0 to 1."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.concept = raw["concept"]
-            it.rationale = raw["rationale"]
-            it.score = raw["score"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.concept = data["concept"]
+        it.rationale = data["rationale"]
+        it.score = data["score"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -536,12 +462,10 @@ class OutputSteeringScope(Model):
     """Where to begin, in seconds; the beginning of the asset when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.end_time = get("end_time")
         it.start_time = get("start_time")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -556,22 +480,14 @@ class OutputSteeringTaxonomy(Model):
     """Name of the set of topics, 1 to 100 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.allow_other = raw["allow_other"]
-            v = raw["values"]
-            it.values = (
-                [OutputSteeringTaxonomyValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.allow_other = data["allow_other"]
+        v = data["values"]
+        it.values = (
+            [unread(OutputSteeringTaxonomyValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
         it.name = get("name")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -586,17 +502,11 @@ class OutputSteeringTaxonomyValue(Model):
     """When the term applies, 1 to 300 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.label = raw["label"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.label = data["label"]
         it.aliases = get("aliases")
         it.description = get("description")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -607,14 +517,8 @@ class ResourceLink(Model):
     """URL of the object."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.href = raw["href"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.href = data["href"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -625,15 +529,9 @@ class ResourceLinks(Model):
     """Link to the object itself."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["self"]
-            it.self_ = ResourceLink.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["self"]
+        it.self_ = unread(ResourceLink, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -646,15 +544,9 @@ class RobotsErrorDetail(Model):
     """Explanation in words."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.type = raw["type"]
-            it.message = raw["message"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.type = data["type"]
+        it.message = data["message"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -665,15 +557,9 @@ class RobotsErrorResponse(Model):
     """The error: its kind and its explanation."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["error"]
-            it.error = RobotsErrorDetail.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["error"]
+        it.error = unread(RobotsErrorDetail, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -690,20 +576,14 @@ class SlimlineAsset(Model):
     """The asset's own passthrough; absent where it has none."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            v = raw["_links"]
-            it.links = ResourceLinks.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.id = data["id"]
+        v = data["_links"]
+        it.links = unread(ResourceLinks, v) if v.__class__ is dict else v
         v = get("meta")
-        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -724,17 +604,15 @@ class SummarizeOutputSteering(Model):
     """Tags to choose from; free when left out."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.audience = get("audience")
         it.brand_terms = get("brand_terms")
         v = get("scope")
-        it.scope = OutputSteeringScope.from_wire(v) if v.__class__ is dict else v
+        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
         it.summary_style = get("summary_style")
         v = get("tag_taxonomy")
-        it.tag_taxonomy = SummaryTagTaxonomy.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.tag_taxonomy = unread(SummaryTagTaxonomy, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -753,15 +631,13 @@ class SummarizePromptOverrides(Model):
     """Replaces what the model is told about the title."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.description = get("description")
         it.keywords = get("keywords")
         it.quality_guidelines = get("quality_guidelines")
         it.task = get("task")
         it.title = get("title")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -776,22 +652,14 @@ class SummaryTagTaxonomy(Model):
     """Name of the set of tags, 1 to 100 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.allow_other = raw["allow_other"]
-            v = raw["values"]
-            it.values = (
-                [OutputSteeringTaxonomyValue.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.allow_other = data["allow_other"]
+        v = data["values"]
+        it.values = (
+            [unread(OutputSteeringTaxonomyValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
         it.name = get("name")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -806,16 +674,10 @@ class TranscriptCue(Model):
     """The words."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.end_ms = raw["end_ms"]
-            it.start_ms = raw["start_ms"]
-            it.text = raw["text"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.end_ms = data["end_ms"]
+        it.start_ms = data["start_ms"]
+        it.text = data["text"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -836,13 +698,11 @@ class ReplacedTrack(Model):
     """The passthrough that the track had."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         it.type = get("type")
         it.name = get("name")
         it.language_code = get("language_code")
         it.text_source = get("text_source")
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)

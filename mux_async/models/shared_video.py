@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, Model, hidden
+from mux_async._reading import unread
 from mux_async.models.shared import AssetMetadata
 from mux_async.playback._urls import PlaybackUrls
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import DrmConfigurationId, PlaybackIdText
 
 AssetSubtitleLanguageCode: TypeAlias = (
@@ -176,14 +174,8 @@ class AssetDirective(Model):
     """Id of the directive."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -198,13 +190,11 @@ class AssetGeneratedSubtitleSettings(Model):
     """Text of your own for the track, at most 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.language_code = get("language_code")
         it.name = get("name")
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -249,26 +239,25 @@ class AssetOptions(Model):
     """Quality of the encoding; default the account's setting."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("advanced_playback_policies")
         it.advanced_playback_policies = (
-            [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(CreatePlaybackIdRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.copy_overlays = get("copy_overlays")
         v = get("directives")
-        it.directives = [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.directives = [unread(AssetDirective, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.encoding_tier = get("encoding_tier")
         it.generate_shots = get("generate_shots")
         v = get("input")
-        it.input = [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.input = [unread(InputSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("inputs")
-        it.inputs = [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.inputs = [unread(InputSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.master_access = get("master_access")
         it.max_resolution_tier = get("max_resolution_tier")
         v = get("meta")
-        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
         it.mp4_support = get("mp4_support")
         it.normalize_audio = get("normalize_audio")
         it.passthrough = get("passthrough")
@@ -276,11 +265,10 @@ class AssetOptions(Model):
         it.playback_policy = get("playback_policy")
         v = get("static_renditions")
         it.static_renditions = (
-            [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(CreateStaticRenditionRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.test = get("test")
         it.video_quality = get("video_quality")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -293,12 +281,10 @@ class CreatePlaybackIdRequest(Model):
     """Who may play."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.drm_configuration_id = get("drm_configuration_id")
         it.policy = get("policy")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -311,16 +297,10 @@ class CreateStaticRenditionRequest(Model):
     """Text of your own for the file, at most 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.resolution = raw["resolution"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.resolution = data["resolution"]
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -355,25 +335,23 @@ class InputSettings(Model):
     """
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.closed_captions = get("closed_captions")
         it.end_time = get("end_time")
         v = get("generated_subtitles")
         it.generated_subtitles = (
-            [AssetGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(AssetGeneratedSubtitleSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.language_code = get("language_code")
         it.name = get("name")
         v = get("overlay_settings")
-        it.overlay_settings = InputSettingsOverlaySettings.from_wire(v) if v.__class__ is dict else v
+        it.overlay_settings = unread(InputSettingsOverlaySettings, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         it.start_time = get("start_time")
         it.text_type = get("text_type")
         it.type = get("type")
         it.url = get("url")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -398,9 +376,8 @@ class InputSettingsOverlaySettings(Model):
     """Width of the picture, in percent or pixels."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.height = get("height")
         it.horizontal_align = get("horizontal_align")
         it.horizontal_margin = get("horizontal_margin")
@@ -408,7 +385,6 @@ class InputSettingsOverlaySettings(Model):
         it.vertical_align = get("vertical_align")
         it.vertical_margin = get("vertical_margin")
         it.width = get("width")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -423,17 +399,11 @@ class PlaybackId(PlaybackUrls, Model):
     """Id of the DRM configuration; needed with policy ``drm`` and allowed only there."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.policy = raw["policy"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.id = data["id"]
+        it.policy = data["policy"]
         it.drm_configuration_id = get("drm_configuration_id")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -444,12 +414,6 @@ class PlaybackIdResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = PlaybackId.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(PlaybackId, v) if v.__class__ is dict else v

@@ -5,16 +5,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from mux_async._model import DAY, SECONDS, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import DAY, SECONDS, Model, hidden
+from mux_async._reading import unread
 from mux_async._times import Notes, day, seconds
-
-if TYPE_CHECKING:
-    from typing import Self
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -27,17 +24,11 @@ class ListUsageExportsResponse(Model):
     """Number of the page, number of pages, rows per page and rows in all."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [UsageExport.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-            v = raw["meta"]
-            it.meta = UsageExportsMeta.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(UsageExport, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        v = data["meta"]
+        it.meta = unread(UsageExportsMeta, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -54,18 +45,13 @@ class UsageExport(Model):
     """Size in bytes; null when it is not known."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.date = day(raw["date"], notes, "date")
-            it.download_url = raw["download_url"]
-            it.download_url_expires_at = seconds(raw["download_url_expires_at"], notes, "download_url_expires_at")
-            it.file_size = raw["file_size"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data, notes)
+        it.date = day(data["date"], notes, "date")
+        it.download_url = data["download_url"]
+        it.download_url_expires_at = seconds(data["download_url_expires_at"], notes, "download_url_expires_at")
+        it.file_size = data["file_size"]
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -82,14 +68,8 @@ class UsageExportsMeta(Model):
     """Usage exports in all pages together."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.limit = raw["limit"]
-            it.page = raw["page"]
-            it.pages = raw["pages"]
-            it.total = raw["total"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.limit = data["limit"]
+        it.page = data["page"]
+        it.pages = data["pages"]
+        it.total = data["total"]

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import Model
+from mux_async._reading import unread
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import EnvironmentId
 
 
@@ -39,20 +37,14 @@ class Whoami(Model):
     """
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.access_token_name = raw["access_token_name"]
-            it.environment_id = raw["environment_id"]
-            it.environment_name = raw["environment_name"]
-            it.environment_type = raw["environment_type"]
-            it.organization_id = raw["organization_id"]
-            it.organization_name = raw["organization_name"]
-            it.permissions = raw["permissions"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.access_token_name = data["access_token_name"]
+        it.environment_id = data["environment_id"]
+        it.environment_name = data["environment_name"]
+        it.environment_type = data["environment_type"]
+        it.organization_id = data["organization_id"]
+        it.organization_name = data["organization_name"]
+        it.permissions = data["permissions"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -63,12 +55,6 @@ class WhoamiResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = Whoami.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(Whoami, v) if v.__class__ is dict else v

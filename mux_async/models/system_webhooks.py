@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, ISO, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, ISO, Model, hidden
+from mux_async._reading import unread
 from mux_async._times import Notes, iso
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import WebhookId
 
 
@@ -27,14 +25,8 @@ class CreateWebhookRequest(Model):
     """URL that receives the events; unique within the environment."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.address = raw["address"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.address = data["address"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -51,19 +43,13 @@ class ListWebhooksResponse(Model):
     """Rows per page of this answer."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [Webhook.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["data"]
+        it.data = [unread(Webhook, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.total_row_count = get("total_row_count")
         it.page = get("page")
         it.limit = get("limit")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -76,12 +62,10 @@ class UpdateWebhookRequest(Model):
     """False stops deliveries to this endpoint, true starts them again."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.address = get("address")
         it.enabled = get("enabled")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -102,20 +86,15 @@ class Webhook(Model):
     """
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.address = raw["address"]
-            it.created_at = iso(raw["created_at"], notes, "created_at")
-            it.enabled = raw["enabled"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.address = data["address"]
+        it.created_at = iso(data["created_at"], notes, "created_at")
+        it.enabled = data["enabled"]
         it.signing_secret = get("signing_secret")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -126,9 +105,7 @@ class WebhookResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("data")
-        it.data = Webhook.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.data = unread(Webhook, v) if v.__class__ is dict else v

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, ISO, SECONDS_TEXT, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, ISO, SECONDS_TEXT, Model, hidden
+from mux_async._reading import unread
 from mux_async._times import Notes, iso, seconds_text
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import (
@@ -23,8 +23,6 @@ from mux_async.models.shared_video import (
 )
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import AssetId, LiveStreamId, StaticRenditionId, TrackId, UploadId
     from mux_async.models.shared_video import (
         EncodingTier,
@@ -230,63 +228,58 @@ class Asset(Model):
     """Whether encoding is fitted to the title. Legacy: newer clients do not know it."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
-            it.encoding_tier = raw["encoding_tier"]
-            it.master_access = raw["master_access"]
-            it.max_resolution_tier = raw["max_resolution_tier"]
-            v = raw["progress"]
-            it.progress = AssetProgress.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds_text(data["created_at"], notes, "created_at")
+        it.encoding_tier = data["encoding_tier"]
+        it.master_access = data["master_access"]
+        it.max_resolution_tier = data["max_resolution_tier"]
+        v = data["progress"]
+        it.progress = unread(AssetProgress, v) if v.__class__ is dict else v
+        it.status = data["status"]
         it.aspect_ratio = get("aspect_ratio")
         v = get("directives")
-        it.directives = [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.directives = [unread(AssetDirective, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.duration = get("duration")
         v = get("errors")
-        it.errors = AssetErrors.from_wire(v) if v.__class__ is dict else v
+        it.errors = unread(AssetErrors, v) if v.__class__ is dict else v
         it.generate_shots = get("generate_shots")
         it.ingest_type = get("ingest_type")
         it.is_live = get("is_live")
         it.live_stream_id = get("live_stream_id")
         v = get("master")
-        it.master = AssetMaster.from_wire(v) if v.__class__ is dict else v
+        it.master = unread(AssetMaster, v) if v.__class__ is dict else v
         it.max_stored_frame_rate = get("max_stored_frame_rate")
         it.max_stored_resolution = get("max_stored_resolution")
         v = get("meta")
-        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
         it.mp4_support = get("mp4_support")
         v = get("non_standard_input_reasons")
-        it.non_standard_input_reasons = AssetNonStandardInputReasons.from_wire(v) if v.__class__ is dict else v
+        it.non_standard_input_reasons = unread(AssetNonStandardInputReasons, v) if v.__class__ is dict else v
         it.normalize_audio = get("normalize_audio")
         it.passthrough = get("passthrough")
         v = get("playback_ids")
-        it.playback_ids = [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.playback_ids = [unread(PlaybackId, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("recording_times")
         it.recording_times = (
-            [AssetRecordingTime.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(AssetRecordingTime, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.resolution_tier = get("resolution_tier")
         v = get("shots")
-        it.shots = AssetShots.from_wire(v) if v.__class__ is dict else v
+        it.shots = unread(AssetShots, v) if v.__class__ is dict else v
         it.source_asset_id = get("source_asset_id")
         v = get("static_renditions")
-        it.static_renditions = AssetStaticRenditions.from_wire(v) if v.__class__ is dict else v
+        it.static_renditions = unread(AssetStaticRenditions, v) if v.__class__ is dict else v
         it.test = get("test")
         it.thumbnail_time = get("thumbnail_time")
         v = get("tracks")
-        it.tracks = [Track.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.tracks = [unread(Track, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.upload_id = get("upload_id")
         it.video_quality = get("video_quality")
         it.per_title_encode = get("per_title_encode")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -299,12 +292,10 @@ class AssetErrors(Model):
     """Kind of failure, such as ``invalid_input`` or ``download_failed``. There is no public list."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.messages = get("messages")
         it.type = get("type")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -317,12 +308,10 @@ class AssetMaster(Model):
     """Where the file can be downloaded for 24 hours; present once ready. Secret."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.status = get("status")
         it.url = get("url")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -353,9 +342,8 @@ class AssetNonStandardInputReasons(Model):
     """Size of the picture, where a side has more than 2048 pixels."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.audio_codec = get("audio_codec")
         it.audio_edit_list = get("audio_edit_list")
         it.pixel_aspect_ratio = get("pixel_aspect_ratio")
@@ -367,7 +355,6 @@ class AssetNonStandardInputReasons(Model):
         it.video_frame_rate = get("video_frame_rate")
         it.video_gop_size = get("video_gop_size")
         it.video_resolution = get("video_resolution")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -380,15 +367,9 @@ class AssetProgress(Model):
     """Step that ingest is at."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.progress = raw["progress"]
-            it.state = raw["state"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.progress = data["progress"]
+        it.state = data["state"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -403,14 +384,13 @@ class AssetRecordingTime(Model):
     """``content`` from the encoder, or ``slate`` shown while it was away."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        it = draft(cls)
+        get = data.get
         it.duration = get("duration")
         it.started_at = iso(get("started_at"), notes, "started_at")
         it.type = get("type")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -421,15 +401,9 @@ class AssetResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = Asset.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(Asset, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -444,18 +418,12 @@ class AssetShots(Model):
     """Where the list of shots can be fetched, once ``completed``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.status = raw["status"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.status = data["status"]
         v = get("errors")
-        it.errors = AssetShotsErrors.from_wire(v) if v.__class__ is dict else v
+        it.errors = unread(AssetShotsErrors, v) if v.__class__ is dict else v
         it.shots_manifest_url = get("shots_manifest_url")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -468,12 +436,10 @@ class AssetShotsErrors(Model):
     """Kind of failure."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.messages = get("messages")
         it.type = get("type")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -484,15 +450,9 @@ class AssetShotsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = AssetShots.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(AssetShots, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -505,13 +465,11 @@ class AssetStaticRenditions(Model):
     """State of all files made by ``mp4_support``: ``disabled``, ``preparing``, ``ready`` or ``errored``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("files")
-        it.files = [StaticRendition.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.files = [unread(StaticRendition, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.status = get("status")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -558,30 +516,25 @@ class CreateAssetRequest(Model):
     """Whether encoding is fitted to the title. Legacy: newer clients do not know it."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["inputs"]
-            it.inputs = [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["inputs"]
+        it.inputs = [unread(InputSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("advanced_playback_policies")
         it.advanced_playback_policies = (
-            [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(CreatePlaybackIdRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.copy_overlays = get("copy_overlays")
         v = get("directives")
-        it.directives = [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.directives = [unread(AssetDirective, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.encoding_tier = get("encoding_tier")
         it.generate_shots = get("generate_shots")
         v = get("input")
-        it.input = [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.input = [unread(InputSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.master_access = get("master_access")
         it.max_resolution_tier = get("max_resolution_tier")
         v = get("meta")
-        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
         it.mp4_support = get("mp4_support")
         it.normalize_audio = get("normalize_audio")
         it.passthrough = get("passthrough")
@@ -589,12 +542,11 @@ class CreateAssetRequest(Model):
         it.playback_policy = get("playback_policy")
         v = get("static_renditions")
         it.static_renditions = (
-            [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(CreateStaticRenditionRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.test = get("test")
         it.video_quality = get("video_quality")
         it.per_title_encode = get("per_title_encode")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -617,31 +569,20 @@ class CreateTrackRequest(Model):
     """Kind of text for a text track; ``subtitles`` is the only one."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.language_code = raw["language_code"]
-            it.type = raw["type"]
-            it.url = raw["url"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.language_code = data["language_code"]
+        it.type = data["type"]
+        it.url = data["url"]
         it.closed_captions = get("closed_captions")
         it.name = get("name")
         it.passthrough = get("passthrough")
         it.text_type = get("text_type")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GenerateAssetShotsRequest(Model):
     """Body that starts shot detection; it has no members."""
-
-    @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        it = draft(cls)
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -652,19 +593,11 @@ class GenerateTrackSubtitlesRequest(Model):
     """Subtitles to be transcribed, one entry per new track."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["generated_subtitles"]
-            it.generated_subtitles = (
-                [AssetGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["generated_subtitles"]
+        it.generated_subtitles = (
+            [unread(AssetGeneratedSubtitleSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -675,15 +608,9 @@ class GenerateTrackSubtitlesResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [Track.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(Track, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -694,15 +621,9 @@ class GetAssetInputInfoResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [InputInfo.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(InputInfo, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -715,13 +636,11 @@ class InputFile(Model):
     """Elementary streams of the file."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.container_format = get("container_format")
         v = get("tracks")
-        it.tracks = [InputTrack.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        return finish(it, cls, data)
+        it.tracks = [unread(InputTrack, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -734,14 +653,12 @@ class InputInfo(Model):
     """Settings that were given for the input."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("file")
-        it.file = InputFile.from_wire(v) if v.__class__ is dict else v
+        it.file = unread(InputFile, v) if v.__class__ is dict else v
         v = get("settings")
-        it.settings = InputSettings.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.settings = unread(InputSettings, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -768,14 +685,9 @@ class InputTrack(Model):
     """Width in pixels."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.type = raw["type"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.type = data["type"]
         it.channels = get("channels")
         it.duration = get("duration")
         it.encoding = get("encoding")
@@ -784,7 +696,6 @@ class InputTrack(Model):
         it.sample_rate = get("sample_rate")
         it.sample_size = get("sample_size")
         it.width = get("width")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -797,17 +708,11 @@ class ListAssetsResponse(Model):
     """Value of ``cursor`` for the next page; null, empty or absent on the last one."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [Asset.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["data"]
+        it.data = [unread(Asset, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.next_cursor = get("next_cursor")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -840,9 +745,8 @@ class StaticRendition(Model):
     """Width in pixels."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         it.bitrate = get("bitrate")
         it.ext = get("ext")
@@ -855,7 +759,6 @@ class StaticRendition(Model):
         it.status = get("status")
         it.type = get("type")
         it.width = get("width")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -866,15 +769,9 @@ class StaticRenditionResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = StaticRendition.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(StaticRendition, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -917,9 +814,8 @@ class Track(Model):
     """Arrangement of the audio channels, such as ``stereo``; undocumented."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         it.auto_language_confidence = get("auto_language_confidence")
         it.closed_captions = get("closed_captions")
@@ -937,7 +833,6 @@ class Track(Model):
         it.text_type = get("text_type")
         it.type = get("type")
         it.max_channel_layout = get("max_channel_layout")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -948,15 +843,9 @@ class TrackResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = Track.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(Track, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -967,14 +856,8 @@ class UpdateAssetMasterAccessRequest(Model):
     """``temporary`` opens access for 24 hours, ``none`` closes it."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.master_access = raw["master_access"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.master_access = data["master_access"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -985,14 +868,8 @@ class UpdateAssetMp4SupportRequest(Model):
     """Which MP4 files there should be; ``none`` deletes them."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.mp4_support = raw["mp4_support"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.mp4_support = data["mp4_support"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1007,14 +884,12 @@ class UpdateAssetRequest(Model):
     """Moment that thumbnails show by themselves, in seconds."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("meta")
-        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         it.thumbnail_time = get("thumbnail_time")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1031,11 +906,9 @@ class UpdateTrackRequest(Model):
     """New text of your own for the track."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.closed_captions = get("closed_captions")
         it.language_code = get("language_code")
         it.name = get("name")
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS_TEXT, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import AssetId, LiveStreamId
     from mux_async.models.shared_video import EncodingTier, ResolutionTier, VideoQuality
 
@@ -50,30 +48,23 @@ class DeliveryReport(Model):
     """The asset's own ``passthrough``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_duration = raw["asset_duration"]
-            it.asset_encoding_tier = raw["asset_encoding_tier"]
-            it.asset_id = raw["asset_id"]
-            it.asset_resolution_tier = raw["asset_resolution_tier"]
-            it.asset_state = raw["asset_state"]
-            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
-            it.delivered_seconds = raw["delivered_seconds"]
-            v = raw["delivered_seconds_by_resolution"]
-            it.delivered_seconds_by_resolution = (
-                DeliveryReportDeliveredSecondsByResolution.from_wire(v) if v.__class__ is dict else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.asset_duration = data["asset_duration"]
+        it.asset_encoding_tier = data["asset_encoding_tier"]
+        it.asset_id = data["asset_id"]
+        it.asset_resolution_tier = data["asset_resolution_tier"]
+        it.asset_state = data["asset_state"]
+        it.created_at = seconds_text(data["created_at"], notes, "created_at")
+        it.delivered_seconds = data["delivered_seconds"]
+        v = data["delivered_seconds_by_resolution"]
+        it.delivered_seconds_by_resolution = unread(DeliveryReportDeliveredSecondsByResolution, v) if v.__class__ is dict else v
         it.asset_video_quality = get("asset_video_quality")
         it.deleted_at = seconds_text(get("deleted_at"), notes, "deleted_at")
         it.live_stream_id = get("live_stream_id")
         it.passthrough = get("passthrough")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -92,15 +83,13 @@ class DeliveryReportDeliveredSecondsByResolution(Model):
     """Seconds delivered as sound only."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.tier_1080p = get("tier_1080p")
         it.tier_1440p = get("tier_1440p")
         it.tier_2160p = get("tier_2160p")
         it.tier_720p = get("tier_720p")
         it.tier_audio_only = get("tier_audio_only")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -119,17 +108,11 @@ class ListDeliveryUsageResponse(Model):
     """Number of this page; not every answer has it."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [DeliveryReport.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        v = data["data"]
+        it.data = [unread(DeliveryReport, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.total_row_count = get("total_row_count")
         it.timeframe = get("timeframe")
         it.limit = get("limit")
         it.page = get("page")
-        return finish(it, cls, data)

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import Model
+from mux_async._reading import unread
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import DrmConfigurationId
 
 
@@ -25,14 +23,8 @@ class DrmConfiguration(Model):
     """Id to give as ``drm_configuration_id``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -43,15 +35,9 @@ class DrmConfigurationResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = DrmConfiguration.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(DrmConfiguration, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -62,12 +48,6 @@ class ListDrmConfigurationsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [DrmConfiguration.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(DrmConfiguration, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, hidden
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds_text
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import AssetOptions, CreatePlaybackIdRequest, CreateStaticRenditionRequest, PlaybackId
 from mux_async.playback._ingest import LiveIngest
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import AssetId, LiveStreamId, SimulcastTargetId, TranscriptionVocabularyId
     from mux_async.models.shared_video import MasterAccess, Mp4Support, PlaybackPolicy
 
@@ -122,23 +120,22 @@ class CreateLiveStreamRequest(Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("advanced_playback_policies")
         it.advanced_playback_policies = (
-            [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(CreatePlaybackIdRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.audio_only = get("audio_only")
         v = get("embedded_subtitles")
         it.embedded_subtitles = (
-            [LiveStreamEmbeddedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
+            [unread(LiveStreamEmbeddedSubtitleRequest, x) if x.__class__ is dict else x for x in v]
             if v.__class__ is list
             else v
         )
         v = get("generated_subtitles")
         it.generated_subtitles = (
-            [LiveStreamGeneratedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
+            [unread(LiveStreamGeneratedSubtitleRequest, x) if x.__class__ is dict else x for x in v]
             if v.__class__ is list
             else v
         )
@@ -146,9 +143,9 @@ class CreateLiveStreamRequest(Model):
         it.low_latency = get("low_latency")
         it.max_continuous_duration = get("max_continuous_duration")
         v = get("meta")
-        it.meta = LiveStreamMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(LiveStreamMetadata, v) if v.__class__ is dict else v
         v = get("new_asset_settings")
-        it.new_asset_settings = AssetOptions.from_wire(v) if v.__class__ is dict else v
+        it.new_asset_settings = unread(AssetOptions, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         it.playback_policies = get("playback_policies")
         it.playback_policy = get("playback_policy")
@@ -157,11 +154,10 @@ class CreateLiveStreamRequest(Model):
         it.reduced_latency = get("reduced_latency")
         v = get("simulcast_targets")
         it.simulcast_targets = (
-            [CreateSimulcastTargetRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(CreateSimulcastTargetRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.test = get("test")
         it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -176,17 +172,11 @@ class CreateSimulcastTargetRequest(Model):
     """Key that the other service wants, where its address does not contain it. Secret."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.url = raw["url"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.url = data["url"]
         it.passthrough = get("passthrough")
         it.stream_key = get("stream_key")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -197,11 +187,9 @@ class DisableLiveStreamResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.data = get("data")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -212,11 +200,9 @@ class EnableLiveStreamResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.data = get("data")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -227,15 +213,9 @@ class ListLiveStreamsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [LiveStream.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(LiveStream, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -294,55 +274,50 @@ class LiveStream(LiveIngest, Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
-            it.latency_mode = raw["latency_mode"]
-            it.max_continuous_duration = raw["max_continuous_duration"]
-            it.status = raw["status"]
-            it.stream_key = raw["stream_key"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds_text(data["created_at"], notes, "created_at")
+        it.latency_mode = data["latency_mode"]
+        it.max_continuous_duration = data["max_continuous_duration"]
+        it.status = data["status"]
+        it.stream_key = data["stream_key"]
         it.active_asset_id = get("active_asset_id")
         it.active_ingest_protocol = get("active_ingest_protocol")
         it.audio_only = get("audio_only")
         v = get("embedded_subtitles")
         it.embedded_subtitles = (
-            [LiveStreamEmbeddedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
+            [unread(LiveStreamEmbeddedSubtitleSettings, x) if x.__class__ is dict else x for x in v]
             if v.__class__ is list
             else v
         )
         v = get("generated_subtitles")
         it.generated_subtitles = (
-            [LiveStreamGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
+            [unread(LiveStreamGeneratedSubtitleSettings, x) if x.__class__ is dict else x for x in v]
             if v.__class__ is list
             else v
         )
         it.low_latency = get("low_latency")
         v = get("meta")
-        it.meta = LiveStreamMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(LiveStreamMetadata, v) if v.__class__ is dict else v
         v = get("new_asset_settings")
-        it.new_asset_settings = AssetOptions.from_wire(v) if v.__class__ is dict else v
+        it.new_asset_settings = unread(AssetOptions, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("playback_ids")
-        it.playback_ids = [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.playback_ids = [unread(PlaybackId, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.recent_asset_ids = get("recent_asset_ids")
         it.reconnect_slate_url = get("reconnect_slate_url")
         it.reconnect_window = get("reconnect_window")
         it.reduced_latency = get("reduced_latency")
         v = get("simulcast_targets")
         it.simulcast_targets = (
-            [SimulcastTarget.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(SimulcastTarget, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.srt_passphrase = get("srt_passphrase")
         it.test = get("test")
         it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -359,14 +334,12 @@ class LiveStreamEmbeddedSubtitleRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.language_channel = get("language_channel")
         it.language_code = get("language_code")
         it.name = get("name")
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -383,18 +356,12 @@ class LiveStreamEmbeddedSubtitleSettings(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.language_channel = raw["language_channel"]
-            it.language_code = raw["language_code"]
-            it.name = raw["name"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.language_channel = data["language_channel"]
+        it.language_code = data["language_code"]
+        it.name = data["name"]
         it.passthrough = get("passthrough")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -411,14 +378,12 @@ class LiveStreamGeneratedSubtitleRequest(Model):
     """Vocabularies to use; the first 1000 phrases of all of them count."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.language_code = get("language_code")
         it.name = get("name")
         it.passthrough = get("passthrough")
         it.transcription_vocabulary_ids = get("transcription_vocabulary_ids")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -435,18 +400,12 @@ class LiveStreamGeneratedSubtitleSettings(Model):
     """Vocabularies to use; the first 1000 phrases of all of them count."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.language_code = raw["language_code"]
-            it.name = raw["name"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.language_code = data["language_code"]
+        it.name = data["name"]
         it.passthrough = get("passthrough")
         it.transcription_vocabulary_ids = get("transcription_vocabulary_ids")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -457,11 +416,9 @@ class LiveStreamMetadata(Model):
     """Title of the live stream, at most 512 characters."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.title = get("title")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -472,15 +429,9 @@ class LiveStreamResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = LiveStream.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(LiveStream, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -491,11 +442,9 @@ class SignalLiveStreamCompleteResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.data = get("data")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -516,20 +465,14 @@ class SimulcastTarget(Model):
     """Key for the other service; absent when none was given. Secret."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.status = raw["status"]
-            it.url = raw["url"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.id = data["id"]
+        it.status = data["status"]
+        it.url = data["url"]
         it.error_severity = get("error_severity")
         it.passthrough = get("passthrough")
         it.stream_key = get("stream_key")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -540,15 +483,9 @@ class SimulcastTargetResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = SimulcastTarget.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(SimulcastTarget, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -559,16 +496,14 @@ class UpdateLiveStreamEmbeddedSubtitlesRequest(Model):
     """The complete new list, one entry per caption channel."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("embedded_subtitles")
         it.embedded_subtitles = (
-            [LiveStreamEmbeddedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
+            [unread(LiveStreamEmbeddedSubtitleRequest, x) if x.__class__ is dict else x for x in v]
             if v.__class__ is list
             else v
         )
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -579,16 +514,14 @@ class UpdateLiveStreamGeneratedSubtitlesRequest(Model):
     """One entry at most; an empty list switches transcription off."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("generated_subtitles")
         it.generated_subtitles = (
-            [LiveStreamGeneratedSubtitleRequest.from_wire(x) if x.__class__ is dict else x for x in v]
+            [unread(LiveStreamGeneratedSubtitleRequest, x) if x.__class__ is dict else x for x in v]
             if v.__class__ is list
             else v
         )
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -605,15 +538,13 @@ class UpdateLiveStreamNewAssetSettings(Model):
     """``plus`` or ``premium``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.master_access = get("master_access")
         v = get("meta")
-        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
         it.mp4_support = get("mp4_support")
         it.video_quality = get("video_quality")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -624,19 +555,11 @@ class UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest(Model):
     """The complete new list of files."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["static_renditions"]
-            it.static_renditions = (
-                [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v]
-                if v.__class__ is list
-                else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["static_renditions"]
+        it.static_renditions = (
+            [unread(CreateStaticRenditionRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -663,17 +586,15 @@ class UpdateLiveStreamRequest(Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.latency_mode = get("latency_mode")
         it.max_continuous_duration = get("max_continuous_duration")
         v = get("meta")
-        it.meta = LiveStreamMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(LiveStreamMetadata, v) if v.__class__ is dict else v
         v = get("new_asset_settings")
-        it.new_asset_settings = UpdateLiveStreamNewAssetSettings.from_wire(v) if v.__class__ is dict else v
+        it.new_asset_settings = unread(UpdateLiveStreamNewAssetSettings, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         it.reconnect_slate_url = get("reconnect_slate_url")
         it.reconnect_window = get("reconnect_window")
         it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
-        return finish(it, cls, data)

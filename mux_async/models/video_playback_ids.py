@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import Model
+from mux_async._reading import unread
 from mux_async.playback._urls import PlaybackUrls
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import PlaybackIdText
     from mux_async.models.shared_video import PlaybackPolicy
 
@@ -31,17 +29,11 @@ class PlaybackIdLookup(PlaybackUrls, Model):
     """Who may play."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            v = raw["object"]
-            it.object = PlaybackIdLookupObject.from_wire(v) if v.__class__ is dict else v
-            it.policy = raw["policy"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        v = data["object"]
+        it.object = unread(PlaybackIdLookupObject, v) if v.__class__ is dict else v
+        it.policy = data["policy"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -54,15 +46,9 @@ class PlaybackIdLookupObject(Model):
     """``asset`` or ``live_stream``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.type = raw["type"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        it.type = data["type"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -73,12 +59,6 @@ class PlaybackIdLookupResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = PlaybackIdLookup.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(PlaybackIdLookup, v) if v.__class__ is dict else v

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS_TEXT, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import PlaybackRestrictionId
 
 
@@ -29,17 +27,11 @@ class CreatePlaybackRestrictionRequest(Model):
     """Rule about user agents."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["referrer"]
-            it.referrer = UpdateReferrerDomainRestrictionRequest.from_wire(v) if v.__class__ is dict else v
-            v = raw["user_agent"]
-            it.user_agent = UserAgentRestrictionRequest.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["referrer"]
+        it.referrer = unread(UpdateReferrerDomainRestrictionRequest, v) if v.__class__ is dict else v
+        v = data["user_agent"]
+        it.user_agent = unread(UserAgentRestrictionRequest, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -50,15 +42,9 @@ class ListPlaybackRestrictionsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [PlaybackRestriction.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(PlaybackRestriction, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -77,21 +63,16 @@ class PlaybackRestriction(Model):
     """Rule about user agents."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
-            v = raw["referrer"]
-            it.referrer = ReferrerDomainRestrictionSettings.from_wire(v) if v.__class__ is dict else v
-            it.updated_at = seconds_text(raw["updated_at"], notes, "updated_at")
-            v = raw["user_agent"]
-            it.user_agent = UserAgentRestrictionSettings.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data, notes)
+        it.id = data["id"]
+        it.created_at = seconds_text(data["created_at"], notes, "created_at")
+        v = data["referrer"]
+        it.referrer = unread(ReferrerDomainRestrictionSettings, v) if v.__class__ is dict else v
+        it.updated_at = seconds_text(data["updated_at"], notes, "updated_at")
+        v = data["user_agent"]
+        it.user_agent = unread(UserAgentRestrictionSettings, v) if v.__class__ is dict else v
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -102,15 +83,9 @@ class PlaybackRestrictionResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = PlaybackRestriction.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(PlaybackRestriction, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -125,12 +100,10 @@ class ReferrerDomainRestrictionSettings(Model):
     """
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.allow_no_referrer = get("allow_no_referrer")
         it.allowed_domains = get("allowed_domains")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -145,16 +118,10 @@ class UpdateReferrerDomainRestrictionRequest(Model):
     """Whether requests without a ``Referer`` header may play, native apps for example; default false."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.allowed_domains = raw["allowed_domains"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.allowed_domains = data["allowed_domains"]
         it.allow_no_referrer = get("allow_no_referrer")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -167,15 +134,9 @@ class UpdateUserAgentRestrictionRequest(Model):
     """Whether requests without a ``User-Agent`` header may play; default true."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.allow_high_risk_user_agent = raw["allow_high_risk_user_agent"]
-            it.allow_no_user_agent = raw["allow_no_user_agent"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.allow_high_risk_user_agent = data["allow_high_risk_user_agent"]
+        it.allow_no_user_agent = data["allow_no_user_agent"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -188,12 +149,10 @@ class UserAgentRestrictionRequest(Model):
     """Whether requests without a ``User-Agent`` header may play; default true."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.allow_high_risk_user_agent = get("allow_high_risk_user_agent")
         it.allow_no_user_agent = get("allow_no_user_agent")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -206,9 +165,7 @@ class UserAgentRestrictionSettings(Model):
     """Whether requests without a ``User-Agent`` header may play; default true."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.allow_high_risk_user_agent = get("allow_high_risk_user_agent")
         it.allow_no_user_agent = get("allow_no_user_agent")
-        return finish(it, cls, data)

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, Wire
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import BroadcastId, LiveStreamId, SpaceId
 
 BroadcastLayout: TypeAlias = Literal["gallery", "active-speaker", "crop"] | str
@@ -81,21 +79,15 @@ class Broadcast(Model):
     """Size of the picture."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.live_stream_id = raw["live_stream_id"]
-            it.status = raw["status"]
-            it.layout = raw["layout"]
-            it.resolution = raw["resolution"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.id = data["id"]
+        it.live_stream_id = data["live_stream_id"]
+        it.status = data["status"]
+        it.layout = data["layout"]
+        it.resolution = data["resolution"]
         it.passthrough = get("passthrough")
         it.background = get("background")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -106,15 +98,9 @@ class BroadcastResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = Broadcast.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(Broadcast, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -133,19 +119,13 @@ class CreateBroadcastRequest(Model):
     """Size of the picture."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.live_stream_id = raw["live_stream_id"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.live_stream_id = data["live_stream_id"]
         it.passthrough = get("passthrough")
         it.layout = get("layout")
         it.background = get("background")
         it.resolution = get("resolution")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -160,16 +140,14 @@ class CreateSpaceRequest(Model):
     """Broadcasts to create with the space."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.type = get("type")
         it.passthrough = get("passthrough")
         v = get("broadcasts")
         it.broadcasts = (
-            [CreateBroadcastRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(CreateBroadcastRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -180,15 +158,9 @@ class ListSpacesResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [Space.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(Space, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -211,23 +183,18 @@ class Space(Model):
     """Id of the session in progress; absent while the space is ``idle``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds_text(raw["created_at"], notes, "created_at")
-            it.type = raw["type"]
-            it.status = raw["status"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds_text(data["created_at"], notes, "created_at")
+        it.type = data["type"]
+        it.status = data["status"]
         it.passthrough = get("passthrough")
         v = get("broadcasts")
-        it.broadcasts = [Broadcast.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.broadcasts = [unread(Broadcast, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.active_session_id = get("active_session_id")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -238,15 +205,9 @@ class SpaceResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = Space.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(Space, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -257,11 +218,9 @@ class StartSpaceBroadcastResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.data = get("data")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -272,8 +231,6 @@ class StopSpaceBroadcastResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.data = get("data")
-        return finish(it, cls, data)

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._model import ABSENT, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, Model, hidden
+from mux_async._reading import unread
 from mux_async.models.shared_video import AssetOptions
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import AssetId, UploadId
 
 UploadStatus: TypeAlias = Literal["waiting", "asset_created", "errored", "cancelled", "timed_out"] | str
@@ -43,15 +41,13 @@ class CreateUploadRequest(Model):
     """Seconds for which the address works, 60 to 604800; default 3600."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.cors_origin = get("cors_origin")
         v = get("new_asset_settings")
-        it.new_asset_settings = AssetOptions.from_wire(v) if v.__class__ is dict else v
+        it.new_asset_settings = unread(AssetOptions, v) if v.__class__ is dict else v
         it.test = get("test")
         it.timeout = get("timeout")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -62,15 +58,9 @@ class ListUploadsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = [Upload.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = [unread(Upload, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -97,25 +87,19 @@ class Upload(Model):
     """Where the file is to be sent by PUT; present only while ``waiting``. Secret."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.status = raw["status"]
-            it.timeout = raw["timeout"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.id = data["id"]
+        it.status = data["status"]
+        it.timeout = data["timeout"]
         it.cors_origin = get("cors_origin")
         it.asset_id = get("asset_id")
         v = get("error")
-        it.error = UploadError.from_wire(v) if v.__class__ is dict else v
+        it.error = unread(UploadError, v) if v.__class__ is dict else v
         v = get("new_asset_settings")
-        it.new_asset_settings = AssetOptions.from_wire(v) if v.__class__ is dict else v
+        it.new_asset_settings = unread(AssetOptions, v) if v.__class__ is dict else v
         it.test = get("test")
         it.url = get("url")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -128,12 +112,10 @@ class UploadError(Model):
     """Kind of the failure or warning."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.message = get("message")
         it.type = get("type")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -144,12 +126,6 @@ class UploadResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            v = raw["data"]
-            it.data = Upload.from_wire(v) if v.__class__ is dict else v
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        v = data["data"]
+        it.data = unread(Upload, v) if v.__class__ is dict else v

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, Wire
-from mux_async._reading import draft, finish
+from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import LiveStreamId, WebInputId
 
 
@@ -45,10 +43,9 @@ class CreateWebInputRequest(Model):
     """Seconds after which the browser ends; default 3600."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        it = draft(cls)
+        get = data.get
         it.id = get("id")
         it.created_at = seconds_text(get("created_at"), notes, "created_at")
         it.url = get("url")
@@ -58,7 +55,7 @@ class CreateWebInputRequest(Model):
         it.passthrough = get("passthrough")
         it.resolution = get("resolution")
         it.timeout = get("timeout")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -69,11 +66,9 @@ class LaunchWebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.data = get("data")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -84,12 +79,10 @@ class ListWebInputsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("data")
-        it.data = [WebInput.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        return finish(it, cls, data)
+        it.data = [unread(WebInput, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -100,11 +93,9 @@ class ReloadWebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.data = get("data")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -115,11 +106,9 @@ class ShutdownWebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.data = get("data")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -130,11 +119,9 @@ class UpdateWebInputUrlRequest(Model):
     """Page to show from now on."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.url = get("url")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -161,10 +148,9 @@ class WebInput(Model):
     """Seconds after which the browser ends; default 3600."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        it = draft(cls)
+        get = data.get
         it.id = get("id")
         it.created_at = seconds_text(get("created_at"), notes, "created_at")
         it.url = get("url")
@@ -174,7 +160,7 @@ class WebInput(Model):
         it.passthrough = get("passthrough")
         it.resolution = get("resolution")
         it.timeout = get("timeout")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -185,9 +171,7 @@ class WebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("data")
-        it.data = WebInput.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.data = unread(WebInput, v) if v.__class__ is dict else v

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._model import ABSENT, SECONDS, Model, Wire, hidden
-from mux_async._reading import draft, finish, incomplete
+from mux_async._model import ABSENT, SECONDS, Model, hidden
+from mux_async._reading import unread
 from mux_async._times import Notes, seconds
 from mux_async.models.robots_directives_runs import NODE_STATE_VARIANTS
 from mux_async.models.shared import AssetMetadata
@@ -33,8 +33,6 @@ from mux_async.models.video_uploads import UploadError
 from mux_async.playback._ingest import LiveIngest
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models.ids import (
         AssetId,
         DirectiveId,
@@ -143,64 +141,59 @@ class WebhookAsset(Model):
     """Quality of the encoding; default the account's setting."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            it.encoding_tier = raw["encoding_tier"]
-            it.master_access = raw["master_access"]
-            it.max_resolution_tier = raw["max_resolution_tier"]
-            v = raw["progress"]
-            it.progress = AssetProgress.from_wire(v) if v.__class__ is dict else v
-            it.status = raw["status"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        it.encoding_tier = data["encoding_tier"]
+        it.master_access = data["master_access"]
+        it.max_resolution_tier = data["max_resolution_tier"]
+        v = data["progress"]
+        it.progress = unread(AssetProgress, v) if v.__class__ is dict else v
+        it.status = data["status"]
         it.aspect_ratio = get("aspect_ratio")
         v = get("directives")
-        it.directives = [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.directives = [unread(AssetDirective, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.duration = get("duration")
         v = get("errors")
-        it.errors = AssetErrors.from_wire(v) if v.__class__ is dict else v
+        it.errors = unread(AssetErrors, v) if v.__class__ is dict else v
         it.generate_shots = get("generate_shots")
         it.ingest_type = get("ingest_type")
         it.is_live = get("is_live")
         it.live_stream_id = get("live_stream_id")
         v = get("master")
-        it.master = AssetMaster.from_wire(v) if v.__class__ is dict else v
+        it.master = unread(AssetMaster, v) if v.__class__ is dict else v
         it.max_stored_frame_rate = get("max_stored_frame_rate")
         it.max_stored_resolution = get("max_stored_resolution")
         v = get("meta")
-        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
         it.mp4_support = get("mp4_support")
         v = get("non_standard_input_reasons")
-        it.non_standard_input_reasons = WebhookAssetNonStandardInputReasons.from_wire(v) if v.__class__ is dict else v
+        it.non_standard_input_reasons = unread(WebhookAssetNonStandardInputReasons, v) if v.__class__ is dict else v
         it.normalize_audio = get("normalize_audio")
         it.passthrough = get("passthrough")
         v = get("playback_ids")
-        it.playback_ids = [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.playback_ids = [unread(PlaybackId, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         v = get("recording_times")
         it.recording_times = (
-            [WebhookAssetRecordingTime.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(WebhookAssetRecordingTime, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.resolution_tier = get("resolution_tier")
         v = get("shots")
-        it.shots = AssetShots.from_wire(v) if v.__class__ is dict else v
+        it.shots = unread(AssetShots, v) if v.__class__ is dict else v
         it.source_asset_id = get("source_asset_id")
         v = get("static_renditions")
-        it.static_renditions = WebhookAssetStaticRenditions.from_wire(v) if v.__class__ is dict else v
+        it.static_renditions = unread(WebhookAssetStaticRenditions, v) if v.__class__ is dict else v
         it.test = get("test")
         it.thumbnail_time = get("thumbnail_time")
         v = get("tracks")
         it.tracks = (
-            [WebhookAssetEmbeddedTrack.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(WebhookAssetEmbeddedTrack, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.upload_id = get("upload_id")
         it.video_quality = get("video_quality")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -243,15 +236,14 @@ class WebhookAssetEmbeddedTrack(Model):
     """``video``, ``audio`` or ``text``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         it.auto_language_confidence = get("auto_language_confidence")
         it.closed_captions = get("closed_captions")
         it.duration = get("duration")
         v = get("error")
-        it.error = AssetErrors.from_wire(v) if v.__class__ is dict else v
+        it.error = unread(AssetErrors, v) if v.__class__ is dict else v
         it.language_code = get("language_code")
         it.max_channels = get("max_channels")
         it.max_frame_rate = get("max_frame_rate")
@@ -264,7 +256,6 @@ class WebhookAssetEmbeddedTrack(Model):
         it.text_source = get("text_source")
         it.text_type = get("text_type")
         it.type = get("type")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -297,9 +288,8 @@ class WebhookAssetNonStandardInputReasons(Model):
     """Size of the picture, where a side has more than 2048 pixels."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.audio_codec = get("audio_codec")
         it.audio_edit_list = get("audio_edit_list")
         it.pixel_aspect_ratio = get("pixel_aspect_ratio")
@@ -312,7 +302,6 @@ class WebhookAssetNonStandardInputReasons(Model):
         it.video_frame_rate = get("video_frame_rate")
         it.video_gop_size = get("video_gop_size")
         it.video_resolution = get("video_resolution")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -327,14 +316,12 @@ class WebhookAssetRecordingTime(Model):
     """``content`` from the encoder, or ``slate`` shown while it was away."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.duration = get("duration")
         v = get("started_at")
-        it.started_at = WebhookAssetRecordingTimeStartedAt.from_wire(v) if v.__class__ is dict else v
+        it.started_at = unread(WebhookAssetRecordingTimeStartedAt, v) if v.__class__ is dict else v
         it.type = get("type")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -347,16 +334,10 @@ class WebhookAssetRecordingTimeStartedAt(Model):
     """Nanoseconds within the second."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.seconds = raw["seconds"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.seconds = data["seconds"]
         it.nanos = get("nanos")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -393,14 +374,13 @@ class WebhookAssetStaticRendition(Model):
     """Width in pixels."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         it.asset_id = get("asset_id")
         it.bitrate = get("bitrate")
         v = get("error")
-        it.error = AssetErrors.from_wire(v) if v.__class__ is dict else v
+        it.error = unread(AssetErrors, v) if v.__class__ is dict else v
         it.ext = get("ext")
         it.filesize = get("filesize")
         it.height = get("height")
@@ -411,7 +391,6 @@ class WebhookAssetStaticRendition(Model):
         it.status = get("status")
         it.type = get("type")
         it.width = get("width")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -424,17 +403,13 @@ class WebhookAssetStaticRenditions(Model):
     """State of all files made by ``mp4_support``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("files")
         it.files = (
-            [WebhookAssetStaticRenditionsFile.from_wire(x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
+            [unread(WebhookAssetStaticRenditionsFile, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.status = get("status")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -467,9 +442,8 @@ class WebhookAssetStaticRenditionsFile(Model):
     """Width in pixels."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         it.bitrate = get("bitrate")
         it.ext = get("ext")
@@ -482,7 +456,6 @@ class WebhookAssetStaticRenditionsFile(Model):
         it.status = get("status")
         it.type = get("type")
         it.width = get("width")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -527,16 +500,15 @@ class WebhookAssetTrack(Model):
     """``video``, ``audio`` or ``text``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         it.asset_id = get("asset_id")
         it.auto_language_confidence = get("auto_language_confidence")
         it.closed_captions = get("closed_captions")
         it.duration = get("duration")
         v = get("error")
-        it.error = AssetErrors.from_wire(v) if v.__class__ is dict else v
+        it.error = unread(AssetErrors, v) if v.__class__ is dict else v
         it.language_code = get("language_code")
         it.max_channels = get("max_channels")
         it.max_frame_rate = get("max_frame_rate")
@@ -549,7 +521,6 @@ class WebhookAssetTrack(Model):
         it.text_source = get("text_source")
         it.text_type = get("text_type")
         it.type = get("type")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -572,9 +543,8 @@ class WebhookAssetWarning(Model):
     """What went wrong."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         it.live_stream_id = get("live_stream_id")
         it.passthrough = get("passthrough")
@@ -582,8 +552,7 @@ class WebhookAssetWarning(Model):
         it.status = get("status")
         it.upload_id = get("upload_id")
         v = get("warning")
-        it.warning = UploadError.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.warning = unread(UploadError, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -608,23 +577,17 @@ class WebhookDirectUpload(Model):
     """Where the file is to be sent; only while ``waiting``. Secret."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.status = raw["status"]
-            it.timeout = raw["timeout"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.id = data["id"]
+        it.status = data["status"]
+        it.timeout = data["timeout"]
         it.cors_origin = get("cors_origin")
         it.asset_id = get("asset_id")
         v = get("new_asset_settings")
-        it.new_asset_settings = WebhookDirectUploadNewAssetSettings.from_wire(v) if v.__class__ is dict else v
+        it.new_asset_settings = unread(WebhookDirectUploadNewAssetSettings, v) if v.__class__ is dict else v
         it.test = get("test")
         it.url = get("url")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -665,35 +628,33 @@ class WebhookDirectUploadNewAssetSettings(Model):
     """Quality of the encoding; default the account's setting."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         v = get("advanced_playback_policies")
         it.advanced_playback_policies = (
-            [CreatePlaybackIdRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(CreatePlaybackIdRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.copy_overlays = get("copy_overlays")
         v = get("directives")
-        it.directives = [AssetDirective.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.directives = [unread(AssetDirective, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.encoding_tier = get("encoding_tier")
         it.generate_shots = get("generate_shots")
         v = get("inputs")
-        it.inputs = [InputSettings.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.inputs = [unread(InputSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.master_access = get("master_access")
         it.max_resolution_tier = get("max_resolution_tier")
         v = get("meta")
-        it.meta = AssetMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
         it.mp4_support = get("mp4_support")
         it.normalize_audio = get("normalize_audio")
         it.passthrough = get("passthrough")
         it.playback_policies = get("playback_policies")
         v = get("static_renditions")
         it.static_renditions = (
-            [CreateStaticRenditionRequest.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(CreateStaticRenditionRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.test = get("test")
         it.video_quality = get("video_quality")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -710,19 +671,14 @@ class WebhookDirectiveRun(Model):
     """An id internal to Mux; its meaning is not published."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            v = raw["directive_run"]
-            it.directive_run = WebhookDirectiveRunData.from_wire(v) if v.__class__ is dict else v
-            it.environment_id = raw["environment_id"]
-            it.internal_id = raw["internal_id"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data, notes)
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        v = data["directive_run"]
+        it.directive_run = unread(WebhookDirectiveRunData, v) if v.__class__ is dict else v
+        it.environment_id = data["environment_id"]
+        it.internal_id = data["internal_id"]
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -745,22 +701,17 @@ class WebhookDirectiveRunData(Model):
     """How far the run is."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.asset_id = raw["asset_id"]
-            it.completed_at = seconds(raw["completed_at"], notes, "completed_at")
-            it.directive_id = raw["directive_id"]
-            v = raw["node_states"]
-            it.node_states = [NODE_STATE_VARIANTS(x) for x in v] if v.__class__ is list else v
-            it.started_at = seconds(raw["started_at"], notes, "started_at")
-            it.status = raw["status"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data, notes)
+        it.id = data["id"]
+        it.asset_id = data["asset_id"]
+        it.completed_at = seconds(data["completed_at"], notes, "completed_at")
+        it.directive_id = data["directive_id"]
+        v = data["node_states"]
+        it.node_states = [NODE_STATE_VARIANTS(x) for x in v] if v.__class__ is list else v
+        it.started_at = seconds(data["started_at"], notes, "started_at")
+        it.status = data["status"]
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -785,9 +736,8 @@ class WebhookEventAttempt(Model):
     """Number of the endpoint, unlike the ids of the API."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         it.address = get("address")
         it.created_at = get("created_at")
@@ -796,7 +746,6 @@ class WebhookEventAttempt(Model):
         it.response_headers = get("response_headers")
         it.response_status_code = get("response_status_code")
         it.webhook_id = get("webhook_id")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -809,15 +758,9 @@ class WebhookEventEnvironment(Model):
     """Name of the environment."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.name = raw["name"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        it.name = data["name"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -830,15 +773,9 @@ class WebhookEventObject(Model):
     """``asset``, ``live`` (a live stream), ``upload``, ``track`` and others."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.type = raw["type"]
-        except KeyError:
-            return incomplete(cls, data)
-        return finish(it, cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        it.id = data["id"]
+        it.type = data["type"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -901,44 +838,39 @@ class WebhookLiveStream(LiveIngest, Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            it.latency_mode = raw["latency_mode"]
-            it.max_continuous_duration = raw["max_continuous_duration"]
-            it.status = raw["status"]
-            it.stream_key = raw["stream_key"]
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.id = data["id"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        it.latency_mode = data["latency_mode"]
+        it.max_continuous_duration = data["max_continuous_duration"]
+        it.status = data["status"]
+        it.stream_key = data["stream_key"]
         it.active_asset_id = get("active_asset_id")
         it.active_ingest_protocol = get("active_ingest_protocol")
         it.audio_only = get("audio_only")
         it.connected = get("connected")
         v = get("embedded_subtitles")
         it.embedded_subtitles = (
-            [LiveStreamEmbeddedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
+            [unread(LiveStreamEmbeddedSubtitleSettings, x) if x.__class__ is dict else x for x in v]
             if v.__class__ is list
             else v
         )
         v = get("generated_subtitles")
         it.generated_subtitles = (
-            [LiveStreamGeneratedSubtitleSettings.from_wire(x) if x.__class__ is dict else x for x in v]
+            [unread(LiveStreamGeneratedSubtitleSettings, x) if x.__class__ is dict else x for x in v]
             if v.__class__ is list
             else v
         )
         it.low_latency = get("low_latency")
         v = get("meta")
-        it.meta = LiveStreamMetadata.from_wire(v) if v.__class__ is dict else v
+        it.meta = unread(LiveStreamMetadata, v) if v.__class__ is dict else v
         v = get("new_asset_settings")
-        it.new_asset_settings = WebhookDirectUploadNewAssetSettings.from_wire(v) if v.__class__ is dict else v
+        it.new_asset_settings = unread(WebhookDirectUploadNewAssetSettings, v) if v.__class__ is dict else v
         it.passthrough = get("passthrough")
         v = get("playback_ids")
-        it.playback_ids = [PlaybackId.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.playback_ids = [unread(PlaybackId, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         it.recent_asset_ids = get("recent_asset_ids")
         it.reconnect_slate_url = get("reconnect_slate_url")
         it.reconnect_window = get("reconnect_window")
@@ -946,12 +878,12 @@ class WebhookLiveStream(LiveIngest, Model):
         it.reduced_latency = get("reduced_latency")
         v = get("simulcast_targets")
         it.simulcast_targets = (
-            [SimulcastTarget.from_wire(x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+            [unread(SimulcastTarget, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
         )
         it.srt_passphrase = get("srt_passphrase")
         it.test = get("test")
         it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
-        return finish(it, cls, data, notes)
+        return notes
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -972,17 +904,15 @@ class WebhookLiveStreamWarning(Model):
     """What went wrong."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         it.active_asset_id = get("active_asset_id")
         it.passthrough = get("passthrough")
         it.status = get("status")
         it.stream_key = get("stream_key")
         v = get("warning")
-        it.warning = UploadError.from_wire(v) if v.__class__ is dict else v
-        return finish(it, cls, data)
+        it.warning = unread(UploadError, v) if v.__class__ is dict else v
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1005,21 +935,15 @@ class WebhookSimulcastTarget(Model):
     """Key for the other service. Secret."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.id = raw["id"]
-            it.status = raw["status"]
-            it.url = raw["url"]
-        except KeyError:
-            return incomplete(cls, data)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
+        it.id = data["id"]
+        it.status = data["status"]
+        it.url = data["url"]
         it.error_severity = get("error_severity")
         it.live_stream_id = get("live_stream_id")
         it.passthrough = get("passthrough")
         it.stream_key = get("stream_key")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1036,19 +960,17 @@ class WebhookVideoDeliveryHighTraffic(Model):
     """Start and end of the period that was counted."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
-        get: Any = data.get
-        it = draft(cls)
+    def _fill(cls, it: Any, data: Any) -> None:
+        get = data.get
         it.id = get("id")
         v = get("data")
         it.data = (
-            [WebhookVideoDeliveryHighTrafficData.from_wire(x) if x.__class__ is dict else x for x in v]
+            [unread(WebhookVideoDeliveryHighTrafficData, x) if x.__class__ is dict else x for x in v]
             if v.__class__ is list
             else v
         )
         it.threshold = get("threshold")
         it.timeframe = get("timeframe")
-        return finish(it, cls, data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -1081,27 +1003,20 @@ class WebhookVideoDeliveryHighTrafficData(Model):
     """The asset's own ``passthrough``."""
 
     @classmethod
-    def from_wire(cls, data: Wire) -> Self:
+    def _fill(cls, it: Any, data: Any) -> Notes:
         notes: Notes = {}
-        get: Any = data.get
-        raw: Any = data
-        it = draft(cls)
-        try:
-            it.asset_duration = raw["asset_duration"]
-            it.asset_encoding_tier = raw["asset_encoding_tier"]
-            it.asset_id = raw["asset_id"]
-            it.asset_resolution_tier = raw["asset_resolution_tier"]
-            it.asset_state = raw["asset_state"]
-            it.created_at = seconds(raw["created_at"], notes, "created_at")
-            it.delivered_seconds = raw["delivered_seconds"]
-            v = raw["delivered_seconds_by_resolution"]
-            it.delivered_seconds_by_resolution = (
-                DeliveryReportDeliveredSecondsByResolution.from_wire(v) if v.__class__ is dict else v
-            )
-        except KeyError:
-            return incomplete(cls, data)
+        get = data.get
+        it.asset_duration = data["asset_duration"]
+        it.asset_encoding_tier = data["asset_encoding_tier"]
+        it.asset_id = data["asset_id"]
+        it.asset_resolution_tier = data["asset_resolution_tier"]
+        it.asset_state = data["asset_state"]
+        it.created_at = seconds(data["created_at"], notes, "created_at")
+        it.delivered_seconds = data["delivered_seconds"]
+        v = data["delivered_seconds_by_resolution"]
+        it.delivered_seconds_by_resolution = unread(DeliveryReportDeliveredSecondsByResolution, v) if v.__class__ is dict else v
         it.asset_video_quality = get("asset_video_quality")
         it.deleted_at = seconds(get("deleted_at"), notes, "deleted_at")
         it.live_stream_id = get("live_stream_id")
         it.passthrough = get("passthrough")
-        return finish(it, cls, data, notes)
+        return notes

@@ -186,7 +186,7 @@ def test_odd_event_data(data: object) -> None:
 
 
 def test_import_cost() -> None:
-    """Resources and the index of models can be imported without one model class being made. (Webhooks load theirs: a receiver needs them.)"""
+    """Resources and the index of models can be imported without one model class being made. (Webhooks load theirs.)"""
     program = (
         "import sys, pkgutil, importlib, mux_async.resources, mux_async.models\n"
         "for found in pkgutil.iter_modules(mux_async.resources.__path__):\n"

@@ -73,8 +73,8 @@ def test_frozen(event: AssetEvent) -> None:
 
 
 def test_unknown_attribute(event: Event) -> None:
-    """An attribute that no event has is an `AttributeError`, and reads nothing."""
-    with pytest.raises(AttributeError, match="'AssetEvent' has no attribute 'nonsense'"):
+    """An attribute that no event has is an `AttributeError`."""
+    with pytest.raises(AttributeError, match="'AssetEvent' object has no attribute 'nonsense'"):
         event.nonsense  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     assert not hasattr(event, "__len__")
 

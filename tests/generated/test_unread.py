@@ -1,0 +1,143 @@
+"""A received model reads itself when it is first looked at, and nobody can tell."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from mux_async.models import Asset, AssetMetadata, Track
+
+RAW: dict[str, Any] = {
+    "id": "a1",
+    "created_at": "1592366925",
+    "encoding_tier": "smart",
+    "master_access": "none",
+    "max_resolution_tier": "1080p",
+    "progress": {"state": "completed", "progress": 100},
+    "status": "ready",
+    "passthrough": None,
+    "hologram": {"depth": 3},
+    "meta": {"title": "Film"},
+    "tracks": [{"id": "t1", "type": "video", "max_width": 1920}, {"id": "t2", "type": "audio"}],
+}
+
+
+def received(**changes: object) -> Asset:
+    return Asset.from_wire(copy.deepcopy({**RAW, **changes}))
+
+
+def looked_at(**changes: object) -> Asset:
+    asset = received(**changes)
+    assert asset.id == RAW["id"]
+    assert asset.tracks is not None
+    assert [track.id for track in asset.tracks] == ["t1", "t2"]
+    return asset
+
+
+USES: list[Callable[[Asset], object]] = [
+    lambda asset: asset,
+    repr,
+    lambda asset: hash((asset.tracks or [])[0]),
+    lambda asset: {name: value for name, value in attrs.asdict(asset, recurse=False).items() if name != "_kept"},
+    lambda asset: asset.to_wire(),
+    lambda asset: asset.extra,
+    lambda asset: asset.with_extra(new=1),
+    lambda asset: attrs.evolve(asset, status="errored"),
+    copy.copy,
+    copy.deepcopy,
+    lambda asset: pickle.loads(pickle.dumps(asset)),
+    lambda asset: asset.meta,
+    type,
+]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_nobody_can_tell(use: Callable[[Asset], object]) -> None:
+    """Whatever is done with a model first, the result is that of a model which was read before."""
+    assert use(received()) == use(looked_at())
+
+
+def test_both_ways_of_comparing() -> None:
+    """An unread model equals an unread one and a read one, and differs where the JSON does, be it in a null."""
+    assert received() == received()
+    assert received() == looked_at()
+    assert looked_at() == received()
+    assert received() != received(status="errored")
+    assert received() != received(video_quality=None)
+    assert received() != object()
+
+
+def test_one_object_at_a_time() -> None:
+    """Looking at an asset does not read its tracks, and looking at one track does not read the next."""
+    raw = copy.deepcopy(RAW)
+    asset = Asset.from_wire(raw)
+    assert asset.status == "ready"
+    raw["tracks"][1]["type"] = "text"  # nobody should; it shows when reading happens
+    assert asset.tracks is not None
+    assert asset.tracks[0].type == "video"
+    assert asset.tracks[1].type == "text"
+
+
+@pytest.mark.parametrize("make", [received, looked_at])
+def test_frozen(make: Callable[[], Asset]) -> None:
+    """A received model cannot be changed, neither before nor after it was read."""
+    asset = make()
+    for _ in range(2):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            asset.status = "errored"  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            del asset.status  # pyright: ignore[reportAttributeAccessIssue]
+        assert asset.status == "ready"
+
+
+@pytest.mark.parametrize("make", [received, looked_at])
+def test_misspelt(make: Callable[[], Asset]) -> None:
+    """A field that does not exist is an `AttributeError` that names it."""
+    with pytest.raises(AttributeError, match="'Asset' object has no attribute 'statsu'"):
+        make().statsu  # type: ignore[attr-defined] # noqa: B018 # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+def test_a_required_field_is_missing() -> None:
+    """A model that lacks a required field is read all the same, once it is looked at."""
+    track = Track.from_wire({"type": "video", "odd": 1})
+    assert track.type == "video"
+    assert track.to_wire() == {"type": "video", "odd": 1}
+    metadata = AssetMetadata.from_wire({})
+    assert metadata.to_wire() == {}
+
+
+def test_threads() -> None:
+    """Threads that look at one model at the same time all see all of it, and it is frozen afterwards."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(200):
+            asset = received()
+            barrier = threading.Barrier(4)
+            problems: list[object] = []
+
+            def look(asset: Asset = asset, barrier: threading.Barrier = barrier, problems: list[object] = problems) -> None:
+                barrier.wait()
+                try:
+                    if (asset.status, asset.extra, asset.to_wire()) != ("ready", {"hologram": {"depth": 3}}, RAW):
+                        problems.append(asset)
+                except BaseException as error:  # noqa: BLE001 - reported by the test
+                    problems.append(error)
+
+            threads = [threading.Thread(target=look) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert not problems
+            assert type(asset) is Asset
+            assert asset == looked_at()
+    finally:
+        sys.setswitchinterval(interval)
