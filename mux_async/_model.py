@@ -129,10 +129,8 @@ class Model:
 
         def __getattr__(self, name: str) -> Any:
             # Called for what is not there, and so for every field that was not read yet.
-            if _slot_get(self).__class__ is not Kept:
-                fill(self)
-                return object.__getattribute__(self, name)
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            fill(self)  # or another thread has, since
+            return object.__getattribute__(self, name)
 
     def to_wire(self) -> dict[str, object]:
         """Return the JSON object, ready to be encoded: what was read, or what the constructor was told.

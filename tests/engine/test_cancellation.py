@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import anyio.lowlevel
@@ -181,7 +182,7 @@ class Bench:
             token_id="i",
             token_secret="s",
             base_url="https://mux.test",
-            account=f"test-{id(self.transport)}",
+            account=f"test-{uuid4()}",
             transport=self.transport,
             clock=anyio.current_time if url == "memory://" else time.monotonic,  # a file is read in a thread
             random=Random(1),
@@ -349,7 +350,7 @@ async def test_every_step_against_the_emulator() -> None:
         token_id="test-token",
         token_secret="test-secret",
         base_url="https://mux.test",
-        account=f"emulated-{id(transport)}",
+        account=f"emulated-{uuid4()}",
         transport=transport,
         clock=anyio.current_time,
         limits=LimitSettings(post=BucketSettings(1000.0, 1000), other=BucketSettings(1000.0, 1000), slack=0.0),

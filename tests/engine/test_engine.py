@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -69,7 +70,7 @@ def client(transport: FakeTransport, **options: Any) -> Mux:
         "token_id": "id",
         "token_secret": "s3cr3t",
         "base_url": "https://mux.test",
-        "account": f"test-{id(transport)}",
+        "account": f"test-{uuid4()}",
         "clock": anyio.current_time,
         "random": Random(1),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -31,7 +32,7 @@ def client(answer: Callable[[SentRequest], HttpResponse], *, seconds: float = 1.
         "token_id": "id",
         "token_secret": "secret",
         "base_url": "https://mux.test",
-        "account": f"test-{id(transport)}",
+        "account": f"test-{uuid4()}",
         "clock": anyio.current_time,
         "random": Random(1),
         "limits": LimitSettings(enabled=False),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import attrs
@@ -80,7 +81,7 @@ def client(account: Account, transport: FakeTransport | None = None, **options: 
         "token_id": "id",
         "token_secret": "secret",
         "base_url": "https://mux.test",
-        "account": f"test-{id(transport)}",
+        "account": f"test-{uuid4()}",
         "clock": anyio.current_time,
         "random": Random(1),
         "limits": LimitSettings(enabled=False),

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import attrs
@@ -104,7 +105,7 @@ def storm(seed: int, creates: int) -> tuple[Emulator, Wire, Mux]:
         token_id="test-token",
         token_secret="test-secret",
         base_url="https://mux.test",
-        account=f"storm-{id(wire)}",
+        account=f"storm-{uuid4()}",
         transport=wire,
         clock=anyio.current_time,
         random=Random(seed),

@@ -12,6 +12,7 @@ from operator import attrgetter
 from random import Random
 from typing import Any, cast
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
@@ -123,7 +124,7 @@ def client(transport: FakeTransport) -> Mux:
         token_secret="secret",
         base_url="https://api.mux.com",
         transport=transport,
-        account=f"generated-{id(transport)}",
+        account=f"generated-{uuid4()}",
         limits=LimitSettings(enabled=False),
     )
 

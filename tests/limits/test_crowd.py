@@ -11,6 +11,7 @@ import random
 import tracemalloc
 from collections.abc import Callable, Coroutine
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import anyio.lowlevel
@@ -114,7 +115,7 @@ async def test_a_person_in_front_of_a_batch() -> None:
         transport=FakeTransport(answer),
         limits=LimitSettings(post=BucketSettings(rate, 2)),
         clock=anyio.current_time,
-        account=f"crowd-{id(written)}",
+        account=f"crowd-{uuid4()}",
     )
 
     async def create(priority: Priority) -> None:

@@ -10,6 +10,7 @@ import math
 import time
 from base64 import b64encode
 from random import Random
+from uuid import uuid4
 
 import anyio
 import attrs
@@ -99,7 +100,7 @@ async def test_half_of_the_account_is_gone(rate: float, headers: bool) -> None:
             transport=transport,
             limits=limits,
             clock=anyio.current_time,
-            account=f"foreign-{id(emulator)}",
+            account=f"foreign-{uuid4()}",
         ) as mux,
         anyio.create_task_group() as tasks,
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from random import Random
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -68,7 +69,7 @@ def client(transport: FakeTransport, retries: RetrySettings) -> Mux:
         token_id="id",
         token_secret="secret",
         base_url="https://mux.test",
-        account=f"test-{id(transport)}",
+        account=f"test-{uuid4()}",
         transport=transport,
         clock=anyio.current_time,
         random=Random(1),
