@@ -14,6 +14,7 @@ POST    live-streams/{ID or STREAM KEY}/connect        let an encoder connect: `
 POST    live-streams/{ID or STREAM KEY}/disconnect     let it drop out
 POST    live-streams/{..}/simulcast-targets/{ID}/fail  let a target fail: ``{"severity": "normal"}``
 POST    spaces/{ID}/join, spaces/{ID}/leave            let ``{"participant": "..."}`` in or out
+POST    uploads                                        create one without a token: ``{"title": "..."}``, optional; the page does
 POST    reset                                          forget everything
 ======  =============================================  =======================================================================
 
@@ -30,7 +31,7 @@ import orjson
 
 from mux_async._operation import Bucket
 from mux_async._version import __version__
-from mux_async.emulator import _handles, _robot_effects, _shots, _spaces, _usage
+from mux_async.emulator import _handles, _page_calls, _robot_effects, _shots, _spaces, _usage
 from mux_async.emulator._faults import Faults
 from mux_async.emulator._faults_file import read_faults, read_webhook_faults
 from mux_async.emulator._http import Request, Response, invalid, json_response, no_content, not_found
@@ -116,6 +117,10 @@ def _uploads(desk: Desk) -> Response:
         for upload in environment.uploads.values()
     ]
     return json_response(200, {"uploads": uploads})
+
+
+def _open_upload(desk: Desk) -> Response:
+    return _page_calls.open_upload(desk.world, desk.request, desk.body)
 
 
 def _events(desk: Desk) -> Response:
@@ -235,6 +240,7 @@ _ACTS: Mapping[tuple[str, str], Act] = {
     ("GET", "health"): _health,
     ("GET", "arrivals"): _arrivals,
     ("GET", "uploads"): _uploads,
+    ("POST", "uploads"): _open_upload,
     ("GET", "events"): _events,
     ("GET", "webhooks"): _deliveries,
     ("POST", "webhooks/faults"): _add_webhook_faults,

@@ -13,6 +13,7 @@ import attrs
 from mux_async.emulator._control import CONTROL_PREFIX, Arrival
 from mux_async.emulator._http import Request, Response, json_response, text
 from mux_async.emulator._limits import RateLimiter
+from mux_async.emulator._page_calls import playback_pass
 from mux_async.emulator._state import Asset, Environment, Json, LiveStream, PlaybackId, Upload, World
 
 SHOWN = 30
@@ -46,7 +47,7 @@ def _overview(world: World, limiter: RateLimiter | None, arrivals: Sequence[Arri
         200,
         {
             "now": world.now,
-            "environments": [_environment(environment) for environment in world.environments.values()],
+            "environments": [_environment(world, environment) for environment in world.environments.values()],
             "deliveries": [
                 {
                     "id": entry.id,
@@ -70,7 +71,7 @@ def _newest(found: Any) -> Iterable[Any]:
     return islice(reversed(found), SHOWN)
 
 
-def _environment(environment: Environment) -> Json:
+def _environment(world: World, environment: Environment) -> Json:
     return {
         "name": environment.name,
         "counts": {
@@ -78,17 +79,21 @@ def _environment(environment: Environment) -> Json:
             "uploads": len(environment.uploads),
             "live_streams": len(environment.live_streams),
         },
-        "assets": [_asset(asset) for asset in _newest(environment.assets.values())],
+        "assets": [_asset(world, asset) for asset in _newest(environment.assets.values())],
         "uploads": [_upload(upload) for upload in _newest(environment.uploads.values())],
-        "live_streams": [_live_stream(stream) for stream in _newest(environment.live_streams.values())],
+        "live_streams": [_live_stream(world, stream) for stream in _newest(environment.live_streams.values())],
     }
 
 
-def _public(playback_ids: Iterable[PlaybackId]) -> str | None:
-    return next((entry.id for entry in playback_ids if entry.policy == "public"), None)
+def _playable(world: World, playback_ids: Iterable[PlaybackId]) -> Json:
+    """Return the playback id to show it by, a public one if there is one, and the ``token`` that the others need."""
+    chosen = min(playback_ids, key=lambda entry: entry.policy != "public", default=None)
+    if chosen is None:
+        return {"playback_id": None, "token": None}
+    return {"playback_id": chosen.id, "token": None if chosen.policy == "public" else playback_pass(world, chosen.id)}
 
 
-def _asset(asset: Asset) -> Json:
+def _asset(world: World, asset: Asset) -> Json:
     return {
         "id": asset.id,
         "title": (asset.meta or {}).get("title") or asset.passthrough,
@@ -96,7 +101,7 @@ def _asset(asset: Asset) -> Json:
         "problem": None if asset.problem is None else asset.problem.message,
         "duration": None if asset.media is None else asset.media.duration,
         "has_video": asset.media is not None and asset.media.has_video,
-        "playback_id": _public(asset.playback_ids),
+        **_playable(world, asset.playback_ids),
         "policies": sorted({entry.policy for entry in asset.playback_ids}),
         "created_at": asset.created_at,
     }
@@ -113,12 +118,12 @@ def _upload(upload: Upload) -> Json:
     }
 
 
-def _live_stream(stream: LiveStream) -> Json:
+def _live_stream(world: World, stream: LiveStream) -> Json:
     return {
         "id": stream.id,
         "status": stream.status,
         "is_connected": stream.ingest.connected,
-        "playback_id": _public(stream.playback_ids),
+        **_playable(world, stream.playback_ids),
         "targets": [target.status for target in stream.simulcast_targets],
         "created_at": stream.created_at,
     }

@@ -66,7 +66,8 @@ def _upload(call: Call) -> Upload:
     return call.environment.upload(call.params["UPLOAD_ID"])
 
 
-def _create(call: Call) -> Response:
+def create(call: Call) -> Response:
+    """Answer ``POST /video/v1/uploads``."""
     body = call.json(_shapes.CREATE_UPLOAD)
     options = normalized(body.get("new_asset_settings") or {})
     check_drm(call.environment, options.get("advanced_playback_policies", ()))
@@ -113,7 +114,7 @@ def _cancel(call: Call) -> Response:
 
 
 ROUTES = (
-    Route("POST", "/video/v1/uploads", _create),
+    Route("POST", "/video/v1/uploads", create),
     Route("GET", "/video/v1/uploads", _list),
     Route("GET", "/video/v1/uploads/{UPLOAD_ID}", _retrieve),
     Route("PUT", "/video/v1/uploads/{UPLOAD_ID}/cancel", _cancel),
