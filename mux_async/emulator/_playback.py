@@ -15,17 +15,18 @@ from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator._lifecycle import stored_height
 from mux_async.emulator._media import MediaInfo
 from mux_async.emulator._page_calls import is_pass
-from mux_async.emulator._pictures import picture
+from mux_async.emulator._pictures import TYPES, picture
+from mux_async.emulator._play_params import Params, from_claims, thumbnail
 from mux_async.emulator._playback_files import answer_for
 from mux_async.emulator._render import recorded_seconds
 from mux_async.emulator._restrictions import check_restriction
 from mux_async.emulator._state import Asset, Environment, PlaybackId, World
 from mux_async.emulator._tokens import check_token
 from mux_async.emulator._usage import note_delivery
-from mux_async.emulator._validate import whole_parameter
 
 SEGMENT_SECONDS = 5.0
 _RUNGS = (270, 360, 480, 720, 1080, 1440, 2160)
+_THUMBNAILS = frozenset({"jpeg", "jpg", "png", "webp"})
 _PLAYLIST = "application/vnd.apple.mpegurl"
 _NULL_PACKET = b"\x47\x1f\xff\x10" + b"\xff" * 184
 _SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
@@ -33,9 +34,10 @@ _SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
 
 @attrs.frozen
 class Play:
-    """A playback id that may be played."""
+    """A playback id that may be played. ``params`` are those of the token when it has one, and of the URL when not."""
 
     request: Request
+    params: Params
     world: World
     environment: Environment
     playback_id: PlaybackId
@@ -80,41 +82,42 @@ def _open(request: Request, world: World, id: str, audience: str) -> Play:
     if owner.type == "live_stream":
         stream = environment.live_streams[owner.id]
         playback_id = _entry(stream.playback_ids, id)
-        _check_policy(request, world, environment, playback_id, audience)
+        params = _parameters(request, world, environment, playback_id, audience)
         recorded = environment.assets.get(stream.ingest.asset_id or "")
         if stream.status != "active" or recorded is None or recorded.media is None:
             raise ApiError(412, "failed_request", "The live stream is not active")
-        return _of(request, world, environment, playback_id, recorded, recorded.media)
+        return _of(Play(request, params, world, environment, playback_id, recorded, recorded.media))
     asset = environment.assets[owner.id]
     playback_id = _entry(asset.playback_ids, id)
-    _check_policy(request, world, environment, playback_id, audience)
+    params = _parameters(request, world, environment, playback_id, audience)
     if asset.media is None:
         raise ApiError(412, "failed_request", "Asset is not ready")
-    return _of(request, world, environment, playback_id, asset, asset.media)
+    return _of(Play(request, params, world, environment, playback_id, asset, asset.media))
 
 
-def _of(
-    request: Request, world: World, environment: Environment, playback_id: PlaybackId, asset: Asset, media: MediaInfo
-) -> Play:
-    if asset.is_live:
-        media = attrs.evolve(media, duration=max(media.duration, recorded_seconds(asset, world)))
-    return Play(request, world, environment, playback_id, asset, media)
+def _of(play: Play) -> Play:
+    if not play.asset.is_live:
+        return play
+    length = max(play.media.duration, recorded_seconds(play.asset, play.world))
+    return attrs.evolve(play, media=attrs.evolve(play.media, duration=length))
 
 
 def _entry(entries: list[PlaybackId], id: str) -> PlaybackId:
     return next(entry for entry in entries if entry.id == id)
 
 
-def _check_policy(request: Request, world: World, environment: Environment, playback_id: PlaybackId, audience: str) -> None:
+def _parameters(request: Request, world: World, environment: Environment, playback_id: PlaybackId, audience: str) -> Params:
     token = request.query.get("token")
     if is_pass(token, world, playback_id.id):
-        return
+        return request.query
     if playback_id.policy != "public":
         claims = check_token(token, environment, playback_id.id, audience, world.now)
         if "playback_restriction_id" in claims:
             check_restriction(request, environment, claims["playback_restriction_id"])
-    elif token is not None:
+        return from_claims(claims)
+    if token is not None:
         raise ApiError(403, "forbidden", "The playback id is public and takes no token")
+    return request.query
 
 
 def _suffix(play: Play) -> str:
@@ -171,18 +174,7 @@ def _rendition(play: Play, name: str) -> Response:
 def _thumbnail(play: Play, extension: str) -> Response:
     if not play.media.has_video:
         raise ApiError(400, "invalid_parameters", "The asset has no video")
-    if extension == "png":
-        query = play.request.query
-        width = whole_parameter(query, "width", 0, minimum=0)
-        height = whole_parameter(query, "height", 0, minimum=0)
-        if not width and not height:
-            width, height = 640, 0
-        media = play.media
-        width = width or round(height * media.width / media.height)
-        height = height or round(width * media.height / media.width)
-        return text(200, picture("png", width or 1, height or 1), "image/png")
-    if extension in {"jpg", "jpeg"}:
-        return text(200, picture("jpg"), "image/jpeg")
-    if extension == "webp":
-        return text(200, picture("webp"), "image/webp")
-    raise not_found()
+    if extension not in _THUMBNAILS:
+        raise not_found()
+    wanted = thumbnail(play.params, play.media, is_live=play.asset.is_live)
+    return text(200, picture(extension, wanted.width, wanted.height), TYPES[extension])

@@ -6,12 +6,13 @@ hear in them, because nothing is decoded here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mux_async.emulator._http import Response, invalid, json_response, not_found, text
 from mux_async.emulator._pictures import TYPES, picture
+from mux_async.emulator._play_params import seconds
 from mux_async.emulator._render import asset_json, origin_of
 from mux_async.emulator._state import Track
 from mux_async.emulator._usage import note_delivery
@@ -67,7 +68,7 @@ def storyboard(play: Play, extension: str) -> Response:
     if play.asset.is_live:
         raise invalid("A live stream has no storyboard")
     tiles, height = _tiles(play), _tile_height(play)
-    shown = "webp" if play.request.query.get("format") == "webp" else "jpg"
+    shown = "webp" if play.params.get("format") == "webp" else "jpg"
     if extension == "json":
         described = {
             "url": _picture_url(play, shown),
@@ -98,9 +99,9 @@ def animated(play: Play, extension: str) -> Response:
     if extension not in _ANIMATED:
         raise not_found()
     _video(play)
-    query = play.request.query
-    start = _seconds(query, "start", 0.0)
-    end = _seconds(query, "end", start + 5.0)
+    query = play.params
+    start = seconds(query, "start") or 0.0
+    end = seconds(query, "end") or start + 5.0
     if not 0.25 <= end - start <= 10.0:
         raise invalid("end must be between 0.25 and 10 seconds after start")
     if whole_parameter(query, "fps", 15) > 30:
@@ -110,19 +111,6 @@ def animated(play: Play, extension: str) -> Response:
     if width > _MAX_ANIMATED_SIDE or ("height" in query and height > _MAX_ANIMATED_SIDE):
         raise invalid(f"width and height must be at most {_MAX_ANIMATED_SIDE}")
     return text(200, picture(extension, width, height), TYPES[extension])
-
-
-def _seconds(query: Mapping[str, str], name: str, default: float) -> float:
-    given = query.get(name)
-    if not given:
-        return default
-    try:
-        value = float(given)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 12 * 3600.0:
-        raise invalid(f"{name} must be a number of seconds")
-    return value
 
 
 def captions(play: Play, name: str) -> Response:
