@@ -7,6 +7,8 @@ facts/BEHAVIOUR.md, section 9.1.
 from __future__ import annotations
 
 import re
+from math import ceil
+from urllib.parse import urlencode
 
 import attrs
 
@@ -16,9 +18,9 @@ from mux_async.emulator._lifecycle import stored_height
 from mux_async.emulator._media import MediaInfo
 from mux_async.emulator._page_calls import is_pass
 from mux_async.emulator._pictures import TYPES, picture
-from mux_async.emulator._play_params import Params, from_claims, thumbnail
+from mux_async.emulator._play_params import Params, default_language, from_claims, is_on, pick_rungs, thumbnail, window
 from mux_async.emulator._playback_files import answer_for
-from mux_async.emulator._render import recorded_seconds
+from mux_async.emulator._render import iso, recorded_seconds
 from mux_async.emulator._restrictions import check_restriction
 from mux_async.emulator._state import Asset, Environment, PlaybackId, World
 from mux_async.emulator._tokens import check_token
@@ -27,6 +29,7 @@ from mux_async.emulator._usage import note_delivery
 SEGMENT_SECONDS = 5.0
 _RUNGS = (270, 360, 480, 720, 1080, 1440, 2160)
 _THUMBNAILS = frozenset({"jpeg", "jpg", "png", "webp"})
+_FOLLOWED = ("asset_start_time", "asset_end_time", "program_start_time", "program_end_time", "exclude_pdt")
 _PLAYLIST = "application/vnd.apple.mpegurl"
 _NULL_PACKET = b"\x47\x1f\xff\x10" + b"\xff" * 184
 _SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
@@ -120,9 +123,12 @@ def _parameters(request: Request, world: World, environment: Environment, playba
     return request.query
 
 
-def _suffix(play: Play) -> str:
+def _suffix(play: Play, **more: str) -> str:
+    """What a playlist's URIs carry on: the token, or the parameters that the next playlist needs itself."""
     token = play.request.query.get("token")
-    return "" if token is None else f"?token={token}"
+    kept = {name: play.params[name] for name in _FOLLOWED if name in play.params} if token is None else {"token": token}
+    query = urlencode({**kept, **more})
+    return f"?{query}" if query else ""
 
 
 def _rungs(play: Play) -> list[int]:
@@ -133,35 +139,54 @@ def _rungs(play: Play) -> list[int]:
     return [rung for rung in _RUNGS if rung < stored] + [stored]
 
 
+def _began_at(play: Play) -> float | None:
+    return next((entry.started_at for entry in play.asset.recordings), None)
+
+
 def _multivariant(play: Play) -> Response:
-    lines = ["#EXTM3U", "#EXT-X-VERSION:5", "#EXT-X-INDEPENDENT-SEGMENTS", ""]
+    window(play.params, play.media.duration, _began_at(play))  # refused here, and not first in every playlist below
+    is_on(play.params, "exclude_pdt")
+    lines = ["#EXTM3U", "#EXT-X-VERSION:5", "#EXT-X-INDEPENDENT-SEGMENTS", "", *_subtitles(play)]
+    group = ',SUBTITLES="sub"' if lines[-1] else ""
     media = play.media
     sound = ["mp4a.40.2"] if media.channels else []
-    for rung in _rungs(play):
+    given: set[int] = set()
+    for rung in pick_rungs(_rungs(play), play.params):
         if rung:
             width, height = media.scaled(rung)
             size = f",RESOLUTION={width}x{height},FRAME-RATE={media.frame_rate:.3f}"
             codecs = ",".join(["avc1.640028", *sound])
         else:
             size, codecs = "", ",".join(sound)
-        lines.append(f'#EXT-X-STREAM-INF:BANDWIDTH={128_000 + rung * 4_000}{size},CODECS="{codecs}"')
-        lines.append(f"{play.playback_id.id}/rendition/{rung}.m3u8{_suffix(play)}")
+        # A redundant stream is the same from another place (RFC 8216, section 6.2.4); here it is the same place by another name.
+        suffix = _suffix(play, redundant="1") if rung in given else _suffix(play)
+        given.add(rung)
+        lines.append(f'#EXT-X-STREAM-INF:BANDWIDTH={128_000 + rung * 4_000}{size},CODECS="{codecs}"{group}')
+        lines.append(f"{play.playback_id.id}/rendition/{rung}.m3u8{suffix}")
     return text(200, "\n".join(lines) + "\n", _PLAYLIST)
+
+
+def _subtitles(play: Play) -> list[str]:
+    tracks = [track for track in play.asset.tracks if track.type == "text" and track.status == "ready"]
+    chosen = default_language(play.params, (track.language_code or "" for track in tracks))
+    return [
+        f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="sub",NAME="{_quotable(track.name)}",LANGUAGE="{_quotable(track.language_code)}"'
+        f",DEFAULT={'YES' if track.language_code == chosen else 'NO'},AUTOSELECT=YES,FORCED=NO"
+        f',URI="{play.playback_id.id}/text/{track.id}.m3u8{_suffix(play)}"'
+        for track in tracks
+    ]
+
+
+def _quotable(value: str | None) -> str:
+    """What may stand between quotes in a playlist: it has no escapes."""
+    return re.sub(r'["\r\n]', "'", value or "")
 
 
 def _rendition(play: Play, name: str) -> Response:
     duration = play.media.duration
     count = max(1, -(-int(duration * 1000) // int(SEGMENT_SECONDS * 1000)))
     if name in {f"{rung}.m3u8" for rung in _rungs(play)}:
-        rung = name.removesuffix(".m3u8")
-        head = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{int(SEGMENT_SECONDS)}"]
-        head.append(f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if play.asset.is_live else 'VOD'}")
-        lines: list[str] = []
-        for number in range(count):
-            length = min(SEGMENT_SECONDS, duration - number * SEGMENT_SECONDS)
-            lines += [f"#EXTINF:{max(length, 0.001):.3f},", f"{rung}-{number}.ts{_suffix(play)}"]
-        end = [] if play.asset.is_live else ["#EXT-X-ENDLIST"]
-        return text(200, "\n".join([*head, *lines, *end]) + "\n", _PLAYLIST)
+        return _segments(play, name.removesuffix(".m3u8"), count)
     match = _SEGMENT.fullmatch(name)
     if match is None or int(match["rung"]) not in _rungs(play) or int(match["number"]) >= count:
         raise not_found()
@@ -169,6 +194,22 @@ def _rendition(play: Play, name: str) -> Response:
         length = min(SEGMENT_SECONDS, duration - int(match["number"]) * SEGMENT_SECONDS)
         note_delivery(play.world, play.environment, play.asset, length, int(match["rung"]))
     return text(200, _NULL_PACKET * 7, "video/mp2t")
+
+
+def _segments(play: Play, rung: str, count: int) -> Response:
+    """The playlist of one size: whole segments, so that a stretch can be longer than was asked for (section 9.2)."""
+    duration, began_at = play.media.duration, _began_at(play)
+    start, end = window(play.params, duration, began_at)
+    first, last = min(int(start / SEGMENT_SECONDS), count - 1), min(ceil(end / SEGMENT_SECONDS), count)
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{int(SEGMENT_SECONDS)}"]
+    lines.append(f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if play.asset.is_live else 'VOD'}")
+    if began_at is not None and not is_on(play.params, "exclude_pdt"):
+        lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{iso(began_at + first * SEGMENT_SECONDS)}")
+    for number in range(first, max(last, first + 1)):
+        length = min(SEGMENT_SECONDS, duration - number * SEGMENT_SECONDS)
+        lines += [f"#EXTINF:{max(length, 0.001):.3f},", f"{rung}-{number}.ts{_suffix(play)}"]
+    end_mark = [] if play.asset.is_live else ["#EXT-X-ENDLIST"]
+    return text(200, "\n".join([*lines, *end_mark]) + "\n", _PLAYLIST)
 
 
 def _thumbnail(play: Play, extension: str) -> Response:

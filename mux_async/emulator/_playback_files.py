@@ -7,6 +7,7 @@ hear in them, because nothing is decoded here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -114,7 +115,7 @@ def animated(play: Play, extension: str) -> Response:
 
 
 def captions(play: Play, name: str) -> Response:
-    """Answer ``text/{TRACK_ID}.{vtt,txt}``; a transcript is there of generated tracks only.
+    """Answer ``text/{TRACK_ID}.{vtt,txt,m3u8}``: captions, their transcript (of generated tracks only), their playlist.
 
     Raises:
         ApiError: 404, there is no such track, or it is not ready.
@@ -125,9 +126,20 @@ def captions(play: Play, name: str) -> Response:
         raise not_found()
     if extension == "vtt":
         return text(200, f"WEBVTT\n\n{_stamp(0.0)} --> {_stamp(play.media.duration)}\n{_said(track)}\n", "text/vtt")
+    if extension == "m3u8":
+        return text(200, _captions_playlist(play, track), "application/vnd.apple.mpegurl")
     if extension == "txt" and (track.text_source or "").startswith("generated"):
         return text(200, f"{_said(track)}\n")
     raise not_found()
+
+
+def _captions_playlist(play: Play, track: Track) -> str:
+    """One segment for the whole: players take captions by the film's own time."""
+    duration = play.media.duration
+    token = play.request.query.get("token")
+    suffix = "" if token is None else f"?token={quote(token)}"
+    head = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{ceil(duration)}\n#EXT-X-PLAYLIST-TYPE:VOD\n"
+    return f"{head}#EXTINF:{duration:.3f},\n{track.id}.vtt{suffix}\n#EXT-X-ENDLIST\n"
 
 
 def _said(track: Track) -> str:
