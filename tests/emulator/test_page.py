@@ -26,7 +26,10 @@ def test_page() -> None:
 
     assert response.status == 200
     assert response.headers["Content-Type"].startswith("text/html")
-    assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert len(re.findall(r"(script|style)-src 'sha256-[\w+/]{43}='", policy)) == 2
     assert re.findall(r"https?://", text) == []
     assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", text) == []
 
