@@ -27,11 +27,11 @@ from mux_async.emulator._deliveries import settle as settle_delivery
 from mux_async.emulator._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
 from mux_async.emulator._faults import Faults
 from mux_async.emulator._handles import LiveHandle, SpaceHandle
+from mux_async.emulator._hosts import answer_host
 from mux_async.emulator._http import ApiError, Request, Response, not_found
 from mux_async.emulator._limits import RateLimiter
 from mux_async.emulator._overview import answer as overview
 from mux_async.emulator._overview import asks_for_overview
-from mux_async.emulator._playback import play
 from mux_async.emulator._queries import checked
 from mux_async.emulator._records import Delivery, WebhookEvent
 from mux_async.emulator._render import origin_of
@@ -284,7 +284,7 @@ class Emulator:
         elif self._stub is not None:
             sink = Collect(self.settings.max_body, partial(self._stub.answer, request))
         else:
-            sink = Collect(self.settings.max_body, lambda _: play(request, self._world))
+            sink = Collect(self.settings.max_body, lambda body: answer_host(request, self._world, self._archive, body))
         return Exchange(self, request, sink, fault, arrival, headers)
 
     def _begin_api(self, request: Request, arrival: Arrival, headers: dict[str, str]) -> tuple[Sink, Arrival]:

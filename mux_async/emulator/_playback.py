@@ -54,13 +54,8 @@ def play(request: Request, world: World) -> Response:
     Raises:
         ApiError: 400, 403, 404 or 412, as the hosts do.
     """
-    if request.method not in {"GET", "HEAD", "OPTIONS"}:
+    if request.method not in {"GET", "HEAD"}:
         raise not_found()
-    response = _answer(request, world)
-    return response.with_headers({"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*"})
-
-
-def _answer(request: Request, world: World) -> Response:
     segments = request.segments
     if len(segments) == 1 and segments[0].endswith(".m3u8"):
         return _multivariant(_open(request, world, segments[0].removesuffix(".m3u8"), "v"))
