@@ -123,10 +123,10 @@ def _input_info(call: Call) -> Response:
             tracks: list[object] = []
             if media.has_video:
                 size = {"width": media.width, "height": media.height, "frame_rate": media.frame_rate}
-                tracks.append({"type": "video", "duration": media.duration, "encoding": "h264", **size})
+                tracks.append({"type": "video", "duration": media.duration, "encoding": media.video_codec, **size})
             if media.channels:
-                sound = {"channels": media.channels, "sample_rate": 48_000}
-                tracks.append({"type": "audio", "duration": media.duration, "encoding": "aac", **sound})
+                sound = {"channels": media.channels, "sample_rate": media.sample_rate}
+                tracks.append({"type": "audio", "duration": media.duration, "encoding": media.audio_codec, **sound})
             row["file"] = {"container_format": media.container, "tracks": tracks}
         rows.append(row)
     return data(rows)

@@ -30,6 +30,7 @@ from mux_async.emulator._handles import LiveHandle, SpaceHandle
 from mux_async.emulator._hosts import answer_host
 from mux_async.emulator._http import ApiError, Request, Response, not_found
 from mux_async.emulator._limits import RateLimiter
+from mux_async.emulator._making import forget
 from mux_async.emulator._overview import answer as overview
 from mux_async.emulator._overview import asks_for_overview
 from mux_async.emulator._queries import checked
@@ -101,8 +102,8 @@ class Emulator:
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
         self._archive = Archive()
         self._router = Router(map(checked, (*ROUTES, *self._archive.routes(OPERATIONS))))
-        if self.settings.store is not None:
-            self.settings.store.mkdir(parents=True, exist_ok=True)
+        if self.settings.upload_folder is not None:
+            self.settings.upload_folder.mkdir(parents=True, exist_ok=True)
         self._stub = Stub(self.settings.seed) if self.settings.stub else None
         self._file: StateFile | None = None
         self._start()
@@ -205,6 +206,8 @@ class Emulator:
         for environment in self._world.environments.values():
             for upload in environment.uploads.values():
                 upload.session.discard()
+            for asset_id in environment.assets:
+                forget(self._world, asset_id)
         self.faults.clear()
         self._arrivals.clear()
         if self._file is not None:
@@ -238,7 +241,7 @@ class Emulator:
         return StoredUpload(session.size, session.crc, session.is_complete, session.path)
 
     def handle(self, request: Request) -> Response:
-        """Answer one request whose body is at hand. A fault's delay is not waited for.
+        """Answer one request whose body is at hand. A fault's delay is not waited for; real media are.
 
         Raises:
             ConnectionCutError: A fault broke the connection.
@@ -249,9 +252,8 @@ class Emulator:
         reply = exchange.finish()
         if reply.response is None:
             raise ConnectionCutError(f"{request.method} {request.raw_path}: a fault broke the connection")
-        if reply.truncate is not None:
-            return attrs.evolve(reply.response, body=reply.response.body[: reply.truncate])
-        return reply.response
+        response = reply.response.loaded()
+        return response if reply.truncate is None else attrs.evolve(response, body=response.body[: reply.truncate])
 
     def begin(self, request: Request) -> Exchange:
         """Take the head of a request: it is counted, logged and routed now, and answered when its body has ended."""

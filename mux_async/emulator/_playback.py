@@ -1,17 +1,19 @@
 """What the stream and image hosts answer: playlists that a player can follow, and small pictures.
 
-Nothing is encoded: playlists describe the asset, segments hold MPEG-TS null packets, and thumbnails are plain. Statuses follow
-facts/BEHAVIOUR.md, section 9.1.
+Without a studio nothing is encoded: playlists describe the asset, segments hold MPEG-TS null packets, and thumbnails are plain. With
+one there is a film to show (`mux_async.emulator._film`). Statuses follow facts/BEHAVIOUR.md, section 9.1.
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from math import ceil
 from urllib.parse import urlencode
 
 import attrs
 
+from mux_async.emulator._film import made, part, segment_lines, variant
 from mux_async.emulator._http import ApiError, Request, Response, not_found, text
 from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator._lifecycle import stored_height
@@ -19,10 +21,11 @@ from mux_async.emulator._media import MediaInfo
 from mux_async.emulator._page_calls import is_pass
 from mux_async.emulator._pictures import TYPES, picture
 from mux_async.emulator._play_params import Params, default_language, from_claims, is_on, pick_rungs, thumbnail, window
-from mux_async.emulator._playback_files import answer_for
+from mux_async.emulator._playback_files import answer_for, master
 from mux_async.emulator._render import iso, recorded_seconds
 from mux_async.emulator._restrictions import check_restriction
 from mux_async.emulator._state import Asset, Environment, PlaybackId, World
+from mux_async.emulator._studio import Film, Still
 from mux_async.emulator._tokens import check_token
 from mux_async.emulator._usage import note_delivery
 
@@ -46,6 +49,8 @@ class Play:
     playback_id: PlaybackId
     asset: Asset
     media: MediaInfo
+    film: Film | None = None
+    """When there is one, all is made of it; without, playlists describe the asset and the rest is plain."""
 
 
 def play(request: Request, world: World) -> Response:
@@ -61,6 +66,8 @@ def play(request: Request, world: World) -> Response:
         return _multivariant(_open(request, world, segments[0].removesuffix(".m3u8"), "v"))
     if len(segments) == 2 and segments[1].startswith("thumbnail."):
         return _thumbnail(_open(request, world, segments[0], "t"), segments[1].removeprefix("thumbnail."))
+    if len(segments) == 2 and segments[1] == "master.mp4":
+        return master(request, world, segments[0])
     if len(segments) == 3 and segments[1] == "rendition":
         return _rendition(_open(request, world, segments[0], "v"), segments[2])
     wanted = answer_for(segments)
@@ -95,7 +102,8 @@ def _open(request: Request, world: World, id: str, audience: str) -> Play:
 
 def _of(play: Play) -> Play:
     if not play.asset.is_live:
-        return play
+        studio = play.world.settings.media
+        return play if studio is None else attrs.evolve(play, film=studio.film(play.asset.id))
     length = max(play.media.duration, recorded_seconds(play.asset, play.world))
     return attrs.evolve(play, media=attrs.evolve(play.media, duration=length))
 
@@ -128,6 +136,8 @@ def _suffix(play: Play, **more: str) -> str:
 
 def _rungs(play: Play) -> list[int]:
     """The sizes an asset comes in, by the smaller side; 0 stands for sound alone."""
+    if play.film is not None:
+        return [play.film.short_side]
     stored = stored_height(play.asset)
     if not stored:
         return [0]
@@ -143,22 +153,25 @@ def _multivariant(play: Play) -> Response:
     is_on(play.params, "exclude_pdt")
     lines = ["#EXTM3U", "#EXT-X-VERSION:5", "#EXT-X-INDEPENDENT-SEGMENTS", "", *_subtitles(play)]
     group = ',SUBTITLES="sub"' if lines[-1] else ""
-    media = play.media
-    sound = ["mp4a.40.2"] if media.channels else []
     given: set[int] = set()
     for rung in pick_rungs(_rungs(play), play.params):
-        if rung:
-            width, height = media.scaled(rung)
-            size = f",RESOLUTION={width}x{height},FRAME-RATE={media.frame_rate:.3f}"
-            codecs = ",".join(["avc1.640028", *sound])
-        else:
-            size, codecs = "", ",".join(sound)
         # A redundant stream is the same from another place (RFC 8216, section 6.2.4); here it is the same place by another name.
         suffix = _suffix(play, redundant="1") if rung in given else _suffix(play)
         given.add(rung)
-        lines.append(f'#EXT-X-STREAM-INF:BANDWIDTH={128_000 + rung * 4_000}{size},CODECS="{codecs}"{group}')
+        described = _variant(play.media, rung) if play.film is None else variant(play.film)
+        lines.append(f"#EXT-X-STREAM-INF:{described}{group}")
         lines.append(f"{play.playback_id.id}/rendition/{rung}.m3u8{suffix}")
     return text(200, "\n".join(lines) + "\n", _PLAYLIST)
+
+
+def _variant(media: MediaInfo, rung: int) -> str:
+    sound = ["mp4a.40.2"] if media.channels else []
+    size = ""
+    if rung:
+        width, height = media.scaled(rung)
+        size = f",RESOLUTION={width}x{height},FRAME-RATE={media.frame_rate:.3f}"
+    codecs = ",".join(["avc1.640028", *sound] if rung else sound)
+    return f'BANDWIDTH={128_000 + rung * 4_000}{size},CODECS="{codecs}"'
 
 
 def _subtitles(play: Play) -> list[str]:
@@ -180,6 +193,8 @@ def _quotable(value: str | None) -> str:
 def _rendition(play: Play, name: str) -> Response:
     duration = play.media.duration
     count = max(1, -(-int(duration * 1000) // int(SEGMENT_SECONDS * 1000)))
+    if play.film is not None and not name.endswith(".m3u8"):
+        return part(play, play.film, name)
     if name in {f"{rung}.m3u8" for rung in _rungs(play)}:
         return _segments(play, name.removesuffix(".m3u8"), count)
     match = _SEGMENT.fullmatch(name)
@@ -195,6 +210,8 @@ def _segments(play: Play, rung: str, count: int) -> Response:
     """The playlist of one size: whole segments, so that a stretch can be longer than was asked for (section 9.2)."""
     duration, began_at = play.media.duration, _began_at(play)
     start, end = window(play.params, duration, began_at)
+    if play.film is not None:
+        return text(200, "\n".join(segment_lines(play.film, start, end, _suffix(play))) + "\n", _PLAYLIST)
     first, last = min(int(start / SEGMENT_SECONDS), count - 1), min(ceil(end / SEGMENT_SECONDS), count)
     lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{int(SEGMENT_SECONDS)}"]
     lines.append(f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if play.asset.is_live else 'VOD'}")
@@ -213,4 +230,7 @@ def _thumbnail(play: Play, extension: str) -> Response:
     if extension not in _THUMBNAILS:
         raise not_found()
     wanted = thumbnail(play.params, play.media, is_live=play.asset.is_live)
-    return text(200, picture(extension, wanted.width, wanted.height), TYPES[extension])
+    plain = partial(picture, extension, wanted.width, wanted.height)
+    time = next((time for time in (wanted.time, play.asset.thumbnail_time) if time is not None), play.media.duration / 2)
+    order = Still(extension, time, *attrs.astuple(wanted)[1:])
+    return made(play, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])
