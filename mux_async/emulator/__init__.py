@@ -21,6 +21,7 @@ from mux_async.emulator._http import Request, Response
 from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe
 from mux_async.emulator._records import Delivery, DeliveryAttempt, WebhookEvent
 from mux_async.emulator._settings import (
+    ALL_PERMISSIONS,
     DEFAULT_TOKEN,
     EmulatorSettings,
     LimitModel,
@@ -34,6 +35,7 @@ from mux_async.emulator._transport import EmulatorTransport
 from mux_async.emulator._webhook_faults import WebhookFault, WebhookFaults
 
 __all__ = [
+    "ALL_PERMISSIONS",
     "DEFAULT_TOKEN",
     "Arrival",
     "Carrier",
