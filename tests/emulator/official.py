@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NODE_PACKAGES = ("@mux/mux-node@15.3.0",)
-"""What the tests install from npm: the version that the facts were read from."""
+NODE_PACKAGES = ("@mux/mux-node@15.3.0", "@mux/upchunk@3.5.0")
+"""What the tests install from npm, in the versions that the facts were read from. All at once: npm removes what it was not asked for."""
 
 
 def missing(reason: str) -> NoReturn:
