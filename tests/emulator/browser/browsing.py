@@ -85,9 +85,15 @@ class Visit:
     def _failed(self, request: BrowserRequest) -> None:
         self.said.append(f"failed: {request.method} {request.url.partition('?')[0]}: {request.failure}")
 
-    def until(self, claim: str, argument: object = None) -> None:
-        """Wait until *claim*, an expression of JavaScript (or a function of *argument*), is true."""
-        self.page.wait_for_function(claim, arg=argument)
+    def until(self, claim: str) -> None:
+        """Wait until *claim*, an expression of JavaScript, is true.
+
+        Asked from outside: what Playwright has for it evaluates text in the page, which the policy of a page may forbid.
+        """
+        until = time.monotonic() + PATIENCE
+        while not self.page.evaluate(f"Boolean({claim})"):
+            assert time.monotonic() < until, f"not true after {PATIENCE:g} seconds: {claim}"
+            self.page.wait_for_timeout(20)
 
     def keep_evidence(self, name: str) -> None:
         """Write down what the page looks like and what it said."""
