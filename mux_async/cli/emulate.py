@@ -44,11 +44,12 @@ from mux_async.emulator import (
     Token,
     WebhookFault,
     WebhookSettings,
+    WorkFault,
     read_faults_file,
 )
 
 DEFAULT_PORT = 8787
-Trouble: TypeAlias = tuple[list[Fault], list[WebhookFault]]
+Trouble: TypeAlias = tuple[list[Fault], list[WebhookFault], list[WorkFault]]
 
 
 def emulate(
@@ -158,7 +159,7 @@ def _webhooks(urls: Sequence[str], secret: str | None) -> tuple[WebhookSettings,
 
 def _faults(path: Path | None) -> Trouble:
     if path is None:
-        return [], []
+        return [], [], []
     try:
         return read_faults_file(path)
     except OSError as error:
@@ -182,6 +183,7 @@ def _run(settings: EmulatorSettings, faults: Trouble, host: str, port: int, *, q
         stack.callback(emulator.close)
         emulator.faults.add(*faults[0])
         emulator.webhook_faults.add(*faults[1])
+        emulator.work_faults.add(*faults[2])
         anyio.run(_serve, emulator, host, port, backend="asyncio")
         if log is None or log.close():
             typer.echo("stopped")

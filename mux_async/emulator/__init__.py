@@ -33,6 +33,7 @@ from mux_async.emulator._settings import (
 from mux_async.emulator._state_file import StateFileError
 from mux_async.emulator._transport import EmulatorTransport
 from mux_async.emulator._webhook_faults import WebhookFault, WebhookFaults
+from mux_async.emulator._work_faults import WorkFault, WorkFaults
 
 __all__ = [
     "ALL_PERMISSIONS",
@@ -66,6 +67,8 @@ __all__ = [
     "WebhookRequest",
     "WebhookRetries",
     "WebhookSettings",
+    "WorkFault",
+    "WorkFaults",
     "carry_webhooks",
     "carrying",
     "read_faults_file",

@@ -26,7 +26,7 @@ from mux_async.emulator._deliveries import WebhookRequest, take_due
 from mux_async.emulator._deliveries import settle as settle_delivery
 from mux_async.emulator._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
 from mux_async.emulator._faults import Faults
-from mux_async.emulator._handles import LiveHandle, SpaceHandle
+from mux_async.emulator._handles import AssetHandle, LiveHandle, SpaceHandle
 from mux_async.emulator._hosts import answer_host
 from mux_async.emulator._http import ApiError, Request, Response, not_found
 from mux_async.emulator._limits import RateLimiter
@@ -45,6 +45,7 @@ from mux_async.emulator._steps import run
 from mux_async.emulator._storage import StorageSink
 from mux_async.emulator._stub import Stub, StubStorage
 from mux_async.emulator._webhook_faults import WebhookFaults
+from mux_async.emulator._work_faults import WorkFaults
 from mux_async.emulator.data import EXPORTS_PREFIX, OPERATIONS, Archive, download
 from mux_async.errors import MissingExtraError
 
@@ -219,6 +220,16 @@ class Emulator:
     def live(self) -> LiveHandle:
         """Encoders that send to live streams."""
         return LiveHandle(self._perform)
+
+    @property
+    def assets(self) -> AssetHandle:
+        """What Mux says about assets of its own accord."""
+        return AssetHandle(self._perform)
+
+    @property
+    def work_faults(self) -> WorkFaults:
+        """What of Mux's own work is to fail."""
+        return self._world.work_faults
 
     @property
     def spaces(self) -> SpaceHandle:

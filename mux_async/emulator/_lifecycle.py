@@ -38,6 +38,7 @@ from mux_async.emulator._state import (
     World,
 )
 from mux_async.emulator._studio import Download, StudioError
+from mux_async.emulator._work_faults import WorkFault
 
 TEST_LIFETIME = 24 * 3600.0
 """Seconds that a test asset lives."""
@@ -156,6 +157,9 @@ def plan(world: World, environment: Environment, name: str, asset: Asset, part: 
 
 def _prepared(world: World, environment: Environment, asset: Asset) -> None:
     found = examine(world, environment, asset)
+    fault = None if isinstance(found, InputProblem) else world.work_faults.pick("asset", asset.id)
+    if fault is not None:
+        found = InputProblem(fault.type, fault.message)
     if isinstance(found, InputProblem):
         asset.status, asset.problem = "errored", found
         asset_event(world, environment, "errored", asset)
@@ -185,8 +189,7 @@ def prepare_extras(world: World, environment: Environment, asset: Asset) -> None
         if entry.get("type") == "text":
             track = add_text_track(world, asset, entry, source="uploaded")
             track_event(world, environment, "created", asset, track)
-            track.status = "ready"
-            track_event(world, environment, "ready", asset, track)
+            _end_track(world, environment, asset, track)
     if asset.media.channels:
         for entry in main_input(asset.options).get("generated_subtitles", ()):
             begin_track(world, environment, asset, add_text_track(world, asset, entry, source="generated_vod"))
@@ -289,10 +292,14 @@ def _expired(world: World, environment: Environment, asset: Asset) -> None:
 
 
 def _master_prepared(world: World, environment: Environment, asset: Asset) -> None:
-    if asset.master_access != "temporary" or asset.master_status == "ready":
+    if asset.master_access != "temporary" or asset.master_status != "preparing":
         return
     with suppress(StudioError):  # then there is a stand-in
         made_size(world, asset, master_order(asset))
+    if world.work_faults.pick("master", asset.id) is not None:
+        asset.master_status = "errored"
+        asset_event(world, environment, "master.errored", asset)
+        return
     asset.master_status = "ready"
     asset_event(world, environment, "master.ready", asset)
     world.wait(MASTER_LIFETIME, "asset.master.expired", environment, asset.id)
@@ -303,17 +310,26 @@ def _mp4_prepared(world: World, environment: Environment, asset: Asset) -> None:
         for file in mp4_files(asset, world):
             with suppress(StudioError):
                 made_size(world, asset, download_order(file))
-        asset.mp4_status = "ready"
-        asset_event(world, environment, "static_renditions.ready", asset)
+        asset.mp4_status = "ready" if world.work_faults.pick("static_renditions", asset.id) is None else "errored"
+        asset_event(world, environment, f"static_renditions.{asset.mp4_status}", asset)
 
 
 def _track_prepared(world: World, environment: Environment, asset: Asset, part: str) -> None:
     for track in asset.tracks:
         if track.id == part:
-            track.status = "ready"
-            if track.language_code == "auto":
-                track.language_code, track.auto_language_confidence = "en", 0.98
-            track_event(world, environment, "ready", asset, track)
+            _end_track(world, environment, asset, track)
+
+
+def _end_track(world: World, environment: Environment, asset: Asset, track: Track) -> None:
+    fault = world.work_faults.pick("track", asset.id, track.id)
+    if fault is not None:
+        track.status = "errored"
+        track_event(world, environment, "errored", asset, track, fault.errors)
+        return
+    track.status = "ready"
+    if track.language_code == "auto":
+        track.language_code, track.auto_language_confidence = "en", 0.98
+    track_event(world, environment, "ready", asset, track)
 
 
 def _rendition_prepared(world: World, environment: Environment, asset: Asset, part: str) -> None:
@@ -330,9 +346,12 @@ def _rendition_prepared(world: World, environment: Environment, asset: Asset, pa
             continue
         try:
             size = made_size(world, asset, Download(rendition.ext, height))
-        except StudioError:
+            fault = world.work_faults.pick("static_rendition", asset.id, part)
+        except StudioError as problem:
+            size, fault = None, WorkFault("static_rendition", message=str(problem))
+        if fault is not None:
             rendition.status = "errored"
-            rendition_event(world, environment, "errored", asset, rendition)
+            rendition_event(world, environment, "errored", asset, rendition, fault.errors)
             continue
         rendition.status = "ready"
         rendition.bitrate = 128_000 + height * 4_000 if size is None else round(size * 8 / asset.media.duration)
@@ -349,6 +368,11 @@ def _shots_prepared(world: World, environment: Environment, asset: Asset, part: 
     if not asset.stored_height:
         shots.status = "skipped"
         shots_event(world, environment, "skipped", asset, shots)
+        return
+    fault = world.work_faults.pick("shots", asset.id)
+    if fault is not None:
+        shots.status, shots.errors = "errored", fault.errors
+        shots_event(world, environment, "errored", asset, shots)
         return
     shots.status = "completed"
     shots.shots_manifest_url = f"{world.origin}/_emulator/shots/{asset.id}.json"

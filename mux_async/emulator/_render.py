@@ -131,7 +131,7 @@ def _master(asset: Asset, world: World) -> Json | None:
     if asset.master_access != "temporary":
         return None
     if asset.master_status != "ready":
-        return {"status": "preparing"}
+        return {"status": asset.master_status}
     studio = world.settings.media
     is_here = studio is not None and studio.film(asset.id) is not None
     origin = world.settings.public_origin or (world.origin if is_here else "https://master.mux.com")
@@ -141,7 +141,7 @@ def _master(asset: Asset, world: World) -> Json | None:
 def _static_renditions(asset: Asset, world: World) -> Json | None:
     if asset.mp4_support != "none":
         if asset.status != "ready" or asset.mp4_status != "ready":
-            return {"status": "preparing"}
+            return {"status": "preparing" if asset.status != "ready" else asset.mp4_status}
         return {"status": "ready", "files": mp4_files(asset, world)}
     if not asset.static_renditions:
         return None

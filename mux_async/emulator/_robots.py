@@ -143,7 +143,10 @@ def _move(world: World, environment: Environment, job: Job, status: JobStatus) -
 
 
 def _finish(world: World, environment: Environment, job: Job) -> None:
+    fault = world.work_faults.pick("job", job.id, job.asset_id, job.workflow)
     try:
+        if fault is not None:
+            raise JobFailedError(fault.type, fault.message)
         job.outputs = perform(world, environment, job)
     except JobFailedError as failure:
         job.errors = [{"type": failure.type, "message": failure.message, "retryable": False}]

@@ -35,6 +35,7 @@ from mux_async.emulator._records import (
 from mux_async.emulator._sessions import UploadSession
 from mux_async.emulator._settings import EmulatorSettings
 from mux_async.emulator._webhook_faults import WebhookFaults
+from mux_async.emulator._work_faults import WorkFaults
 
 T = TypeVar("T")
 Json: TypeAlias = dict[str, Any]
@@ -120,9 +121,9 @@ class Asset:
     problem: InputProblem | None = None
     static_renditions: list[StaticRendition] = attrs.field(factory=list[StaticRendition])
     mp4_support: str = "none"
-    mp4_status: Literal["preparing", "ready"] = "preparing"
+    mp4_status: Literal["preparing", "ready", "errored"] = "preparing"
     master_access: str = "none"
-    master_status: Literal["preparing", "ready"] = "preparing"
+    master_status: Literal["preparing", "ready", "errored"] = "preparing"
     is_live: bool = False
     """Whether a live stream is being recorded into it."""
     recordings: list[Recording] = attrs.field(factory=list[Recording])
@@ -296,6 +297,7 @@ class World:
     outbox: list[str] = attrs.field(factory=list[str])
     """Ids of the deliveries whose time has come, to be taken by whoever carries them."""
     webhook_faults: WebhookFaults = attrs.field(factory=WebhookFaults)
+    work_faults: WorkFaults = attrs.field(factory=WorkFaults)
 
     @classmethod
     def create(cls, settings: EmulatorSettings, now: float, *, generation: int = 0) -> World:

@@ -30,7 +30,7 @@ from mux_async.emulator._tracking import Touched, Tracked
 
 FORMAT = 1
 """Of the file. Raised when an older program could not read it, or read it wrongly."""
-_NOT_KEPT = frozenset({"agenda", "environments", "mint", "settings", "webhook_faults"})
+_NOT_KEPT = frozenset({"agenda", "environments", "mint", "settings", "webhook_faults", "work_faults"})
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
     number INTEGER PRIMARY KEY AUTOINCREMENT, space TEXT, kind TEXT, key TEXT, body BLOB, UNIQUE (space, kind, key)
