@@ -19,7 +19,7 @@ HOSTILE = '<img src="x" onerror="window.hit = 1"><script>window.hit = 1</script>
 def emulator() -> Generator[Account, None, None]:
     with (
         elsewhere(with_upchunk=False) as hook,
-        official.emulate("--time-to-ready", "0.3", "--webhook-url", f"{hook}/hook") as origin,
+        official.emulate("--time-scale", "10", "--time-to-ready", "2", "--webhook-url", f"{hook}/hook") as origin,
     ):
         yield Account(origin)
 
