@@ -15,7 +15,7 @@ DELETE  faults                                         forget them
 POST    live-streams/{ID or STREAM KEY}/connect        let an encoder connect: ``{"protocol": "rtmp", "silent": false}``, all optional
 POST    live-streams/{ID or STREAM KEY}/disconnect     let it drop out
 POST    live-streams/{..}/simulcast-targets/{ID}/fail  let a target fail: ``{"severity": "normal"}``
-POST    live-streams/{..}/simulcast-targets/../update  change one: ``{"url": "...", "passthrough": "..."}``, and ``stream_key``, all optional
+POST    live-streams/{..}/simulcast-targets/../update  change one: ``{"url": "...", "stream_key": "..."}`` or ``passthrough``
 POST    assets/{ID}/warning                            warn about it: ``{"type": "...", "message": "..."}``, both optional
 POST    delivery/high-traffic                          say that much is played: ``{"threshold": 60, "environment": "..."}``, both optional
 POST    spaces/{ID}/join, spaces/{ID}/leave            let ``{"participant": "..."}`` in or out
@@ -224,8 +224,8 @@ def _update_target(desk: Desk) -> Response:
 
 def _warn(desk: Desk) -> Response:
     given = validated(desk.body, members(type=string(), message=string()))
-    type, message = given.get("type", "custom_slate_unavailable"), given.get("message", "Something is odd")
-    _handles.warn(desk.world, desk.request.segments[2], type, message)
+    said = given.get("type", "custom_slate_unavailable"), given.get("message", "Something is odd")
+    _handles.warn(desk.world, desk.request.segments[2], *said)
     return no_content()
 
 
