@@ -9,10 +9,10 @@ import json
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, TypeAlias
+from typing import IO, Annotated, TypeAlias, cast, get_args
 
 import anyio
 import attrs
@@ -47,8 +47,10 @@ from mux_async.emulator import (
     WorkFault,
     read_faults_file,
 )
+from mux_async.emulator.media import FetchRule, MediaWorker, has_media
 
 DEFAULT_PORT = 8787
+MEDIA = ("auto", "off")
 Trouble: TypeAlias = tuple[list[Fault], list[WebhookFault], list[WorkFault]]
 
 
@@ -101,6 +103,22 @@ def emulate(
     store: Annotated[
         Path | None, typer.Option(file_okay=False, help="Folder to keep uploaded files in; without it their bytes are dropped.")
     ] = None,
+    media: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off",
+            autocompletion=completing(MEDIA),
+            help="Whether films are real: examined, made playable and looked into. auto: if mux-async[media] is installed.",
+        ),
+    ] = "auto",
+    fetch: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|always|never",
+            autocompletion=completing(get_args(FetchRule)),
+            help="Which URLs of inputs are fetched for real films. auto: those that answer; films are made up for the rest.",
+        ),
+    ] = "auto",
     state: Annotated[
         Path | None, typer.Option(dir_okay=False, help="File to keep everything in, over restarts and crashes.")
     ] = None,
@@ -138,7 +156,21 @@ def emulate(
         instant=instant,
         webhooks=_webhooks(webhook_url or (), webhook_secret),
     )
-    _run(settings, _faults(faults), host, port, quiet=quiet, arrivals=arrivals)
+    rule = cast("FetchRule", one_of("--fetch", fetch, get_args(FetchRule)))
+    wants_media = one_of("--media", media, MEDIA) == "auto" and not stub and has_media()
+    trouble = _faults(faults)
+    with _media(settings, rule) if wants_media else nullcontext() as worker:
+        _run(attrs.evolve(settings, media=worker), trouble, host, port, quiet=quiet, arrivals=arrivals)
+
+
+def _media(settings: EmulatorSettings, fetch: FetchRule) -> MediaWorker:
+    """Films live beside what else is kept; without anything they go with the command."""
+    kept = settings.state
+    folder = settings.store / "media" if settings.store is not None else kept and kept.with_name(f"{kept.name}.media")
+    try:
+        return MediaWorker(folder, fetch=fetch)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot keep films in {str(error.filename or folder)!r}: {error.strerror}") from error
 
 
 def _tokens(entries: Sequence[str]) -> tuple[Token, ...]:
@@ -240,6 +272,8 @@ def banner(settings: EmulatorSettings, origin: str) -> list[str]:
         lines.append(f"  webhooks to {webhook.url}")
     if settings.webhooks:
         lines.append(f"  export MUX_WEBHOOK_SECRET={settings.webhooks[0].secret.reveal()}")
+    missing = "" if has_media() else " (real ones need pip install 'mux-async[media]')"
+    lines.append(f"  media made up{missing}" if settings.media is None else "  media real")
     rules = settings.limits
     lines.append(
         "  rate limits off" if rules is None else f"  rate limits on ({rules.model}, burst x{rules.burst:g}, per {rules.scope})"

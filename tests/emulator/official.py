@@ -73,9 +73,9 @@ def run_node(script: str, **environment: str) -> subprocess.CompletedProcess[str
 
 @contextmanager
 def emulate(*arguments: str) -> Generator[str, None, None]:
-    """Run ``mux-async emulate`` on a free port; give the origin that it prints."""
+    """Run ``mux-async emulate`` on a free port, with media made up unless *arguments* say otherwise; give the origin it prints."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "transports")])}
-    command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", "--media", "off", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
