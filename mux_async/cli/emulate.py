@@ -168,6 +168,8 @@ def _media(settings: EmulatorSettings, fetch: FetchRule) -> MediaWorker:
     kept = settings.state
     folder = settings.store / "media" if settings.store is not None else kept and kept.with_name(f"{kept.name}.media")
     try:
+        if settings.store is not None:
+            settings.store.mkdir(parents=True, exist_ok=True)
         return MediaWorker(folder, fetch=fetch)
     except OSError as error:
         raise typer.BadParameter(f"cannot keep films in {str(error.filename or folder)!r}: {error.strerror}") from error

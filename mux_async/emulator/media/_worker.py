@@ -48,7 +48,7 @@ class MediaWorker:
     """A `mux_async.emulator._studio.Studio` of FFmpeg. To be closed, or used as a context manager.
 
     Args:
-        folder: Where films are kept, over restarts; ``None`` takes a temporary one that goes with the worker.
+        folder: Where films are kept, over restarts, made in a folder that is there; ``None`` takes a temporary one that goes with the worker.
         fetch: See `FetchRule`.
         most_bytes: Of a file that is fetched.
         longest_job: Seconds that one piece of work may take.
@@ -56,6 +56,7 @@ class MediaWorker:
 
     Raises:
         MissingExtraError: PyAV is not installed.
+        OSError: The folder cannot be made.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class MediaWorker:
         self._folder = Path(self._temporary.name) if self._temporary is not None else Path(folder or "").absolute()
         self._films_folder, self._work_folder = self._folder / "films", self._folder / "work"
         shutil.rmtree(self._work_folder, ignore_errors=True)  # an earlier run's, which will not come back to it
-        for needed in (self._films_folder, self._work_folder, self.uploads):
-            needed.mkdir(parents=True, exist_ok=True)
+        for needed in (self._folder, self._films_folder, self._work_folder, self.uploads):
+            needed.mkdir(exist_ok=True)
         self._fetch_rule, self._most_bytes, self._longest_job = fetch, most_bytes, longest_job
         self._inputs, self._makes = _Line(memory), _Line(memory)
         self._lock = Lock()
