@@ -5,11 +5,12 @@ The command's function is registered by the command line itself; nothing here im
 
 from __future__ import annotations
 
+import gc
 import json
 import secrets
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, TypeAlias, cast, get_args
@@ -246,7 +247,7 @@ def _note_delivery(log: LiveLog, delivery: Delivery) -> None:
 async def _serve(emulator: Emulator, host: str, port: int) -> None:
     from mux_async.emulator.server import serve
 
-    with open_interrupts() as signals:
+    with open_interrupts() as signals, _rare_collections():
         try:
             async with serve(emulator, host, port) as origin:
                 for line in banner(emulator.settings, origin):
@@ -256,6 +257,23 @@ async def _serve(emulator: Emulator, host: str, port: int) -> None:
         except OSError as error:
             typer.echo(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port", err=True)
             raise typer.Exit(1) from error
+
+
+@contextmanager
+def _rare_collections() -> Generator[None, None, None]:
+    """Let Python look for garbage in cycles less often than it does by itself, in a process that is the emulator's own.
+
+    With 10,000 assets one full collection takes 80 ms, in which nothing is answered, and finds nothing: what requests leave behind is
+    freed by counting references. The young generations are still looked through, in larger portions.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def banner(settings: EmulatorSettings, origin: str) -> list[str]:

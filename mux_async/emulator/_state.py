@@ -45,7 +45,7 @@ TIER_HEIGHTS = {"1080p": 1080, "1440p": 1440, "2160p": 2160}
 
 def present(record: Any) -> Json:
     """Return the members of *record* (an attrs value) that are there, by their wire names."""
-    return {name: value for name in _members(type(record)) if (value := getattr(record, name)) is not None}
+    return {name: value for name in _members(record.__class__) if (value := getattr(record, name)) is not None}
 
 
 @cache
