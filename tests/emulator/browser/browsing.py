@@ -95,11 +95,11 @@ class Visit:
             assert time.monotonic() < until, f"not true after {PATIENCE:g} seconds: {claim}"
             self.page.wait_for_timeout(20)
 
-    def keep_evidence(self, name: str) -> None:
-        """Write down what the page looks like and what it said."""
-        EVIDENCE.mkdir(exist_ok=True)
-        (EVIDENCE / f"{name}.log").write_text("\n".join(["at " + self.page.url.partition("?")[0], *self.said]) + "\n")
-        self.page.screenshot(path=EVIDENCE / f"{name}.png", timeout=10_000)
+    def keep_evidence(self, name: str, folder: Path = EVIDENCE) -> None:
+        """Write down what the page looks like and what it said, as *name*``.png`` and *name*``.log``."""
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.log").write_text("\n".join(["at " + self.page.url.partition("?")[0], *self.said]) + "\n")
+        self.page.screenshot(path=folder / f"{name}.png", timeout=10_000)
 
 
 @attrs.frozen

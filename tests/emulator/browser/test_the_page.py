@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from pathlib import Path
 from zlib import crc32
 
 import pytest
@@ -211,3 +212,13 @@ def test_narrow(account: Account, visit: Visit, scheme: str) -> None:
     ink, paper = brightness("body", "color"), brightness("body", "backgroundColor")
     assert ink - paper > 400 if scheme == "dark" else paper - ink > 400
     assert visit.errors == []
+
+
+def test_evidence(visit: Visit, tmp_path: Path) -> None:
+    """Of a test that fails a picture of the page is kept, and all that it said."""
+    visit.page.evaluate("console.log('something odd')")
+    visit.until("true")
+    visit.keep_evidence("test_something-0", tmp_path)
+
+    assert (tmp_path / "test_something-0.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "test_something-0.log").read_text() == f"at {visit.page.url}\nlog: something odd\n"
