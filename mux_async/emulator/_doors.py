@@ -11,6 +11,7 @@ from typing import Protocol, cast
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 
 from mux_async.emulator._http import FileSlice, Response
 
@@ -52,8 +53,9 @@ async def read(file: FileSlice) -> AsyncGenerator[bytes, None]:
         OSError: The file is gone.
     """
     left = file.size
-    async with await anyio.open_file(file.path, "rb") as stored:
-        await stored.seek(file.offset)
-        while left and (piece := await stored.read(min(left, _PIECE))):
+    # Opened here and not in a thread: cancelled on the way back from there, it would stay open.
+    with file.path.open("rb") as stored:
+        stored.seek(file.offset)
+        while left and (piece := await anyio.to_thread.run_sync(stored.read, min(left, _PIECE))):
             left -= len(piece)
             yield piece
