@@ -67,6 +67,8 @@ class Press:
         return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is not None:  # it ended while it had nothing to do
+            self._end()
         with self._lock:
             if self._is_closed:
                 raise StudioError("the studio is closed")
@@ -80,8 +82,11 @@ class Press:
             process, self._process = self._process, None
         if process is not None:
             process.kill()
-            with process:  # closes the pipes, and waits for it
-                pass
+            for pipe in (process.stdin, process.stdout):
+                with suppress(OSError):  # what it did not read any more
+                    if pipe is not None:
+                        pipe.close()
+            process.wait()
 
     def close(self) -> None:
         """End the process, whatever it is doing."""

@@ -152,6 +152,8 @@ def opened(path: str) -> Generator[InputContainer, None, None]:
     try:
         container = av.open(path, options=options, metadata_errors="replace")
     except (FFmpegError, ValueError) as error:
+        if isinstance(error, MemoryError):
+            raise
         raise NotMediaError(NOT_MEDIA) from error
     with container:
         yield container

@@ -48,7 +48,8 @@ class MediaWorker:
     """A `mux_async.emulator._studio.Studio` of FFmpeg. To be closed, or used as a context manager.
 
     Args:
-        folder: Where films are kept, over restarts, made in a folder that is there; ``None`` takes a temporary one that goes with the worker.
+        folder: Where films are kept, over restarts; the folder that it lies in is there. ``None`` takes a temporary one that goes with
+            the worker.
         fetch: See `FetchRule`.
         most_bytes: Of a file that is fetched.
         longest_job: Seconds that one piece of work may take.
