@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
 import attrs
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
+from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict
 
 from mux_async.emulator._courier import carry_webhooks
@@ -26,6 +28,18 @@ READ_BUFFER = 1024 * 1024
 """Bytes of a body that may wait in memory, per connection."""
 GRACE = 1.0
 """Seconds that requests in flight get when the server stops."""
+
+
+_log = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether an error is the emulator's own. What is no HTTP is the client's, who is told so by the answer."""
+    error = None if record.exc_info is None else record.exc_info[1]
+    return not isinstance(error, HttpProcessingError)
+
+
+_log.addFilter(_is_ours)
 
 
 @asynccontextmanager
@@ -50,6 +64,7 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
         handler_cancellation=True,
         lingering_time=GRACE,
         read_bufsize=READ_BUFFER,
+        logger=_log,
     )
     runner = web.ServerRunner(server, shutdown_timeout=GRACE)
     await runner.setup()
