@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RANGE = re.compile(r"bytes=(?P<first>\d{0,15})-(?P<last>\d{0,15})")
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 _PART = re.compile(r"(?P<rung>\d{1,4})(-(?P<number>\d{1,6})\.m4s|\.mp4)")
 
 
@@ -114,12 +114,13 @@ def stretch(request: Request, path: Path, offset: int, size: int, kind: str) -> 
     """
     headers = {"Content-Type": kind, "Accept-Ranges": "bytes"}
     match = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if match is None or not (match["first"] or match["last"]):  # what cannot be read is to be ignored
+    given = ("", "") if match is None else match.groups()
+    if given == ("", "") or (all(given) and int(given[1]) < int(given[0])):  # what makes no sense is to be ignored
         return Response(200, headers, file=FileSlice(path, offset, size))
-    if match["first"]:
-        first, last = int(match["first"]), min(int(match["last"] or size), size - 1)
+    if given[0]:
+        first, last = int(given[0]), min(int(given[1] or size), size - 1)
     else:
-        first, last = max(0, size - int(match["last"])), size - 1
+        first, last = max(0, size - int(given[1])), size - 1
     if first > last:
         raise ApiError(416, "invalid_parameters", f"The file has {size} bytes")
     headers["Content-Range"] = f"bytes {first}-{last}/{size}"

@@ -41,9 +41,8 @@ _CUTTING = {
     "hls_segment_type": "fmp4",
     "hls_flags": "single_file",
     "hls_playlist_type": "vod",
-    # A film begins at 0, or players wait for a first picture that is not there. So pictures that are decoded in another order than they
-    # are shown in are said to be, which FFmpeg would avoid by moving everything to a later time.
-    "hls_segment_options": "movflags=+negative_cts_offsets",
+    # A film begins at 0, or players wait for a first picture that is not there. Pictures that are decoded before they are shown begin
+    # earlier, and an edit list says so; left alone, FFmpeg would move everything to a later time instead.
     "avoid_negative_ts": "disabled",
 }
 _MARK = ("drawbox", "x=iw/20:y=ih/20:w=iw/4:h=ih/10:color=white@0.6:t=fill")

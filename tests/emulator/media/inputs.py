@@ -15,6 +15,7 @@ import av
 from av.audio.resampler import AudioResampler
 from av.container import OutputContainer
 from av.filter import Graph
+from av.video.frame import PictureType
 
 VIDEO_CODECS = {".mp4": "libx264", ".mov": "libx264", ".webm": "libvpx-vp9", ".mkv": "libx264"}
 AUDIO_CODECS = {".mp4": "aac", ".mov": "aac", ".webm": "libopus", ".wav": "pcm_s16le", ".mkv": "aac"}
@@ -38,6 +39,7 @@ def make(
         if pictures is not None and size is not None:
             what = f"size={size[0]}x{size[1]}:rate={rate}:duration={seconds}"
             for frame in _generated("testsrc2", what, ("format", pixels)):
+                frame.pict_type = PictureType.NONE  # the source marks every picture as one that needs no other
                 output.mux(pictures.encode(frame))
             output.mux(pictures.encode(None))
         if isinstance(tone, av.AudioStream):
@@ -48,7 +50,7 @@ def make(
 def _pictures(
     output: OutputContainer, codec: str, size: tuple[int, int], rate: Fraction, gop: int, pixels: str
 ) -> av.VideoStream:
-    hurry = {"preset": "veryfast"} if codec == "libx264" else {"deadline": "realtime", "cpu-used": "8"}
+    hurry = {"preset": "veryfast", "sc_threshold": "0"} if codec == "libx264" else {"deadline": "realtime", "cpu-used": "8"}
     stream = output.add_stream(codec, rate=rate, options={"g": str(gop), **hurry})
     assert isinstance(stream, av.VideoStream)
     (stream.width, stream.height), stream.pix_fmt = size, pixels

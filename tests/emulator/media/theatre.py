@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -164,3 +165,17 @@ def watch(url: str | Path) -> Seen:
         size = None if video is None else (video.codec_context.width, video.codec_context.height)
         names = tuple(stream.codec_context.name for stream in streams)
     return Seen(names, tuple(counts), tuple(begins), tuple(ends), size)
+
+
+def children() -> set[int]:
+    """The processes that this one started and that do FFmpeg's work."""
+    found: set[int] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int(folder.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+            arguments = folder.joinpath("cmdline").read_bytes()
+        except OSError:
+            continue
+        if parent == os.getpid() and b"mux_async.emulator.media._child" in arguments:
+            found.add(int(folder.name))
+    return found
