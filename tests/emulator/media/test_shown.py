@@ -167,12 +167,21 @@ def test_converted(theatre: Theatre, inputs: Path) -> None:
     plays(theatre, asset, 90, 3.0)
 
 
-def test_turned(theatre: Theatre, inputs: Path) -> None:
-    """A film that lies on its side is shown upright."""
+def difference(one: av.VideoFrame, other: av.VideoFrame) -> float:
+    """How far apart two pictures are: 0 for the same, 255 for black and white."""
+    first, second = (bytes(picture.reformat(format="gray").planes[0]) for picture in (one, other))
+    return sum(abs(a - b) for a, b in zip(first, second, strict=True)) / len(first)
+
+
+def test_turned(theatre: Theatre, inputs: Path, film: Json) -> None:
+    """A film that says that it lies on its side is shown upright: as a picture of the other one is, when it is turned."""
     asset = theatre.upload(inputs / "turned.mp4")
+    shown = theatre.get(f"/{playback(asset)}/thumbnail.png?time=1").image()
+    expected = theatre.get(f"/{playback(film)}/thumbnail.png?time=1&rotate=90").image()
 
     assert asset["aspect_ratio"] == "9:16"
     assert watch(f"{theatre.origin}/{playback(asset)}.m3u8").size == (180, 320)
+    assert difference(shown, expected) < 10
 
 
 def test_sound_alone(theatre: Theatre, inputs: Path) -> None:
@@ -202,6 +211,14 @@ def test_no_media(theatre: Theatre, inputs: Path, name: str) -> None:
 
     assert asset["status"] == "errored"
     assert asset["errors"] == {"type": "invalid_input", "messages": ["The input is not a video or audio file"]}
+
+
+def test_picture(theatre: Theatre, inputs: Path, film: Json) -> None:
+    """A picture is no film, although FFmpeg would make one of it."""
+    picture = inputs / "picture.mp4"
+    picture.write_bytes(theatre.get(f"/{playback(film)}/thumbnail.png").body)
+
+    assert theatre.upload(picture)["status"] == "errored"
 
 
 def test_clip(theatre: Theatre, film: Json) -> None:

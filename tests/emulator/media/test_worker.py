@@ -74,6 +74,19 @@ def test_rubbish(tmp_path: Path, content: bytes) -> None:
         read(str(tmp_path / "file"))
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["ffconcat version 1.0\nfile film.mp4\n", "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nfilm.mp4\n#EXT-X-ENDLIST\n"],
+)
+def test_names_another(inputs: Path, content: str) -> None:
+    """A script or a playlist beside a film does not become that film: nothing that a file names is opened."""
+    path = inputs / ("list.m3u8" if content.startswith("#") else "list.ffconcat")
+    path.write_text(content)
+
+    with pytest.raises(NotMediaError):
+        read(str(path))
+
+
 def frames_in(path: Path) -> bytes:
     """All compressed pictures of a file."""
     with av.open(str(path), "r") as container:
