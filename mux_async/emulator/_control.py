@@ -200,7 +200,8 @@ def _clear_faults(desk: Desk) -> Response:
 
 def _connect(desk: Desk) -> Response:
     given = validated(desk.body, members(protocol=choice("rtmp", "srt"), silent=flag()))
-    _handles.connect_encoder(desk.world, desk.request.segments[2], **given)
+    protocol, silent = given.get("protocol", "rtmp"), given.get("silent", False)
+    _handles.connect_encoder(desk.world, desk.request.segments[2], protocol=protocol, silent=silent)
     return no_content()
 
 

@@ -117,7 +117,11 @@ def _read(kind: type[F], shapes: dict[str, Shape], value: object, required: Sequ
     if problems:
         raise ValueError("; ".join(problems))
     known = {field.name for field in attrs.fields(kind)}
-    return [kind(**{key: member for key, member in cast("dict[str, Any]", entry).items() if key in known}) for entry in entries]
+    return [
+        # As in every body, null stands for what is not there.
+        kind(**{key: member for key, member in cast("dict[str, Any]", entry).items() if key in known and member is not None})
+        for entry in entries
+    ]
 
 
 def _compiles(pattern: object) -> bool:

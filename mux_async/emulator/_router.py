@@ -92,11 +92,10 @@ class Router:
         for parts, route in self._routes.get((method, len(segments)), ()):
             params: dict[str, str] = {}
             for part, segment in zip(parts, segments, strict=True):
-                if part == segment:
-                    continue
-                if not segment or part[0] != "{":
+                if part[0] == "{" and segment:
+                    params[part[1:-1]] = segment
+                elif part != segment:
                     break
-                params[part[1:-1]] = segment
             else:
                 return route.handler, params
         return None
