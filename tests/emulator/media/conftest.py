@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("av", reason="real media need PyAV: pip install 'mux-async[media]'")
-
 from mux_async.emulator.media import MediaWorker
-from tests.emulator.media.inputs import make, turned
-from tests.emulator.media.theatre import Theatre, playing
+
+if TYPE_CHECKING:  # the library may not be there: then every module here is skipped, and says why
+    from tests.emulator.media.theatre import Theatre
 
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of inputs."""
+    from tests.emulator.media.inputs import make, turned
+
     folder = tmp_path_factory.mktemp("inputs")
     film = make(folder / "film.mp4")
     make(folder / "film.webm")
@@ -40,5 +42,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Generator[MediaWorker, N
 @pytest.fixture(scope="session")
 def theatre(worker: MediaWorker) -> Generator[Theatre, None, None]:
     """An emulator that shows real films, served on a socket."""
+    from tests.emulator.media.theatre import Theatre, playing
+
     with playing(worker) as origin:
         yield Theatre(origin)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("av", reason="real media need PyAV: pip install 'mux-async[media]'")
+
 from tests.emulator.media.theatre import Theatre, playback, watch
 
 ROOT = Path(__file__).parents[3]

@@ -14,6 +14,8 @@ from threading import Event, Thread
 import attrs
 import pytest
 
+pytest.importorskip("av", reason="real media need PyAV: pip install 'mux-async[media]'")
+
 from mux_async.emulator import InputProblem, MediaInfo
 from mux_async.emulator._studio import IngestOrder
 from mux_async.emulator.media import MediaWorker
@@ -103,7 +105,7 @@ def test_meanwhile(theatre: Theatre, shelf: Shelf) -> None:
     assert theatre.get(f"/{playback(film)}/thumbnail.png?width=10").status == 200
     shelf.go_on.set()
 
-    assert slowest < 2.0
+    assert slowest < 10.0  # had anything waited, it would be as long as the web server is patient
     assert theatre.settled(made["id"])["status"] == "ready"
 
 

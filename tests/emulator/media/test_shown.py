@@ -8,9 +8,12 @@ from base64 import b64decode
 from pathlib import Path
 from urllib.parse import urljoin
 
-import av
 import jwt
 import pytest
+
+pytest.importorskip("av", reason="real media need PyAV: pip install 'mux-async[media]'")
+
+import av
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 

@@ -179,3 +179,8 @@ def children() -> set[int]:
         if parent == os.getpid() and b"mux_async.emulator.media._child" in arguments:
             found.add(int(folder.name))
     return found
+
+
+def is_over(process: int) -> bool:
+    """Whether a process has ended, and waits for its parent to notice."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
