@@ -302,7 +302,9 @@ class StateFile:
 
 
 def _damaged(path: Path, found: str) -> StateFileError:
-    return StateFileError(f"the state file {str(path)!r} is damaged ({found}); put a copy in its place, or begin anew without it")
+    return StateFileError(
+        f"the state file {str(path)!r} is damaged ({found}); put a copy in its place, or begin anew without it"
+    )
 
 
 def _open(path: Path) -> sqlite3.Connection:
