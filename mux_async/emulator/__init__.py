@@ -21,6 +21,7 @@ from mux_async.emulator._http import Request, Response
 from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe
 from mux_async.emulator._records import Delivery, DeliveryAttempt, WebhookEvent
 from mux_async.emulator._settings import (
+    ALL_PERMISSIONS,
     DEFAULT_TOKEN,
     EmulatorSettings,
     LimitModel,
@@ -32,8 +33,10 @@ from mux_async.emulator._settings import (
 from mux_async.emulator._state_file import StateFileError
 from mux_async.emulator._transport import EmulatorTransport
 from mux_async.emulator._webhook_faults import WebhookFault, WebhookFaults
+from mux_async.emulator._work_faults import WorkFault, WorkFaults
 
 __all__ = [
+    "ALL_PERMISSIONS",
     "DEFAULT_TOKEN",
     "Arrival",
     "Carrier",
@@ -64,6 +67,8 @@ __all__ = [
     "WebhookRequest",
     "WebhookRetries",
     "WebhookSettings",
+    "WorkFault",
+    "WorkFaults",
     "carry_webhooks",
     "carrying",
     "read_faults_file",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from itertools import islice
+from bisect import bisect_left
 
 from mux_async.emulator import _shapes
 from mux_async.emulator._events import asset_event
@@ -48,15 +48,16 @@ def _create(call: Call) -> Response:
 def _list(call: Call) -> Response:
     query = call.request.query
     wanted = {name: query[name] for name in ("upload_id", "live_stream_id") if query.get(name)}
-    before = _read_cursor(query["cursor"]) if query.get("cursor") else call.world.counter + 1
-    found = (
-        asset
-        for asset in reversed(call.environment.assets.values())
-        if asset.number < before and all(getattr(asset, name) == value for name, value in wanted.items())
-    )
+    assets = call.environment.assets
+    keys = [*assets]  # in the order of their numbers
+    if query.get("cursor"):
+        keys = keys[: bisect_left(keys, _read_cursor(query["cursor"]), key=lambda key: assets[key].number)]
+    keys.reverse()
+    for name, value in wanted.items():
+        keys = [key for key in keys if getattr(assets[key], name) == value]
     first = (whole_parameter(query, "page", 1) - 1) * call.limit()
-    page = list(islice(found, first, first + call.limit()))
-    more = next(found, None) is not None
+    page = [assets[key] for key in keys[first : first + call.limit()]]
+    more = len(keys) > first + call.limit()
     return json_response(
         200,
         {
@@ -123,10 +124,10 @@ def _input_info(call: Call) -> Response:
             tracks: list[object] = []
             if media.has_video:
                 size = {"width": media.width, "height": media.height, "frame_rate": media.frame_rate}
-                tracks.append({"type": "video", "duration": media.duration, "encoding": "h264", **size})
+                tracks.append({"type": "video", "duration": media.duration, "encoding": media.video_codec, **size})
             if media.channels:
-                sound = {"channels": media.channels, "sample_rate": 48_000}
-                tracks.append({"type": "audio", "duration": media.duration, "encoding": "aac", **sound})
+                sound = {"channels": media.channels, "sample_rate": media.sample_rate}
+                tracks.append({"type": "audio", "duration": media.duration, "encoding": media.audio_codec, **sound})
             row["file"] = {"container_format": media.container, "tracks": tracks}
         rows.append(row)
     return data(rows)

@@ -8,12 +8,18 @@ GET     events                                         what happened, oldest fir
 GET     webhooks                                       the log of webhook deliveries
 POST    webhooks/faults                                set up faults of deliveries: a `WebhookFault` as JSON, or a list of them
 DELETE  webhooks/faults                                forget them
+POST    work/faults                                    set up faults of what Mux works on: a `WorkFault` as JSON, or a list of them
+DELETE  work/faults                                    forget them
 POST    faults                                         set up faults of requests: a `Fault` as JSON, or a list of them
 DELETE  faults                                         forget them
 POST    live-streams/{ID or STREAM KEY}/connect        let an encoder connect: ``{"protocol": "rtmp", "silent": false}``, all optional
 POST    live-streams/{ID or STREAM KEY}/disconnect     let it drop out
 POST    live-streams/{..}/simulcast-targets/{ID}/fail  let a target fail: ``{"severity": "normal"}``
+POST    live-streams/{..}/simulcast-targets/../update  change one: ``{"url": "...", "stream_key": "..."}`` or ``passthrough``
+POST    assets/{ID}/warning                            warn about it: ``{"type": "...", "message": "..."}``, both optional
+POST    delivery/high-traffic                          say that much is played: ``{"threshold": 60, "environment": "..."}``, both optional
 POST    spaces/{ID}/join, spaces/{ID}/leave            let ``{"participant": "..."}`` in or out
+POST    uploads                                        create one without a token: ``{"title": "..."}``, optional; the page does
 POST    reset                                          forget everything
 ======  =============================================  =======================================================================
 
@@ -30,13 +36,13 @@ import orjson
 
 from mux_async._operation import Bucket
 from mux_async._version import __version__
-from mux_async.emulator import _handles, _robot_effects, _shots, _spaces, _usage
+from mux_async.emulator import _handles, _page_calls, _robot_effects, _shots, _spaces, _usage
 from mux_async.emulator._faults import Faults
-from mux_async.emulator._faults_file import read_faults, read_webhook_faults
+from mux_async.emulator._faults_file import read_faults, read_webhook_faults, read_work_faults
 from mux_async.emulator._http import Request, Response, invalid, json_response, no_content, not_found
 from mux_async.emulator._records import Delivery
 from mux_async.emulator._state import World
-from mux_async.emulator._validate import choice, flag, members, string, validated
+from mux_async.emulator._validate import choice, flag, members, number, string, validated
 
 CONTROL_PREFIX = "_emulator"
 """First part of the path."""
@@ -118,6 +124,10 @@ def _uploads(desk: Desk) -> Response:
     return json_response(200, {"uploads": uploads})
 
 
+def _open_upload(desk: Desk) -> Response:
+    return _page_calls.open_upload(desk.world, desk.request, desk.body)
+
+
 def _events(desk: Desk) -> Response:
     return json_response(200, {"events": [orjson.loads(event.body) for event in desk.world.events]})
 
@@ -162,6 +172,19 @@ def _clear_webhook_faults(desk: Desk) -> Response:
     return no_content()
 
 
+def _add_work_faults(desk: Desk) -> Response:
+    try:
+        desk.world.work_faults.add(*read_work_faults(_json(desk.body)))
+    except ValueError as error:
+        raise invalid(str(error)) from error
+    return no_content()
+
+
+def _clear_work_faults(desk: Desk) -> Response:
+    desk.world.work_faults.clear()
+    return no_content()
+
+
 def _add_faults(desk: Desk) -> Response:
     try:
         desk.faults.add(*read_faults(_json(desk.body)))
@@ -177,7 +200,8 @@ def _clear_faults(desk: Desk) -> Response:
 
 def _connect(desk: Desk) -> Response:
     given = validated(desk.body, members(protocol=choice("rtmp", "srt"), silent=flag()))
-    _handles.connect_encoder(desk.world, desk.request.segments[2], **given)
+    protocol, silent = given.get("protocol", "rtmp"), given.get("silent", False)
+    _handles.connect_encoder(desk.world, desk.request.segments[2], protocol=protocol, silent=silent)
     return no_content()
 
 
@@ -189,6 +213,26 @@ def _disconnect(desk: Desk) -> Response:
 def _fail_target(desk: Desk) -> Response:
     severity = validated(desk.body, members(severity=choice("normal", "fatal"))).get("severity", "normal")
     _handles.fail_target(desk.world, desk.request.segments[2], desk.request.segments[4], severity)
+    return no_content()
+
+
+def _update_target(desk: Desk) -> Response:
+    changes = validated(desk.body, members(url=string(), stream_key=string(), passthrough=string()))
+    known: dict[str, str] = {name: changes[name] for name in ("url", "stream_key", "passthrough") if name in changes}
+    _handles.update_target(desk.world, desk.request.segments[2], desk.request.segments[4], known)
+    return no_content()
+
+
+def _warn(desk: Desk) -> Response:
+    given = validated(desk.body, members(type=string(), message=string()))
+    said = given.get("type", "custom_slate_unavailable"), given.get("message", "Something is odd")
+    _handles.warn(desk.world, desk.request.segments[2], *said)
+    return no_content()
+
+
+def _announce_traffic(desk: Desk) -> Response:
+    given = validated(desk.body, members(threshold=number(0), environment=string()))
+    _handles.announce_traffic(desk.world, given.get("environment"), given.get("threshold", 0.0))
     return no_content()
 
 
@@ -235,15 +279,21 @@ _ACTS: Mapping[tuple[str, str], Act] = {
     ("GET", "health"): _health,
     ("GET", "arrivals"): _arrivals,
     ("GET", "uploads"): _uploads,
+    ("POST", "uploads"): _open_upload,
     ("GET", "events"): _events,
     ("GET", "webhooks"): _deliveries,
     ("POST", "webhooks/faults"): _add_webhook_faults,
     ("DELETE", "webhooks/faults"): _clear_webhook_faults,
+    ("POST", "work/faults"): _add_work_faults,
+    ("DELETE", "work/faults"): _clear_work_faults,
     ("POST", "faults"): _add_faults,
     ("DELETE", "faults"): _clear_faults,
     ("POST", "live-streams/*/connect"): _connect,
     ("POST", "live-streams/*/disconnect"): _disconnect,
     ("POST", "live-streams/*/simulcast-targets/*/fail"): _fail_target,
+    ("POST", "live-streams/*/simulcast-targets/*/update"): _update_target,
+    ("POST", "assets/*/warning"): _warn,
+    ("POST", "delivery/high-traffic"): _announce_traffic,
     ("POST", "spaces/*/join"): _join,
     ("POST", "spaces/*/leave"): _leave,
     ("GET", "shots/*"): _manifest,

@@ -26,12 +26,13 @@ from mux_async.emulator._deliveries import WebhookRequest, take_due
 from mux_async.emulator._deliveries import settle as settle_delivery
 from mux_async.emulator._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
 from mux_async.emulator._faults import Faults
-from mux_async.emulator._handles import LiveHandle, SpaceHandle
+from mux_async.emulator._handles import AssetHandle, LiveHandle, SpaceHandle
+from mux_async.emulator._hosts import answer_host
 from mux_async.emulator._http import ApiError, Request, Response, not_found
 from mux_async.emulator._limits import RateLimiter
+from mux_async.emulator._making import forget
 from mux_async.emulator._overview import answer as overview
 from mux_async.emulator._overview import asks_for_overview
-from mux_async.emulator._playback import play
 from mux_async.emulator._queries import checked
 from mux_async.emulator._records import Delivery, WebhookEvent
 from mux_async.emulator._render import origin_of
@@ -44,6 +45,7 @@ from mux_async.emulator._steps import run
 from mux_async.emulator._storage import StorageSink
 from mux_async.emulator._stub import Stub, StubStorage
 from mux_async.emulator._webhook_faults import WebhookFaults
+from mux_async.emulator._work_faults import WorkFaults
 from mux_async.emulator.data import EXPORTS_PREFIX, OPERATIONS, Archive, download
 from mux_async.errors import MissingExtraError
 
@@ -101,8 +103,8 @@ class Emulator:
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
         self._archive = Archive()
         self._router = Router(map(checked, (*ROUTES, *self._archive.routes(OPERATIONS))))
-        if self.settings.store is not None:
-            self.settings.store.mkdir(parents=True, exist_ok=True)
+        if self.settings.upload_folder is not None:
+            self.settings.upload_folder.mkdir(parents=True, exist_ok=True)
         self._stub = Stub(self.settings.seed) if self.settings.stub else None
         self._file: StateFile | None = None
         self._start()
@@ -205,6 +207,8 @@ class Emulator:
         for environment in self._world.environments.values():
             for upload in environment.uploads.values():
                 upload.session.discard()
+            for asset_id in environment.assets:
+                forget(self._world, asset_id)
         self.faults.clear()
         self._arrivals.clear()
         if self._file is not None:
@@ -216,6 +220,16 @@ class Emulator:
     def live(self) -> LiveHandle:
         """Encoders that send to live streams."""
         return LiveHandle(self._perform)
+
+    @property
+    def assets(self) -> AssetHandle:
+        """What Mux says about assets of its own accord."""
+        return AssetHandle(self._perform)
+
+    @property
+    def work_faults(self) -> WorkFaults:
+        """What of Mux's own work is to fail."""
+        return self._world.work_faults
 
     @property
     def spaces(self) -> SpaceHandle:
@@ -238,7 +252,7 @@ class Emulator:
         return StoredUpload(session.size, session.crc, session.is_complete, session.path)
 
     def handle(self, request: Request) -> Response:
-        """Answer one request whose body is at hand. A fault's delay is not waited for.
+        """Answer one request whose body is at hand. A fault's delay is not waited for; real media are.
 
         Raises:
             ConnectionCutError: A fault broke the connection.
@@ -249,9 +263,8 @@ class Emulator:
         reply = exchange.finish()
         if reply.response is None:
             raise ConnectionCutError(f"{request.method} {request.raw_path}: a fault broke the connection")
-        if reply.truncate is not None:
-            return attrs.evolve(reply.response, body=reply.response.body[: reply.truncate])
-        return reply.response
+        response = reply.response.loaded()
+        return response if reply.truncate is None else attrs.evolve(response, body=response.body[: reply.truncate])
 
     def begin(self, request: Request) -> Exchange:
         """Take the head of a request: it is counted, logged and routed now, and answered when its body has ended."""
@@ -284,7 +297,7 @@ class Emulator:
         elif self._stub is not None:
             sink = Collect(self.settings.max_body, partial(self._stub.answer, request))
         else:
-            sink = Collect(self.settings.max_body, lambda _: play(request, self._world))
+            sink = Collect(self.settings.max_body, lambda body: answer_host(request, self._world, self._archive, body))
         return Exchange(self, request, sink, fault, arrival, headers)
 
     def _begin_api(self, request: Request, arrival: Arrival, headers: dict[str, str]) -> tuple[Sink, Arrival]:

@@ -85,15 +85,29 @@ def asset_event(world: World, environment: Environment, name: str, asset: Asset)
     emit(world, environment, f"video.asset.{name}", ("asset", asset.id), asset_data(world, asset))
 
 
-def track_event(world: World, environment: Environment, name: str, asset: Asset, track: Track) -> None:
-    """``video.asset.track.{name}``."""
-    data = {**present(track), "asset_id": asset.id}
+def track_event(
+    world: World, environment: Environment, name: str, asset: Asset, track: Track, error: Json | None = None
+) -> None:
+    """``video.asset.track.{name}``; *error* says why a track errored."""
+    data = {**present(track), "asset_id": asset.id, **({} if error is None else {"error": error})}
     emit(world, environment, f"video.asset.track.{name}", ("track", track.id), data)
 
 
-def rendition_event(world: World, environment: Environment, name: str, asset: Asset, rendition: StaticRendition) -> None:
-    """``video.asset.static_rendition.{name}``: one file; the plural is the legacy one, with the asset."""
-    data = {**present(rendition), "asset_id": asset.id}
+def asset_warning(world: World, environment: Environment, asset: Asset, type: str, message: str) -> None:
+    """``video.asset.warning``: a short object."""
+    shown = asset_data(world, asset)
+    names = ("id", "status", "passthrough", "live_stream_id", "source_asset_id", "upload_id")
+    data = {name: shown[name] for name in names if name in shown}
+    emit(
+        world, environment, "video.asset.warning", ("asset", asset.id), {**data, "warning": {"type": type, "message": message}}
+    )
+
+
+def rendition_event(
+    world: World, environment: Environment, name: str, asset: Asset, rendition: StaticRendition, error: Json | None = None
+) -> None:
+    """``video.asset.static_rendition.{name}``: one file; the plural is the legacy one, with the asset. *error* says why it errored."""
+    data = {**present(rendition), "asset_id": asset.id, **({} if error is None else {"error": error})}
     emit(world, environment, f"video.asset.static_rendition.{name}", ("static_rendition", rendition.id or ""), data)
 
 

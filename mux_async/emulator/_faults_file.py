@@ -1,10 +1,11 @@
 """Faults written as JSON: in a file, or in a control call.
 
-The members are the fields of `Fault` and `WebhookFault`, by their names. A file holds both::
+The members are the fields of `Fault`, `WebhookFault` and `WorkFault`, by their names. A file holds all three kinds::
 
     {
         "requests": [{"method": "POST", "path": "/video/v1/assets", "nth": [2, 3], "status": 503}],
         "webhooks": [{"type": "video\\\\.asset\\\\..*", "chance": 0.1, "lose": true}],
+        "work": [{"work": "track", "nth": 1, "message": "No words were found"}],
     }
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import attrs
 import orjson
@@ -21,8 +22,9 @@ import orjson
 from mux_async.emulator._faults import Fault
 from mux_async.emulator._validate import Shape, any_of, choice, flag, items, members, number, string
 from mux_async.emulator._webhook_faults import WebhookFault
+from mux_async.emulator._work_faults import Work, WorkFault
 
-F = TypeVar("F", Fault, WebhookFault)
+F = TypeVar("F", Fault, WebhookFault, WorkFault)
 
 
 def _anything(value: object, name: str, problems: list[str]) -> None:
@@ -53,6 +55,13 @@ _WEBHOOK_FAULT: dict[str, Shape] = {
     "delay": number(0),
     "jitter": number(0),
 }
+_WORK_FAULT: dict[str, Shape] = {
+    "work": choice(*get_args(Work)),
+    "id": string(),
+    "nth": _nth,
+    "type": string(),
+    "message": string(),
+}
 _PATTERNS = ("path", "type", "url")
 
 
@@ -70,8 +79,13 @@ def read_webhook_faults(value: object) -> list[WebhookFault]:
     return _read(WebhookFault, _WEBHOOK_FAULT, value)
 
 
-def read_faults_file(path: Path) -> tuple[list[Fault], list[WebhookFault]]:
-    """Read a file of both kinds; the head of this module shows one.
+def read_work_faults(value: object) -> list[WorkFault]:
+    """Read faults of what Mux works on, likewise."""
+    return _read(WorkFault, _WORK_FAULT, value, required=["work"])
+
+
+def read_faults_file(path: Path) -> tuple[list[Fault], list[WebhookFault], list[WorkFault]]:
+    """Read a file of all kinds; the head of this module shows one.
 
     Raises:
         OSError: It cannot be read.
@@ -79,19 +93,23 @@ def read_faults_file(path: Path) -> tuple[list[Fault], list[WebhookFault]]:
     """
     value: object = orjson.loads(path.read_bytes())
     if not isinstance(value, dict):
-        raise ValueError("a file of faults holds an object with requests and webhooks")  # noqa: TRY004 - wrong content, not a wrong call
+        raise ValueError("a file of faults holds an object with requests, webhooks and work")  # noqa: TRY004 - wrong content, not a wrong call
     found = cast("dict[str, object]", value)
-    unknown = found.keys() - {"requests", "webhooks"}
+    unknown = found.keys() - {"requests", "webhooks", "work"}
     if unknown:
-        raise ValueError(f"a file of faults has requests and webhooks, and no {', '.join(sorted(unknown))}")
-    return read_faults(found.get("requests", [])), read_webhook_faults(found.get("webhooks", []))
+        raise ValueError(f"a file of faults has requests, webhooks and work, and no {', '.join(sorted(unknown))}")
+    return (
+        read_faults(found.get("requests", [])),
+        read_webhook_faults(found.get("webhooks", [])),
+        read_work_faults(found.get("work", [])),
+    )
 
 
-def _read(kind: type[F], shapes: dict[str, Shape], value: object) -> list[F]:
+def _read(kind: type[F], shapes: dict[str, Shape], value: object, required: Sequence[str] = ()) -> list[F]:
     entries = cast("Sequence[object]", value) if isinstance(value, list) else [value]
     problems: list[str] = []
     for entry in entries:
-        members(**shapes)(entry, "", problems)
+        members(required, **shapes)(entry, "", problems)
         if isinstance(entry, dict):
             given = cast("dict[str, Any]", entry)
             problems += [f"{key} is no member of a fault" for key in given if key not in shapes]
@@ -99,7 +117,11 @@ def _read(kind: type[F], shapes: dict[str, Shape], value: object) -> list[F]:
     if problems:
         raise ValueError("; ".join(problems))
     known = {field.name for field in attrs.fields(kind)}
-    return [kind(**{key: member for key, member in cast("dict[str, Any]", entry).items() if key in known}) for entry in entries]
+    return [
+        # As in every body, null stands for what is not there.
+        kind(**{key: member for key, member in cast("dict[str, Any]", entry).items() if key in known and member is not None})
+        for entry in entries
+    ]
 
 
 def _compiles(pattern: object) -> bool:

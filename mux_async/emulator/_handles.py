@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
-from mux_async.emulator import _ingest, _spaces
-from mux_async.emulator._http import ApiError, not_found
+from mux_async.emulator import _ingest, _spaces, _usage
+from mux_async.emulator._events import asset_warning
+from mux_async.emulator._http import ApiError, invalid, not_found
 from mux_async.emulator._state import Environment, LiveStream, World
 
 Perform: TypeAlias = Callable[[Callable[[World], None]], None]
@@ -44,6 +45,28 @@ def fail_target(world: World, key: str, target_id: str, severity: Severity) -> N
     _ingest.fail_target(world, *find_stream(world, key), target_id, severity)
 
 
+def update_target(world: World, key: str, target_id: str, changes: Mapping[str, str]) -> None:
+    """See `LiveHandle.update_target`."""
+    _ingest.update_target(world, *find_stream(world, key), target_id, changes)
+
+
+def warn(world: World, asset_id: str, type: str, message: str) -> None:
+    """See `AssetHandle.warn`."""
+    for environment in world.environments.values():
+        if asset_id in environment.assets:
+            asset_warning(world, environment, environment.assets[asset_id], type, message)
+            return
+    raise not_found()
+
+
+def announce_traffic(world: World, name: str | None, threshold: float) -> None:
+    """See `AssetHandle.announce_traffic`."""
+    name = next(iter(world.environments)) if name is None else name
+    if name not in world.environments:
+        raise invalid(f"environment must be one of {', '.join(world.environments)}")
+    _usage.announce_traffic(world, world.environments[name], threshold)
+
+
 def _asked(perform: Perform, act: Callable[[World], None]) -> None:
     try:
         perform(act)
@@ -77,6 +100,33 @@ class LiveHandle:
     def fail_target(self, stream: str, target_id: str, *, severity: Severity = "normal") -> None:
         """Let a simulcast target that is being sent to fail."""
         _asked(self._perform, lambda world: fail_target(world, stream, target_id, severity))
+
+    def update_target(self, stream: str, target_id: str, **changes: str) -> None:
+        """Change the ``url``, ``stream_key`` or ``passthrough`` of a simulcast target: an event tells of it, and no operation does it."""
+        _asked(self._perform, lambda world: update_target(world, stream, target_id, changes))
+
+
+class AssetHandle:
+    """What Mux says about assets of its own accord. Every method raises `ValueError` when there is no such asset."""
+
+    def __init__(self, perform: Perform) -> None:
+        self._perform = perform
+
+    def warn(self, asset_id: str, *, type: str = "custom_slate_unavailable", message: str = "Something is odd") -> None:
+        """Send ``video.asset.warning``: something is wrong that does not keep the asset from being played."""
+        _asked(self._perform, lambda world: warn(world, asset_id, type, message))
+
+    def announce_traffic(self, *, threshold: float = 0.0, environment: str | None = None) -> None:
+        """Send ``video.delivery.high_traffic`` about what was played since the last full hour began.
+
+        Args:
+            threshold: Seconds of media; what was delivered less is left out.
+            environment: Its name; ``None`` for the first.
+
+        Raises:
+            ValueError: Nothing was delivered so often, or there is no such environment.
+        """
+        _asked(self._perform, lambda world: announce_traffic(world, environment, threshold))
 
 
 class SpaceHandle:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -60,13 +62,57 @@ class Request:
         return f"<Request {self.method} {self.raw_path}>"
 
 
+@attrs.frozen
+class FileSlice:
+    """A stretch of a file, in bytes: a body that is too large to be carried about."""
+
+    path: Path
+    offset: int
+    size: int
+
+
 @attrs.frozen(repr=False, eq=False)
 class Response:
-    """One answer. ``Content-Length`` is the door's to add, and ``Date`` where the API did not."""
+    """One answer. ``Content-Length`` is the door's to add, and ``Date`` where the API did not.
+
+    Attributes:
+        status: HTTP status.
+        headers: Case-insensitive.
+        body: The body, unless it is one of the next two.
+        file: Where the body is, when it is part of a file.
+        pending: Given when somebody is still making the answer: what they make, and the rest of the way from there. See `settled`.
+    """
 
     status: int
     headers: CIMultiDictProxy[str] = attrs.field(default=_NO_HEADERS, converter=header_map)
     body: bytes = b""
+    file: FileSlice | None = None
+    pending: tuple[Future[Path], Callable[[Future[Path]], Response]] | None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        return len(self.body) if self.file is None else self.file.size
+
+    def settled(self) -> Response:
+        """Return the answer itself. Waits for who is making it: a door that must not wait sees first that the future is done."""
+        if self.pending is None:
+            return self
+        future, finish = self.pending
+        return finish(future).settled().with_headers(self.headers)
+
+    def loaded(self) -> Response:
+        """Return the answer with its body at hand: waits as `settled` does, and reads the file.
+
+        Raises:
+            OSError: The file is gone.
+        """
+        settled = self.settled()
+        if settled.file is None:
+            return settled
+        with settled.file.path.open("rb") as stored:
+            stored.seek(settled.file.offset)
+            return attrs.evolve(settled, body=stored.read(settled.file.size), file=None)
 
     def json(self) -> Any:
         """Decode the body.
@@ -84,7 +130,7 @@ class Response:
         return attrs.evolve(self, headers=headers)
 
     def __repr__(self) -> str:
-        return f"<Response {self.status} {len(self.body)} bytes>"
+        return f"<Response {self.status} {self.length} bytes>"
 
 
 class ApiError(Exception):

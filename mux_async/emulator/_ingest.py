@@ -10,13 +10,14 @@ order of events is the documented one; how long each step takes is not published
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
 import attrs
 
-from mux_async.emulator._events import asset_event, live_event, live_warning, target_event, track_event
-from mux_async.emulator._http import failed
+from mux_async.emulator._events import asset_event, asset_warning, live_event, live_warning, target_event, track_event
+from mux_async.emulator._http import failed, not_found
 from mux_async.emulator._lifecycle import add_text_track, become_ready, begin_track, new_asset, prepare_extras
 from mux_async.emulator._media import InputProblem, MediaInfo
 from mux_async.emulator._records import Recording
@@ -34,6 +35,8 @@ DRAIN = 60.0
 """Seconds that an encoder may stay after its recording was completed."""
 TEST_LIMIT = 300.0
 """Seconds that a test stream lasts."""
+_NO_SLATE = ("custom_slate_unavailable", "The reconnect slate image could not be fetched; a default one is used")
+"""The one warning that Mux documents, for the stream and for its asset (facts/BEHAVIOUR.md, sections 4.3, 6.2)."""
 
 
 def connect(
@@ -89,13 +92,15 @@ def _begin_asset(world: World, environment: Environment, stream: LiveStream) -> 
     stream.recent_asset_ids.append(asset.id)
     live_event(world, environment, "connected", stream)
     slate: str | None = stream.members.get("reconnect_slate_url")
-    if slate and (urlsplit(slate).hostname or "").endswith(".invalid"):
-        message = "The reconnect slate image could not be fetched; a default one is used"
-        live_warning(world, environment, stream, "custom_slate_unavailable", message)
+    has_slate = not slate or not (urlsplit(slate).hostname or "").endswith(".invalid")
+    if not has_slate:
+        live_warning(world, environment, stream, *_NO_SLATE)
     for target in stream.simulcast_targets:
         target.status, target.error_severity = "starting", None
         target_event(world, environment, "starting", stream, target)
     asset_event(world, environment, "created", asset)
+    if not has_slate:
+        asset_warning(world, environment, asset, *_NO_SLATE)
 
 
 def disconnect(world: World, environment: Environment, stream: LiveStream) -> None:
@@ -238,6 +243,30 @@ def fail_target(
             target_event(world, environment, "errored", stream, target)
             return
     raise failed("The live stream sends to no simulcast target of this id")
+
+
+def update_target(
+    world: World, environment: Environment, stream: LiveStream, target_id: str, changes: Mapping[str, str]
+) -> None:
+    """Change where a simulcast target sends to. There is an event for it, and no operation of the API.
+
+    Args:
+        world: The account.
+        environment: Of the stream.
+        stream: Whose target it is.
+        target_id: Of the target.
+        changes: Of ``url``, ``stream_key`` and ``passthrough``, those that change.
+
+    Raises:
+        ApiError: 404, there is none of this id.
+    """
+    for target in stream.simulcast_targets:
+        if target.id == target_id:
+            for name, value in changes.items():
+                setattr(target, name, value)
+            target_event(world, environment, "updated", stream, target)
+            return
+    raise not_found()
 
 
 def run_live_step(world: World, environment: Environment, name: str, subject: str) -> None:

@@ -6,15 +6,25 @@ Everything here happens at a time that was planned (`mux_async.emulator._agenda`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
-
-import attrs
 
 from mux_async.emulator._events import asset_event, rendition_event, shots_event, track_event, upload_event
 from mux_async.emulator._http import not_found
-from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource
+from mux_async.emulator._making import (
+    LOOK_AGAIN,
+    NotYetError,
+    download_order,
+    examine,
+    forget,
+    made_size,
+    main_input,
+    master_order,
+)
+from mux_async.emulator._media import InputProblem, MediaInfo
 from mux_async.emulator._options import clip_source
 from mux_async.emulator._records import Shots
+from mux_async.emulator._render import mp4_files
 from mux_async.emulator._state import (
     Asset,
     Environment,
@@ -27,11 +37,11 @@ from mux_async.emulator._state import (
     Upload,
     World,
 )
+from mux_async.emulator._studio import Download, StudioError
+from mux_async.emulator._work_faults import WorkFault
 
 TEST_LIFETIME = 24 * 3600.0
 """Seconds that a test asset lives."""
-TEST_DURATION = 10.0
-"""Seconds that a test asset is cut to."""
 MASTER_LIFETIME = 24 * 3600.0
 """Seconds of temporary access to a master."""
 
@@ -90,12 +100,6 @@ def announce_asset(world: World, environment: Environment, asset: Asset) -> None
     asset_event(world, environment, "created", asset)
 
 
-def main_input(options: Json) -> Mapping[str, Any]:
-    """The input that holds the media itself; empty for an upload without input settings."""
-    inputs: list[Json] = options.get("inputs") or [{}]
-    return next((entry for entry in inputs if entry.get("type") != "text" and "overlay_settings" not in entry), inputs[0])
-
-
 def add_playback_id(world: World, environment: Environment, owner: Asset | LiveStream, entry: Mapping[str, Any]) -> PlaybackId:
     """Give an asset or a live stream a playback id; the policy is public unless *entry* says otherwise."""
     playback_id = PlaybackId(world.mint.id("playback"), entry.get("policy", "public"), entry.get("drm_configuration_id"))
@@ -114,6 +118,7 @@ def delete_asset(world: World, environment: Environment, asset: Asset) -> None:
     """Take an asset away; what is planned for it finds nothing."""
     remove_playback_ids(environment, asset)
     del environment.assets[asset.id]
+    forget(world, asset.id)
     if asset.id in environment.delivered:
         environment.delivered[asset.id].deleted_at = world.now
     asset_event(world, environment, "deleted", asset)
@@ -151,7 +156,10 @@ def plan(world: World, environment: Environment, name: str, asset: Asset, part: 
 
 
 def _prepared(world: World, environment: Environment, asset: Asset) -> None:
-    found = _examine(world, environment, asset)
+    found = examine(world, environment, asset)
+    fault = None if isinstance(found, InputProblem) else world.work_faults.pick("asset", asset.id)
+    if fault is not None:
+        found = InputProblem(fault.type, fault.message)
     if isinstance(found, InputProblem):
         asset.status, asset.problem = "errored", found
         asset_event(world, environment, "errored", asset)
@@ -160,10 +168,10 @@ def _prepared(world: World, environment: Environment, asset: Asset) -> None:
             upload.status, upload.problem = "errored", found
             upload_event(world, environment, "errored", upload, "")
         return
-    asset.media = attrs.evolve(found, duration=min(found.duration, TEST_DURATION)) if asset.test else found
-    if asset.media.non_standard:
+    asset.media = found
+    if found.non_standard:
         asset_event(world, environment, "non_standard_input_detected", asset)
-    become_ready(world, environment, asset, asset.media)
+    become_ready(world, environment, asset, found)
     prepare_extras(world, environment, asset)
 
 
@@ -181,8 +189,7 @@ def prepare_extras(world: World, environment: Environment, asset: Asset) -> None
         if entry.get("type") == "text":
             track = add_text_track(world, asset, entry, source="uploaded")
             track_event(world, environment, "created", asset, track)
-            track.status = "ready"
-            track_event(world, environment, "ready", asset, track)
+            _end_track(world, environment, asset, track)
     if asset.media.channels:
         for entry in main_input(asset.options).get("generated_subtitles", ()):
             begin_track(world, environment, asset, add_text_track(world, asset, entry, source="generated_vod"))
@@ -224,23 +231,6 @@ def begin_shots(world: World, environment: Environment, asset: Asset) -> Shots:
     shots_event(world, environment, "created", asset, asset.shots)
     plan(world, environment, "asset.shots.prepared", asset, str(generation))
     return asset.shots
-
-
-def _examine(world: World, environment: Environment, asset: Asset) -> MediaInfo | InputProblem:
-    if asset.upload_id is not None:
-        session = environment.uploads[asset.upload_id].session
-        return world.settings.probe(MediaSource(size=session.size, head=session.head, path=session.path))
-    entry = main_input(asset.options)
-    if asset.source_asset_id is None:
-        return world.settings.probe(MediaSource(url=entry.get("url", "")))
-    source = environment.assets.get(asset.source_asset_id)
-    if source is None or source.media is None:
-        return InputProblem("invalid_input", "The source asset of the clip is not ready")
-    start = entry.get("start_time", 0.0)
-    end = min(entry.get("end_time", source.media.duration), source.media.duration)
-    if end - start < 0.5:
-        return InputProblem("invalid_input", "The clip is shorter than 500 milliseconds")
-    return attrs.evolve(source.media, duration=round(end - start, 6))
 
 
 def _media_tracks(world: World, asset: Asset, media: MediaInfo) -> list[Track]:
@@ -302,7 +292,13 @@ def _expired(world: World, environment: Environment, asset: Asset) -> None:
 
 
 def _master_prepared(world: World, environment: Environment, asset: Asset) -> None:
-    if asset.master_access != "temporary" or asset.master_status == "ready":
+    if asset.master_access != "temporary" or asset.master_status != "preparing":
+        return
+    with suppress(StudioError):  # then there is a stand-in
+        made_size(world, asset, master_order(asset))
+    if world.work_faults.pick("master", asset.id) is not None:
+        asset.master_status = "errored"
+        asset_event(world, environment, "master.errored", asset)
         return
     asset.master_status = "ready"
     asset_event(world, environment, "master.ready", asset)
@@ -311,17 +307,29 @@ def _master_prepared(world: World, environment: Environment, asset: Asset) -> No
 
 def _mp4_prepared(world: World, environment: Environment, asset: Asset) -> None:
     if asset.mp4_support != "none" and asset.mp4_status == "preparing":
-        asset.mp4_status = "ready"
-        asset_event(world, environment, "static_renditions.ready", asset)
+        for file in mp4_files(asset, world):
+            with suppress(StudioError):
+                made_size(world, asset, download_order(file))
+        asset.mp4_status = "ready" if world.work_faults.pick("static_renditions", asset.id) is None else "errored"
+        asset_event(world, environment, f"static_renditions.{asset.mp4_status}", asset)
 
 
 def _track_prepared(world: World, environment: Environment, asset: Asset, part: str) -> None:
     for track in asset.tracks:
         if track.id == part:
-            track.status = "ready"
-            if track.language_code == "auto":
-                track.language_code, track.auto_language_confidence = "en", 0.98
-            track_event(world, environment, "ready", asset, track)
+            _end_track(world, environment, asset, track)
+
+
+def _end_track(world: World, environment: Environment, asset: Asset, track: Track) -> None:
+    fault = world.work_faults.pick("track", asset.id, track.id)
+    if fault is not None:
+        track.status = "errored"
+        track_event(world, environment, "errored", asset, track, fault.errors)
+        return
+    track.status = "ready"
+    if track.language_code == "auto":
+        track.language_code, track.auto_language_confidence = "en", 0.98
+    track_event(world, environment, "ready", asset, track)
 
 
 def _rendition_prepared(world: World, environment: Environment, asset: Asset, part: str) -> None:
@@ -336,9 +344,18 @@ def _rendition_prepared(world: World, environment: Environment, asset: Asset, pa
             rendition.status = "skipped"
             rendition_event(world, environment, "skipped", asset, rendition)
             continue
+        try:
+            size = made_size(world, asset, Download(rendition.ext, height))
+            fault = world.work_faults.pick("static_rendition", asset.id, part)
+        except StudioError as problem:
+            size, fault = None, WorkFault("static_rendition", message=str(problem))
+        if fault is not None:
+            rendition.status = "errored"
+            rendition_event(world, environment, "errored", asset, rendition, fault.errors)
+            continue
         rendition.status = "ready"
-        rendition.bitrate = 128_000 + height * 4_000
-        rendition.filesize = str(int(rendition.bitrate * asset.media.duration / 8))
+        rendition.bitrate = 128_000 + height * 4_000 if size is None else round(size * 8 / asset.media.duration)
+        rendition.filesize = str(int(rendition.bitrate * asset.media.duration / 8) if size is None else size)
         if height:
             rendition.width, rendition.height = asset.media.scaled(height)
         rendition_event(world, environment, "ready", asset, rendition)
@@ -351,6 +368,11 @@ def _shots_prepared(world: World, environment: Environment, asset: Asset, part: 
     if not asset.stored_height:
         shots.status = "skipped"
         shots_event(world, environment, "skipped", asset, shots)
+        return
+    fault = world.work_faults.pick("shots", asset.id)
+    if fault is not None:
+        shots.status, shots.errors = "errored", fault.errors
+        shots_event(world, environment, "errored", asset, shots)
         return
     shots.status = "completed"
     shots.shots_manifest_url = f"{world.origin}/_emulator/shots/{asset.id}.json"
@@ -377,7 +399,10 @@ def run_step(world: World, environment: Environment, name: str, subject: str) ->
     asset = environment.assets.get(asset_id)
     if asset is None:
         return
-    if part:
-        _PART_STEPS[name](world, environment, asset, part)
-    else:
-        _ASSET_STEPS[name](world, environment, asset)
+    try:
+        if part:
+            _PART_STEPS[name](world, environment, asset, part)
+        else:
+            _ASSET_STEPS[name](world, environment, asset)
+    except NotYetError:  # raised before anything was changed
+        world.agenda.add(world.now + LOOK_AGAIN, name, environment.id, subject)

@@ -1,4 +1,4 @@
-"""What the emulator believes about media: it decodes none, so a probe tells it.
+"""What the emulator believes about media: it decodes none itself, so a probe tells it (or a studio: `mux_async.emulator._studio`).
 
 The default probe looks at the first bytes for an audio format and invents the rest from the size or the URL: always the same
 numbers for the same input, and always such as Mux could give.
@@ -44,6 +44,9 @@ class MediaInfo:
         channels: Of the audio; 0 when there is none.
         container: As input-info names it.
         non_standard: Why it has to be converted first, by the keys of facts/BEHAVIOUR.md, section 4.2; empty when it has not.
+        video_codec: As input-info names it.
+        audio_codec: Likewise.
+        sample_rate: Of the audio, in Hz.
     """
 
     duration: float
@@ -53,6 +56,9 @@ class MediaInfo:
     channels: int = 2
     container: str = "mov,mp4,m4a,3gp,3g2,mj2"
     non_standard: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    video_codec: str = "h264"
+    audio_codec: str = "aac"
+    sample_rate: int = 48_000
 
     @property
     def has_video(self) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from itertools import islice
 from typing import Any
@@ -13,16 +16,17 @@ import attrs
 from mux_async.emulator._control import CONTROL_PREFIX, Arrival
 from mux_async.emulator._http import Request, Response, json_response, text
 from mux_async.emulator._limits import RateLimiter
+from mux_async.emulator._page_calls import playback_pass
 from mux_async.emulator._state import Asset, Environment, Json, LiveStream, PlaybackId, Upload, World
 
 SHOWN = 30
 """Of each kind of thing, per environment; there are more than a page can hold."""
 
-_HEADERS = {
-    "Cache-Control": "no-store",
-    # What is shown was sent by clients: none of it may run, whatever it says. Styles and the script are the page's own.
-    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; media-src 'self' blob:",
-}
+_POLICY = (
+    "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+)
+_OWN = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 def asks_for_overview(request: Request) -> bool:
@@ -38,7 +42,12 @@ def answer(request: Request, world: World, limiter: RateLimiter | None, arrivals
 @cache
 def _page() -> Response:
     content = files("mux_async.emulator").joinpath("page.html").read_bytes()
-    return text(200, content, "text/html; charset=utf-8").with_headers(_HEADERS)
+    # What is shown was sent by clients: none of it may run, whatever it says. The page's own style and script may, by their hashes.
+    own = (
+        f"{name.decode()}-src 'sha256-{b64encode(sha256(inside).digest()).decode()}'" for name, inside in _OWN.findall(content)
+    )
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": "; ".join((_POLICY, *own))}
+    return text(200, content, "text/html; charset=utf-8").with_headers(headers)
 
 
 def _overview(world: World, limiter: RateLimiter | None, arrivals: Sequence[Arrival]) -> Response:
@@ -46,7 +55,7 @@ def _overview(world: World, limiter: RateLimiter | None, arrivals: Sequence[Arri
         200,
         {
             "now": world.now,
-            "environments": [_environment(environment) for environment in world.environments.values()],
+            "environments": [_environment(world, environment) for environment in world.environments.values()],
             "deliveries": [
                 {
                     "id": entry.id,
@@ -70,7 +79,7 @@ def _newest(found: Any) -> Iterable[Any]:
     return islice(reversed(found), SHOWN)
 
 
-def _environment(environment: Environment) -> Json:
+def _environment(world: World, environment: Environment) -> Json:
     return {
         "name": environment.name,
         "counts": {
@@ -78,17 +87,21 @@ def _environment(environment: Environment) -> Json:
             "uploads": len(environment.uploads),
             "live_streams": len(environment.live_streams),
         },
-        "assets": [_asset(asset) for asset in _newest(environment.assets.values())],
+        "assets": [_asset(world, asset) for asset in _newest(environment.assets.values())],
         "uploads": [_upload(upload) for upload in _newest(environment.uploads.values())],
-        "live_streams": [_live_stream(stream) for stream in _newest(environment.live_streams.values())],
+        "live_streams": [_live_stream(world, stream) for stream in _newest(environment.live_streams.values())],
     }
 
 
-def _public(playback_ids: Iterable[PlaybackId]) -> str | None:
-    return next((entry.id for entry in playback_ids if entry.policy == "public"), None)
+def _playable(world: World, playback_ids: Iterable[PlaybackId]) -> Json:
+    """Return the playback id to show it by, a public one if there is one, and the ``token`` that the others need."""
+    chosen = min(playback_ids, key=lambda entry: entry.policy != "public", default=None)
+    if chosen is None:
+        return {"playback_id": None, "token": None}
+    return {"playback_id": chosen.id, "token": None if chosen.policy == "public" else playback_pass(world, chosen.id)}
 
 
-def _asset(asset: Asset) -> Json:
+def _asset(world: World, asset: Asset) -> Json:
     return {
         "id": asset.id,
         "title": (asset.meta or {}).get("title") or asset.passthrough,
@@ -96,7 +109,7 @@ def _asset(asset: Asset) -> Json:
         "problem": None if asset.problem is None else asset.problem.message,
         "duration": None if asset.media is None else asset.media.duration,
         "has_video": asset.media is not None and asset.media.has_video,
-        "playback_id": _public(asset.playback_ids),
+        **_playable(world, asset.playback_ids),
         "policies": sorted({entry.policy for entry in asset.playback_ids}),
         "created_at": asset.created_at,
     }
@@ -113,12 +126,12 @@ def _upload(upload: Upload) -> Json:
     }
 
 
-def _live_stream(stream: LiveStream) -> Json:
+def _live_stream(world: World, stream: LiveStream) -> Json:
     return {
         "id": stream.id,
         "status": stream.status,
         "is_connected": stream.ingest.connected,
-        "playback_id": _public(stream.playback_ids),
+        **_playable(world, stream.playback_ids),
         "targets": [target.status for target in stream.simulcast_targets],
         "created_at": stream.created_at,
     }

@@ -1,19 +1,25 @@
 """What the stream and image hosts have besides playlists and thumbnails (facts/BEHAVIOUR.md, sections 9.2 and 9.3).
 
 Storyboards, animated images, captions, transcripts and files to download: all of the right form and size, and with nothing to see or
-hear in them, because nothing is decoded here.
+hear in them unless there is a film (`mux_async.emulator._film`), because nothing is decoded here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from mux_async.emulator._http import Response, invalid, json_response, not_found, text
+from mux_async.emulator._film import made, made_of
+from mux_async.emulator._http import Request, Response, invalid, json_response, not_found, text
+from mux_async.emulator._making import download_order, master_order
 from mux_async.emulator._pictures import TYPES, picture
+from mux_async.emulator._play_params import seconds
 from mux_async.emulator._render import asset_json, origin_of
-from mux_async.emulator._state import Track
+from mux_async.emulator._state import Track, World
+from mux_async.emulator._studio import Animation, Storyboard
 from mux_async.emulator._usage import note_delivery
 from mux_async.emulator._validate import whole_parameter
 
@@ -67,7 +73,7 @@ def storyboard(play: Play, extension: str) -> Response:
     if play.asset.is_live:
         raise invalid("A live stream has no storyboard")
     tiles, height = _tiles(play), _tile_height(play)
-    shown = "webp" if play.request.query.get("format") == "webp" else "jpg"
+    shown = "webp" if play.params.get("format") == "webp" else "jpg"
     if extension == "json":
         described = {
             "url": _picture_url(play, shown),
@@ -85,7 +91,9 @@ def storyboard(play: Play, extension: str) -> Response:
         ]
         return text(200, "WEBVTT\n\n" + "\n\n".join(cues) + "\n", "text/vtt")
     if extension in _STORYBOARD_IMAGES:
-        return text(200, picture(extension, _COLUMNS * TILE_WIDTH, len(tiles) // _COLUMNS * height), TYPES[extension])
+        plain = partial(picture, extension, _COLUMNS * TILE_WIDTH, len(tiles) // _COLUMNS * height)
+        order = Storyboard(extension, tuple(start for start, _, _ in tiles), _COLUMNS, TILE_WIDTH, height)
+        return made(play, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])
     raise not_found()
 
 
@@ -98,35 +106,25 @@ def animated(play: Play, extension: str) -> Response:
     if extension not in _ANIMATED:
         raise not_found()
     _video(play)
-    query = play.request.query
-    start = _seconds(query, "start", 0.0)
-    end = _seconds(query, "end", start + 5.0)
+    query = play.params
+    start = seconds(query, "start") or 0.0
+    end = seconds(query, "end") or start + 5.0
     if not 0.25 <= end - start <= 10.0:
         raise invalid("end must be between 0.25 and 10 seconds after start")
-    if whole_parameter(query, "fps", 15) > 30:
+    fps = whole_parameter(query, "fps", 15)
+    if fps > 30:
         raise invalid("fps must be at most 30")
     width = whole_parameter(query, "width", 320)
     height = whole_parameter(query, "height", max(1, round(width * play.media.height / play.media.width)))
     if width > _MAX_ANIMATED_SIDE or ("height" in query and height > _MAX_ANIMATED_SIDE):
         raise invalid(f"width and height must be at most {_MAX_ANIMATED_SIDE}")
-    return text(200, picture(extension, width, height), TYPES[extension])
-
-
-def _seconds(query: Mapping[str, str], name: str, default: float) -> float:
-    given = query.get(name)
-    if not given:
-        return default
-    try:
-        value = float(given)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 12 * 3600.0:
-        raise invalid(f"{name} must be a number of seconds")
-    return value
+    plain = partial(picture, extension, width, height)
+    order = Animation(extension, min(start, play.media.duration), end - start, width, height, fps)
+    return made(play, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])
 
 
 def captions(play: Play, name: str) -> Response:
-    """Answer ``text/{TRACK_ID}.{vtt,txt}``; a transcript is there of generated tracks only.
+    """Answer ``text/{TRACK_ID}.{vtt,txt,m3u8}``: captions, their transcript (of generated tracks only), their playlist.
 
     Raises:
         ApiError: 404, there is no such track, or it is not ready.
@@ -137,9 +135,20 @@ def captions(play: Play, name: str) -> Response:
         raise not_found()
     if extension == "vtt":
         return text(200, f"WEBVTT\n\n{_stamp(0.0)} --> {_stamp(play.media.duration)}\n{_said(track)}\n", "text/vtt")
+    if extension == "m3u8":
+        return text(200, _captions_playlist(play, track), "application/vnd.apple.mpegurl")
     if extension == "txt" and (track.text_source or "").startswith("generated"):
         return text(200, f"{_said(track)}\n")
     raise not_found()
+
+
+def _captions_playlist(play: Play, track: Track) -> str:
+    """One segment for the whole: players take captions by the film's own time."""
+    duration = play.media.duration
+    token = play.request.query.get("token")
+    suffix = "" if token is None else f"?token={quote(token)}"
+    head = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{ceil(duration)}\n#EXT-X-PLAYLIST-TYPE:VOD\n"
+    return f"{head}#EXTINF:{duration:.3f},\n{track.id}.vtt{suffix}\n#EXT-X-ENDLIST\n"
 
 
 def _said(track: Track) -> str:
@@ -161,7 +170,26 @@ def download(play: Play, name: str) -> Response:
         note_delivery(play.world, play.environment, play.asset, play.media.duration, short_side)
     saved_as = play.request.query.get("download")
     headers = {} if saved_as is None else {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(saved_as, safe='')}"}
-    return text(200, EMPTY_MP4, "audio/mp4" if found["ext"] == "m4a" else "video/mp4").with_headers(headers)
+    kind = "audio/mp4" if found["ext"] == "m4a" else "video/mp4"
+    answer = made(play, download_order(found), kind, lambda: EMPTY_MP4) or text(200, EMPTY_MP4, kind)
+    return answer.with_headers(headers)
+
+
+def master(request: Request, world: World, asset_id: str) -> Response:
+    """Answer the address of a master, which only an asset with a film has.
+
+    Raises:
+        ApiError: 404, there is none.
+    """
+    studio = world.settings.media
+    for environment in world.environments.values():
+        asset = environment.assets.get(asset_id)
+        if asset is None or studio is None or asset.master_access != "temporary" or asset.master_status != "ready":
+            continue
+        if studio.film(asset_id) is not None:
+            kind = "video/mp4" if asset.stored_height else "audio/mp4"
+            return made_of(request, studio, asset_id, master_order(asset), kind, lambda: EMPTY_MP4)
+    raise not_found()
 
 
 def _stamp(seconds: float) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from math import gcd
 
 from mux_async.emulator._http import Request
+from mux_async.emulator._making import NotYetError, download_order, made_size
 from mux_async.emulator._options import encoding_tier
 from mux_async.emulator._records import Recording, Shots
 from mux_async.emulator._state import Asset, Json, LiveStream, SigningKey, Upload, World, present
+from mux_async.emulator._studio import StudioError
 
 _STANDARD_MP4 = ("low.mp4", "medium.mp4", "high.mp4")
 
@@ -68,7 +71,7 @@ def asset_json(asset: Asset, world: World) -> Json:
             "tracks": [present(track) for track in asset.tracks] or None,
             "errors": None if asset.problem is None else {"type": asset.problem.type, "messages": [asset.problem.message]},
             "master": _master(asset, world),
-            "static_renditions": _static_renditions(asset),
+            "static_renditions": _static_renditions(asset, world),
         }
     )
 
@@ -128,22 +131,25 @@ def _master(asset: Asset, world: World) -> Json | None:
     if asset.master_access != "temporary":
         return None
     if asset.master_status != "ready":
-        return {"status": "preparing"}
-    return {"status": "ready", "url": f"{world.settings.public_origin or 'https://master.mux.com'}/{asset.id}/master.mp4"}
+        return {"status": asset.master_status}
+    studio = world.settings.media
+    is_here = studio is not None and studio.film(asset.id) is not None
+    origin = world.settings.public_origin or (world.origin if is_here else "https://master.mux.com")
+    return {"status": "ready", "url": f"{origin}/{asset.id}/master.mp4"}
 
 
-def _static_renditions(asset: Asset) -> Json | None:
+def _static_renditions(asset: Asset, world: World) -> Json | None:
     if asset.mp4_support != "none":
         if asset.status != "ready" or asset.mp4_status != "ready":
-            return {"status": "preparing"}
-        return {"status": "ready", "files": _mp4_files(asset)}
+            return {"status": "preparing" if asset.status != "ready" else asset.mp4_status}
+        return {"status": "ready", "files": mp4_files(asset, world)}
     if not asset.static_renditions:
         return None
     return {"files": [present(rendition) for rendition in asset.static_renditions]}
 
 
-def _mp4_files(asset: Asset) -> list[Json]:
-    """The legacy files have no id, status or type of their own."""
+def mp4_files(asset: Asset, world: World) -> list[Json]:
+    """The files of ``mp4_support``, which have no id, status or type of their own."""
     media = asset.media
     if media is None:
         return []
@@ -156,11 +162,16 @@ def _mp4_files(asset: Asset) -> list[Json]:
         files.append(_mp4_file("capped-1080p.mp4", min(height, 1080), asset))
     if media.channels and "audio-only" in asset.mp4_support:
         files.append({"name": "audio.m4a", "ext": "m4a", "bitrate": 128_000, "filesize": str(int(16_000 * media.duration))})
+    for file in files:
+        with suppress(NotYetError, StudioError):  # said as it would be
+            size = made_size(world, asset, download_order(file))
+            if size is not None:
+                file.update(filesize=str(size), bitrate=round(size * 8 / media.duration))
     return files
 
 
 def _mp4_file(name: str, height: int, asset: Asset) -> Json:
-    assert asset.media is not None  # noqa: S101 - asked by `_mp4_files` alone
+    assert asset.media is not None  # noqa: S101 - asked by `mp4_files` alone
     width, scaled_height = asset.media.scaled(height)
     bitrate = height * 4_000
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import cast
 
 import orjson
 
@@ -77,6 +78,20 @@ def _job_event(world: World, environment: Environment, job: Job) -> None:
     emit(world, environment, name, ("job", job.id), {name: job_json(environment, job)})
 
 
+_MOST = 1 << 53
+
+
+def _counted(value: object) -> object:
+    """Return *value* with whole numbers that were written with a point as integers: to JSON they are, to Python they are not."""
+    if isinstance(value, float) and value.is_integer():
+        return int(min(max(value, -_MOST), _MOST))
+    if isinstance(value, list):
+        return [_counted(inner) for inner in cast("list[object]", value)]
+    if isinstance(value, dict):
+        return {key: _counted(inner) for key, inner in cast("dict[str, object]", value).items()}
+    return value
+
+
 def create_job(
     world: World,
     environment: Environment,
@@ -91,6 +106,7 @@ def create_job(
     Raises:
         ApiError: 400 or 404, there is no such asset or track; 409, it is being done already; 422, the asset is in no state for it.
     """
+    parameters = cast("Json", _counted(parameters))
     asset = environment.asset(parameters["asset_id"])
     if asset.status != "ready":
         raise ApiError(422, "unprocessable", "The asset is not ready")
@@ -143,7 +159,10 @@ def _move(world: World, environment: Environment, job: Job, status: JobStatus) -
 
 
 def _finish(world: World, environment: Environment, job: Job) -> None:
+    fault = world.work_faults.pick("job", job.id, job.asset_id, job.workflow)
     try:
+        if fault is not None:
+            raise JobFailedError(fault.type, fault.message)
         job.outputs = perform(world, environment, job)
     except JobFailedError as failure:
         job.errors = [{"type": failure.type, "message": failure.message, "retryable": False}]

@@ -75,23 +75,24 @@ class Router:
     """Finds routes. Literal parts win over parameters because the more literal route is tried first."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._routes: dict[tuple[str, int], list[Route]] = {}
+        self._routes: dict[tuple[str, int], list[tuple[tuple[str, ...], Route]]] = {}
         for route in routes:
-            self._routes.setdefault((route.method, len(route.parts)), []).append(route)
+            parts = route.parts
+            self._routes.setdefault((route.method, len(parts)), []).append((parts, route))
         for group in self._routes.values():
-            group.sort(key=lambda route: sum(part.startswith("{") for part in route.parts))
+            group.sort(key=lambda entry: sum(part.startswith("{") for part in entry[0]))
 
     @property
     def routes(self) -> tuple[Route, ...]:
         """All routes, in no particular order."""
-        return tuple(route for group in self._routes.values() for route in group)
+        return tuple(route for group in self._routes.values() for _, route in group)
 
     def find(self, method: str, segments: Sequence[str]) -> tuple[Handler, dict[str, str]] | None:
         """Return the handler and the path's parameters; ``None`` when nobody answers there."""
-        for route in self._routes.get((method, len(segments)), ()):
+        for parts, route in self._routes.get((method, len(segments)), ()):
             params: dict[str, str] = {}
-            for part, segment in zip(route.parts, segments, strict=True):
-                if part.startswith("{") and segment:
+            for part, segment in zip(parts, segments, strict=True):
+                if part[0] == "{" and segment:
                     params[part[1:-1]] = segment
                 elif part != segment:
                     break

@@ -11,6 +11,7 @@ import attrs
 from mux_async._operation import Bucket
 from mux_async._types import Secret
 from mux_async.emulator._media import Probe, synthetic_probe
+from mux_async.emulator._studio import Studio
 
 LimitModel: TypeAlias = Literal["token-bucket", "fixed-window", "sliding-window"]
 """How an allowance is counted; see `RateRules`."""
@@ -129,9 +130,12 @@ class EmulatorSettings:
         limits: The rate limits, or ``None``.
         time_to_ready: Seconds from creating an asset (or a rendition, track, master) to its being ready; 0 or more.
         probe: Says what a medium is, or why it cannot be used; see `mux_async.emulator.Probe`.
+        media: Makes films of what is uploaded or fetched, and pictures of them (`mux_async.emulator.media.MediaWorker`); ``None`` makes
+            everything up, by *probe*. Whoever made it closes it.
         can_delete_preparing: Whether DELETE of a preparing asset succeeds, as in 2020, or is a 400, as in 2026 (facts/BEHAVIOUR.md,
             section 4.2).
-        store: Folder that uploaded bytes are kept in, one file per upload named by its id; ``None`` drops them.
+        store: Folder that uploaded bytes are kept in, one file per upload named by its id; ``None`` drops them, unless *media* needs
+            them.
         public_origin: What upload URLs begin with; ``None`` takes it from each request.
         seed: Makes ids. The same seed and the same calls give the same ids.
         max_arrivals: How many `Arrival` values are remembered.
@@ -155,6 +159,7 @@ class EmulatorSettings:
     limits: RateRules | None = RateRules()
     time_to_ready: float = attrs.field(default=1.0, validator=attrs.validators.ge(0.0))
     probe: Probe = synthetic_probe
+    media: Studio | None = None
     can_delete_preparing: bool = False
     store: Path | None = None
     public_origin: str | None = None
@@ -170,3 +175,8 @@ class EmulatorSettings:
     webhook_retries: WebhookRetries = WebhookRetries()
     max_events: int = attrs.field(default=10_000, validator=attrs.validators.ge(1))
     drm_configurations: int = attrs.field(default=1, validator=attrs.validators.ge(0))
+
+    @property
+    def upload_folder(self) -> Path | None:
+        """Where uploaded bytes go; ``None`` drops them."""
+        return self.store if self.store is not None or self.media is None else self.media.uploads

@@ -5,13 +5,14 @@ Members that are ``None`` are not there on the wire: Mux leaves absent members o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, TypeVar
+from collections.abc import Hashable, Mapping
+from functools import cache
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
 from mux_async.emulator._agenda import Agenda
-from mux_async.emulator._http import invalid, not_found
+from mux_async.emulator._http import ApiError, invalid, not_found
 from mux_async.emulator._ids import IdMint, is_well_formed
 from mux_async.emulator._media import InputProblem, MediaInfo
 from mux_async.emulator._records import (
@@ -35,6 +36,7 @@ from mux_async.emulator._records import (
 from mux_async.emulator._sessions import UploadSession
 from mux_async.emulator._settings import EmulatorSettings
 from mux_async.emulator._webhook_faults import WebhookFaults
+from mux_async.emulator._work_faults import WorkFaults
 
 T = TypeVar("T")
 Json: TypeAlias = dict[str, Any]
@@ -43,7 +45,12 @@ TIER_HEIGHTS = {"1080p": 1080, "1440p": 1440, "2160p": 2160}
 
 def present(record: Any) -> Json:
     """Return the members of *record* (an attrs value) that are there, by their wire names."""
-    return attrs.asdict(record, recurse=False, filter=lambda _, value: value is not None)
+    return {name: value for name in _members(record.__class__) if (value := getattr(record, name)) is not None}
+
+
+@cache
+def _members(kind: Hashable) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(cast("type[attrs.AttrsInstance]", kind)))
 
 
 @attrs.define
@@ -120,9 +127,9 @@ class Asset:
     problem: InputProblem | None = None
     static_renditions: list[StaticRendition] = attrs.field(factory=list[StaticRendition])
     mp4_support: str = "none"
-    mp4_status: Literal["preparing", "ready"] = "preparing"
+    mp4_status: Literal["preparing", "ready", "errored"] = "preparing"
     master_access: str = "none"
-    master_status: Literal["preparing", "ready"] = "preparing"
+    master_status: Literal["preparing", "ready", "errored"] = "preparing"
     is_live: bool = False
     """Whether a live stream is being recorded into it."""
     recordings: list[Recording] = attrs.field(factory=list[Recording])
@@ -233,10 +240,8 @@ class Environment:
         Raises:
             ApiError: 400 for a malformed id, 404 for an unknown one.
         """
-        if not is_well_formed(id):
-            raise invalid("Failed to parse ID")
         if id not in records:
-            raise not_found()
+            raise _unknown(id, "Failed to parse ID")
         return records[id]
 
     def asset(self, id: str) -> Asset:
@@ -245,35 +250,32 @@ class Environment:
         Raises:
             ApiError: 400 for a malformed id, 404 for an unknown one.
         """
-        if not is_well_formed(id):
-            raise invalid(f'Asset id "{id}" was invalid')
         if id not in self.assets:
-            raise not_found()
+            raise _unknown(id, f'Asset id "{id}" was invalid')
         return self.assets[id]
 
     def upload(self, id: str) -> Upload:
         """Return an upload, or raise as `asset` does."""
-        if not is_well_formed(id):
-            raise invalid("Failed to parse ID")
         if id not in self.uploads:
-            raise not_found()
+            raise _unknown(id, "Failed to parse ID")
         return self.uploads[id]
 
     def live_stream(self, id: str) -> LiveStream:
         """Return a live stream, or raise as `asset` does."""
-        if not is_well_formed(id):
-            raise invalid("Invalid live stream id, failed to parse")
         if id not in self.live_streams:
-            raise not_found()
+            raise _unknown(id, "Invalid live stream id, failed to parse")
         return self.live_streams[id]
 
     def signing_key(self, id: str) -> SigningKey:
         """Return a signing key, or raise as `asset` does."""
-        if not is_well_formed(id):
-            raise invalid("Failed to parse ID")
         if id not in self.signing_keys:
-            raise not_found("Signing Key not found")
+            raise _unknown(id, "Failed to parse ID", "Signing Key not found")
         return self.signing_keys[id]
+
+
+def _unknown(id: str, malformed: str, *missing: str) -> ApiError:
+    """The error for an id that nothing has. Only here is it looked at more closely, because that takes longer than all the rest."""
+    return not_found(*missing) if is_well_formed(id) else invalid(malformed)
 
 
 @attrs.define(eq=False)
@@ -296,6 +298,7 @@ class World:
     outbox: list[str] = attrs.field(factory=list[str])
     """Ids of the deliveries whose time has come, to be taken by whoever carries them."""
     webhook_faults: WebhookFaults = attrs.field(factory=WebhookFaults)
+    work_faults: WorkFaults = attrs.field(factory=WorkFaults)
 
     @classmethod
     def create(cls, settings: EmulatorSettings, now: float, *, generation: int = 0) -> World:

@@ -30,7 +30,7 @@ from mux_async.emulator._tracking import Touched, Tracked
 
 FORMAT = 1
 """Of the file. Raised when an older program could not read it, or read it wrongly."""
-_NOT_KEPT = frozenset({"agenda", "environments", "mint", "settings", "webhook_faults"})
+_NOT_KEPT = frozenset({"agenda", "environments", "mint", "settings", "webhook_faults", "work_faults"})
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
     number INTEGER PRIMARY KEY AUTOINCREMENT, space TEXT, kind TEXT, key TEXT, body BLOB, UNIQUE (space, kind, key)
@@ -124,6 +124,10 @@ class StateFile:
         self.touched = Touched()
         try:
             self.world = self._restore(settings, now)
+        except Exception as error:
+            # What each record must look like is for the converter to know; here only that one did not.
+            self._database.close()
+            raise _damaged(path, str(error) or type(error).__name__) from error
         except BaseException:
             self._database.close()
             raise
@@ -265,10 +269,11 @@ class StateFile:
             if key in content:
                 self.touched.note(len(self._rows) - 1, key)
 
-    def _read(self, space: str, kind: str) -> Iterator[tuple[str, bytes]]:
-        yield from self._database.execute(
+    def _read(self, space: str, kind: str) -> list[tuple[str, bytes]]:
+        found = self._database.execute(
             "SELECT key, body FROM record WHERE space = ? AND kind = ? ORDER BY number", (space, kind)
         )
+        return found.fetchall()
 
     @contextmanager
     def reading(self) -> Generator[None, None, None]:
@@ -296,6 +301,12 @@ class StateFile:
             self._database.close()
 
 
+def _damaged(path: Path, found: str) -> StateFileError:
+    return StateFileError(
+        f"the state file {str(path)!r} is damaged ({found}); put a copy in its place, or begin anew without it"
+    )
+
+
 def _open(path: Path) -> sqlite3.Connection:
     try:
         database = sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
@@ -308,6 +319,9 @@ def _open(path: Path) -> sqlite3.Connection:
         (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version > FORMAT or (tables and not version):
             raise StateFileError(f"{str(path)!r} is not a state file that this version can read")
+        (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise _damaged(path, found)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")

@@ -5,14 +5,17 @@ Runs on asyncio and trio, opens no socket, and raises what a real transport rais
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
+import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from mux_async.emulator._doors import read, settled
 from mux_async.emulator._exchange import Reply
 from mux_async.emulator._http import Request, Response
 from mux_async.errors import ConnectError, Delivery, Phase, TransportClosedError, TransportError, TransportTimeoutError
@@ -68,6 +71,8 @@ class EmulatorTransport:
             reply = exchange.finish()
         finally:
             exchange.cut()  # nothing happens when it was finished
+        if reply.response is not None:
+            reply = attrs.evolve(reply, response=await settled(reply.response))
         await _wait(reply, request)
         if reply.response is None:
             raise TransportError(
@@ -114,18 +119,26 @@ async def _wait(reply: Reply, request: HttpRequest) -> None:
 
 def _answer(request: HttpRequest, response: Response, truncate: int | None) -> HttpResponse:
     headers = CIMultiDict(response.headers)
-    body = b"" if request.method == "HEAD" else response.body
     if response.status != 204:
-        headers["Content-Length"] = str(len(response.body))
-    return HttpResponse(response.status, CIMultiDictProxy(headers), _AnswerBody(body, truncate))
+        headers["Content-Length"] = str(response.length)
+    if response.file is None or request.method == "HEAD":
+        pieces = _cut(b"" if request.method == "HEAD" else response.body)
+    else:
+        pieces = read(response.file)
+    return HttpResponse(response.status, CIMultiDictProxy(headers), _AnswerBody(pieces, truncate))
+
+
+async def _cut(body: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
 
 
 class _AnswerBody:
     """The body of an answer, in pieces, perhaps breaking off."""
 
-    def __init__(self, body: bytes, truncate: int | None) -> None:
-        self._body = body if truncate is None else body[:truncate]
-        self._breaks = truncate is not None
+    def __init__(self, pieces: AsyncGenerator[bytes, None], truncate: int | None) -> None:
+        self._pieces = pieces
+        self._left = truncate
         self._is_closed = False
 
     def __aiter__(self) -> _AnswerBody:
@@ -135,11 +148,14 @@ class _AnswerBody:
         await anyio.lowlevel.checkpoint()
         if self._is_closed:
             raise StopAsyncIteration
-        piece, self._body = self._body[:_PIECE], self._body[_PIECE:]
+        piece = await anext(self._pieces, b"")
+        if self._left is not None:
+            piece = piece[: self._left]
+            self._left -= len(piece)
         if piece:
             return piece
-        self._is_closed = True
-        if self._breaks:
+        await self.aclose()
+        if self._left is not None:
             raise TransportError(
                 "the emulator was told to break the connection within the answer",
                 delivery=Delivery.ANSWERED,
@@ -149,6 +165,7 @@ class _AnswerBody:
 
     async def aclose(self) -> None:
         self._is_closed = True
+        await self._pieces.aclose()
 
 
 _transport_type: type[Transport] = EmulatorTransport  # it fits, or the type checkers say so

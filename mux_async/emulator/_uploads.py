@@ -66,7 +66,8 @@ def _upload(call: Call) -> Upload:
     return call.environment.upload(call.params["UPLOAD_ID"])
 
 
-def _create(call: Call) -> Response:
+def create(call: Call) -> Response:
+    """Answer ``POST /video/v1/uploads``."""
     body = call.json(_shapes.CREATE_UPLOAD)
     options = normalized(body.get("new_asset_settings") or {})
     check_drm(call.environment, options.get("advanced_playback_policies", ()))
@@ -74,14 +75,14 @@ def _create(call: Call) -> Response:
     if inputs and "url" in inputs[0]:
         raise invalid("new_asset_settings.inputs[0].url must not be set: the upload is the first input")
     world = call.world
-    upload_id = world.mint.id("upload")
+    upload_id, folder = world.mint.id("upload"), world.settings.upload_folder
     upload = Upload(
         id=upload_id,
         number=world.next_number(),
         created_at=world.now,
         timeout=body.get("timeout", DEFAULT_TIMEOUT),
         options=options,
-        session=UploadSession(None if world.settings.store is None else world.settings.store / upload_id),
+        session=UploadSession(None if folder is None else folder / upload_id),
         origin=origin_of(call.request, world),
         cors_origin=body.get("cors_origin"),
         test=body.get("test", False),
@@ -113,7 +114,7 @@ def _cancel(call: Call) -> Response:
 
 
 ROUTES = (
-    Route("POST", "/video/v1/uploads", _create),
+    Route("POST", "/video/v1/uploads", create),
     Route("GET", "/video/v1/uploads", _list),
     Route("GET", "/video/v1/uploads/{UPLOAD_ID}", _retrieve),
     Route("PUT", "/video/v1/uploads/{UPLOAD_ID}/cancel", _cancel),

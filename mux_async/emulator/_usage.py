@@ -13,7 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from urllib.parse import urlencode
 
-from mux_async.emulator._http import ApiError, Request, Response, invalid, json_response, not_found, text
+from mux_async.emulator._events import emit
+from mux_async.emulator._http import ApiError, Request, Response, failed, invalid, json_response, not_found, text
 from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator._options import encoding_tier
 from mux_async.emulator._records import DeliveredAsset, Json
@@ -79,6 +80,26 @@ def _report(known: DeliveredAsset, environment: Environment, begin: int, end: in
             "delivered_seconds_by_resolution": by_tier,
         }
     )
+
+
+def announce_traffic(world: World, environment: Environment, threshold: float) -> None:
+    """Say which assets were delivered for at least *threshold* seconds since the last full hour began: ``video.delivery.high_traffic``.
+
+    When Mux says so by itself is not published. Times are numbers in this event (facts/BEHAVIOUR.md, section 7.2).
+
+    Raises:
+        ApiError: 412, none was.
+    """
+    end = int(world.now) + 1
+    begin = end // HOUR * HOUR - HOUR
+    reports = [_report(known, environment, begin, end) for known in environment.delivered.values()]
+    busy = [report for report in reports if report is not None and report["delivered_seconds"] >= threshold]
+    if not busy:
+        raise failed(f"No asset was delivered for {threshold:g} seconds since the last full hour began")
+    rows = [{key: int(value) if key in {"created_at", "deleted_at"} else value for key, value in row.items()} for row in busy]
+    traffic_id = world.mint.uuid("high traffic")
+    data = {"id": traffic_id, "threshold": threshold, "timeframe": [begin, end], "data": rows}
+    emit(world, environment, "video.delivery.high_traffic", ("delivery", traffic_id), data)
 
 
 def _list_delivery(call: Call) -> Response:

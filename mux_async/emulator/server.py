@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
+import attrs
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
+from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict
 
 from mux_async.emulator._courier import carry_webhooks
 from mux_async.emulator._deliveries import WebhookRequest
+from mux_async.emulator._doors import read, settled
 from mux_async.emulator._emulator import Emulator
 from mux_async.emulator._exchange import Reply
 from mux_async.emulator._http import Request
@@ -24,6 +28,18 @@ READ_BUFFER = 1024 * 1024
 """Bytes of a body that may wait in memory, per connection."""
 GRACE = 1.0
 """Seconds that requests in flight get when the server stops."""
+
+
+_log = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether an error is the emulator's own. What is no HTTP is the client's, who is told so by the answer."""
+    error = None if record.exc_info is None else record.exc_info[1]
+    return not isinstance(error, HttpProcessingError)
+
+
+_log.addFilter(_is_ours)
 
 
 @asynccontextmanager
@@ -48,6 +64,7 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
         handler_cancellation=True,
         lingering_time=GRACE,
         read_bufsize=READ_BUFFER,
+        logger=_log,
     )
     runner = web.ServerRunner(server, shutdown_timeout=GRACE)
     await runner.setup()
@@ -122,6 +139,8 @@ class _Door:
             return _abort(request)
         finally:
             exchange.cut()  # nothing happens when it was finished
+        if reply.response is not None:
+            reply = attrs.evolve(reply, response=await settled(reply.response))
         if reply.delay:
             await asyncio.sleep(reply.delay)
         return await _send(request, reply)
@@ -132,13 +151,23 @@ async def _send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
     if response is None:
         return _abort(request)
     headers = CIMultiDict(response.headers)
-    if reply.truncate is None:
+    if reply.truncate is None and response.file is None:
         return web.Response(status=response.status, headers=headers, body=response.body or None)
-    headers["Content-Length"] = str(len(response.body))
+    headers["Content-Length"] = str(response.length)
     stream = web.StreamResponse(status=response.status, headers=headers)
     await stream.prepare(request)
-    await stream.write(response.body[: reply.truncate])
-    return _abort(request)
+    if reply.truncate is not None:
+        await stream.write((await asyncio.to_thread(response.loaded)).body[: reply.truncate])
+        return _abort(request)
+    if response.file is not None and request.method != "HEAD":
+        try:
+            async with aclosing(read(response.file)) as pieces:
+                async for piece in pieces:
+                    await stream.write(piece)
+        except OSError:  # the film was thrown away while it was shown, or nobody looks any more
+            return _abort(request)
+    await stream.write_eof()
+    return stream
 
 
 def _abort(request: web.BaseRequest) -> web.StreamResponse:

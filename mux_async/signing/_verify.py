@@ -15,7 +15,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
@@ -64,7 +64,7 @@ def verify(
     token: str | Secret,
     keys: Mapping[str, PublicKey],
     *,
-    audience: str,
+    audience: str | Collection[str],
     subject: str | None = None,
     now: float | None = None,
     leeway: float = 0.0,
@@ -74,7 +74,8 @@ def verify(
     Args:
         token: The token.
         keys: Public keys (PEM, or loaded) by their ids; `Signer.public_keys` has that form.
-        audience: What it must be for: ``v``, ``t``, ``g``, ``s``, ``d``, ``rt``, ``video_id``, ... (facts/BEHAVIOUR.md, section 8.2).
+        audience: What it must be for: ``v``, ``t``, ``g``, ``s``, ``d``, ``rt``, ``video_id``, ... (facts/BEHAVIOUR.md, section 8.2); or
+            several, of which one must be.
         subject: Id that it must be for; ``None`` for any.
         now: Unix seconds; the machine's clock by default.
         leeway: Seconds by which clocks may differ.
@@ -91,15 +92,18 @@ def verify(
     if expires is None or not isinstance(owner, str):
         raise TokenRefusedError("the token has no time of expiry (exp) or no subject (sub)", reason="claims")
     audiences = cast("list[object]", found) if isinstance(found, list) else [found]
-    if audience not in audiences:
-        raise TokenRefusedError(f"the token is for aud {found!r:.80}, and {audience!r} is needed", reason="audience")
+    wanted = [audience] if isinstance(audience, str) else list(audience)
+    use = next((each for each in wanted if each in audiences), None)
+    if use is None:
+        needed = " or ".join(map(repr, wanted))
+        raise TokenRefusedError(f"the token is for aud {found!r:.80}, and {needed} is needed", reason="audience")
     if subject is not None and owner != subject:
         raise TokenRefusedError(f"the token is for {owner!r:.80}, and not for {subject!r:.80}", reason="subject")
     if expires + leeway <= moment:
         raise TokenRefusedError(f"the token expired {moment - expires:.0f} s ago", reason="expired")
     if starts is not None and starts - leeway > moment:
         raise TokenRefusedError(f"the token is good in {starts - moment:.0f} s, and not before", reason="not_yet_valid")
-    return VerifiedToken(key_id, owner, audience, expires, claims)
+    return VerifiedToken(key_id, owner, use, expires, claims)
 
 
 def _signed_claims(token: str, keys: Mapping[str, PublicKey]) -> tuple[str, Mapping[str, object]]:

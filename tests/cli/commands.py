@@ -64,7 +64,7 @@ class Emulate:
 def emulate(*options: str) -> Generator[Emulate]:
     """Run ``mux-async emulate`` on a free port while the block runs."""
     process = subprocess.Popen(
-        command("emulate", "--port", "0", *options),
+        command("emulate", "--port", "0", "--media", "off", *options),  # what the tests send is no film
         stdout=subprocess.PIPE,
         text=True,
         env=environment(),

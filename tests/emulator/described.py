@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any, Literal, TypeAlias, cast
@@ -63,21 +63,20 @@ def send(account: Account, case: Any) -> Any:
 
 
 def drive(
-    account: Account,
+    accounts: Mapping[Account, list[Check]],
     operation_id: str,
     *,
     fitting: bool,
-    checks: list[Check],
     examples: int,
     each: Callable[[], None] | None = None,
 ) -> None:
     """Send made-up requests of one operation, the same in every run, and judge each answer.
 
     Args:
-        account: Who answers.
+        accounts: Who answers, and what is asked of the answers. Making up a request takes longer than answering it, so two who are
+            asked the same share it.
         operation_id: Which operation.
         fitting: Whether the requests fit the description, or do not.
-        checks: What is asked of an answer.
         examples: How many requests.
         each: Called after every answer.
 
@@ -85,7 +84,10 @@ def drive(
         BaseExceptionGroup: What schemathesis found wrong, with a command that repeats it.
     """
     mode = _schemathesis.GenerationMode.POSITIVE if fitting else _schemathesis.GenerationMode.NEGATIVE
-    functions = [getattr(_openapi_checks, name, None) or getattr(_any_checks, name) for name in checks]
+    functions = {
+        account: [getattr(_openapi_checks, name, None) or getattr(_any_checks, name) for name in checks]
+        for account, checks in accounts.items()
+    }
 
     @settings(
         max_examples=examples,
@@ -102,7 +104,8 @@ def drive(
     )
     @given(case=described()[operation_id].as_strategy(generation_mode=mode))
     def run(case: Any) -> None:
-        case.validate_response(send(account, case), checks=functions)
+        for account, checks in functions.items():
+            case.validate_response(send(account, case), checks=checks)
         if each is not None:
             each()
 

@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NODE_PACKAGES = ("@mux/mux-node@15.3.0",)
-"""What the tests install from npm: the version that the facts were read from."""
+NODE_PACKAGES = ("@mux/mux-node@15.3.0", "@mux/upchunk@3.5.0")
+"""What the tests install from npm, in the versions that the facts were read from. All at once: npm removes what it was not asked for."""
 
 
 def missing(reason: str) -> NoReturn:
@@ -73,9 +73,9 @@ def run_node(script: str, **environment: str) -> subprocess.CompletedProcess[str
 
 @contextmanager
 def emulate(*arguments: str) -> Generator[str, None, None]:
-    """Run ``mux-async emulate`` on a free port; give the origin that it prints."""
+    """Run ``mux-async emulate`` on a free port, with media made up unless *arguments* say otherwise; give the origin it prints."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "transports")])}
-    command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", "--media", "off", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:

@@ -16,15 +16,19 @@ from queue import Queue
 from threading import Thread
 from typing import ClassVar
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+import attrs
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from mux_async._config import is_loopback
-from mux_async.cli.emulate import emulate, parse_token
-from mux_async.emulator import server, sign_webhook
+from mux_async.cli import emulate as command
+from mux_async.cli._emulate_options import MODELS, SWITCHES, complete_token, completing, parse_token
+from mux_async.cli.emulate import emulate
+from mux_async.emulator import ALL_PERMISSIONS, EmulatorSettings, RateRules, server, sign_webhook
 from tests.emulator.harness import basic
 
 ROOT = Path(__file__).parents[2]
@@ -38,8 +42,8 @@ app.command()(emulate)
 def running(*arguments: str) -> Generator[tuple[subprocess.Popen[str], list[str]], None, None]:
     """Start the command on a free port; give the process and the lines it printed before it was ready."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", PROGRAM, "--port", "0", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
+    program = [sys.executable, "-c", PROGRAM, "--port", "0", *arguments]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
         assert process.stdout is not None
         try:
             lines: list[str] = []
@@ -65,12 +69,15 @@ def ask(method: str, url: str, authorization: str, body: bytes | None = None) ->
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_run(tmp_path: Path, stop: signal.Signals) -> None:
-    """It says where it is and how to reach it, answers, logs every request in a file, and stops by itself when told to."""
+    """It says where it is and how to reach it, answers, logs every request, also in a file, and stops by itself when told to."""
     log = tmp_path / "arrivals.jsonl"
-    with running("--token", "me:mine:stage", "--arrivals", str(log), "-v") as (process, lines):
+    tokens = ["--token", "me:mine:@stage", "--token", "reader:eyes:video:read"]
+    with running(*tokens, "--arrivals", str(log)) as (process, lines):
         origin = lines[0].split()[-1]
         statuses = [
             ask("POST", f"{origin}/video/v1/uploads", basic("me", "mine"), b"{}"),
+            ask("GET", f"{origin}/video/v1/uploads", basic("reader", "eyes")),
+            ask("POST", f"{origin}/video/v1/uploads", basic("reader", "eyes"), b"{}"),
             ask("GET", f"{origin}/video/v1/uploads", basic()),
         ]
         process.send_signal(stop)
@@ -81,23 +88,46 @@ def test_run(tmp_path: Path, stop: signal.Signals) -> None:
     assert "  export MUX_TOKEN_ID=me" in lines
     assert "  export MUX_TOKEN_SECRET=mine" in lines
     assert lines[-1] == "  rate limits on (token-bucket, burst x5, per account)"
-    assert statuses == [201, 401]
+    assert "  token reader:eyes (environment development, video:read)" in lines
+    assert statuses == [201, 200, 403, 401]
     assert [json.loads(line)["status"] for line in log.read_text().splitlines()] == statuses
-    assert rest.splitlines() == ["POST /video/v1/uploads 201", "GET /video/v1/uploads 401", "stopped"]
+    *requests, last = rest.splitlines()
+    assert [line.split(" ", 1)[1] for line in requests] == [
+        "POST /video/v1/uploads 201",
+        "GET /video/v1/uploads 200",
+        "POST /video/v1/uploads 403",
+        "GET /video/v1/uploads 401",
+    ]
+    assert last == "stopped"
     assert process.returncode == 0
 
 
-def test_limits_options() -> None:
-    """The limits can be chosen, and turned off."""
-    with running("--burst", "1", "--limit-model", "sliding-window") as (_, lines):
-        origin = lines[0].split()[-1]
-        few = [ask("POST", f"{origin}/video/v1/uploads", basic(), b"{}") for _ in range(2)]
-    with running("--no-limits") as (_, lines):
-        origin = lines[0].split()[-1]
-        many = [ask("POST", f"{origin}/video/v1/uploads", basic(), b"{}") for _ in range(8)]
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], RateRules()),
+        (["--limits", "off"], None),
+        (["--no-limits"], None),
+        (["--limits", "on", "--limit-model", "sliding", "--burst", "1"], RateRules(model="sliding-window", burst=1.0)),
+        (["--limit-model", "fixed", "--scope", "environment"], RateRules(model="fixed-window", scope="environment")),
+        (
+            ["--limit-model", "fixed-window", "--retry-after", "--rate-headers"],
+            RateRules("fixed-window", retry_after=True, headers=True),
+        ),
+    ],
+)
+def test_limits_options(options: list[str], expected: RateRules | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits can be chosen, by short names and long ones, and turned off."""
+    made: list[EmulatorSettings] = []
 
-    assert few == [201, 429]
-    assert many == [201] * 8
+    def note(settings: EmulatorSettings, *_: object, **__: object) -> None:
+        made.append(settings)
+
+    monkeypatch.setattr(command, "_run", note)
+    result = CliRunner().invoke(app, options)
+
+    assert result.exit_code == 0, result.output
+    assert made[0].limits == expected
 
 
 def test_state(tmp_path: Path) -> None:
@@ -132,6 +162,12 @@ def test_taken_port() -> None:
     [
         ["--token", "hush-only"],
         ["--token", "a:hush:c:d"],
+        ["--token", "a:hush:"],
+        ["--token", "a:hush:video@"],
+        ["--token", ":hush"],
+        ["--token", "a:hush", "--token", "a:hush2"],
+        ["--limits", "maybe"],
+        ["--webhook-secret", "hush"],
         ["--limit-model", "leaky"],
         ["--scope", "galaxy"],
         ["--burst", "0.5"],
@@ -152,9 +188,45 @@ def test_wrong_options(arguments: list[str]) -> None:
 
 
 def test_token() -> None:
-    """A token has an environment of its own, or the default one."""
-    assert parse_token("a:b").environment == "development"
-    assert parse_token("a:b:c").environment == "c"
+    """A token may do everything in the default environment, unless its permissions or its environment are given."""
+    everything = parse_token("a:b")
+    assert (everything.environment, everything.permissions) == ("development", ALL_PERMISSIONS)
+    assert parse_token("a:p@ss").secret.reveal() == "p@ss"
+    assert parse_token("a:b:@stage") == attrs.evolve(everything, environment="stage")
+    assert parse_token("a:b:all").permissions == ALL_PERMISSIONS
+    assert parse_token("a:b:video:read,data@stage").permissions == ("video:read", "data:read", "data:write")
+    assert parse_token("a:b:read").permissions == tuple(name for name in ALL_PERMISSIONS if name.endswith("read"))
+    with pytest.raises(typer.BadParameter, match="an environment is written @stage"):
+        parse_token("a:b:stage")
+
+
+def test_completion() -> None:
+    """A shell completes values: switches, models, scopes, and the permissions of a token, word by word."""
+    assert completing(MODELS)("s") == ["sliding"]
+    assert completing(SWITCHES)("") == ["on", "off"]
+    assert complete_token("a:b") == complete_token("a:b:video@s") == []
+    assert complete_token("a:b:vid") == ["a:b:video:read", "a:b:video:write", "a:b:video"]
+    assert complete_token("a:b:video,data:r") == ["a:b:video,data:read"]
+
+
+def test_nobody_reads_the_log() -> None:
+    """When nobody reads what it prints, it goes on answering, and stops when told to."""
+    with running("--limits", "off") as (process, lines):
+        origin = lines[0].split()[-1]
+        parts = urlsplit(origin)
+        with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
+            request = b"GET /video/v1/assets/%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 2000)
+            answers = connection.makefile("rb")
+            for _ in range(100):  # more than a pipe holds
+                connection.sendall(request)
+                heads = [answers.readline()]
+                while (line := answers.readline()).strip():
+                    heads.append(line)
+                answers.read(next(int(head.split()[1]) for head in heads if head.lower().startswith(b"content-length:")))
+                assert heads[0].split()[1] == b"401"
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(timeout=20) == 0
 
 
 @pytest.mark.parametrize(
@@ -216,12 +288,12 @@ def test_webhooks(tmp_path: Path) -> None:
     assert types == ["video.asset.created", "video.asset.created", "video.asset.ready"]
     for signature, body in received:
         assert signature == sign_webhook("hush", int(signature[2:].partition(",")[0]), body)
-    assert rest.splitlines().count(f"webhook video.asset.created {url} 200") == 2
+    assert sum(line.endswith(f" webhook video.asset.created {url} 200") for line in rest.splitlines()) == 2
 
 
 def test_instant() -> None:
     """With ``--instant`` an asset is ready as soon as somebody looks."""
-    with running("--instant", "--time-to-ready", "3600") as (_, lines):
+    with running("--instant", "--time-to-ready", "3600", "--quiet") as (_, lines):
         origin = lines[0].split()[-1]
         ask("POST", f"{origin}/video/v1/assets", basic(), b'{"inputs": [{"url": "https://example.com/a.mp4"}]}')
         request = Request(f"{origin}/video/v1/assets", headers={"Authorization": basic()})

@@ -9,8 +9,8 @@ import attrs
 import orjson
 import pytest
 
-from mux_async.emulator import Fault, WebhookFault, read_faults_file
-from mux_async.emulator._faults_file import read_faults, read_webhook_faults
+from mux_async.emulator import Fault, WebhookFault, WorkFault, read_faults_file
+from mux_async.emulator._faults_file import read_faults, read_webhook_faults, read_work_faults
 
 REQUEST: dict[str, Any] = {
     "method": "POST",
@@ -35,37 +35,41 @@ WEBHOOK: dict[str, Any] = {
     "delay": 1,
     "jitter": 0.5,
 }
+WORK: dict[str, object] = {"work": "track", "id": "abc", "nth": [1, 2], "type": "invalid_input", "message": "on purpose"}
 
 
 def test_all_members() -> None:
-    """Every field of both kinds of fault can be written, and comes out as it was meant."""
+    """Every field of all kinds of fault can be written, and comes out as it was meant."""
     assert set(REQUEST) == {field.name for field in attrs.fields(Fault)}
     assert set(WEBHOOK) == {field.name for field in attrs.fields(WebhookFault)}
     assert [attrs.asdict(fault) for fault in read_faults([REQUEST])] == [REQUEST]
+    assert set(WORK) == {field.name for field in attrs.fields(WorkFault)}
     assert [attrs.asdict(fault) for fault in read_webhook_faults(WEBHOOK)] == [WEBHOOK]
+    assert [attrs.asdict(fault) for fault in read_work_faults(WORK)] == [WORK]
 
 
 def test_file(tmp_path: Path) -> None:
-    """A file holds faults of requests, of webhooks, or of both."""
+    """A file holds faults of requests, of webhooks, of work, or none."""
     path = tmp_path / "faults.json"
-    path.write_bytes(orjson.dumps({"requests": [REQUEST, {"status": 500}], "webhooks": [WEBHOOK]}))
-    both = read_faults_file(path)
+    path.write_bytes(orjson.dumps({"requests": [REQUEST, {"status": 500}], "webhooks": [WEBHOOK], "work": [WORK]}))
+    found = read_faults_file(path)
     path.write_text("{}")
 
-    assert [len(found) for found in both] == [2, 1]
-    assert read_faults_file(path) == ([], [])
+    assert [len(kind) for kind in found] == [2, 1, 1]
+    assert read_faults_file(path) == ([], [], [])
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("[]", "requests and webhooks"),
+        ("[]", "requests, webhooks and work"),
         ('{"request": []}', "no request"),
         ('{"requests": [{"statuts": 500}]}', "statuts"),
         ('{"requests": [{"status": 42}]}', "status"),
         ('{"requests": [{"path": "("}]}', "regular expression"),
         ('{"webhooks": [{"chance": 7}]}', "chance"),
         ('{"webhooks": 5}', "object"),
+        ('{"work": [{"nth": 1}]}', "work is required"),
         ("{", "unexpected end"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mux_async.emulator import EmulatorSettings, Fault, LimitModel, RateRules
+from mux_async.emulator import EmulatorSettings, Fault, LimitModel, RateRules, Token
 from tests.emulator.harness import Account, Json
 
 
@@ -26,7 +26,10 @@ def test_page() -> None:
 
     assert response.status == 200
     assert response.headers["Content-Type"].startswith("text/html")
-    assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert len(re.findall(r"(script|style)-src 'sha256-[\w+/]{43}='", policy)) == 2
     assert re.findall(r"https?://", text) == []
     assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", text) == []
 
@@ -93,3 +96,60 @@ def test_out_of_the_way(tmp_path: Path) -> None:
     assert len(account.emulator.arrivals) == 0
     assert [(part.name, part.stat().st_size) for part in sorted(tmp_path.iterdir())] == before
     account.emulator.close()
+
+
+def test_passes() -> None:
+    """What is signed opens to the pass that the page is given, for an hour at least, and to nobody else's."""
+    account = Account()
+    signed = account.create_asset(playback_policies=["signed"])
+    other = account.create_asset(playback_policies=["signed"])
+    account.pass_time(1.0)
+    assets = {asset["id"]: asset for asset in look(account)["environments"][0]["assets"]}
+    shown, foreign = assets[signed["id"]], assets[other["id"]]
+
+    def status(token: str, path: str = ".m3u8") -> int:
+        return account.send("GET", f"/{shown['playback_id']}{path}?token={token}", authorization="").status
+
+    assert shown["token"] == look(account)["environments"][0]["assets"][1]["token"]
+    assert (status(shown["token"]), status(shown["token"], "/thumbnail.png")) == (200, 200)
+    assert status(foreign["token"]) == 403
+    assert status(shown["token"].replace("page.", "page.9", 1)) == 403
+    assert [status(token) for token in ("", "page", "page.1", "page..", "page.%C2%B2.x", "page.99999999999999.x")] == [403] * 6
+    account.pass_time(3600.0)
+    assert status(shown["token"]) == 200
+    account.pass_time(3600.0)
+    assert status(shown["token"]) == 403
+
+
+def test_public_needs_no_pass() -> None:
+    """The page shows an asset by a public playback id where it has one, without a pass."""
+    account = Account()
+    account.create_asset(playback_policies=["signed", "public"])
+    asset = account.create_asset()
+    shown = look(account)["environments"][0]["assets"]
+
+    assert shown[1]["playback_id"]
+    assert shown[1]["token"] is None
+    assert shown[0] == {**shown[0], "id": asset["id"], "playback_id": None, "token": None}
+
+
+def test_send_a_file() -> None:
+    """The page's upload needs no token and counts against no limit; its asset has the title and the policy that were asked for."""
+    account = Account(EmulatorSettings(tokens=(Token("a", "b", "staging"), Token("c", "d", "live"))))
+    given = {"title": "Holidays", "policy": "signed", "environment": "live"}
+    made = account.send("POST", "/_emulator/uploads", given, authorization="")
+    account.put(made.json()["data"]["url"], b"a film")
+    staging, live = look(account)["environments"]
+
+    assert made.status == 201
+    assert (staging["name"], staging["counts"]["assets"]) == ("staging", 0)
+    assert (live["assets"][0]["title"], live["assets"][0]["policies"]) == ("Holidays", ["signed"])
+    assert {level["left"] for level in look(account)["buckets"]} == {5, 25}
+
+
+def test_send_to_nowhere() -> None:
+    """An upload into an environment that is not there is refused with the names of those that are."""
+    refused = Account().send("POST", "/_emulator/uploads", {"environment": "nowhere"}, authorization="")
+
+    assert refused.status == 400
+    assert refused.json()["error"]["messages"] == ["environment must be one of development"]

@@ -43,7 +43,7 @@ _values: st.SearchStrategy[Any] = st.recursive(
 ROUTES = sorted(Account().emulator.served)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(route=st.sampled_from(ROUTES), body=st.one_of(_values, st.binary(max_size=40)), known=st.booleans())
 def test_any_body(route: tuple[str, str], body: Any, known: bool) -> None:
     """Any body on any operation, for ids that exist or not, is answered, and a refusal has Mux's shape."""

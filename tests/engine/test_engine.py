@@ -358,7 +358,8 @@ async def test_a_gzip_bomb_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "encoding"), [(b"not gzip", "gzip"), (gzip.compress(b"{}", mtime=0)[:-9], "gzip"), (b"x", "br"), (b"{]", ""), (b"\xff", "")]
+    ("body", "encoding"),
+    [(b"not gzip", "gzip"), (gzip.compress(b"{}", mtime=0)[:-9], "gzip"), (b"x", "br"), (b"{]", ""), (b"\xff", "")],
 )
 async def test_answers_that_cannot_be_read(body: bytes, encoding: str) -> None:
     """Broken or unknown compression and broken JSON raise an error with status and request id."""

@@ -1,0 +1,102 @@
+"""Values of the options of ``mux-async emulate``: what they may be, how they are read, and what a shell completes them to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import get_args
+
+import typer
+
+from mux_async.emulator import ALL_PERMISSIONS, DEFAULT_TOKEN, LimitModel, Token
+
+SWITCHES = ("on", "off")
+SCOPES = ("account", "environment")
+MODELS: Mapping[str, LimitModel] = {"token": "token-bucket", "fixed": "fixed-window", "sliding": "sliding-window"}
+"""Short names of the models; the long ones are taken too."""
+
+_PRODUCTS = tuple(dict.fromkeys(permission.partition(":")[0] for permission in ALL_PERMISSIONS))
+_VERBS = ("read", "write")
+METAVAR = "ID:SECRET[:PERMISSIONS][@ENVIRONMENT]"
+_EXAMPLES = "ci:secret, ci:secret:video:read,data or ci:secret:video:read@staging"
+
+
+def parse_token(text: str) -> Token:
+    """Read ``ID:SECRET``, ``ID:SECRET:PERMISSIONS``, or either with an environment behind: ``ID:SECRET:PERMISSIONS@ENVIRONMENT``.
+
+    PERMISSIONS are words between commas: ``video:read`` is one permission, ``video`` both of a product, ``read`` that of every
+    product, ``all`` (or nothing) everything. With an environment the second colon has to be there: ``ID:SECRET:@ENVIRONMENT``; a secret
+    may hold an ``@``.
+
+    Raises:
+        typer.BadParameter: It is none of these; the message does not repeat the text, because it holds a secret.
+    """
+    token_id, _, rest = text.partition(":")
+    secret, second, rights = rest.partition(":")
+    words, at, environment = rights.partition("@")
+    if not (token_id and secret) or (second and not rights) or (at and not environment):
+        raise typer.BadParameter(f"a token is written {METAVAR}, for example {_EXAMPLES}")
+    return Token(token_id, secret, environment or DEFAULT_TOKEN.environment, permissions=_permissions(words))
+
+
+def _permissions(words: str) -> tuple[str, ...]:
+    chosen: set[str] = set()
+    for word in words.split(",") if words else ["all"]:
+        found = _MEANINGS.get(word)
+        if found is None:
+            raise typer.BadParameter(
+                f"{word!r} is no permission: use all, {', '.join(_VERBS)}, {', '.join(_PRODUCTS)}, or product and verb as in"
+                f" {ALL_PERMISSIONS[0]}; an environment is written @{word or 'staging'}"
+            )
+        chosen.update(found)
+    return tuple(permission for permission in ALL_PERMISSIONS if permission in chosen)
+
+
+_MEANINGS: Mapping[str, tuple[str, ...]] = {
+    "all": ALL_PERMISSIONS,
+    **{permission: (permission,) for permission in ALL_PERMISSIONS},
+    **{
+        name: tuple(permission for permission in ALL_PERMISSIONS if name in permission.split(":"))
+        for name in (*_PRODUCTS, *_VERBS)
+    },
+}
+
+
+def complete_token(incomplete: str) -> list[str]:
+    """What the last word of the permissions may be; nothing for an id or a secret."""
+    if incomplete.count(":") < 2 or "@" in incomplete.split(":", 2)[2]:
+        return []
+    given, comma, word = incomplete.rpartition(",")
+    if not comma:
+        first, second, word = incomplete.split(":", 2)
+        given, comma = f"{first}:{second}", ":"
+    return [f"{given}{comma}{meaning}" for meaning in _MEANINGS if meaning.startswith(word)]
+
+
+def one_of(name: str, value: str, allowed: Iterable[str]) -> str:
+    """Return *value*, which has to be one of *allowed*.
+
+    Raises:
+        typer.BadParameter: It is not.
+    """
+    if value not in allowed:
+        raise typer.BadParameter(f"{name} is one of {', '.join(allowed)}, and not {value!r}")
+    return value
+
+
+def read_model(value: str) -> LimitModel:
+    """Read a model by its short or its long name.
+
+    Raises:
+        typer.BadParameter: It is neither.
+    """
+    long: LimitModel | None = next((model for model in get_args(LimitModel) if model == value), None)
+    return long or MODELS[one_of("--limit-model", value, MODELS)]
+
+
+def completing(allowed: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return a function that completes a word to those of *allowed*, as typer wants it."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in allowed if value.startswith(incomplete)]
+
+    return complete

@@ -1,0 +1,88 @@
+"""The process that does FFmpeg's work: jobs come in on standard input, one line of JSON each, and answers go out in the same way.
+
+An answer holds ``value``, or ``problem`` (why an input cannot be used), or ``error`` (what went wrong). The process ends with its input,
+so that none is left when the emulator is gone, however it went.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import av.logging
+from av.error import FFmpegError
+
+from mux_async.emulator.media._fetching import FetchError, fetch
+from mux_async.emulator.media._packaging import package, remake
+from mux_async.emulator.media._reading import NotMediaError
+from mux_async.emulator.media._stills import animation, still, storyboard
+
+NICENESS = 5
+"""How far behind everything else the work stands; the emulator has others to answer."""
+
+
+def ingest(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Fetch, examine and package one input."""
+    source = job["path"]
+    if source is None:
+        source = str(Path(job["folder"]) / "source")
+        try:
+            fetch(job["url"], source, job["most"])
+        except FetchError as error:
+            return {"unreachable": str(error), "status": error.status}
+    try:
+        found = package(source, job["folder"], job["start"], job["end"], job["tallest"], is_test=job["is_test"])
+    except NotMediaError as error:
+        return {"problem": str(error)}
+    finally:
+        if job["path"] is None:
+            Path(source).unlink(missing_ok=True)
+    return {"value": found}
+
+
+def make(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a file of a film."""
+    works: Mapping[str, Callable[[str, str, Mapping[str, Any]], None]] = {
+        "Still": still,
+        "Storyboard": storyboard,
+        "Animation": animation,
+        "Download": remake,
+    }
+    works[job["kind"]](job["film"], job["out"], job["order"])
+    return {"value": None}
+
+
+def work(jobs: IO[bytes], answers: IO[bytes]) -> None:
+    """Do jobs until there are no more."""
+    for line in jobs:
+        job = json.loads(line)
+        try:
+            answer = ingest(job) if job["job"] == "ingest" else make(job)
+        except (FFmpegError, ArithmeticError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
+
+
+def _bind(memory: int) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to everybody at the terminal; the emulator ends this process itself
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    if sys.platform == "linux":
+        import resource  # elsewhere it is missing, or not kept to
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    _bind(int(sys.argv[1]))
+    av.logging.set_level(av.logging.PANIC)
+    work(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,64 @@
+"""Downloads an input, as Mux does with the URL of an asset. Blocking: it runs in the process for FFmpeg's work."""
+
+from __future__ import annotations
+
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    Request,
+)
+
+_PATIENCE = 10.0
+"""Seconds that a server may be silent."""
+_PIECE = 1024 * 1024
+
+
+class FetchError(Exception):
+    """A URL that could not be downloaded. *status* is that of the answer; ``None`` when there was no usable one."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def fetch(url: str, path: str, most: int) -> None:
+    """Download *url* into a file.
+
+    Args:
+        url: http or https; redirects to others are not followed.
+        path: Made, or overwritten.
+        most: Bytes.
+
+    Raises:
+        FetchError: There is nobody, the answer is no success, breaks off, or is larger than *most*.
+    """
+    opener = OpenerDirector()  # and not the usual one: it reads proxies from the environment, and opens files
+    for handler in (HTTPHandler(), HTTPSHandler(), HTTPRedirectHandler(), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):
+        opener.add_handler(handler)
+    request = Request(url, headers={"User-Agent": "mux-async emulator"})  # noqa: S310 - the opener knows http and https alone
+    try:
+        answer = opener.open(request, timeout=_PATIENCE)
+        if answer is None:
+            raise FetchError("the URL is neither http nor https")
+        with answer, Path(path).open("wb") as stored:
+            expected = answer.headers.get("Content-Length")
+            size = 0
+            while piece := answer.read(_PIECE):
+                size += len(piece)
+                if size > most:
+                    raise FetchError(f"it is larger than {most} bytes", 413)
+                stored.write(piece)
+    except HTTPError as error:
+        with error:
+            raise FetchError(f"it was answered {error.code}", error.code) from error
+    except (HTTPException, OSError, ValueError) as error:
+        raise FetchError(str(error) or type(error).__name__) from error
+    if expected is not None and expected.isdigit() and size < int(expected):
+        raise FetchError(f"it broke off after {size} of {expected} bytes")

@@ -1,0 +1,171 @@
+"""Makes films: one fragmented MP4 file of H.264 and AAC, cut into segments that begin with whole pictures, and files made of it.
+
+What is H.264 or AAC already is copied, when that gives a film that plays everywhere; everything else is encoded, quickly rather than
+well. FFmpeg's HLS muxer cuts, and the playlist that it writes beside the file says where.
+"""
+
+# PyAV leaves the parameter of Packet open in its own signatures.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.video import VideoStream
+
+from mux_async.emulator.media._graphs import TURNS
+from mux_async.emulator.media._reading import NOT_MEDIA, NotMediaError, Picture, Reading, main_streams, opened, read
+from mux_async.emulator.media._tracks import Copy, Cut, EncodedPicture, EncodedSound, Track, pour
+
+SEGMENT_SECONDS = 4
+TALLEST_ENCODED = 720
+"""Pixels of the smaller side of what is encoded: more would take longer than anybody's patience."""
+FASTEST_ENCODED = 60
+"""Frames per second, likewise."""
+LONGEST_COPIED_GOP = 10.0
+"""Seconds. With longer ones segments would be too long to start or seek in."""
+COPIED_FROM = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+"""Containers that hold H.264 and AAC as MP4 does."""
+FILM, DESCRIPTION, _PLAYLIST = "index.m4s", "film.json", "index.m3u8"
+_SEGMENT = re.compile(r"#EXTINF:(?P<duration>[\d.]+),\s+#EXT-X-BYTERANGE:(?P<size>\d+)@(?P<offset>\d+)")
+_HEAD = re.compile(r'#EXT-X-MAP:URI="[^"]*",BYTERANGE="(?P<size>\d+)@0"')
+_CUTTING = {
+    "hls_time": str(SEGMENT_SECONDS),
+    "hls_segment_type": "fmp4",
+    "hls_flags": "single_file",
+    "hls_playlist_type": "vod",
+    # A film begins at 0, or players wait for a first picture that is not there. Pictures that are decoded before they are shown begin
+    # earlier, and an edit list says so; left alone, FFmpeg would move everything to a later time instead.
+    "avoid_negative_ts": "disabled",
+}
+_MARK = ("drawbox", "x=iw/20:y=ih/20:w=iw/4:h=ih/10:color=white@0.6:t=fill")
+
+
+def package(path: str, folder: str, start: float, end: float | None, tallest: int, *, is_test: bool) -> dict[str, Any]:
+    """Make a film.
+
+    Args:
+        path: Of the input.
+        folder: Empty; gets the film and its description.
+        start: Seconds to leave out at the beginning.
+        end: Seconds after which the rest is left out; ``None`` keeps it.
+        tallest: Pixels of the smaller side that the film may have.
+        is_test: Whether a corner of the picture is covered.
+
+    Returns:
+        The members of `mux_async.emulator.MediaInfo`.
+
+    Raises:
+        NotMediaError: It cannot be made a film.
+    """
+    reading = read(path)
+    end = reading.duration if end is None else min(end, reading.duration)
+    is_whole = start <= 0.0 and end >= reading.duration
+    cut = Cut(reading.begin + start, reading.begin + end)
+    playlist = Path(folder) / _PLAYLIST
+    with opened(path) as source, av.open(str(playlist), "w", format="hls", options=_CUTTING) as film:
+        tracks = _tracks(source, film, reading, cut, tallest, is_whole=is_whole, is_test=is_test)
+        if not pour(source, film, tracks, cut, seek=start > 0):
+            raise NotMediaError(NOT_MEDIA)
+    described = _described(playlist, None if reading.picture is None else reading.picture.frame_rate)
+    (Path(folder) / DESCRIPTION).write_text(json.dumps(described))
+    return {**reading.describe(), "duration": round(end - start, 6)}
+
+
+def _tracks(
+    source: InputContainer, film: OutputContainer, reading: Reading, cut: Cut, tallest: int, *, is_whole: bool, is_test: bool
+) -> list[Track]:
+    video, audio = main_streams(source)
+    tracks: list[Track] = []
+    may_copy = is_whole and reading.format in COPIED_FROM
+    if video is not None and reading.picture is not None:
+        if may_copy and not is_test and _plays_everywhere(reading.picture, tallest):
+            tracks.append(Copy(film, video, cut.start))
+        else:
+            tracks.append(_encoded(film, video, reading.picture, cut, min(tallest, TALLEST_ENCODED), is_test=is_test))
+    if audio is not None and reading.sound is not None:
+        if may_copy and reading.sound.codec == "aac" and reading.sound.channels <= 2:
+            tracks.append(Copy(film, audio, cut.start))
+        else:
+            tracks.append(EncodedSound(film, audio, cut))
+    return tracks
+
+
+def _plays_everywhere(picture: Picture, tallest: int) -> bool:
+    return (
+        picture.codec == "h264"
+        and picture.pixels == "yuv420p"
+        and picture.pixel_aspect == 1
+        and not picture.turn
+        and picture.begins_whole
+        and picture.longest_gop <= LONGEST_COPIED_GOP
+        and min(picture.width, picture.height) <= tallest
+    )
+
+
+def _encoded(
+    film: OutputContainer, video: VideoStream, picture: Picture, cut: Cut, tallest: int, *, is_test: bool
+) -> EncodedPicture:
+    rate = picture.frame_rate or Fraction(30)
+    filters = [*TURNS[-picture.turn % 360], *([_MARK] if is_test else [])]
+    if rate > FASTEST_ENCODED:
+        rate = Fraction(FASTEST_ENCODED)
+        filters.append(("fps", str(FASTEST_ENCODED)))
+    size = scaled(picture.width, picture.height, min(tallest, picture.width, picture.height))
+    return EncodedPicture(film, video, cut, filters, size, rate, SEGMENT_SECONDS)
+
+
+def scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """Return an even width and height of the same shape, with another smaller side."""
+    scale = short_side / min(width, height)
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def _described(playlist: Path, rate: Fraction | None) -> dict[str, Any]:
+    """Return the members of `mux_async.emulator._studio.Film` but for its path."""
+    written = playlist.read_text()
+    head = _HEAD.search(written)
+    segments = [(int(found["offset"]), int(found["size"]), float(found["duration"])) for found in _SEGMENT.finditer(written)]
+    if head is None or not segments:
+        raise NotMediaError(NOT_MEDIA)
+    described: dict[str, Any] = {"head": int(head["size"]), "segments": segments}
+    codecs: list[str] = []
+    with av.open(str(playlist.with_name(FILM))) as film:
+        video, audio = main_streams(film)
+        if video is not None:
+            described["width"], described["height"] = video.codec_context.width, video.codec_context.height
+            described["frame_rate"] = round(min(float(rate or video.average_rate or 30), FASTEST_ENCODED * 2), 3)
+            codecs.append("avc1." + bytes(video.codec_context.extradata or b"")[1:4].hex())
+        if audio is not None:
+            config = bytes(audio.codec_context.extradata or b"\x10")  # its first five bits are the object type
+            codecs.append(f"mp4a.40.{config[0] >> 3}")
+    return {**described, "codecs": ",".join(codecs)}
+
+
+def remake(film: str, out: str, order: Mapping[str, Any]) -> None:
+    """Make a file to play elsewhere, as `mux_async.emulator._studio.Download` says.
+
+    Raises:
+        NotMediaError: The film has not what was asked for.
+    """
+    with av.open(film) as source, av.open(out, "w", format="mp4", options={"movflags": "faststart"}) as made:
+        video, audio = main_streams(source)
+        tracks: list[Track] = []
+        if video is not None and order["extension"] != "m4a":
+            width, height = video.codec_context.width, video.codec_context.height
+            if order["height"] in {0, min(width, height)}:
+                tracks.append(Copy(made, video, 0.0))
+            else:
+                size, rate = scaled(width, height, order["height"]), video.average_rate or Fraction(30)
+                tracks.append(EncodedPicture(made, video, Cut(0.0, float("inf")), [], size, rate, SEGMENT_SECONDS))
+        if audio is not None:
+            tracks.append(Copy(made, audio, 0.0))
+        if not tracks or not pour(source, made, tracks, Cut(0.0, float("inf")), seek=False):
+            raise NotMediaError(NOT_MEDIA)

@@ -1,0 +1,283 @@
+"""Opens media without trusting them, and says what they are.
+
+FFmpeg can read playlists and scripts that name other files or addresses, and calls a text file a film; none of that is wanted of a file
+that a stranger sent. So formats are those that hold media themselves, and nothing but the file itself may be opened.
+"""
+
+# PyAV leaves the parameter of Packet open in its own signatures.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any
+
+import attrs
+import av
+from av.audio import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
+from av.video import VideoStream
+from av.video.frame import VideoFrame
+
+FORMATS = (
+    "3gp,aac,ac3,aiff,amr,asf,avi,caf,dv,eac3,flac,flv,h264,hevc,ivf,m4v,matroska,webm,mj2,mov,mp3,mp4,mpeg,mpegts,mxf,nut,ogg,"
+    "rm,wav,w64,wv"
+)
+"""Demuxers, by FFmpeg's names."""
+STANDARD_VIDEO = frozenset({"h264", "hevc"})
+STANDARD_PIXELS = frozenset({"yuv420p", "yuvj420p"})
+MOST_PIXELS = 2048
+"""Of a side, of standard input; this and the next four are those of facts/BEHAVIOUR.md, section 4.2."""
+LONGEST_GOP = 20.0
+MOST_BITS = 16_000_000
+SLOWEST, FASTEST = 5.0, 120.0
+LONGEST = 12 * 3600.0
+"""Seconds that Mux takes."""
+
+
+class NotMediaError(Exception):
+    """A file that is no video and no audio. The message is for the asset."""
+
+
+NOT_MEDIA = "The input is not a video or audio file"
+
+
+@attrs.frozen
+class Picture:
+    """What there is to see, as it is shown: turned upright, with square pixels.
+
+    Attributes:
+        codec: FFmpeg's name.
+        width: Pixels.
+        height: Pixels.
+        frame_rate: Frames per second; ``None`` when it is not known.
+        turn: Degrees counterclockwise that stored frames are turned by.
+        pixel_aspect: Width of a stored pixel by its height.
+        pixels: FFmpeg's name of the format.
+        longest_gop: Seconds between two pictures that need no other, at most.
+        most_bits: Bits per second in the largest such stretch.
+        begins_whole: Whether the first picture needs no other.
+    """
+
+    codec: str
+    width: int
+    height: int
+    frame_rate: Fraction | None
+    turn: int
+    pixel_aspect: Fraction
+    pixels: str
+    longest_gop: float
+    most_bits: float
+    begins_whole: bool
+
+
+@attrs.frozen
+class Sound:
+    """What there is to hear."""
+
+    codec: str
+    channels: int
+    sample_rate: int
+
+
+@attrs.frozen
+class Reading:
+    """A file that was read through.
+
+    Attributes:
+        format: FFmpeg's name of the container.
+        begin: Seconds of the first frame, by the file's own time.
+        duration: Seconds from there to the end of the last.
+        picture: ``None`` when there is none.
+        sound: ``None`` when there is none.
+    """
+
+    format: str
+    begin: float
+    duration: float
+    picture: Picture | None
+    sound: Sound | None
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `mux_async.emulator.MediaInfo` is made of."""
+        picture, sound = self.picture, self.sound
+        found: dict[str, Any] = {"duration": round(self.duration, 6), "container": self.format, "non_standard": self.oddities()}
+        rate = None if picture is None else picture.frame_rate
+        found["frame_rate"] = -1.0 if rate is None else round(float(rate), 3)
+        found["width"], found["height"] = (0, 0) if picture is None else (picture.width, picture.height)
+        found["channels"] = 0 if sound is None else sound.channels
+        if picture is not None:
+            found["video_codec"] = picture.codec
+        if sound is not None:
+            found["audio_codec"], found["sample_rate"] = sound.codec, sound.sample_rate
+        return found
+
+    def oddities(self) -> dict[str, str]:
+        """Return why Mux would call it non-standard (facts/BEHAVIOUR.md, section 4.2); edit lists are not looked at."""
+        found: dict[str, str] = {}
+        if self.picture is not None:
+            picture, rate = self.picture, self.picture.frame_rate
+            if picture.codec not in STANDARD_VIDEO:
+                found["video_codec"] = picture.codec
+            if rate is None or not SLOWEST <= rate <= FASTEST:
+                found["video_frame_rate"] = "-1.00" if rate is None else f"{float(rate):.2f}"
+            if max(picture.width, picture.height) > MOST_PIXELS:
+                found["video_resolution"] = f"{picture.width}x{picture.height}"
+            if picture.longest_gop > LONGEST_GOP:
+                found["video_gop_size"] = "high"
+            if picture.most_bits > MOST_BITS:
+                found["video_bitrate"] = "high"
+            if picture.pixel_aspect != 1:
+                found["pixel_aspect_ratio"] = f"{picture.pixel_aspect.numerator}:{picture.pixel_aspect.denominator}"
+            if picture.pixels not in STANDARD_PIXELS:
+                found["unsupported_pixel_format"] = picture.pixels
+        if self.sound is not None and self.sound.codec != "aac":
+            found["audio_codec"] = self.sound.codec
+        return found
+
+
+@contextmanager
+def opened(path: str) -> Generator[InputContainer, None, None]:
+    """Open a file that anybody may have made.
+
+    Raises:
+        NotMediaError: It is in none of `FORMATS`.
+    """
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        container = av.open(path, options=options, metadata_errors="replace")
+    except (FFmpegError, ValueError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise NotMediaError(NOT_MEDIA) from error
+    with container:
+        yield container
+
+
+def main_streams(container: InputContainer) -> tuple[VideoStream | None, AudioStream | None]:
+    """Return the first video that is no cover picture, and the first audio."""
+    videos = (stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic)
+    return next(videos, None), next(iter(container.streams.audio), None)
+
+
+def read(path: str) -> Reading:
+    """Read a file through, and decode its first frames.
+
+    Raises:
+        NotMediaError: There is nothing to see or hear in it, or more than Mux takes.
+    """
+    with opened(path) as container:
+        video, audio = main_streams(container)
+        first = None if video is None else _first_frame(container, video)
+        if audio is not None and not _sounds(audio):
+            audio = None
+        if first is None and audio is None:
+            raise NotMediaError(NOT_MEDIA)
+        format_name = container.format.name
+    with opened(path) as container:
+        video, other = main_streams(container)
+        video, audio = None if first is None else video, None if audio is None else other
+        # What comes before 0 is there for decoders to warm up.
+        survey = _Survey(max(0.0, (container.start_time or 0) / av.time_base))
+        for packet in _packets(container, video, audio):
+            survey.add(packet)
+    if survey.duration <= 0.0:
+        raise NotMediaError(NOT_MEDIA)
+    if survey.duration > LONGEST:
+        raise NotMediaError("The input is longer than 12 hours")
+    picture = None if video is None or first is None else _picture(video, first, survey)
+    sound = (
+        None
+        if audio is None
+        else Sound(audio.codec_context.name, audio.codec_context.channels, audio.codec_context.sample_rate)
+    )
+    return Reading(format_name, survey.begin, survey.duration, picture, sound)
+
+
+def _first_frame(container: InputContainer, video: VideoStream) -> VideoFrame | None:
+    try:
+        return next(container.decode(video), None)
+    except FFmpegError:
+        return None
+
+
+def _sounds(audio: AudioStream) -> bool:
+    return audio.codec_context.sample_rate > 0 and audio.codec_context.channels > 0
+
+
+def _packets(container: InputContainer, *streams: VideoStream | AudioStream | None) -> Iterator[Packet[Any]]:
+    try:
+        yield from container.demux([stream for stream in streams if stream is not None])
+    except FFmpegError:  # it breaks off here; what came before counts
+        return
+
+
+class _Survey:
+    """What packets tell without being decoded."""
+
+    def __init__(self, begin: float) -> None:
+        self.begin = begin
+        self._last = begin
+        self._gop_began: float | None = None
+        self._gop_bytes = 0
+        self._video_end = 0.0
+        self.begins_whole = False
+        self.longest_gop = 0.0
+        self.most_bits = 0.0
+
+    def add(self, packet: Packet[Any]) -> None:
+        base = packet.time_base
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is None or not packet.size or packet.is_corrupt:
+            return
+        begin, end = float(time * base), float((time + (packet.duration or 0)) * base)
+        self._last = max(self._last, end)
+        if packet.stream.type == "video":
+            if self._gop_began is None:
+                self._gop_began, self.begins_whole = begin, packet.is_keyframe
+            elif packet.is_keyframe:
+                self._end_gop(begin)
+            self._gop_bytes += packet.size
+            self._video_end = max(self._video_end, end)
+
+    def _end_gop(self, now: float) -> None:
+        length = now - (self._gop_began or 0.0)
+        if length > 0:
+            self.longest_gop = max(self.longest_gop, length)
+            self.most_bits = max(self.most_bits, self._gop_bytes * 8 / max(length, 1.0))
+        self._gop_began, self._gop_bytes = now, 0
+
+    def finish(self) -> None:
+        """Count the last stretch too."""
+        if self._gop_began is not None:
+            self._end_gop(self._video_end)
+
+    @property
+    def duration(self) -> float:
+        return self._last - self.begin
+
+
+def _picture(video: VideoStream, first: VideoFrame, survey: _Survey) -> Picture:
+    survey.finish()
+    aspect = video.sample_aspect_ratio or Fraction(1)
+    turn = round(first.rotation / 90) * 90 % 360
+    width, height = max(1, round(first.width * aspect)), first.height
+    if turn in {90, 270}:
+        width, height = height, width
+    return Picture(
+        codec=video.codec_context.name,
+        width=width,
+        height=height,
+        frame_rate=video.average_rate or video.guessed_rate,
+        turn=turn,
+        pixel_aspect=aspect,
+        pixels=first.format.name,
+        longest_gop=survey.longest_gop,
+        most_bits=survey.most_bits,
+        begins_whole=survey.begins_whole,
+    )

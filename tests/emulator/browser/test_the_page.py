@@ -1,0 +1,224 @@
+"""The page at ``/`` in a real browser: what happens shows without a reload, and nothing that clients sent does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+from tests.emulator import official
+from tests.emulator.browser.browsing import Account, Visit
+from tests.emulator.browser.elsewhere import elsewhere
+
+OpenPage = Callable[[str], Visit]
+HOSTILE = '<img src="x" onerror="window.hit = 1"><script>window.hit = 1</script>'
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Generator[Account, None, None]:
+    with (
+        elsewhere(with_upchunk=False) as hook,
+        official.emulate("--time-scale", "10", "--time-to-ready", "2", "--webhook-url", f"{hook}/hook") as origin,
+    ):
+        yield Account(origin)
+
+
+@pytest.fixture
+def account(emulator: Account) -> Account:
+    emulator.send("POST", "/_emulator/reset")
+    return emulator
+
+
+@pytest.fixture
+def visit(account: Account, open_page: OpenPage) -> Visit:
+    opened = open_page(account.origin)
+    opened.until("document.querySelector('#clock').textContent")
+    return opened
+
+
+def create_asset(account: Account, **members: object) -> str:
+    given = {"inputs": [{"url": "https://example.com/film.mp4"}], "playback_policies": ["public"], **members}
+    asset_id: str = account.data("POST", "/video/v1/assets", given)["id"]
+    return asset_id
+
+
+def card(asset_id: str) -> str:
+    return f'article[data-id="{asset_id}"]'
+
+
+@pytest.mark.parametrize("policy", ["public", "signed"])
+def test_assets(account: Account, visit: Visit, policy: str) -> None:
+    """A new asset appears, is ready when it is, and has its thumbnail then, for a signed playback id too."""
+    asset_id = create_asset(account, playback_policies=[policy], meta={"title": "Holidays"})
+    visit.page.wait_for_selector(f"{card(asset_id)} >> text=Holidays")
+    visit.page.wait_for_selector(f"{card(asset_id)} .tag.good >> text=ready")
+    visit.until("document.querySelector('#assets img').naturalWidth > 0")
+
+    assert policy in visit.page.inner_text(card(asset_id))
+    assert visit.page.inner_text("#count-assets") == "1"
+    assert visit.errors == []
+
+
+def test_errored(account: Account, visit: Visit) -> None:
+    """An asset that came to nothing says why."""
+    asset_id = create_asset(account, inputs=[{"url": "https://nowhere.invalid/film.mp4"}])
+    visit.page.wait_for_selector(f"{card(asset_id)} >> text=The input URL could not be downloaded")
+
+    assert visit.page.query_selector(f"{card(asset_id)} img") is None
+    assert visit.errors == []
+
+
+def test_nothing_to_play(account: Account, visit: Visit) -> None:
+    """A synthetic asset opens no broken player: it says that there is nothing to play, and what to start for that."""
+    asset_id = create_asset(account)
+    visit.page.click(f"{card(asset_id)} button.frame")
+    visit.page.wait_for_selector("#nothing >> text=Nothing to play")
+
+    assert "--media auto" in visit.page.inner_text("#nothing")
+    assert not visit.page.is_visible("#player video")
+    visit.page.click("#player >> text=Close")
+    assert not visit.page.is_visible("#player")
+    assert visit.errors == []
+
+
+@pytest.mark.parametrize("way", ["choose", "drop"])
+def test_sending_a_file(account: Account, visit: Visit, way: str) -> None:
+    """A file that is chosen or dropped arrives whole, although connections break in the middle of it."""
+    content = bytes(range(256)) * 10_000
+    account.cut_pieces(2, 3, after_bytes=300_000)
+    if way == "choose":
+        visit.page.set_input_files("#file", {"name": "holiday.mp4", "mimeType": "video/mp4", "buffer": content})
+    else:
+        dropped = visit.page.evaluate_handle(
+            """() => {
+                const bytes = Uint8Array.from({ length: 2560000 }, (_, index) => index % 256);
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([bytes], 'holiday.mp4'));
+                return transfer;
+            }"""
+        )
+        visit.page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+    visit.page.wait_for_selector("#uploads .tag >> text=asset_created")
+    visit.page.wait_for_selector("#assets .tag >> text=ready")
+
+    (stored,) = account.send("GET", "/_emulator/uploads")["uploads"]
+    assert (stored["size"], stored["crc32"]) == (len(content), f"{crc32(content):08x}")
+    assert account.statuses.count(None) == 2
+    assert visit.page.inner_text("#assets .title") == "holiday.mp4"
+    assert [line for line in visit.errors if "ERR_" not in line] == []
+
+
+def test_refused_file(account: Account, visit: Visit) -> None:
+    """When an upload is refused the page says which file, and why."""
+    account.send("POST", "/_emulator/faults", {"method": "PUT", "path": "/_upload/.*", "status": 403})
+    visit.page.set_input_files("#file", {"name": "<b>film.mp4", "mimeType": "video/mp4", "buffer": b"a film"})
+    visit.page.wait_for_selector("#sending >> text=<b>film.mp4 was not uploaded: answered 403")
+
+
+def test_live_streams(account: Account, visit: Visit) -> None:
+    """A live stream goes active and idle again as its encoder comes and goes, which the page can make it do."""
+    made = account.data("POST", "/video/v1/live-streams", {"playback_policies": ["public"], "reconnect_window": 0})
+    visit.page.wait_for_selector(f"{card(made['id'])} .tag >> text=idle")
+    visit.page.click("text=connect encoder")
+    visit.page.wait_for_selector(f"{card(made['id'])} .tag.good >> text=active")
+    visit.page.click("text=disconnect encoder")
+    visit.page.wait_for_selector(f"{card(made['id'])} .tag >> text=idle")
+
+    assert "connected" not in visit.page.inner_text(card(made["id"]))
+    assert visit.errors == []
+
+
+def test_webhooks_and_requests(account: Account, visit: Visit) -> None:
+    """Events, their deliveries with what the endpoint answered, and requests are listed as they happen."""
+    create_asset(account)
+    for kind in ("video.asset.created", "video.asset.ready"):
+        row = visit.page.locator("#webhooks tbody tr", has_text=kind).filter(has_text="delivered")
+        row.wait_for()
+        assert "200" in row.inner_text()
+        assert "/hook" in row.inner_text()
+    visit.page.wait_for_selector("#events td >> text=video.asset.ready")
+    request = visit.page.locator("#requests tbody tr", has_text="POST /video/v1/assets").filter(has_text="201")
+    request.wait_for()
+
+    assert "post" in request.inner_text()
+    assert visit.errors == []
+
+
+def test_buckets(account: Account, visit: Visit) -> None:
+    """Four buckets are shown; one goes down as it is used, and comes up again by itself."""
+    level = "document.querySelector('[data-bucket=post] meter').value"
+    visit.until(f"{level} === 5")
+    for _ in range(4):
+        account.data("POST", "/video/v1/uploads", {})
+    visit.until(f"(window.low = {level}) < 4")
+    visit.until(f"{level} > window.low")
+
+    assert visit.page.locator("#buckets [data-bucket]").count() == 4
+    assert visit.errors == []
+
+
+def test_hostile_words(account: Account, visit: Visit) -> None:
+    """Whatever clients send as names, ids and paths is shown as the text that it is."""
+    titled = create_asset(account, meta={"title": HOSTILE})
+    passed = create_asset(account, passthrough=HOSTILE)
+    account.data("POST", "/system/v1/webhooks", {"address": "http://127.0.0.1:9/<img/src=x/onerror=window.hit=1>"})
+    visit.page.set_input_files("#file", {"name": f"{HOSTILE}.mp4", "mimeType": "video/mp4", "buffer": b"a film"})
+    for asset_id in (titled, passed):
+        visit.page.wait_for_selector(f"{card(asset_id)} .tag.good")
+        assert HOSTILE in visit.page.inner_text(card(asset_id))
+    visit.page.locator("#assets .title", has_text=".mp4").wait_for()
+    visit.page.click(f"{card(titled)} button.frame")
+    visit.page.wait_for_selector("#nothing >> text=Nothing to play")
+
+    assert visit.page.inner_text("#film") == HOSTILE
+    assert visit.page.evaluate("[window.hit, document.querySelectorAll('img[src=x], main script').length]") == [None, 0]
+    assert visit.errors == []
+
+
+def test_policy(visit: Visit) -> None:
+    """Even markup that got into the page would do nothing: its policy lets no script run but its own."""
+    visit.page.evaluate("html => { document.querySelector('#events').innerHTML = html; }", HOSTILE)
+    visit.until("document.querySelector('#events img').complete")
+
+    assert visit.page.evaluate("window.hit") is None
+    assert any("Content Security Policy" in line for line in visit.said)
+
+
+def test_gone_and_back(visit: Visit) -> None:
+    """While the emulator does not answer the page says so, and goes on by itself when it is back."""
+    visit.page.context.set_offline(True)
+    visit.page.wait_for_selector("#trouble >> text=no answer")
+    visit.page.context.set_offline(False)
+    visit.until("document.querySelector('#trouble').textContent === ''")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_narrow(account: Account, visit: Visit, scheme: str) -> None:
+    """It fits a telephone, light and dark: nothing sticks out, and text stands out from what is behind it."""
+    create_asset(account, meta={"title": "Holidays " * 20})
+    visit.page.wait_for_selector("#assets .tag.good")
+    visit.page.set_viewport_size({"width": 340, "height": 700})
+    visit.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+
+    def brightness(selector: str, of: str) -> int:
+        colour: str = visit.page.evaluate(
+            "([selector, of]) => getComputedStyle(document.querySelector(selector))[of]", [selector, of]
+        )
+        return sum(int(part) for part in colour.strip("rgb()").split(",")[:3])
+
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 340
+    ink, paper = brightness("body", "color"), brightness("body", "backgroundColor")
+    assert ink - paper > 400 if scheme == "dark" else paper - ink > 400
+    assert visit.errors == []
+
+
+def test_evidence(visit: Visit, tmp_path: Path) -> None:
+    """Of a test that fails a picture of the page is kept, and all that it said."""
+    visit.page.evaluate("console.log('something odd')")
+    visit.until("true")
+    visit.keep_evidence("test_something-0", tmp_path)
+
+    assert (tmp_path / "test_something-0.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "test_something-0.log").read_text() == f"at {visit.page.url}\nlog: something odd\n"

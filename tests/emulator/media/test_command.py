@@ -1,0 +1,74 @@
+"""``mux-async emulate`` with real media, and with none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("av", reason="real media need PyAV: pip install 'mux-async[media]'")
+
+from tests.emulator.media.theatre import Theatre, playback, watch
+
+ROOT = Path(__file__).parents[3]
+
+
+@contextmanager
+def emulating(*options: str) -> Generator[tuple[Theatre, str], None, None]:
+    """Run the command; give a client of it, and what it printed when it started."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "transports")])}
+    command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", "--limits", "off", "--instant", "-q", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            lines: list[str] = []
+            while not lines or "rate limits" not in lines[-1]:
+                line = process.stdout.readline()
+                assert line, lines
+                lines.append(line)
+            yield Theatre(lines[0].split()[-1]), "".join(lines)
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+
+
+def test_real(tmp_path: Path, inputs: Path) -> None:
+    """With the library, media are real without being asked for, and what was made of them outlives a restart with its state."""
+    state = str(tmp_path / "state.db")
+    with emulating("--state", state) as (theatre, printed):
+        asset = theatre.upload(inputs / "film.mp4")
+        seen = watch(f"{theatre.origin}/{playback(asset)}.m3u8")
+        refused = theatre.upload(inputs / "text.mp4")
+    with emulating("--state", state) as (theatre, _):
+        again = watch(f"{theatre.origin}/{playback(asset)}.m3u8")
+
+    assert "  media real\n" in printed
+    assert seen == again
+    assert (seen.frames[0], refused["status"]) == (90, "errored")
+
+
+def test_off(inputs: Path) -> None:
+    """With ``--media off`` it is as without the library: anything is a film, and it is made up."""
+    with emulating("--media", "off") as (theatre, printed):
+        asset = theatre.upload(inputs / "text.mp4")
+        playlist = theatre.text(f"/{playback(asset)}.m3u8")
+        picture = theatre.get(f"/{playback(asset)}/thumbnail.png?width=20").image()
+
+    assert "  media made up\n" in printed
+    assert (asset["status"], playlist.count("#EXT-X-STREAM-INF")) == ("ready", 5)
+    assert (picture.width, picture.height) == (20, 11)
+
+
+@pytest.mark.parametrize("options", [["--media", "on"], ["--fetch", "sometimes"]])
+def test_wrong_options(options: list[str]) -> None:
+    """What these options may be is said when they are something else."""
+    command = [sys.executable, "-m", "mux_async.cli", "emulate", *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False)
+
+    assert done.returncode == 2
+    assert "auto" in done.stderr

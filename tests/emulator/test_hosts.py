@@ -1,0 +1,289 @@
+"""The hosts besides the API: parameters of signed playback, licenses, counts; and who may ask for them."""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64decode
+from typing import Any
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from mux_async.emulator import EmulatorSettings, MediaInfo, Response
+from mux_async.emulator._ids import encode
+from mux_async.emulator._play_params import default_language, pick_rungs
+from tests.emulator.harness import START, Account, always
+
+LENGTH = 42.0
+
+
+class Studio(Account):
+    """An account with a signing key, and one film under each policy. Making the key is slow, so the tests share one studio."""
+
+    def __init__(self) -> None:
+        probe = always(MediaInfo(duration=LENGTH, width=1280, height=720))
+        super().__init__(EmulatorSettings(limits=None, probe=probe))
+        made = self.data("POST", "/system/v1/signing-keys")
+        self.kid: str = made["id"]
+        self.key: Any = load_pem_private_key(b64decode(made["private_key"]), None)
+        drm = self.data("GET", "/video/v1/drm-configurations")[0]["id"]
+        self.film = self.ready_asset(
+            playback_policies=["public", "signed"],
+            advanced_playback_policies=[{"policy": "drm", "drm_configuration_id": drm}],
+            video_quality="plus",
+            inputs=[
+                {"url": "https://example.com/film.mp4"},
+                {"url": "https://example.com/de.vtt", "type": "text", "language_code": "de", "name": 'D"e'},
+                {"url": "https://example.com/en.vtt", "type": "text", "language_code": "en", "name": "English"},
+            ],
+        )
+        self.ids: dict[str, str] = {entry["policy"]: entry["id"] for entry in self.film["playback_ids"]}
+
+    def token(self, aud: str, sub: str | None = None, /, **claims: Any) -> str:
+        said = {"sub": self.ids["signed"] if sub is None else sub, "aud": aud, "exp": int(START) + 10**6, **claims}
+        return jwt.encode(said, self.key, algorithm="RS256", headers={"kid": self.kid})
+
+    def see(self, path: str, aud: str | None = None, query: str = "", /, **claims: Any) -> Response:
+        """Look at *path* below the signed playback id with a token of these claims, or below the public one with a query."""
+        if aud is None:
+            return self.send("GET", f"/{self.ids['public']}{path}?{query}", authorization="")
+        extra = f"&{query}" if query else ""
+        return self.send("GET", f"/{self.ids['signed']}{path}?token={self.token(aud, **claims)}{extra}", authorization="")
+
+
+@pytest.fixture(scope="module")
+def studio() -> Studio:
+    return Studio()
+
+
+def png_size(response: Response) -> tuple[int, int]:
+    assert response.status == 200, response.body
+    width, height = struct.unpack(">II", response.body[16:24])
+    return width, height
+
+
+def heights(response: Response) -> list[int]:
+    """The sizes in a playlist of sizes, in order."""
+    assert response.status == 200, response.body
+    lines = response.body.decode().splitlines()
+    return [int(line.split("RESOLUTION=")[1].split(",")[0].split("x")[1]) for line in lines if "RESOLUTION=" in line]
+
+
+def test_signed_thumbnail(studio: Studio) -> None:
+    """A signed thumbnail has the size of its token, and what stands beside the token does not count."""
+    assert png_size(studio.see("/thumbnail.png", "t", width=320)) == (320, 180)
+    assert png_size(studio.see("/thumbnail.png", "t", "width=64&height=64&fit_mode=crop", width="320")) == (320, 180)
+    assert png_size(studio.see("/thumbnail.png", "t", "width=64")) == (1280, 720)
+    assert studio.see("/thumbnail.png", "t", "time=abc").status == 200
+    assert studio.see("/thumbnail.png", "t", time="abc").status == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "size"),
+    [
+        ("", (1280, 720)),
+        ("width=640", (640, 360)),
+        ("height=90", (160, 90)),
+        ("width=640&height=90", (160, 90)),
+        ("width=100&height=100&fit_mode=stretch", (100, 100)),
+        ("width=100&height=100&fit_mode=pad&flip_h=true&flip_v=false", (100, 100)),
+        ("rotate=90", (720, 1280)),
+        ("rotate=270&width=360&time=41.5", (360, 640)),
+    ],
+)
+def test_thumbnail_sizes(studio: Studio, query: str, size: tuple[int, int]) -> None:
+    """A thumbnail keeps the film's shape within what was asked for, or fills it when told how."""
+    assert png_size(studio.see("/thumbnail.png", None, query)) == size
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "fit_mode=cover&width=1&height=1",
+        "fit_mode=crop&width=100",
+        "rotate=45",
+        "flip_h=maybe",
+        "latest=true",
+        "time=-1",
+        "width=wide",
+    ],
+)
+def test_thumbnail_refused(studio: Studio, query: str) -> None:
+    """What a thumbnail cannot be is a 400 that names the parameter."""
+    response = studio.see("/thumbnail.png", None, query)
+
+    assert response.status == 400
+    assert query.split("=")[0] in response.json()["error"]["messages"][0]
+
+
+def test_signed_playlist(studio: Studio) -> None:
+    """Resolutions, order and redundant streams of a signed playlist come from its token alone."""
+    assert heights(studio.see(".m3u8", "v")) == [480, 270, 360, 720]
+    assert heights(studio.see(".m3u8", "v", max_resolution="480p", rendition_order="desc")) == [480, 360, 270]
+    assert heights(studio.see(".m3u8", "v", "max_resolution=270p", min_resolution="480p")) == [720, 480]
+    redundant = studio.see(".m3u8", "v", redundant_streams=True, max_resolution="360p")
+    uris = [line for line in redundant.body.decode().splitlines() if line and not line.startswith("#")]
+    assert heights(redundant) == [360, 270, 360, 270]
+    assert len(set(uris)) == 4
+    assert {studio.send("GET", f"/{uri}", authorization="").status for uri in uris} == {200}
+    assert studio.see(".m3u8", "v", max_resolution="huge").status == 400
+    assert studio.see(".m3u8", "v", max_resolution="270p", min_resolution="720p").status == 400
+    assert studio.see(".m3u8", "v", rendition_order="asc").status == 400
+
+
+def test_rungs() -> None:
+    """A size that is not there falls to the next lower one, and something is always left."""
+    assert pick_rungs([360, 720], {"max_resolution": "540p"}) == [360]
+    assert pick_rungs([360, 720], {"max_resolution": "270p"}) == [360]
+    assert pick_rungs([360, 720], {"min_resolution": "540p", "rendition_order": "desc"}) == [720, 360]
+    assert pick_rungs([360, 720], {"min_resolution": "2160p"}) == [720]
+    assert pick_rungs([0], {"max_resolution": "1080p", "redundant_streams": "true"}) == [0, 0]
+
+
+def test_subtitles(studio: Studio) -> None:
+    """Text tracks are in the playlist, the one of the token's language is shown unasked, and each can be fetched."""
+    lines = studio.see(".m3u8", "v", default_subtitles_lang="en-GB").body.decode().splitlines()
+    tracks = [line for line in lines if line.startswith("#EXT-X-MEDIA:")]
+    uri = tracks[0].split('URI="')[1].rstrip('"')
+    playlist = studio.send("GET", f"/{uri}", authorization="").body.decode().splitlines()
+    captions = studio.send("GET", f"/{uri.rpartition('/')[0]}/{playlist[-2]}", authorization="")
+
+    assert [("DEFAULT=YES" in track, 'LANGUAGE="en"' in track) for track in tracks] == [(False, False), (True, True)]
+    assert 'NAME="D\'e"' in tracks[0]
+    assert all('SUBTITLES="sub"' in line for line in lines if line.startswith("#EXT-X-STREAM-INF"))
+    assert captions.body.startswith(b"WEBVTT")
+    assert default_language({}, ["en"]) is None
+
+
+@pytest.mark.parametrize("where", ["token", "url"])
+def test_stretch(studio: Studio, where: str) -> None:
+    """A stretch is cut at segments, so it holds what was asked for, and comes from the token or from the URL of a public id."""
+    if where == "token":
+        first = studio.see(".m3u8", "v", asset_start_time=12.5, asset_end_time="20")
+    else:
+        first = studio.see(".m3u8", None, "asset_start_time=12.5&asset_end_time=20")
+    uri = first.body.decode().splitlines()[-1]
+    lines = studio.send("GET", f"/{uri}", authorization="").body.decode().splitlines()
+    segments = [line.partition("?")[0] for line in lines if not line.startswith("#")]
+
+    assert segments == ["720-2.ts", "720-3.ts"]
+    assert studio.see(".m3u8", None, "asset_start_time=20&asset_end_time=12").status == 400
+    assert studio.see(".m3u8", None, "asset_start_time=4000").status == 400
+    assert studio.see(".m3u8", None, "program_start_time=1767225600").status == 400
+
+
+def test_recording() -> None:
+    """A recording's playlist says when it was filmed, unless told not to, and can be cut by the clock."""
+    account = Account()
+    body = {"new_asset_settings": {"playback_policies": ["public"]}}
+    stream = account.data("POST", "/video/v1/live-streams", body)
+    account.emulator.live.connect(stream["id"])
+    account.pass_time(61.0)
+    account.ok("PUT", f"/video/v1/live-streams/{stream['id']}/complete")
+    (asset,) = account.data("GET", "/video/v1/assets")
+    here = f"/{asset['playback_ids'][0]['id']}"
+
+    def playlist(query: str) -> list[str]:
+        uri = account.send("GET", f"{here}.m3u8?{query}").body.decode().splitlines()[-1]
+        return account.send("GET", f"/{uri}").body.decode().splitlines()
+
+    whole, cut = playlist(""), playlist(f"program_start_time={START + 21}")
+    assert "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:01.000000Z" in whole
+    assert "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:21.000000Z" in cut
+    assert sum(line.startswith("#EXTINF") for line in whole) - sum(line.startswith("#EXTINF") for line in cut) == 4
+    assert not [line for line in playlist("exclude_pdt=true") if "PROGRAM-DATE" in line]
+
+
+def test_signed_pictures(studio: Studio) -> None:
+    """Animated images and storyboards take their parameters from the token too."""
+    gif = studio.see("/animated.gif", "g", "width=100", width=200, start=3, end=5, fps=10)
+
+    assert struct.unpack("<HH", gif.body[6:10]) == (200, 112)
+    assert studio.see("/animated.gif", "g", end=30).status == 400
+    assert ".webp?token=" in studio.see("/storyboard.vtt", "s", format="webp").body.decode()
+    assert ".jpg?token=" in studio.see("/storyboard.vtt", "s", "format=webp").body.decode()
+
+
+@pytest.mark.parametrize("system", ["widevine", "playready", "fairplay"])
+def test_license(studio: Studio, system: str) -> None:
+    """A license is given for what a token of audience d opens, the same for the same question."""
+    drm = studio.ids["drm"]
+    target = f"/license/{system}/{drm}?token={studio.token('d', drm)}"
+
+    answer = studio.send("POST", target, b"challenge", authorization="")
+
+    assert answer.status == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.body == studio.send("POST", target, b"challenge").body != studio.send("POST", target, b"other").body
+    assert studio.send("POST", target, b"").status == 400
+    assert studio.send("GET", target).status == 404
+
+
+def test_license_refused(studio: Studio) -> None:
+    """Without a token it is a 400; for what is unknown, of another audience or not protected, a 403; pages of any origin may read that."""
+    drm, unknown = studio.ids["drm"], encode(b"x" * 32)
+
+    def status(id: str, token: str) -> int:
+        response = studio.send("POST", f"/license/widevine/{id}?token={token}", b"challenge")
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        return response.status
+
+    assert status(drm, "") == 400
+    assert status("somefakeid", "x") == 400
+    assert status(unknown, studio.token("d", unknown)) == 403
+    assert status(drm, studio.token("v", drm)) == 403
+    assert status(drm, studio.token("d", studio.ids["signed"])) == 403
+    assert status(drm, studio.token("d", drm, exp=int(START) - 1)) == 403
+    assert status(drm, studio.token("d", drm, nbf=int(START) + 10**5)) == 403
+    assert status(studio.ids["signed"], studio.token("d")) == 403
+    assert status(drm, studio.token("d", drm, playback_restriction_id=unknown)) == 403
+    assert studio.send("POST", f"/license/other/{drm}?token={studio.token('d', drm)}", b"x").status == 404
+    assert studio.send("OPTIONS", f"/license/widevine/{drm}").status == 204
+
+
+def test_certificate(studio: Studio) -> None:
+    """FairPlay's certificate is one that a library reads, and needs the same token."""
+    drm = studio.ids["drm"]
+
+    answer = studio.send("GET", f"/appcert/fairplay/{drm}?token={studio.token('d', drm)}", authorization="")
+
+    assert x509.load_der_x509_certificate(answer.body).subject
+    assert studio.send("GET", f"/appcert/fairplay/{drm}").status == 400
+    assert studio.send("GET", f"/appcert/widevine/{drm}?token={studio.token('d', drm)}").status == 404
+
+
+def count(studio: Studio, audience: str, subject: str) -> dict[str, Any]:
+    answer = studio.send("GET", f"/counts?token={studio.token(audience, subject)}", authorization="")
+    assert answer.status == 200
+    counts: dict[str, Any] = answer.json()["data"][0]
+    return counts
+
+
+def test_counts(studio: Studio) -> None:
+    """Counts of an asset, by any of its names, are those that monitoring has of it; nobody watches what is not there."""
+    title = f"Asset {studio.film['id'][:6]}"
+    names = {"video_id": studio.film["id"], "asset_id": studio.film["id"], "playback_id": studio.film["playback_ids"][0]["id"]}
+    breakdown = "/data/v1/monitoring/metrics/current-concurrent-viewers/breakdown?dimension=video_title"
+    most = 0
+    for _ in range(30):
+        watching = {row["value"]: row["concurrent_viewers"] for row in studio.data("GET", breakdown)}
+        counts = [count(studio, audience, subject) for audience, subject in names.items()]
+        assert {entry["views"] for entry in counts} == {watching.get(title, 0)}
+        assert all(entry["viewers"] <= entry["views"] for entry in counts)
+        most = max(most, counts[0]["viewers"])
+        studio.pass_time(60.0)
+
+    assert most > 0
+    assert count(studio, "video_id", "no such video")["views"] == 0
+    assert sorted(count(studio, "live_stream_id", "none")) == ["updated_at", "viewers", "views"]
+
+
+def test_counts_refused(studio: Studio) -> None:
+    """Counts need a token of theirs, signed by a key of the account."""
+    assert studio.send("GET", "/counts").status == 403
+    assert studio.send("GET", f"/counts?token={studio.token('v')}").status == 403
+    assert studio.send("GET", f"/counts?token={studio.token('asset_id', exp=1)}").status == 403
+    assert studio.send("GET", "/counts?token=nonsense").status == 403
+    assert Account().send("GET", f"/counts?token={studio.token('asset_id')}").status == 403
