@@ -60,7 +60,7 @@ def read_token(
     owners = {
         key.id: (key.public_pem, environment) for environment in environments for key in environment.signing_keys.values()
     }
-    keys = {id: pem for id, (pem, _) in owners.items()}
+    keys = {name: pem for name, (pem, _) in owners.items()}
     try:
         verified = verify(token, keys, audience=audiences, now=now)
     except TokenRefusedError as error:
