@@ -10,6 +10,8 @@ A manifest is a list of URLs and files: one a line, JSON lines, or CSV (`make_pl
 """
 
 from mux_async.ingest._items import Item, Wishes, file_item, url_item
+from mux_async.ingest._journal import Journal, JournalEntry, JournalSummary
+from mux_async.ingest._journal_errors import JournalError
 from mux_async.ingest._plan import MEDIA_SUFFIXES, Plan, PlanError, make_plan
 from mux_async.ingest._results import ItemResult, ResultFile
 from mux_async.ingest._runner import (
@@ -36,6 +38,10 @@ __all__ = [
     "ItemProgress",
     "ItemResult",
     "ItemState",
+    "Journal",
+    "JournalEntry",
+    "JournalError",
+    "JournalSummary",
     "Plan",
     "PlanError",
     "ResultFile",
