@@ -53,7 +53,7 @@ def ingest(
     at once. Exit code: 0 when every item became ready, 1 when not, 2 when the arguments were wrong, 130 when interrupted.
     """
     chosen = policies(policy)
-    plan = make_plan(paths or (), manifest=manifest, glob=glob)
+    plan = make_plan(paths or (), manifest=manifest or (), glob=glob)
     if dry_run:
         _show_plan(plan)
         return

@@ -42,7 +42,7 @@ def explain(error: BaseException) -> int | None:
         return STOPPED
     if isinstance(error, PlanError):
         for problem in error.problems:
-            complain(problem)
+            complain(str(problem))
         return WRONG
     if isinstance(error, MuxError):
         complain(str(error))

@@ -9,10 +9,12 @@
 A manifest is a list of URLs and files: one a line, JSON lines, or CSV (`make_plan`).
 """
 
-from mux_async.ingest._items import Item, Wishes, file_item, url_item
+from mux_async.ingest._items import Item, Wishes, file_item, remote_item, url_item
 from mux_async.ingest._journal import Journal, JournalEntry, JournalSummary
 from mux_async.ingest._journal_errors import JournalError
-from mux_async.ingest._plan import MEDIA_SUFFIXES, Plan, PlanError, make_plan
+from mux_async.ingest._manifest import Manifest
+from mux_async.ingest._plan import MEDIA_SUFFIXES, Plan, make_plan
+from mux_async.ingest._problems import PlanError, Problem
 from mux_async.ingest._results import ItemResult, ResultFile
 from mux_async.ingest._runner import (
     EventCallback,
@@ -42,12 +44,15 @@ __all__ = [
     "JournalEntry",
     "JournalError",
     "JournalSummary",
+    "Manifest",
     "Plan",
     "PlanError",
+    "Problem",
     "ResultFile",
     "Stage",
     "Wishes",
     "file_item",
     "make_plan",
+    "remote_item",
     "url_item",
 ]

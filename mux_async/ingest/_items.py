@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import attrs
 
 from mux_async._types import Secret
-from mux_async.errors import InvalidRequestError
+from mux_async.errors import InvalidRequestError, MissingExtraError
+from mux_async.ingest._settings import LONGEST
 from mux_async.uploads._source import open_file
 
-LONGEST_TITLE = 512
-LONGEST_PASSTHROUGH = 255
-LONGEST_KEY = 128
-"""Of ``meta.external_id``, where the key goes. All three: facts/BEHAVIOUR.md, section 4.1."""
-
-_FETCHED = frozenset({"http", "https", "mux"})
+FETCHED = frozenset({"http", "https", "mux"})
 """What Mux fetches itself; ``mux://assets/{id}`` is a clip of another asset (facts/BEHAVIOUR.md, section 4.1)."""
 
 
@@ -110,7 +107,7 @@ def file_item(path: Path, wishes: Wishes = NO_WISHES, *, by_content: bool = Fals
         path=path,
         size=found.st_size,
         modified_ns=found.st_mtime_ns,
-        settings=_settings(wishes, key, path.name, str(path)),
+        settings=_settings(wishes, key, path.name),
         priority=wishes.priority,
     )
 
@@ -126,14 +123,66 @@ def url_item(url: str, wishes: Wishes = NO_WISHES) -> Item:
         host = parts.hostname
     except ValueError:
         parts, host = urlsplit(""), None
-    if parts.scheme not in _FETCHED or not host or not url.isprintable() or " " in url:
+    if parts.scheme not in FETCHED or not host or not url.isprintable() or " " in url:
         shown = url.partition("?")[0][:80]
         raise InvalidRequestError(f"{shown!r} is not a URL that Mux could fetch; it has the form https://host/path")
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" + ("?..." if parts.query else "")
     key = _given_key(wishes) or _made_key("u", url)
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or host
-    settings = _settings(wishes, key, name, shown)
+    settings = _settings(wishes, key, name)
     return Item(key=key, source=shown, url=Secret(url), settings=settings, priority=wishes.priority)
+
+
+def remote_item(address: str, wishes: Wishes = NO_WISHES) -> Item:
+    """Return the item of a file that fsspec can read, having asked for its size. Blocks while it does.
+
+    Raises:
+        MissingExtraError: fsspec is not installed.
+        InvalidRequestError: It is missing, unreadable, empty or of no size, or a setting is too long.
+    """
+    system, place = open_file_system(address)
+    try:
+        found: Mapping[str, object] = system.info(place)
+    except Exception as error:  # whatever the library behind fsspec raises
+        raise InvalidRequestError(
+            f"{address!r} cannot be read ({_first_line(error)}): check its name and your access"
+        ) from error
+    size = found.get("size")
+    if found.get("type") == "directory":
+        raise InvalidRequestError(f"{address!r} is a folder: end it with a slash to take the media files in it")
+    if not isinstance(size, int) or not size:
+        raise InvalidRequestError(f"{address!r} is empty, or does not say its size, and nothing can be made of it")
+    version = next((found[name] for name in _VERSIONS if found.get(name)), "")
+    key = _given_key(wishes) or _made_key("r", f"{address}\0{size}\0{version}")
+    name = address.rstrip("/").rpartition("/")[2]
+    settings = _settings(wishes, key, name)
+    return Item(key=key, source=address, address=address, size=size, settings=settings, priority=wishes.priority)
+
+
+_VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "updated", "created")
+"""What file systems say about which version of a file it is, the surest first."""
+
+
+def open_file_system(address: str) -> tuple[Any, str]:
+    """Return the fsspec file system of an address, and the place there.
+
+    Raises:
+        MissingExtraError: fsspec is not installed.
+        InvalidRequestError: It knows no such addresses, or lacks a library for them.
+    """
+    try:
+        library: Any = importlib.import_module("fsspec.core")  # it has no types
+    except ImportError:
+        raise MissingExtraError(f"reading {address.partition('://')[0]}:// files", "fsspec", "fsspec") from None
+    try:
+        system, place = library.url_to_fs(address)
+    except (ImportError, ValueError, OSError) as error:
+        raise InvalidRequestError(f"{address!r} cannot be reached: {_first_line(error)}") from error
+    return system, str(place)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _made_key(kind: str, identity: str) -> str:
@@ -142,25 +191,23 @@ def _made_key(kind: str, identity: str) -> str:
 
 def _given_key(wishes: Wishes) -> str | None:
     given = wishes.key or wishes.meta.get("external_id") or None
-    if given is not None and len(given) > LONGEST_KEY:
-        raise InvalidRequestError(f"the key {given[:20]!r}... has {len(given)} characters; Mux keeps {LONGEST_KEY}")
+    if given is not None:
+        _check_length("key", given)
     return given
 
 
-def _settings(wishes: Wishes, key: str, name: str, source: str) -> Mapping[str, object]:
-    title = wishes.meta.get("title")
-    if title is None:
-        title = name.encode(errors="replace").decode()[:LONGEST_TITLE]
-    elif len(title) > LONGEST_TITLE:
-        raise InvalidRequestError(
-            f"the title of {source!r} has {len(title)} characters; Mux keeps {LONGEST_TITLE}, so shorten it"
-        )
+def _settings(wishes: Wishes, key: str, name: str) -> Mapping[str, object]:
+    for member, text in [*wishes.meta.items(), ("passthrough", wishes.passthrough or "")]:
+        _check_length(member, text)
+    title = wishes.meta.get("title", name.encode(errors="replace").decode()[: LONGEST["title"]])
     settings: dict[str, object] = dict(wishes.settings)
     settings["meta"] = {**wishes.meta, "title": title, "external_id": key}
     if wishes.passthrough is not None:
-        if len(wishes.passthrough) > LONGEST_PASSTHROUGH:
-            raise InvalidRequestError(
-                f"the passthrough of {source!r} has {len(wishes.passthrough)} characters; Mux keeps {LONGEST_PASSTHROUGH}, so shorten it"
-            )
         settings["passthrough"] = wishes.passthrough
     return settings
+
+
+def _check_length(name: str, text: str) -> None:
+    longest = LONGEST.get(name, len(text))
+    if len(text) > longest:
+        raise InvalidRequestError(f"the {name} {text[:20]!r}... has {len(text)} characters; Mux keeps {longest}, so shorten it")

@@ -127,7 +127,6 @@ def test_missing_credentials(capsys: pytest.CaptureFixture[str], films: Path) ->
         (["ingest", "missing.mp4"], "cannot be read"),
         (["ingest", "--manifest", "missing.txt"], "cannot be read"),
         (["ingest", "empty"], "is empty"),
-        (["ingest", "film.wav", "film.wav"], "named twice"),
         (["ingest", "film.wav", "--transport", "aiohtp"], "did you mean 'aiohttp'?"),
         (["ingest", "film.wav", "--base-url", "http://example.com"], "in the clear"),
         (["ingest", "film.wav", "--policy", "secret"], "none of public"),
