@@ -1,8 +1,7 @@
-"""Where the bytes of an upload come from, read so that neither the loop nor the memory suffers.
+"""Where the bytes of an upload come from: paths, files, memory, streams.
 
-A file is read 1 MiB at a time in a worker thread: in prototypes, larger and smaller pieces were both slower, and reading in the loop
-stops everybody else for as long as the disk takes. What is read once only (a stream) is kept for the length of one chunk, so that the
-chunk can be sent again; nothing keeps more.
+What can be read again is read by blocking calls, which `_ahead` makes in worker threads. What is read once only (a stream, a pipe) is
+kept for the length of one chunk, so that the chunk can be sent again; nothing keeps more. Files elsewhere, by URL, are in `_remote`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ import anyio
 import anyio.to_thread
 
 from mux_async.errors import InvalidRequestError, UploadError
-from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE
 
-READ_SIZE = 1024 * 1024
+PIPE_READ_SIZE = 256 * 1024
 _CLOSING_TIME = 5.0
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]"
@@ -34,16 +32,22 @@ class Reader(ABC):
     Attributes:
         size: Bytes in all; ``None`` when that shows only at the end, and then nothing but `drain` works.
         label: Names the source in messages.
-        longest_chunk: Bytes of the longest chunk it can give out again.
+        version: Changes when the source does, as far as that shows without reading it; ``None`` where nothing shows it.
+        is_in_memory: Whether `read_now` returns at once.
+        is_remote: Whether `read_now` waits for another machine.
+        is_read_once: Whether only the chunk that was prepared last can be read again.
     """
 
     size: int | None
     label: str
-    longest_chunk: int = MAX_CHUNK_SIZE
+    version: str | None = None
+    is_in_memory: bool = False
+    is_remote: bool = False
+    is_read_once: bool = False
 
     @abstractmethod
-    async def read(self, offset: int, length: int) -> bytes:
-        """Return *length* bytes from *offset*, which lie within the source.
+    def read_now(self, offset: int, length: int) -> bytes:
+        """Return *length* bytes from *offset*, which lie within the source. Blocks; never called by two threads at once.
 
         Raises:
             UploadError: The source is not what it was when it was opened, or cannot go back that far.
@@ -51,6 +55,15 @@ class Reader(ABC):
 
     async def prepare(self, offset: int, length: int) -> None:  # noqa: B027 - most need no preparing
         """Get ready to read *length* bytes from *offset*, and possibly again."""
+
+    async def verify(self) -> None:  # noqa: B027 - most see it as they read
+        """Find out whether the source has changed since it was opened.
+
+        Called when a chunk was read and before the last piece of it leaves, so that a chunk of two versions is never completed.
+
+        Raises:
+            UploadError: It has.
+        """
 
     def drain(self) -> AsyncIterator[bytes]:
         """Yield everything, once, for sources that do not know their size."""
@@ -120,6 +133,8 @@ def open_file(path: Path) -> tuple[io.FileIO, os.stat_result]:
 class BytesReader(Reader):
     """Bytes in memory."""
 
+    is_in_memory = True
+
     def __init__(self, data: memoryview) -> None:
         self.label = f"<{data.nbytes} bytes>"
         self.size = data.nbytes
@@ -127,7 +142,7 @@ class BytesReader(Reader):
             raise _refuse_empty("the source")
         self._data = data.cast("B") if data.c_contiguous else memoryview(data.tobytes())
 
-    async def read(self, offset: int, length: int) -> bytes:
+    def read_now(self, offset: int, length: int) -> bytes:
         """Return a copy of that part."""
         return bytes(self._data[offset : offset + length])
 
@@ -146,10 +161,6 @@ class FileReader(Reader):
         """Open the file on first use; find out whether it has changed on every later one."""
         await anyio.to_thread.run_sync(self._open if self._file is None else self._check)
 
-    async def read(self, offset: int, length: int) -> bytes:
-        """Read that part in a worker thread."""
-        return await anyio.to_thread.run_sync(self._read, offset, length)
-
     async def aclose(self) -> None:
         """Close the file."""
         if self._file is not None:
@@ -159,6 +170,7 @@ class FileReader(Reader):
         self._file, found = open_file(self._path)
         self._before = (found.st_size, found.st_mtime_ns)
         self.size = found.st_size
+        self.version = f"{found.st_mtime_ns}"
 
     def _check(self) -> None:
         if self._file is not None:
@@ -166,7 +178,8 @@ class FileReader(Reader):
             if (found.st_size, found.st_mtime_ns) != self._before:
                 raise self._changed()
 
-    def _read(self, offset: int, length: int) -> bytes:
+    def read_now(self, offset: int, length: int) -> bytes:
+        """Read that part, and see that the file is still the one that was opened."""
         if self._file is None:
             self._open()
         file = self._file
@@ -211,11 +224,8 @@ class HandleReader(Reader):
             raise _refuse_empty("the file, from its current position on,")
         self._handle = handle
 
-    async def read(self, offset: int, length: int) -> bytes:
-        """Read that part in a worker thread."""
-        return await anyio.to_thread.run_sync(self._read, offset, length)
-
-    def _read(self, offset: int, length: int) -> bytes:
+    def read_now(self, offset: int, length: int) -> bytes:
+        """Read that part."""
         data = _read_at(self._handle, self._start + offset, length, self.label)
         if len(data) < length:
             raise UploadError(
@@ -231,10 +241,12 @@ class StreamReader(Reader):
     only when it is there: the bytes go out in one request as they come, nothing is kept, and nothing can be sent again.
     """
 
+    is_in_memory = True
+    is_read_once = True
+
     def __init__(self, chunks: AsyncIterable[bytes], length: int | None) -> None:
         self.label = "the stream"
         self.size = length
-        self.longest_chunk = DEFAULT_CHUNK_SIZE
         if length is not None and length < 1:
             raise _refuse_empty("the stream")
         self._chunks = aiter(chunks)
@@ -281,10 +293,11 @@ class StreamReader(Reader):
             resumable=False,
         )
 
-    async def read(self, offset: int, length: int) -> bytes:
+    def read_now(self, offset: int, length: int) -> bytes:
         """Return a part of what `prepare` got ready."""
         first = offset - self._start
-        return bytes(self._window[first : first + length])
+        with memoryview(self._window) as window, window[first : first + length] as part:
+            return bytes(part)
 
     async def aclose(self) -> None:
         """Close the iterator, if it can be: nothing else will read it to its end."""
