@@ -15,6 +15,7 @@ from mux_async.ingest._journal_errors import JournalError
 from mux_async.ingest._manifest import Manifest
 from mux_async.ingest._plan import MEDIA_SUFFIXES, Plan, make_plan
 from mux_async.ingest._problems import PlanError, Problem
+from mux_async.ingest._report import ReportError, write_report
 from mux_async.ingest._results import ItemResult, ResultFile
 from mux_async.ingest._runner import (
     EventCallback,
@@ -48,6 +49,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "Problem",
+    "ReportError",
     "ResultFile",
     "Stage",
     "Wishes",
@@ -55,4 +57,5 @@ __all__ = [
     "make_plan",
     "remote_item",
     "url_item",
+    "write_report",
 ]

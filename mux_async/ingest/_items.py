@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +31,7 @@ class Item:
     """One file, or one URL that Mux is to fetch.
 
     Attributes:
-        key: Stable from run to run: as given, else made of the file's path, size and time of change, or of the URL.
+        key: Stable from run to run: as given, else made of the file's path, size and time of change, or of the URL without its signature.
         source: Names it for people: the path, or the URL without its query (which may hold a signature).
         path: The file; ``None`` for anything else.
         url: The URL that Mux fetches; ``None`` for anything else.
@@ -127,7 +128,7 @@ def url_item(url: str, wishes: Wishes = NO_WISHES) -> Item:
         shown = url.partition("?")[0][:80]
         raise InvalidRequestError(f"{shown!r} is not a URL that Mux could fetch; it has the form https://host/path")
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" + ("?..." if parts.query else "")
-    key = _given_key(wishes) or _made_key("u", url)
+    key = _given_key(wishes) or _made_key("u", _unsigned(url))
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or host
     settings = _settings(wishes, key, name)
     return Item(key=key, source=shown, url=Secret(url), settings=settings, priority=wishes.priority)
@@ -183,6 +184,20 @@ def open_file_system(address: str) -> tuple[Any, str]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+_SIGNATURE = re.compile(
+    r"(x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy|se|sig|ske|skoid|sks|skt|sktid|skv|sp|spr|sr|st|sv)",
+    re.IGNORECASE,
+)
+"""Parameters that sign a URL for a time: of S3, CloudFront, Google Cloud Storage and Azure. Another signature is not another film."""
+
+
+def _unsigned(url: str) -> str:
+    """Return a URL without what changes whenever it is signed anew, so that a list made again names the same items."""
+    base, mark, query = url.partition("?")
+    kept = [each for each in query.split("&") if not _SIGNATURE.fullmatch(each.partition("=")[0])]
+    return base + (mark + "&".join(kept) if kept else "")
 
 
 def _made_key(kind: str, identity: str) -> str:

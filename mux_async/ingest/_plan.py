@@ -106,6 +106,7 @@ def make_plan(
     Raises:
         PlanError: Something is wrong: a file is missing, unreadable or empty; a folder or manifest has nothing in it; a line cannot be
             used; two sources have one key. Or nothing is left.
+        MissingExtraError: An address is named that takes fsspec, and that is not installed.
     """
     named = _several(sources)
     lists = [manifest] if isinstance(manifest, str | os.PathLike | Manifest) else list(manifest)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mux_async.errors import InvalidRequestError
+from mux_async.errors import InvalidRequestError, MissingExtraError
 from mux_async.ingest import Item, Manifest, PlanError, ResultFile, make_plan
 from mux_async.ingest._plan import Dedup
 from mux_async.ingest._results import ItemResult, playback_url
@@ -170,6 +173,71 @@ def test_urls() -> None:
     assert url.create_body()["inputs"] == [{"url": "https://example.com/a.mp4?sig=canary"}]
     assert clip.create_body()["inputs"] == [{"url": "mux://assets/abc"}]
     assert "canary" not in repr(url)
+
+
+def test_signed_urls() -> None:
+    """A URL that is signed anew stands for the same item, and another parameter for another one."""
+    url = "https://b.s3.amazonaws.com/a.mp4?v=1&X-Amz-Signature={0}&X-Amz-Expires={0}&Key-Pair-Id={0}&sig={0}"
+    first, second, other = (
+        make_plan(each).items[0].key for each in (url.format(1), url.format(2), url.format(1).replace("v=1", "v=2"))
+    )
+
+    assert first == second != other
+    assert make_plan("https://e.com/a").items[0].key == make_plan("https://e.com/a?Signature=1&Expires=2").items[0].key
+
+
+@pytest.fixture
+def bucket() -> Iterator[None]:
+    """A bucket in memory: what fsspec has for tests."""
+    system: Any = importlib.import_module("fsspec").filesystem("memory")  # it has no types
+    for name in ("a.mp4", "b/c.mov", "b/notes.txt"):
+        system.pipe(f"/films/{name}", name.encode())
+    yield
+    system.rm("/films", recursive=True)
+
+
+@pytest.mark.usefixtures("bucket")
+def test_addresses() -> None:
+    """What fsspec reads is a source by name, as a folder or by a pattern, and has the same key until it is written anew."""
+    (one,) = make_plan("memory://films/a.mp4").items
+
+    assert (one.address, one.size, one.path, one.url) == ("memory://films/a.mp4", 5, None, None)
+    assert one.settings["meta"] == {"title": "a.mp4", "external_id": one.key}
+    assert make_plan("memory://films/a.mp4").items == (one,)
+    assert [item.address for item in make_plan("memory://films/").items] == ["memory:///films/a.mp4", "memory:///films/b/c.mov"]
+    assert [item.address for item in make_plan("memory://films/b/*").items] == [
+        "memory:///films/b/c.mov",
+        "memory:///films/b/notes.txt",
+    ]
+    assert [item.size for item in make_plan(manifest=Manifest("memory://films/b/c.mov")).items] == [7]
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("memory://films/none.mp4", "cannot be read"),
+        ("memory://films", "is a folder: end it with a slash"),
+        ("memory://films/none/", "nothing in 'memory://films/none/'"),
+        ("memory://films/*.mkv", "nothing in"),
+        ("nonsense://films/a.mp4", "cannot be reached: Protocol not known"),
+    ],
+)
+def test_wrong_addresses(address: str, expected: str) -> None:
+    """Addresses that lead nowhere are named before anything is sent."""
+    assert expected in problems(address)[0]
+
+
+def test_without_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without fsspec, the extra that brings it is named."""
+
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+
+    with pytest.raises(MissingExtraError, match=r"reading s3:// files needs fsspec: pip install 'mux-async\[fsspec\]'"):
+        make_plan("s3://bucket/film.mp4")
 
 
 def test_a_manifest_as_a_source(tmp_path: Path) -> None:
