@@ -9,6 +9,16 @@
 A manifest is a list of URLs and files: one a line, JSON lines, or CSV (`make_plan`).
 """
 
+from mux_async.ingest._events import (
+    EventCallback,
+    IngestEvent,
+    IngestSummary,
+    ItemFinished,
+    ItemMoved,
+    ItemProgress,
+    ItemSkipped,
+    TookOver,
+)
 from mux_async.ingest._items import Item, Wishes, file_item, remote_item, url_item
 from mux_async.ingest._journal import Journal, JournalEntry, JournalSummary
 from mux_async.ingest._journal_errors import JournalError
@@ -17,15 +27,7 @@ from mux_async.ingest._plan import MEDIA_SUFFIXES, Plan, make_plan
 from mux_async.ingest._problems import PlanError, Problem
 from mux_async.ingest._report import ReportError, write_report
 from mux_async.ingest._results import ItemResult, ResultFile
-from mux_async.ingest._runner import (
-    EventCallback,
-    Ingest,
-    IngestEvent,
-    IngestSummary,
-    ItemFinished,
-    ItemMoved,
-    ItemProgress,
-)
+from mux_async.ingest._runner import Ingest
 from mux_async.ingest.machine import ItemError, ItemState, Stage
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "ItemMoved",
     "ItemProgress",
     "ItemResult",
+    "ItemSkipped",
     "ItemState",
     "Journal",
     "JournalEntry",
@@ -52,6 +55,7 @@ __all__ = [
     "ReportError",
     "ResultFile",
     "Stage",
+    "TookOver",
     "Wishes",
     "file_item",
     "make_plan",

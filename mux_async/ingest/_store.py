@@ -163,14 +163,16 @@ class Store:
                 found[key] = Standing(self._state(key, stage, state), fingerprint, runner)
         return found
 
-    def claim(self, keys: Sequence[str], runner: str) -> dict[str, Standing]:
-        """Give items to *runner* that nobody works on and that are not finished, and say how all of them stand then."""
+    def claim(self, keys: Sequence[str], runner: str) -> tuple[set[str], dict[str, Standing]]:
+        """Give items to *runner* that nobody works on and that are not finished.
+
+        Returns:
+            The keys of those that it was given, and how all of them stand then.
+        """
+        claim = "UPDATE items SET runner = ? WHERE key = ? AND runner IS NULL AND stage NOT IN ('done', 'dead')"
         with self._transaction() as sql:
-            sql.executemany(
-                "UPDATE items SET runner = ? WHERE key = ? AND runner IS NULL AND stage NOT IN ('done', 'dead')",
-                [(runner, key) for key in keys],
-            )
-            return self._standings(sql, keys)
+            ours = {key for key in keys if sql.execute(claim, (runner, key)).rowcount}
+            return ours, self._standings(sql, keys)
 
     def claim_unknown(self, runner: str) -> list[ItemState]:
         """Give all items to *runner* whose create may or may not have happened, and that nobody works on."""

@@ -273,7 +273,7 @@ def test_ingest_that_fails(emulator: Emulate, films: Path, tmp_path: Path) -> No
     )
 
     assert done.returncode == 1
-    assert "1 failed, 2 not started" in done.stdout
+    assert "0 ready, 3 not started" in done.stdout
     assert "it could not go on" in done.stdout
     assert "canary" not in done.stdout + done.stderr
 
