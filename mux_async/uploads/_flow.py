@@ -21,6 +21,8 @@ LARGEST_PIECE = 4 * 1024 * 1024
 SMALLEST_PIECE = 64 * 1024
 _PIECES_EACH = 2
 """Pieces of one upload in memory: one on its way out, one being read."""
+_TURN = 4 * 1024 * 1024
+"""Bytes that all uploads together may write in one turn of the event loop, which nobody else gets meanwhile."""
 _QUANTUM = 0.05
 """Seconds of a capped flow that one upload is given at a time."""
 _DISK_READERS = 4
@@ -108,10 +110,11 @@ class Flow:
         return max(GRANULE, min(share // GRANULE * GRANULE, DEFAULT_CHUNK_SIZE))
 
     @property
-    def slice_size(self) -> int | None:
-        """Bytes to ask `pace` for at a time; ``None`` where there is no cap."""
+    def part_size(self) -> int:
+        """Bytes that one upload may hand to the network in one go, after `pace` has let it."""
+        size = max(SMALLEST_PIECE, _TURN // max(1, self._active))
         cap = self._settings.max_bytes_per_second
-        return None if cap is None else max(1, int(cap * _QUANTUM))
+        return size if cap is None else max(1, min(size, int(cap * _QUANTUM)))
 
     async def pace(self, size: int) -> None:
         """Wait until *size* bytes may leave. First come first served; somebody who is cancelled in line costs the others nothing."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator
@@ -21,9 +22,10 @@ from mux_async.errors import InvalidRequestError, UploadError
 
 PIPE_READ_SIZE = 256 * 1024
 _CLOSING_TIME = 5.0
+_URL = re.compile(r"[A-Za-z][\w+.-]*(::[A-Za-z][\w+.-]*)*://")
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]"
-"""A path, the bytes themselves, a seekable binary file, or an async iterable of bytes."""
+"""A path, the bytes themselves, a binary file, an async iterable of bytes, or a URL that fsspec can open."""
 
 
 class Reader(ABC):
@@ -76,27 +78,33 @@ class Reader(ABC):
 def open_source(source: Source, *, length: int | None = None) -> Reader:
     """Return a reader for *source*. Files are opened on first use.
 
+    A string with ``://`` in it is a URL; a `pathlib.Path` never is.
+
     Args:
         source: See `Source`.
-        length: Bytes that an async iterable will give, when known. Not for others: they know it themselves.
+        length: Bytes that a source which is read once will give, when known. Not for others: they know it themselves.
 
     Raises:
         InvalidRequestError: It is nothing that bytes can be read from, or it is empty.
     """
+    if isinstance(source, str) and _URL.match(source):
+        from mux_async.uploads._remote import RemoteReader  # it builds on what is here
+
+        return RemoteReader(source)
     if isinstance(source, str | os.PathLike):
         return FileReader(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return BytesReader(memoryview(source))
     if isinstance(source, AsyncIterable):
         return StreamReader(source, length)
-    if hasattr(source, "read") and hasattr(source, "seek"):
-        return HandleReader(source)
+    if hasattr(source, "read"):
+        return _open_handle(source, length)
     raise InvalidRequestError(
-        f"{type(source).__name__} is not a source of bytes; pass a path, bytes, a seekable binary file or an async iterable of bytes"
+        f"{type(source).__name__} is not a source of bytes; pass a path, bytes, a binary file, an async iterable of bytes or a URL"
     )
 
 
-def _refuse_empty(label: str) -> InvalidRequestError:
+def refuse_empty(label: str) -> InvalidRequestError:
     return InvalidRequestError(f"{label} is empty, and nothing can be made of it: check whether it was written to the end")
 
 
@@ -126,7 +134,7 @@ def open_file(path: Path) -> tuple[io.FileIO, os.stat_result]:
     found = os.fstat(file.fileno())
     if not found.st_size:
         file.close()
-        raise _refuse_empty(shown)
+        raise refuse_empty(shown)
     return file, found
 
 
@@ -139,7 +147,7 @@ class BytesReader(Reader):
         self.label = f"<{data.nbytes} bytes>"
         self.size = data.nbytes
         if not data.nbytes:
-            raise _refuse_empty("the source")
+            raise refuse_empty("the source")
         self._data = data.cast("B") if data.c_contiguous else memoryview(data.tobytes())
 
     def read_now(self, offset: int, length: int) -> bytes:
@@ -184,7 +192,7 @@ class FileReader(Reader):
             self._open()
         file = self._file
         assert file is not None  # noqa: S101 - opened above, for the type checkers
-        data = _read_at(file, offset, length, self.label)
+        data = read_at(file, offset, length, self.label)
         if len(data) < length:
             raise self._changed()
         # Looked at after the bytes were read and before they are handed on: a chunk is only completed by bytes of the same file.
@@ -200,33 +208,51 @@ class FileReader(Reader):
         )
 
 
+def _open_handle(handle: BinaryIO, length: int | None) -> Reader:
+    """Return a reader for a file that is open: any part of it if it can seek, else once from front to back."""
+    try:
+        is_binary = isinstance(cast("object", handle.read(0)), bytes)
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"the file cannot be read ({error}): open it for reading, and keep it open") from error
+    if not is_binary:
+        raise InvalidRequestError("the file is open as text, and an upload is made of bytes: open it with mode 'rb'")
+    try:
+        start = handle.tell()
+        end = handle.seek(0, io.SEEK_END)
+        handle.seek(start)
+    except (OSError, ValueError, AttributeError):
+        return StreamReader(_read_pipe(handle), length, label="the pipe")
+    return HandleReader(handle, start, end)
+
+
+async def _read_pipe(handle: BinaryIO) -> AsyncIterator[bytes]:
+    """Yield what a file gives that can only be read on. A thread that waits for it when we stop is left behind with its last read."""
+    while True:
+        try:
+            data = await anyio.to_thread.run_sync(handle.read, PIPE_READ_SIZE, abandon_on_cancel=True)
+        except (OSError, ValueError) as error:
+            raise UploadError(
+                f"the pipe could not be read on ({error}); upload it anew", upload_id=None, sent=0, resumable=False
+            ) from error
+        if not data:
+            return
+        yield data
+
+
 class HandleReader(Reader):
     """A binary file that somebody else opened, from where it stands to its end. It is left open."""
 
-    def __init__(self, handle: BinaryIO) -> None:
+    def __init__(self, handle: BinaryIO, start: int, end: int) -> None:
         self.label = "the file"
-        try:
-            is_binary = isinstance(cast("object", handle.read(0)), bytes)
-        except (OSError, ValueError) as error:
-            raise InvalidRequestError(f"the file cannot be read ({error}): open it for reading, and keep it open") from error
-        if not is_binary:
-            raise InvalidRequestError("the file is open as text, and an upload is made of bytes: open it with mode 'rb'")
-        try:
-            self._start = handle.tell()
-            end = handle.seek(0, io.SEEK_END)
-            handle.seek(self._start)
-        except (OSError, ValueError) as error:
-            raise InvalidRequestError(
-                "the file cannot be moved about in, so a lost chunk could not be sent again; pass an async iterable of its bytes"
-            ) from error
-        self.size = end - self._start
-        if self.size < 1:
-            raise _refuse_empty("the file, from its current position on,")
         self._handle = handle
+        self._start = start
+        self.size = end - start
+        if self.size < 1:
+            raise refuse_empty("the file, from its current position on,")
 
     def read_now(self, offset: int, length: int) -> bytes:
         """Read that part."""
-        data = _read_at(self._handle, self._start + offset, length, self.label)
+        data = read_at(self._handle, self._start + offset, length, self.label)
         if len(data) < length:
             raise UploadError(
                 "the file became shorter while it was being uploaded; upload it again", upload_id=None, sent=0, resumable=False
@@ -244,11 +270,11 @@ class StreamReader(Reader):
     is_in_memory = True
     is_read_once = True
 
-    def __init__(self, chunks: AsyncIterable[bytes], length: int | None) -> None:
-        self.label = "the stream"
+    def __init__(self, chunks: AsyncIterable[bytes], length: int | None, *, label: str = "the stream") -> None:
+        self.label = label
         self.size = length
         if length is not None and length < 1:
-            raise _refuse_empty("the stream")
+            raise refuse_empty(label)
         self._chunks = aiter(chunks)
         self._start = 0
         self._window = bytearray()
@@ -313,7 +339,7 @@ class StreamReader(Reader):
                 yield piece
 
 
-def _read_at(file: io.FileIO | BinaryIO, position: int, length: int, label: str) -> bytes:
+def read_at(file: io.FileIO | BinaryIO, position: int, length: int, label: str) -> bytes:
     """Read *length* bytes from *position*, or up to the end.
 
     Raises:

@@ -289,9 +289,9 @@ class UploadRun:
             raise
 
     def _parts(self, piece: bytes) -> Iterable[bytes]:
-        """Return *piece* in parts that are small enough for the cap to be even."""
-        size = self.flow.slice_size
-        return (piece,) if size is None else (piece[start : start + size] for start in range(0, len(piece), size))
+        """Return *piece* in parts that neither hold up the event loop nor make a capped flow uneven."""
+        size = self.flow.part_size
+        return (piece,) if len(piece) <= size else (piece[start : start + size] for start in range(0, len(piece), size))
 
     def _left(self, position: int) -> None:
         """Note that everything below *position* has been handed to the network."""
