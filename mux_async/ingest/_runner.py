@@ -63,7 +63,8 @@ from mux_async.ingest.machine import (
     advance,
     next_step,
 )
-from mux_async.uploads import Uploads
+from mux_async.uploads import Uploads, UploadState
+from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE
 
 if TYPE_CHECKING:
     from mux_async._client import Mux
@@ -101,6 +102,8 @@ class Ingest:
         test: Make test assets: watermarked, cut to 10 s, deleted after a day, free.
         upload_timeout: Seconds for which upload URLs are valid, 60 to 604 800; Mux's default is an hour.
         wait_timeout: Seconds that an asset may take from its last byte to being ready; ``None`` for no limit.
+        chunk_size: Bytes of an upload's first chunk, a multiple of 256 KiB; later ones adapt to the line. A run that is killed loses one
+            chunk at most of each upload that it was sending.
         results: Gets a line for every item that this run finishes.
         on_event: Told everything that happens.
     """
@@ -116,6 +119,7 @@ class Ingest:
         test: bool = False,
         upload_timeout: int | Unset = UNSET,
         wait_timeout: float | None = None,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
         results: ResultFile | None = None,
         on_event: EventCallback | None = None,
     ) -> None:
@@ -126,7 +130,11 @@ class Ingest:
         self._journal = journal
         self._concurrency = concurrency
         policies = [playback_policies] if isinstance(playback_policies, str) else list(playback_policies)
-        self._wants = Wants(policies, test, upload_timeout, wait_timeout)
+        try:
+            UploadState(1, chunk_size=chunk_size)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        self._wants = Wants(policies, test, upload_timeout, wait_timeout, chunk_size)
         self._results = results
         self._on_event = on_event
         self._is_stopping = False

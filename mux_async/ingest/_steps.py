@@ -58,6 +58,7 @@ class Wants:
     test: bool
     upload_timeout: int | Unset
     wait_timeout: float | None
+    chunk_size: int
 
 
 @attrs.define(eq=False)
@@ -154,8 +155,10 @@ class Steps:
         if item.path is not None:
             await anyio.to_thread.run_sync(_check_unchanged, item)
         before = state.upload
-        if before is None and state.stage is Stage.SENDING:
-            before = UploadState.unknown(item.size or 0)
+        if before is None and item.size is not None:
+            is_new = state.stage is Stage.CREATED  # then not a byte has left
+            size, chunk_size = item.size, self._wants.chunk_size
+            before = UploadState(size, chunk_size=chunk_size) if is_new else UploadState.unknown(size, chunk_size)
         await self.begin(running, Began())
 
         def on_progress(progress: UploadProgress) -> None:
