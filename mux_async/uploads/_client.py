@@ -165,9 +165,8 @@ class Uploads:
             Whether it is cancelled now. If not, it was complete or over already, or expires by itself; the log says why.
         """
         hurried = self._client.with_options(priority="interactive")
-        with anyio.move_on_after(
-            _CANCEL_TIME, shield=True
-        ):  # the caller is being cancelled, and nobody else knows of the upload
+        # Shielded: the caller is being cancelled, and nobody else knows of the upload.
+        with anyio.move_on_after(_CANCEL_TIME, shield=True):
             try:
                 await hurried.video.uploads.cancel(upload_id)
             except APIStatusError as error:

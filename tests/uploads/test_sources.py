@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Generator, Iterator
+from contextlib import aclosing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from random import Random
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import anyio
@@ -17,12 +18,12 @@ import pytest
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.testing import FakeTransport, respond
-from mux_async.transport import HttpResponse
+from mux_async.transport import Body, Delivery, HttpRequest, HttpResponse, Phase, TransportError
 from mux_async.uploads._flow import Flow, UploadSettings
 from mux_async.uploads._remote import version_of
 from mux_async.uploads._source import Source, open_source
 from mux_async.uploads.machine import GRANULE, UploadState
-from mux_async.uploads.runner import UploadRun
+from mux_async.uploads.runner import UploadProgress, UploadRun
 from tests.uploads.fake_session import URL, Session, reset
 
 pytestmark = pytest.mark.anyio
@@ -80,7 +81,31 @@ async def test_url_that_changes(memory: Any) -> None:
 
 
 async def test_url_that_changes_within_a_chunk(memory: Any) -> None:
-    """The store is asked again before the last piece of a chunk leaves."""
+    """The store is asked again before the last piece of a chunk leaves, so that a file of two versions is never completed."""
+    reader = open_source("memory://bucket/film.mp4")
+    session = Session()
+
+    def replace(progress: UploadProgress) -> None:
+        if progress.sent:
+            memory.pipe_file("/bucket/film.mp4", DATA[::-1])
+
+    run = UploadRun(
+        transport=FakeTransport(session),
+        url=Secret(URL),
+        reader=reader,
+        random=Random(1),
+        on_progress=replace,
+        flow=Flow(UploadSettings(memory=256 * 1024)),
+    )
+    with pytest.raises(UploadError, match="was changed while"):
+        await run.run()
+    await reader.aclose()
+
+    assert session.ranges == []
+
+
+async def test_verify(memory: Any) -> None:
+    """A file that was replaced or deleted since it was opened is not the one that was opened."""
     reader = open_source("memory://bucket/film.mp4")
     await reader.prepare(0, 0)
     memory.pipe_file("/bucket/film.mp4", DATA[::-1])
@@ -221,6 +246,58 @@ async def test_silent_pipe_can_be_cancelled() -> None:
         os.close(write_end)  # lets go of the thread that was left behind
 
     assert scope.cancelled_caught
+
+
+class TwoThreadsAtOnce(io.BytesIO):
+    """A slow file: its second read ends when it is let go, and notices whoever reads beside it."""
+
+    def __init__(self) -> None:
+        super().__init__(DATA)
+        self.reads = 0
+        self.is_reading = False
+        self.was_intruded = False
+        self.let_go, self.intruder = Event(), Event()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not size:
+            return b""
+        self.reads += 1
+        if self.is_reading:
+            self.was_intruded = True
+            self.intruder.set()
+        elif self.reads == 2:
+            self.is_reading = True
+            self.let_go.wait(10)
+            self.intruder.wait(0.1)
+            self.is_reading = False
+        return super().read(size)
+
+
+@pytest.mark.runtimes("asyncio", "trio")
+async def test_a_file_is_read_by_one_thread() -> None:
+    """When a chunk breaks off while the next piece is being read, the next chunk is not read before that is over."""
+    file, session = TwoThreadsAtOnce(), Session()
+
+    class BreakingTransport(FakeTransport):
+        async def send(self, request: HttpRequest, /) -> HttpResponse:
+            if file.reads < 2:
+                assert isinstance(request.body, Body)
+                async with aclosing(request.body.pieces()) as pieces:
+                    await anext(pieces)
+                    while file.reads < 2:  # noqa: ASYNC110 - a thread counts them
+                        await anyio.sleep(0.001)
+                raise TransportError("refused", delivery=Delivery.NEVER_SENT, phase=Phase.CONNECT)
+            file.let_go.set()
+            return await super().send(request)
+
+    flow = Flow(UploadSettings(memory=256 * 1024))
+    run = UploadRun(
+        transport=BreakingTransport(session), url=Secret(URL), reader=open_source(file), random=Random(1), flow=flow
+    )
+    await run.run()
+
+    assert not file.was_intruded
+    assert bytes(session.held) == DATA
 
 
 async def test_path_that_looks_like_a_url(tmp_path: Path) -> None:
