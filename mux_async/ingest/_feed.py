@@ -74,15 +74,15 @@ class Feed:
         self._is_exhausted = False
         self._is_stopped = False
         self._wake = anyio.Event()
-        self.total = 0
+        self.total = len(items) if isinstance(items, Sequence) else 0
         """Items that have come so far; all of them, from the start, when they are a sequence."""
 
     async def enrol(self) -> None:
         """Put all items on the books, when they are a sequence: then the journal shows from the start how many there are."""
         if isinstance(self._items, Sequence):
             items = iter(self._items)
-            while read := await self._books.call(self._read, items):
-                self.total += len(read)
+            while await self._books.call(self._read, items):
+                pass
 
     def stop(self) -> None:
         """Hand out nothing more."""

@@ -223,12 +223,12 @@ class Ingest:
     async def _run(self, books: Books, feed: Feed) -> None:
         async with anyio.create_task_group() as background:
             background.start_soon(books.keep)
-            await feed.enrol()
             try:
                 clock = await meet(self._client, books, time.time)
             except MuxError as error:
                 self._give_up(error)
                 return
+            await feed.enrol()
             reconciler = Reconciler(self._client, books, clock, feed.wake)
             background.start_soon(reconciler.run)
             await self._look_around(books, feed, reconciler, is_first=True)

@@ -50,7 +50,8 @@ def prepare(sql: sqlite3.Connection, name: str) -> None:
         JournalError: It is of a newer version, or another program's.
         sqlite3.Error: It is no SQLite file, damaged, or cannot be written.
     """
-    _check_owner(sql, name)
+    if _check_owner(sql, name):
+        _check_health(sql, name)
     sql.execute("PRAGMA journal_mode = WAL")
     sql.execute("PRAGMA synchronous = FULL")
     sql.execute("BEGIN IMMEDIATE")
@@ -66,12 +67,6 @@ def prepare(sql: sqlite3.Connection, name: str) -> None:
         if sql.in_transaction:
             sql.execute("ROLLBACK")
         raise
-    (verdict,) = sql.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise JournalError(
-            f"the journal {name!r} cannot be used: it is damaged ({verdict}); restore a copy of it, or save what can be read with "
-            f"`sqlite3 FILE .recover`"
-        )
 
 
 def _check_owner(sql: sqlite3.Connection, name: str) -> int:
@@ -90,3 +85,12 @@ def _check_owner(sql: sqlite3.Connection, name: str) -> int:
             f"the journal {name!r} has version {version}, and this mux-async knows {VERSION}: use the newer mux-async that made it"
         )
     return int(version)
+
+
+def _check_health(sql: sqlite3.Connection, name: str) -> None:
+    (verdict,) = sql.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise JournalError(
+            f"the journal {name!r} cannot be used: it is damaged ({verdict.splitlines()[-1]}); restore a copy of it, or save what can be "
+            f"read with `sqlite3 FILE .recover`"
+        )

@@ -128,7 +128,7 @@ async def test_urls(tmp_path: Path) -> None:
         '{"url": "https://example.com/a.mp4", "passthrough": "p1"}\n'
         '{"url": "https://example.com/b.mp4", "settings": {"playback_policies": ["signed"]}}\n'
     )
-    summary = await Ingest(mux, make_plan(manifest=manifest).items, test=True).run()
+    summary = await Ingest(mux, make_plan(manifest=manifest).items, test=True, concurrency=1).run()
     second, first = (await mux.video.assets.list()).data
 
     assert summary.is_complete
