@@ -20,7 +20,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 import anyio.to_thread
@@ -175,6 +175,8 @@ class Ingest:
             try:
                 with anyio.CancelScope() as self._scope:
                     await self._run(books, feed)
+            except BaseExceptionGroup as group:
+                raise _only(group) from None
             finally:
                 with anyio.CancelScope(shield=True):  # a transaction or two, and the books are in order
                     await books.close()
@@ -305,29 +307,29 @@ class Ingest:
                         steps.told(running, NothingCreated())  # it was refused, or never sent
                     self._give_up(error, is_orderly=True)
                     break
-                if not await self._overcome(running, steps, error):
+                is_trouble = self._is_trouble(running, steps, error)
+                if is_trouble and self._is_stopping:
+                    break  # whoever stopped it does not want to sit out an outage; the next run goes on
+                if not is_trouble:
                     self._die(running, error)
+                elif running.state.stage is not Stage.CREATING:  # what came of a create is looked into, which takes its time
+                    await anyio.sleep(min(2.0**running.troubles, _LONGEST_PAUSE))
         return asset
 
-    async def _overcome(self, running: Running, steps: Steps, error: MuxError) -> bool:
-        """Get over what is not the item's fault: pause, and have it tried again. Returns whether it may be."""
-        is_creating = running.state.stage is Stage.CREATING
+    def _is_trouble(self, running: Running, steps: Steps, error: MuxError) -> bool:
+        """Whether *error* is not the item's fault, so that it may be tried again."""
         is_refused = isinstance(error, RateLimitedError) or (
             isinstance(error, TransportError) and error.delivery is Delivery.NEVER_SENT
         )
         is_answer = isinstance(error, APIStatusError) and not isinstance(error, ServerError)
-        if is_creating and (is_refused or is_answer or isinstance(error, ValueError)):
+        if running.state.stage is Stage.CREATING:
+            if not (is_refused or is_answer or isinstance(error, ValueError)):
+                doubts = self._doubts[running.item.key] = self._doubts.get(running.item.key, 0) + 1
+                return doubts <= _DOUBTS
             steps.told(running, NothingCreated())
-        if is_creating and running.state.stage is Stage.CREATING:
-            doubts = self._doubts[running.item.key] = self._doubts.get(running.item.key, 0) + 1
-            return doubts <= _DOUBTS  # what came of it is looked into, and that takes its time
-        is_trouble = is_refused or isinstance(error, TransportError | ServerError)
-        is_trouble = is_trouble or (isinstance(error, UploadError) and error.resumable)
         running.troubles += 1
-        if not is_trouble or running.troubles > _TROUBLES:
-            return False
-        await anyio.sleep(min(2.0**running.troubles, _LONGEST_PAUSE))
-        return True
+        is_trouble = is_refused or isinstance(error, TransportError | ServerError)
+        return (is_trouble or (isinstance(error, UploadError) and error.resumable)) and running.troubles <= _TROUBLES
 
     def _die(self, running: Running, error: MuxError) -> None:
         if isinstance(error, AssetErroredError):
@@ -370,3 +372,11 @@ class Ingest:
 
 def _open_journal(path: str | os.PathLike[str] | None) -> Journal:
     return Journal.in_memory() if path is None else Journal.open(path)
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what a task raised, without the groups around it; the group, when several did."""
+    inner = group.exceptions[0]
+    if len(group.exceptions) > 1:
+        return group
+    return _only(cast("BaseExceptionGroup[BaseException]", inner)) if isinstance(inner, BaseExceptionGroup) else inner

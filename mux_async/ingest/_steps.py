@@ -174,9 +174,12 @@ class Steps:
             running.upload = None
             self.told(running, SessionLost())
         except UploadError as error:
-            # Unless it is gone, its address is asked for again: it may have been given a status meanwhile, and it may be complete.
             running.upload = None
-            if error.resumable or await self._take_up(running):
+            if error.resumable:
+                raise
+            # It may be complete, or have ended meanwhile. One that still waits will never get the bytes it was begun with.
+            if await self._take_up(running):
+                await self._start_over(running)
                 raise
         else:
             self.told(running, BytesSent())
@@ -197,10 +200,8 @@ class Steps:
             if not running.is_changed:
                 running.upload = upload
                 return True
-            await self._client.video.uploads.cancel(upload_id)
-            running.is_changed = False
             logger.info("%r is another file than its upload was begun with, a new one is made", running.item.source)
-            self.told(running, SourceChanged())
+            await self._start_over(running)
             return False
         self.told(running, Began())
         if upload is not None and (upload.status == "asset_created" or upload.asset_id):
@@ -208,6 +209,13 @@ class Steps:
         else:
             self.told(running, SessionLost())
         return False
+
+    async def _start_over(self, running: Running) -> None:
+        """Cancel an upload that waits for bytes which are no more, so that it can never become a second asset."""
+        await self._client.video.uploads.cancel(running.state.upload_id or "")
+        running.upload = None
+        running.is_changed = False
+        self.told(running, SourceChanged())
 
     async def wait(self, running: Running, step: WaitReady) -> Asset:
         """Wait for the asset to be ready."""

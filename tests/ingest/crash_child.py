@@ -1,4 +1,4 @@
-"""A program that runs ingests and kills them: one line on standard input, one forked child, one line of JSON on standard output.
+"""A program that runs ingests and kills them: a list of orders a line on standard input, for each a forked child, and a line of answers.
 
 It imports everything once, so that a child costs a fork and no start of Python. A child runs on a clock that jumps, and speaks to the
 emulator over sockets of its own, in threads: then nothing in it ever waits but for the network. Before and after every transaction of
@@ -171,22 +171,31 @@ def main() -> None:
         import_module(f"mux_async.{module}")  # once, here, and not in every child
     origin, folder = sys.argv[1], Path(sys.argv[2])
     for line in sys.stdin:
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(read)
-            status = 1
-            try:
-                child(origin, folder, json.loads(line), write)
-                status = 0
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        os.close(write)
-        with os.fdopen(read, "rb") as pipe:
-            said = pipe.read()
-        _, status = os.waitpid(pid, 0)
-        print(json.dumps({"status": status, **(json.loads(said) if said else {})}), flush=True)
+        started = [start(origin, folder, order) for order in json.loads(line)]
+        print(json.dumps([finish(pid, read) for pid, read in started]), flush=True)
+
+
+def start(origin: str, folder: Path, order: dict[str, Any]) -> tuple[int, int]:
+    """Fork a child. Returns its process id, and where it tells how it goes."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            child(origin, folder, order, write)
+            status = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    os.close(write)
+    return pid, read
+
+
+def finish(pid: int, read: int) -> dict[str, Any]:
+    with os.fdopen(read, "rb") as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    return {"status": status, **(json.loads(said) if said else {})}
 
 
 if __name__ == "__main__":

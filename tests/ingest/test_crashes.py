@@ -136,14 +136,15 @@ class Bench:
     journals: Path
     program: subprocess.Popen[str]
 
-    def run(self, journal: Path, kill_at: int) -> dict[str, Any]:
+    def run(self, journal: Path, *kill_at: int) -> list[dict[str, Any]]:
+        """Run ingests at the same time, each killed at its place; 0 kills none."""
         assert self.program.stdin is not None
         assert self.program.stdout is not None
-        order = {"journal": str(journal), "kill_at": kill_at, "base": self.world.now}
-        self.program.stdin.write(json.dumps(order) + "\n")
+        orders = [{"journal": str(journal), "kill_at": place, "base": self.world.now} for place in kill_at]
+        self.program.stdin.write(json.dumps(orders) + "\n")
         self.program.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.program.stdout.readline())
-        return answer
+        answers: list[dict[str, Any]] = json.loads(self.program.stdout.readline())
+        return answers
 
 
 @pytest.fixture(scope="module")
@@ -208,11 +209,11 @@ def killed_once(bench: Bench, place: int, whole: int) -> str | None:
     """Kill a run at *place* and run the same again; returns what the place was, ``None`` when the run came to its end before it."""
     bench.world.fresh()
     journal = bench.journals / f"{place}.journal"
-    killed = bench.run(journal, place)
+    (killed,) = bench.run(journal, place)
     if killed["status"] == 0:  # threads are not always as fast as each other: this time there were fewer places
         return None
     assert killed["status"] == signal.SIGKILL
-    again = bench.run(journal, 0)
+    (again,) = bench.run(journal, 0)
     try:
         assert again["status"] == 0
         assert again["summary"]["reason"] is None
@@ -226,7 +227,7 @@ def killed_once(bench: Bench, place: int, whole: int) -> str | None:
 
 def test_killed_anywhere(bench: Bench) -> None:
     """Wherever an ingest is killed: after the next run there is exactly one asset for each item, and one chunk at most was sent twice."""
-    whole = bench.run(bench.journals / "whole.journal", 0)
+    (whole,) = bench.run(bench.journals / "whole.journal", 0)
     assert whole["status"] == 0
     check(bench, bench.journals / "whole.journal")
     once = sent(bench)
@@ -246,8 +247,26 @@ def test_killed_again_and_again(bench: Bench) -> None:
         bench.world.fresh()
         journal = bench.journals / f"chain-{number}.journal"
         places = [random.randrange(5, 60) for _ in range(5)]
-        deaths = [bench.run(journal, place)["status"] for place in places]
-        assert bench.run(journal, 0)["summary"]["reason"] is None
+        deaths = [bench.run(journal, place)[0]["status"] for place in places]
+        assert bench.run(journal, 0)[0]["summary"]["reason"] is None
         check(bench, journal)
 
         assert deaths[0] == signal.SIGKILL
+
+
+def test_killed_beside_another(bench: Bench) -> None:
+    """Of two processes on one journal one is killed: the other takes over what it had, and everything is made once."""
+    random = Random(SEED)
+    deaths = 0
+    for number in range(20 if EVERY_PLACE else 4):
+        bench.world.fresh()
+        journal = bench.journals / f"pair-{number}.journal"
+        killed, other = bench.run(journal, random.randrange(5, 30), 0)
+        deaths += killed["status"] == signal.SIGKILL  # or the other was so fast that there was little to do
+        assert other["status"] == 0
+        assert other["summary"]["reason"] is None
+        check(bench, journal)
+        with closing(Journal.open(journal)) as opened:
+            assert opened.summary().runs == 0
+
+    assert deaths

@@ -26,6 +26,7 @@ from mux_async.emulator import (
 from mux_async.ingest import (
     Ingest,
     IngestEvent,
+    IngestSummary,
     Item,
     ItemFinished,
     ItemMoved,
@@ -360,6 +361,64 @@ async def test_an_outage(films: Path, path: Path) -> None:
 
     assert summary.is_complete
     assert len(await client_of(emulator).video.assets.list()) == 9
+
+
+async def test_stopped_in_an_outage(path: Path) -> None:
+    """Whoever stops a run while Mux is away does not wait for it to come back; what was begun is gone on with by the next run."""
+    emulator = emulate()
+    emulator.faults.add(Fault(method="POST", cut="refuse"))
+
+    async def stop() -> None:
+        await anyio.sleep(100)
+        ingest.stop()
+
+    summaries: list[IngestSummary] = []
+    ingest = Ingest(client_of(emulator), urls(5), journal=path)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        summaries.append(await ingest.run())
+    (summary,) = summaries
+    emulator.faults.clear()
+    again = await Ingest(client_of(emulator), urls(5), journal=path).run()
+
+    assert summary.elapsed < 400
+    assert (summary.ready, summary.failed, summary.not_started) == (0, 0, 5)
+    assert again.is_complete
+
+
+async def test_two_runs_at_once(films: Path, path: Path) -> None:
+    """Two runs on one journal share the work; both end when all of it is done, and nothing is made twice."""
+    emulator = emulate(EmulatorSettings(time_to_ready=20.0))
+    items = [*make_plan([films]).items, *urls(30)]
+    client = client_of(emulator)
+    summaries: list[IngestSummary] = []
+
+    async def run() -> None:
+        summaries.append(await Ingest(client, items, journal=path).run())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        tasks.start_soon(run)
+
+    assert all(summary.is_complete for summary in summaries)
+    assert summaries[0].ready + summaries[1].ready == 36
+    assert min(summary.ready for summary in summaries) > 5
+    assert len(posts(emulator)) == len(await client.video.assets.list(limit=100)) == 36
+
+
+async def test_items_that_cannot_be_had(path: Path) -> None:
+    """What the iterator of items raises ends the run as it is, and the journal is in order."""
+
+    def broken() -> Iterator[Item]:
+        yield from urls(2)
+        raise OSError("the disk with the manifest is gone")
+
+    emulator = emulate()
+    with pytest.raises(OSError, match="the manifest is gone"):
+        await Ingest(client_of(emulator), broken(), journal=path).run()
+    summary = await Ingest(client_of(emulator), urls(2), journal=path).run()
+
+    assert summary.is_complete
 
 
 async def test_no_secret_is_kept(films: Path, path: Path) -> None:
