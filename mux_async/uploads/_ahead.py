@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 import anyio
 from anyio.abc import TaskGroup
 
-from mux_async.uploads._flow import Flow
+from mux_async.uploads._flow import LARGEST_PIECE, SMALLEST_PIECE, Flow
 from mux_async.uploads._source import Reader
 from mux_async.uploads.machine import GRANULE
 
@@ -53,6 +53,12 @@ class Checksums:
         self._known = {place: crc for place, crc in self._known.items() if place >= offset}
 
 
+_FIRST_PIECE = 512 * 1024
+_LONG, _SHORT = 0.5, 0.1
+"""Seconds that sending a piece may take before the next is smaller, and must stay below for the next to be larger: on a slow line progress
+should still show several times a second, and on a fast one turns of the loop should be few."""
+
+
 class _Fetch:
     """A piece that is being read."""
 
@@ -78,6 +84,7 @@ class ReadAhead:
         self.tasks = tasks
         self._checksums = checksums
         self._running: _Fetch | None = None
+        self._piece_size = _FIRST_PIECE
 
     async def pieces(self, first: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield the bytes from *first* up to, but not including, *end*.
@@ -94,7 +101,9 @@ class ReadAhead:
             data = coming.data
             offset += len(data)
             coming = await self._begin(offset, end)
+            started = anyio.current_time()
             yield data
+            self._adapt(anyio.current_time() - started)
 
     async def _begin(self, offset: int, end: int) -> _Fetch | None:
         if self._running is not None:
@@ -102,7 +111,7 @@ class ReadAhead:
         if offset >= end:
             return None
         fetch = self._running = _Fetch()
-        length = min(self._flow.piece_size, end - offset)
+        length = min(self._piece_size, self._flow.piece_size, end - offset)
         if self._reader.is_in_memory:
             try:
                 fetch.data = self._read(offset, length)
@@ -111,6 +120,12 @@ class ReadAhead:
         else:
             self.tasks.start_soon(self._fetch, fetch, offset, length)
         return fetch
+
+    def _adapt(self, elapsed: float) -> None:
+        if elapsed > _LONG:
+            self._piece_size = max(self._piece_size // 2, SMALLEST_PIECE)
+        elif elapsed < _SHORT:
+            self._piece_size = min(self._piece_size * 2, LARGEST_PIECE)
 
     async def _fetch(self, fetch: _Fetch, offset: int, length: int) -> None:
         try:

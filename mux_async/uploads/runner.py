@@ -43,6 +43,8 @@ from mux_async.uploads.machine import (
 logger = logging.getLogger(__name__)
 
 _LONGEST_ANSWER = 64 * 1024
+_TIMEOUTS = Timeouts(read=120.0)
+"""When a chunk has been handed over, up to 4 MB of it may still be in the system's buffer, which a slow line takes a while to empty."""
 
 
 @attrs.frozen
@@ -107,7 +109,7 @@ class UploadRun:
     random: Random
     upload_id: str | None = None
     on_progress: ProgressCallback | None = None
-    timeouts: Timeouts = attrs.field(factory=Timeouts)
+    timeouts: Timeouts = _TIMEOUTS
     max_failures: int = 10
     flow: Flow = attrs.field(factory=Flow)
     _sent: int = attrs.field(init=False, default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,7 @@ from mux_async.transport import Body, HttpRequest, HttpResponse
 from mux_async.uploads import UploadProgress, UploadSettings
 from mux_async.uploads._flow import LARGEST_PIECE, SMALLEST_PIECE, Flow
 from mux_async.uploads._source import Source, open_source
+from mux_async.uploads.machine import MAX_CHUNK_SIZE, UploadState
 from mux_async.uploads.runner import UploadRun
 from tests.uploads.fake_session import URL
 
@@ -221,6 +223,39 @@ async def test_streams_share_memory_too() -> None:
             tasks.start_soon(send, number)
 
     assert lengths[3] == 256 * KIB
+
+
+async def test_progress_on_a_slow_line() -> None:
+    """Where a piece takes long, pieces get smaller, so that progress shows at least once a second; where it is quick, they get larger."""
+    seen: list[tuple[float, int]] = []
+    speed = 100.0 * KIB
+
+    class Slow(FakeTransport):
+        async def send(self, request: HttpRequest, /) -> HttpResponse:
+            assert isinstance(request.body, Body)
+            async for piece in request.body.pieces():
+                await anyio.sleep(len(piece) / speed)
+            return respond(200)
+
+    async def send(data: bytes) -> list[int]:
+        seen.clear()
+        run = UploadRun(
+            transport=Slow(),
+            url=Secret(URL),
+            reader=open_source(data),
+            random=Random(1),
+            on_progress=lambda progress: seen.append((anyio.current_time(), progress.sent)),
+        )
+        await run.run(UploadState(len(data), chunk_size=MAX_CHUNK_SIZE))
+        return [after - before for (_, before), (_, after) in pairwise(seen)]
+
+    await send(DATA * 4)
+    pauses = [after - before for (before, _), (after, _) in pairwise(seen)]
+    speed = 1e9
+    steps = await send(DATA * 16)
+
+    assert max(pauses[6:]) <= 1.0
+    assert max(steps) == LARGEST_PIECE
 
 
 def test_settings_are_checked() -> None:
