@@ -22,8 +22,8 @@ from mux_async.ingest._events import (
 from mux_async.ingest._items import Item, Wishes, file_item, remote_item, url_item
 from mux_async.ingest._journal import Journal, JournalEntry, JournalSummary
 from mux_async.ingest._journal_errors import JournalError
-from mux_async.ingest._manifest import Manifest
-from mux_async.ingest._plan import MEDIA_SUFFIXES, Plan, make_plan
+from mux_async.ingest._manifest import Manifest, ManifestForm
+from mux_async.ingest._plan import MEDIA_SUFFIXES, Dedup, OnBadLine, Plan, make_plan
 from mux_async.ingest._problems import PlanError, Problem
 from mux_async.ingest._report import ReportError, write_report
 from mux_async.ingest._results import ItemResult, ResultFile
@@ -32,6 +32,7 @@ from mux_async.ingest.machine import ItemError, ItemState, Stage
 
 __all__ = [
     "MEDIA_SUFFIXES",
+    "Dedup",
     "EventCallback",
     "Ingest",
     "IngestEvent",
@@ -49,6 +50,8 @@ __all__ = [
     "JournalError",
     "JournalSummary",
     "Manifest",
+    "ManifestForm",
+    "OnBadLine",
     "Plan",
     "PlanError",
     "Problem",

@@ -127,7 +127,7 @@ def url_item(url: str, wishes: Wishes = NO_WISHES) -> Item:
     if parts.scheme not in FETCHED or not host or not url.isprintable() or " " in url:
         shown = url.partition("?")[0][:80]
         raise InvalidRequestError(f"{shown!r} is not a URL that Mux could fetch; it has the form https://host/path")
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" + ("?..." if parts.query else "")
+    shown = _shown(url)
     key = _given_key(wishes) or _made_key("u", _unsigned(url))
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or host
     settings = _settings(wishes, key, name)
@@ -142,22 +142,21 @@ def remote_item(address: str, wishes: Wishes = NO_WISHES) -> Item:
         InvalidRequestError: It is missing, unreadable, empty or of no size, or a setting is too long.
     """
     system, place = open_file_system(address)
+    shown = _shown(address)
     try:
         found: Mapping[str, object] = system.info(place)
     except Exception as error:  # whatever the library behind fsspec raises
-        raise InvalidRequestError(
-            f"{address!r} cannot be read ({_first_line(error)}): check its name and your access"
-        ) from error
+        raise InvalidRequestError(f"{shown!r} cannot be read ({_first_line(error)}): check its name and your access") from error
     size = found.get("size")
     if found.get("type") == "directory":
-        raise InvalidRequestError(f"{address!r} is a folder: end it with a slash to take the media files in it")
+        raise InvalidRequestError(f"{shown!r} is a folder: end it with a slash to take the media files in it")
     if not isinstance(size, int) or not size:
-        raise InvalidRequestError(f"{address!r} is empty, or does not say its size, and nothing can be made of it")
+        raise InvalidRequestError(f"{shown!r} is empty, or does not say its size, and nothing can be made of it")
     version = next((found[name] for name in _VERSIONS if found.get(name)), "")
     key = _given_key(wishes) or _made_key("r", f"{address}\0{size}\0{version}")
     name = address.rstrip("/").rpartition("/")[2]
     settings = _settings(wishes, key, name)
-    return Item(key=key, source=address, address=address, size=size, settings=settings, priority=wishes.priority)
+    return Item(key=key, source=shown, address=address, size=size, settings=settings, priority=wishes.priority)
 
 
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "updated", "created")
@@ -178,12 +177,20 @@ def open_file_system(address: str) -> tuple[Any, str]:
     try:
         system, place = library.url_to_fs(address)
     except (ImportError, ValueError, OSError) as error:
-        raise InvalidRequestError(f"{address!r} cannot be reached: {_first_line(error)}") from error
+        raise InvalidRequestError(f"{_shown(address)!r} cannot be reached: {_first_line(error)}") from error
     return system, str(place)
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _shown(address: str) -> str:
+    """Return an address as it may be shown and stored: without a password, and without its query, which may be a signature."""
+    scheme, _, rest = address.partition("://")
+    place, query, _ = rest.partition("?")
+    host, slash, path = place.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" + ("?..." if query else "")
 
 
 _SIGNATURE = re.compile(

@@ -21,7 +21,7 @@ from mux_async.ingest._problems import Problem
 from mux_async.ingest._results import playback_url
 from mux_async.ingest.machine import Stage
 
-COLUMNS: Final = (
+COLUMNS: Final[tuple[str, ...]] = (
     "source",
     "status",
     "key",
@@ -123,7 +123,7 @@ def _rows(entries: Iterable[JournalEntry], base_url: str, problems: Sequence[Pro
         }
     for problem in problems:
         where = [problem.manifest or "", *([str(problem.line)] if problem.line is not None else ())]
-        empty: dict[str, object] = dict.fromkeys(COLUMNS)
+        empty = cast("dict[str, object]", dict.fromkeys(COLUMNS))
         yield empty | {
             "source": ":".join(where),
             "status": "refused",

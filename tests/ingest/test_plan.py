@@ -287,7 +287,7 @@ def test_result_file(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0] == '{"torn": '
     assert len(lines) == 3
-    assert '"playback_ids": [{"id": "p", "policy": "public"}]' in lines[1]
+    assert '"playback_ids": {"p": "public"}' in lines[1]
 
 
 def test_result_file_in_no_folder(tmp_path: Path) -> None:
