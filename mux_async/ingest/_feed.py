@@ -20,7 +20,7 @@ import attrs
 from mux_async.ingest._books import Books
 from mux_async.ingest._items import Item
 from mux_async.ingest._store import Enrolment, Standing
-from mux_async.ingest.machine import ItemState
+from mux_async.ingest.machine import ItemState, Stage
 
 WINDOW: Final = 1000
 """Items that are looked at ahead."""
@@ -146,8 +146,11 @@ class Feed:
             standing = standings[item.key]
             if item.key in ours:
                 ours.remove(item.key)  # a second item of the same key waits for what becomes of the first
+                state = standing.state
+                if state.stage is Stage.PLANNED:  # nothing was begun, so it may be another kind of thing by now
+                    state = attrs.evolve(state, is_fetched=item.url is not None)
                 is_changed = standing.fingerprint is not None and standing.fingerprint != fingerprint(item)
-                self._claimed.append(Claimed(item, standing.state, is_changed))
+                self._claimed.append(Claimed(item, state, is_changed))
             else:
                 self._sort(item, standing)
 

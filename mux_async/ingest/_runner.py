@@ -34,6 +34,7 @@ from mux_async.errors import (
     ClosedError,
     ConfigurationError,
     Delivery,
+    InvalidRequestError,
     MuxError,
     PermissionDeniedError,
     RateLimitedError,
@@ -84,6 +85,10 @@ _DOUBTS = 5
 _LOOK_AROUND = 5.0
 """Seconds between two looks whether other runs on the same journal are still alive."""
 
+_OTHER_KIND: Final = (
+    "{!r} has the key {!r} of what was begun as something else (a file, and it is a URL now, or the other way round): "
+    "give it another key"
+)
 _FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
 """What every other item would meet too."""
 
@@ -268,6 +273,8 @@ class Ingest:
         while (claimed := await feed.next()) is not None:
             running = Running(claimed.item, claimed.state, anyio.current_time(), is_changed=claimed.is_changed)
             self._open[claimed.item.key] = running
+            if running.state.is_fetched != (running.item.url is not None):
+                self._die(running, InvalidRequestError(_OTHER_KIND.format(running.item.source, running.item.key)))
             asset = await self._go(running, steps, until_waiting=True)
             step = next_step(running.state)
             if step is None:

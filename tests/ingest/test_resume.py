@@ -39,6 +39,7 @@ from mux_async.ingest import (
     make_plan,
     url_item,
 )
+from mux_async.ingest._reconcile import ServerClock
 from mux_async.ingest._store import Change, Enrolment, Store
 from mux_async.ingest.machine import Began, advance
 from tests.ingest.emulation import client_of, emulate, posts
@@ -296,6 +297,27 @@ async def test_another_environment(path: Path) -> None:
         assert journal.summary().total == 1
 
 
+@pytest.mark.parametrize(("status", "is_run"), [(404, True), (500, False), (403, False)])
+async def test_nobody_says_who_we_are(path: Path, status: int, is_run: bool) -> None:
+    """A server that does not know the question is taken for Mux; one that fails or refuses to answer it ends the run before it began."""
+    emulator = emulate()
+    emulator.faults.add(Fault(path="/system/v1/whoami", status=status))
+    summary = await Ingest(client_of(emulator), urls(2), journal=path).run()
+
+    assert (summary.ready, summary.not_started) == ((2, 0) if is_run else (0, 2))
+    assert (summary.reason is None) == is_run
+    assert len(posts(emulator)) == summary.ready
+
+
+async def test_the_servers_time() -> None:
+    """The server's time is its own word; without that, this machine's clock has to do, with room for its being wrong."""
+    told = ServerClock.read({"Date": "Tue, 14 Nov 2023 22:13:20 GMT"}, lambda: 5.0)
+    guessed = [ServerClock.read(headers, lambda: 5.0) for headers in ({}, {"Date": "yesterday"})]
+
+    assert (told.now(), told.slack) == (1.7e9, 10.0)
+    assert [(clock.now(), clock.slack) for clock in guessed] == [(5.0, 300.0)] * 2
+
+
 async def test_an_iterator(path: Path) -> None:
     """Items may come from an iterator: it is read as items are needed, and the better of those that were read go first."""
     emulator = emulate(EmulatorSettings(limits=None))
@@ -348,6 +370,25 @@ async def test_one_key_twice(path: Path) -> None:
 
     assert (summary.ready, summary.ready_before, summary.is_complete) == (2, 2, True)
     assert len(posts(emulator)) == 2
+
+
+async def test_a_key_of_something_else(films: Path, path: Path) -> None:
+    """A key that meant a file may mean a URL when nothing was begun; else the item is dead and says why."""
+    emulator = emulate()
+    named = [attrs.evolve(item, key=f"k{number}", settings={}) for number, item in enumerate(urls(2))]
+    files = [attrs.evolve(file_item(films / f"{number}.mp4"), key=f"k{number}", settings={}) for number in range(2)]
+    with Journal.open(path) as journal:
+        left_unknown(journal, files[:1], 1.7e9 + anyio.current_time())
+        journal.store.enrol([Enrolment("k1", "1.mp4", is_fetched=False)])
+    await client_of(emulator).video.uploads.create(once="k0")
+    summary = await Ingest(client_of(emulator), named, journal=path).run()
+    with Journal.open(path) as journal:
+        first, second = journal.entries()
+
+    assert (summary.ready, summary.failed) == (1, 1)
+    assert second.stage is Stage.DONE
+    assert first.error is not None
+    assert "give it another key" in first.error.message
 
 
 async def test_an_outage(films: Path, path: Path) -> None:
