@@ -17,7 +17,7 @@ from mux_async import Mux
 from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client, policies
 from mux_async.cli._output import complain, printable, size, stderr, stdout
 from mux_async.cli._upload_state import Begun, StateFile, place_of
-from mux_async.errors import UploadError
+from mux_async.errors import NotFoundError, UploadError
 from mux_async.ingest import Wishes, file_item
 from mux_async.ingest._results import playback_url
 from mux_async.models import Asset
@@ -106,8 +106,8 @@ def upload(
     try:
         with view.bar:
             asset = anyio.run(run, client)
-    except (UploadError, KeyboardInterrupt) as error:
-        view.stopped(is_final=isinstance(error, UploadError) and not error.resumable)
+    except (UploadError, NotFoundError, KeyboardInterrupt) as error:
+        view.stopped(is_final=isinstance(error, NotFoundError) or (isinstance(error, UploadError) and not error.resumable))
         raise
     finally:
         view.end()
@@ -157,11 +157,11 @@ class _View:
 
     def stopped(self, *, is_final: bool) -> None:
         """Say how to go on, if one can."""
-        if self._kept is None or self._latest is None:
+        if self._kept is None:
             return
         if is_final:
             self._kept.forget()
-        elif self._latest.state is not None and self._latest.size is not None:
+        elif self._latest is not None and self._latest.state is not None and self._latest.size is not None:
             held = self._latest.state.offset
             share = held * 100 // self._latest.size
             stderr().print(f"stopped with {printable(size(held))} sent ({share} %); --resume goes on from there", markup=False)

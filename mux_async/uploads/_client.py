@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Literal, overload
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ import anyio
 
 from mux_async._types import UNSET, Secret, Unset
 from mux_async.errors import APIStatusError, InvalidRequestError, MuxError, UploadError
-from mux_async.uploads._flow import UploadSettings
+from mux_async.uploads._flow import Flow, UploadSettings
 from mux_async.uploads._source import Reader, Source, open_source
 from mux_async.uploads.machine import UploadState
 from mux_async.uploads.runner import ProgressCallback, UploadGoneError, UploadReport, UploadRun
@@ -101,7 +102,7 @@ class Uploads:
     ) -> Asset | Upload:
         """Make an asset of a file: create an upload, send the bytes, and wait until the asset can be played.
 
-        The source is looked at first: an unreadable or empty one costs no request. A connection that breaks is taken up where the server
+        Waits for a place among the client's uploads first. The source is looked at next: an unreadable or empty one costs no request. A connection that breaks is taken up where the server
         stands. Memory does not grow with the file.
 
         Args:
@@ -130,8 +131,7 @@ class Uploads:
             AssetErroredError: Mux could not make an asset of the bytes.
             DeadlineExceededError: *wait_timeout* ran out.
         """
-        reader = open_source(source, length=length)
-        try:
+        async with self._open(source, length) as reader:
             await reader.prepare(0, 0)
             upload = await self._client.video.uploads.create(
                 new_asset_settings=merge_settings(new_asset_settings, playback_policies=playback_policies),
@@ -147,8 +147,6 @@ class Uploads:
                 if cancel_at_mux and not is_over and not is_resumable:
                     await self.cancel(upload.id)
                 raise
-        finally:
-            await reader.aclose()
         if wait:
             return await self._client.video.assets.wait_for_upload(upload.id, timeout=wait_timeout)
         return await self._client.video.uploads.retrieve(upload.id)
@@ -205,11 +203,8 @@ class Uploads:
             UploadError: It cannot go on for another reason.
             InvalidRequestError: The source is unreadable or empty, or the upload has no URL any more.
         """
-        reader = open_source(source, length=length)
-        try:
+        async with self._open(source, length) as reader:
             return await self._deliver(upload, reader, state, on_progress)
-        finally:
-            await reader.aclose()
 
     async def put(
         self,
@@ -238,11 +233,8 @@ class Uploads:
             UploadError: It cannot go on for another reason.
             InvalidRequestError: The source is unreadable or empty, or the URL is not one.
         """
-        reader = open_source(source, length=length)
-        try:
+        async with self._open(source, length) as reader:
             return await self._run(Secret(url), reader, state, upload_id, on_progress)
-        finally:
-            await reader.aclose()
 
     async def resume(
         self,
@@ -271,8 +263,7 @@ class Uploads:
             NotFoundError: There is no such upload.
             InvalidRequestError: The source is unreadable, empty, read once only, or of another size than *state* says.
         """
-        reader = open_source(source)
-        try:
+        async with self._open(source, None) as reader:
             await reader.prepare(0, 0)
             if reader.size is None:
                 raise InvalidRequestError(
@@ -282,8 +273,20 @@ class Uploads:
             if is_settled(upload):
                 return None
             return await self._deliver(upload, reader, state or UploadState.unknown(reader.size), on_progress)
+
+    @asynccontextmanager
+    async def _open(self, source: Source, length: int | None) -> AsyncGenerator[Reader, None]:
+        """Open a source and hold a place among the uploads that may send at once, which is waited for with nothing open or created."""
+        reader = open_source(source, length=length)
+        try:
+            async with self._flow().place():
+                yield reader
         finally:
             await reader.aclose()
+
+    def _flow(self) -> Flow:
+        """Return what is shared in the running event loop."""
+        return self._client.local(self._settings.open_flow)
 
     async def _deliver(
         self, upload: Upload, reader: Reader, state: UploadState | None, on_progress: ProgressCallback | None
@@ -318,7 +321,7 @@ class Uploads:
             upload_id=upload_id,
             on_progress=on_progress,
             max_failures=self._max_failures,
-            flow=self._client.local(self._settings.open_flow),
+            flow=self._flow(),
         )
         return await run.run(state)
 

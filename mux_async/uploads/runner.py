@@ -100,7 +100,7 @@ class UploadRun:
         on_progress: Told as bytes leave.
         timeouts: For one exchange, in seconds.
         max_failures: See `UploadMachine`.
-        flow: What it shares with the client's other uploads.
+        flow: What it shares with the client's other uploads; the caller holds a place in it.
     """
 
     transport: Transport
@@ -132,7 +132,7 @@ class UploadRun:
         started = anyio.current_time()
         size = 0
         failure: Exception | None = None
-        async with self.flow.place(), anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             try:
                 await self.reader.prepare(0, 0)
                 if self.reader.size is None:

@@ -72,7 +72,7 @@ def test_stopped_and_gone_on_with(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes differ")
 def test_standard_input(tmp_path: Path) -> None:
-    """``-`` uploads what is piped in, and ``--resume`` begins anew where there is nothing to go on with."""
+    """``-`` uploads what is piped in; ``--resume`` begins anew where there is nothing to go on with, or what there was is gone."""
     film = noise(tmp_path / "film.wav", 100_000)
     with emulate("--no-limits", "--time-to-ready", "0.1") as emulator:
         with film.open("rb") as piped:
@@ -85,10 +85,16 @@ def test_standard_input(tmp_path: Path) -> None:
                 check=False,
                 env=environment(CREDENTIALS),
             )
+        (gone := tmp_path / "gone.json").write_text(
+            json.dumps({"upload_id": "gone", "state": UploadState(film.stat().st_size).to_dict()})
+        )
+        over = run("upload", str(film), "--resume", "--state", str(gone), "--base-url", emulator.origin)
         begun = run("upload", str(film), "--resume", "--base-url", emulator.origin, env={**CREDENTIALS, "HOME": str(tmp_path)})
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith(emulator.origin)
+    assert over.returncode == 1
+    assert not gone.exists()
     assert begun.returncode == 0, begun.stderr
     assert "nothing to go on with" in begun.stderr
 

@@ -67,7 +67,8 @@ class Uploading:
             transport=self.transport, url=Secret(URL), reader=reader, random=Random(1), on_progress=note, flow=self.flow
         )
         try:
-            await run.run()
+            async with self.flow.place():
+                await run.run()
         finally:
             await reader.aclose()
         self.ended[number] = anyio.current_time()
@@ -213,9 +214,9 @@ async def test_streams_share_memory_too() -> None:
 
     async def send(number: int) -> None:
         reader = open_source(stream(), length=len(DATA))
-        await UploadRun(
-            transport=uploads.transport, url=Secret(URL), reader=reader, random=Random(number), flow=uploads.flow
-        ).run()
+        run = UploadRun(transport=uploads.transport, url=Secret(URL), reader=reader, random=Random(number), flow=uploads.flow)
+        async with uploads.flow.place():
+            await run.run()
         await reader.aclose()
 
     async with anyio.create_task_group() as tasks:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import AsyncIterator
-from itertools import count
+from functools import partial
+from itertools import count, pairwise
 from pathlib import Path
 from random import Random
 
@@ -305,6 +306,18 @@ async def test_settings_of_the_client(film: Path) -> None:
         tasks.start_soon(mux.with_options(priority="batch").uploads.deliver, uploads[1], b"x" * 1_000_000)
 
     assert anyio.current_time() - start == pytest.approx(2.0, abs=0.2)
+
+
+async def test_waiting_uploads_do_not_age(film: Path) -> None:
+    """An upload that waits for a place is created when it has one: until then no URL grows old, and no file is open."""
+    emulator, mux = emulated()
+    uploads = Uploads(mux, UploadSettings(max_concurrent=1, max_bytes_per_second=len(DATA)))
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(partial(uploads.send, film, wait=False))
+
+    created = [each.at for each in emulator.arrivals if each.method == "POST"]
+    assert [round(after - before) for before, after in pairwise(created)] == [1, 1]
 
 
 async def test_expired(film: Path) -> None:
