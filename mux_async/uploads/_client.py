@@ -102,8 +102,8 @@ class Uploads:
     ) -> Asset | Upload:
         """Make an asset of a file: create an upload, send the bytes, and wait until the asset can be played.
 
-        Waits for a place among the client's uploads first. The source is looked at next: an unreadable or empty one costs no request. A connection that breaks is taken up where the server
-        stands. Memory does not grow with the file.
+        Waits for a place among the client's uploads first. The source is looked at next: an unreadable or empty one costs no request. A
+        connection that breaks is taken up where the server stands. Memory does not grow with the file.
 
         Args:
             source: A path, bytes, a binary file (from where it stands; left open), an async iterable of bytes, or a URL that fsspec can

@@ -16,6 +16,7 @@ import typer
 
 from mux_async.cli._upload import rate
 from mux_async.cli._upload_state import Begun, StateFile, place_of
+from mux_async.emulator._ids import SIZES, encode
 from mux_async.errors import InvalidRequestError
 from mux_async.uploads import UploadState
 from tests.cli.commands import CREDENTIALS, command, emulate, environment, run
@@ -86,7 +87,7 @@ def test_standard_input(tmp_path: Path) -> None:
                 env=environment(CREDENTIALS),
             )
         (gone := tmp_path / "gone.json").write_text(
-            json.dumps({"upload_id": "gone", "state": UploadState(film.stat().st_size).to_dict()})
+            json.dumps({"upload_id": encode(bytes(range(max(SIZES)))), "state": UploadState(film.stat().st_size).to_dict()})
         )
         over = run("upload", str(film), "--resume", "--state", str(gone), "--base-url", emulator.origin)
         begun = run("upload", str(film), "--resume", "--base-url", emulator.origin, env={**CREDENTIALS, "HOME": str(tmp_path)})
