@@ -3,7 +3,8 @@
 A lease with a time on it has two faults. When its holder was killed, others wait for the time to run out; and when its holder was merely
 stopped (a laptop's lid, a debugger, a machine that swaps), others begin with what it still holds. A lock of the operating system has
 neither: it goes when the process goes, however that ends, and never before. The price is that all holders share one machine, which SQLite's
-write-ahead log asks for anyway.
+write-ahead log asks for anyway. (A process that was forked from a holder, without starting a program of its own, shares the lock and keeps
+it until it ends as well.)
 """
 
 from __future__ import annotations

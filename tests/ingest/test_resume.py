@@ -138,6 +138,43 @@ async def test_resumed_within_a_file(films: Path, path: Path) -> None:
     assert stored.crc32 == zlib.crc32((films / "5.mp4").read_bytes())
 
 
+async def test_expired_meanwhile(films: Path, path: Path) -> None:
+    """An upload that expired between two runs, or was deleted, is made anew; one that was complete is not."""
+    emulator = emulate()
+    items = [file_item(films / "5.mp4")]
+    scope = anyio.CancelScope()
+
+    def stop(event: IngestEvent) -> None:
+        if isinstance(event, ItemProgress) and event.sent > 600_000:
+            scope.cancel()
+
+    with scope:
+        await Ingest(client_of(emulator), items, journal=path, chunk_size=256 * 1024, on_event=stop).run()
+    await anyio.sleep(3700)
+    summary = await Ingest(client_of(emulator), items, journal=path).run()
+    statuses = [upload.status for upload in (await client_of(emulator).video.uploads.list()).data]
+
+    assert summary.is_complete
+    assert statuses == ["asset_created", "timed_out"]
+
+
+async def test_the_last_answer_was_lost(films: Path, path: Path) -> None:
+    """A file of which the server had every byte when the run was broken off is not sent again."""
+    emulator = emulate()
+    items = [file_item(films / "0.mp4")]
+    emulator.faults.add(Fault(method="PUT", path="/_upload/.*", nth=1, cut="after", delay=30.0))
+    with anyio.move_on_after(20):
+        await Ingest(client_of(emulator), items, journal=path).run()
+    with Journal.open(path) as journal:
+        (entry,) = journal.entries()
+    summary = await Ingest(client_of(emulator), items, journal=path).run()
+
+    assert entry.stage is Stage.SENDING
+    assert summary.is_complete
+    assert len([each for each in emulator.arrivals if each.method == "PUT"]) == 1
+    assert len(posts(emulator)) == 1
+
+
 async def test_another_file_meanwhile(films: Path, path: Path) -> None:
     """A file that was changed between two runs is sent from its beginning to a new upload, and the old one is cancelled."""
     emulator = emulate()
