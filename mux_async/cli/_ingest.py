@@ -198,8 +198,9 @@ async def _run(client: Mux, run: Ingest, reporter: Reporter) -> int:
             interrupts += 1
             if interrupts > 1:
                 tasks.cancel_scope.cancel()
-            run.stop()
-            reporter.note("finishing what was begun; press Ctrl-C again to stop at once")
+            else:
+                run.stop()
+                reporter.note("finishing what was begun; press Ctrl-C again to stop at once")
 
     async def draw() -> None:
         while True:

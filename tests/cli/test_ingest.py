@@ -474,6 +474,7 @@ def test_interrupted_twice(tmp_path: Path) -> None:
 
     assert process.returncode == 130, err
     assert "stopped at once: run the same command again" in out
+    assert "finishing" not in err  # said once, and read above
     assert "Traceback" not in err
     with Journal.open(tmp_path / "films.mux-journal", create=False) as journal:
         assert journal.summary().done == 0
