@@ -15,10 +15,10 @@ from typing import TypeVar, TypeVarTuple
 import anyio
 import anyio.to_thread
 
-from mux_async.ingest._journal import Journal
 from mux_async.ingest._journal_errors import JournalError
 from mux_async.ingest._lease import Lease
-from mux_async.ingest._store import Change
+from mux_async.ingest._runs import end_run
+from mux_async.ingest._store import Change, Store
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -28,14 +28,14 @@ class Books:
     """The journal of one run.
 
     Args:
-        journal: Open, and stays so.
+        store: The journal's; open, and stays so.
         runner: Id of the run.
         lease: To be dropped at the end.
         fail: Told why the journal cannot be written; must end the run.
     """
 
-    def __init__(self, journal: Journal, runner: str, lease: Lease | None, fail: Callable[[JournalError], object]) -> None:
-        self.journal = journal
+    def __init__(self, store: Store, runner: str, lease: Lease | None, fail: Callable[[JournalError], object]) -> None:
+        self.store = store
         self.runner = runner
         self._lease = lease
         self._fail = fail
@@ -81,7 +81,7 @@ class Books:
         try:
             if self._error is None:
                 await self._flush()
-            await anyio.to_thread.run_sync(self.journal.end_run, self.runner, self._lease)
+            await anyio.to_thread.run_sync(end_run, self.store, self.runner, self._lease)
         except JournalError as error:
             self._give_up(error)
 
@@ -94,7 +94,7 @@ class Books:
         waiting, self._waiting = self._waiting, []
         try:
             if changes and self._error is None:
-                await anyio.to_thread.run_sync(self.journal.store.write, changes, self.runner)
+                await anyio.to_thread.run_sync(self.store.write, changes, self.runner)
         except JournalError as error:
             self._give_up(error)
         for written in waiting:

@@ -120,7 +120,7 @@ class Feed:
             Enrolment(item.key, item.source, item.url is not None, size=item.size, fingerprint=fingerprint(item))
             for item in items
         ]
-        return list(zip(items, self._books.journal.store.enrol(enrolments) if items else [], strict=True))
+        return list(zip(items, self._books.store.enrol(enrolments) if items else [], strict=True))
 
     async def _fill(self) -> None:
         read = await self._books.call(self._read, self._source)
@@ -140,7 +140,7 @@ class Feed:
 
     async def _claim(self) -> None:
         items = [heapq.heappop(self._candidates)[2] for _ in range(min(self._group, len(self._candidates)))]
-        store, runner = self._books.journal.store, self._books.runner
+        store, runner = self._books.store, self._books.runner
         ours, standings = await self._books.call(store.claim, [item.key for item in items], runner)
         for item in items:
             standing = standings[item.key]
@@ -161,7 +161,7 @@ class Feed:
         if self._is_stopped:
             return
         aside, self._aside = self._aside, []
-        standings = await self._books.call(self._books.journal.store.standings, [item.key for item in aside])
+        standings = await self._books.call(self._books.store.standings, [item.key for item in aside])
         for item in aside:
             self._sort(item, standings[item.key])
 

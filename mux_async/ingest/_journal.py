@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +28,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from mux_async.ingest import _lease
-from mux_async.ingest._journal_errors import JournalError
+from mux_async.ingest._runs import is_alive
 from mux_async.ingest._store import Store
 from mux_async.ingest.machine import ItemError, Stage
 
@@ -115,14 +112,10 @@ class JournalEntry:
 
 
 class Journal:
-    """An open journal. Make one with `open`, or with `in_memory` for a run that need not survive.
-
-    Attributes:
-        store: Its SQL, for the runner.
-    """
+    """An open journal. Make one with `open`, or with `in_memory` for a run that need not survive."""
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        self._store = store
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, create: bool = True) -> Self:
@@ -145,21 +138,21 @@ class Journal:
     @property
     def path(self) -> Path | None:
         """The file; ``None`` for one in memory."""
-        return self.store.path
+        return self._store.path
 
     def summary(self) -> JournalSummary:
         """Count the items."""
-        rows = self.store.counts()
+        rows = self._store.counts()
         return JournalSummary(
             stages={Stage(stage): count for stage, count, _ in rows},
             size=sum(size for *_, size in rows),
             size_done=sum(size for stage, _, size in rows if stage == Stage.DONE),
-            runs=sum(self._is_alive(runner) for runner, *_ in self.store.runners()),
+            runs=sum(is_alive(self._store, runner) for runner, *_ in self._store.runners()),
         )
 
     def entries(self) -> Iterator[JournalEntry]:
         """Yield every item, those of earlier runs too, in the order in which they were first named."""
-        for key, source, size, _, state, outcome, seconds, changed_at in self.store.rows():
+        for key, source, size, _, state, outcome, seconds, changed_at in self._store.rows():
             told = cast("dict[str, object]", json.loads(outcome)) if outcome is not None else {}
             yield JournalEntry(
                 key=key,
@@ -187,12 +180,12 @@ class Journal:
         Returns:
             How many there were.
         """
-        return self.store.retry(keys)
+        return self._store.retry(keys)
 
     @property
     def options(self) -> Mapping[str, object]:
         """What `save_options` kept; empty before."""
-        return cast("dict[str, object]", self.store.note("options") or {})
+        return cast("dict[str, object]", self._store.note("options") or {})
 
     def save_options(self, options: Mapping[str, object]) -> None:
         """Keep what the run was told, such as policies, so that the next one can be told the same.
@@ -200,11 +193,11 @@ class Journal:
         Args:
             options: Members that can be JSON, without secrets.
         """
-        self.store.set_note("options", dict(options))
+        self._store.set_note("options", dict(options))
 
     def close(self) -> None:
         """Close the file. Any number of times."""
-        self.store.close()
+        self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -212,61 +205,7 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    # For the runner
 
-    def begin_run(self) -> tuple[str, _lease.Lease | None]:
-        """Note a new run. Returns its id, and the lease to keep as long as it runs.
-
-        Raises:
-            JournalError: It cannot be noted.
-        """
-        runner = secrets.token_hex(6)
-        lease = _lease.take(self._lease_path(runner)) if self.path is not None else None
-        try:
-            self.store.add_runner(runner, os.getpid(), platform.node())
-        except BaseException:
-            if lease is not None:
-                lease.drop()
-            raise
-        return runner, lease
-
-    def end_run(self, runner: str, lease: _lease.Lease | None) -> None:
-        """Let go of everything that *runner* still has."""
-        try:
-            self.store.remove_runner(runner)
-        finally:
-            if lease is not None:
-                lease.drop()
-
-    def bury(self, but: str) -> int:
-        """Free the items of runs whose processes are gone. Returns how many.
-
-        Args:
-            but: Id of the run that asks.
-        """
-        freed = 0
-        if self.path is None:
-            return freed
-        for runner, *_ in self.store.runners():
-            if runner != but and (lease := _lease.inherit(self._lease_path(runner))) is not None:
-                try:
-                    freed += self.store.remove_runner(runner)
-                finally:
-                    lease.drop()
-        return freed
-
-    def _is_alive(self, runner: str) -> bool:
-        if self.path is None:
-            return True
-        lease = _lease.inherit(self._lease_path(runner))
-        if lease is None:
-            return True
-        lease.close()
-        return False
-
-    def _lease_path(self, runner: str) -> Path:
-        assert self.path is not None  # noqa: S101 - asked for files only
-        return self.path.with_name(f"{self.path.name}-run-{runner}")
-
-
-__all__ = ["Journal", "JournalEntry", "JournalError", "JournalSummary"]
+def store_of(journal: Journal) -> Store:
+    """Return what is below *journal*: the runner writes there."""
+    return journal._store  # pyright: ignore[reportPrivateUsage] - of this module, and nobody else's to promise

@@ -95,10 +95,10 @@ async def meet(client: Mux, books: Books, epoch: Callable[[], float]) -> ServerC
     clock = ServerClock.read(answer.headers, epoch)
     environment: object = getattr(answer.value, "environment_id", None)
     if isinstance(environment, str):
-        noted = await books.call(lambda: books.journal.store.set_note("environment", environment, keep=True))
+        noted = await books.call(lambda: books.store.set_note("environment", environment, keep=True))
         if noted != environment:
             raise JournalError(
-                f"the journal {books.journal.store.name!r} is about the environment {noted!r}, and these credentials are for "
+                f"the journal {books.store.name!r} is about the environment {noted!r}, and these credentials are for "
                 f"{environment!r}: use those of the first run, or another journal"
             )
     return clock
@@ -208,4 +208,4 @@ class Reconciler:
         self._settled()
 
     def _write(self, changes: list[Change]) -> None:
-        self._books.journal.store.write(changes, self._books.runner, release=True)
+        self._books.store.write(changes, self._books.runner, release=True)

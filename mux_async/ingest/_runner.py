@@ -46,9 +46,10 @@ from mux_async.ingest._books import Books
 from mux_async.ingest._events import EventCallback, IngestEvent, IngestSummary, ItemFinished, ItemMoved, ItemSkipped, TookOver
 from mux_async.ingest._feed import Feed
 from mux_async.ingest._items import Item
-from mux_async.ingest._journal import Journal
+from mux_async.ingest._journal import Journal, store_of
 from mux_async.ingest._reconcile import Reconciler, meet
 from mux_async.ingest._results import ItemResult, ResultFile
+from mux_async.ingest._runs import begin_run, bury
 from mux_async.ingest._steps import Running, Steps, Wants
 from mux_async.ingest._store import Change
 from mux_async.ingest.machine import (
@@ -171,9 +172,10 @@ class Ingest:
         started = anyio.current_time()
         given = self._journal
         journal = given if isinstance(given, Journal) else await anyio.to_thread.run_sync(_open_journal, given)
+        store = store_of(journal)
         try:
-            runner, lease = await anyio.to_thread.run_sync(journal.begin_run)
-            books = Books(journal, runner, lease, self._give_up)
+            runner, lease = await anyio.to_thread.run_sync(begin_run, store)
+            books = Books(store, runner, lease, self._give_up)
             feed = self._feed = Feed(self._items, books, self._concurrency * 2, self._skip)
             if self._is_stopping:
                 feed.stop()
@@ -260,9 +262,9 @@ class Ingest:
 
     async def _look_around(self, books: Books, feed: Feed, reconciler: Reconciler, *, is_first: bool = False) -> None:
         """Take over what killed runs left, and look into what they were about to create."""
-        freed = await books.call(books.journal.bury, books.runner)
+        freed = await books.call(bury, books.store, books.runner)
         if freed or is_first:
-            reconciler.add(*await books.call(books.journal.store.claim_unknown, books.runner))
+            reconciler.add(*await books.call(books.store.claim_unknown, books.runner))
         if freed:
             self._tell(TookOver(freed))
             feed.wake()

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from mux_async.ingest import ItemError, ItemState, Journal, JournalError, Stage
+from mux_async.ingest._journal import store_of
+from mux_async.ingest._runs import begin_run, bury, end_run
 from mux_async.ingest._schema import APPLICATION_ID, VERSION
 from mux_async.ingest._store import Change, Enrolment, Store
 from mux_async.ingest.machine import (
@@ -49,16 +51,16 @@ def enrolment(number: int) -> Enrolment:
 def test_it_tells_what_it_was_told(path: Path) -> None:
     """Entries, counts and options come back from the file as they went in, in order."""
     with Journal.open(path) as journal:
-        runner, lease = journal.begin_run()
-        journal.store.enrol([enrolment(number) for number in (3, 1, 2)])
-        journal.store.claim(["k1", "k2"], runner)
+        runner, lease = begin_run(store_of(journal))
+        store_of(journal).enrol([enrolment(number) for number in (3, 1, 2)])
+        store_of(journal).claim(["k1", "k2"], runner)
         done = ItemState("k1", stage=Stage.DONE, upload_id="u", asset_id="a")
         outcome = {"playback_ids": {"p": "public"}, "duration": 2.5}
-        journal.store.write([Change(done, outcome=outcome, seconds=4.0)], runner)
+        store_of(journal).write([Change(done, outcome=outcome, seconds=4.0)], runner)
         died = ItemState("k2", stage=Stage.DEAD, error=ItemError("UploadError", "no"), died_in=Stage.SENDING)
-        journal.store.write([Change(died)], runner)
+        store_of(journal).write([Change(died)], runner)
         journal.save_options({"playback_policies": ["signed"]})
-        journal.end_run(runner, lease)
+        end_run(store_of(journal), runner, lease)
     with Journal.open(path, create=False) as journal:
         entries = list(journal.entries())
         summary = journal.summary()
@@ -80,7 +82,7 @@ def test_it_tells_what_it_was_told(path: Path) -> None:
 def test_many_entries(path: Path) -> None:
     """Entries beyond one page of reading are all there, once."""
     with Journal.open(path) as journal:
-        journal.store.enrol([enrolment(number) for number in range(2345)])
+        store_of(journal).enrol([enrolment(number) for number in range(2345)])
 
         assert [entry.size for entry in journal.entries()] == list(range(2345))
 
@@ -145,7 +147,7 @@ OLD = (
 def test_a_damaged_journal(path: Path) -> None:
     """A journal with a page of rubbish in it is refused when it is opened, and the message says what can be saved and what cannot."""
     with Journal.open(path) as journal:
-        journal.store.enrol([enrolment(number) for number in range(500)])
+        store_of(journal).enrol([enrolment(number) for number in range(500)])
     content = bytearray(path.read_bytes())
     content[8192:12288] = bytes(range(256)) * 16
     path.write_bytes(content)
@@ -157,7 +159,7 @@ def test_a_damaged_journal(path: Path) -> None:
 def test_an_item_that_cannot_be_read(path: Path) -> None:
     """An item that was not written by this program is refused rather than guessed at."""
     with Journal.open(path) as journal:
-        journal.store.enrol([enrolment(1)])
+        store_of(journal).enrol([enrolment(1)])
     with sqlite3.connect(path) as sql:
         sql.execute("UPDATE items SET state = '[]'")
     sql.close()
@@ -178,7 +180,7 @@ def test_a_read_only_journal(path: Path) -> None:
     store.make_read_only()
     with Journal(store) as journal:
         with pytest.raises(JournalError, match="it is read-only: mend the permissions"):
-            journal.begin_run()
+            begin_run(store_of(journal))
 
         assert not list(path.parent.glob("*-run-*")), "its lease stayed"
 
@@ -186,29 +188,31 @@ def test_a_read_only_journal(path: Path) -> None:
 def test_another_run_has_it(path: Path) -> None:
     """Whoever works on an item is the only one to write about it, and to be given it."""
     with Journal.open(path) as journal:
-        first, lease = journal.begin_run()
-        second, other_lease = journal.begin_run()
-        journal.store.enrol([enrolment(1), enrolment(2)])
-        ours, _ = journal.store.claim(["k1"], first)
-        theirs, standings = journal.store.claim(["k1", "k2"], second)
+        first, lease = begin_run(store_of(journal))
+        second, other_lease = begin_run(store_of(journal))
+        store_of(journal).enrol([enrolment(1), enrolment(2)])
+        ours, _ = store_of(journal).claim(["k1"], first)
+        theirs, standings = store_of(journal).claim(["k1", "k2"], second)
 
         assert (ours, theirs) == ({"k1"}, {"k2"})
         assert standings["k1"].runner == first
         with pytest.raises(JournalError, match="gives item 'k1' to another run"):
-            journal.store.write([Change(ItemState("k2")), Change(ItemState("k1"))], second)
-        assert (journal.bury(second), journal.summary().runs) == (0, 2)
-        journal.end_run(first, lease)
-        journal.end_run(second, other_lease)
+            store_of(journal).write([Change(ItemState("k2")), Change(ItemState("k1"))], second)
+        assert (bury(store_of(journal), second), journal.summary().runs) == (0, 2)
+        end_run(store_of(journal), first, lease)
+        end_run(store_of(journal), second, other_lease)
 
 
 HOLDER = """
 import sys
 from mux_async.ingest import Journal
+from mux_async.ingest._journal import store_of
+from mux_async.ingest._runs import begin_run
 from mux_async.ingest._store import Enrolment
 journal = Journal.open(sys.argv[1])
-runner, lease = journal.begin_run()
-journal.store.enrol([Enrolment("k", "k.mp4", is_fetched=False)])
-journal.store.claim(["k"], runner)
+runner, lease = begin_run(store_of(journal))
+store_of(journal).enrol([Enrolment("k", "k.mp4", is_fetched=False)])
+store_of(journal).claim(["k"], runner)
 print(runner, flush=True)
 sys.stdin.read()
 """
@@ -224,14 +228,14 @@ def test_a_lease_ends_with_its_process(path: Path) -> None:
     ):
         assert holder.stdout is not None
         theirs = holder.stdout.readline().strip()
-        runner, lease = journal.begin_run()
+        runner, lease = begin_run(store_of(journal))
         os.kill(holder.pid, signal.SIGSTOP)
-        while_stopped = journal.bury(runner), journal.store.claim(["k"], runner)[0], journal.summary().runs
+        while_stopped = bury(store_of(journal), runner), store_of(journal).claim(["k"], runner)[0], journal.summary().runs
         holder.kill()
         holder.wait()
-        after = journal.summary().runs, journal.bury(runner), journal.store.claim(["k"], runner)[0]
-        left = [each[0] for each in journal.store.runners()]
-        journal.end_run(runner, lease)
+        after = journal.summary().runs, bury(store_of(journal), runner), store_of(journal).claim(["k"], runner)[0]
+        left = [each[0] for each in store_of(journal).runners()]
+        end_run(store_of(journal), runner, lease)
 
         assert while_stopped == (0, set(), 2)
         assert after == (1, 1, {"k"})
@@ -242,26 +246,26 @@ def test_a_lease_ends_with_its_process(path: Path) -> None:
 def test_a_journal_that_was_moved(path: Path, tmp_path: Path) -> None:
     """A copy of a journal that was being worked on, without its locks, can be gone on with elsewhere."""
     with Journal.open(path) as journal:
-        runner, lease = journal.begin_run()
-        journal.store.enrol([enrolment(1)])
-        journal.store.claim(["k1"], runner)
+        runner, lease = begin_run(store_of(journal))
+        store_of(journal).enrol([enrolment(1)])
+        store_of(journal).claim(["k1"], runner)
         copy = tmp_path / "copy.journal"
         with sqlite3.connect(path) as source, sqlite3.connect(copy) as target:
             source.backup(target)
         source.close()
         target.close()
         with Journal.open(copy) as moved:
-            other, other_lease = moved.begin_run()
+            other, other_lease = begin_run(store_of(moved))
 
-            assert moved.bury(other) == 1
-            moved.end_run(other, other_lease)
-        journal.end_run(runner, lease)
+            assert bury(store_of(moved), other) == 1
+            end_run(store_of(moved), other, other_lease)
+        end_run(store_of(journal), runner, lease)
 
 
 def test_many_threads(path: Path) -> None:
     """One journal serves many threads, and no item is given to two."""
     with Journal.open(path) as journal, Journal.open(path) as other:
-        journal.store.enrol([enrolment(number) for number in range(100)])
+        store_of(journal).enrol([enrolment(number) for number in range(100)])
         given: list[set[str]] = []
 
         def claim(store: Store, runner: str) -> None:
@@ -270,7 +274,8 @@ def test_many_threads(path: Path) -> None:
             )
 
         threads = [
-            threading.Thread(target=claim, args=(each.store, f"r{number}")) for number, each in enumerate([journal, other] * 3)
+            threading.Thread(target=claim, args=(store_of(each), f"r{number}"))
+            for number, each in enumerate([journal, other] * 3)
         ]
         for thread in threads:
             thread.start()
@@ -314,29 +319,29 @@ class JournalMachine(RuleBasedStateMachine):
         for number, is_fetched in enumerate(kinds):
             self.model[f"k{number}"] = ItemState(f"k{number}", is_fetched=is_fetched)
         enrolments = [Enrolment(state.key, state.key, state.is_fetched) for state in self.model.values()]
-        standings = self.journal.store.enrol(enrolments)
+        standings = store_of(self.journal).enrol(enrolments)
         assert [standing.state for standing in standings] == list(self.model.values())
 
     @rule(target=runs)
     def begin(self) -> str:
-        return self.journal.begin_run()[0]
+        return begin_run(store_of(self.journal))[0]
 
     @rule(run=consumes(runs))
     def end(self, run: str) -> None:
         held = [key for key, holder in self.holder.items() if holder == run]
-        assert self.journal.store.remove_runner(run) == len(held)
+        assert store_of(self.journal).remove_runner(run) == len(held)
         for key in held:
             del self.holder[key]
 
     @rule(run=runs)
     def claim(self, run: str) -> None:
-        ours, _ = self.journal.store.claim(list(self.model), run)
+        ours, _ = store_of(self.journal).claim(list(self.model), run)
         assert ours == {key for key, state in self.model.items() if not state.stage.is_final and key not in self.holder}
         self.holder |= dict.fromkeys(ours, run)
 
     @rule(run=runs)
     def claim_unknown(self, run: str) -> None:
-        ours = {state.key for state in self.journal.store.claim_unknown(run)}
+        ours = {state.key for state in store_of(self.journal).claim_unknown(run)}
         assert ours == {key for key, state in self.model.items() if state.stage is Stage.CREATING and key not in self.holder}
         self.holder |= dict.fromkeys(ours, run)
 
@@ -351,7 +356,7 @@ class JournalMachine(RuleBasedStateMachine):
                 state = advance(state, fact)
             except ValueError:
                 continue
-        self.journal.store.write([Change(state)], self.holder[key], release=release)
+        store_of(self.journal).write([Change(state)], self.holder[key], release=release)
         self.model[key] = _stored(state)
         if release or state.stage.is_final:
             del self.holder[key]
@@ -366,7 +371,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_are_right(self) -> None:
-        standings = self.journal.store.standings(list(self.model))
+        standings = store_of(self.journal).standings(list(self.model))
         assert {key: standing.state for key, standing in standings.items()} == self.model
         assert {key: each.runner for key, each in standings.items() if each.runner} == self.holder
         assert self.journal.summary().total == len(self.model)

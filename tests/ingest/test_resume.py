@@ -39,7 +39,9 @@ from mux_async.ingest import (
     make_plan,
     url_item,
 )
+from mux_async.ingest._journal import store_of
 from mux_async.ingest._reconcile import ServerClock
+from mux_async.ingest._runs import begin_run, end_run
 from mux_async.ingest._store import Change, Enrolment, Store
 from mux_async.ingest.machine import Began, advance
 from tests.ingest.emulation import client_of, emulate, posts
@@ -204,12 +206,12 @@ async def test_another_file_meanwhile(films: Path, path: Path) -> None:
 
 def left_unknown(journal: Journal, items: list[Item], at: float) -> None:
     """Leave *items* as a run does that died while their creates were on the way."""
-    runner, lease = journal.begin_run()
-    journal.store.enrol([Enrolment(item.key, item.source, is_fetched=item.url is not None) for item in items])
-    journal.store.claim([item.key for item in items], runner)
+    runner, lease = begin_run(store_of(journal))
+    store_of(journal).enrol([Enrolment(item.key, item.source, is_fetched=item.url is not None) for item in items])
+    store_of(journal).claim([item.key for item in items], runner)
     states = [ItemState(item.key, is_fetched=item.url is not None) for item in items]
-    journal.store.write([Change(advance(state, Began(at))) for state in states], runner)
-    journal.end_run(runner, lease)
+    store_of(journal).write([Change(advance(state, Began(at))) for state in states], runner)
+    end_run(store_of(journal), runner, lease)
 
 
 def make_asset(emulator: Emulator, key: str) -> None:
@@ -416,7 +418,7 @@ async def test_a_key_of_something_else(films: Path, path: Path) -> None:
     files = [attrs.evolve(file_item(films / f"{number}.mp4"), key=f"k{number}", settings={}) for number in range(2)]
     with Journal.open(path) as journal:
         left_unknown(journal, files[:1], 1.7e9 + anyio.current_time())
-        journal.store.enrol([Enrolment("k1", "1.mp4", is_fetched=False)])
+        store_of(journal).enrol([Enrolment("k1", "1.mp4", is_fetched=False)])
     await client_of(emulator).video.uploads.create(once="k0")
     summary = await Ingest(client_of(emulator), named, journal=path).run()
     with Journal.open(path) as journal:
