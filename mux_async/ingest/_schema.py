@@ -6,6 +6,7 @@ SQLite keeps two numbers for us in the file's header: ``application_id`` says th
 from __future__ import annotations
 
 import sqlite3
+import time
 from typing import Final
 
 from mux_async.ingest._journal_errors import JournalError
@@ -41,6 +42,8 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
 """What brings a file from each version to the next, beginning with an empty one."""
 
 VERSION: Final = len(_STEPS)
+_PATIENCE: Final = 10.0
+"""Seconds that another process may take to open the file."""
 
 
 def prepare(sql: sqlite3.Connection, name: str) -> None:
@@ -50,9 +53,14 @@ def prepare(sql: sqlite3.Connection, name: str) -> None:
         JournalError: It is of a newer version, or another program's.
         sqlite3.Error: It is no SQLite file, damaged, or cannot be written.
     """
-    if _check_owner(sql, name):
-        _check_health(sql, name)
-    sql.execute("PRAGMA journal_mode = WAL")
+    sql.execute("BEGIN")  # of one moment, or what another process makes of it in between would look like a third thing
+    try:
+        if _check_owner(sql, name):
+            _check_health(sql, name)
+    finally:
+        if sql.in_transaction:
+            sql.execute("ROLLBACK")
+    _write_ahead(sql)
     sql.execute("PRAGMA synchronous = FULL")
     sql.execute("BEGIN IMMEDIATE")
     try:
@@ -67,6 +75,20 @@ def prepare(sql: sqlite3.Connection, name: str) -> None:
         if sql.in_transaction:
             sql.execute("ROLLBACK")
         raise
+
+
+def _write_ahead(sql: sqlite3.Connection) -> None:
+    """Set the file's mode. SQLite does not wait by itself when another process opens the same new file just now."""
+    give_up = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            sql.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _check_owner(sql: sqlite3.Connection, name: str) -> int:

@@ -15,6 +15,7 @@ import signal
 import socket
 import sqlite3
 import sys
+import traceback
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from importlib import import_module
@@ -184,6 +185,8 @@ def start(origin: str, folder: Path, order: dict[str, Any]) -> tuple[int, int]:
         try:
             child(origin, folder, order, write)
             status = 0
+        except BaseException:  # noqa: BLE001 - it ends here, without the parent's ways of saying so
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)

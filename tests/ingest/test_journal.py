@@ -262,6 +262,28 @@ def test_a_journal_that_was_moved(path: Path, tmp_path: Path) -> None:
         end_run(store_of(journal), runner, lease)
 
 
+def test_opened_at_the_same_time(tmp_path: Path) -> None:
+    """A new journal may be opened by several at the same moment."""
+    problems: list[Exception] = []
+    barrier = threading.Barrier(4)
+
+    def open_all() -> None:
+        for number in range(30):
+            barrier.wait()
+            try:
+                Journal.open(tmp_path / f"{number}.journal").close()
+            except JournalError as error:
+                problems.append(error)
+
+    threads = [threading.Thread(target=open_all) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not problems
+
+
 def test_many_threads(path: Path) -> None:
     """One journal serves many threads, and no item is given to two."""
     with Journal.open(path) as journal, Journal.open(path) as other:
