@@ -36,8 +36,8 @@ from mux_async.ingest import Journal, Stage
 EVERY_PLACE = os.environ.get("MUX_TEST_CRASHES") == "all"
 SEED = int(os.environ.get("MUX_TEST_SEED", "1"))
 CHUNK = 256 * 1024
-LARGEST_CHUNK = 4 * CHUNK
-"""What the file of several chunks is sent in: they begin with `CHUNK` and double."""
+LARGEST_CHUNK = 2 * CHUNK + 17
+"""Of those in which the larger file is sent: they begin with `CHUNK` and double, and the last is the rest."""
 SIZES = {"small.mp4": 1000, "large.mp4": 5 * CHUNK + 17, "errored.mp4": 666, "changed.mp4": 300}
 NOW_HEADER = "X-Test-Now"
 
