@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -38,16 +38,19 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from mux_async._resource import Caller
     from mux_async.playback import Hosts
     from mux_async.resources.data import Data
     from mux_async.resources.robots import Robots
     from mux_async.resources.system import System
     from mux_async.resources.video import Video
     from mux_async.signing import Signer
-    from mux_async.uploads import Uploads
+    from mux_async.uploads import Uploads, UploadSettings
     from mux_async.webhooks import Event
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+
+T = TypeVar("T")
 
 
 class Limits:
@@ -125,6 +128,7 @@ class Mux:
         max_response_bytes: Size of an answer, decompressed, beyond which it is refused.
         share_reads: Whether identical GETs at the same time are sent once. Each caller decodes its own value of the shared bytes; a GET
             made after a write has ended never gets an older answer.
+        uploads: What uploads may use together: bytes a second, how many at once, memory.
         allow_insecure: Whether credentials may go over plain http to another machine.
         clock: Monotonic seconds; for tests in virtual time.
         random: Source of jitter.
@@ -155,6 +159,7 @@ class Mux:
         retry: RetryPolicy | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         share_reads: bool = True,
+        uploads: UploadSettings | None = None,
         allow_insecure: bool = False,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
@@ -183,6 +188,7 @@ class Mux:
         shared = AccountLimits.shared(config.base_url, scope, limits, clock, os.environ.get("MUX_LIMITS_URL"))
         engine = Engine(config, shared, lambda: choice(settings), owns_transport=not choice.is_shared)
         self._caller = EngineCaller(engine, options)
+        self._upload_settings = uploads
 
     # Resource groups, imported on first use: most programs need one of the four.
 
@@ -244,6 +250,13 @@ class Mux:
         return Hosts.of(self.base_url)
 
     @property
+    def upload_settings(self) -> UploadSettings:
+        """What the client's uploads may use together."""
+        from mux_async.uploads import DEFAULT_UPLOAD_SETTINGS
+
+        return self._upload_settings if self._upload_settings is not None else DEFAULT_UPLOAD_SETTINGS
+
+    @property
     def base_url(self) -> str:
         """Origin of the API that is used, without a trailing slash."""
         return self._caller.engine.config.base_url
@@ -287,6 +300,7 @@ class Mux:
         changes = {name: value for name, value in given.items() if value is not UNSET}
         other = object.__new__(type(self))
         other._caller = EngineCaller(self._caller.engine, attrs.evolve(self._caller.options, **changes))
+        other._upload_settings = self._upload_settings
         return other
 
     async def request(
@@ -355,6 +369,10 @@ class Mux:
     def transport(self) -> Transport:
         """Return the transport of the running event loop, for requests to other hosts: nothing is added to what is sent over it."""
         return self._caller.transport()
+
+    def local(self, make: Callable[[Caller], T]) -> T:
+        """Return what *make* made for this client in the running event loop, for what its parts share. Called on first use."""
+        return self._caller.local(make)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop, for this client and its ``with_options`` variants.

@@ -112,7 +112,7 @@ class Body:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield what the body gives, for adapters to send: non-empty pieces, exactly `length` bytes, the generator closed after it.
 
-        The last piece is held back until the caller's generator has ended, so that a body which turns out too long is never
+        What may be the last piece is held back until the caller's generator has ended, so that a body which turns out too long is never
         completed. Close what this returns (``aclosing``) where it may be left early.
 
         Raises:
@@ -128,7 +128,11 @@ class Body:
                         break
                     if last:
                         yield last
-                    last = chunk
+                        last = b""
+                    if self.length is not None and given < self.length:
+                        yield chunk
+                    else:
+                        last = chunk
             if self.length is not None and given != self.length:
                 relation = "more" if given > self.length else f"only {given}"
                 raise TransportError(

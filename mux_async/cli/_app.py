@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -51,11 +52,16 @@ def _common(
         logging.getLogger("mux_async").setLevel(logging.DEBUG)
 
 
+def _paragraphs(command: Callable[..., None]) -> str:
+    """Return a command's docstring with its lines joined: a terminal breaks them where it ends, and not where the source did."""
+    return "\n\n".join(" ".join(each.split()) for each in inspect.cleandoc(command.__doc__ or "").split("\n\n"))
+
+
 def make_app() -> typer.Typer:
     """Return the whole command line."""
     from mux_async.cli._demo import demo
     from mux_async.cli._doctor import doctor
-    from mux_async.cli._ingest import ingest
+    from mux_async.cli._ingest import ingest, ingest_status
     from mux_async.cli._limits import limits
     from mux_async.cli._sign import sign
     from mux_async.cli._upload import upload
@@ -63,11 +69,11 @@ def make_app() -> typer.Typer:
     from mux_async.cli.emulate import emulate
 
     app = typer.Typer(
-        name="mux-async", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+        name="mux-async", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
     )
     app.callback()(_common)
-    for command in (demo, ingest, upload, emulate, sign, limits, doctor):
-        app.command()(command)
+    for command in (demo, ingest, ingest_status, upload, emulate, sign, limits, doctor):
+        app.command(help=_paragraphs(command))(command)
     app.add_typer(make_webhooks_app())
     return app
 

@@ -10,9 +10,17 @@ from mux_async import Mux
 
 BaseUrl = Annotated[
     str | None,
-    typer.Option("--base-url", help="Server to use instead of MUX_BASE_URL; an emulator, for example.", metavar="URL"),
+    typer.Option(
+        "--base-url",
+        help="Server to use instead of MUX_BASE_URL; an emulator, for example.",
+        metavar="URL",
+        rich_help_panel="The server",
+    ),
 ]
-TransportName = Annotated[str, typer.Option("--transport", help="Who does HTTP: aiohttp, httpx, or what is installed.")]
+TransportName = Annotated[
+    str,
+    typer.Option("--transport", help="Who does HTTP: aiohttp, httpx, or what is installed.", rich_help_panel="The server"),
+]
 Policy = Annotated[
     list[str] | None,
     typer.Option("--policy", help="public, signed or drm; may be repeated. Default: public.", metavar="POLICY"),

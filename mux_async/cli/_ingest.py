@@ -1,83 +1,192 @@
-"""``mux-async ingest``: files, folders and URLs into ready assets."""
+"""``mux-async ingest``: files, folders, lists and URLs into ready assets; and ``mux-async ingest-status``, how far that is."""
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import anyio
+import attrs
 import typer
 
 from mux_async import Mux
-from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client, policies
+from mux_async._operation import Bucket
+from mux_async.cli._client import BaseUrl, TransportName, make_client, policies
 from mux_async.cli._interrupts import open_interrupts
-from mux_async.cli._output import FAILED, STOPPED, size, span, stdout
-from mux_async.cli._progress import Form, Reporter, make_reporter
-from mux_async.ingest import Ingest, IngestSummary, Plan, ResultFile, make_plan
-from mux_async.limits import LimitSettings
+from mux_async.cli._jobs import SUFFIX, Before, Options, Sources, summarize
+from mux_async.cli._output import FAILED, MOST_LINES, STOPPED, printable, size, span, stderr, stdout
+from mux_async.cli._progress import Budget, Form, Job, Reporter, make_reporter
+from mux_async.errors import ConfigurationError
+from mux_async.ingest import Ingest, IngestSummary, Journal, Plan, Stage, write_report
+from mux_async.ingest._report import check_report_path
+from mux_async.limits import AccountLimits, LimitSettings
 
 _FRAME = 0.2
 """Seconds between two drawings of the live view."""
 
+_WHAT, _ASSETS, _RUN, _SHOWN = "What is ingested", "How assets are made", "The run", "What is shown"
+"""Headings of ``--help``."""
+
+Report: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        help="Write every item to FILE at the end, those of earlier runs too: .csv or .jsonl.",
+        metavar="FILE",
+        rich_help_panel=_RUN,
+    ),
+]
+
 
 def ingest(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders. Folders are searched for media files.")] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files, folders, patterns ('films/**/*.mov'), URLs, .csv and .jsonl lists, s3:// and other addresses that fsspec "
+            "reads; - reads a list from standard input.",
+            show_default=False,
+        ),
+    ] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="List of URLs and files: one a line, .jsonl, or .csv with a header.", metavar="FILE")
+        list[Path] | None,
+        typer.Option(
+            help="A list whatever its name: one URL or path a line, .jsonl, or .csv with a header. May be repeated.",
+            metavar="FILE",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
-    glob: Annotated[str | None, typer.Option(help="Names of files to take from folders, instead of media suffixes.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=100, help="Files that are sent at the same time.")] = 4,
-    policy: Policy = None,
-    test: Test = False,
-    result: Annotated[
+    form: Annotated[
+        Literal["lines", "jsonl", "csv"], typer.Option("--format", help="Of a list on standard input.", rich_help_panel=_WHAT)
+    ] = "lines",
+    glob: Annotated[
+        str | None, typer.Option(help="Names of files to take from folders, instead of media suffixes.", rich_help_panel=_WHAT)
+    ] = None,
+    dedup: Annotated[
+        Literal["key", "content", "none"],
+        typer.Option(
+            help="What is taken once: what is named twice; files with the same bytes, for which all are read; nothing.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "key",
+    on_bad_line: Annotated[
+        Literal["stop", "skip"],
+        typer.Option(help="When a line or file is wrong: nothing starts, or the good ones go on.", rich_help_panel=_WHAT),
+    ] = "stop",
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="public, signed or drm, where the list says nothing; may be repeated. Default: public.",
+            metavar="POLICY",
+            rich_help_panel=_ASSETS,
+        ),
+    ] = None,
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="Make test assets: free, watermarked, 10 s, deleted after a day.", rich_help_panel=_ASSETS),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(min=1, help="Seconds an asset may take from its last byte to being ready.", rich_help_panel=_ASSETS),
+    ] = 21_600,
+    journal: Annotated[
         Path | None,
-        typer.Option(help="File to add a JSON line to for every item. Default: mux-ingest-<time>.jsonl.", metavar="FILE"),
+        typer.Option(
+            help="Where the run is kept, so that the same command goes on with it. Default: named after the sources, here.",
+            metavar="FILE",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.", rich_help_panel=_RUN)
+    ] = False,
+    report: Report = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=100, help="Files that are sent at the same time.", rich_help_panel=_RUN)
+    ] = 4,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be done, what it costs, and how long it takes.", rich_help_panel=_RUN),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON lines, as when the output is no terminal.", rich_help_panel=_SHOWN)
+    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="A line for each item.", rich_help_panel=_SHOWN)] = False,
     base_url: BaseUrl = None,
     transport: TransportName = "aiohttp",
-    timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds an asset may take from its last byte to being ready.")
-    ] = 21_600,
-    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON lines.")] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of moving bars.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it would take.")] = False,
 ) -> None:
-    """Make ready assets of files, folders and URLs.
+    """Make ready assets of files, folders, lists and URLs.
 
     They are created at the pace that Mux allows, one a second, and waited for until they can be played. Everything is checked before
-    anything is sent, and connections that break are taken up where they stopped. Ctrl-C finishes what was begun; a second one stops
-    at once. Exit code: 0 when every item became ready, 1 when not, 2 when the arguments were wrong, 130 when interrupted.
+    anything is sent. Every step is in a journal: whatever ends the run, the same command goes on where it was, and makes nothing twice.
+
+    Ctrl-C finishes what was begun; a second one stops at once. Exit code: 0 when every item is ready, 1 when not, 2 when the arguments
+    were wrong, 130 when interrupted.
     """
-    chosen = policies(policy)
-    plan = make_plan(paths or (), manifest=manifest, glob=glob)
+    chosen = policies(policy) if policy else None
+    named = Sources(sources or (), manifest or (), form, glob, dedup, on_bad_line)
+    plan = named.plan()
+    place = journal or named.journal()
+    if report is not None:
+        check_report_path(report)
     if dry_run:
-        _show_plan(plan)
+        _show_plan(plan, place, base_url, transport, retry_failed=retry_failed)
         return
     client = make_client(base_url, transport)
-    path = result or Path(time.strftime("mux-ingest-%Y%m%d-%H%M%S.jsonl"))
-    form: Form = "json" if as_json else "plain" if plain or not sys.stdout.isatty() else "live"
-    reporter = make_reporter(form, plan, client.limits.snapshot)
-    with ResultFile(path) as results:
+    with Journal.open(place) as book:
+        options = Options.settle(book.options, base_url=client.base_url, policies=chosen, test=test, journal=place)
+        book.save_options(options.to_dict())
+        if retry_failed:
+            book.retry([item.key for item in plan.items])
+        job = Job(plan, place, report=report, **attrs.asdict(Before.of(book, plan), recurse=False))
+        reporter = make_reporter(_form(as_json=as_json, plain=plain), job, _budget(client))
+        _say([*_refusals(plan), *job.greeting()])
         run = Ingest(
             client,
             plan.items,
+            journal=book,
             concurrency=concurrency,
-            playback_policies=chosen,
-            test=test,
+            playback_policies=options.policies,
+            test=options.test,
             wait_timeout=timeout,
-            results=results,
             on_event=reporter.event,
         )
-        code = anyio.run(_run, client, run, reporter, path)
-    if code:
-        raise typer.Exit(code)
+        try:
+            code = anyio.run(_run, client, run, reporter)
+        finally:
+            if report is not None:
+                count = write_report(report, book.entries(), base_url=client.base_url, problems=plan.problems)
+                _say([f"{count} items are in {printable(str(report))}"])
+    if code or plan.problems:
+        raise typer.Exit(code or FAILED)
 
 
-async def _run(client: Mux, run: Ingest, reporter: Reporter, path: Path) -> int:
+def _form(*, as_json: bool, plain: bool) -> Form:
+    if plain:
+        return "plain"
+    return "json" if as_json or not sys.stdout.isatty() else "live"
+
+
+def _budget(client: Mux) -> Budget:
+    return Budget(client.limits.snapshot, lambda posts: client.limits.forecast(post=posts).batch)
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        stderr().print(line, markup=False)
+
+
+def _refusals(plan: Plan) -> list[str]:
+    lines = [f"left out: {printable(str(problem))}" for problem in plan.problems[:MOST_LINES]]
+    if len(plan.problems) > MOST_LINES:
+        lines.append(f"and {len(plan.problems) - MOST_LINES} more are left out; --report has them")
+    return lines
+
+
+async def _run(client: Mux, run: Ingest, reporter: Reporter) -> int:
     """Run to the end, or to the user's; return the exit code."""
     summary: IngestSummary | None = None
     interrupts = 0
@@ -88,8 +197,9 @@ async def _run(client: Mux, run: Ingest, reporter: Reporter, path: Path) -> int:
             interrupts += 1
             if interrupts > 1:
                 tasks.cancel_scope.cancel()
-            run.stop()
-            reporter.note("finishing what was begun; press Ctrl-C again to stop at once")
+            else:
+                run.stop()
+                reporter.note("finishing what was begun; press Ctrl-C again to stop at once")
 
     async def draw() -> None:
         while True:
@@ -105,19 +215,64 @@ async def _run(client: Mux, run: Ingest, reporter: Reporter, path: Path) -> int:
                 summary = await run.run()
                 tasks.cancel_scope.cancel()
         finally:
-            reporter.end(summary, path)
+            reporter.end(summary)
     if interrupts:
         return STOPPED
     return 0 if summary is not None and summary.is_complete else FAILED
 
 
-def _show_plan(plan: Plan) -> None:
-    rate = LimitSettings().post.rate
-    count = len(plan.items)
-    urls = sum(item.url is not None for item in plan.items)
+def _show_plan(plan: Plan, place: Path, base_url: str | None, transport: str, *, retry_failed: bool) -> None:
+    """Say what a run would do. Nothing is written, and no credentials are needed."""
+    before = Before()
+    if place.exists():
+        with Journal.open(place, create=False) as book:
+            before = Before.of(book, plan)
+    job = Job(plan, place, done=before.done, failed=() if retry_failed else before.failed, begun=before.begun)
+    try:
+        seconds = _budget(make_client(base_url, transport)).forecast(job.posts)
+    except ConfigurationError:  # no credentials: nobody knows more than what everybody starts with
+        seconds = AccountLimits(LimitSettings()).forecast({Bucket.POST: job.posts}).batch
     console = stdout()
-    console.print(f"{count} items: {count - urls} files ({size(plan.size)} to send) and {urls} URLs", markup=False)
-    console.print(
-        f"{count} POST requests at {rate:g} a second take at least {span((count - 1) / rate)}; sending may take longer",
-        markup=False,
-    )
+    for line in [
+        *_refusals(plan),
+        *job.greeting(),
+        f"{job.posts} POST requests, one for each item that is not created, take at least {span(seconds)}",
+        f"{size(job.size_left)} to send; that may take longer",
+        "nothing was sent",
+    ]:
+        console.print(line, markup=False)
+
+
+def ingest_status(
+    journal: Annotated[Path, typer.Argument(help=f"The journal: a file that ends with {SUFFIX}.", show_default=False)],
+    report: Report = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say how an ingest stands, from its journal, while it runs or after; and write its report. Nothing is sent.
+
+    Exit code: 0 when every item is ready, 1 when not.
+    """
+    with Journal.open(journal, create=False) as book:
+        summary = book.summary()
+        base_url = str(book.options.get("base_url", ""))
+        dead = [entry for entry in book.entries() if entry.stage is Stage.DEAD]
+        if report is not None:
+            write_report(report, book.entries(), base_url=base_url)
+    if as_json:
+        counts = {name.replace(" ", "_"): count for name, count in summarize(summary)}
+        told = {"server": base_url, "runs": summary.runs, "items": summary.total, **counts}
+        typer.echo(json.dumps(told | {"bytes": summary.size, "bytes_ready": summary.size_done}))
+    else:
+        console = stdout()
+        counted = ", ".join(f"{count} {name}" for name, count in summarize(summary) if count)
+        console.print(
+            f"{summary.total} items: {counted or 'none'}; {size(summary.size_done)} of {size(summary.size)}", markup=False
+        )
+        console.print(f"{summary.runs} at work on it now" if summary.runs else "nobody works on it now", markup=False)
+        for entry in dead[:MOST_LINES]:
+            why = entry.error.message if entry.error is not None else ""
+            console.print(f"failed {printable(entry.source)}: {printable(why)}", markup=False)
+        if len(dead) > MOST_LINES:
+            console.print(f"and {len(dead) - MOST_LINES} more; --report FILE has them", markup=False)
+    if summary.done < summary.total:
+        raise typer.Exit(FAILED)

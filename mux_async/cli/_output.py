@@ -16,6 +16,9 @@ WRONG: Final = 2
 STOPPED: Final = 130
 """Exit codes; 0 is success."""
 
+MOST_LINES: Final = 20
+"""Of one kind that are printed; then they are counted."""
+
 
 def stdout() -> Console:
     """Return a console on standard output as it is now."""
@@ -41,8 +44,10 @@ def explain(error: BaseException) -> int | None:
     if isinstance(error, KeyboardInterrupt):
         return STOPPED
     if isinstance(error, PlanError):
-        for problem in error.problems:
-            complain(problem)
+        for problem in error.problems[:MOST_LINES]:
+            complain(printable(str(problem)))
+        if len(error.problems) > MOST_LINES:
+            complain(f"and {len(error.problems) - MOST_LINES} more of that kind")
         return WRONG
     if isinstance(error, MuxError):
         complain(str(error))

@@ -1,35 +1,89 @@
-"""What ``mux-async ingest`` shows while it runs: a live view on a terminal, lines elsewhere, JSON for programs."""
+"""What ``mux-async ingest`` shows while it runs: a live view on a terminal (`_live`), JSON lines for programs, plain lines if asked for.
+
+Results go to standard output, and what is said about them to standard error, so that a program that reads the one is not in the way of a
+person who reads the other.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import attrs
-from rich.console import Console, Group
-from rich.live import Live
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TransferSpeedColumn,
-)
-from rich.text import Text
 
-from mux_async.cli._output import printable, size, span, stderr, stdout
-from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, ItemMoved, ItemProgress, Plan, Stage
+from mux_async.cli._output import printable, size, span, stderr
+from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, Plan, TookOver
 from mux_async.limits import LimitsSnapshot
 
 Form: TypeAlias = Literal["live", "plain", "json"]
-LimitsView: TypeAlias = Callable[[], LimitsSnapshot]
+
+
+@attrs.frozen
+class Budget:
+    """What the account's limits say, for the view.
+
+    Attributes:
+        look: Returns the buckets as they stand.
+        forecast: Returns the seconds until so many creates have been let out.
+    """
+
+    look: Callable[[], LimitsSnapshot]
+    forecast: Callable[[int], float]
+
+
+@attrs.frozen
+class Job:
+    """What is to be done, and what is done already.
+
+    Attributes:
+        plan: All of it.
+        journal: Where it is kept.
+        done: Keys of items that were ready before this run.
+        failed: Keys of items that had failed before, and are not tried again.
+        begun: Keys of items that have been created and are neither; they cost no POST any more.
+        report: Where the report will be; ``None`` for no report.
+    """
+
+    plan: Plan
+    journal: Path
+    done: Collection[str] = ()
+    failed: Collection[str] = ()
+    begun: Collection[str] = ()
+    report: Path | None = None
+
+    @property
+    def total(self) -> int:
+        """Items in all."""
+        return len(self.plan.items)
+
+    @property
+    def posts(self) -> int:
+        """Creates that are left."""
+        return self.total - len(self.done) - len(self.failed) - len(self.begun)
+
+    @property
+    def size_left(self) -> int:
+        """Bytes of the items that are not finished."""
+        return sum(item.size or 0 for item in self.plan.items if item.key not in self.done and item.key not in self.failed)
+
+    def greeting(self) -> list[str]:
+        """Say what there is to do, in sentences."""
+        urls = sum(item.url is not None for item in self.plan.items)
+        lines = [
+            f"{self.total} items: {self.total - urls} files and {urls} URLs; the journal is {printable(str(self.journal))}"
+        ]
+        if self.done or self.begun:
+            begun = f", {len(self.begun)} begun" if self.begun else ""
+            lines.append(f"{len(self.done)} of {self.total} done before{begun}")
+        if self.failed:
+            lines.append(f"{len(self.failed)} failed before, and are not tried again without --retry-failed")
+        if self.plan.duplicates:
+            lines.append(f"{len(self.plan.duplicates)} named more than once, or equal to another, and taken once")
+        return lines
 
 
 class Reporter(Protocol):
@@ -47,44 +101,75 @@ class Reporter(Protocol):
         """Say something in between."""
         ...
 
-    def end(self, summary: IngestSummary | None, result: Path) -> None:
+    def end(self, summary: IngestSummary | None) -> None:
         """Show how it ended; ``None`` when it was broken off."""
         ...
 
 
-def make_reporter(form: Form, plan: Plan, look: LimitsView) -> Reporter:
+def make_reporter(form: Form, job: Job, budget: Budget) -> Reporter:
     """Return the reporter of a form."""
     if form == "live":
-        return LiveReporter(plan, look)
-    return PlainReporter(plan) if form == "plain" else JsonReporter()
+        from mux_async.cli._live import LiveReporter
+
+        return LiveReporter(job, budget)
+    return PlainReporter(job) if form == "plain" else JsonReporter(job)
 
 
-def summary_lines(summary: IngestSummary | None, result: Path) -> list[str]:
+def summary_lines(summary: IngestSummary | None, job: Job) -> list[str]:
     """Say how an ingest ended."""
+    again = f"run the same command again to go on; {printable(str(job.journal))} knows where"
     if summary is None:
-        return [f"stopped at once; what was finished is in {printable(str(result))}"]
+        return [f"stopped at once: {again}"]
     parts = [f"{summary.ready} ready"]
-    if summary.failed:
-        parts.append(f"{summary.failed} failed")
-    if summary.not_started:
-        parts.append(f"{summary.not_started} not started")
+    for count, word in [
+        (summary.ready_before, "ready before"),
+        (summary.failed, "failed"),
+        (summary.unfinished, "unfinished"),
+        (summary.not_started, "not started"),
+    ]:
+        if count:
+            parts.append(f"{count} {word}")
     sent = f" ({size(summary.size)})" if summary.size else ""
-    lines = [f"{', '.join(parts)}{sent} in {span(summary.elapsed)}; results in {printable(str(result))}"]
+    lines = [f"{', '.join(parts)}{sent} in {span(summary.elapsed)}"]
     if summary.reason is not None:
         lines.append(f"it could not go on: {printable(summary.reason)}")
+    if summary.unfinished or summary.not_started:
+        lines.append(again)
+    if summary.failed:
+        lines.append("--retry-failed tries those that failed again")
     return lines
 
 
+def took_over(event: TookOver) -> str:
+    """Say that another run's items are gone on with."""
+    return f"an earlier run was killed; the {event.items} items that it had are gone on with"
+
+
 class JsonReporter:
-    """One JSON object a line: a result for each item, and the summary at the end."""
+    """One JSON object a line, told apart by ``event``: ``begin``, an ``item`` for each that is finished, and ``end``."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
 
     def begin(self) -> None:
-        """Say nothing."""
+        """Print what there is to do."""
+        job = self._job
+        _print_json(
+            event="begin",
+            items=job.total,
+            ready_before=len(job.done),
+            failed_before=len(job.failed),
+            posts=job.posts,
+            bytes=job.size_left,
+            journal=str(job.journal),
+        )
 
     def event(self, event: IngestEvent) -> None:
         """Print results."""
         if isinstance(event, ItemFinished):
-            _print(event.result.to_json())
+            _print_json(event="item", **event.result.to_dict())
+        elif isinstance(event, TookOver):
+            self.note(took_over(event))
 
     def tick(self) -> None:
         """Nothing moves."""
@@ -93,146 +178,60 @@ class JsonReporter:
         """Print to standard error, where it is in nobody's way."""
         stderr().print(text, markup=False)
 
-    def end(self, summary: IngestSummary | None, result: Path) -> None:
-        """Print the summary."""
+    def end(self, summary: IngestSummary | None) -> None:
+        """Print the summary; for a person, too, in words."""
+        report = str(self._job.report) if self._job.report is not None else None
         members = attrs.asdict(summary) if summary is not None else None
-        _print(json.dumps({"summary": members, "results": str(result)}))
+        _print_json(event="end", summary=members, journal=str(self._job.journal), report=report)
+        for line in summary_lines(summary, self._job):
+            self.note(line)
+
+
+def _print_json(**members: object) -> None:
+    _print(json.dumps(members))
 
 
 def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read along has left; the ingest goes on, and the journal has everything
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class PlainReporter:
     """A line for each item that is finished."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._total = len(plan.items)
-        self._size = plan.size
-        self._count = 0
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._count = len(job.done) + len(job.failed)
 
     def begin(self) -> None:
-        """Say what there is to do."""
-        _print(f"ingesting {self._total} items, {size(self._size)} to send")
+        """Say how much there is to send."""
+        _print(f"ingesting {self._job.total - self._count} items, {size(self._job.size_left)} to send")
 
     def event(self, event: IngestEvent) -> None:
         """Print a line for a finished item."""
         if isinstance(event, ItemFinished):
             self._count += 1
             result = event.result
-            place = f"[{self._count}/{self._total}]"
+            place = f"[{self._count}/{self._job.total}]"
             if result.error is None:
                 where = result.playback_urls[0] if result.playback_urls else f"asset {result.asset_id}"
                 _print(f"{place} ready   {printable(result.source)} -> {where} ({span(result.seconds)})")
             else:
                 _print(f"{place} failed  {printable(result.source)}: {printable(result.error.message)}")
+        elif isinstance(event, TookOver):
+            self.note(took_over(event))
 
     def tick(self) -> None:
         """Nothing moves."""
 
     def note(self, text: str) -> None:
-        """Print it."""
-        _print(text)
+        """Print to standard error."""
+        stderr().print(text, markup=False)
 
-    def end(self, summary: IngestSummary | None, result: Path) -> None:
+    def end(self, summary: IngestSummary | None) -> None:
         """Print the summary."""
-        for line in summary_lines(summary, result):
+        for line in summary_lines(summary, self._job):
             _print(line)
-
-
-class LiveReporter:
-    """Bars that move: all items, all bytes, each file on its way, and what the rate limit does."""
-
-    def __init__(self, plan: Plan, look: LimitsView, console: Console | None = None) -> None:
-        self._plan = plan
-        self._look = look
-        self._console = console or stdout()
-        self._items = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-        )
-        self._bytes = Progress(
-            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=self._console
-        )
-        self._all_items = self._items.add_task("items", total=len(plan.items), note="")
-        self._all_bytes = self._bytes.add_task("bytes", total=plan.size or None)
-        self._tasks: dict[str, TaskID] = {}
-        self._sent: dict[str, int] = {}
-        self._done_bytes = 0
-        self._created = 0
-        self._waiting: set[str] = set()
-        self._started = 0.0
-        # Drawn from the event loop: rich's own thread would read the queues of the rate limit while the loop changes them.
-        self._live = Live(get_renderable=self._render, console=self._console, auto_refresh=False, transient=True)
-
-    def begin(self) -> None:
-        """Start drawing."""
-        self._started = time.monotonic()
-        self._live.start()
-
-    def tick(self) -> None:
-        """Draw anew."""
-        self._live.refresh()
-
-    def event(self, event: IngestEvent) -> None:
-        """Move the bars."""
-        match event:
-            case ItemProgress(item, sent, _):
-                self._sent[item.key] = max(sent, self._sent.get(item.key, 0))
-                if item.key in self._tasks:
-                    self._bytes.update(self._tasks[item.key], completed=sent)
-                self._bytes.update(self._all_bytes, completed=self._done_bytes + sum(self._sent.values()))
-            case ItemMoved(item, state):
-                self._moved(item.key, item.source, item.size, state.stage)
-            case ItemFinished(item, result):
-                self._items.advance(self._all_items)
-                if result.error is not None:
-                    self._console.print(f"failed {printable(item.source)}: {printable(result.error.message)}", markup=False)
-
-    def _moved(self, key: str, source: str, total: int | None, stage: Stage) -> None:
-        if stage is Stage.CREATED:
-            self._created += 1
-        if stage is Stage.WAITING:
-            self._waiting.add(key)
-        if stage is Stage.SENDING and key not in self._tasks:
-            name = Text(f"  {printable(Path(source).name)}", overflow="ellipsis", no_wrap=True)
-            name.truncate(32)
-            self._tasks[key] = self._bytes.add_task(escape(name.plain), total=total)
-        if stage in {Stage.SENT, Stage.DEAD, Stage.PLANNED} and key in self._tasks:
-            self._bytes.remove_task(self._tasks.pop(key))
-        if stage in {Stage.SENT, Stage.DEAD}:
-            self._done_bytes += self._sent.pop(key, 0)
-        if stage.is_final:
-            self._waiting.discard(key)
-
-    def note(self, text: str) -> None:
-        """Print above the bars."""
-        self._console.print(text, markup=False)
-
-    def end(self, summary: IngestSummary | None, result: Path) -> None:
-        """Stop drawing, and print the summary."""
-        self._live.stop()
-        for line in summary_lines(summary, result):
-            self._console.print(line, markup=False)
-
-    def _render(self) -> Group:
-        self._items.update(self._all_items, note=f"{len(self._waiting)} being prepared, about {span(self._remaining())} left")
-        post = self._look().post
-        gauge = Text(
-            f"POST: {post.rate:g} a second, {post.granted} sent, {post.queued} waiting, next in {post.eta:.1f} s", style="dim"
-        )
-        if post.refused or post.closed_for:
-            gauge.append(f", {post.refused} refused, closed for {post.closed_for:.1f} s", style="bold")
-        return Group(self._items, self._bytes, gauge)
-
-    def _remaining(self) -> float:
-        """Guess the seconds that are left: creates at their rate, or bytes at theirs, whichever takes longer."""
-        creates = (len(self._plan.items) - self._created) / self._look().post.rate
-        sent = self._done_bytes + sum(self._sent.values())
-        elapsed = time.monotonic() - self._started if self._started else 0.0
-        bytes_left = self._plan.size - sent
-        return max(creates, bytes_left * elapsed / sent if sent else 0.0)

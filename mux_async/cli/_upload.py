@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import anyio
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from mux_async import Mux
 from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client, policies
-from mux_async.cli._output import complain, stderr, stdout
+from mux_async.cli._output import complain, printable, size, stderr, stdout
+from mux_async.cli._upload_state import Begun, StateFile, place_of
+from mux_async.errors import NotFoundError, UploadError
 from mux_async.ingest import Wishes, file_item
 from mux_async.ingest._results import playback_url
 from mux_async.models import Asset
-from mux_async.uploads import UploadProgress
+from mux_async.uploads import Source, UploadProgress, Uploads, UploadSettings
+
+_RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmg]?i?)(?P<what>bit|b)?(?:/s|ps)?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+def rate(text: str) -> float:
+    """Read a rate: ``5M`` and ``5MB/s`` are 5 000 000 bytes a second, ``2MiB`` 2 097 152, ``20Mbit`` 2 500 000.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    found = _RATE.fullmatch(text.strip())
+    unit = found["unit"].lower() if found is not None else "i"
+    if found is None or unit not in _UNITS or not float(found["number"]):
+        raise typer.BadParameter(f"{text!r} is no rate above 0: write 500k, 5M, 2.5MiB/s or 20Mbit")
+    return float(found["number"]) * _UNITS[unit] / (8 if (found["what"] or "").lower() == "bit" else 1)
 
 
 def upload(
-    file: Annotated[Path, typer.Argument(help="The file.", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="The file: a path, an address that fsspec reads (s3://...), or - for standard input.", show_default=False
+        ),
+    ],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier upload of this file was stopped, if there is one.")
+    ] = False,
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(help="Send no faster than this: 500k or 5M bytes a second, 20Mbit.", metavar="RATE", show_default=False),
+    ] = None,
     policy: Policy = None,
     test: Test = False,
     title: Annotated[str | None, typer.Option(help="Title of the asset. Default: the file's name.")] = None,
@@ -28,32 +62,57 @@ def upload(
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds the asset may take from its last byte to being ready.")
     ] = 21_600,
+    valid: Annotated[
+        int, typer.Option(min=60, max=604_800, help="Seconds the upload may take, its interruptions included.")
+    ] = 86_400,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Where to keep how far the upload is. Default: a file in your folder for settings.", metavar="FILE"),
+    ] = None,
 ) -> None:
-    """Make a ready asset of one file and print its address."""
+    """Make a ready asset of one file and print its address.
+
+    A connection that breaks is taken up by itself. When the command is stopped, the same command with --resume goes on from the byte
+    where it stood, within a day (--valid).
+    """
     chosen = policies(policy)
-    item = file_item(file, Wishes(meta={} if title is None else {"title": title}))
+    cap = None if bandwidth is None else rate(bandwidth)
+    settings = _settings(file, title)
     client = make_client(base_url, transport)
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=stderr())
+    kept = None if file == "-" else StateFile(state or place_of(file, client.base_url))
+    earlier = kept.load() if kept is not None and resume else None
+    view = _View(kept)
 
     async def run(client: Mux) -> Asset:
-        task = bar.add_task("sending", total=item.size)
-
-        def show(progress: UploadProgress) -> None:
-            is_sent = progress.sent == progress.size
-            bar.update(task, completed=progress.sent, description="preparing" if is_sent else "sending")
-
         async with client:
-            return await client.uploads.send(
-                file,
+            uploads = Uploads(client, UploadSettings(max_bytes_per_second=cap))
+            source: Source = sys.stdin.buffer if file == "-" else file if "://" in file else Path(file)
+            if earlier is not None:
+                await uploads.resume(earlier.upload_id, source, state=earlier.state, on_progress=view.show)
+                return await client.video.assets.wait_for_upload(earlier.upload_id, timeout=timeout)
+            return await uploads.send(
+                source,
                 playback_policies=chosen,
-                new_asset_settings=item.settings,
+                new_asset_settings=settings,
+                timeout=valid,
                 test=test,
                 wait_timeout=timeout,
-                on_progress=show,
+                cancel_at_mux=kept is None,
+                on_progress=view.show,
             )
 
-    with bar:
-        asset = anyio.run(run, client)
+    if resume:
+        stderr().print("nothing to go on with: beginning anew" if earlier is None else "going on with the earlier upload")
+    try:
+        with view.bar:
+            asset = anyio.run(run, client)
+    except (UploadError, NotFoundError, KeyboardInterrupt) as error:
+        view.stopped(is_final=isinstance(error, NotFoundError) or (isinstance(error, UploadError) and not error.resumable))
+        raise
+    finally:
+        view.end()
+    if kept is not None:
+        kept.forget()
     console = stdout()
     console.print(f"asset {asset.id} is ready ({asset.duration or 0:.1f} s)", markup=False)
     playable = [each.id for each in asset.playback_ids or () if each.policy == "public"]
@@ -61,3 +120,52 @@ def upload(
         console.print(playback_url(client.base_url, each), markup=False)
     if not playable:
         complain("it has no public playback id; playing it takes a signed token")
+
+
+def _settings(file: str, title: str | None) -> dict[str, object]:
+    """Return the settings of the asset: those of the file's item in an ingest, or for anything else its title."""
+    if file != "-" and "://" not in file:
+        return dict(file_item(Path(file), Wishes(meta={} if title is None else {"title": title})).settings)
+    name = title or ("" if file == "-" else urlsplit(file).path.rpartition("/")[2])
+    return {"meta": {"title": name}} if name else {}
+
+
+class _View:
+    """The bar, and what is kept for ``--resume``, both fed by the progress."""
+
+    def __init__(self, kept: StateFile | None) -> None:
+        self._kept = kept
+        self._task: TaskID | None = None
+        self._latest: UploadProgress | None = None
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=stderr(),
+        )
+
+    def show(self, progress: UploadProgress) -> None:
+        self._latest = progress
+        if self._task is None:
+            self._task = self.bar.add_task("sending", total=progress.size, completed=progress.sent)
+        what = "preparing" if progress.sent == progress.size else "sending"
+        self.bar.update(self._task, completed=progress.sent, description=escape(what))
+        if self._kept is not None and progress.upload_id is not None and progress.state is not None:
+            self._kept.note(Begun(progress.upload_id, progress.state))
+
+    def stopped(self, *, is_final: bool) -> None:
+        """Say how to go on, if one can."""
+        if self._kept is None:
+            return
+        if is_final:
+            self._kept.forget()
+        elif self._latest is not None and self._latest.state is not None and self._latest.size is not None:
+            held = self._latest.state.offset
+            share = held * 100 // self._latest.size
+            stderr().print(f"stopped with {printable(size(held))} sent ({share} %); --resume goes on from there", markup=False)
+
+    def end(self) -> None:
+        if self._kept is not None:
+            self._kept.save()

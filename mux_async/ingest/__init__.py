@@ -3,28 +3,37 @@
 ::
 
     plan = make_plan(["films/"], manifest="more.csv")
-    with ResultFile("results.jsonl") as results:
-        summary = await Ingest(mux, plan.items, results=results).run()
+    summary = await Ingest(mux, plan.items, journal="films.journal").run()
+
+The journal makes it resumable: killed anywhere and run again, nothing is lost and nothing made twice (`Journal`).
 
 A manifest is a list of URLs and files: one a line, JSON lines, or CSV (`make_plan`).
 """
 
-from mux_async.ingest._items import Item, Wishes, file_item, url_item
-from mux_async.ingest._plan import MEDIA_SUFFIXES, Plan, PlanError, make_plan
-from mux_async.ingest._results import ItemResult, ResultFile
-from mux_async.ingest._runner import (
+from mux_async.ingest._events import (
     EventCallback,
-    Ingest,
     IngestEvent,
     IngestSummary,
     ItemFinished,
     ItemMoved,
     ItemProgress,
+    ItemSkipped,
+    TookOver,
 )
+from mux_async.ingest._items import Item, Wishes, file_item, remote_item, url_item
+from mux_async.ingest._journal import Journal, JournalEntry, JournalSummary
+from mux_async.ingest._journal_errors import JournalError
+from mux_async.ingest._manifest import Manifest, ManifestForm
+from mux_async.ingest._plan import MEDIA_SUFFIXES, Dedup, OnBadLine, Plan, make_plan
+from mux_async.ingest._problems import PlanError, Problem
+from mux_async.ingest._report import ReportError, write_report
+from mux_async.ingest._results import ItemResult, ResultFile
+from mux_async.ingest._runner import Ingest
 from mux_async.ingest.machine import ItemError, ItemState, Stage
 
 __all__ = [
     "MEDIA_SUFFIXES",
+    "Dedup",
     "EventCallback",
     "Ingest",
     "IngestEvent",
@@ -35,13 +44,26 @@ __all__ = [
     "ItemMoved",
     "ItemProgress",
     "ItemResult",
+    "ItemSkipped",
     "ItemState",
+    "Journal",
+    "JournalEntry",
+    "JournalError",
+    "JournalSummary",
+    "Manifest",
+    "ManifestForm",
+    "OnBadLine",
     "Plan",
     "PlanError",
+    "Problem",
+    "ReportError",
     "ResultFile",
     "Stage",
+    "TookOver",
     "Wishes",
     "file_item",
     "make_plan",
+    "remote_item",
     "url_item",
+    "write_report",
 ]

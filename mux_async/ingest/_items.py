@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import attrs
 
 from mux_async._types import Secret
-from mux_async.errors import InvalidRequestError
+from mux_async.errors import InvalidRequestError, MissingExtraError
+from mux_async.ingest._settings import LONGEST
 from mux_async.uploads._source import open_file
 
-LONGEST_TITLE = 512
-LONGEST_PASSTHROUGH = 255
-LONGEST_KEY = 128
-"""Of ``meta.external_id``, where the key goes. All three: facts/BEHAVIOUR.md, section 4.1."""
+FETCHED = frozenset({"http", "https", "mux"})
+"""What Mux fetches itself; ``mux://assets/{id}`` is a clip of another asset (facts/BEHAVIOUR.md, section 4.1)."""
+
+
+def _names(settings: Mapping[str, object]) -> str:
+    """Show settings by name only: inputs may hold signed URLs."""
+    return f"<{', '.join(settings)}>"
 
 
 @attrs.frozen
@@ -24,22 +31,38 @@ class Item:
     """One file, or one URL that Mux is to fetch.
 
     Attributes:
-        key: Stable from run to run: as given, else made of the file's path, size and time of change, or of the URL.
+        key: Stable from run to run: as given, else made of the file's path, size and time of change, or of the URL without its signature.
         source: Names it for people: the path, or the URL without its query (which may hold a signature).
-        path: The file; ``None`` for a URL.
-        url: The URL; ``None`` for a file.
+        path: The file; ``None`` for anything else.
+        url: The URL that Mux fetches; ``None`` for anything else.
+        address: A file that fsspec reads, such as ``s3://bucket/film.mp4``; ``None`` for anything else.
         size: Bytes of the file; ``None`` for a URL.
-        modified_ns: When the file was last written to, nanoseconds since 1970; ``None`` for a URL.
-        settings: Members of the create call, by wire name: ``meta``, ``passthrough`` and whatever a manifest gave.
+        modified_ns: When the file was last written to, nanoseconds since 1970; ``None`` when that is not known.
+        settings: Members of the create call, by wire name: ``meta``, ``passthrough`` and whatever a manifest gave. ``inputs``, if there,
+            begins with the settings of the main media, without ``url``.
+        priority: Items with a higher one are begun earlier.
     """
 
     key: str
     source: str
     path: Path | None = None
     url: Secret | None = None
+    address: str | None = None
     size: int | None = None
     modified_ns: int | None = None
-    settings: Mapping[str, object] = attrs.field(factory=dict[str, object])
+    settings: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=_names)
+    priority: int = 0
+
+    def create_body(self) -> dict[str, object]:
+        """Return the whole of what is asked for in the one create call: an asset's own, or ``new_asset_settings`` of an upload.
+
+        For a URL, ``inputs`` is there and names it: the result holds a secret.
+        """
+        body = dict(self.settings)
+        if self.url is not None:
+            main, *others = cast("list[Mapping[str, object]]", body.get("inputs") or [{}])
+            body["inputs"] = [{**main, "url": self.url.reveal()}, *others]
+        return body
 
 
 @attrs.frozen
@@ -49,75 +72,164 @@ class Wishes:
     key: str | None = None
     passthrough: str | None = None
     meta: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    settings: Mapping[str, object] = attrs.field(factory=dict[str, object])
+    settings: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=_names)
+    priority: int = 0
 
 
 NO_WISHES = Wishes()
 
 
-def file_item(path: Path, wishes: Wishes = NO_WISHES) -> Item:
+def file_item(path: Path, wishes: Wishes = NO_WISHES, *, by_content: bool = False) -> Item:
     """Return the item of a file, having opened it once.
+
+    Args:
+        path: The file.
+        wishes: What else is known about it.
+        by_content: Make the key of the bytes, which reads all of them, instead of the place: the same film elsewhere has the same key.
 
     Raises:
         InvalidRequestError: It is missing, no regular file, unreadable or empty, or a setting is too long.
     """
     file, found = open_file(path)
-    file.close()
-    whole = path.resolve()
-    key = _key(wishes, "f", f"{whole}\0{found.st_size}\0{found.st_mtime_ns}")
+    with file:
+        identity = f"{path.resolve()}\0{found.st_size}\0{found.st_mtime_ns}"
+        key = _given_key(wishes)
+        if key is None and by_content:
+            try:
+                key = f"c-{hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()}"
+            except OSError as error:
+                raise InvalidRequestError(
+                    f"{str(path)!r} cannot be read to its end ({error.strerror}): look after the disk"
+                ) from error
+    key = key or _made_key("f", identity)
     return Item(
         key=key,
         source=str(path),
         path=path,
         size=found.st_size,
         modified_ns=found.st_mtime_ns,
-        settings=_settings(wishes, key, path.name, str(path)),
+        settings=_settings(wishes, key, path.name),
+        priority=wishes.priority,
     )
 
 
 def url_item(url: str, wishes: Wishes = NO_WISHES) -> Item:
-    """Return the item of a URL. Nothing is fetched.
+    """Return the item of a URL that Mux fetches. Nothing is fetched here.
 
     Raises:
-        InvalidRequestError: It is no http(s) URL, or a setting is too long.
+        InvalidRequestError: It is no http(s) URL and no clip (``mux://assets/...``), or a setting is too long.
     """
     try:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError:
         parts, host = urlsplit(""), None
-    if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or " " in url:
+    if parts.scheme not in FETCHED or not host or not url.isprintable() or " " in url:
         shown = url.partition("?")[0][:80]
         raise InvalidRequestError(f"{shown!r} is not a URL that Mux could fetch; it has the form https://host/path")
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" + ("?..." if parts.query else "")
-    key = _key(wishes, "u", url)
+    shown = _shown(url)
+    key = _given_key(wishes) or _made_key("u", _unsigned(url))
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or host
-    return Item(key=key, source=shown, url=Secret(url), settings=_settings(wishes, key, name, shown))
+    settings = _settings(wishes, key, name)
+    return Item(key=key, source=shown, url=Secret(url), settings=settings, priority=wishes.priority)
 
 
-def _key(wishes: Wishes, kind: str, identity: str) -> str:
-    given = wishes.key or wishes.meta.get("external_id")
-    if not given:
-        return f"{kind}-{hashlib.blake2b(identity.encode(errors='surrogateescape'), digest_size=16).hexdigest()}"
-    if len(given) > LONGEST_KEY:
-        raise InvalidRequestError(f"the key {given[:20]!r}... has {len(given)} characters; Mux keeps {LONGEST_KEY}")
+def remote_item(address: str, wishes: Wishes = NO_WISHES) -> Item:
+    """Return the item of a file that fsspec can read, having asked for its size. Blocks while it does.
+
+    Raises:
+        MissingExtraError: fsspec is not installed.
+        InvalidRequestError: It is missing, unreadable, empty or of no size, or a setting is too long.
+    """
+    system, place = open_file_system(address)
+    shown = _shown(address)
+    try:
+        found: Mapping[str, object] = system.info(place)
+    except Exception as error:  # whatever the library behind fsspec raises
+        raise InvalidRequestError(f"{shown!r} cannot be read ({_first_line(error)}): check its name and your access") from error
+    size = found.get("size")
+    if found.get("type") == "directory":
+        raise InvalidRequestError(f"{shown!r} is a folder: end it with a slash to take the media files in it")
+    if not isinstance(size, int) or not size:
+        raise InvalidRequestError(f"{shown!r} is empty, or does not say its size, and nothing can be made of it")
+    version = next((found[name] for name in _VERSIONS if found.get(name)), "")
+    key = _given_key(wishes) or _made_key("r", f"{address}\0{size}\0{version}")
+    name = address.rstrip("/").rpartition("/")[2]
+    settings = _settings(wishes, key, name)
+    return Item(key=key, source=shown, address=address, size=size, settings=settings, priority=wishes.priority)
+
+
+_VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "updated", "created")
+"""What file systems say about which version of a file it is, the surest first."""
+
+
+def open_file_system(address: str) -> tuple[Any, str]:
+    """Return the fsspec file system of an address, and the place there.
+
+    Raises:
+        MissingExtraError: fsspec is not installed.
+        InvalidRequestError: It knows no such addresses, or lacks a library for them.
+    """
+    try:
+        library: Any = importlib.import_module("fsspec.core")  # it has no types
+    except ImportError:
+        raise MissingExtraError(f"reading {address.partition('://')[0]}:// files", "fsspec", "fsspec") from None
+    try:
+        system, place = library.url_to_fs(address)
+    except (ImportError, ValueError, OSError) as error:
+        raise InvalidRequestError(f"{_shown(address)!r} cannot be reached: {_first_line(error)}") from error
+    return system, str(place)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _shown(address: str) -> str:
+    """Return an address as it may be shown and stored: without a password, and without its query, which may be a signature."""
+    scheme, _, rest = address.partition("://")
+    place, query, _ = rest.partition("?")
+    host, slash, path = place.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" + ("?..." if query else "")
+
+
+_SIGNATURE = re.compile(
+    r"(x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy|se|sig|ske|skoid|sks|skt|sktid|skv|sp|spr|sr|st|sv)",
+    re.IGNORECASE,
+)
+"""Parameters that sign a URL for a time: of S3, CloudFront, Google Cloud Storage and Azure. Another signature is not another film."""
+
+
+def _unsigned(url: str) -> str:
+    """Return a URL without what changes whenever it is signed anew, so that a list made again names the same items."""
+    base, mark, query = url.partition("?")
+    kept = [each for each in query.split("&") if not _SIGNATURE.fullmatch(each.partition("=")[0])]
+    return base + (mark + "&".join(kept) if kept else "")
+
+
+def _made_key(kind: str, identity: str) -> str:
+    return f"{kind}-{hashlib.blake2b(identity.encode(errors='surrogateescape'), digest_size=16).hexdigest()}"
+
+
+def _given_key(wishes: Wishes) -> str | None:
+    given = wishes.key or wishes.meta.get("external_id") or None
+    if given is not None:
+        _check_length("key", given)
     return given
 
 
-def _settings(wishes: Wishes, key: str, name: str, source: str) -> Mapping[str, object]:
-    title = wishes.meta.get("title")
-    if title is None:
-        title = name.encode(errors="replace").decode()[:LONGEST_TITLE]
-    elif len(title) > LONGEST_TITLE:
-        raise InvalidRequestError(
-            f"the title of {source!r} has {len(title)} characters; Mux keeps {LONGEST_TITLE}, so shorten it"
-        )
+def _settings(wishes: Wishes, key: str, name: str) -> Mapping[str, object]:
+    for member, text in [*wishes.meta.items(), ("passthrough", wishes.passthrough or "")]:
+        _check_length(member, text)
+    title = wishes.meta.get("title", name.encode(errors="replace").decode()[: LONGEST["title"]])
     settings: dict[str, object] = dict(wishes.settings)
     settings["meta"] = {**wishes.meta, "title": title, "external_id": key}
     if wishes.passthrough is not None:
-        if len(wishes.passthrough) > LONGEST_PASSTHROUGH:
-            raise InvalidRequestError(
-                f"the passthrough of {source!r} has {len(wishes.passthrough)} characters; Mux keeps {LONGEST_PASSTHROUGH}, so shorten it"
-            )
         settings["passthrough"] = wishes.passthrough
     return settings
+
+
+def _check_length(name: str, text: str) -> None:
+    longest = LONGEST.get(name, len(text))
+    if len(text) > longest:
+        raise InvalidRequestError(f"the {name} {text[:20]!r}... has {len(text)} characters; Mux keeps {longest}, so shorten it")

@@ -74,12 +74,11 @@ class ItemResult:
             error=state.error,
         )
 
-    def to_json(self) -> str:
-        """Return the line of the result file, without its line break."""
-        members = attrs.asdict(self) | {
-            "playback_ids": [{"id": each, "policy": policy} for each, policy in self.playback_ids.items()]
-        }
-        return json.dumps(members)
+    def to_dict(self) -> dict[str, object]:
+        """Return JSON members."""
+        members: dict[str, object] = attrs.asdict(self)
+        members["playback_ids"] = dict(self.playback_ids)
+        return members
 
 
 def playback_url(base_url: str, playback_id: str) -> str:
@@ -122,7 +121,7 @@ class ResultFile:
 
     def add(self, result: ItemResult) -> None:
         """Write one line."""
-        line = result.to_json().encode() + b"\n"
+        line = json.dumps(result.to_dict()).encode() + b"\n"
         while line:
             line = line[os.write(self._descriptor, line) :]
 

@@ -1,189 +1,155 @@
-"""Runs an ingest: a few items at a time through their steps, and any number of them waiting.
+"""Runs an ingest: a few items at a time through their steps, and thousands of them waiting.
 
-*concurrency* workers take items from the plan in order. A worker creates and sends; then the item waits for its asset beside it, since
+*concurrency* workers take items from the feed. A worker creates and sends; then the item waits for its asset beside it, since
 waiting costs nothing (one sweep of the list serves all), and the worker takes the next one. Creates are paced evenly and leave the
 account's burst to people: one upload a second is what Mux allows, so small files take a second each, whatever *concurrency* is.
 
-Every change of an item's state goes through `_move`, once before a step and once after it. That is where a journal belongs.
+Every change of an item's state is in the journal before the request that it announces (`_steps`), so the process may end anywhere. What
+goes wrong is one of four things:
+
+1. The item's own fault: it is dead, with a reason, and somebody may have it retried.
+2. The network's or Mux's fault: the item is tried again for as long as such things last, about half an hour, and then dead.
+3. A create whose outcome is unknown: it is looked into (`_reconcile`) before anything else is done with the item.
+4. What every item would meet (credentials, a client that was closed, a journal that cannot be written): the run ends, no item is blamed,
+   and running the same again goes on from there.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
-import anyio.abc
 import anyio.to_thread
 import attrs
 
 from mux_async._types import UNSET, Unset
 from mux_async.errors import (
+    APIStatusError,
     AssetErroredError,
     AuthenticationError,
     ClosedError,
     ConfigurationError,
+    Delivery,
     InvalidRequestError,
     MuxError,
     PermissionDeniedError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
     UploadError,
 )
+from mux_async.ingest._books import Books
+from mux_async.ingest._events import EventCallback, IngestEvent, IngestSummary, ItemFinished, ItemMoved, ItemSkipped, TookOver
+from mux_async.ingest._feed import Feed
 from mux_async.ingest._items import Item
+from mux_async.ingest._journal import Journal, store_of
+from mux_async.ingest._reconcile import Reconciler, meet
 from mux_async.ingest._results import ItemResult, ResultFile
+from mux_async.ingest._runs import begin_run, bury
+from mux_async.ingest._steps import Running, Steps, Wants
+from mux_async.ingest._store import Change
 from mux_async.ingest.machine import (
-    AssetCreated,
-    BecameReady,
-    Began,
-    BytesMoved,
-    BytesSent,
     Create,
     Died,
-    Fact,
     ItemError,
     ItemState,
     NothingCreated,
     Reconcile,
     Send,
-    SessionLost,
     Stage,
-    UploadCreated,
     WaitReady,
     advance,
     next_step,
 )
-from mux_async.uploads import UploadGoneError, UploadProgress, Uploads
+from mux_async.uploads import Uploads, UploadState
+from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE
 
 if TYPE_CHECKING:
     from mux_async._client import Mux
-    from mux_async.models import Asset, Upload
-
-logger = logging.getLogger(__name__)
+    from mux_async.models import Asset
 
 DEFAULT_CONCURRENCY: Final = 4
+MAX_WAITING: Final = 10_000
+"""Items that wait for their assets at the same time; each costs a few KiB. More of them, and nothing is begun until some are ready."""
 _UPLOAD_FAILURES = 20
 """Failures in a row after which an upload is given up: about four minutes without a network."""
 _CREATE_ATTEMPTS = 8
+_TROUBLES = 30
+"""Times in a row that an item meets the network's or Mux's trouble before it is dead."""
+_LONGEST_PAUSE = 60.0
+_DOUBTS = 5
+"""Times that an item's create may have an unknown outcome before it is dead; each stands for `_CREATE_ATTEMPTS` requests."""
+_LOOK_AROUND = 5.0
+"""Seconds between two looks whether other runs on the same journal are still alive."""
 
-_POLICIES: Final = frozenset({"advanced_playback_policies", "playback_policies", "playback_policy"})
-"""Names that an item's own settings can give its policies by."""
-
+_OTHER_KIND: Final = (
+    "{!r} has the key {!r} of what was begun as something else (a file, and it is a URL now, or the other way round): "
+    "give it another key"
+)
 _FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
 """What every other item would meet too."""
 
 
-@attrs.frozen
-class ItemMoved:
-    """An item is in another state."""
-
-    item: Item
-    state: ItemState
-
-
-@attrs.frozen
-class ItemProgress:
-    """More of an item's bytes have left."""
-
-    item: Item
-    sent: int
-    size: int
-
-
-@attrs.frozen
-class ItemFinished:
-    """An item is finished, one way or the other, and its line is in the result file."""
-
-    item: Item
-    result: ItemResult
-
-
-IngestEvent: TypeAlias = ItemMoved | ItemProgress | ItemFinished
-EventCallback: TypeAlias = Callable[[IngestEvent], object]
-"""Told everything that happens; must return at once."""
-
-
-@attrs.frozen
-class IngestSummary:
-    """How an ingest ended.
-
-    Attributes:
-        ready: Items that became assets.
-        failed: Items that did not.
-        not_started: Items that were not begun, because the ingest was stopped or could not go on.
-        size: Bytes of the files that became assets.
-        elapsed: Seconds.
-        reason: Why it could not go on; ``None`` when it could.
-    """
-
-    ready: int
-    failed: int
-    not_started: int
-    size: int
-    elapsed: float
-    reason: str | None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every item became an asset."""
-        return not self.failed and not self.not_started
-
-
-@attrs.define(eq=False)
-class _Running:
-    """An item while it is worked on."""
-
-    item: Item
-    state: ItemState
-    started: float
-    upload: Upload | None = None
-    """Holds the URL, which is a secret and not part of the state."""
-
-
 class Ingest:
-    """A bulk ingest. Runs once.
+    """A bulk ingest. Runs once; with a journal, the same can be run again, in any process, and goes on where the last one was.
 
     Args:
         client: Whose account it is for. Its calls are made with priority ``batch``, whatever the client's is.
-        items: What to ingest, in order; see `make_plan`.
+        items: What to ingest; see `make_plan`. Any iterable: a sequence is put on the journal's books at once, and its items of a higher
+            priority go first; anything else is read as it is needed, in worker threads.
+        journal: An open journal, or the path of one, which is made if need be. Items are known again by their keys; those that it has
+            as finished are skipped, those that were begun are gone on with. ``None`` keeps nothing: what is begun twice is made twice.
         concurrency: Items that are being created or sent at the same time.
         playback_policies: Of assets for which the item's own settings name none. An empty list makes assets that cannot be played.
         test: Make test assets: watermarked, cut to 10 s, deleted after a day, free.
         upload_timeout: Seconds for which upload URLs are valid, 60 to 604 800; Mux's default is an hour.
         wait_timeout: Seconds that an asset may take from its last byte to being ready; ``None`` for no limit.
-        results: Gets a line for every finished item.
+        chunk_size: Bytes of an upload's first chunk, a multiple of 256 KiB; later ones adapt to the line. A run that is killed loses one
+            chunk at most of each upload that it was sending.
+        results: Gets a line for every item that this run finishes.
         on_event: Told everything that happens.
     """
 
     def __init__(
         self,
         client: Mux,
-        items: Sequence[Item],
+        items: Iterable[Item],
         *,
+        journal: Journal | str | os.PathLike[str] | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
         playback_policies: str | Sequence[str] = ("public",),
         test: bool = False,
         upload_timeout: int | Unset = UNSET,
         wait_timeout: float | None = None,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
         results: ResultFile | None = None,
         on_event: EventCallback | None = None,
     ) -> None:
         if concurrency < 1:
             raise ConfigurationError(f"concurrency is {concurrency}; it must be at least 1")
         self._client = client.with_options(priority="batch", max_attempts=_CREATE_ATTEMPTS)
-        self._uploads = Uploads(self._client, max_failures=_UPLOAD_FAILURES)
         self._items = items
+        self._journal = journal
         self._concurrency = concurrency
-        self._policies = [playback_policies] if isinstance(playback_policies, str) else list(playback_policies)
-        self._test = test
-        self._upload_timeout = upload_timeout
-        self._wait_timeout = wait_timeout
+        policies = [playback_policies] if isinstance(playback_policies, str) else list(playback_policies)
+        try:
+            UploadState(1, chunk_size=chunk_size)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        self._wants = Wants(policies, test, upload_timeout, wait_timeout, chunk_size)
         self._results = results
         self._on_event = on_event
         self._is_stopping = False
         self._reason: str | None = None
-        self._taken = 0
+        self._scope: anyio.CancelScope | None = None
+        self._feed: Feed | None = None
+        self._open: dict[str, Running] = {}
+        self._doubts: dict[str, int] = {}
+        self._skipped: dict[Stage, int] = {Stage.DONE: 0, Stage.DEAD: 0}
         self._ready = 0
         self._failed = 0
         self._size = 0
@@ -191,24 +157,51 @@ class Ingest:
     def stop(self) -> None:
         """Begin no further item. Those that were begun are finished, then `run` returns."""
         self._is_stopping = True
+        if self._feed is not None:
+            self._feed.stop()
 
     async def run(self) -> IngestSummary:
         """Ingest everything. An item that fails is reported and does not keep the others.
 
-        Cancelling leaves finished items in the result file, and unfinished uploads to expire.
+        Waits also for items that another run on the same journal works on, and takes them over when that run is killed. Cancelling is
+        safe at any time: the journal has what was done and what was about to be, and the next run goes on from there.
+
+        Raises:
+            JournalError: The journal cannot be opened; nothing was sent. One that fails later ends the run, with a ``reason``.
         """
         started = anyio.current_time()
-        pending = iter(self._items)
-        async with anyio.create_task_group() as waits, anyio.create_task_group() as workers:
-            for _ in range(min(self._concurrency, len(self._items))):
-                workers.start_soon(self._work, pending, waits)
+        given = self._journal
+        journal = given if isinstance(given, Journal) else await anyio.to_thread.run_sync(_open_journal, given)
+        store = store_of(journal)
+        try:
+            runner, lease = await anyio.to_thread.run_sync(begin_run, store)
+            books = Books(store, runner, lease, self._give_up)
+            feed = self._feed = Feed(self._items, books, self._concurrency * 2, self._skip)
+            if self._is_stopping:
+                feed.stop()
+            try:
+                with anyio.CancelScope() as self._scope:
+                    await self._run(books, feed)
+            except BaseExceptionGroup as group:
+                raise _only(group) from None
+            finally:
+                with anyio.CancelScope(shield=True):  # a transaction or two, and the books are in order
+                    await books.close()
+        finally:
+            if journal is not given:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(journal.close)
+        unfinished = sum(running.state.stage is not Stage.PLANNED for running in self._open.values())
+        ended = self._ready + self._failed + sum(self._skipped.values())
         return IngestSummary(
             ready=self._ready,
-            failed=self._failed,
-            not_started=len(self._items) - self._taken,
+            failed=self._failed + self._skipped[Stage.DEAD],
+            not_started=feed.total - ended - unfinished,
             size=self._size,
             elapsed=anyio.current_time() - started,
             reason=self._reason,
+            ready_before=self._skipped[Stage.DONE],
+            unfinished=unfinished,
         )
 
     @asynccontextmanager
@@ -236,101 +229,130 @@ class Ingest:
                 yield receive
                 tasks.cancel_scope.cancel()
 
-    async def _work(self, pending: Iterator[Item], waits: anyio.abc.TaskGroup) -> None:
-        while not self._is_stopping and (item := next(pending, None)) is not None:
-            self._taken += 1
-            running = _Running(item, ItemState(item.key, is_fetched=item.url is not None), anyio.current_time())
-            await self._go(running, until_waiting=True)
-            if not running.state.stage.is_final:
-                waits.start_soon(self._go, running)
+    async def _run(self, books: Books, feed: Feed) -> None:
+        async with anyio.create_task_group() as background:
+            background.start_soon(books.keep)
+            try:
+                clock = await meet(self._client, books, time.time)
+            except MuxError as error:
+                self._give_up(error)
+                return
+            await feed.enrol()
+            reconciler = Reconciler(self._client, books, clock, feed.wake)
+            background.start_soon(reconciler.run)
+            await self._look_around(books, feed, reconciler, is_first=True)
+            background.start_soon(self._go_on_looking, books, feed, reconciler)
+            uploads = Uploads(self._client, max_failures=_UPLOAD_FAILURES)
+            steps = Steps(self._client, uploads, books, clock, self._wants, self._tell)
+            room = anyio.Semaphore(MAX_WAITING)
+            async with anyio.create_task_group() as waits, anyio.create_task_group() as workers:
 
-    async def _go(self, running: _Running, *, until_waiting: bool = False) -> None:
-        """Take an item through its steps: to the end, or to where only waiting is left."""
+                async def wait(running: Running) -> None:
+                    await room.acquire()
+                    waits.start_soon(self._wait, running, steps, books, room)
+
+                for _ in range(self._concurrency):
+                    workers.start_soon(self._work, feed, steps, books, reconciler, wait)
+            background.cancel_scope.cancel()
+
+    async def _go_on_looking(self, books: Books, feed: Feed, reconciler: Reconciler) -> None:
+        while True:
+            await anyio.sleep(_LOOK_AROUND)
+            await self._look_around(books, feed, reconciler)
+
+    async def _look_around(self, books: Books, feed: Feed, reconciler: Reconciler, *, is_first: bool = False) -> None:
+        """Take over what killed runs left, and look into what they were about to create."""
+        freed = await books.call(bury, books.store, books.runner)
+        if freed or is_first:
+            reconciler.add(*await books.call(books.store.claim_unknown, books.runner))
+        if freed:
+            self._tell(TookOver(freed))
+            feed.wake()
+
+    async def _work(
+        self, feed: Feed, steps: Steps, books: Books, reconciler: Reconciler, wait: Callable[[Running], Awaitable[None]]
+    ) -> None:
+        while (claimed := await feed.next()) is not None:
+            running = Running(claimed.item, claimed.state, anyio.current_time(), is_changed=claimed.is_changed)
+            self._open[claimed.item.key] = running
+            if running.state.is_fetched != (running.item.url is not None):
+                self._die(running, InvalidRequestError(_OTHER_KIND.format(running.item.source, running.item.key)))
+            asset = await self._go(running, steps, until_waiting=True)
+            step = next_step(running.state)
+            if step is None:
+                await self._finish(running, books, asset)
+            elif isinstance(step, Reconcile):
+                feed.put_aside(running.item)
+                reconciler.add(running.state)
+            elif isinstance(step, WaitReady) and self._reason is None:
+                await wait(running)
+
+    async def _wait(self, running: Running, steps: Steps, books: Books, room: anyio.Semaphore) -> None:
+        try:
+            asset = await self._go(running, steps)
+            if running.state.stage.is_final:
+                await self._finish(running, books, asset)
+        finally:
+            room.release()
+
+    async def _go(self, running: Running, steps: Steps, *, until_waiting: bool = False) -> Asset | None:
+        """Take an item through its steps: to the end, or to where only waiting or looking is left, or nothing can be done at all."""
         asset: Asset | None = None
-        while (step := next_step(running.state)) is not None and not (until_waiting and isinstance(step, WaitReady)):
+        while (step := next_step(running.state)) is not None and not isinstance(step, Reconcile):
+            if until_waiting and isinstance(step, WaitReady):
+                break
             try:
                 match step:
                     case Create():
-                        await self._create(running)
+                        await steps.create(running)
                     case Send():
-                        await self._send(running)
+                        await steps.send(running)
                     case WaitReady():
-                        asset = await self._wait(running, step)
-                    case Reconcile():
-                        # A run of this form begins at the beginning, so nothing can have been created before it.
-                        self._move(running, NothingCreated())
+                        asset = await steps.wait(running, step)
+                running.troubles = 0
             except MuxError as error:
-                self._die(running, error)
-        if running.state.stage.is_final:
-            self._finish(running, asset)
-
-    async def _create(self, running: _Running) -> None:
-        item, video = running.item, self._client.video
-        settings = dict(item.settings)
-        if not _POLICIES & settings.keys():
-            settings["playback_policies"] = self._policies
-        if item.path is not None:
-            await anyio.to_thread.run_sync(_check_unchanged, item)
-        self._move(running, Began())
-        if item.url is not None:
-            asset = await video.assets.create(
-                inputs=[{"url": item.url.reveal()}], extra_body=settings | ({"test": True} if self._test else {})
-            )
-            self._move(running, AssetCreated(asset.id))
-            return
-        upload = await video.uploads.create(
-            new_asset_settings=settings, timeout=self._upload_timeout, test=True if self._test else UNSET
-        )
-        running.upload = upload
-        self._move(running, UploadCreated(upload.id))
-
-    async def _send(self, running: _Running) -> None:
-        item, upload = running.item, running.upload
-        assert item.path is not None  # noqa: S101 - items without a path are fetched
-        assert upload is not None  # noqa: S101 - set when it was created
-        size = item.size or 0
-
-        def on_progress(progress: UploadProgress) -> None:
-            state = progress.state
-            if state is not None and state != running.state.upload:
-                self._move(running, BytesMoved(state))
-            self._tell(ItemProgress(item, progress.sent, size))
-
-        self._move(running, Began())
-        try:
-            await self._uploads.deliver(upload, item.path, on_progress=on_progress)
-        except UploadGoneError:
-            logger.info("the upload of %r is gone, a new one is made", item.source)
-            self._move(running, SessionLost())
-        else:
-            self._move(running, BytesSent())
-
-    async def _wait(self, running: _Running, step: WaitReady) -> Asset:
-        self._move(running, Began())
-        assets = self._client.video.assets
-        if step.asset_id is not None:
-            asset = await assets.wait_until_ready(step.asset_id, timeout=self._wait_timeout)
-        else:
-            asset = await assets.wait_for_upload(step.upload_id or "", timeout=self._wait_timeout)
-        self._move(running, BecameReady(asset.id))
+                if isinstance(error, _FATAL):
+                    if running.state.stage is Stage.CREATING:
+                        steps.told(running, NothingCreated())  # it was refused, or never sent
+                    self._give_up(error, is_orderly=True)
+                    break
+                is_trouble = self._is_trouble(running, steps, error)
+                if is_trouble and self._is_stopping:
+                    break  # whoever stopped it does not want to sit out an outage; the next run goes on
+                if not is_trouble:
+                    self._die(running, error)
+                elif running.state.stage is not Stage.CREATING:  # what came of a create is looked into, which takes its time
+                    await anyio.sleep(min(2.0**running.troubles, _LONGEST_PAUSE))
         return asset
 
-    def _move(self, running: _Running, fact: Fact) -> None:
-        running.state = advance(running.state, fact)
-        self._tell(ItemMoved(running.item, running.state))
+    def _is_trouble(self, running: Running, steps: Steps, error: MuxError) -> bool:
+        """Whether *error* is not the item's fault, so that it may be tried again."""
+        is_refused = isinstance(error, RateLimitedError) or (
+            isinstance(error, TransportError) and error.delivery is Delivery.NEVER_SENT
+        )
+        is_answer = isinstance(error, APIStatusError) and not isinstance(error, ServerError)
+        if running.state.stage is Stage.CREATING:
+            if not (is_refused or is_answer or isinstance(error, ValueError)):
+                doubts = self._doubts[running.item.key] = self._doubts.get(running.item.key, 0) + 1
+                return doubts <= _DOUBTS
+            steps.told(running, NothingCreated())
+        running.troubles += 1
+        is_trouble = is_refused or isinstance(error, TransportError | ServerError)
+        return (is_trouble or (isinstance(error, UploadError) and error.resumable)) and running.troubles <= _TROUBLES
 
-    def _die(self, running: _Running, error: MuxError) -> None:
+    def _die(self, running: Running, error: MuxError) -> None:
         if isinstance(error, AssetErroredError):
             running.state = attrs.evolve(running.state, asset_id=error.asset_id)
-        self._move(running, Died(ItemError(type(error).__name__, str(error))))
-        if isinstance(error, _FATAL):
-            self._reason = self._reason or str(error)
-            self.stop()
+        running.state = advance(running.state, Died(ItemError(type(error).__name__, str(error))))
+        self._tell(ItemMoved(running.item, running.state))
 
-    def _finish(self, running: _Running, asset: Asset | None) -> None:
+    async def _finish(self, running: Running, books: Books, asset: Asset | None) -> None:
         item, state = running.item, running.state
         seconds = anyio.current_time() - running.started
         result = ItemResult.of(item, state, asset, seconds=seconds, base_url=self._client.base_url)
+        outcome: dict[str, object] = {"playback_ids": dict(result.playback_ids), "duration": result.duration}
+        await books.commit(Change(state, outcome=outcome, seconds=round(seconds, 3)))
+        del self._open[item.key]
         if state.stage is Stage.DONE:
             self._ready += 1
             self._size += item.size or 0
@@ -340,22 +362,30 @@ class Ingest:
             self._results.add(result)
         self._tell(ItemFinished(item, result))
 
+    def _skip(self, item: Item, state: ItemState) -> None:
+        self._open.pop(item.key, None)
+        self._skipped[state.stage] += 1
+        self._tell(ItemSkipped(item, state))
+
+    def _give_up(self, error: MuxError, *, is_orderly: bool = False) -> None:
+        """End the run: at once, or with *is_orderly* by beginning nothing more."""
+        self._reason = self._reason or str(error)
+        self.stop()
+        if not is_orderly and self._scope is not None:
+            self._scope.cancel()
+
     def _tell(self, event: IngestEvent) -> None:
         if self._on_event is not None:
             self._on_event(event)
 
 
-def _check_unchanged(item: Item) -> None:
-    """Raise unless the file is what it was when it was put on the list: nothing is created for another one."""
-    assert item.path is not None  # noqa: S101 - only files are checked
-    try:
-        found = os.stat(item.path)  # noqa: PTH116 - in a worker thread, and pathlib adds nothing
-    except OSError as error:
-        raise InvalidRequestError(f"{item.source!r} can no longer be read ({error.strerror})") from error
-    if (found.st_size, found.st_mtime_ns) != (item.size, item.modified_ns):
-        raise UploadError(
-            f"{item.source!r} was changed after it was put on the list; ingest it again when it is finished",
-            upload_id=None,
-            sent=0,
-            resumable=False,
-        )
+def _open_journal(path: str | os.PathLike[str] | None) -> Journal:
+    return Journal.in_memory() if path is None else Journal.open(path)
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what a task raised, without the groups around it; the group, when several did."""
+    inner = group.exceptions[0]
+    if len(group.exceptions) > 1:
+        return group
+    return _only(cast("BaseExceptionGroup[BaseException]", inner)) if isinstance(inner, BaseExceptionGroup) else inner

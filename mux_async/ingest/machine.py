@@ -7,7 +7,8 @@ state *before* knows that the step may or may not have happened::
     planned -> creating -> created -> sending -> sent -> waiting -> done      a file
     planned -> creating -> created -----------------> waiting -> done         a URL, which Mux fetches itself
 
-From anywhere an item can go to ``dead``; and back to ``planned`` when its upload URL expired before the last byte.
+From anywhere an item can go to ``dead``; and back to ``planned`` when its upload URL expired before the last byte, or its file is another
+one than the upload was begun with. A dead item can be retried: it goes on where it died, unless what it had made is of no use.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from mux_async.uploads import UploadState
 
 MAX_UPLOADS: Final = 3
 """Uploads that are created for one file at most."""
+
+
+_FRUITLESS: Final = frozenset({"AssetErroredError", "BadRequestError", "NotFoundError", "UploadError", "UploadGoneError"})
+"""Errors of a wait that say that there will be no asset. All others say only that it was not seen."""
 
 
 class Stage(enum.StrEnum):
@@ -69,6 +74,9 @@ class ItemState:
         asset_id: The asset, once known.
         upload: How far the bytes are; ``None`` before the first answer.
         error: Why it is dead.
+        died_in: The stage it died in.
+        intended_at: When the create was begun, by the server's clock: seconds since 1970; ``None`` before.
+        former: Assets of this item that came to nothing, and are not to be taken for the one it will have.
     """
 
     key: str
@@ -79,6 +87,9 @@ class ItemState:
     asset_id: str | None = None
     upload: UploadState | None = None
     error: ItemError | None = None
+    died_in: Stage | None = None
+    intended_at: float | None = None
+    former: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Return JSON members; those that are ``None`` are left out."""
@@ -91,6 +102,9 @@ class ItemState:
             "asset_id": self.asset_id,
             "upload": self.upload.to_dict() if self.upload is not None else None,
             "error": attrs.asdict(self.error) if self.error is not None else None,
+            "died_in": str(self.died_in) if self.died_in is not None else None,
+            "intended_at": self.intended_at,
+            "former": list(self.former) or None,
         }
         return {name: value for name, value in members.items() if value is not None}
 
@@ -102,7 +116,7 @@ class ItemState:
             ValueError: It is not what `to_dict` writes.
         """
         try:
-            upload, error = data.get("upload"), data.get("error")
+            upload, error, died_in = data.get("upload"), data.get("error"), data.get("died_in")
             return cls(
                 key=cast("str", data["key"]),
                 stage=Stage(cast("str", data["stage"])),
@@ -112,6 +126,9 @@ class ItemState:
                 asset_id=cast("str | None", data.get("asset_id")),
                 upload=UploadState.from_dict(cast("Mapping[str, object]", upload)) if upload is not None else None,
                 error=ItemError(**cast("Mapping[str, str]", error)) if error is not None else None,
+                died_in=Stage(cast("str", died_in)) if died_in is not None else None,
+                intended_at=cast("float | None", data.get("intended_at")),
+                former=tuple(cast("list[str]", data.get("former", []))),
             )
         except (KeyError, TypeError) as problem:
             raise ValueError(f"a stored item is not as it was written: {problem}") from problem
@@ -153,7 +170,13 @@ Step: TypeAlias = Create | Send | WaitReady | Reconcile
 
 @attrs.frozen
 class Began:
-    """The step is about to be done."""
+    """The step is about to be done.
+
+    Attributes:
+        at: Seconds since 1970 by the server's clock; needed of creates, which are looked for by their age.
+    """
+
+    at: float | None = None
 
 
 @attrs.frozen
@@ -193,6 +216,16 @@ class NothingCreated:
 
 
 @attrs.frozen
+class SourceChanged:
+    """The file is another one than the upload was begun with, and the upload was cancelled."""
+
+
+@attrs.frozen
+class Retried:
+    """Somebody wants a dead item to be tried again."""
+
+
+@attrs.frozen
 class BecameReady:
     """The asset can be played."""
 
@@ -207,7 +240,17 @@ class Died:
 
 
 Fact: TypeAlias = (
-    Began | UploadCreated | AssetCreated | BytesMoved | BytesSent | SessionLost | NothingCreated | BecameReady | Died
+    Began
+    | UploadCreated
+    | AssetCreated
+    | BytesMoved
+    | BytesSent
+    | SessionLost
+    | SourceChanged
+    | NothingCreated
+    | BecameReady
+    | Died
+    | Retried
 )
 
 
@@ -233,14 +276,16 @@ def advance(state: ItemState, fact: Fact) -> ItemState:
         ValueError: That cannot happen to an item in this state.
     """
     match state.stage, fact:
+        case Stage.DEAD, Retried():
+            return _retried(state)
         case ((Stage.DONE | Stage.DEAD), _):
             pass
         case _, Died(error):
-            return attrs.evolve(state, stage=Stage.DEAD, error=error)
-        case Stage.PLANNED, Began():
-            return attrs.evolve(state, stage=Stage.CREATING)
+            return attrs.evolve(state, stage=Stage.DEAD, error=error, died_in=state.stage)
+        case Stage.PLANNED, Began(at):
+            return attrs.evolve(state, stage=Stage.CREATING, intended_at=at)
         case Stage.CREATING, NothingCreated():
-            return attrs.evolve(state, stage=Stage.PLANNED)
+            return attrs.evolve(state, stage=Stage.PLANNED, intended_at=None)
         case Stage.CREATING, UploadCreated(upload_id) if not state.is_fetched:
             return attrs.evolve(state, stage=Stage.CREATED, upload_id=upload_id, upload=None, uploads=state.uploads + 1)
         case Stage.CREATING, AssetCreated(asset_id) if state.is_fetched:
@@ -257,9 +302,24 @@ def advance(state: ItemState, fact: Fact) -> ItemState:
             if state.uploads < MAX_UPLOADS:
                 return attrs.evolve(state, stage=Stage.PLANNED, upload_id=None, upload=None)
             message = f"{state.uploads} upload URLs expired before the last byte was sent; give them more time, or send fewer files at once"
-            return attrs.evolve(state, stage=Stage.DEAD, error=ItemError("UploadGoneError", message))
+            return attrs.evolve(state, stage=Stage.DEAD, error=ItemError("UploadGoneError", message), died_in=state.stage)
+        case ((Stage.CREATED | Stage.SENDING), SourceChanged()) if not state.is_fetched:
+            return attrs.evolve(state, stage=Stage.PLANNED, upload_id=None, upload=None)
         case Stage.WAITING, BecameReady(asset_id):
             return attrs.evolve(state, stage=Stage.DONE, asset_id=asset_id)
         case _:
             pass
     raise ValueError(f"{type(fact).__name__} cannot happen to an item that is {state.stage}")
+
+
+def _retried(state: ItemState) -> ItemState:
+    """Return where a dead item is taken up again.
+
+    One that died while its create was on the way is looked for first. One whose asset came to nothing begins anew; one that was merely
+    not waited for long enough is waited for again.
+    """
+    revived = attrs.evolve(state, stage=state.died_in or Stage.PLANNED, error=None, died_in=None, uploads=0)
+    if revived.stage is Stage.WAITING and state.error is not None and state.error.type in _FRUITLESS:
+        former = (*state.former, state.asset_id) if state.asset_id is not None else state.former
+        return ItemState(state.key, is_fetched=state.is_fetched, former=former)
+    return revived

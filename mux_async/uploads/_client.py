@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Literal, overload
 from urllib.parse import urlsplit
 
+import anyio
+
 from mux_async._types import UNSET, Secret, Unset
-from mux_async.errors import InvalidRequestError, UploadError
+from mux_async.errors import APIStatusError, InvalidRequestError, MuxError, UploadError
+from mux_async.uploads._flow import Flow, UploadSettings
 from mux_async.uploads._source import Reader, Source, open_source
 from mux_async.uploads.machine import UploadState
 from mux_async.uploads.runner import ProgressCallback, UploadGoneError, UploadReport, UploadRun
@@ -17,6 +22,11 @@ if TYPE_CHECKING:
     from mux_async._client import Mux
     from mux_async.models import Asset, AssetOptions, Upload
 
+logger = logging.getLogger(__name__)
+
+_CANCEL_TIME = 10.0
+"""Seconds that a cancelled upload may take to be cancelled at Mux as well."""
+
 
 class Uploads:
     """Direct uploads. A client's `Mux.uploads`.
@@ -24,13 +34,22 @@ class Uploads:
     Args:
         client: Creates and asks; its transport carries the bytes. Its priority, deadline and retries are for the calls to the
             API: the bytes go to another host, which has no rate limit, and are retried chunk by chunk.
+        settings: What these uploads may use together; ``None`` for the client's (``Mux(uploads=...)``), shared with all of its others.
         random: Source of jitter.
         max_failures: Failures in a row, without a byte getting through, after which an upload is given up. They are up to 30 s
             apart.
     """
 
-    def __init__(self, client: Mux, *, random: Random | None = None, max_failures: int = 10) -> None:
+    def __init__(
+        self,
+        client: Mux,
+        settings: UploadSettings | None = None,
+        *,
+        random: Random | None = None,
+        max_failures: int = 10,
+    ) -> None:
         self._client = client
+        self._settings = settings if settings is not None else client.upload_settings
         self._max_failures = max_failures
         self._random = random or Random()  # noqa: S311 - jitter, not secrets
 
@@ -47,6 +66,7 @@ class Uploads:
         timeout: int | Unset = UNSET,
         test: bool | Unset = UNSET,
         wait_timeout: float | None = None,
+        cancel_at_mux: bool = True,
         on_progress: ProgressCallback | None = None,
     ) -> Asset: ...
     @overload
@@ -62,6 +82,7 @@ class Uploads:
         timeout: int | Unset = UNSET,
         test: bool | Unset = UNSET,
         wait_timeout: float | None = None,
+        cancel_at_mux: bool = True,
         on_progress: ProgressCallback | None = None,
     ) -> Upload: ...
     async def send(
@@ -76,26 +97,30 @@ class Uploads:
         timeout: int | Unset = UNSET,
         test: bool | Unset = UNSET,
         wait_timeout: float | None = None,
+        cancel_at_mux: bool = True,
         on_progress: ProgressCallback | None = None,
     ) -> Asset | Upload:
         """Make an asset of a file: create an upload, send the bytes, and wait until the asset can be played.
 
-        The source is looked at first: an unreadable or empty one costs no request. A connection that breaks is taken up where the server
-        stands. Memory does not grow with the file.
+        Waits for a place among the client's uploads first. The source is looked at next: an unreadable or empty one costs no request. A
+        connection that breaks is taken up where the server stands. Memory does not grow with the file.
 
         Args:
-            source: A path, bytes, a seekable binary file (from where it stands; left open), or an async iterable of bytes. An iterable
-                is read once: with *length* it goes out in chunks, each kept until the server has it; without, in a single request
-                that cannot be repeated, so that a broken connection ends it.
+            source: A path, bytes, a binary file (from where it stands; left open), an async iterable of bytes, or a URL that fsspec can
+                open (``s3://bucket/film.mp4``; extra ``fsspec``). An iterable, or a file that cannot seek, is read once: with *length*
+                it goes out in chunks, each kept until the server has it; without, in a single request that cannot be repeated, so that
+                a broken connection ends it.
             wait: ``False`` returns as soon as the server has every byte.
-            length: Bytes that an async iterable will give.
+            length: Bytes that a source which is read once will give.
             playback_policies: ``public``, ``signed`` or ``drm``; without any, the asset cannot be played.
             new_asset_settings: For the asset; *playback_policies* is added to them.
             cors_origin: Origin of the web page that would send the bytes; not needed here.
             timeout: Seconds for which the upload URL is valid, 60 to 604 800; 3600 when not given.
             test: Makes a watermarked asset that is free, cut to 10 s and deleted after a day.
             wait_timeout: Seconds to wait for the asset at most; ``None`` for no limit.
-            on_progress: Told about every MiB that leaves; must return at once.
+            cancel_at_mux: Whether an upload that is cancelled, or ends in an error after which it cannot be resumed, is cancelled at Mux
+                too, which takes 10 s at most. ``False`` leaves it to be resumed by the id in the progress, or to expire.
+            on_progress: Told about every piece that leaves and every answer; must return at once.
 
         Returns:
             The ready asset; with ``wait=False`` the upload.
@@ -106,8 +131,7 @@ class Uploads:
             AssetErroredError: Mux could not make an asset of the bytes.
             DeadlineExceededError: *wait_timeout* ran out.
         """
-        reader = open_source(source, length=length)
-        try:
+        async with self._open(source, length) as reader:
             await reader.prepare(0, 0)
             upload = await self._client.video.uploads.create(
                 new_asset_settings=merge_settings(new_asset_settings, playback_policies=playback_policies),
@@ -115,12 +139,43 @@ class Uploads:
                 timeout=timeout,
                 test=test,
             )
-            await self._deliver(upload, reader, None, on_progress)
-        finally:
-            await reader.aclose()
+            try:
+                await self._deliver(upload, reader, None, on_progress)
+            except (Exception, anyio.get_cancelled_exc_class()) as error:
+                is_over = isinstance(error, UploadGoneError)
+                is_resumable = isinstance(error, UploadError) and error.resumable
+                if cancel_at_mux and not is_over and not is_resumable:
+                    await self.cancel(upload.id)
+                raise
         if wait:
             return await self._client.video.assets.wait_for_upload(upload.id, timeout=wait_timeout)
         return await self._client.video.uploads.retrieve(upload.id)
+
+    async def cancel(self, upload_id: str) -> bool:
+        """Cancel an upload at Mux, so that its URL takes no more bytes. Makes a last effort: shielded, 10 s at most, raises nothing.
+
+        For clean-up; ``mux.video.uploads.cancel`` is the plain call.
+
+        Args:
+            upload_id: The upload.
+
+        Returns:
+            Whether it is cancelled now. If not, it was complete or over already, or expires by itself; the log says why.
+        """
+        hurried = self._client.with_options(priority="interactive")
+        # Shielded: the caller is being cancelled, and nobody else knows of the upload.
+        with anyio.move_on_after(_CANCEL_TIME, shield=True):
+            try:
+                await hurried.video.uploads.cancel(upload_id)
+            except APIStatusError as error:
+                logger.info("upload %s was not cancelled: it was answered %s", upload_id, error.status)
+            except MuxError as error:
+                logger.info("upload %s was not cancelled and will expire: %s", upload_id, type(error).__name__)
+            else:
+                return True
+            return False
+        logger.info("upload %s was not cancelled within %s s and will expire", upload_id, _CANCEL_TIME)
+        return False
 
     async def deliver(
         self,
@@ -136,7 +191,7 @@ class Uploads:
         Args:
             upload: As created or retrieved; it must be waiting for bytes.
             source: As for `send`.
-            length: Bytes that an async iterable will give.
+            length: As for `send`.
             state: Where an earlier run left off; ``None`` for an upload nothing was sent to.
             on_progress: As for `send`.
 
@@ -148,11 +203,8 @@ class Uploads:
             UploadError: It cannot go on for another reason.
             InvalidRequestError: The source is unreadable or empty, or the upload has no URL any more.
         """
-        reader = open_source(source, length=length)
-        try:
+        async with self._open(source, length) as reader:
             return await self._deliver(upload, reader, state, on_progress)
-        finally:
-            await reader.aclose()
 
     async def put(
         self,
@@ -171,7 +223,7 @@ class Uploads:
         Args:
             url: Of the upload; whoever has it can upload, so it is treated as a secret.
             source: As for `send`.
-            length: Bytes that an async iterable will give.
+            length: As for `send`.
             state: Where an earlier run left off; ``None`` for a URL to which nothing was sent.
             upload_id: For messages.
             on_progress: As for `send`.
@@ -181,11 +233,8 @@ class Uploads:
             UploadError: It cannot go on for another reason.
             InvalidRequestError: The source is unreadable or empty, or the URL is not one.
         """
-        reader = open_source(source, length=length)
-        try:
+        async with self._open(source, length) as reader:
             return await self._run(Secret(url), reader, state, upload_id, on_progress)
-        finally:
-            await reader.aclose()
 
     async def resume(
         self,
@@ -201,20 +250,20 @@ class Uploads:
 
         Args:
             upload_id: The upload.
-            source: The same bytes as before: a path, bytes or a seekable file.
-            state: From the progress of the earlier run, for its chunk size and a check of the source's size.
+            source: The same bytes as before: a path, a URL, bytes or a seekable file.
+            state: From the progress of the earlier run. With it the source is checked: its size, the checksum of what the server had
+                confirmed, and, where more has arrived since, its time of change or version.
             on_progress: As for `send`.
 
         Returns:
             What it took; ``None`` when the upload was complete already.
 
         Raises:
-            UploadError: It was cancelled or has expired.
+            UploadError: It was cancelled or has expired; or the source is another than the one *state* is about.
             NotFoundError: There is no such upload.
             InvalidRequestError: The source is unreadable, empty, read once only, or of another size than *state* says.
         """
-        reader = open_source(source)
-        try:
+        async with self._open(source, None) as reader:
             await reader.prepare(0, 0)
             if reader.size is None:
                 raise InvalidRequestError(
@@ -224,8 +273,20 @@ class Uploads:
             if is_settled(upload):
                 return None
             return await self._deliver(upload, reader, state or UploadState.unknown(reader.size), on_progress)
+
+    @asynccontextmanager
+    async def _open(self, source: Source, length: int | None) -> AsyncGenerator[Reader, None]:
+        """Open a source and hold a place among the uploads that may send at once, which is waited for with nothing open or created."""
+        reader = open_source(source, length=length)
+        try:
+            async with self._flow().place():
+                yield reader
         finally:
             await reader.aclose()
+
+    def _flow(self) -> Flow:
+        """Return what is shared in the running event loop."""
+        return self._client.local(self._settings.open_flow)
 
     async def _deliver(
         self, upload: Upload, reader: Reader, state: UploadState | None, on_progress: ProgressCallback | None
@@ -260,6 +321,7 @@ class Uploads:
             upload_id=upload_id,
             on_progress=on_progress,
             max_failures=self._max_failures,
+            flow=self._flow(),
         )
         return await run.run(state)
 

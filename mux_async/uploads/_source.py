@@ -1,14 +1,14 @@
-"""Where the bytes of an upload come from, read so that neither the loop nor the memory suffers.
+"""Where the bytes of an upload come from: paths, files, memory, streams.
 
-A file is read 1 MiB at a time in a worker thread: in prototypes, larger and smaller pieces were both slower, and reading in the loop
-stops everybody else for as long as the disk takes. What is read once only (a stream) is kept for the length of one chunk, so that the
-chunk can be sent again; nothing keeps more.
+What can be read again is read by blocking calls, which `_ahead` makes in worker threads. What is read once only (a stream, a pipe) is
+kept for the length of one chunk, so that the chunk can be sent again; nothing keeps more. Files elsewhere, by URL, are in `_remote`.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator
@@ -19,13 +19,13 @@ import anyio
 import anyio.to_thread
 
 from mux_async.errors import InvalidRequestError, UploadError
-from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE
 
-READ_SIZE = 1024 * 1024
+PIPE_READ_SIZE = 256 * 1024
 _CLOSING_TIME = 5.0
+_URL = re.compile(r"[A-Za-z][\w+.-]*(::[A-Za-z][\w+.-]*)*://")
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]"
-"""A path, the bytes themselves, a seekable binary file, or an async iterable of bytes."""
+"""A path, the bytes themselves, a binary file, an async iterable of bytes, or a URL that fsspec can open."""
 
 
 class Reader(ABC):
@@ -34,16 +34,22 @@ class Reader(ABC):
     Attributes:
         size: Bytes in all; ``None`` when that shows only at the end, and then nothing but `drain` works.
         label: Names the source in messages.
-        longest_chunk: Bytes of the longest chunk it can give out again.
+        version: Changes when the source does, as far as that shows without reading it; ``None`` where nothing shows it.
+        is_in_memory: Whether `read_now` returns at once.
+        is_remote: Whether `read_now` waits for another machine.
+        is_read_once: Whether only the chunk that was prepared last can be read again.
     """
 
     size: int | None
     label: str
-    longest_chunk: int = MAX_CHUNK_SIZE
+    version: str | None = None
+    is_in_memory: bool = False
+    is_remote: bool = False
+    is_read_once: bool = False
 
     @abstractmethod
-    async def read(self, offset: int, length: int) -> bytes:
-        """Return *length* bytes from *offset*, which lie within the source.
+    def read_now(self, offset: int, length: int) -> bytes:
+        """Return *length* bytes from *offset*, which lie within the source. Blocks; never called by two threads at once.
 
         Raises:
             UploadError: The source is not what it was when it was opened, or cannot go back that far.
@@ -51,6 +57,15 @@ class Reader(ABC):
 
     async def prepare(self, offset: int, length: int) -> None:  # noqa: B027 - most need no preparing
         """Get ready to read *length* bytes from *offset*, and possibly again."""
+
+    async def verify(self) -> None:  # noqa: B027 - most see it as they read
+        """Find out whether the source has changed since it was opened.
+
+        Called when a chunk was read and before the last piece of it leaves, so that a chunk of two versions is never completed.
+
+        Raises:
+            UploadError: It has.
+        """
 
     def drain(self) -> AsyncIterator[bytes]:
         """Yield everything, once, for sources that do not know their size."""
@@ -63,27 +78,33 @@ class Reader(ABC):
 def open_source(source: Source, *, length: int | None = None) -> Reader:
     """Return a reader for *source*. Files are opened on first use.
 
+    A string with ``://`` in it is a URL; a `pathlib.Path` never is.
+
     Args:
         source: See `Source`.
-        length: Bytes that an async iterable will give, when known. Not for others: they know it themselves.
+        length: Bytes that a source which is read once will give, when known. Not for others: they know it themselves.
 
     Raises:
         InvalidRequestError: It is nothing that bytes can be read from, or it is empty.
     """
+    if isinstance(source, str) and _URL.match(source):
+        from mux_async.uploads._remote import RemoteReader  # it builds on what is here
+
+        return RemoteReader(source)
     if isinstance(source, str | os.PathLike):
         return FileReader(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return BytesReader(memoryview(source))
     if isinstance(source, AsyncIterable):
         return StreamReader(source, length)
-    if hasattr(source, "read") and hasattr(source, "seek"):
-        return HandleReader(source)
+    if hasattr(source, "read"):
+        return _open_handle(source, length)
     raise InvalidRequestError(
-        f"{type(source).__name__} is not a source of bytes; pass a path, bytes, a seekable binary file or an async iterable of bytes"
+        f"{type(source).__name__} is not a source of bytes; pass a path, bytes, a binary file, an async iterable of bytes or a URL"
     )
 
 
-def _refuse_empty(label: str) -> InvalidRequestError:
+def refuse_empty(label: str) -> InvalidRequestError:
     return InvalidRequestError(f"{label} is empty, and nothing can be made of it: check whether it was written to the end")
 
 
@@ -113,21 +134,23 @@ def open_file(path: Path) -> tuple[io.FileIO, os.stat_result]:
     found = os.fstat(file.fileno())
     if not found.st_size:
         file.close()
-        raise _refuse_empty(shown)
+        raise refuse_empty(shown)
     return file, found
 
 
 class BytesReader(Reader):
     """Bytes in memory."""
 
+    is_in_memory = True
+
     def __init__(self, data: memoryview) -> None:
         self.label = f"<{data.nbytes} bytes>"
         self.size = data.nbytes
         if not data.nbytes:
-            raise _refuse_empty("the source")
+            raise refuse_empty("the source")
         self._data = data.cast("B") if data.c_contiguous else memoryview(data.tobytes())
 
-    async def read(self, offset: int, length: int) -> bytes:
+    def read_now(self, offset: int, length: int) -> bytes:
         """Return a copy of that part."""
         return bytes(self._data[offset : offset + length])
 
@@ -146,10 +169,6 @@ class FileReader(Reader):
         """Open the file on first use; find out whether it has changed on every later one."""
         await anyio.to_thread.run_sync(self._open if self._file is None else self._check)
 
-    async def read(self, offset: int, length: int) -> bytes:
-        """Read that part in a worker thread."""
-        return await anyio.to_thread.run_sync(self._read, offset, length)
-
     async def aclose(self) -> None:
         """Close the file."""
         if self._file is not None:
@@ -159,6 +178,7 @@ class FileReader(Reader):
         self._file, found = open_file(self._path)
         self._before = (found.st_size, found.st_mtime_ns)
         self.size = found.st_size
+        self.version = f"{found.st_mtime_ns}"
 
     def _check(self) -> None:
         if self._file is not None:
@@ -166,12 +186,13 @@ class FileReader(Reader):
             if (found.st_size, found.st_mtime_ns) != self._before:
                 raise self._changed()
 
-    def _read(self, offset: int, length: int) -> bytes:
+    def read_now(self, offset: int, length: int) -> bytes:
+        """Read that part, and see that the file is still the one that was opened."""
         if self._file is None:
             self._open()
         file = self._file
         assert file is not None  # noqa: S101 - opened above, for the type checkers
-        data = _read_at(file, offset, length, self.label)
+        data = read_at(file, offset, length, self.label)
         if len(data) < length:
             raise self._changed()
         # Looked at after the bytes were read and before they are handed on: a chunk is only completed by bytes of the same file.
@@ -187,36 +208,51 @@ class FileReader(Reader):
         )
 
 
+def _open_handle(handle: BinaryIO, length: int | None) -> Reader:
+    """Return a reader for a file that is open: any part of it if it can seek, else once from front to back."""
+    try:
+        is_binary = isinstance(cast("object", handle.read(0)), bytes)
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"the file cannot be read ({error}): open it for reading, and keep it open") from error
+    if not is_binary:
+        raise InvalidRequestError("the file is open as text, and an upload is made of bytes: open it with mode 'rb'")
+    try:
+        start = handle.tell()
+        end = handle.seek(0, io.SEEK_END)
+        handle.seek(start)
+    except (OSError, ValueError, AttributeError):
+        return StreamReader(_read_pipe(handle), length, label="the pipe")
+    return HandleReader(handle, start, end)
+
+
+async def _read_pipe(handle: BinaryIO) -> AsyncIterator[bytes]:
+    """Yield what a file gives that can only be read on. A thread that waits for it when we stop is left behind with its last read."""
+    while True:
+        try:
+            data = await anyio.to_thread.run_sync(handle.read, PIPE_READ_SIZE, abandon_on_cancel=True)
+        except (OSError, ValueError) as error:
+            raise UploadError(
+                f"the pipe could not be read on ({error}); upload it anew", upload_id=None, sent=0, resumable=False
+            ) from error
+        if not data:
+            return
+        yield data
+
+
 class HandleReader(Reader):
     """A binary file that somebody else opened, from where it stands to its end. It is left open."""
 
-    def __init__(self, handle: BinaryIO) -> None:
+    def __init__(self, handle: BinaryIO, start: int, end: int) -> None:
         self.label = "the file"
-        try:
-            is_binary = isinstance(cast("object", handle.read(0)), bytes)
-        except (OSError, ValueError) as error:
-            raise InvalidRequestError(f"the file cannot be read ({error}): open it for reading, and keep it open") from error
-        if not is_binary:
-            raise InvalidRequestError("the file is open as text, and an upload is made of bytes: open it with mode 'rb'")
-        try:
-            self._start = handle.tell()
-            end = handle.seek(0, io.SEEK_END)
-            handle.seek(self._start)
-        except (OSError, ValueError) as error:
-            raise InvalidRequestError(
-                "the file cannot be moved about in, so a lost chunk could not be sent again; pass an async iterable of its bytes"
-            ) from error
-        self.size = end - self._start
-        if self.size < 1:
-            raise _refuse_empty("the file, from its current position on,")
         self._handle = handle
+        self._start = start
+        self.size = end - start
+        if self.size < 1:
+            raise refuse_empty("the file, from its current position on,")
 
-    async def read(self, offset: int, length: int) -> bytes:
-        """Read that part in a worker thread."""
-        return await anyio.to_thread.run_sync(self._read, offset, length)
-
-    def _read(self, offset: int, length: int) -> bytes:
-        data = _read_at(self._handle, self._start + offset, length, self.label)
+    def read_now(self, offset: int, length: int) -> bytes:
+        """Read that part."""
+        data = read_at(self._handle, self._start + offset, length, self.label)
         if len(data) < length:
             raise UploadError(
                 "the file became shorter while it was being uploaded; upload it again", upload_id=None, sent=0, resumable=False
@@ -231,12 +267,14 @@ class StreamReader(Reader):
     only when it is there: the bytes go out in one request as they come, nothing is kept, and nothing can be sent again.
     """
 
-    def __init__(self, chunks: AsyncIterable[bytes], length: int | None) -> None:
-        self.label = "the stream"
+    is_in_memory = True
+    is_read_once = True
+
+    def __init__(self, chunks: AsyncIterable[bytes], length: int | None, *, label: str = "the stream") -> None:
+        self.label = label
         self.size = length
-        self.longest_chunk = DEFAULT_CHUNK_SIZE
         if length is not None and length < 1:
-            raise _refuse_empty("the stream")
+            raise refuse_empty(label)
         self._chunks = aiter(chunks)
         self._start = 0
         self._window = bytearray()
@@ -281,10 +319,11 @@ class StreamReader(Reader):
             resumable=False,
         )
 
-    async def read(self, offset: int, length: int) -> bytes:
+    def read_now(self, offset: int, length: int) -> bytes:
         """Return a part of what `prepare` got ready."""
         first = offset - self._start
-        return bytes(self._window[first : first + length])
+        with memoryview(self._window) as window, window[first : first + length] as part:
+            return bytes(part)
 
     async def aclose(self) -> None:
         """Close the iterator, if it can be: nothing else will read it to its end."""
@@ -300,7 +339,7 @@ class StreamReader(Reader):
                 yield piece
 
 
-def _read_at(file: io.FileIO | BinaryIO, position: int, length: int, label: str) -> bytes:
+def read_at(file: io.FileIO | BinaryIO, position: int, length: int, label: str) -> bytes:
     """Read *length* bytes from *position*, or up to the end.
 
     Raises:

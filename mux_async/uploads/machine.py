@@ -25,8 +25,8 @@ MIN_CHUNK_SIZE: Final = GRANULE
 DEFAULT_CHUNK_SIZE: Final = 8 * 1024 * 1024
 MAX_CHUNK_SIZE: Final = 64 * 1024 * 1024
 
-_QUICK = 1.0
-_SLOW = 30.0
+_CHUNK_TIME: Final = 8.0
+"""Seconds a chunk should take: long beside the round trip that ends it, short beside what sending it again would cost."""
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 30.0
 _LONGEST_RETRY_AFTER = 120.0
@@ -45,6 +45,8 @@ class UploadState:
         reached: Bytes that may have reached the server, at least `offset`.
         chunk_size: Bytes of the next chunk, a multiple of 256 KiB; adapts.
         is_sure: Whether `offset` needs no asking.
+        crc: CRC-32 of the first `offset` bytes as they were sent; ``None`` when that is not known.
+        version: Of the source as it was sent, to be compared and no more; ``None`` when the source shows none.
     """
 
     size: int
@@ -52,6 +54,8 @@ class UploadState:
     reached: int = 0
     chunk_size: int = DEFAULT_CHUNK_SIZE
     is_sure: bool = True
+    crc: int | None = None
+    version: str | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.size < 1:
@@ -60,10 +64,17 @@ class UploadState:
             raise ValueError(f"offset {self.offset} and reached {self.reached} do not lie in order within {self.size}")
         if self.chunk_size % GRANULE or not MIN_CHUNK_SIZE <= self.chunk_size <= MAX_CHUNK_SIZE:
             raise ValueError(f"chunk_size is {self.chunk_size}; it must be a multiple of {GRANULE}, at most {MAX_CHUNK_SIZE}")
+        if self.crc is not None and not 0 <= self.crc < 1 << 32:
+            raise ValueError(f"crc is {self.crc}; it must be a number of 32 bits")
 
-    def to_dict(self) -> dict[str, int]:
-        """Return what another process needs to go on: ``size``, ``offset`` and ``chunk_size``."""
-        return {"size": self.size, "offset": self.offset, "chunk_size": self.chunk_size}
+    def to_dict(self) -> dict[str, int | str]:
+        """Return what another process needs to go on: ``size``, ``offset``, ``chunk_size``, and where known ``crc`` and ``version``."""
+        known: dict[str, int | str] = {"size": self.size, "offset": self.offset, "chunk_size": self.chunk_size}
+        if self.crc is not None:
+            known["crc"] = self.crc
+        if self.version is not None:
+            known["version"] = self.version
+        return known
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> UploadState:
@@ -81,7 +92,12 @@ class UploadState:
                 raise ValueError(f"{name} is {value!r} in a stored upload; it must be a whole number")  # noqa: TRY004
             numbers.append(value)
         size, offset, chunk_size = numbers
-        return cls(size=size, offset=offset, reached=size, chunk_size=chunk_size, is_sure=False)
+        crc, version = data.get("crc"), data.get("version")
+        if crc is not None and (not isinstance(crc, int) or isinstance(crc, bool)):
+            raise ValueError(f"crc is {crc!r} in a stored upload; it must be a whole number")
+        if version is not None and not isinstance(version, str):
+            raise ValueError(f"version is {version!r} in a stored upload; it must be text")
+        return cls(size=size, offset=offset, reached=size, chunk_size=chunk_size, is_sure=False, crc=crc, version=version)
 
     @classmethod
     def unknown(cls, size: int, chunk_size: int = DEFAULT_CHUNK_SIZE) -> UploadState:
@@ -196,15 +212,18 @@ class UploadMachine:
         random: Source of jitter.
         max_failures: Attempts in a row without progress after which it gives up.
         max_chunk_size: Bytes of the largest chunk, a multiple of 256 KiB.
+
+    Attributes:
+        max_chunk_size: May be set between `receive` and `next_action`.
     """
 
     def __init__(
         self, state: UploadState, *, random: Random, max_failures: int = 10, max_chunk_size: int = MAX_CHUNK_SIZE
     ) -> None:
-        self.state = attrs.evolve(state, chunk_size=min(state.chunk_size, max_chunk_size))
+        self.state = state
         self._random = random
         self._max_failures = max_failures
-        self._max_chunk_size = max_chunk_size
+        self.max_chunk_size = max_chunk_size
         self._failures = 0
         self._losses = 0
         self._delay: float | None = None
@@ -219,7 +238,8 @@ class UploadMachine:
         state = self.state
         if not state.is_sure:
             return QueryOffset(state.size)
-        return SendChunk(state.offset, min(state.offset + state.chunk_size, state.size) - 1, state.size)
+        chunk_size = min(state.chunk_size, self.max_chunk_size)
+        return SendChunk(state.offset, min(state.offset + chunk_size, state.size) - 1, state.size)
 
     def receive(self, event: Event) -> None:
         """Take note of how the action went that `next_action` returned."""
@@ -249,7 +269,7 @@ class UploadMachine:
         elif answer.status == 308:
             held = self._held(answer)
             if held == chunk.last + 1:
-                self._adapt(answer.elapsed)
+                self._adapt(chunk.length, answer.elapsed)
             self._move_to(held)
         elif answer.status in _COMPLETE:
             self._doubt()
@@ -325,11 +345,13 @@ class UploadMachine:
         self.state = attrs.evolve(self.state, offset=self.state.size, is_sure=True)
         self._end = Done()
 
-    def _adapt(self, elapsed: float) -> None:
-        if elapsed < _QUICK:
-            self.state = attrs.evolve(self.state, chunk_size=min(self.state.chunk_size * 2, self._max_chunk_size))
-        elif elapsed > _SLOW:
-            self._shrink()
+    def _adapt(self, length: int, elapsed: float) -> None:
+        """Aim at chunks that take `_CHUNK_TIME`, by at most a factor of two at a time: one measurement may be a fluke."""
+        if length < self.state.chunk_size and elapsed < _CHUNK_TIME:
+            return  # cut short by `max_chunk_size`: it says nothing against chunks of the size there is
+        aim = int(length * _CHUNK_TIME / elapsed) if elapsed > 0 else MAX_CHUNK_SIZE
+        bounded = max(length // 2, min(aim, length * 2), MIN_CHUNK_SIZE)
+        self.state = attrs.evolve(self.state, chunk_size=min(bounded, MAX_CHUNK_SIZE) // GRANULE * GRANULE)
 
     def _shrink(self) -> None:
         half = self.state.chunk_size // 2 // GRANULE * GRANULE

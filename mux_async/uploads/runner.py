@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from random import Random
 from typing import TypeAlias
 
 import anyio
 import attrs
+from anyio.abc import TaskGroup
 
 from mux_async._retry import parse_retry_after
 from mux_async._types import Secret
 from mux_async._version import __version__
 from mux_async.errors import Delivery, InvalidRequestError, TransportClosedError, TransportError, UploadError
 from mux_async.transport import Body, HttpRequest, HttpResponse, Timeouts, Transport
-from mux_async.uploads._source import READ_SIZE, Reader
+from mux_async.uploads._ahead import Checksums, ReadAhead
+from mux_async.uploads._flow import Flow
+from mux_async.uploads._source import Reader
 from mux_async.uploads.machine import (
+    MAX_CHUNK_SIZE,
     Answered,
     Broken,
     Done,
@@ -38,6 +43,8 @@ from mux_async.uploads.machine import (
 logger = logging.getLogger(__name__)
 
 _LONGEST_ANSWER = 64 * 1024
+_TIMEOUTS = Timeouts(read=120.0)
+"""When a chunk has been handed over, up to 4 MB of it may still be in the system's buffer, which a slow line takes a while to empty."""
 
 
 @attrs.frozen
@@ -48,15 +55,17 @@ class UploadProgress:
         sent: Bytes handed to the network; never less than before, and bytes sent again do not count twice.
         size: Bytes in all; ``None`` when that is not known.
         state: What the server is known to hold; enough to resume. ``None`` when the upload cannot be resumed.
+        upload_id: The upload; ``None`` when only its URL is known.
     """
 
     sent: int
     size: int | None
     state: UploadState | None
+    upload_id: str | None = None
 
 
 ProgressCallback: TypeAlias = Callable[[UploadProgress], object]
-"""Called for about every MiB sent and after every answer; must return at once."""
+"""Called for every piece sent (4 MiB at most) and after every answer; must return at once."""
 
 
 @attrs.frozen
@@ -91,6 +100,7 @@ class UploadRun:
         on_progress: Told as bytes leave.
         timeouts: For one exchange, in seconds.
         max_failures: See `UploadMachine`.
+        flow: What it shares with the client's other uploads; the caller holds a place in it.
     """
 
     transport: Transport
@@ -99,13 +109,15 @@ class UploadRun:
     random: Random
     upload_id: str | None = None
     on_progress: ProgressCallback | None = None
-    timeouts: Timeouts = attrs.field(factory=Timeouts)
+    timeouts: Timeouts = _TIMEOUTS
     max_failures: int = 10
+    flow: Flow = attrs.field(factory=Flow)
     _sent: int = attrs.field(init=False, default=0)
     _requests: int = attrs.field(init=False, default=0)
     _state: UploadState | None = attrs.field(init=False, default=None)
     _trouble: Exception | None = attrs.field(init=False, default=None)
     """What reading the source or the progress callback raised; transports may wrap it past recognition."""
+    _checksums: Checksums | None = attrs.field(init=False, default=None)
 
     async def run(self, state: UploadState | None = None) -> UploadReport:
         """Send everything that the server does not hold yet.
@@ -118,25 +130,44 @@ class UploadRun:
             InvalidRequestError: The source is unreadable, empty, or not the one that *state* is about.
         """
         started = anyio.current_time()
-        await self.reader.prepare(0, 0)
-        size = self.reader.size
-        if size is None:
-            size = await self._send_once()
-        else:
-            await self._send_in_chunks(state or UploadState(size), size)
+        size = 0
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            try:
+                await self.reader.prepare(0, 0)
+                if self.reader.size is None:
+                    size = await self._send_once()
+                else:
+                    size = self.reader.size
+                    await self._send_in_chunks(state or UploadState(size), size, tasks)
+            except Exception as error:  # noqa: BLE001 - raised below: the task group would wrap it
+                failure = error
+        if failure is not None:
+            if (
+                isinstance(failure, UploadError) and failure.upload_id is None
+            ):  # of a source, which does not know what it is read for
+                failure.upload_id, failure.sent = self.upload_id, self._held
+            raise failure
         return UploadReport(size=size, elapsed=anyio.current_time() - started, requests=self._requests)
 
-    async def _send_in_chunks(self, state: UploadState, size: int) -> None:
+    async def _send_in_chunks(self, state: UploadState, size: int, tasks: TaskGroup) -> None:
         if state.size != size:
             raise InvalidRequestError(
                 f"{self.reader.label} has {size} bytes, and the upload was begun with {state.size}; start a new upload"
             )
-        machine = UploadMachine(
-            state, random=self.random, max_failures=self.max_failures, max_chunk_size=self.reader.longest_chunk
-        )
+        if self.on_progress is not None and not self.reader.is_read_once:  # else nobody could ask for the checksum, or use it
+            self._checksums = Checksums()
+        ahead = ReadAhead(self.reader, self.flow, tasks, self._checksums)
+        longest_known = await self._compare(state, ahead)
+        machine = UploadMachine(state, random=self.random, max_failures=self.max_failures)
         last_error: TransportError | None = None
         while True:
             self._report(machine.state)
+            if longest_known is not None and machine.state.is_sure:
+                if machine.state.offset > longest_known:
+                    raise self._is_another(machine.state.offset)
+                longest_known = None
+            machine.max_chunk_size = self.flow.window_size if self.reader.is_read_once else MAX_CHUNK_SIZE
             match machine.next_action():
                 case Done():
                     return
@@ -148,7 +179,7 @@ class UploadRun:
                 case SendChunk() | QueryOffset() as action:
                     event: Event
                     try:
-                        event = await self._exchange(action)
+                        event = await self._exchange(action, ahead)
                     except TransportClosedError:
                         raise
                     except TransportError as error:
@@ -158,11 +189,41 @@ class UploadRun:
                     machine.receive(event)
                     logger.debug("upload %s: %s -> %s", self.upload_id, action.content_range, event)
 
-    async def _exchange(self, action: SendChunk | QueryOffset) -> Answered:
+    async def _compare(self, state: UploadState, ahead: ReadAhead) -> int | None:
+        """See whether the source is still the one that an earlier run sent, as far as that run could tell.
+
+        Returns:
+            How many of the bytes the server may hold and have come from this source; ``None`` for all of them.
+        """
+        if state.crc is not None and state.offset:
+            checksums = Checksums()
+            async for _ in ReadAhead(self.reader, self.flow, ahead.tasks, checksums).pieces(0, state.offset):
+                pass
+            if checksums.at(state.offset) != state.crc:
+                raise self._is_another(state.offset)
+            if self._checksums is not None:
+                self._checksums.trust(state.offset, state.crc)
+        if state.version is None or self.reader.version is None or state.version == self.reader.version:
+            return None
+        # Written to since, or copied: the bytes that were compared are the same, and of others nothing is known.
+        return state.offset if state.crc is not None else 0
+
+    def _is_another(self, held: int) -> UploadError:
+        return UploadError(
+            f"{self.reader.label} is not the file it was when its upload began: the server holds {held} bytes that may be of the other;"
+            " start a new upload",
+            upload_id=self.upload_id,
+            sent=held,
+            resumable=False,
+        )
+
+    async def _exchange(self, action: SendChunk | QueryOffset, ahead: ReadAhead) -> Answered:
         body: Body | bytes = b""
         if isinstance(action, SendChunk):
             await self.reader.prepare(action.first, action.length)
-            body = Body(lambda: self._chunk(action), action.length)
+            if self._checksums is not None:
+                self._checksums.forget_before(action.first)
+            body = Body(lambda: self._chunk(action, ahead), action.length)
         started = anyio.current_time()
         response = await self._send(body, {"Content-Range": action.content_range})
         elapsed = anyio.current_time() - started
@@ -202,13 +263,18 @@ class UploadRun:
         self._report(None)
         return self._sent
 
-    async def _chunk(self, chunk: SendChunk) -> AsyncIterator[bytes]:
+    async def _chunk(self, chunk: SendChunk, ahead: ReadAhead) -> AsyncIterator[bytes]:
         """Yield one chunk, piece by piece."""
+        position = chunk.first
         try:
-            for offset in range(chunk.first, chunk.last + 1, READ_SIZE):
-                end = min(offset + READ_SIZE, chunk.last + 1)
-                yield await self.reader.read(offset, end - offset)
-                self._left(end)
+            async with aclosing(ahead.pieces(chunk.first, chunk.last + 1)) as pieces:
+                async for piece in pieces:
+                    for part in self._parts(piece):
+                        await self.flow.pace(len(part))
+                        yield part
+                        position += len(part)
+                        self._left(position)
+            await self.reader.verify()
         except Exception as error:
             self._trouble = error
             raise
@@ -216,30 +282,44 @@ class UploadRun:
     async def _drain(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self.reader.drain():
-                yield piece
-                self._left(self._sent + len(piece))
+                for part in self._parts(piece):
+                    await self.flow.pace(len(part))
+                    yield part
+                    self._left(self._sent + len(part))
         except Exception as error:
             self._trouble = error
             raise
+
+    def _parts(self, piece: bytes) -> Iterable[bytes]:
+        """Return *piece* in parts that neither hold up the event loop nor make a capped flow uneven."""
+        size = self.flow.part_size
+        return (piece,) if len(piece) <= size else (piece[start : start + size] for start in range(0, len(piece), size))
 
     def _left(self, position: int) -> None:
         """Note that everything below *position* has been handed to the network."""
         if position > self._sent:
             self._sent = position
             if self.on_progress is not None:
-                self.on_progress(UploadProgress(position, self.reader.size, self._state))
+                self.on_progress(UploadProgress(position, self.reader.size, self._state, self.upload_id))
 
     def _report(self, state: UploadState | None) -> None:
         """Note what the server holds."""
+        if state is not None:
+            crc = self._checksums.at(state.offset) if self._checksums is not None else None
+            state = attrs.evolve(state, crc=crc, version=self.reader.version)
         self._state = state
         if state is not None and state.is_sure:
             self._sent = max(self._sent, state.offset)
         if self.on_progress is not None:
-            self.on_progress(UploadProgress(self._sent, self.reader.size, state))
+            self.on_progress(UploadProgress(self._sent, self.reader.size, state, self.upload_id))
+
+    @property
+    def _held(self) -> int:
+        """Bytes the server is known to hold."""
+        return self._state.offset if self._state is not None else 0
 
     def _error(self, failed: Failed) -> UploadError:
-        state = self._state
-        held = state.offset if state is not None else 0
+        held = self._held
         if failed.is_gone:
             advice = "start a new upload"
         elif failed.is_resumable:

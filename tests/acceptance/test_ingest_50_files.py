@@ -96,7 +96,7 @@ def test_fifty_files(media: Path, tmp_path: Path) -> None:
     with emulate("--time-to-ready", "2") as emulator, (tmp_path / "output.txt").open("w+") as output:
         started = time.monotonic()
         process = subprocess.Popen(
-            command("ingest", str(media), "--plain", "--result", str(results), "--base-url", emulator.origin),
+            command("ingest", str(media), "--plain", "--report", str(results), "--base-url", emulator.origin),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import signal
-import subprocess
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +20,7 @@ from mux_async.cli._output import explain, size, span
 from mux_async.emulator import InputProblem, MediaInfo, MediaSource
 from mux_async.errors import ConfigurationError, MissingExtraError, MuxError
 from mux_async.models import Asset
-from tests.cli.commands import CREDENTIALS, Emulate, command, emulate, environment, run
+from tests.cli.commands import CREDENTIALS, Emulate, emulate, run
 
 RATE = LimitSettings().post.rate
 """POST requests a second that are let out."""
@@ -127,12 +125,13 @@ def test_missing_credentials(capsys: pytest.CaptureFixture[str], films: Path) ->
         (["ingest", "missing.mp4"], "cannot be read"),
         (["ingest", "--manifest", "missing.txt"], "cannot be read"),
         (["ingest", "empty"], "is empty"),
-        (["ingest", "film.wav", "film.wav"], "named twice"),
         (["ingest", "film.wav", "--transport", "aiohtp"], "did you mean 'aiohttp'?"),
         (["ingest", "film.wav", "--base-url", "http://example.com"], "in the clear"),
         (["ingest", "film.wav", "--policy", "secret"], "none of public"),
         (["ingest", "film.wav", "--concurrency", "0"], "--concurrency"),
-        (["ingest", "film.wav", "--result", "no/where.jsonl"], "cannot be written"),
+        (["ingest", "film.wav", "--report", "no/where.jsonl"], "cannot be written"),
+        (["ingest", "film.wav", "--report", "report.txt"], ".csv or a .jsonl"),
+        (["ingest", "film.wav", "--dedup", "name"], "--dedup"),
         (["upload", "missing.mp4"], "cannot be read"),
         (["upload", "empty.mp4"], "is empty"),
         (["limits", "--base-url", "here"], "https://host"),
@@ -151,15 +150,6 @@ def test_wrong_input(
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())
     assert "Traceback" not in err
-
-
-def test_dry_run(capsys: pytest.CaptureFixture[str], films: Path) -> None:
-    """A dry run counts the requests and says how long they take; it needs no credentials."""
-    code, out, _ = invoke(capsys, "ingest", str(films), "--dry-run")
-
-    assert code == 0
-    assert "3 items: 3 files (2.5 kB to send) and 0 URLs" in out
-    assert f"3 POST requests at {RATE:g} a second take at least 2.0 s" in out
 
 
 @pytest.mark.usefixtures("credentials")
@@ -225,60 +215,6 @@ def test_forecast(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["buckets"]["post"]["rate"] == pytest.approx(RATE)
 
 
-def test_ingest_plain(emulator: Emulate, films: Path, tmp_path: Path) -> None:
-    """Away from a terminal there is a line for each file with its address, and a result file."""
-    done = run("ingest", str(films), "--base-url", emulator.origin, "--result", "r.jsonl", cwd=tmp_path)
-
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
-    assert len(lines) == 3
-    for line in lines:
-        assert line["playback_urls"][0].startswith(emulator.origin)
-        assert line["playback_urls"][0] in done.stdout
-    assert "3 ready (2.5 kB) in" in done.stdout
-
-
-def test_ingest_json(emulator: Emulate, films: Path, tmp_path: Path) -> None:
-    """``--json`` prints what is in the result file, and a summary, and nothing else."""
-    done = run(
-        "ingest", str(films / "0.wav"), "--json", "--test", "--policy", "signed", "--base-url", emulator.origin, cwd=tmp_path
-    )
-
-    result, summary = map(json.loads, done.stdout.splitlines())
-    (path,) = tmp_path.glob("mux-ingest-*.jsonl")
-    assert json.loads(path.read_text()) == result
-    assert result["playback_ids"][0]["policy"] == "signed"
-    assert result["playback_urls"] == []
-    assert (summary["summary"]["ready"], Path(summary["results"]).name) == (1, path.name)
-
-
-def test_ingest_over_httpx(emulator: Emulate, films: Path, tmp_path: Path) -> None:
-    """The same works over another transport."""
-    done = run("ingest", str(films), "--transport", "httpx", "--base-url", emulator.origin, cwd=tmp_path)
-
-    assert done.returncode == 0, done.stderr
-    assert "3 ready" in done.stdout
-
-
-def test_ingest_that_fails(emulator: Emulate, films: Path, tmp_path: Path) -> None:
-    """Wrong credentials end the run with exit code 1, the reason, and how much was not begun."""
-    done = run(
-        "ingest",
-        str(films),
-        "--concurrency",
-        "1",
-        "--base-url",
-        emulator.origin,
-        env={"MUX_TOKEN_ID": "test-token", "MUX_TOKEN_SECRET": "canary-wrong"},
-        cwd=tmp_path,
-    )
-
-    assert done.returncode == 1
-    assert "1 failed, 2 not started" in done.stdout
-    assert "it could not go on" in done.stdout
-    assert "canary" not in done.stdout + done.stderr
-
-
 def test_nobody_there(films: Path, tmp_path: Path) -> None:
     """When the server cannot be reached, the command fails in a sentence."""
     done = run("upload", str(films / "0.wav"), "--base-url", "http://127.0.0.1:1", cwd=tmp_path)
@@ -335,59 +271,6 @@ def test_what_was_asked_for(films: Path, tmp_path: Path) -> None:
     assert all(asset.test for asset in made)
 
 
-def test_interrupted(films: Path, tmp_path: Path) -> None:
-    """Ctrl-C finishes what was begun, begins nothing else, and exits with 130."""
-    for number in range(3, 30):
-        tone(films / f"{number}.wav", number)
-    with emulate("--time-to-ready", "1.5") as emulator:
-        process = subprocess.Popen(
-            command(
-                "ingest", str(films), "--plain", "--result", "r.jsonl", "--concurrency", "1", "--base-url", emulator.origin
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(CREDENTIALS),
-            cwd=tmp_path,
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "[1/30]" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-        created = sum(each["bucket"] == "post" for each in emulator.arrivals())
-
-    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
-    assert process.returncode == 130, err
-    assert "finishing what was begun" in out
-    assert [line["status"] for line in lines] == ["ready"] * created
-    assert 1 <= created < 10
-
-
-def test_interrupted_twice(films: Path, tmp_path: Path) -> None:
-    """A second Ctrl-C stops at once, with whole lines for what was finished."""
-    with emulate("--time-to-ready", "500") as emulator:
-        process = subprocess.Popen(
-            command("ingest", str(films), "--plain", "--result", "r.jsonl", "--base-url", emulator.origin),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(CREDENTIALS),
-            cwd=tmp_path,
-        )
-        assert process.stdout is not None
-        assert "ingesting" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        assert "finishing" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-
-    assert process.returncode == 130, err
-    assert "stopped at once" in out
-    assert "Traceback" not in err
-
-
 @pytest.mark.timeout(120)
 def test_demo(tmp_path: Path) -> None:
     """The demo makes real files, gets every one ready, shows their addresses, and saw no 429."""
@@ -435,17 +318,3 @@ def test_errors_become_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: one\nerror: two\n"
     assert explain(BaseExceptionGroup("", [MuxError("one"), ZeroDivisionError()])) is None
     assert explain(KeyboardInterrupt()) == 130
-
-
-def test_the_result_can_be_read_back(emulator: Emulate, films: Path, tmp_path: Path) -> None:
-    """What the result file names is what the API has."""
-    run("ingest", str(films / "2.wav"), "--result", "r.jsonl", "--base-url", emulator.origin, cwd=tmp_path)
-    line = json.loads((tmp_path / "r.jsonl").read_text())
-
-    async def look() -> None:
-        async with Mux(token_id="test-token", token_secret="test-secret", base_url=emulator.origin) as mux:
-            asset = await mux.video.assets.retrieve(line["asset_id"])
-            assert asset.meta is not None
-            assert (asset.meta.title, asset.meta.external_id) == ("2.wav", line["key"])
-
-    anyio.run(look)

@@ -1,19 +1,30 @@
-"""What the live view of an ingest shows."""
+"""What is shown of an ingest while it runs: bars at any width, lines, and JSON for programs."""
 
 from __future__ import annotations
 
+import functools
 import io
+import json
 import os
 import pty
+import shlex
+import shutil
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import anyio
+import attrs
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from mux_async import LimitSettings
-from mux_async.cli._progress import LiveReporter, make_reporter, summary_lines
+from mux_async.cli._live import LiveReporter, Pace
+from mux_async.cli._progress import Budget, Job, make_reporter, summary_lines
 from mux_async.ingest import (
     IngestSummary,
     Item,
@@ -22,11 +33,13 @@ from mux_async.ingest import (
     ItemMoved,
     ItemProgress,
     ItemResult,
+    ItemSkipped,
     ItemState,
     Plan,
     Stage,
+    TookOver,
 )
-from mux_async.limits import AccountLimits
+from mux_async.limits import AccountLimits, Bucket
 from tests.cli.commands import CREDENTIALS, command, emulate, environment
 
 RATE = LimitSettings().post.rate
@@ -38,84 +51,238 @@ def result(item: Item, error: ItemError | None = None) -> ItemResult:
     return ItemResult(item.source, item.key, status, "a", "u", {}, (), item.size, 1.0, 2.0, error)
 
 
-@pytest.fixture
-def items() -> tuple[Item, ...]:
-    return tuple(Item(f"k{number}", f"films/[b]film-{number}.mp4", size=1_000_000) for number in range(4))
+def budget() -> Budget:
+    limits = AccountLimits(LimitSettings())
+    return Budget(limits.snapshot, lambda posts: limits.forecast({Bucket.POST: posts}).batch)
 
 
-def test_bars(items: tuple[Item, ...]) -> None:
-    """The view counts items and bytes, has a bar for each file on its way, and says what the rate limit does."""
-    output = io.StringIO()
-    console = Console(file=output, force_terminal=True, highlight=False, width=120, height=40)
-    reporter = LiveReporter(Plan(items), AccountLimits(LimitSettings()).snapshot, console)
+def some(count: int) -> tuple[Item, ...]:
+    return tuple(Item(f"k{number}", f"films/[b]film-{number:04}.mp4", size=1_000_000) for number in range(count))
 
-    def draw() -> str:
-        with console.capture() as captured:
-            console.print(reporter._render())  # pyright: ignore[reportPrivateUsage]
-        return captured.get()
 
-    reporter.begin()
-    for item in items[:2]:
-        reporter.event(ItemMoved(item, ItemState(item.key, Stage.CREATED)))
-        reporter.event(ItemMoved(item, ItemState(item.key, Stage.SENDING)))
-    reporter.event(ItemProgress(items[0], 500_000, 1_000_000))
-    reporter.tick()
-    seen = draw()
-    assert "0/4" in seen
-    assert "0.5/4.0 MB" in seen
-    assert "film-0.mp4" in seen
-    assert "film-1.mp4" in seen
-    assert f"POST: {RATE:g} a second" in seen
+@attrs.define
+class View:
+    """A live view on a console of its own, at a time of its own."""
 
-    reporter.event(ItemProgress(items[0], 1_000_000, 1_000_000))
-    for stage in (Stage.SENT, Stage.WAITING):
-        reporter.event(ItemMoved(items[0], ItemState(items[0].key, stage)))
-    seen = draw()
-    assert "film-0.mp4" not in seen
-    assert "1 being prepared" in seen
+    reporter: LiveReporter
+    console: Console
+    now: list[float]
 
-    reporter.event(ItemMoved(items[0], ItemState(items[0].key, Stage.DONE)))
-    reporter.event(ItemFinished(items[0], result(items[0])))
-    error = ItemError("MuxError", "no such luck")
-    reporter.event(ItemMoved(items[1], ItemState(items[1].key, Stage.DEAD, error=error)))
-    reporter.event(ItemFinished(items[1], result(items[1], error)))
-    reporter.note("a note")
-    seen = draw()
-    assert "2/4" in seen
-    assert "1.0/4.0 MB" in seen
-    assert "0 being prepared" in seen
-    reporter.end(IngestSummary(1, 1, 2, 1_000_000, 61.0, None), Path("r.jsonl"))
-    said = output.getvalue()
-    assert "failed films/[b]film-1.mp4: no such luck" in said
+    @classmethod
+    def of(cls, job: Job, width: int, height: int = 30) -> View:
+        console = Console(
+            file=io.StringIO(), force_terminal=True, color_system=None, highlight=False, width=width, height=height
+        )
+        now = [100.0]
+        return cls(LiveReporter(job, budget(), console, clock=lambda: now[0]), console, now)
+
+    def shown(self) -> list[str]:
+        """Return the lines that are drawn now, on paper of the same size."""
+        self.reporter.tick()
+        paper = Console(file=io.StringIO(), width=self.console.width, height=self.console.height, record=True)
+        paper.print(self.reporter._render())  # pyright: ignore[reportPrivateUsage]
+        return paper.export_text().splitlines()
+
+    def said(self) -> str:
+        file = self.console.file
+        assert isinstance(file, io.StringIO)
+        return file.getvalue()
+
+    def move(self, item: Item, *stages: Stage) -> None:
+        for stage in stages:
+            self.reporter.event(ItemMoved(item, ItemState(item.key, stage)))
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_bars(width: int) -> None:
+    """All items, all bytes, the budget and each file on its way have a bar, within the width, and take all of it."""
+    items = some(1000)
+    view = View.of(Job(Plan(items), Path("j"), done={item.key for item in items[:412]}), width)
+    view.reporter.begin()
+    for item in items[412:414]:
+        view.move(item, Stage.CREATED, Stage.SENDING)
+    view.shown()
+    view.now[0] += 10
+    view.reporter.event(ItemProgress(items[412], 500_000, 1_000_000))
+    lines = view.shown()
+
+    assert all(cell_len(line) <= width for line in lines)
+    assert max(cell_len(line.rstrip()) for line in lines) > width - 4
+    assert [line.split()[0] for line in lines[:5]] == ["items", "bytes", "budget", "[b]film-0412.mp4", "[b]film-0413.mp4"]
+    assert "412/1,000" in lines[0]
+    assert lines[0].rstrip().endswith("3 h 15 min left")  # 587.5 MB at 50 kB/s; the creates would take less
+    assert "0.5/588.0 MB  50.0 kB/s" in lines[1]
+    assert f"0 of {RATE * 60:.0f}   POST/min" in lines[2]
+    assert lines[3].split()[-6:] == ["0.5/1.0", "MB", "50.0", "kB/s", "10", "s"]
+    assert lines[5].strip() == "412 done before"
+
+
+def test_failures_are_seen() -> None:
+    """A failure is printed with its reason as it happens, and counted in the view for as long as it lasts."""
+    items = some(3)
+    view = View.of(Job(Plan(items), Path("j"), failed={"k2"}), 100)
+    view.reporter.begin()
+    view.move(items[0], Stage.CREATED, Stage.SENDING, Stage.SENT, Stage.WAITING)
+    assert view.shown()[-1].strip() == "1 being prepared · 1 failed"
+
+    error = ItemError("MuxError", "no [b]luck")
+    view.move(items[0], Stage.DEAD)
+    view.reporter.event(ItemFinished(items[0], result(items[0], error)))
+    lines = view.shown()
+    assert "2/3" in lines[0]
+    assert lines[-1].strip() == "2 failed"
+    assert "failed films/[b]film-0000.mp4: no [b]luck" in view.said()
+
+
+def test_what_others_did_counts() -> None:
+    """Items that another run has finished are counted, once, and a killed run is told of."""
+    items = some(2)
+    view = View.of(Job(Plan(items), Path("j")), 100)
+    view.reporter.begin()
+    for _ in range(2):
+        view.reporter.event(ItemSkipped(items[0], ItemState("k0", Stage.DONE, asset_id="a")))
+    view.reporter.event(TookOver(5))
+
+    assert "1/2" in view.shown()[0]
+    assert "1.0/2.0 MB" in view.shown()[1]
+    assert "an earlier run was killed; the 5 items that it had are gone on with" in view.said()
+
+
+def test_an_expired_upload_takes_another_create() -> None:
+    """An item whose upload expired needs a POST again, so the time that is left grows."""
+    items = some(600)  # a second each
+    view = View.of(Job(Plan(items), Path("j"), begun={item.key for item in items[1:]}), 100)
+    view.reporter.begin()
+    view.move(items[0], Stage.CREATED, Stage.SENDING)
+    assert "finishing" in view.shown()[0]
+
+    for item in items:
+        view.move(item, Stage.PLANNED)
+    assert "10 min 8 s left" in view.shown()[0]
+
+
+def test_many_files() -> None:
+    """More files than there is room for are counted, so that the view never grows out of the window."""
+    items = some(60)
+    view = View.of(Job(Plan(items), Path("j")), 80, height=14)
+    view.reporter.begin()
+    for item in items:
+        view.move(item, Stage.CREATED, Stage.SENDING)
+    lines = view.shown()
+
+    assert len(lines) < 14
+    assert any("and 54 more" in line for line in lines)
+
+
+def test_the_end() -> None:
+    """The last lines say what came of it, and how to go on."""
+    view = View.of(Job(Plan(some(4)), Path("j")), 80)
+    view.reporter.begin()
+    view.reporter.note("a note")
+    view.reporter.end(IngestSummary(1, 1, 1, 1_000_000, 61.0, None, 0, 1))
+
+    said = " ".join(view.said().split())
     assert "a note" in said
-    assert "1 ready, 1 failed, 2 not started (1.0 MB) in 1 min 1 s; results in r.jsonl" in said
+    assert "1 ready, 1 failed, 1 unfinished, 1 not started (1.0 MB) in 1 min 1 s" in said
+    assert "run the same command again to go on; j knows where" in said
+    assert "--retry-failed tries those that failed again" in said
 
 
 def test_summary() -> None:
-    """The last lines say how it ended, and why it could not go on."""
-    assert summary_lines(None, Path("r")) == ["stopped at once; what was finished is in r"]
-    assert summary_lines(IngestSummary(0, 1, 0, 0, 1.0, "no access"), Path("r")) == [
-        "0 ready, 1 failed in 1.0 s; results in r",
+    """A run that was broken off, and one that could not go on, say so."""
+    job = Job(Plan(()), Path("j"))
+    assert summary_lines(None, job) == ["stopped at once: run the same command again to go on; j knows where"]
+    assert summary_lines(IngestSummary(0, 0, 1, 0, 1.0, "no access"), job)[:2] == [
+        "0 ready, 1 not started in 1.0 s",
         "it could not go on: no access",
     ]
 
 
+def test_pace() -> None:
+    """A speed is that of the last seconds, not of all time, and needs little memory for however many samples."""
+    pace = Pace(20.0)
+    for tick in range(10_000):
+        pace.add(tick / 100, tick * 10)  # 1000 a second for 100 s
+    assert pace.rate(100.0) == pytest.approx(1000, rel=0.02)
+    for tick in range(3000):
+        pace.add(100 + tick / 100, 100_000)  # nothing for 30 s
+    assert pace.rate(130.0) == 0
+    assert len(pace._samples) < 100  # pyright: ignore[reportPrivateUsage]
+
+
 @pytest.mark.parametrize("form", ["plain", "live"])
 def test_odd_names(form: Literal["plain", "live"], capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever bytes a name holds, it is shown on one line, and cannot take the terminal over; the result file's name as well."""
+    """Whatever bytes a name holds, it is shown on one line, and cannot take the terminal over; the journal's name as well."""
     name = "a\n\x1b[2Jb\u2028\udcff [/b].mp4"
     item = Item("k", name, size=1)
-    reporter = make_reporter(form, Plan((item,)), AccountLimits(LimitSettings()).snapshot)
+    reporter = make_reporter(form, Job(Plan((item,)), Path(name)), budget())
     reporter.begin()
     reporter.event(ItemMoved(item, ItemState("k", Stage.SENDING)))
     reporter.tick()
     reporter.event(ItemFinished(item, result(item, ItemError("UploadError", f"{name} was changed"))))
-    reporter.end(None, Path(name))
+    reporter.end(None)
     said = capsys.readouterr().out
 
     assert "\x1b[2J" not in said
     assert len([line for line in said.splitlines() if ".mp4" in line]) == 2
     assert said.count(r"a\n\x1b[2Jb\u2028\udcff [/b].mp4") == 3
+
+
+def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """For a program there are JSON lines and nothing else on standard output; what is said to people goes to standard error."""
+    (item,) = some(1)
+    reporter = make_reporter("json", Job(Plan((item,)), Path("j"), report=Path("r.csv")), budget())
+    reporter.begin()
+    reporter.tick()
+    reporter.event(ItemMoved(item, ItemState("k", Stage.SENDING)))
+    reporter.event(TookOver(5))
+    reporter.event(ItemFinished(item, result(item)))
+    reporter.end(IngestSummary(1, 0, 0, 1_000_000, 2.0, None))
+    said = capsys.readouterr()
+    begin, one, end = map(json.loads, said.out.splitlines())
+
+    assert begin == {
+        "event": "begin",
+        "items": 1,
+        "ready_before": 0,
+        "failed_before": 0,
+        "posts": 1,
+        "bytes": 1_000_000,
+        "journal": "j",
+    }
+    assert (one["event"], one["status"], one["key"]) == ("item", "ready", "k0")
+    assert (end["event"], end["summary"]["ready"], end["report"]) == ("end", 1, "r.csv")
+    assert "gone on with" in said.err
+    assert "1 ready (1.0 MB) in 2.0 s" in said.err
+
+
+def test_nobody_reads_along() -> None:
+    """When the program that read the lines has gone, an ingest goes on: what it makes is in the journal."""
+    code = (
+        "from pathlib import Path; from mux_async.cli._progress import *; from mux_async.ingest import *\n"
+        "import sys; job = Job(Plan(()), Path('j')); reporter = JsonReporter(job)\n"
+        "sys.stdin.read()\n"
+        "for _ in range(3): reporter.begin()\n"
+        "print('went on', file=sys.stderr)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stdin.close()
+    said = process.stderr.read()
+    process.stderr.close()
+
+    assert process.wait(timeout=20) == 0
+    assert said == "went on\n"
 
 
 def test_on_a_terminal(tmp_path: Path) -> None:
@@ -144,6 +311,52 @@ def test_on_a_terminal(tmp_path: Path) -> None:
 
     text = said.decode()
     assert code == 0, text
-    assert f"POST: {RATE:g} a second" in text
+    assert "POST/min" in text
     assert "1 being prepared" in text
     assert "1 ready (1.0 kB) in" in text
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_in_tmux(tmp_path: Path) -> None:
+    """In a real window of 80 columns, and when it is drawn out to 200, the view fits: a line for each bar, to the edge and no further."""
+    for number in range(2):
+        (tmp_path / f"a-film-with-a-name-that-is-rather-long-{number}.mp4").write_bytes(bytes(1000 + number))
+    server = ["tmux", "-S", str(tmp_path / "tmux"), "-f", os.devnull]
+
+    def tmux(*arguments: str, env: dict[str, str] | None = None) -> str:
+        return subprocess.run([*server, *arguments], check=True, capture_output=True, text=True, timeout=30, env=env).stdout
+
+    def rows() -> list[str]:
+        return [line for line in tmux("capture-pane", "-p").splitlines() if line.strip()]
+
+    with emulate("--no-limits", "--time-to-ready", "600") as emulator:
+        variables = environment({**CREDENTIALS, "MUX_BASE_URL": emulator.origin, "TERM": "screen"})
+        shell = shlex.join(command("ingest", str(tmp_path), "--journal", str(tmp_path / "j")))
+        tmux("new-session", "-d", "-x", "80", "-y", "24", shell, env=variables)
+        try:
+            for width in (80, 200):
+                tmux("resize-window", "-x", str(width), "-y", "24")
+                seen = wait_for(rows, functools.partial(is_view, width))
+                assert [line.split()[0] for line in seen[-4:]] == ["items", "bytes", "budget", "2"]
+        finally:
+            tmux("kill-server")
+
+
+def is_view(width: int, lines: list[str]) -> bool:
+    """Whether the last lines are a view of two items that takes all of the width and no more."""
+    view = lines[-4:-1]
+    return (
+        lines[-1:] == ["2 being prepared"]
+        and len(view) == 3
+        and cell_len(view[0]) in {width, width - 1}
+        and all(cell_len(line) <= width for line in view)
+    )
+
+
+def wait_for(look: Callable[[], list[str]], is_right: Callable[[list[str]], bool]) -> list[str]:
+    """Look again and again, for as long as a busy machine may need."""
+    deadline = time.monotonic() + 40
+    while not is_right(seen := look()):
+        assert time.monotonic() < deadline, seen
+        anyio.run(anyio.sleep, 0.2)
+    return seen

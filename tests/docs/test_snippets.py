@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -24,6 +25,7 @@ from mux_async import BucketSettings, LimitSettings, Mux
 from mux_async.cli._webhook_samples import sample_event
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, WebhookRequest, WebhookSettings, carrying
 from mux_async.emulator.server import serve
+from mux_async.ingest import Ingest, Journal, make_plan, write_report
 from mux_async.webhooks import WebhookRouter, sign
 from tests.emulator import official
 
@@ -98,6 +100,96 @@ async def drive_ingest(folder: Path, _: pytest.MonkeyPatch) -> None:
     results = [json.loads(line) for line in (folder / "films.jsonl").read_text().splitlines()]
     assert sorted(Path(result["source"]).name for result in results) == ["film-0.mp4", "film-1.mp4"]
     assert [result["status"] for result in results] == ["ready", "ready"]
+
+
+def make_films(folder: Path) -> None:
+    films = folder / "films"
+    films.mkdir()
+    for number in range(3):
+        (films / f"film-{number}.mp4").write_bytes(os.urandom(1999 + number))
+
+
+async def follow(name: str, folder: Path, origin: str) -> tuple[int, str]:
+    """Run the command of a block, and return its exit code and all that it printed, in the terminal's order."""
+    command, *_ = snippet(name).splitlines()
+    done = await run(shlex.split(command.removeprefix("$ ")), origin, cwd=folder)
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+def printed(name: str) -> str:
+    return snippet(name).partition("\n")[2]
+
+
+async def drive_ingest_dry_run(folder: Path, _: pytest.MonkeyPatch) -> None:
+    make_films(folder)
+
+    assert await follow("ingest-dry-run", folder, "http://127.0.0.1:1") == (0, printed("ingest-dry-run"))
+
+
+async def drive_ingest_folder(folder: Path, _: pytest.MonkeyPatch) -> None:
+    make_films(folder)
+    async with serve(emulator()) as origin:
+        code, said = await follow("ingest-folder", folder, origin)
+
+    assert code == 0, said
+    assert len((folder / "films.csv").read_text().splitlines()) == 4
+
+
+async def ingest_at_once(folder: Path) -> None:
+    """Do what ``ingest-folder`` shows, without its waits: what comes after it needs the journal and the report."""
+    make_films(folder)
+    mux = Mux(token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulator()), limits=FREE)
+    with contextlib.chdir(folder), Journal.open("films.mux-journal") as journal:
+        await Ingest(mux, make_plan("films").items, journal=journal).run()
+        write_report("films.csv", journal.entries(), base_url="http://127.0.0.1:8787")
+    await mux.aclose()
+
+
+async def drive_ingest_status(folder: Path, _: pytest.MonkeyPatch) -> None:
+    await ingest_at_once(folder)
+
+    assert (await follow("ingest-status", folder, "http://127.0.0.1:1")) == (0, printed("ingest-status"))
+
+
+async def drive_ingest_report(folder: Path, _: pytest.MonkeyPatch) -> None:
+    await ingest_at_once(folder)
+    done = await run([sys.executable, "-c", snippet("ingest-report")], "http://127.0.0.1:1", cwd=folder)
+
+    assert len(re.findall(r"films/film-\d\.mp4 ready http://\S+\.m3u8\n", done.stdout.decode())) == 3
+
+
+async def drive_ingest_catalogue(folder: Path, _: pytest.MonkeyPatch) -> None:
+    make_films(folder)
+    (folder / "catalogue.csv").write_text(snippet("ingest-catalogue"))
+    async with serve(emulator()) as origin:
+        done = await run(["mux-async", "ingest", "catalogue.csv"], origin, cwd=folder)
+        assert done.returncode == 0, done.stderr.decode()
+        async with Mux(token_id="test-token", token_secret="test-secret", base_url=origin, limits=FREE) as mux:
+            assets = {asset.meta.external_id: asset for asset in (await mux.video.assets.list()).data if asset.meta}
+
+    assert assets.keys() == {"film-0", "film-1", "trailer"}
+    assert assets["film-0"].static_renditions is not None
+    assert assets["trailer"].meta is not None
+    assert assets["trailer"].meta.title == "The trailer, in short"
+    assert assets["trailer"].created_at == min(asset.created_at for asset in assets.values())
+
+
+async def drive_ingest_bad_lines(folder: Path, _: pytest.MonkeyPatch) -> None:
+    make_films(folder)
+    (folder / "catalogue.csv").write_text("path,video_quality\nfilms/film-0.mp4,plsu\nfilms/film-9.mp4,\n")
+
+    assert await follow("ingest-bad-lines", folder, "http://127.0.0.1:1") == (2, printed("ingest-bad-lines"))
+
+
+async def drive_ingest_python(folder: Path, _: pytest.MonkeyPatch) -> None:
+    make_films(folder)
+    async with serve(emulator()) as origin:
+        done = await run([sys.executable, "-c", snippet("ingest-python")], origin, cwd=folder)
+
+    lines = done.stdout.decode().splitlines()
+    assert lines[-1:] == ["True"], done.stderr.decode()
+    assert sorted(lines[:-1]) == [f"films/film-{number}.mp4 ready" for number in range(3)]
+    assert len((folder / "films.csv").read_text().splitlines()) == 4
 
 
 async def drive_web(_: Path, patch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,10 @@ from mux_async.ingest.machine import (
     ItemState,
     NothingCreated,
     Reconcile,
+    Retried,
     Send,
     SessionLost,
+    SourceChanged,
     Stage,
     UploadCreated,
     WaitReady,
@@ -39,9 +41,12 @@ FACTS: list[Fact] = [
     BytesMoved(UploadState.unknown(100)),
     BytesSent(),
     SessionLost(),
+    SourceChanged(),
     NothingCreated(),
+    Retried(),
     BecameReady("a"),
     Died(ItemError("MuxError", "no")),
+    Died(ItemError("AssetErroredError", "no")),
 ]
 
 
@@ -97,18 +102,57 @@ def test_an_unknown_create_is_looked_into() -> None:
     assert follow(ItemState("k"), Began(), NothingCreated()) == ItemState("k")
 
 
+RETRIED: list[tuple[list[Fact], Stage]] = [
+    ([Died(ItemError("InvalidRequestError", "unreadable"))], Stage.PLANNED),
+    ([Began(), Died(ItemError("AmbiguousOutcomeError", "unknown"))], Stage.CREATING),
+    ([Began(), UploadCreated("u"), Began(), Died(ItemError("UploadError", "network"))], Stage.SENDING),
+    (
+        [Began(), UploadCreated("u"), Began(), BytesSent(), Began(), Died(ItemError("DeadlineExceededError", "late"))],
+        Stage.WAITING,
+    ),
+    ([Began(), UploadCreated("u"), Began(), BytesSent(), Began(), Died(ItemError("AssetErroredError", "bad"))], Stage.PLANNED),
+]
+
+
+@pytest.mark.parametrize(("facts", "stage"), RETRIED)
+def test_the_dead_go_on_where_they_died(facts: list[Fact], stage: Stage) -> None:
+    """A retried item does again what failed and nothing before it; after an asset that errored it begins anew."""
+    dead = follow(ItemState("k"), *facts)
+    again = advance(dead, Retried())
+
+    assert (again.stage, again.error, again.died_in) == (stage, None, None)
+    assert stage is not Stage.PLANNED or again.upload_id is None
+
+
+def test_an_errored_asset_is_remembered() -> None:
+    """After a retry, the errored asset is known for what it is, so that it is not taken for the new one."""
+    dead = follow(
+        ItemState("k", is_fetched=True), Began(), AssetCreated("a"), Began(), Died(ItemError("AssetErroredError", "bad"))
+    )
+
+    assert advance(dead, Retried()) == ItemState("k", is_fetched=True, former=("a",))
+
+
+def test_another_file() -> None:
+    """An upload of a file that is no more is given up, and does not count as one that expired."""
+    state = follow(ItemState("k"), Began(), UploadCreated("u"), Began(), SourceChanged())
+
+    assert (state.stage, state.upload_id, state.upload) == (Stage.PLANNED, None, None)
+
+
 @given(is_fetched=st.booleans(), facts=st.lists(st.sampled_from(FACTS), max_size=60))
 def test_any_history(is_fetched: bool, facts: list[Fact]) -> None:
-    """Whatever is said to have happened: impossible facts are refused, a final state stays, and every state survives storing."""
+    """Whatever is said to have happened: impossible facts are refused, only a retry wakes the dead, and every state survives storing."""
     state = ItemState("k", is_fetched=is_fetched)
     for fact in facts:
         try:
             after = advance(state, fact)
         except ValueError:
             continue
-        assert not state.stage.is_final
-        assert after.uploads in {state.uploads, state.uploads + 1}
-        assert after.uploads == state.uploads or state.stage is Stage.CREATING
+        assert not state.stage.is_final or (state.stage is Stage.DEAD and isinstance(fact, Retried))
+        assert after.uploads == state.uploads or state.stage is Stage.CREATING or isinstance(fact, Retried)
+        assert set(state.former) <= set(after.former)
+        assert (after.died_in is not None) == (after.stage is Stage.DEAD)
         state = after
 
         again = ItemState.from_dict(json.loads(json.dumps(state.to_dict())))

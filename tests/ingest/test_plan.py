@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import importlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mux_async.errors import InvalidRequestError
-from mux_async.ingest import PlanError, ResultFile, make_plan
-from mux_async.ingest._items import Item
+from mux_async.errors import InvalidRequestError, MissingExtraError
+from mux_async.ingest import Item, Manifest, PlanError, ResultFile, make_plan
+from mux_async.ingest._plan import Dedup
 from mux_async.ingest._results import ItemResult, playback_url
 
 
@@ -19,10 +21,10 @@ def write(path: Path, text: str = "film") -> Path:
     return path
 
 
-def problems(*paths: Path, manifest: Path | None = None, glob: str | None = None) -> tuple[str, ...]:
+def problems(*sources: Path | str, manifest: Path | None = None, dedup: Dedup = "key") -> list[str]:
     with pytest.raises(PlanError) as caught:
-        make_plan(paths, manifest=manifest, glob=glob)
-    return caught.value.problems
+        make_plan(sources, manifest=manifest or (), dedup=dedup)
+    return [str(each) for each in caught.value.problems]
 
 
 def test_a_folder(tmp_path: Path) -> None:
@@ -88,129 +90,179 @@ def test_missing_and_empty(tmp_path: Path) -> None:
         assert advice in sentence
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser can read everything")
 def test_unreadable(tmp_path: Path) -> None:
-    """A file that may not be read is named before anything is sent."""
-    film = write(tmp_path / "film.mp4")
-    film.chmod(0)
+    """A file that cannot be opened is named before anything is sent, whoever runs it; the good ones go on if that was asked for."""
+    loop = tmp_path / "loop.mp4"
+    loop.symlink_to(loop)
+    good = write(tmp_path / "good.mp4")
 
-    assert "Permission denied" in problems(film)[0]
+    assert f"{str(loop)!r} cannot be read (Too many levels" in problems(tmp_path)[0]
+    plan = make_plan(tmp_path, on_bad_line="skip")
+    assert [item.path for item in plan.items] == [good]
+    assert "cannot be read" in str(plan.problems[0])
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    """When everything is wrong, skipping what is wrong leaves nothing to do, and that is an error."""
+    with pytest.raises(PlanError, match="is empty"):
+        make_plan(write(tmp_path / "a.mp4", ""), on_bad_line="skip")
 
 
 def test_named_twice(tmp_path: Path) -> None:
-    """A file that is named twice, in whatever way, would become two assets, and is refused."""
+    """A file that is named twice, in whatever way, becomes one asset; with other settings each time, somebody has to choose."""
     film = write(tmp_path / "a" / "film.mp4")
+    plan = make_plan([tmp_path / "a", film, tmp_path / "a" / ".." / "a" / "film.mp4"])
+    lines = write(tmp_path / "l.jsonl", '{"path": "a/film.mp4"}\n{"path": "a/film.mp4", "test": true}')
 
-    assert "named twice" in problems(film, film)[0]
-    assert "named twice" in problems(tmp_path / "a", film)[0]
+    assert len(plan.items) == 1
+    assert len(plan.duplicates) == 2
+    assert "there twice, with different settings" in problems(manifest=lines)[0]
+
+
+def test_two_assets_of_one_file(tmp_path: Path) -> None:
+    """One file under two keys costs two POSTs: the line that would is named, unless that is what is wanted."""
+    write(tmp_path / "film.mp4")
+    lines = write(tmp_path / "l.jsonl", '{"path": "film.mp4", "key": "a"}\n{"path": "film.mp4", "key": "b", "test": true}')
+
+    assert "two assets and two POSTs" in problems(manifest=lines)[0]
+    assert [item.key for item in make_plan(manifest=lines, dedup="none").items] == ["a", "b"]
+
+
+def test_no_dedup(tmp_path: Path) -> None:
+    """Without dedup, each time that a file is named makes an asset, with a key that is the same in every run."""
+    film = write(tmp_path / "film.mp4")
+    first, second, third = make_plan([film, film, film], dedup="none").items
+
+    assert [second.key, third.key] == [f"{first.key}-2", f"{first.key}-3"]
+    assert second.settings["meta"] == {"title": "film.mp4", "external_id": second.key}
+    assert make_plan([film, film, film], dedup="none").items == (first, second, third)
+
+
+def test_by_content(tmp_path: Path) -> None:
+    """Equal files become one asset wherever they are, and keep their key when they are moved."""
+    one = write(tmp_path / "one.mp4", "the same")
+    write(tmp_path / "two.mp4", "the same")
+    write(tmp_path / "three.mp4", "another")
+    plan = make_plan(tmp_path, dedup="content")
+    before = make_plan(one, dedup="content").items[0].key
+    one.rename(tmp_path / "moved.mp4")
+
+    assert [item.source for item in plan.items] == [str(one), str(tmp_path / "three.mp4")]
+    assert plan.duplicates == (str(tmp_path / "two.mp4"),)
+    assert make_plan(tmp_path / "moved.mp4", dedup="content").items[0].key == before
+
+
+def test_globs(tmp_path: Path) -> None:
+    """Patterns take files, to any depth with ``**``; one that matches nothing is a mistake."""
+    for name in ["a/1.mov", "a/b/2.mov", "a/b/3.mp4"]:
+        write(tmp_path / name)
+
+    assert [item.source for item in make_plan(f"{tmp_path}/**/*.mov").items] == [
+        str(tmp_path / "a/1.mov"),
+        str(tmp_path / "a/b/2.mov"),
+    ]
+    assert "no file matches" in problems(f"{tmp_path}/*.mkv")[0]
+    (tmp_path / "[x].mp4").write_text("a name that looks like a pattern")
+    assert len(make_plan(tmp_path / "[x].mp4").items) == 1
+
+
+def test_urls() -> None:
+    """URLs are sources like files, and clips of other assets too."""
+    url, clip = make_plan(["https://example.com/a.mp4?sig=canary", "mux://assets/abc"]).items
+
+    assert url.create_body()["inputs"] == [{"url": "https://example.com/a.mp4?sig=canary"}]
+    assert clip.create_body()["inputs"] == [{"url": "mux://assets/abc"}]
+    assert "canary" not in repr(url)
+
+
+def test_signed_urls() -> None:
+    """A URL that is signed anew stands for the same item, and another parameter for another one."""
+    url = "https://b.s3.amazonaws.com/a.mp4?v=1&X-Amz-Signature={0}&X-Amz-Expires={0}&Key-Pair-Id={0}&sig={0}"
+    first, second, other = (
+        make_plan(each).items[0].key for each in (url.format(1), url.format(2), url.format(1).replace("v=1", "v=2"))
+    )
+
+    assert first == second != other
+    assert make_plan("https://e.com/a").items[0].key == make_plan("https://e.com/a?Signature=1&Expires=2").items[0].key
+
+
+@pytest.fixture
+def bucket() -> Iterator[None]:
+    """A bucket in memory: what fsspec has for tests."""
+    system: Any = importlib.import_module("fsspec").filesystem("memory")  # it has no types
+    for name in ("a.mp4", "b/c.mov", "b/notes.txt"):
+        system.pipe(f"/films/{name}", name.encode())
+    yield
+    system.rm("/films", recursive=True)
+
+
+@pytest.mark.usefixtures("bucket")
+def test_addresses() -> None:
+    """What fsspec reads is a source by name, as a folder or by a pattern, and has the same key until it is written anew."""
+    (one,) = make_plan("memory://films/a.mp4").items
+
+    assert (one.address, one.size, one.path, one.url) == ("memory://films/a.mp4", 5, None, None)
+    assert one.settings["meta"] == {"title": "a.mp4", "external_id": one.key}
+    assert make_plan("memory://films/a.mp4").items == (one,)
+    assert [item.address for item in make_plan("memory://films/").items] == ["memory:///films/a.mp4", "memory:///films/b/c.mov"]
+    assert [item.address for item in make_plan("memory://films/b/*").items] == [
+        "memory:///films/b/c.mov",
+        "memory:///films/b/notes.txt",
+    ]
+    assert [item.size for item in make_plan(manifest=Manifest("memory://films/b/c.mov")).items] == [7]
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("memory://films/none.mp4", "cannot be read"),
+        ("memory://films", "is a folder: end it with a slash"),
+        ("memory://films/none/", "nothing in 'memory://films/none/'"),
+        ("memory://films/*.mkv", "nothing in"),
+        ("nonsense://films/a.mp4", "cannot be reached: Protocol not known"),
+    ],
+)
+def test_wrong_addresses(address: str, expected: str) -> None:
+    """Addresses that lead nowhere are named before anything is sent."""
+    assert expected in problems(address)[0]
+
+
+def test_without_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without fsspec, the extra that brings it is named."""
+
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+
+    with pytest.raises(MissingExtraError, match=r"reading s3:// files needs fsspec: pip install 'mux-async\[fsspec\]'"):
+        make_plan("s3://bucket/film.mp4")
+
+
+def test_a_manifest_as_a_source(tmp_path: Path) -> None:
+    """A CSV or JSON lines file is a manifest wherever it is named: Mux could make nothing of it."""
+    source = write(tmp_path / "list.csv", "url\nhttps://e.com/a\n")
+    more = write(tmp_path / "more.txt", "https://e.com/b\n")
+
+    assert [item.source for item in make_plan(source, manifest=[more, Manifest("https://e.com/c")]).items] == [
+        f"https://e.com/{name}" for name in "abc"
+    ]
+
+
+def test_priority(tmp_path: Path) -> None:
+    """Higher priorities go first, and the order is kept among equals."""
+    source = write(
+        tmp_path / "l.csv",
+        "url,priority\nhttps://e.com/a,5\nhttps://e.com/b,\nhttps://e.com/c,9\nhttps://e.com/d,5\nhttps://e.com/e,-1\n",
+    )
+
+    assert "".join(item.source[-1] for item in make_plan(source).items) == "cadbe"
 
 
 def test_nothing_named() -> None:
     """Nothing to do is a mistake, not a success."""
     assert "nothing was named" in problems()[0]
-
-
-def test_plain_manifest(tmp_path: Path) -> None:
-    """A plain manifest has a URL or a path a line, with comments and empty lines; paths start from its folder."""
-    write(tmp_path / "film.mp4")
-    manifest = write(tmp_path / "list.txt", "# films\n\nhttps://example.com/a%20b.mp4?sig=canary\nfilm.mp4\n")
-    url, file = make_plan(manifest=manifest).items
-
-    assert url.source == "https://example.com/a%20b.mp4?..."
-    assert url.url is not None
-    assert url.url.reveal() == "https://example.com/a%20b.mp4?sig=canary"
-    assert url.settings["meta"] == {"title": "a b.mp4", "external_id": url.key}
-    assert file.path == tmp_path / "film.mp4"
-    assert "canary" not in repr(url)
-
-
-def test_json_manifest(tmp_path: Path) -> None:
-    """JSON lines carry a key, passthrough, meta and any other setting of an asset."""
-    manifest = write(
-        tmp_path / "list.jsonl",
-        '{"url": "https://example.com/a.mp4", "key": "k1", "passthrough": "p", "meta": {"title": "A", "creator_id": "c"},'
-        ' "settings": {"video_quality": "plus"}}\n\n{"url": "https://example.com/b.mp4", "meta": {"external_id": "e"}}\n',
-    )
-    first, second = make_plan(manifest=manifest).items
-
-    assert first.key == "k1"
-    assert first.settings == {
-        "video_quality": "plus",
-        "passthrough": "p",
-        "meta": {"title": "A", "creator_id": "c", "external_id": "k1"},
-    }
-    assert second.key == "e"
-
-
-def test_csv_manifest(tmp_path: Path) -> None:
-    """CSV columns are named by the header; empty cells say nothing."""
-    manifest = write(
-        tmp_path / "list.csv", 'url,title,passthrough\nhttps://example.com/a.mp4,"A, B",\nhttps://example.com/b.mp4,,p\n'
-    )
-    first, second = make_plan(manifest=manifest).items
-
-    assert first.settings == {"meta": {"title": "A, B", "external_id": first.key}}
-    assert second.settings["passthrough"] == "p"
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "expected"),
-    [
-        ("list.txt", "ftp://example.com/a.mp4", "line 1: 'ftp://example.com/a.mp4' is not a URL that Mux could fetch"),
-        ("list.txt", "# none\n", "names nothing"),
-        ("list.txt", "missing.mp4", "line 1"),
-        ("list.txt", "https://e.com/a\nhttps://e.com/a", "named twice"),
-        ("list.jsonl", "{", "line 1: it is not JSON"),
-        ("list.jsonl", "[]", "line 1: it is not an object"),
-        ("list.jsonl", "{}", "one of 'url' and 'path'"),
-        ("list.jsonl", '{"url": "https://e.com/a", "path": "b"}', "one of 'url' and 'path'"),
-        ("list.jsonl", '{"uri": "https://e.com/a"}', "'uri' is none of url, path"),
-        ("list.jsonl", '{"url": 1}', "strings"),
-        ("list.jsonl", '{"url": "https://e.com/a", "key": 1}', "must be a string"),
-        ("list.jsonl", '{"url": "https://e.com/a", "meta": {"name": "x"}}', "it takes title"),
-        ("list.jsonl", '{"url": "https://e.com/a", "meta": []}', "are objects"),
-        ("list.jsonl", '{"url": "https://e.com/a", "settings": {"inputs": []}}', "a place of its own"),
-        ("list.jsonl", '{"url": "https://e.com/a", "passthrough": "%s"}' % ("x" * 256), "Mux keeps 255"),
-        ("list.jsonl", '{"url": "https://e.com/a", "key": "%s"}' % ("x" * 129), "Mux keeps 128"),
-        ("list.jsonl", '{"url": "https://e.com/a", "meta": {"title": "%s"}}' % ("x" * 513), "Mux keeps 512"),
-        ("list.csv", "title\nA\n", "neither 'url' nor 'path'"),
-        ("list.csv", "url\nhttps://e.com/a,b\n", "more columns"),
-        ("list.csv", "url,name\nhttps://e.com/a,b\n", "'name' is none of"),
-        ("list.csv", 'url,title\nhttps://e.com/a,"A\nhttps://e.com/b,B\n', "line 2: it cannot be read"),
-        ("list.csv", f"url,title\nhttps://e.com/a,{'x' * 200_000}\n", "field larger than"),
-        ("list.jsonl", "[" * 100_000, "line 1: it is not JSON"),
-        ("list.jsonl", '{"path": "a\\u0000b"}', "cannot be the name of a file"),
-    ],
-)
-def test_wrong_manifests(tmp_path: Path, name: str, text: str, expected: str) -> None:
-    """Every wrong line is named with its number and what to mend."""
-    assert expected in " / ".join(problems(manifest=write(tmp_path / name, text)))
-
-
-def test_line_breaks_within(tmp_path: Path) -> None:
-    """A line ends at a line feed and nowhere else; a quoted cell may hold one."""
-    name = "a\u0085b\u2028c.mp4"
-    write(tmp_path / name)
-    listed = make_plan(manifest=write(tmp_path / "list.txt", f"{name}\n")).items
-    (cell,) = make_plan(manifest=write(tmp_path / "list.csv", 'url,title\nhttps://e.com/a,"two\nlines"\n')).items
-
-    assert [item.source for item in listed] == [str(tmp_path / name)]
-    assert cell.settings == {"meta": {"title": "two\nlines", "external_id": cell.key}}
-
-
-def test_empty_keys(tmp_path: Path) -> None:
-    """A key that is given as nothing counts as not given."""
-    lines = "".join(f'{{"url": "https://e.com/{name}", "key": "", "meta": {{"external_id": ""}}}}\n' for name in "ab")
-    items = make_plan(manifest=write(tmp_path / "l.jsonl", lines)).items
-
-    assert all(item.key.startswith("u-") for item in items)
-
-
-def test_missing_manifest(tmp_path: Path) -> None:
-    """A manifest that is not there, or is no text, is refused."""
-    assert "cannot be read" in problems(manifest=tmp_path / "list.txt")[0]
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    assert "not UTF-8" in problems(manifest=tmp_path / "binary")[0]
 
 
 def test_same_key_twice(tmp_path: Path) -> None:
@@ -235,7 +287,7 @@ def test_result_file(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0] == '{"torn": '
     assert len(lines) == 3
-    assert '"playback_ids": [{"id": "p", "policy": "public"}]' in lines[1]
+    assert '"playback_ids": {"p": "public"}' in lines[1]
 
 
 def test_result_file_in_no_folder(tmp_path: Path) -> None:

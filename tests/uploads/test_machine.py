@@ -46,9 +46,12 @@ class ModelServer:
     held: bytearray = attrs.field(factory=bytearray)
     is_complete: bool = False
     requests: int = 0
+    received: int = 0
+    """Bytes that were sent, those it had already included."""
 
     def answer(self, action: SendChunk | QueryOffset, data: bytes, fault: Fault, share: float) -> Event:
         self.requests += 1
+        self.received += len(data)
         match fault:
             case "refused":
                 return Broken("refused", is_sent=False)
@@ -124,13 +127,15 @@ sizes = st.one_of(st.integers(1, len(SOURCE)), st.sampled_from([1, GRANULE - 1, 
 def test_honest_server(size: int, script: list[tuple[Fault, float]]) -> None:
     """Whatever an honest server and network do, the end is every byte in its place, or an error that can be resumed."""
     server = ModelServer(size)
-    end = drive(UploadMachine(UploadState(size, chunk_size=2 * GRANULE), random=Random(1)), server, script)
+    machine = UploadMachine(UploadState(size, chunk_size=2 * GRANULE), random=Random(1))
+    end = drive(machine, server, script)
 
     if isinstance(end, Done):
         assert server.is_complete
         assert bytes(server.held) == SOURCE[:size]
     else:
         assert end.is_resumable
+        assert machine.state.offset <= len(server.held)  # what the error says is held, is held
 
 
 @given(size=sizes, script=scripts(ANY))
@@ -165,6 +170,36 @@ def test_resume_elsewhere(size: int, first: list[tuple[Fault, float]], second: l
 
     assert isinstance(end, Failed) or bytes(server.held) == SOURCE[:size]
     assert isinstance(end, Done) or end.is_resumable
+
+
+@given(size=sizes, stop=st.integers(0, 20), share=st.floats(0, 1), is_stale=st.booleans(), chunks=st.integers(1, 8))
+@settings(max_examples=200, deadline=None)
+def test_a_clean_resume_repeats_one_chunk_at_most(size: int, stop: int, share: float, is_stale: bool, chunks: int) -> None:
+    """However a run was killed, what is sent in all is the file and at most the one chunk that was on its way.
+
+    The server kept any part of that chunk; the state was stored before it or long before.
+    """
+    server = ModelServer(size)
+    machine = UploadMachine(UploadState(size, chunk_size=chunks * GRANULE), random=Random(1))
+    stored = machine.state.to_dict()
+    for _ in range(stop):
+        action = machine.next_action()
+        if not isinstance(action, SendChunk):
+            break
+        if not is_stale:
+            stored = machine.state.to_dict()
+        machine.receive(server.answer(action, SOURCE[action.first : action.last + 1], "none", 0.0))
+    last = machine.next_action()
+    on_its_way = last.length if isinstance(last, SendChunk) else 0
+    if isinstance(last, SendChunk):
+        server.answer(last, SOURCE[last.first : last.last + 1], "cut", share)
+    held, before = len(server.held), server.received
+
+    end = drive(UploadMachine(UploadState.from_dict(stored), random=Random(2)), server, [])
+    assert end == Done()
+    assert bytes(server.held) == SOURCE[:size]
+    assert server.received - before == size - held
+    assert server.received <= size + on_its_way
 
 
 def test_lost_final_answer() -> None:
@@ -275,7 +310,7 @@ def test_retry_after_is_honoured() -> None:
 
 
 def test_chunks_grow_and_shrink() -> None:
-    """Chunks double while they take less than a second, halve when they take more than 30, and stay within bounds."""
+    """Chunks aim at eight seconds, by a factor of two at a time, and stay within bounds."""
     size = 100 * MAX_CHUNK_SIZE
     machine = UploadMachine(UploadState(size), random=Random(1))
 
@@ -286,16 +321,28 @@ def test_chunks_grow_and_shrink() -> None:
         return action.length
 
     grown = [send(0.5) for _ in range(6)]
+    steady = [send(8.0) for _ in range(2)]
+    trimmed = [send(12.0), send(8.0)]
     shrunk = [send(31.0) for _ in range(11)]
 
+    assert steady == [MAX_CHUNK_SIZE] * 2
+    assert trimmed == [MAX_CHUNK_SIZE, MAX_CHUNK_SIZE * 2 // 3 // GRANULE * GRANULE]
     assert grown == [DEFAULT_CHUNK_SIZE, 2 * DEFAULT_CHUNK_SIZE, 4 * DEFAULT_CHUNK_SIZE, *[MAX_CHUNK_SIZE] * 3]
     assert shrunk[-3:] == [MIN_CHUNK_SIZE] * 3
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"size": 1, "offset": 2, "chunk_size": GRANULE}, {"size": 1, "offset": 0, "chunk_size": 5}]
+    "data",
+    [
+        {},
+        {"size": 1, "offset": 2, "chunk_size": GRANULE},
+        {"size": 1, "offset": 0, "chunk_size": 5},
+        {"size": 1, "offset": 0, "chunk_size": GRANULE, "crc": "5"},
+        {"size": 1, "offset": 0, "chunk_size": GRANULE, "crc": -5},
+        {"size": 1, "offset": 0, "chunk_size": GRANULE, "version": 5},
+    ],
 )
 def test_stored_state_is_checked(data: dict[str, object]) -> None:
     """A stored state that makes no sense is refused."""
-    with pytest.raises(ValueError, match=r"size|offset"):
+    with pytest.raises(ValueError, match=r"size|offset|crc|version"):
         UploadState.from_dict(data)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import AsyncIterator
-from itertools import count
+from functools import partial
+from itertools import count, pairwise
 from pathlib import Path
 from random import Random
 
 import anyio
+import attrs
 import pytest
 
 from mux_async import Mux
@@ -17,7 +20,7 @@ from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.limits import Bucket
 from mux_async.models import AssetOptions
 from mux_async.transport import HttpRequest, HttpResponse
-from mux_async.uploads import UploadGoneError, UploadProgress, Uploads, UploadState
+from mux_async.uploads import UploadGoneError, UploadProgress, Uploads, UploadSettings, UploadState
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -137,6 +140,184 @@ async def test_resume_by_id(film: Path) -> None:
     assert report is not None
     assert await stored(emulator, mux) == (len(DATA), zlib.crc32(DATA), True)
     assert await mux.uploads.resume(upload.id, film) is None
+
+
+def rewrite(film: Path, data: bytes, *, keep_time: bool = False) -> None:
+    """Give *film* other bytes, and a time of change that is another for sure, or the same."""
+    before = film.stat()
+    film.write_bytes(data)
+    os.utime(film, ns=(before.st_atime_ns, before.st_mtime_ns) if keep_time else (1, 1))
+
+
+async def status_of(mux: Mux) -> str:
+    return (await mux.video.uploads.list(limit=1)).data[0].status
+
+
+@pytest.mark.parametrize(("cancel_at_mux", "status"), [(True, "cancelled"), (False, "waiting")])
+async def test_cancelled_task(film: Path, cancel_at_mux: bool, status: str) -> None:
+    """Cancelling `send` cancels the upload at Mux too, unless it is to be resumed: by the id in the progress."""
+    _, mux = emulated()
+    ids: set[str | None] = set()
+
+    def stop(progress: UploadProgress) -> None:
+        ids.add(progress.upload_id)
+        if progress.sent > len(DATA) // 2:
+            scope.cancel()
+
+    with anyio.CancelScope() as scope:
+        await mux.uploads.send(film, cancel_at_mux=cancel_at_mux, on_progress=stop)
+
+    upload = (await mux.video.uploads.list(limit=1)).data[0]
+    assert scope.cancelled_caught
+    assert upload.status == status
+    assert ids == {upload.id}
+    if not cancel_at_mux:
+        assert await mux.uploads.resume(upload.id, film) is not None
+
+
+async def test_cancelling_takes_no_longer_than_it_may(film: Path) -> None:
+    """When Mux does not answer the cancellation, the cancelled task is let go after 10 s."""
+    emulator, mux = emulated()
+    emulator.faults.add(Fault(method="PUT", path="/video/.*", delay=600.0, status=200))
+
+    def stop(progress: UploadProgress) -> None:
+        if progress.sent:
+            scope.cancel()
+
+    start = anyio.current_time()
+    with anyio.CancelScope() as scope:
+        await mux.uploads.send(film, on_progress=stop)
+
+    assert scope.cancelled_caught
+    assert anyio.current_time() - start == pytest.approx(10.0, abs=0.5)
+    assert await status_of(mux) == "waiting"
+
+
+async def test_hopeless_uploads_are_cancelled(film: Path) -> None:
+    """An upload of a file that changed on the way is cancelled at Mux; one that only lost its network is left to be resumed."""
+    emulator, mux = emulated()
+
+    def change(progress: UploadProgress) -> None:
+        if progress.sent:
+            rewrite(film, DATA[::-1])
+
+    with pytest.raises(UploadError, match="was changed while") as changed:
+        await mux.uploads.send(film, on_progress=change)
+    assert changed.value.upload_id is not None
+    assert await status_of(mux) == "cancelled"
+
+    emulator.faults.add(Fault(path="/_upload/.*", cut="refuse"))
+    with pytest.raises(UploadError, match="resume it when") as lost:
+        await mux.uploads.send(film)
+    assert await status_of(mux) == "waiting"
+    emulator.faults.clear()
+    assert lost.value.upload_id is not None
+    assert await mux.uploads.resume(lost.value.upload_id, film) is not None
+
+
+async def test_cancel() -> None:
+    """`cancel` says whether the upload is cancelled now, and raises nothing for one that is complete or unknown."""
+    _, mux = emulated()
+    waiting = await mux.video.uploads.create()
+    complete = await mux.uploads.send(b"bytes", wait=False)
+
+    assert await mux.uploads.cancel(waiting.id)
+    assert not await mux.uploads.cancel(complete.id)
+    assert not await mux.uploads.cancel("unknown")
+
+
+async def begun(mux: Mux, film: Path) -> tuple[str, UploadState]:
+    """Begin an upload, stop it about half way, and return its id and state as another process would read them."""
+    upload = await mux.video.uploads.create()
+    states: list[UploadState] = []
+
+    def stop(progress: UploadProgress) -> None:
+        assert progress.state is not None
+        if progress.state.offset > len(DATA) // 2 and not states:
+            states.append(progress.state)
+            scope.cancel()
+
+    with anyio.CancelScope() as scope:
+        await mux.uploads.deliver(upload, film, state=UploadState(len(DATA), chunk_size=1024 * 1024), on_progress=stop)
+    return upload.id, UploadState.from_dict(states[0].to_dict())
+
+
+async def test_resume_with_a_file_that_only_looks_the_same(film: Path) -> None:
+    """A byte that changed in what the server has already is found out, though size and time of change are the same."""
+    _, mux = emulated()
+    upload_id, state = await begun(mux, film)
+    rewrite(film, b"?" + DATA[1:], keep_time=True)
+    with pytest.raises(UploadError, match="is not the file it was") as caught:
+        await mux.uploads.resume(upload_id, film, state=state)
+
+    assert (caught.value.upload_id, caught.value.resumable) == (upload_id, False)
+
+
+async def test_resume_with_a_copy(film: Path) -> None:
+    """A copy, or a file that was only touched, goes on: what the server has is the same."""
+    emulator, mux = emulated()
+    upload_id, state = await begun(mux, film)
+    os.utime(film, ns=(1, 1))
+    await mux.uploads.resume(upload_id, film, state=state)
+
+    assert await stored(emulator, mux) == (len(DATA), zlib.crc32(DATA), True)
+
+
+async def test_resume_after_a_change_ahead(film: Path) -> None:
+    """A file that changed only where the server holds nothing yet is uploaded as it is now, and that is one version."""
+    emulator, mux = emulated()
+    upload_id, state = await begun(mux, film)
+    changed = DATA[: state.offset] + DATA[state.offset :][::-1]
+    rewrite(film, changed)
+    await mux.uploads.resume(upload_id, film, state=state)
+
+    assert await stored(emulator, mux) == (len(DATA), zlib.crc32(changed), True)
+
+
+async def test_resume_when_nothing_can_be_known(film: Path) -> None:
+    """When the server holds more than the state knows of, a file that was written to since is not mixed into it."""
+    emulator, mux = emulated()
+    upload_id, state = await begun(mux, film)
+    older = attrs.evolve(state, offset=0, crc=0)
+    rewrite(film, DATA[::-1])
+    with pytest.raises(UploadError, match="is not the file it was"):
+        await mux.uploads.resume(upload_id, film, state=older)
+    with pytest.raises(UploadError, match="is not the file it was"):
+        await mux.uploads.resume(upload_id, film, state=attrs.evolve(state, crc=None))
+
+    assert not (await stored(emulator, mux))[2]
+
+
+async def test_settings_of_the_client(film: Path) -> None:
+    """The cap given to the client holds for all of its uploads together, also through clients with other options."""
+    emulator = Emulator(EmulatorSettings(time_to_ready=0.1), clock=lambda: 1.7e9 + anyio.current_time())
+    mux = Mux(
+        token_id="test-token",
+        token_secret="test-secret",
+        account=f"uploads-{next(_accounts)}",
+        transport=EmulatorTransport(emulator),
+        clock=anyio.current_time,
+        uploads=UploadSettings(max_bytes_per_second=1e6),
+    )
+    uploads = [await mux.video.uploads.create() for _ in range(2)]
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(mux.uploads.deliver, uploads[0], b"x" * 1_000_000)
+        tasks.start_soon(mux.with_options(priority="batch").uploads.deliver, uploads[1], b"x" * 1_000_000)
+
+    assert anyio.current_time() - start == pytest.approx(2.0, abs=0.2)
+
+
+async def test_waiting_uploads_do_not_age(film: Path) -> None:
+    """An upload that waits for a place is created when it has one: until then no URL grows old, and no file is open."""
+    emulator, mux = emulated()
+    uploads = Uploads(mux, UploadSettings(max_concurrent=1, max_bytes_per_second=len(DATA)))
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(partial(uploads.send, film, wait=False))
+
+    created = [each.at for each in emulator.arrivals if each.method == "POST"]
+    assert [round(after - before) for before, after in pairwise(created)] == [1, 1]
 
 
 async def test_expired(film: Path) -> None:

@@ -1,0 +1,322 @@
+"""Is an upload through `mux.uploads` as fast as `curl -T`, without holding up the event loop or filling the memory?
+
+Method: a server in its own process takes the bytes: a bare sink, so that the server is not what is measured, or the emulator
+(``--server emulator``), which counts and checksums them. Contenders take turns within a round; each is a process of its own and sends
+the same file, which lies in the page cache. Ours speaks the resumable protocol, chunk by chunk; curl sends one PUT. While ours runs, a
+task wakes every millisecond and notes how late it was; before, the same task on the idle loop shows what the machine itself does, and the
+processor time of the loop's thread between two wakings shows what is the client's own doing.
+Memory is the peak of the resident set over that of the idle client. Printed: medians, and ratios to curl of the same round.
+
+``--many N`` sends N files at once through one client instead, and prints how far apart they are: the spread between the one that has
+come furthest and the one that has come least, in bytes, at the worst moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import shutil
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _sink import sink
+
+MIB = 1024 * 1024
+TICK = 0.001
+
+
+def status(name: str) -> int:
+    """Return a size from the process's own books, in bytes (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(name)
+
+
+def reset_peak() -> None:
+    """Let the peak of the resident set begin anew (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+class Lateness:
+    """A task that wakes every millisecond and notes by how much it was late.
+
+    On a busy machine most of that is the system giving the core to somebody else, so it also notes how much of the core the loop's thread
+    itself used from one waking to the next: what the loop was held up by its own work.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+        self.held = 0.0
+
+    async def watch(self) -> None:
+        while True:
+            due, used = time.perf_counter() + TICK, time.thread_time()
+            await asyncio.sleep(TICK)
+            self.seen.append(time.perf_counter() - due)
+            self.held = max(self.held, (time.thread_time() - used) * 1e3)
+
+    def __enter__(self) -> Lateness:
+        self.task = asyncio.create_task(self.watch())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.task.cancel()
+
+    @property
+    def worst(self) -> float:
+        return max(self.seen, default=0.0) * 1e3
+
+    @property
+    def usual(self) -> float:
+        """Milliseconds that 999 of 1000 wakings stay below."""
+        return sorted(self.seen)[int(len(self.seen) * 0.999)] * 1e3 if self.seen else 0.0
+
+
+async def ours(origin: str, path: Path, certificate: str | None) -> dict[str, float]:
+    """Send the file once, and return what it took."""
+    from mux_async import Mux
+    from mux_async.transport import TransportSettings
+
+    context = ssl.create_default_context(cafile=certificate) if certificate is not None else None
+    settings = TransportSettings(ssl_context=context)
+    async with Mux(token_id="test-token", token_secret="test-secret", base_url=origin, transport_settings=settings) as mux:
+        await mux.uploads.put(await session_url(origin), b"x" * MIB)  # everything is loaded and connected
+        with Lateness() as idle:
+            await asyncio.sleep(0.5)
+        url = await session_url(origin)
+        reset_peak()
+        memory, cpu, start = status("VmRSS"), time.process_time(), time.perf_counter()
+        with Lateness() as lateness:
+            report = await mux.uploads.put(url, path)
+        elapsed = time.perf_counter() - start
+        return {
+            "elapsed": elapsed,
+            "cpu": time.process_time() - cpu,
+            "memory": (status("VmHWM") - memory) / MIB,
+            "late": lateness.worst,
+            "late_usual": lateness.usual,
+            "late_idle": idle.worst,
+            "held": lateness.held,
+            "requests": report.requests,
+        }
+
+
+async def many(origin: str, path: Path, size: int, count: int, cap: float | None) -> dict[str, float]:
+    """Send *count* files at once, and return how even they were."""
+    from mux_async import Mux
+    from mux_async.uploads import UploadProgress, Uploads, UploadSettings
+
+    sent = [0] * count
+    spread = 0
+    async with Mux(token_id="test-token", token_secret="test-secret", base_url=origin) as mux:
+        uploads = Uploads(mux, UploadSettings(max_concurrent=count, max_bytes_per_second=cap))
+        urls = [await session_url(origin) for _ in range(count)]
+        reset_peak()
+        memory, cpu, start = status("VmRSS"), time.process_time(), time.perf_counter()
+
+        async def one(number: int) -> float:
+            def note(progress: UploadProgress) -> None:
+                nonlocal spread
+                sent[number] = progress.sent
+                spread = max(spread, max(sent) - min(sent))
+
+            await uploads.put(urls[number], path, on_progress=note)
+            return time.perf_counter() - start
+
+        with Lateness() as lateness:
+            ends = await asyncio.gather(*(one(number) for number in range(count)))
+        return {
+            "elapsed": max(ends),
+            "cpu": time.process_time() - cpu,
+            "memory": (status("VmHWM") - memory) / MIB,
+            "late": lateness.worst,
+            "late_usual": lateness.usual,
+            "held": lateness.held,
+            "spread": spread / MIB,
+            "spread_share": spread / size,
+            "first_end": min(ends) / max(ends),
+        }
+
+
+async def session_url(origin: str) -> str:
+    """Return the URL of a new session: the emulator makes one, the sink takes any path."""
+    import aiohttp
+
+    if "emulator" not in os.environ.get("UPLOAD_SERVER", ""):
+        return f"{origin}/upload-{os.urandom(4).hex()}?signature=x"
+    headers = {"Authorization": "Basic " + b64encode(b"test-token:test-secret").decode()}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"{origin}/video/v1/uploads", json={}) as response,
+    ):
+        url: str = (await response.json())["data"]["url"]
+        return url
+
+
+def curl(url: str, path: Path, certificate: str | None) -> dict[str, float]:
+    """Send the file with ``curl -T``, and return what it took."""
+    command = ["curl", "-sS", "--fail", "-o", "/dev/null", "-w", "%{time_total}", "-T", str(path), url]
+    command += ["--cacert", certificate] if certificate is not None else []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        elapsed = float(process.stdout.read())
+        _, code, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(code)
+    if process.returncode:
+        raise SystemExit(f"curl ended with {process.returncode}")
+    return {"elapsed": elapsed, "cpu": usage.ru_utime + usage.ru_stime}
+
+
+@contextmanager
+def emulator() -> Generator[str]:
+    """Run the emulator in a process of its own while the block runs, limits off."""
+    code = (
+        "import asyncio\n"
+        "from mux_async.emulator import Emulator, EmulatorSettings\n"
+        "from mux_async.emulator.server import serve\n"
+        "async def main():\n"
+        "    async with serve(Emulator(EmulatorSettings(limits=None))) as origin:\n"
+        "        print(origin, flush=True)\n"
+        "        await asyncio.sleep(900)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def certificate_in(folder: Path) -> str:
+    """Make an authority and a certificate for localhost, and return the path of a file with both and the key."""
+    import trustme
+
+    authority = trustme.CA()
+    path = folder / "localhost.pem"
+    issued = authority.issue_cert("localhost")
+    path.write_bytes(
+        issued.private_key_pem.bytes() + b"".join(each.bytes() for each in issued.cert_chain_pems) + authority.cert_pem.bytes()
+    )
+    return str(path)
+
+
+def make_file(path: Path, size: int, *, sparse: bool) -> None:
+    """Make the file to send: noise that repeats, or one hole."""
+    with path.open("wb") as file:
+        if sparse:
+            file.truncate(size)
+            return
+        noise = os.urandom(min(size, 64 * MIB))
+        for start in range(0, size, len(noise)):
+            file.write(noise[: size - start])
+
+
+def run_child(options: argparse.Namespace, origin: str, path: Path, certificate: str | None) -> dict[str, float]:
+    command = [sys.executable, __file__, "--child", origin, "--file", str(path), "--many", str(options.many)]
+    command += ["--loop", options.loop]
+    command += ["--cap", str(options.cap)] if options.cap else []
+    command += ["--certificate", certificate] if certificate else []
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    result: dict[str, float] = json.loads(done.stdout)
+    return result
+
+
+def child(options: argparse.Namespace) -> None:
+    path = Path(options.file)
+    if options.loop == "uvloop":
+        import uvloop
+
+        runner = uvloop.run
+    else:
+        runner = asyncio.run
+    if options.many:
+        print(json.dumps(runner(many(options.child, path, path.stat().st_size, options.many, options.cap))))
+    else:
+        print(json.dumps(runner(ours(options.child, path, options.certificate))))
+
+
+def compare(options: argparse.Namespace, origin: str, path: Path, certificate: str | None) -> None:
+    """Run the rounds and print the table."""
+    mine: list[dict[str, float]] = []
+    theirs: list[dict[str, float]] = []
+    size = path.stat().st_size
+    for number in range(options.rounds):
+        turns = [0, 1] if number % 2 else [1, 0]  # neither is always the first
+        for turn in turns:
+            if turn:
+                theirs.append(curl(asyncio.run(session_url(origin)), path, certificate))
+            else:
+                mine.append(run_child(options, origin, path, certificate))
+    for name, rows in [("curl -T", theirs), ("mux_async", mine)]:
+        speed = statistics.median(size / MIB / row["elapsed"] for row in rows)
+        cpu = statistics.median(row["cpu"] for row in rows)
+        print(f"  {name:10} {speed:8.0f} MiB/s   {cpu:6.2f} s of CPU   {[round(size / MIB / row['elapsed']) for row in rows]}")
+    speed = statistics.median(them["elapsed"] / me["elapsed"] for me, them in zip(mine, theirs, strict=True))
+    cpu = statistics.median(me["cpu"] / them["cpu"] for me, them in zip(mine, theirs, strict=True))
+    print(f"  ratio: {speed:.2f} x the speed, {cpu:.2f} x the CPU (median of the rounds' ratios)")
+    print(
+        f"  ours: {max(row['memory'] for row in mine):.1f} MiB above the idle client (worst round), {mine[0]['requests']:.0f} requests;"
+        f" loop late by at most {[round(row['late'], 1) for row in mine]} ms,"
+        f" 999 of 1000 wakings below {max(row['late_usual'] for row in mine):.1f} ms"
+        f" (idle loop on this machine: at most {max(row['late_idle'] for row in mine):.1f} ms);"
+        f" by its own work at most {max(row['held'] for row in mine):.1f} ms"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=float, default=1.0, help="GiB")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--server", choices=["sink", "emulator"], default="sink")
+    parser.add_argument("--tls", action="store_true", help="over TLS; with the sink only")
+    parser.add_argument("--sparse", action="store_true", help="a file that is one hole")
+    parser.add_argument("--many", type=int, default=0, metavar="N", help="N uploads at once")
+    parser.add_argument("--cap", type=float, default=None, help="bytes per second; with --many")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where the file is made; default: the folder for temporary files"
+    )
+    for hidden in ("--child", "--file", "--certificate"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    os.environ["UPLOAD_SERVER"] = os.environ.get("UPLOAD_SERVER", options.server)
+    if options.child:
+        child(options)
+        return
+    if shutil.which("curl") is None:
+        raise SystemExit("curl is what ours is compared with: apt-get install curl")
+    curl_version = subprocess.run(["curl", "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
+    libraries = " ".join(f"{name} {version(name)}" for name in ("aiohttp", "anyio"))
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder, contextlib.ExitStack() as stack:
+        path = Path(folder) / "film.mp4"
+        make_file(path, int(options.size * 1024) * MIB, sparse=options.sparse)
+        certificate = certificate_in(Path(folder)) if options.tls else None
+        origin = stack.enter_context(emulator() if options.server == "emulator" else sink(certificate))
+        print(
+            f"Python {platform.python_version()}, {libraries}, curl {curl_version}, {os.cpu_count()} cores; {options.size:g} GiB,"
+            f" {options.server}{' over TLS' if options.tls else ''}, {options.loop}, {options.rounds} rounds"
+        )
+        if options.many:
+            print(" ", {key: round(value, 3) for key, value in run_child(options, origin, path, None).items()})
+        else:
+            compare(options, origin, path, certificate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The report of an ingest: every item that the journal knows, those of earlier runs too, for a person or a program to go through.
+
+Written anew as a whole, beside the old one, and put in its place when all of it is on disk: however that ends, there is a whole report or
+the one before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+from mux_async.errors import InvalidRequestError, MuxError
+from mux_async.ingest._journal import JournalEntry
+from mux_async.ingest._problems import Problem
+from mux_async.ingest._results import playback_url
+from mux_async.ingest.machine import Stage
+
+COLUMNS: Final[tuple[str, ...]] = (
+    "source",
+    "status",
+    "key",
+    "asset_id",
+    "upload_id",
+    "playback_ids",
+    "playback_urls",
+    "bytes",
+    "duration",
+    "seconds",
+    "error",
+)
+"""``status`` is ``ready``, ``failed``, ``unfinished``, ``not_started`` or, of a bad line, ``refused``. ``bytes`` of the file, ``duration``
+of the media and ``seconds`` that it took to get ready are empty where there is nothing to say. ``playback_ids`` is policy by id in JSON
+lines; in CSV it is ``policy:id``, and lists are separated by spaces."""
+
+_STATUS: Final[Mapping[Stage, str]] = {Stage.DONE: "ready", Stage.DEAD: "failed", Stage.PLANNED: "not_started"}
+_FORMS: Final = (".csv", ".jsonl", ".ndjson")
+
+
+class ReportError(MuxError):
+    """The report could not be written. The journal has everything that would have been in it."""
+
+
+def check_report_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a report to be written later, having looked whether that can work.
+
+    Raises:
+        InvalidRequestError: The name does not say which form it has, or the folder is not there or cannot be written to.
+    """
+    found = Path(path)
+    if found.suffix.lower() not in _FORMS:
+        raise InvalidRequestError(f"the report {str(path)!r} has to be a .csv or a .jsonl file: name it so")
+    if found.is_dir() or not os.access(found.parent, os.W_OK):
+        raise InvalidRequestError(
+            f"the report {str(path)!r} cannot be written: name a file in a folder that exists and is yours"
+        )
+    return found
+
+
+def write_report(
+    path: str | os.PathLike[str], entries: Iterable[JournalEntry], *, base_url: str, problems: Sequence[Problem] = ()
+) -> int:
+    """Write a report, as CSV or JSON lines by the end of its name. Blocks.
+
+    Args:
+        path: Replaced when it is there.
+        entries: The items, as `Journal.entries` gives them.
+        base_url: The server that they were made at, for playback URLs.
+        problems: Lines that were left out.
+
+    Returns:
+        How many rows it has.
+
+    Raises:
+        InvalidRequestError: See `check_report_path`.
+        ReportError: The disk is full, or fails. What was there before is still there.
+    """
+    target = check_report_path(path)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    rows = _rows(entries, base_url, problems)
+    lines = _csv_lines(rows) if target.suffix.lower() == ".csv" else map(_json_line, rows)
+    count = -1 if target.suffix.lower() == ".csv" else 0  # for its header
+    try:
+        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            for line in lines:
+                file.write(line)
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise ReportError(
+            f"the report {str(path)!r} could not be written ({error.strerror}); the journal has all of it: "
+            "make room, and have it written again with 'mux-async ingest-status'"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+    return count
+
+
+def _rows(entries: Iterable[JournalEntry], base_url: str, problems: Sequence[Problem]) -> Iterator[dict[str, object]]:
+    for entry in entries:
+        yield {
+            "source": entry.source,
+            "status": _STATUS.get(entry.stage, "unfinished"),
+            "key": entry.key,
+            "asset_id": entry.asset_id,
+            "upload_id": entry.upload_id,
+            "playback_ids": dict(entry.playback_ids),
+            "playback_urls": [
+                playback_url(base_url, each) for each, policy in entry.playback_ids.items() if policy == "public"
+            ],
+            "bytes": entry.size,
+            "duration": entry.duration,
+            "seconds": entry.seconds,
+            "error": f"{entry.error.type}: {entry.error.message}" if entry.error is not None else None,
+        }
+    for problem in problems:
+        where = [problem.manifest or "", *([str(problem.line)] if problem.line is not None else ())]
+        empty = cast("dict[str, object]", dict.fromkeys(COLUMNS))
+        yield empty | {
+            "source": ":".join(where),
+            "status": "refused",
+            "playback_ids": {},
+            "playback_urls": [],
+            "error": str(problem),
+        }
+
+
+def _json_line(row: Mapping[str, object]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def _csv_lines(rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    yield ",".join(COLUMNS) + "\n"
+    for row in rows:
+        writer.writerow([_cell(row[name]) for name in COLUMNS])
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+
+
+def _cell(value: object) -> object:
+    """Return what stands in a CSV cell.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it: names of files come from anywhere.
+    """
+    if isinstance(value, dict):
+        return " ".join(f"{policy}:{each}" for each, policy in cast("dict[str, str]", value).items())
+    if isinstance(value, list):
+        return " ".join(cast("list[str]", value))
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value

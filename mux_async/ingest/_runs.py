@@ -1,0 +1,70 @@
+"""The runs that work on a journal: each is noted in it, and has a lease for as long as its process lives."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from pathlib import Path
+
+from mux_async.ingest import _lease
+from mux_async.ingest._store import Store
+
+
+def begin_run(store: Store) -> tuple[str, _lease.Lease | None]:
+    """Note a new run. Returns its id, and the lease to keep for as long as it runs; a journal in memory needs none.
+
+    Raises:
+        JournalError: It cannot be noted.
+    """
+    runner = secrets.token_hex(6)
+    lease = _lease.take(_lease_path(store.path, runner)) if store.path is not None else None
+    try:
+        store.add_runner(runner, os.getpid(), platform.node())
+    except BaseException:
+        if lease is not None:
+            lease.drop()
+        raise
+    return runner, lease
+
+
+def end_run(store: Store, runner: str, lease: _lease.Lease | None) -> None:
+    """Let go of everything that *runner* still has."""
+    try:
+        store.remove_runner(runner)
+    finally:
+        if lease is not None:
+            lease.drop()
+
+
+def bury(store: Store, but: str) -> int:
+    """Free the items of runs whose processes are gone. Returns how many.
+
+    Args:
+        store: The journal's.
+        but: Id of the run that asks.
+    """
+    freed = 0
+    path = store.path
+    if path is None:
+        return freed
+    for runner, *_ in store.runners():
+        if runner != but and (lease := _lease.inherit(_lease_path(path, runner))) is not None:
+            try:
+                freed += store.remove_runner(runner)
+            finally:
+                lease.drop()
+    return freed
+
+
+def is_alive(store: Store, runner: str) -> bool:
+    """Whether the process of *runner* is there."""
+    lease = _lease.inherit(_lease_path(store.path, runner)) if store.path is not None else None
+    if lease is None:
+        return True
+    lease.close()
+    return False
+
+
+def _lease_path(journal: Path, runner: str) -> Path:
+    return journal.with_name(f"{journal.name}-run-{runner}")

@@ -1,0 +1,275 @@
+"""Settings of an asset as a manifest gives them: read from cells and JSON, folded into the one create call, checked before it.
+
+What there is, and of which type, is read off the generated `AssetOptions`, so that this module knows no more names than the API has.
+Three rules:
+
+1. A value that Mux would refuse is refused here, with its name and what to write instead.
+2. Whatever can be part of the create is made part of it: a track or a subtitle that is added later is a POST of its own, and POSTs are
+   what an account has one of a second.
+3. Who knows better (tomorrow's settings and values) writes them under ``extra``, which goes out as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import math
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
+
+import attrs
+
+from mux_async._model import Model
+from mux_async.models.shared_video import AssetOptions, InputSettings
+
+Trouble: TypeAlias = tuple[str, str]
+"""Name of the setting, and what is wrong with it."""
+
+_MAIN: Final = ("generated_subtitles", "start_time", "end_time")
+"""Settings of the main media that have a name of their own in a manifest: the first of ``inputs``, in the create."""
+_TRACKS: Final = "tracks"
+"""Further inputs: subtitles, audio tracks, overlays."""
+
+LONGEST: Final = {"passthrough": 255, "title": 512, "creator_id": 128, "external_id": 128, "key": 128}
+"""Characters; the key goes into ``meta.external_id``. facts/BEHAVIOUR.md, section 4.1."""
+
+_SHORT: Final[Mapping[str, str]] = {
+    "advanced_playback_policies": "policy",
+    "directives": "id",
+    "generated_subtitles": "language_code",
+    "static_renditions": "resolution",
+}
+"""The one member that says it all: ``highest`` is short for ``{"resolution": "highest"}``."""
+
+_INSTEAD: Final[Mapping[str, str]] = {
+    "captions": _TRACKS,
+    "downloads": "static_renditions",
+    "input": _TRACKS,
+    "mp4": "static_renditions",
+    "playback_id": "playback_policies",
+    "playback_ids": "playback_policies",
+    "policies": "playback_policies",
+    "policy": "playback_policies",
+    "quality": "video_quality",
+    "renditions": "static_renditions",
+    "resolution_tier": "max_resolution_tier",
+    "shots": "generate_shots",
+    "subtitles": _TRACKS,
+    "text_tracks": _TRACKS,
+}
+"""What people call it, or what has a request of its own later, and how it becomes part of the create."""
+
+_OLDER: Final = (("playback_policy", "playback_policies"), ("encoding_tier", "video_quality"))
+_SHORTEST_CLIP: Final = 0.5
+"""Seconds. facts/BEHAVIOUR.md, section 4.1."""
+
+
+@functools.cache
+def kinds() -> Mapping[str, Any]:
+    """Return the settings that a manifest can hold, with the type of each, ``None`` left out of it."""
+    found = dict(_members(AssetOptions))
+    del found["meta"], found["input"], found["inputs"]  # `meta` is given by its members, the inputs by these:
+    inputs = _members(InputSettings)
+    found |= {name: inputs[name] for name in _MAIN}
+    found[_TRACKS] = list[InputSettings]
+    return found
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Say what *name* should have been."""
+    if name in _INSTEAD:
+        return f"write {_INSTEAD[name]!r}, which is part of the create and costs no request of its own"
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
+
+
+def read_cell(name: str, text: str) -> object:
+    """Return the value that a CSV cell stands for.
+
+    Lists are separated by semicolons, or written as JSON; settings with members of their own are JSON; yes, no, true and false are what
+    they say.
+
+    Raises:
+        ValueError: It cannot be read; the message says what can.
+    """
+    kind = kinds()[name]
+    if kind is bool:
+        word = text.strip().lower()
+        if word not in {"true", "yes", "1", "false", "no", "0"}:
+            raise ValueError(f"{text!r} is neither true nor false")
+        return word in {"true", "yes", "1"}
+    if kind is float:
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number") from None
+    if get_origin(kind) is list or _is_model(kind):
+        if text.lstrip().startswith(("[", "{")):
+            try:
+                return json.loads(text)
+            except (ValueError, RecursionError):
+                raise ValueError(f"{text[:40]!r} is not JSON") from None
+        return [part.strip() for part in text.split(";") if part.strip()]
+    return text
+
+
+def fold(given: Mapping[str, object]) -> dict[str, object]:
+    """Return the members of the create call that *given* stands for: short forms written out, tracks and subtitles as inputs."""
+    folded: dict[str, object] = {}
+    main: dict[str, object] = {}
+    tracks: list[object] = []
+    for name, value in given.items():
+        written = _long(name, value)
+        if name in _MAIN:
+            main[name] = written
+        elif name == _TRACKS:
+            tracks = cast("list[object]", written)
+        else:
+            folded[name] = written
+    if main or tracks:
+        folded["inputs"] = [main, *tracks]
+    return folded
+
+
+def _long(name: str, value: object) -> object:
+    if get_origin(kinds().get(name)) is not list:
+        return value
+    values: list[object] = list(cast("list[object]", value)) if isinstance(value, list) else [value]
+    short = _SHORT.get(name)
+    return [{short: each} if short is not None and isinstance(each, str) else each for each in values]
+
+
+def check(given: Mapping[str, object], *, is_clip: bool) -> Iterator[Trouble]:
+    """Yield what Mux would refuse about settings, by their names in a manifest.
+
+    Args:
+        given: What a line says, by name of the setting.
+        is_clip: Whether the item is a clip of another asset.
+    """
+    wrong = False
+    for name, value in given.items():
+        for where, what in _check(_long(name, value), kinds()[name], name):
+            wrong = True
+            yield where.partition(".")[0].partition("[")[0], what if where == name else f"{where}: {what}"
+    if not wrong:  # what follows relies on the types
+        yield from _check_together(given, is_clip=is_clip)
+
+
+def _check(value: object, kind: Any, where: str) -> Iterator[Trouble]:
+    name = where.rpartition(".")[2]
+    if get_origin(kind) is list:
+        if not isinstance(value, list):
+            yield where, f"{_shown(value)} is not a list"
+            return
+        (inner,) = get_args(kind)
+        for number, each in enumerate(cast("list[object]", value)):
+            yield from _check(each, inner, f"{where}[{number}]")
+    elif _is_model(kind):
+        yield from _check_object(value, kind, where)
+    elif kind is bool:
+        if not isinstance(value, bool):
+            yield where, f"{_shown(value)} is neither true nor false"
+    elif kind is float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            yield where, f"{_shown(value)} is not a number of seconds"
+    elif not isinstance(value, str):
+        yield where, f"{_shown(value)} is not text"
+    elif (values := _values(kind)) and value not in values:
+        close = difflib.get_close_matches(value, values, n=1)
+        yield where, f"{_shown(value)} is none of {', '.join(values)}" + (f"; did you mean {close[0]!r}?" if close else "")
+    elif len(value) > LONGEST.get(name, len(value)):
+        yield where, f"{value[:20]!r}... has {len(value)} characters; Mux keeps {LONGEST[name]}"
+
+
+def _check_object(value: object, kind: Any, where: str) -> Iterator[Trouble]:
+    if not isinstance(value, dict):
+        yield where, f"{_shown(value)} is not an object"
+        return
+    members = _members(kind)
+    given = cast("dict[str, object]", value)
+    for name, each in given.items():
+        if name not in members:
+            yield where, f"it holds {name!r}; {suggest(name, list(members))}"
+        else:
+            yield from _check(each, members[name], f"{where}.{name}")
+    for field in attrs.fields(kind):
+        if field.default is attrs.NOTHING and field.name not in given:
+            yield where, f"it needs {field.name!r}"
+
+
+def _check_together(given: Mapping[str, object], *, is_clip: bool) -> Iterator[Trouble]:
+    """Say which settings do not go together. Facts: facts/BEHAVIOUR.md, sections 4.1 and 4.5."""
+    for older, newer in _OLDER:
+        if older in given and newer in given:
+            yield older, f"{newer!r} is there too, and is its newer name: give one of them"
+    if "static_renditions" in given and given.get("mp4_support", "none") != "none":
+        yield "mp4_support", "Mux takes it or 'static_renditions', and not both: leave this one out, it is the older"
+    sizes = [cast("Mapping[str, str]", each)["resolution"] for each in _list("static_renditions", given)]
+    if "highest" in sizes and set(sizes) - {"highest", "audio-only"}:
+        yield "static_renditions", "'highest' goes with 'audio-only' at most: name the sizes, or only 'highest'"
+    yield from _check_policies(given)
+    yield from _check_inputs(given, is_clip=is_clip)
+
+
+def _check_policies(given: Mapping[str, object]) -> Iterator[Trouble]:
+    advanced = [cast("Mapping[str, str]", each) for each in _list("advanced_playback_policies", given)]
+    for each in advanced:
+        if "policy" not in each:
+            yield "advanced_playback_policies", "each needs a 'policy'"
+        elif (each["policy"] == "drm") != ("drm_configuration_id" in each):
+            yield "advanced_playback_policies", "'drm' needs a 'drm_configuration_id', and nothing else takes one"
+    for name in ("playback_policies", "playback_policy"):
+        if "drm" in _list(name, given):
+            example = '[{"policy": "drm", "drm_configuration_id": "..."}]'
+            yield name, f"'drm' needs a DRM configuration: write it as 'advanced_playback_policies': {example}"
+    if any(each.get("policy") == "drm" for each in advanced) and given.get("video_quality") == "basic":
+        yield "video_quality", "DRM takes 'plus' or 'premium'"
+
+
+def _check_inputs(given: Mapping[str, object], *, is_clip: bool) -> Iterator[Trouble]:
+    for number, track in enumerate(cast("list[Mapping[str, object]]", _list(_TRACKS, given))):
+        if not track.get("url"):
+            yield _TRACKS, f"{_TRACKS}[{number}] needs a 'url': Mux fetches further inputs itself"
+        if track.get("type") in {"text", "audio"} and not track.get("language_code"):
+            yield _TRACKS, f"{_TRACKS}[{number}] needs a 'language_code', such as 'en': text and audio tracks have one"
+    start, end = given.get("start_time"), given.get("end_time")
+    for name in ("start_time", "end_time"):
+        if name in given and not is_clip:
+            yield name, "only a clip of another asset takes it, whose URL is like mux://assets/{id}"
+    if end is not None and cast("float", end) - cast("float", start or 0.0) < _SHORTEST_CLIP:
+        yield "end_time", f"a clip lasts at least {_SHORTEST_CLIP:g} s"
+
+
+def _list(name: str, given: Mapping[str, object]) -> list[object]:
+    return cast("list[object]", _long(name, given[name])) if name in given else []
+
+
+@functools.cache
+def _members(model: Any) -> Mapping[str, Any]:
+    """Return the fields of a model by name, with their types without ``None``."""
+    hints = get_type_hints(model)
+    return {field.name: _without_none(hints[field.name]) for field in attrs.fields(model) if not field.name.startswith("_")}
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) not in {Union, types.UnionType}:
+        return kind
+    rest = tuple(each for each in get_args(kind) if each is not types.NoneType)
+    return rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 - made of what is found
+
+
+def _values(kind: Any) -> tuple[str, ...]:
+    """Return the values of an open enum; nothing for other types."""
+    literal = next((each for each in get_args(kind) if get_origin(each) is Literal), None)
+    return get_args(literal) if literal is not None else ()
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Model)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,0 +1,143 @@
+"""The next piece of a source is read while the last one is on its way, and checksummed as it is read.
+
+Reading happens in worker threads, one piece at a time for each upload: the event loop never waits for a disk, and a file handle is never
+in two threads at once. The checksum is taken there as well; it is what a later run compares the source with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import anyio
+from anyio.abc import TaskGroup
+
+from mux_async.uploads._flow import LARGEST_PIECE, SMALLEST_PIECE, Flow
+from mux_async.uploads._source import Reader
+from mux_async.uploads.machine import GRANULE
+
+try:
+    from isal.isal_zlib import crc32  # type: ignore[import-not-found,unused-ignore]  # four times as fast, same result
+except ImportError:
+    from zlib import crc32
+
+
+class Checksums:
+    """CRC-32 of the source up to every place where the server may stand: each multiple of 256 KiB, and the end."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {0: 0}
+
+    def at(self, offset: int) -> int | None:
+        """Return the CRC-32 of the first *offset* bytes; ``None`` when they were not all seen."""
+        return self._known.get(offset)
+
+    def trust(self, offset: int, crc: int) -> None:
+        """Take note of what an earlier run knew."""
+        self._known[offset] = crc
+
+    def feed(self, offset: int, data: bytes) -> None:
+        """Take in *data*, which lies at *offset*. Without effect when the bytes before it are not known."""
+        crc = self._known.get(offset)
+        if crc is None:
+            return
+        view = memoryview(data)
+        while view:
+            room = GRANULE - offset % GRANULE
+            crc = crc32(view[:room], crc)
+            offset += len(view[:room])
+            view = view[room:]
+            self._known[offset] = crc
+
+    def forget_before(self, offset: int) -> None:
+        """Let go of places the server has passed."""
+        self._known = {place: crc for place, crc in self._known.items() if place >= offset}
+
+
+_FIRST_PIECE = 512 * 1024
+_LONG, _SHORT = 0.5, 0.1
+"""Seconds that sending a piece may take before the next is smaller, and must stay below for the next to be larger: on a slow line progress
+should still show several times a second, and on a fast one turns of the loop should be few."""
+
+
+class _Fetch:
+    """A piece that is being read."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.data = b""
+        self.error: Exception | None = None
+
+
+class ReadAhead:
+    """Gives out a part of a source piece by piece, one ahead.
+
+    Args:
+        reader: The source.
+        flow: Decides on the size of the pieces and lends the threads.
+        tasks: Owns what is being read; it is waited for there.
+        checksums: Fed with everything that is read, in order; ``None`` when nobody wants to know.
+    """
+
+    def __init__(self, reader: Reader, flow: Flow, tasks: TaskGroup, checksums: Checksums | None) -> None:
+        self._reader = reader
+        self._flow = flow
+        self.tasks = tasks
+        self._checksums = checksums
+        self._running: _Fetch | None = None
+        self._piece_size = _FIRST_PIECE
+
+    async def pieces(self, first: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes from *first* up to, but not including, *end*.
+
+        Raises:
+            UploadError: The source is not what it was, or cannot be read.
+        """
+        offset = first
+        coming = await self._begin(offset, end)
+        while coming is not None:
+            await coming.done.wait()
+            if coming.error is not None:
+                raise coming.error
+            data = coming.data
+            offset += len(data)
+            coming = await self._begin(offset, end)
+            started = anyio.current_time()
+            yield data
+            self._adapt(anyio.current_time() - started)
+
+    async def _begin(self, offset: int, end: int) -> _Fetch | None:
+        if self._running is not None:
+            await self._running.done.wait()  # of a chunk that was broken off: a source is read by one thread at a time
+        if offset >= end:
+            return None
+        fetch = self._running = _Fetch()
+        length = min(self._piece_size, self._flow.piece_size, end - offset)
+        if self._reader.is_in_memory:
+            try:
+                fetch.data = self._read(offset, length)
+            finally:
+                fetch.done.set()
+        else:
+            self.tasks.start_soon(self._fetch, fetch, offset, length)
+        return fetch
+
+    def _adapt(self, elapsed: float) -> None:
+        if elapsed > _LONG:
+            self._piece_size = max(self._piece_size // 2, SMALLEST_PIECE)
+        elif elapsed < _SHORT:
+            self._piece_size = min(self._piece_size * 2, LARGEST_PIECE)
+
+    async def _fetch(self, fetch: _Fetch, offset: int, length: int) -> None:
+        try:
+            async with self._flow.remote if self._reader.is_remote else self._flow.disk:
+                fetch.data = await anyio.to_thread.run_sync(self._read, offset, length)
+        except Exception as error:  # noqa: BLE001 - raised where the piece is asked for
+            fetch.error = error
+        finally:
+            fetch.done.set()
+
+    def _read(self, offset: int, length: int) -> bytes:
+        data = self._reader.read_now(offset, length)
+        if self._checksums is not None:
+            self._checksums.feed(offset, data)
+        return data

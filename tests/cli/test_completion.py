@@ -1,0 +1,56 @@
+"""Completion in the shell: what bash is told, and what it makes of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import environment, run
+
+
+def test_commands_and_options() -> None:
+    """Commands, options and the values of options are completed."""
+
+    def complete(words: str) -> list[str]:
+        variables = {
+            "_MUX_ASYNC_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        }
+        return run(env=variables).stdout.split()
+
+    assert complete("mux-async ing") == ["ingest", "ingest-status"]
+    assert {"--retry-failed", "--report"} <= set(complete("mux-async ingest --re"))
+    assert complete("mux-async ingest --dedup ") == ["key", "content", "none"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_in_bash(tmp_path: Path) -> None:
+    """The script that ``--show-completion`` prints works in bash: it completes commands, and leaves names of files to the shell."""
+    program = tmp_path / "mux-async"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mux_async.cli "$@"\n')
+    program.chmod(0o755)
+    script = run("--show-completion", "bash", env={}).stdout
+    assert "complete -o default" in script
+
+    (tmp_path / "complete.sh").write_text(
+        f"{script}\nCOMP_WORDS=(mux-async ingest-s); COMP_CWORD=1\n"
+        "$(complete -p mux-async | sed 's/.*-F \\([^ ]*\\).*/\\1/') mux-async\n"
+        'echo "${COMPREPLY[@]}"\n'
+    )
+    variables = environment()
+    done = subprocess.run(
+        ["bash", str(tmp_path / "complete.sh")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={**variables, "PATH": f"{tmp_path}{os.pathsep}{variables['PATH']}"},
+    )
+
+    assert done.stdout.split() == ["ingest-status"], done.stderr

@@ -1,0 +1,126 @@
+"""Whatever becomes of a file between two runs of its upload: the server ends with one version of it, or the error says that it cannot."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from zlib import crc32
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mux_async._types import Secret
+from mux_async.errors import InvalidRequestError, UploadError
+from mux_async.testing import FakeTransport, VirtualTimeLoop
+from mux_async.uploads import UploadProgress, UploadState
+from mux_async.uploads._ahead import Checksums
+from mux_async.uploads._source import open_source
+from mux_async.uploads.machine import GRANULE
+from mux_async.uploads.runner import UploadRun
+from tests.uploads.fake_session import URL, Session, reset
+
+DATA = Random(4).randbytes(5 * GRANULE + 123)
+
+
+async def put(film: Path, session: Session, state: UploadState, states: list[UploadState]) -> None:
+    def note(progress: UploadProgress) -> None:
+        if progress.state is not None:
+            states.append(progress.state)
+
+    reader = open_source(film)
+    run = UploadRun(
+        transport=FakeTransport(session), url=Secret(URL), reader=reader, random=Random(1), on_progress=note, max_failures=1
+    )
+    try:
+        await run.run(state)
+    finally:
+        await reader.aclose()
+
+
+def broken_at(number: int, share: float) -> Session:
+    """Return a session whose requests fail from *number* on, and which keeps *share* of the chunk that was on its way."""
+
+    def cut(session: Session) -> Exception:
+        line = session.ranges[-1]
+        if len(session.ranges) == number and line is not None:
+            first = int(line.removeprefix("bytes ").partition("-")[0])
+            kept = int((len(session.held) - first) * share) // GRANULE * GRANULE
+            session.held = session.held[: first + kept]
+            session.is_complete = False
+        return reset()
+
+    return Session(faults=dict.fromkeys(range(number, number + 5), cut))
+
+
+def rewrite(film: Path, data: bytes, time: int) -> None:
+    film.write_bytes(data)
+    os.utime(film, ns=(time, time))
+
+
+@given(
+    stop=st.integers(1, 2),
+    share=st.floats(0, 1),
+    place=st.integers(0, len(DATA) - 1),
+    cut=st.sampled_from([0, 0, 1, GRANULE]),
+    is_touched=st.booleans(),
+    is_same=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_changed_between_two_runs(stop: int, share: float, place: int, cut: int, is_touched: bool, is_same: bool) -> None:
+    """A byte changed, the end cut off, the time changed or made to look as if it had not: never a mix of two versions.
+
+    And no refusal of a file that is the same, where that can be known. The one change that cannot be seen is in bytes of which the first
+    run never heard that they had arrived, in a file whose time of change was set back.
+    """
+    after = DATA if is_same else DATA[:place] + bytes([DATA[place] ^ 1]) + DATA[place + 1 :]
+    after = after[: len(after) - cut]
+    session = broken_at(stop, share)
+    states: list[UploadState] = []
+    held = 0
+
+    async def both() -> None:
+        nonlocal held
+        with pytest.raises(UploadError, match="resume it"):
+            await put(film, session, UploadState(len(DATA), chunk_size=2 * GRANULE), states)
+        held = len(session.held)
+        rewrite(film, after, 2 if is_touched else 1)
+        session.faults.clear()
+        await put(film, session, UploadState.from_dict(states[-1].to_dict()), [])
+
+    refused: Exception | None = None
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / "film.mp4"
+        rewrite(film, DATA, 1)
+        try:
+            anyio.run(both, backend_options={"loop_factory": VirtualTimeLoop})
+        except (UploadError, InvalidRequestError) as error:
+            refused = error
+
+    known = states[-1].offset
+    if refused is not None:
+        assert not session.is_complete
+        assert after != DATA or (is_touched and held > known)
+    elif is_touched or not known <= place < held:
+        assert bytes(session.held) == after
+
+
+@given(cuts=st.lists(st.integers(1, len(DATA) - 1), max_size=6, unique=True))
+@settings(max_examples=50, deadline=None)
+def test_checksums(cuts: list[int]) -> None:
+    """In whatever pieces a source is read, its checksum is known at every multiple of 256 KiB that was passed, and at the end."""
+    checksums = Checksums()
+    edges = [0, *sorted(cuts), len(DATA)]
+    for first, end in pairwise(edges):
+        checksums.feed(first, DATA[first:end])
+
+    places = [*range(0, len(DATA), GRANULE), len(DATA)]
+    assert [checksums.at(place) for place in places] == [crc32(DATA[:place]) for place in places]
+    checksums.forget_before(2 * GRANULE)
+    assert checksums.at(GRANULE) is None
+    checksums.feed(GRANULE, DATA[GRANULE : 2 * GRANULE])
+    assert checksums.at(2 * GRANULE) == crc32(DATA[: 2 * GRANULE])

@@ -1,0 +1,306 @@
+"""Sources that are not plain files: pipes, and what fsspec opens."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Generator, Iterator
+from contextlib import aclosing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
+from typing import Any
+
+import anyio
+import pytest
+
+from mux_async._types import Secret
+from mux_async.errors import InvalidRequestError, UploadError
+from mux_async.testing import FakeTransport, respond
+from mux_async.transport import Body, Delivery, HttpRequest, HttpResponse, Phase, TransportError
+from mux_async.uploads._flow import Flow, UploadSettings
+from mux_async.uploads._remote import version_of
+from mux_async.uploads._source import Source, open_source
+from mux_async.uploads.machine import GRANULE, UploadState
+from mux_async.uploads.runner import UploadProgress, UploadRun
+from tests.uploads.fake_session import URL, Session, reset
+
+pytestmark = pytest.mark.anyio
+
+DATA = Random(11).randbytes(4 * GRANULE + 99)
+
+
+async def put(source: Source, session: Session, *, length: int | None = None, state: UploadState | None = None) -> None:
+    reader = open_source(source, length=length)
+    run = UploadRun(
+        transport=FakeTransport(session),
+        url=Secret(URL),
+        reader=reader,
+        random=Random(1),
+        upload_id="u1",
+        flow=Flow(UploadSettings(memory=256 * 1024)),
+    )
+    try:
+        await run.run(state)
+    finally:
+        await reader.aclose()
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    fsspec = pytest.importorskip("fsspec")
+    system = fsspec.filesystem("memory")
+    system.pipe_file("/bucket/film.mp4", DATA)
+    yield system
+    system.rm("/bucket", recursive=True)
+
+
+@pytest.mark.virtual_time
+async def test_url(memory: Any) -> None:
+    """A file that fsspec opens goes up like one on disk, and is sent again where a chunk was lost."""
+    session = Session(faults={1: lambda _: reset(), 3: lambda _: respond(503)})
+    await put("memory://bucket/film.mp4", session, state=UploadState(len(DATA), chunk_size=GRANULE))
+
+    assert bytes(session.held) == DATA
+
+
+async def test_url_that_changes(memory: Any) -> None:
+    """A file elsewhere that is replaced by another of the same size between two chunks is noticed, and is never completed."""
+
+    def replace(session: Session) -> HttpResponse:
+        memory.pipe_file("/bucket/film.mp4", DATA[::-1])
+        return session.state()
+
+    session = Session(faults={1: replace})
+    with pytest.raises(UploadError, match="was changed while") as caught:
+        await put("memory://bucket/film.mp4", session, state=UploadState(len(DATA), chunk_size=GRANULE))
+
+    assert (caught.value.upload_id, caught.value.sent, caught.value.resumable) == ("u1", GRANULE, False)
+    assert not session.is_complete
+
+
+async def test_url_that_changes_within_a_chunk(memory: Any) -> None:
+    """The store is asked again before the last piece of a chunk leaves, so that a file of two versions is never completed."""
+    reader = open_source("memory://bucket/film.mp4")
+    session = Session()
+
+    def replace(progress: UploadProgress) -> None:
+        if progress.sent:
+            memory.pipe_file("/bucket/film.mp4", DATA[::-1])
+
+    run = UploadRun(
+        transport=FakeTransport(session),
+        url=Secret(URL),
+        reader=reader,
+        random=Random(1),
+        on_progress=replace,
+        flow=Flow(UploadSettings(memory=256 * 1024)),
+    )
+    with pytest.raises(UploadError, match="was changed while"):
+        await run.run()
+    await reader.aclose()
+
+    assert session.ranges == []
+
+
+async def test_verify(memory: Any) -> None:
+    """A file that was replaced or deleted since it was opened is not the one that was opened."""
+    reader = open_source("memory://bucket/film.mp4")
+    await reader.prepare(0, 0)
+    memory.pipe_file("/bucket/film.mp4", DATA[::-1])
+    with pytest.raises(UploadError, match="was changed while"):
+        await reader.verify()
+    memory.rm("/bucket/film.mp4")
+    with pytest.raises(UploadError, match="was changed while"):
+        await reader.verify()
+    await reader.aclose()
+    memory.pipe_file("/bucket/film.mp4", DATA)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("memory://bucket/none.mp4?canary", "cannot be read"),
+        ("memory://bucket", "is a folder"),
+        ("memory://bucket/empty.mp4", "is empty"),
+        ("nonesuch://user:canary@host/film.mp4?canary", "cannot be read"),
+    ],
+)
+async def test_urls_that_are_none(memory: Any, url: str, message: str) -> None:
+    """A URL of nothing that can be uploaded is refused in a sentence before anything is sent, without what may be a key."""
+    memory.pipe_file("/bucket/empty.mp4", b"")
+    session = Session()
+    with pytest.raises(InvalidRequestError, match=message) as caught:
+        await put(url, session)
+
+    assert "canary" not in f"{caught.value} {caught.value.__cause__}"
+    assert session.ranges == []
+
+
+class _Store(BaseHTTPRequestHandler):
+    """Serves `DATA`, with or without parts."""
+
+    has_parts = True
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self._end_head(len(DATA))
+
+    def do_GET(self) -> None:
+        first, last = 0, len(DATA) - 1
+        if self.has_parts and (asked := self.headers.get("Range")):
+            first, last = (int(each) for each in asked.removeprefix("bytes=").split("-"))
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(DATA)}")
+        else:
+            self.send_response(200)
+        self._end_head(last + 1 - first)
+        self.wfile.write(DATA[first : last + 1])
+
+    def _end_head(self, length: int) -> None:
+        self.send_header("Content-Length", str(length))
+        self.send_header("ETag", '"one"')
+        if not self.has_parts:
+            self.send_header("Accept-Ranges", "none")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _WholeStore(_Store):
+    has_parts = False
+
+
+@pytest.fixture(params=[_Store, _WholeStore])
+def store(request: pytest.FixtureRequest) -> Generator[tuple[str, type[_Store]]]:
+    server = HTTPServer(("127.0.0.1", 0), request.param)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/film.mp4?canary", request.param
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.runtimes("asyncio")
+async def test_http_url(store: tuple[str, type[_Store]]) -> None:
+    """A file on a web server is read in parts; where the server has none, it is refused rather than read whole into memory."""
+    pytest.importorskip("fsspec")
+    url, kind = store
+    session = Session()
+    if kind.has_parts:
+        await put(url, session)
+
+        assert bytes(session.held) == DATA
+    else:
+        with pytest.raises(InvalidRequestError, match="parts cannot be asked for"):
+            await put(url, session)
+
+
+def test_version_of() -> None:
+    """A version is what stores say about the content, however they spell it; the time of the last access is no part of it."""
+    assert version_of({"ETag": "a", "atime": 1}) == version_of({"etag": "a", "atime": 2}) != version_of({"etag": "b"})
+    assert version_of({"name": "x", "size": 5}) is None
+
+
+class Pipe(io.RawIOBase):
+    """A file that can only be read on."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._data.readinto(memoryview(buffer)[:100_000])
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("length", [None, len(DATA)])
+async def test_pipe(length: int | None) -> None:
+    """A file that cannot seek is read once: with its length in chunks that survive a break, without in one request."""
+    session = Session(faults={1: lambda _: reset()} if length else {})
+    await put(Pipe(DATA), session, length=length)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - close to BinaryIO
+
+    assert bytes(session.held) == DATA
+
+
+@pytest.mark.virtual_time
+async def test_pipe_without_length_says_why() -> None:
+    """When the one request of a pipe breaks, the error says why it is not repeated."""
+    with pytest.raises(UploadError, match="unknown length cannot be sent again"):
+        await put(Pipe(DATA), Session(faults={1: lambda _: reset()}))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def test_silent_pipe_can_be_cancelled() -> None:
+    """Somebody who never writes to the pipe does not keep an upload from being cancelled."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end, "rb") as pipe:
+        with anyio.move_on_after(0.05) as scope:
+            await put(pipe, Session())
+        os.close(write_end)  # lets go of the thread that was left behind
+
+    assert scope.cancelled_caught
+
+
+class TwoThreadsAtOnce(io.BytesIO):
+    """A slow file: its second read ends when it is let go, and notices whoever reads beside it."""
+
+    def __init__(self) -> None:
+        super().__init__(DATA)
+        self.reads = 0
+        self.is_reading = False
+        self.was_intruded = False
+        self.let_go, self.intruder = Event(), Event()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not size:
+            return b""
+        self.reads += 1
+        if self.is_reading:
+            self.was_intruded = True
+            self.intruder.set()
+        elif self.reads == 2:
+            self.is_reading = True
+            self.let_go.wait(10)
+            self.intruder.wait(0.1)
+            self.is_reading = False
+        return super().read(size)
+
+
+@pytest.mark.runtimes("asyncio", "trio")
+async def test_a_file_is_read_by_one_thread() -> None:
+    """When a chunk breaks off while the next piece is being read, the next chunk is not read before that is over."""
+    file, session = TwoThreadsAtOnce(), Session()
+
+    class BreakingTransport(FakeTransport):
+        async def send(self, request: HttpRequest, /) -> HttpResponse:
+            if file.reads < 2:
+                assert isinstance(request.body, Body)
+                async with aclosing(request.body.pieces()) as pieces:
+                    await anext(pieces)
+                    while file.reads < 2:  # noqa: ASYNC110 - a thread counts them
+                        await anyio.sleep(0.001)
+                raise TransportError("refused", delivery=Delivery.NEVER_SENT, phase=Phase.CONNECT)
+            file.let_go.set()
+            return await super().send(request)
+
+    flow = Flow(UploadSettings(memory=256 * 1024))
+    run = UploadRun(
+        transport=BreakingTransport(session), url=Secret(URL), reader=open_source(file), random=Random(1), flow=flow
+    )
+    await run.run()
+
+    assert not file.was_intruded
+    assert bytes(session.held) == DATA
+
+
+async def test_path_that_looks_like_a_url(tmp_path: Path) -> None:
+    """A `Path` is never taken for a URL."""
+    with pytest.raises(InvalidRequestError, match="check the name"):
+        await open_source(Path("memory://bucket/film.mp4")).prepare(0, 0)
