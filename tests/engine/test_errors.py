@@ -29,7 +29,7 @@ from mux_async.errors import (
     WrongRuntimeError,
     error_class,
 )
-from mux_async.ingest import PlanError
+from mux_async.ingest import PlanError, Problem
 
 ERRORS: list[MuxError] = [
     AmbiguousOutcomeError("m", status=200, request_id="r"),
@@ -47,7 +47,7 @@ ERRORS: list[MuxError] = [
         body={"error": {}},
         retry_after=1.5,
     ),
-    PlanError(["one", "two"]),
+    PlanError([Problem("one"), Problem("two", "films.csv", 3, "title")]),
     ResponseTooLargeError("m", status=200),
     TransportClosedError("aiohttp"),
     TransportTimeoutError("m", delivery=Delivery.ANSWERED, phase=Phase.READ_BODY),
