@@ -25,8 +25,12 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment without any of the user's own Mux settings, in which the sources are found."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MUX_")}
+    """Return an environment without any of the user's own Mux settings, in which the sources are found.
+
+    A terminal is as wide as it is: pytest-xdist says otherwise to its workers.
+    """
+    left_out = {"COLUMNS", "LINES"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MUX_") and name not in left_out}
     path = os.pathsep.join([str(ROOT), str(ROOT / "transports")])
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(extra or {})}
 

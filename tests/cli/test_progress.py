@@ -348,8 +348,7 @@ def is_view(width: int, lines: list[str]) -> bool:
     return (
         lines[-1:] == ["2 being prepared"]
         and len(view) == 3
-        # What tmux gives has no spaces at the ends of lines, and the note at the end may be shorter than its column.
-        and width - 12 <= cell_len(view[0]) <= width
+        and cell_len(view[0]) in {width, width - 1}
         and all(cell_len(line) <= width for line in view)
     )
 
