@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mux_async._resource import Caller
+    from mux_async.live import Live
     from mux_async.playback import Hosts
     from mux_async.resources.data import Data
     from mux_async.resources.robots import Robots
@@ -221,6 +222,13 @@ class Mux:
         return Robots(self._caller)
 
     @cached_property
+    def live(self) -> Live:
+        """Live streams as they happen: events, one after the other."""
+        from mux_async.live import Live
+
+        return Live(self._caller)
+
+    @cached_property
     def uploads(self) -> Uploads:
         """Files into assets, in one call: create the upload, send the bytes, wait."""
         from mux_async.uploads import Uploads
@@ -351,20 +359,22 @@ class Mux:
         return answer.as_raw(value)
 
     def webhook_received(self, event: Event) -> None:
-        """Tell the client of a webhook event, so that whoever waits for the asset in it is woken at once.
+        """Tell the client of a webhook event, so that whoever waits for what is in it is woken at once.
 
-        For the handler of a program that both waits (``wait_until_ready``, uploads, ingest) and receives webhooks. What the event says is
-        believed: pass only events whose signature was verified. Events that nobody waits for do no harm, and repeated ones neither. Call it
-        in the event loop of those who wait; it returns at once. As long as events arrive, the client itself looks at its assets only
-        every 10 to 60 s, as a safety net.
+        For the handler of a program that both waits (``wait_until_ready``, uploads, ingest, ``live.watch``) and receives webhooks. What the
+        event says is believed: pass only events whose signature was verified. Events that nobody waits for do no harm, and repeated ones
+        neither. Call it in the event loop of those who wait; it returns at once. As long as events arrive, the client itself looks at its
+        assets and live streams only every 10 to 60 s, as a safety net.
 
         Args:
             event: As `mux_async.webhooks.parse_event` returns it.
         """
         from mux_async._asset_waits import hub_of
         from mux_async._news import news_of
+        from mux_async.live._hub import hub_of as live_hub_of
 
         hub_of(self._caller).hear(news_of(event))
+        live_hub_of(self._caller).hear(event)
 
     def transport(self) -> Transport:
         """Return the transport of the running event loop, for requests to other hosts: nothing is added to what is sent over it."""

@@ -58,10 +58,10 @@ Goal: TypeAlias = Literal["created", "ready"]
 News: TypeAlias = "Asset | MuxError | None"
 """What is said of something: the asset as it is, why there is or will be none, or only that it is time to look."""
 
-_FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
+FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
 """Errors that the next tick, or another waiter, would meet again."""
 
-_ABOUT_THE_REQUEST = frozenset({400, 404, 410, 422})
+ABOUT_THE_REQUEST = frozenset({400, 404, 410, 422})
 """Statuses that say that this one id is wrong or gone, and nothing about the others."""
 
 
@@ -219,7 +219,7 @@ class WaitHub:
         began, hearings = anyio.current_time(), self._pace.hearings
         try:
             is_news = await self._look(leader.source)
-        except _FATAL as error:
+        except FATAL as error:
             self._settle_all(error)
             return
         except MuxError as error:
@@ -295,7 +295,7 @@ class WaitHub:
         except UploadError as error:
             self._settle(subject, error, "ready")
         except APIStatusError as error:
-            if error.status not in _ABOUT_THE_REQUEST:
+            if error.status not in ABOUT_THE_REQUEST:
                 raise
             self._settle(subject, error, "ready")
 

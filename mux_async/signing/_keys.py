@@ -124,6 +124,11 @@ def read_file(path: Path) -> bytes:
     Raises:
         ConfigurationError: It cannot be read, or is far too large.
     """
+    text = str(path)
+    if "-----BEGIN" in text or text.startswith("LS0t") or len(text) > _MAX_LENGTH:  # not shown, and not left in a traceback
+        raise ConfigurationError(
+            "the private key was given where a file's name goes; Signer(key_id, private_key) takes the key itself"
+        )
     try:
         with path.open("rb") as file:
             return file.read(_MAX_LENGTH + 1)

@@ -51,5 +51,8 @@ async def test_trio_overview() -> None:
 
 
 def test_every_example_is_run() -> None:
-    """No example is left out of this file."""
+    """No example is left out: programs of one file are run here, larger ones by tests of their own."""
+    tests = "".join(path.read_text() for path in EXAMPLES.parent.glob("tests/examples/test_*.py"))
+
     assert all(f"{path.name}" in Path(__file__).read_text() for path in EXAMPLES.glob("*.py"))
+    assert all(f'"-m", "examples.{path.parent.name}"' in tests for path in EXAMPLES.glob("*/__main__.py"))

@@ -10,12 +10,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import warnings
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import attrs
 import orjson
@@ -26,7 +28,9 @@ from mux_async.cli._webhook_samples import sample_event
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, WebhookRequest, WebhookSettings, carrying
 from mux_async.emulator.server import serve
 from mux_async.ingest import Ingest, Journal, make_plan, write_report
-from mux_async.webhooks import WebhookRouter, sign
+from mux_async.live import LiveEvent
+from mux_async.webhooks import WebhookEvent, WebhookRouter, sign
+from mux_async.webhooks.events import LiveStreamEvent
 from tests.emulator import official
 
 ROOT = Path(__file__).parents[2]
@@ -474,6 +478,85 @@ async def drive_webhooks_unwrap(_: Path, __: pytest.MonkeyPatch) -> None:
     assert kind_of(*signed_event("video.asset.errored", "secret"), "secret").startswith("asset-1 failed: ")
     assert kind_of(*signed_event("video.asset.ready", "secret"), "secret") == "video.asset.ready"
     assert kind_of(*signed_event("video.asset.ready", "other"), "secret") == "refused (mismatch)"
+
+
+@contextlib.asynccontextmanager
+async def told_account() -> AsyncGenerator[tuple[Emulator, Mux, WebhookRouter]]:
+    """A hurried account in this process, whose webhooks reach the client."""
+    hooks = WebhookRouter("secret")
+    hook = WebhookSettings("https://x.example/", "secret")
+    emulated = Emulator(EmulatorSettings(time_scale=200.0, limits=None, webhooks=(hook,)))
+
+    async def carry(request: WebhookRequest) -> int:
+        return (await hooks.receive(request.body, request.headers)).status
+
+    mux = Mux(
+        token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulated), limits=FREE, account="live"
+    )
+    async with carrying(emulated, carry), mux:
+        hooks.attach(mux)
+        yield emulated, mux, hooks
+    emulated.close()
+
+
+async def go_on_air(emulated: Emulator, stream_id: str) -> None:
+    emulated.live.connect(stream_id)
+    await anyio.sleep(0.2)
+    emulated.live.disconnect(stream_id)
+
+
+async def drive_live_watch(_: Path, __: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    with anyio.fail_after(30):
+        async with told_account() as (emulated, mux, hooks), anyio.create_task_group() as tasks:
+
+            @hooks.on("video.live_stream.created")
+            async def begin(event: LiveStreamEvent) -> None:
+                tasks.start_soon(go_on_air, emulated, event.data.id)
+
+            said = await define("live-watch")["broadcast"](mux, "Town hall")
+
+    assert said[:3] == ["send to rtmps://global-live.mux.com:443/app", "on air", "over"]
+    assert re.fullmatch(r"recorded: \d+ s", said[3])
+
+
+async def drive_live_months(_: Path, __: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    with anyio.fail_after(30):
+        async with told_account() as (emulated, mux, _hooks), anyio.create_task_group() as tasks:
+
+            async def handle(event: LiveEvent) -> None:
+                seen.append(event.type)
+                if event.type == "video.live_stream.idle":
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(define("live-months")["follow"], mux, handle)
+            await anyio.lowlevel.checkpoint()
+            await go_on_air(emulated, (await mux.video.live_streams.create()).id)
+
+    assert "video.live_stream.active" in seen
+
+
+async def drive_live_spaces(_: Path, __: pytest.MonkeyPatch) -> None:
+    from mux_async.signing import Signer, verify
+
+    names, log = define("live-spaces"), list[str]()
+    with anyio.fail_after(30), warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        async with told_account() as (_emulated, mux, hooks):
+            names["listen"](hooks, log)
+            started = anyio.Event()
+
+            @hooks.on("video.space.broadcast.active")
+            async def note(_: WebhookEvent) -> None:
+                started.set()
+
+            key = await mux.system.signing_keys.create()
+            signer = Signer(key.id, key.private_key)
+            space_id, token = await names["open_room"](mux, signer)
+            await started.wait()
+
+    assert verify(token, signer.public_keys, audience="rt", subject=space_id).claims["role"] == "publisher"
+    assert {line.split()[0] for line in log} >= {"video.space.created", "video.space.broadcast.created"}
 
 
 async def drive_webhooks_test(_: Path, __: pytest.MonkeyPatch) -> None:

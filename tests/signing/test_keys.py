@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import traceback
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,18 @@ async def test_file(tmp_path: Path) -> None:
     assert (await Signer.load(keys.KEY_ID, path)).key_id == keys.KEY_ID
     with pytest.raises(ConfigurationError, match=r"nothing' cannot be read: No such file"):
         await Signer.load(keys.KEY_ID, tmp_path / "nothing")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", ["base64 of PKCS#1", "PKCS#1", "on one line"])
+async def test_the_key_in_place_of_its_file(form: str) -> None:
+    """A key given where a path goes is refused without being shown, neither in the message nor by what it is chained to."""
+    given = FORMS[form]()
+    assert isinstance(given, str)
+    with pytest.raises(ConfigurationError, match="takes the key itself") as caught:
+        await Signer.load(keys.KEY_ID, given)
+
+    assert given[30:60] not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("key_id", ["", "two words", "-----BEGIN RSA PRIVATE KEY-----", "x" * 2236])

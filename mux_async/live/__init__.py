@@ -1,0 +1,16 @@
+"""Live streams as they happen: an async iterator of events, told by webhooks where they arrive, and looked up where they do not.
+
+::
+
+    async for event in mux.live.watch(stream):
+        match event.type:
+            case "video.live_stream.active":
+                print("on air")
+            case "video.live_stream.idle":
+                break
+"""
+
+from mux_async.live._events import LiveEvent, LiveEventType
+from mux_async.live._watch import Live, LiveWatch
+
+__all__ = ["Live", "LiveEvent", "LiveEventType", "LiveWatch"]

@@ -1,0 +1,392 @@
+"""``mux.live.watch`` against the emulator, limits and all, in virtual time, on asyncio and trio."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count, cycle
+
+import anyio
+import pytest
+
+from mux_async import LimitSettings, Mux, MuxError
+from mux_async._waiting import PAGE_LIMIT
+from mux_async.emulator import (
+    Emulator,
+    EmulatorSettings,
+    EmulatorTransport,
+    Fault,
+    RateRules,
+    WebhookRequest,
+    WebhookSettings,
+    carrying,
+)
+from mux_async.errors import BadRequestError, NotFoundError
+from mux_async.live import LiveEvent, LiveWatch
+from mux_async.models import LiveStream
+from mux_async.webhooks import WebhookRouter
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+BROADCAST = ["connected", "recording", "active", "ready", "disconnected", "idle", "live_stream_completed"]
+SEEN = ["connected", "active", "ready", "idle", "live_stream_completed"]
+"""What of a broadcast can be seen without webhooks."""
+_accounts = count()
+Carry = Callable[[WebhookRequest], Awaitable[int]]
+
+
+def names(events: list[LiveEvent]) -> list[str]:
+    return [event.type.rpartition(".")[2] for event in events]
+
+
+def client(emulator: Emulator, limits: LimitSettings | None = None) -> Mux:
+    return Mux(
+        token_id="test-token",
+        token_secret="test-secret",
+        account=f"live-{next(_accounts)}",
+        transport=EmulatorTransport(emulator),
+        clock=anyio.current_time,
+        limits=limits,
+    )
+
+
+@asynccontextmanager
+async def silent() -> AsyncGenerator[tuple[Emulator, Mux]]:
+    """An account that sends no webhooks."""
+    emulator = Emulator(EmulatorSettings(limits=RateRules()), clock=lambda: 1.7e9 + anyio.current_time())
+    async with client(emulator) as mux:
+        yield emulator, mux
+
+
+@asynccontextmanager
+async def telling(lossy: Callable[[WebhookRequest], int] = lambda _: 1) -> AsyncGenerator[tuple[Emulator, Mux]]:
+    """An account whose webhooks reach the client, as often as *lossy* says."""
+    hook = WebhookSettings("https://app.example/hooks", "secret")
+    clock = lambda: 1.7e9 + anyio.current_time()  # noqa: E731
+    emulator = Emulator(EmulatorSettings(limits=RateRules(), webhooks=(hook,)), clock=clock)
+    hooks = WebhookRouter("secret", clock=clock)
+
+    async def carry(request: WebhookRequest) -> int:
+        for _ in range(lossy(request)):
+            assert (await hooks.receive(request.body, request.headers)).status == 200
+        return 200
+
+    async with client(emulator) as mux, carrying(emulator, carry):
+        hooks.attach(mux)
+        yield emulator, mux
+
+
+async def collect(watch: LiveWatch, into: list[LiveEvent], last: str = "live_stream_completed") -> None:
+    async for event in watch:
+        into.append(event)
+        if event.type.endswith(last):
+            break
+
+
+async def broadcast(emulator: Emulator, stream_id: str, seconds: float = 60.0) -> None:
+    emulator.live.connect(stream_id)
+    await anyio.sleep(seconds)
+    emulator.live.disconnect(stream_id)
+
+
+async def test_told_by_webhooks() -> None:
+    """Each step of a broadcast comes at once, once, typed; the API is looked at ten times less than without webhooks."""
+    events: list[LiveEvent] = []
+    async with telling() as (emulator, mux), anyio.create_task_group() as tasks:
+        stream = await mux.video.live_streams.create()
+        tasks.start_soon(collect, mux.live.watch(stream), events)
+        await anyio.sleep(20)
+        before = len(emulator.arrivals)
+        await broadcast(emulator, stream.id, 600.0)
+        assert len(emulator.arrivals) - before < 40
+
+    assert [name for name in names(events) if name != "created"] == BROADCAST
+    assert all(event.webhook is not None for event in events)
+    asset_id = next(event.asset_id for event in events if event.asset_id)
+    assert {event.asset_id for event in events if event.type.endswith(("connected", "active", "idle", "ready"))} == {asset_id}
+    on_air = next(event for event in events if event.type == "video.live_stream.active")
+    assert isinstance(on_air.live_stream, LiveStream)
+    assert on_air.live_stream.active_asset_id == asset_id
+
+
+async def test_seen_without_webhooks() -> None:
+    """Without webhooks, what the API shows is told all the same: on air, ready, over, complete; a few seconds late."""
+    events: list[LiveEvent] = []
+    async with silent() as (emulator, mux), anyio.create_task_group() as tasks:
+        stream = await mux.video.live_streams.create()
+        tasks.start_soon(collect, mux.live.watch(stream), events)
+        await anyio.sleep(100)
+        await broadcast(emulator, stream.id)
+
+    assert names(events) == SEEN
+    assert all(event.webhook is None for event in events)
+    assert events[-1].asset is not None
+    assert events[-1].asset.id == events[0].asset_id
+    assert {arrival.status for arrival in emulator.arrivals} <= {200, 201}
+
+
+@pytest.mark.parametrize("times", [(1, 0), (2, 0, 0), (2,)], ids=["half", "third twice", "all twice"])
+async def test_both(times: tuple[int, ...]) -> None:
+    """Whatever part of the webhooks gets lost or repeated, nothing comes twice, and that it was on air and how it ended comes."""
+    events: list[LiveEvent] = []
+    deliveries = cycle(times)
+    again: list[LiveEvent] = []
+    async with telling(lambda _: next(deliveries)) as (emulator, mux), anyio.create_task_group() as tasks:
+        stream = await mux.video.live_streams.create()
+        tasks.start_soon(collect, mux.live.watch(stream), events)
+        await anyio.sleep(7)
+        await broadcast(emulator, stream.id)
+        await anyio.sleep(200)
+        tasks.start_soon(collect, mux.live.watch(stream.id), again)
+        await broadcast(emulator, stream.id)
+
+    for told in (events, again):
+        assert [name for name in names(told) if name in SEEN[1:]] == SEEN[1:]
+        assert len(told) == len({(event.type, event.asset_id) for event in told})
+
+
+async def test_a_broadcast_between_two_looks() -> None:
+    """A broadcast that began and ended while the program did something else is told of, and its recording."""
+    events: list[LiveEvent] = []
+    async with silent() as (emulator, mux):
+        stream = await mux.video.live_streams.create(latency_mode="low")
+        watch = mux.live.watch(stream)
+        emulator.live.connect(stream.id)
+        await anyio.sleep(30)
+        emulator.live.disconnect(stream.id)
+        await anyio.sleep(30)
+        await collect(watch, events)
+
+    assert names(events) == ["connected", "idle", "ready", "live_stream_completed"]
+
+
+async def test_how_it_stands() -> None:
+    """A watch on an id begins with how the stream stands; on a value of before, with what happened since; on an idle one, with nothing."""
+    async with silent() as (emulator, mux):
+        stream = await mux.video.live_streams.create()
+        with anyio.move_on_after(30) as nothing:
+            await anext(mux.live.watch(stream.id))
+        emulator.live.connect(stream.id)
+        await anyio.sleep(5)
+        by_id, since = mux.live.watch(stream.id), mux.live.watch(stream)
+        now = mux.live.watch(await mux.video.live_streams.retrieve(stream.id))
+        assert names([await anext(by_id), await anext(by_id)]) == ["connected", "active"]
+        assert names([await anext(since), await anext(since)]) == ["connected", "active"]
+        assert names([await anext(now)]) == ["ready"]
+
+    assert nothing.cancelled_caught
+
+
+async def test_many_share_a_look() -> None:
+    """Two hundred watches of fifty streams take a list request a look; each is told of its own stream."""
+    events: list[LiveEvent] = []
+    async with silent() as (emulator, mux):
+        streams = [await mux.video.live_streams.create() for _ in range(50)]
+        told: list[list[LiveEvent]] = [[] for _ in range(200)]
+        other = mux.with_options(priority="batch")
+        before, began = len(emulator.arrivals), anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            for number, into in enumerate(told):
+                watch = (mux if number % 2 else other).live.watch(streams[number % 50])
+                tasks.start_soon(collect, watch, into, "idle")
+            await anyio.sleep(30)
+            for stream in streams:
+                emulator.live.connect(stream.id)
+            await anyio.sleep(30)
+            for stream in streams:
+                emulator.live.disconnect(stream.id)
+        seen, took = emulator.arrivals[before:], anyio.current_time() - began
+
+    for number, events in enumerate(told):
+        assert {event.live_stream_id for event in events} == {streams[number % 50].id}
+        assert set(names(events)) == {"connected", "active", "ready", "idle"}
+    assert {arrival.status for arrival in seen} == {200}
+    lists = [arrival for arrival in seen if arrival.path == "/video/v1/live-streams"]
+    assert len(lists) <= took
+    assert not [arrival for arrival in seen if arrival.path.startswith("/video/v1/live-streams/")]
+
+
+async def test_all() -> None:
+    """A watch on everything tells of streams that were there and of new ones, from the first look on."""
+    events: list[LiveEvent] = []
+    async with silent() as (emulator, mux), anyio.create_task_group() as tasks:
+        old = await mux.video.live_streams.create()
+        tasks.start_soon(collect, mux.live.watch(), events, "deleted")
+        await anyio.sleep(30)
+        new = await mux.video.live_streams.create()
+        await anyio.sleep(15)
+        await broadcast(emulator, old.id)
+        await anyio.sleep(100)
+        emulator.live.connect(new.id)
+        await anyio.sleep(15)
+        await mux.video.live_streams.delete(new.id)
+        await anyio.sleep(20)
+
+        assert names([event for event in events if event.live_stream_id == old.id]) == SEEN
+        of_new = names([event for event in events if event.live_stream_id == new.id])
+        assert of_new[:3] == ["created", "connected", "active"]
+        assert of_new[-1] == "deleted"
+
+
+async def test_old_streams_of_a_large_account() -> None:
+    """Of more streams than a look goes through, those on air are listed by that: an old one is told of like the others."""
+    events: list[LiveEvent] = []
+    emulator = Emulator(EmulatorSettings(limits=None), clock=lambda: 1.7e9 + anyio.current_time())
+    async with client(emulator, LimitSettings(enabled=False)) as mux:
+        old = await mux.video.live_streams.create()
+        for _ in range(4 * PAGE_LIMIT):
+            await mux.video.live_streams.create()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(collect, mux.live.watch(), events)
+            await anyio.sleep(30)
+            before = len(emulator.arrivals)
+            await anyio.sleep(100)
+            assert len(emulator.arrivals) - before <= 4 * 12
+            await broadcast(emulator, old.id)
+
+    assert names(events) == SEEN
+
+
+async def test_no_such_stream() -> None:
+    """An id of nothing raises what the API says of it, and ends; others go on."""
+    async with silent() as (_, mux):
+        wrong = mux.live.watch("nonsense")
+        with pytest.raises(BadRequestError):
+            await anext(wrong)
+        assert [event async for event in wrong] == []
+        stream = await mux.video.live_streams.create()
+        await mux.video.live_streams.delete(stream.id)
+        with pytest.raises(NotFoundError):
+            await anext(mux.live.watch(stream.id))
+
+
+async def test_deleted() -> None:
+    """A stream that is deleted ends the watch on it, after saying so."""
+    async with silent() as (_, mux):
+        stream = await mux.video.live_streams.create()
+        watch = mux.live.watch(stream)
+        with anyio.move_on_after(5):
+            await anext(watch)
+        await mux.video.live_streams.delete(stream.id)
+
+        assert [event.type async for event in watch] == ["video.live_stream.deleted"]
+
+
+async def test_cancelled_and_closed() -> None:
+    """A cancelled wait passes the looking on to the others; a closed watch ends, whether its task leads or not; nothing is left."""
+    events: list[LiveEvent] = []
+    async with silent() as (emulator, mux):
+        stream = await mux.video.live_streams.create()
+        ends: list[str] = []
+
+        async def follow(watch: LiveWatch, name: str) -> None:
+            async for _ in watch:
+                pass
+            ends.append(name)
+
+        first, second, third = [mux.live.watch(stream) for _ in range(3)]
+        async with anyio.create_task_group() as tasks:
+            with anyio.move_on_after(5):
+                async with anyio.create_task_group() as inner:
+                    inner.start_soon(follow, first, "cancelled")
+                    await anyio.sleep(1)
+                    tasks.start_soon(collect, mux.live.watch(stream), events)
+                    tasks.start_soon(follow, second, "second")
+            tasks.start_soon(follow, third, "third")
+            await anyio.sleep(5)
+            second.close()
+            third.close()
+            await anyio.sleep(1)
+            assert sorted(ends) == ["second", "third"]
+            await broadcast(emulator, stream.id)
+        assert names(events) == SEEN
+        del first, second, third
+        gc.collect()
+        before = len(emulator.arrivals)
+        await anyio.sleep(100)
+
+    assert len(emulator.arrivals) == before
+
+
+async def test_slow() -> None:
+    """A program that is slow loses the oldest of what is old news, and is told how everything stands at last."""
+    async with telling() as (emulator, mux):
+        streams = [await mux.video.live_streams.create(latency_mode="low") for _ in range(3)]
+        watch = mux.live.watch(*streams, buffer=6)
+        for _ in range(20):
+            for stream in streams:
+                emulator.live.connect(stream.id)
+            await anyio.sleep(5)
+            for stream in streams:
+                emulator.live.disconnect(stream.id)
+            await anyio.sleep(5)
+        kept = [await anext(watch) for _ in range(6)]
+
+    assert watch.lost > 200
+    last = {event.live_stream_id: event.type for event in kept if event.type.startswith("video.live_stream.")}
+    assert len(kept) == 6
+    assert watch.lost + 6 >= 20 * 3 * 6
+    assert set(last.values()) <= {"video.live_stream.idle"}
+
+
+async def test_webhooks_do_not_stop_the_looking() -> None:
+    """Webhooks that come faster than a look takes do not keep it from seeing what none of them says."""
+    events: list[LiveEvent] = []
+    gone = "video.live_stream.idle"
+    async with telling(lambda request: request.event_type != gone) as (emulator, mux), anyio.create_task_group() as tasks:
+        stream, busy = [await mux.video.live_streams.create() for _ in range(2)]
+        emulator.faults.add(Fault(method="GET", delay=3.0))
+
+        async def hurry() -> None:
+            while True:
+                await anyio.sleep(1.0)
+                await mux.video.live_streams.update(busy.id, passthrough="x")
+
+        tasks.start_soon(hurry)
+        watch = mux.live.watch()
+        tasks.start_soon(broadcast, emulator, stream.id, 30.0)
+        with anyio.fail_after(400):
+            async for event in watch:
+                events.append(event)
+                if event.type == gone:
+                    break
+        tasks.cancel_scope.cancel()
+
+    assert events[-1].webhook is None
+
+
+async def test_two_tasks() -> None:
+    """Two tasks cannot take from one watch: it says so, to the second."""
+    async with silent() as (_, mux), anyio.create_task_group() as tasks:
+        watch = mux.live.watch()
+        tasks.start_soon(anext, watch)
+        await anyio.sleep(1)
+        with pytest.raises(RuntimeError, match="a watch of its own"):
+            await anext(watch)
+        tasks.cancel_scope.cancel()
+
+
+async def test_outages() -> None:
+    """Looks that fail are tried again; after ten in a row the watch raises why, and can be gone on with."""
+    async with silent() as (emulator, mux):
+        stream = await mux.video.live_streams.create()
+        watch = mux.with_options(max_attempts=1).live.watch(stream)
+        fault = Fault(method="GET", status=500)
+        emulator.faults.add(fault)
+        with pytest.raises(MuxError):
+            await anext(watch)
+        emulator.faults.clear()
+        emulator.live.connect(stream.id)
+
+        assert (await anext(watch)).type == "video.live_stream.connected"
+
+
+@pytest.mark.parametrize("buffer", [0, -1])
+async def test_wrong_arguments(buffer: int) -> None:
+    """A buffer without room and an id without text are refused, with what to do."""
+    async with silent() as (_, mux):
+        with pytest.raises(ValueError, match="one event at least"):
+            mux.live.watch(buffer=buffer)
+        with pytest.raises(ValueError, match="all of them"):
+            mux.live.watch("")
