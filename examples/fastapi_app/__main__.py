@@ -4,7 +4,7 @@
 
 Then open http://127.0.0.1:8000 (``PORT``). Against Mux itself: set ``MUX_TOKEN_ID``, ``MUX_TOKEN_SECRET``, ``MUX_SIGNING_KEY``,
 ``MUX_PRIVATE_KEY`` and ``MUX_WEBHOOK_SECRET``, and let webhooks reach ``/webhooks/mux``. It needs
-``pip install 'mux-async[cli,jwt]' fastapi uvicorn``.
+``pip install 'mux-async[cli,jwt,media]' fastapi uvicorn``; without ``media`` the emulator shows nothing of what is uploaded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mux_async.webhooks import WebhookRouter
 async def emulated_mux(webhook_url: str) -> AsyncGenerator[None]:
     """Run ``mux-async emulate`` and let this process use it."""
     secret = secrets.token_hex(16)
-    command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", "--no-limits"]
+    command = [sys.executable, "-m", "mux_async.cli", "emulate", "--port", "0", "--limits", "off", "--quiet"]
     process = await anyio.open_process([*command, "--webhook-url", webhook_url, "--webhook-secret", secret], stderr=None)
     try:
         said = ""

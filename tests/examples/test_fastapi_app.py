@@ -8,18 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
-from importlib import import_module
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import which
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
 from tests._servers import free_port
+from tests.emulator.browser.browsing import chromium
+from tests.emulator.browser.film import film
 from tests.emulator.official import missing
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 25.0
-FILM = b"not much of a film" * 5_000
 opener = build_opener(ProxyHandler({}))
 
 
@@ -66,30 +65,6 @@ def _answers(origin: str) -> bool:
         return False
 
 
-@contextmanager
-def chromium() -> Generator[Browser]:
-    """Run a browser without a window: as the emulator's own tests do, where they are there to ask."""
-    if find_spec("tests.emulator.browser") is not None:
-        shared: Any = import_module("tests.emulator.browser.browsing")
-        with cast("AbstractContextManager[Browser]", shared.chromium()) as browser:
-            yield browser
-        return
-    path = os.environ.get("MUX_ASYNC_CHROMIUM") or which("chromium")
-    if path is None:
-        missing("Chromium is not installed: apt-get install chromium, or set MUX_ASYNC_CHROMIUM")
-    if find_spec("playwright") is None:
-        missing("the driver of the browser is not installed: pip install playwright")
-    from playwright.sync_api import sync_playwright
-
-    arguments = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]  # which is not made for root
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=arguments)
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
 def status_of(url: str) -> int:
     try:
         with opener.open(url, timeout=PATIENCE) as answer:
@@ -119,7 +94,7 @@ def test_upload_and_watch() -> None:
     with chromium() as browser, application() as origin:
         page, asked, wrong = open_page(browser, origin)
         page.fill("#title", "Holiday <b>2026</b>")
-        page.set_input_files("#file", {"name": "holiday.mp4", "mimeType": "video/mp4", "buffer": FILM})
+        page.set_input_files("#file", {"name": "holiday.mp4", "mimeType": "video/mp4", "buffer": film(3)})
         page.click("text=Upload")
         page.wait_for_selector("#status:text-is('Ready')")
         page.wait_for_selector("#films >> text=Holiday <b>2026</b>")
@@ -142,6 +117,10 @@ def test_upload_and_watch() -> None:
         assert (status_of(link), status_of(playlist)) == (200, 403)
         assert (status_of(poster), status_of(poster.partition("?")[0])) == (200, 403)
         assert [each for each in others_asked if each.startswith(f"GET 200 {origin}/films/")]
+        page.evaluate("document.getElementById('player').play()")
+        page.wait_for_function(
+            "document.getElementById('player').currentTime > 0.5 && document.getElementById('player').videoWidth > 0"
+        )
         assert wrong == also_wrong == []
 
 
