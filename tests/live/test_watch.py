@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from itertools import count, cycle
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from mux_async import LimitSettings, Mux, MuxError
@@ -271,6 +272,51 @@ async def test_deleted() -> None:
         await mux.video.live_streams.delete(stream.id)
 
         assert [event.type async for event in watch] == ["video.live_stream.deleted"]
+
+
+async def test_deleted_unseen() -> None:
+    """Of all streams, one that was deleted while nothing happened to it is told of, once; it is not asked for again."""
+    events: list[LiveEvent] = []
+    async with silent() as (emulator, mux), anyio.create_task_group() as tasks:
+        gone, _ = [await mux.video.live_streams.create() for _ in range(2)]
+        tasks.start_soon(collect, mux.live.watch(), events)
+        await anyio.sleep(20)
+        await mux.video.live_streams.delete(gone.id)
+        await anyio.sleep(60)
+        assert [(event.type, event.live_stream_id) for event in events] == [("video.live_stream.deleted", gone.id)]
+        assert [arrival.status for arrival in emulator.arrivals].count(404) == 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_others_get_their_turn() -> None:
+    """However many events wait to be taken, other tasks run in between, and a time limit takes none of them away."""
+    taken: list[LiveEvent] = []
+    async with telling() as (emulator, mux):
+        stream = await mux.video.live_streams.create(latency_mode="low")
+        watch = mux.live.watch(stream)
+        for _ in range(5):
+            await broadcast(emulator, stream.id, 20.0)
+            await anyio.sleep(5)
+        others = 0
+
+        async def count_turns() -> None:
+            nonlocal others
+            while True:
+                await anyio.lowlevel.checkpoint()
+                others += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count_turns)
+            taken += [await anext(watch) for _ in range(10)]
+            tasks.cancel_scope.cancel()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            taken.append(await anext(watch))
+        taken += [await anext(watch) for _ in range(20)]
+
+    assert others >= 5
+    assert scope.cancelled_caught
+    assert len({(event.type, event.asset_id) for event in taken}) == len(taken) == 30
 
 
 async def test_cancelled_and_closed() -> None:
