@@ -32,15 +32,17 @@ def news_of(event: Event) -> list[tuple[Subject, News]]:
     (facts/BEHAVIOUR.md, section 1.5).
     """
     kind: object = getattr(event, "type", None)
-    data: object = getattr(event, "data", None)
-    if not isinstance(kind, str) or not isinstance(data, Model):
+    if not isinstance(kind, str) or not (
+        kind.startswith("video.upload.") or kind in _SHOWN_BY or kind == "video.asset.deleted"
+    ):
+        return []
+    data: object = getattr(event, "data", None)  # an event reads itself only when it is asked for that
+    if not isinstance(data, Model):
         return []
     wire = data.to_wire()
     if kind.startswith("video.upload."):
         return _of_upload(kind.rpartition(".")[2], wire)
-    if kind in _SHOWN_BY or kind == "video.asset.deleted":
-        return _of_asset(kind, wire)
-    return []
+    return _of_asset(kind, wire)
 
 
 def _of_asset(kind: str, wire: dict[str, object]) -> list[tuple[Subject, News]]:

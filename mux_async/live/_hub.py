@@ -192,12 +192,16 @@ class _Look:
         for watch in self._all:  # what they know to be on air has to be seen to end
             self._missing.update(dict.fromkeys(watch.stories.on_air))
         self._newest: dt.datetime | None = None
+        self._shown = set[str]()
 
     async def run(self) -> None:
         """Look at everything that is watched, once."""
         self._rounds.number += 1
         if self._all or len(self._missing) > 1:
-            if not await self._sweep():
+            if await self._sweep():
+                for watch in self._all:  # what was there and is not shown may have been deleted, or slipped between two pages
+                    self._missing.update((each, None) for each in watch.stories.known if each not in self._shown)
+            else:
                 await self._on_air()
             for watch in self._all:
                 watch.stories.looked(self._newest)
@@ -282,6 +286,7 @@ class _Look:
 
     def _show(self, stream: LiveStream) -> None:
         self._missing.pop(stream.id, None)
+        self._shown.add(stream.id)
         for watch in self._concerned(stream.id):
             self._put(watch, watch.stories.see(stream, self._began, self._at))
 

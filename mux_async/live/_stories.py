@@ -52,6 +52,11 @@ class Stories:
         return () if self.is_all else self._stories
 
     @property
+    def known(self) -> Iterable[str]:
+        """The streams that were seen or heard of."""
+        return self._stories
+
+    @property
     def on_air(self) -> list[str]:
         """The streams that go on, as far as is known."""
         return [each.live_stream_id for each in self._stories.values() if each.is_on]

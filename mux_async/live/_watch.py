@@ -124,9 +124,9 @@ class LiveWatch:
         """
         if self.woken is not None:
             raise RuntimeError("two tasks wait for the next event of one watch; give each a watch of its own")
+        await anyio.lowlevel.checkpoint()  # however much there is to take, others get their turn
         while not self.has_news:
             await self._hub.wait(self)
-        await anyio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
             raise StopAsyncIteration
         if self._shelf:

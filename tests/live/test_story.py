@@ -210,5 +210,6 @@ def test_made_meanwhile() -> None:
     stories.looked(stream(number=5).created_at)
     new = stream(recent=("a",), number=6, stream_id="new")
     assert [event.type.rpartition(".")[2] for event in stories.see(new, 1.0, at(1))] == ["created", "connected", "idle"]
+    assert stories.hear(attrs.evolve(said("video.live_stream.created", 2.0), live_stream_id="new"), 2.0) == []
     old = stream(recent=("b",), number=4, stream_id="old")
     assert stories.see(old, 1.0, at(1)) == []

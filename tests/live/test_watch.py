@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from itertools import count, cycle
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from mux_async import LimitSettings, Mux, MuxError
@@ -22,6 +23,7 @@ from mux_async.emulator import (
     WebhookSettings,
     carrying,
 )
+from mux_async.emulator._ingest import PLAYABLE
 from mux_async.errors import BadRequestError, NotFoundError
 from mux_async.live import LiveEvent, LiveWatch
 from mux_async.models import LiveStream
@@ -108,6 +110,27 @@ async def test_told_by_webhooks() -> None:
     on_air = next(event for event in events if event.type == "video.live_stream.active")
     assert isinstance(on_air.live_stream, LiveStream)
     assert on_air.live_stream.active_asset_id == asset_id
+
+
+async def test_at_once() -> None:
+    """A webhook wakes who watches at that moment, whether they wait for another's look or are about to look themselves."""
+    late: list[float] = []
+    async with telling() as (emulator, mux), anyio.create_task_group() as tasks:
+        stream = await mux.video.live_streams.create()
+
+        async def follow() -> None:
+            async for event in mux.live.watch(stream):
+                if event.type == "video.live_stream.active":
+                    late.append(anyio.current_time() - connected - PLAYABLE)
+                    break
+
+        for _ in range(3):
+            tasks.start_soon(follow)
+        await anyio.sleep(33)
+        connected = anyio.current_time()
+        emulator.live.connect(stream.id)
+
+    assert late == [pytest.approx(0.0, abs=0.01)] * 3
 
 
 async def test_seen_without_webhooks() -> None:
@@ -231,21 +254,29 @@ async def test_all() -> None:
 
 async def test_old_streams_of_a_large_account() -> None:
     """Of more streams than a look goes through, those on air are listed by that: an old one is told of like the others."""
-    events: list[LiveEvent] = []
     emulator = Emulator(EmulatorSettings(limits=None), clock=lambda: 1.7e9 + anyio.current_time())
     async with client(emulator, LimitSettings(enabled=False)) as mux:
         old = await mux.video.live_streams.create()
-        for _ in range(4 * PAGE_LIMIT):
+        for _ in range(8 * PAGE_LIMIT):
             await mux.video.live_streams.create()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(collect, mux.live.watch(), events)
-            await anyio.sleep(30)
-            before = len(emulator.arrivals)
-            await anyio.sleep(100)
-            assert len(emulator.arrivals) - before <= 4 * 12
-            await broadcast(emulator, old.id)
+        watch = mux.live.watch()
+        with anyio.move_on_after(30):
+            await anext(watch)
+        before = len(emulator.arrivals)
+        with anyio.move_on_after(110):
+            await anext(watch)
+        assert len(emulator.arrivals) - before <= 4 * 12
+        emulator.live.connect(old.id)
+        await anyio.sleep(5)
+        began = anyio.current_time()
 
-    assert names(events) == SEEN
+        assert names([await anext(watch), await anext(watch)]) == ["connected", "active"]
+        assert anyio.current_time() - began < 11
+        emulator.live.disconnect(old.id)
+        await anyio.sleep(61)
+        began = anyio.current_time()
+        assert names([await anext(watch)]) == ["idle"]
+        assert anyio.current_time() - began < 11
 
 
 async def test_no_such_stream() -> None:
@@ -271,6 +302,51 @@ async def test_deleted() -> None:
         await mux.video.live_streams.delete(stream.id)
 
         assert [event.type async for event in watch] == ["video.live_stream.deleted"]
+
+
+async def test_deleted_unseen() -> None:
+    """Of all streams, one that was deleted while nothing happened to it is told of, once; it is not asked for again."""
+    events: list[LiveEvent] = []
+    async with silent() as (emulator, mux), anyio.create_task_group() as tasks:
+        gone, _ = [await mux.video.live_streams.create() for _ in range(2)]
+        tasks.start_soon(collect, mux.live.watch(), events)
+        await anyio.sleep(20)
+        await mux.video.live_streams.delete(gone.id)
+        await anyio.sleep(60)
+        assert [(event.type, event.live_stream_id) for event in events] == [("video.live_stream.deleted", gone.id)]
+        assert [arrival.status for arrival in emulator.arrivals].count(404) == 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_others_get_their_turn() -> None:
+    """However many events wait to be taken, other tasks run in between, and a time limit takes none of them away."""
+    taken: list[LiveEvent] = []
+    async with telling() as (emulator, mux):
+        stream = await mux.video.live_streams.create(latency_mode="low")
+        watch = mux.live.watch(stream)
+        for _ in range(5):
+            await broadcast(emulator, stream.id, 20.0)
+            await anyio.sleep(5)
+        others = 0
+
+        async def count_turns() -> None:
+            nonlocal others
+            while True:
+                await anyio.lowlevel.checkpoint()
+                others += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count_turns)
+            taken += [await anext(watch) for _ in range(10)]
+            tasks.cancel_scope.cancel()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            taken.append(await anext(watch))
+        taken += [await anext(watch) for _ in range(20)]
+
+    assert others >= 5
+    assert scope.cancelled_caught
+    assert len({(event.type, event.asset_id) for event in taken}) == len(taken) == 30
 
 
 async def test_cancelled_and_closed() -> None:
@@ -310,31 +386,63 @@ async def test_cancelled_and_closed() -> None:
 
 
 async def test_slow() -> None:
-    """A program that is slow loses the oldest of what is old news, and is told how everything stands at last."""
+    """A program that is slow loses the oldest of what is old news, and is told how every stream and recording stands at last."""
     async with telling() as (emulator, mux):
         streams = [await mux.video.live_streams.create(latency_mode="low") for _ in range(3)]
-        watch = mux.live.watch(*streams, buffer=6)
-        for _ in range(20):
-            for stream in streams:
-                emulator.live.connect(stream.id)
-            await anyio.sleep(5)
-            for stream in streams:
-                emulator.live.disconnect(stream.id)
-            await anyio.sleep(5)
-        kept = [await anext(watch) for _ in range(6)]
+        watch = mux.live.watch(*streams, buffer=40)
+        for number in range(12):
+            for stream in streams if number == 0 else streams[1:]:  # the first one is quiet after its first broadcast
+                await broadcast(emulator, stream.id, 12.0)
+                await anyio.sleep(3)
+        kept = [await anext(watch) for _ in range(40)]
+        recordings = {asset.id async for asset in mux.video.assets.list()}
 
-    assert watch.lost > 200
-    last = {event.live_stream_id: event.type for event in kept if event.type.startswith("video.live_stream.")}
-    assert len(kept) == 6
-    assert watch.lost + 6 >= 20 * 3 * 6
-    assert set(last.values()) <= {"video.live_stream.idle"}
+    last = {event.subject: event.type for event in kept if event.is_state}
+    assert watch.lost > 100
+    assert [last[stream.id] for stream in streams] == ["video.live_stream.idle"] * 3
+    assert {asset_id for asset_id in recordings if last.get(asset_id) == "video.asset.live_stream_completed"} == recordings
+    assert len(recordings) == 25
+
+
+async def test_as_many_subjects_as_room() -> None:
+    """Where every event is the last of its recording, the oldest goes: memory is bounded all the same."""
+    async with telling() as (emulator, mux):
+        stream = await mux.video.live_streams.create(latency_mode="low")
+        watch = mux.live.watch(stream, buffer=3)
+        for _ in range(6):
+            await broadcast(emulator, stream.id, 12.0)
+            await anyio.sleep(3)
+        kept = [await anext(watch) for _ in range(3)]
+        with anyio.move_on_after(0.5) as nothing_more:
+            await anext(watch)
+
+    assert nothing_more.cancelled_caught
+    assert names(kept[-2:]) == ["idle", "live_stream_completed"]
+
+
+async def test_closed_by_another_task() -> None:
+    """Closing ends the iteration at once, of a task that is about to look as well."""
+    async with silent() as (_, mux), anyio.create_task_group() as tasks:
+        watch = mux.live.watch()
+
+        async def close() -> None:
+            await anyio.sleep(30.5)
+            watch.close()
+
+        tasks.start_soon(close)
+        began = anyio.current_time()
+        assert [event async for event in watch] == []
+        assert anyio.current_time() - began == pytest.approx(30.5)
 
 
 async def test_webhooks_do_not_stop_the_looking() -> None:
     """Webhooks that come faster than a look takes do not keep it from seeing what none of them says."""
     events: list[LiveEvent] = []
-    gone = "video.live_stream.idle"
-    async with telling(lambda request: request.event_type != gone) as (emulator, mux), anyio.create_task_group() as tasks:
+    gone, told_by_it = "video.live_stream.idle", "video.asset.live_stream_completed"
+    async with (
+        telling(lambda request: request.event_type not in {gone, told_by_it}) as (emulator, mux),
+        anyio.create_task_group() as tasks,
+    ):
         stream, busy = [await mux.video.live_streams.create() for _ in range(2)]
         emulator.faults.add(Fault(method="GET", delay=3.0))
 
