@@ -1,6 +1,6 @@
 """Discord, as far as a bot with one command needs it: the gateway and the calls of REST, on loopback.
 
-Written from Discord's documentation of the gateway (version 10): hello, identify, ready, heartbeats, one dispatched interaction at a time,
+Written of the gateway (version 10): hello, identify, ready, heartbeats, one dispatched interaction at a time,
 all of it compressed as one stream where the client asks for that.
 """
 
