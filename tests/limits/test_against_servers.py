@@ -16,7 +16,7 @@ from mux_async.limits import BucketSettings
 from tests.limits.load import TRIES, LimitedServer, emulator, judge, nginx, saturate
 
 RATE = 50
-WINDOW = 5.0
+WINDOW = 7.0
 """Seconds: of the windows, and what the token bucket holds."""
 CAPACITY = int(RATE * WINDOW)
 
@@ -34,7 +34,7 @@ SERVERS: dict[str, tuple[Callable[[Path], LimitedServer], BucketSettings]] = {
 """Each server, and the settings that fit its rate and burst: see docs/limits.md, *Which settings*."""
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", SERVERS)
 @pytest.mark.asyncio
 async def test_all_that_is_allowed_and_no_429(name: str, tmp_path: Path) -> None:
