@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
@@ -141,10 +141,10 @@ class Engine:
         perform = self._share if options.share_reads and operation.method == "GET" else self._perform
         answer = await perform(call, request, self.here())
         try:
-            value = _wire.decode(operation, arguments, answer.response, answer.content)
+            value: T = _wire.decode(operation, arguments, answer.response, answer.content)
         except MuxError as error:
             raise call.describe(error) from error.__cause__
-        return cast("T", value), answer
+        return value, answer
 
     @asynccontextmanager
     async def stream(
@@ -207,7 +207,9 @@ class Engine:
         """Send until there is an answer to return or an error to raise."""
         operation, options, clock = call.operation, call.options, self.config.clock
         self.limits.retries.calls += 1
-        gate = loop.gates.get(operation.bucket) or self._gate(loop, operation.bucket)
+        gate = loop.gates.get(operation.bucket)
+        if gate is None:
+            gate = self._gate(loop, operation.bucket)
         while True:
             number = len(call.attempts) + 1
             queued_at = sent_at = clock()
@@ -347,9 +349,7 @@ class Engine:
     def _gate(self, loop: _Loop, bucket: Bucket | None) -> Gate | None:
         if bucket is None or not self.limits.settings.enabled:
             return None
-        gate = loop.gates.get(bucket)
-        if gate is None:
-            gate = loop.gates[bucket] = self.limits.gate(current_loop(), bucket)
+        gate = loop.gates[bucket] = self.limits.gate(current_loop(), bucket)
         return gate
 
     def _remaining(self, call: Call) -> float | None:

@@ -186,7 +186,7 @@ def standing_headers(user_agent: str, extra: Mapping[str, str] | None) -> dict[s
     return merge_headers(headers, extra) if extra else headers
 
 
-def decode(operation: Operation[Any], arguments: Arguments, response: HttpResponse, content: bytes) -> object:
+def decode(operation: Operation[Any], arguments: Arguments, response: HttpResponse, content: bytes) -> Any:
     """Turn *content*, the body of the successful answer *response*, into what the call returns.
 
     Raises:
@@ -209,8 +209,9 @@ def decode(operation: Operation[Any], arguments: Arguments, response: HttpRespon
         return body
     if not isinstance(body, dict):
         raise _undecodable(operation, response, f"JSON of type {type(body).__name__} where an object belongs")
-    value = _codec.decoder(operation)(cast("object", body))
-    return _page(operation, arguments, cast("dict[str, object]", body), value) if result == "page" else value
+    members = cast("dict[str, object]", body)
+    value = _codec.decoder(operation)(members)
+    return _page(operation, arguments, members, value) if result == "page" else value
 
 
 def _undecodable(operation: Operation[Any], response: HttpResponse, what: str) -> UndecodableResponseError:
