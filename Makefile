@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := mux_async transports codegen tests examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit codegen check-codegen constraints build clean
+.PHONY: help demo test lint format types unit bench example codegen check-codegen constraints build clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,12 @@ codegen: $(VENV)/.dev-installed ## Write the generated code again
 
 check-codegen: $(VENV)/.dev-installed ## Fail if the generated code is not what the generator writes
 	$(BIN)/python -m codegen --check
+
+bench: $(VENV)/.dev-installed ## Measure this client beside what one would pick instead
+	$(BIN)/python -m benchmarks
+
+example: $(VENV)/.dev-installed ## Run the example web application, with a Mux of its own
+	$(BIN)/python -m examples.fastapi_app
 
 constraints: $(VENV)/.dev-installed ## Pin the development dependencies anew
 	$(PIP) freeze --exclude-editable | LC_ALL=C sort -f > constraints.txt

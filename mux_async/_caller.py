@@ -46,8 +46,9 @@ class EngineCaller:
     async def call(self, operation: Operation[T], arguments: Arguments) -> T:
         """Perform a call to its end."""
         value, answer = await self.engine.call(operation, arguments, self.options)
-        # `returns_raw` tells type checkers of the second case.
-        return cast("T", answer.as_raw(value)) if self._is_raw else value
+        if self._is_raw:
+            return cast("T", answer.as_raw(value))  # `returns_raw` tells type checkers
+        return value
 
     def paginate(self, operation: Operation[Page[T, E]], arguments: Arguments) -> Paginator[T, E]:
         """Return the list, not yet asked for."""

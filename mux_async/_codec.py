@@ -43,7 +43,8 @@ def loads(body: bytes) -> object:
     Raises:
         ValueError: It is not JSON.
     """
-    return cast("object", orjson.loads(body))
+    found: object = orjson.loads(body)
+    return found
 
 
 def decoder(operation: Operation[Any]) -> Callable[[object], object]:

@@ -16,6 +16,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import attrs
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from mux_async._checks import check_whole
 from mux_async._retry import RetryPolicy
@@ -100,6 +101,11 @@ class Credentials:
     account: str
 
 
+def _api_headers(config: Config, more: Mapping[str, str] | None = None) -> CIMultiDictProxy[str]:
+    own = {"Authorization": config.credentials.authorization.reveal(), "Accept": "application/json"}
+    return CIMultiDictProxy(CIMultiDict({**config.headers, **own, **(more or {})}))
+
+
 @attrs.frozen
 class Config:
     """What all calls of a client share."""
@@ -115,6 +121,17 @@ class Config:
     epoch: Callable[[], float] = time.time
     """Seconds since 1970, for dates in headers."""
     random: Random = attrs.field(factory=Random)
+    api_headers: CIMultiDictProxy[str] = attrs.field(
+        init=False, repr=False, eq=False, default=attrs.Factory(_api_headers, takes_self=True)
+    )
+    """Of requests to the API that have no body. Put together once, because every request has them."""
+    api_headers_with_body: CIMultiDictProxy[str] = attrs.field(
+        init=False,
+        repr=False,
+        eq=False,
+        default=attrs.Factory(lambda config: _api_headers(config, {"Content-Type": "application/json"}), takes_self=True),
+    )
+    """The same for those with a body of JSON."""
 
     @property
     def is_default_origin(self) -> bool:

@@ -69,7 +69,10 @@ class _Decoder:
 
 
 def _decoder(response: HttpResponse) -> _Decoder | None:
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    encoding = response.headers.get("Content-Encoding")
+    if encoding is None:
+        return None
+    encoding = encoding.strip().lower()
     return None if encoding in {"", "identity"} else _Decoder(response, encoding)
 
 
@@ -111,15 +114,21 @@ async def read_content(response: HttpResponse, limit: int) -> bytes:
     try:
         decoder = _decoder(response)
         async for chunk in response.body:
-            for piece in (chunk,) if decoder is None else decoder.feed(chunk):
-                total += len(piece)
-                if total > limit:
-                    raise ResponseTooLargeError(
-                        f"the answer is larger than {limit} bytes; raise max_response_bytes if it should be",
-                        status=response.status,
-                        request_id=response.headers.get("X-Request-Id"),
-                    )
-                chunks.append(piece)
+            if decoder is None:
+                chunks.append(chunk)
+                total += len(chunk)
+            else:
+                for piece in decoder.feed(chunk):
+                    chunks.append(piece)
+                    total += len(piece)
+                    if total > limit:
+                        break
+            if total > limit:
+                raise ResponseTooLargeError(
+                    f"the answer is larger than {limit} bytes; raise max_response_bytes if it should be",
+                    status=response.status,
+                    request_id=response.headers.get("X-Request-Id"),
+                )
         if decoder is not None:
             decoder.finish()
     finally:

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
@@ -54,6 +54,9 @@ E = TypeVar("E")
 
 logger = logging.getLogger(__name__)
 
+# Looking a member up in its enum is a call, up to Python 3.11.
+_SAFE, _NEVER_SENT, _MAYBE_PROCESSED = Replay.SAFE, Delivery.NEVER_SENT, Delivery.MAYBE_PROCESSED
+
 _BUDGET_NOTE = "it was not sent again: the account's retry budget is used up (LimitSettings.retries)"
 
 
@@ -64,7 +67,7 @@ class _Loop:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
-        self.gates: dict[Bucket, Gate] = {}
+        self.gates: dict[Bucket | None, Gate] = {}
         self.flights: Flights[Answer] = Flights()
         self.local: dict[Any, Any] = {}
 
@@ -138,12 +141,10 @@ class Engine:
         perform = self._share if options.share_reads and operation.method == "GET" else self._perform
         answer = await perform(call, request, self.here())
         try:
-            value = _wire.decode(
-                operation, arguments, answer.content, status=answer.response.status, request_id=answer.request_id
-            )
+            value: T = _wire.decode(operation, arguments, answer.response, answer.content)
         except MuxError as error:
             raise call.describe(error) from error.__cause__
-        return cast("T", value), answer
+        return value, answer
 
     @asynccontextmanager
     async def stream(
@@ -206,24 +207,26 @@ class Engine:
         """Send until there is an answer to return or an error to raise."""
         operation, options, clock = call.operation, call.options, self.config.clock
         self.limits.retries.calls += 1
-        gate = self._gate(loop, operation.bucket)
+        gate = loop.gates.get(operation.bucket)
+        if gate is None:
+            gate = self._gate(loop, operation.bucket)
         while True:
             number = len(call.attempts) + 1
-            queued_at = clock()
-            try:
-                grant = gate.acquire_now(call.priority) if gate is not None else None
-                if grant is None and gate is not None:
+            queued_at = sent_at = clock()
+            grant = gate.acquire_now(call.priority) if gate is not None else None
+            if grant is None and gate is not None:
+                try:
                     grant = await gate.acquire(call.priority, self._remaining(call))
-            except LimitWaitError as error:
-                raise call.describe(error) from None
-            sent_at = clock()
+                except LimitWaitError as error:
+                    raise call.describe(error) from None
+                sent_at = clock()
             if call.first_sent is None:
                 call.first_sent = sent_at
             response: HttpResponse | None = None
             content = b""
             failure: TransportError | None = None
             unusable: ResponseError | None = None
-            call.in_flight = Delivery.MAYBE_PROCESSED
+            call.in_flight = _MAYBE_PROCESSED
             try:
                 response = await loop.transport.send(request)
                 if not (is_streamed and response.status < 300):
@@ -233,14 +236,15 @@ class Engine:
             except ResponseError as error:
                 unusable = error
             finally:
-                if operation.replay is not Replay.SAFE:
+                if operation.replay is not _SAFE:
                     self._written = next(self._writes)
-            call.in_flight = Delivery.NEVER_SENT
+            call.in_flight = _NEVER_SENT
             status = response.status if response is not None else None
             request_id = response.headers.get("X-Request-Id") if response is not None else None
             error_text = str(failure or unusable) if failure or unusable else None
             call.attempts.append(Attempt(number, sent_at - queued_at, clock() - sent_at, status, request_id, error_text))
-            logger.debug("%s: attempt %d: %s (request id %s)", operation.line, number, status or failure, request_id)
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("%s: attempt %d: %s (request id %s)", operation.line, number, status or failure, request_id)
             if unusable is not None:
                 raise call.describe(unusable) from unusable.__cause__
 
@@ -345,9 +349,7 @@ class Engine:
     def _gate(self, loop: _Loop, bucket: Bucket | None) -> Gate | None:
         if bucket is None or not self.limits.settings.enabled:
             return None
-        gate = loop.gates.get(bucket)
-        if gate is None:
-            gate = loop.gates[bucket] = self.limits.gate(current_loop(), bucket)
+        gate = loop.gates[bucket] = self.limits.gate(current_loop(), bucket)
         return gate
 
     def _remaining(self, call: Call) -> float | None:

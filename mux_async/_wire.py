@@ -33,9 +33,10 @@ from mux_async.transport import HttpRequest, Timeouts
 if TYPE_CHECKING:
     from mux_async._config import Config
     from mux_async._resource import Arguments
-    from mux_async.transport import Headers
+    from mux_async.transport import Headers, HttpResponse
 
 _PATH_NAME = re.compile(r"\{(\w+)\}")
+_API = Host.API  # looking a member up in its enum is a call, up to Python 3.11
 _LONGEST_QUOTE = 1000
 """Characters of Mux's own sentences in an error's text; the error's ``messages`` have them whole."""
 _UNSAFE_IN_ID = re.compile(r"[\x00-\x20\x7f/\\?#%]")
@@ -47,20 +48,19 @@ def build_request(operation: Operation[Any], arguments: Arguments, config: Confi
     Raises:
         InvalidRequestError: An argument cannot be sent; the message says which, and how to mend it.
     """
-    url = origin(operation.host, config) + build_path(operation.path, arguments.path)
-    query = encode_query(arguments.query, arguments.extra_query)
-    if query:
-        url = f"{url}?{query}"
-    headers = {**config.headers}
-    if operation.host is Host.API:
-        headers["Authorization"] = config.credentials.authorization.reveal()
-        headers["Accept"] = "application/json"
-    else:
-        headers["Accept"] = "*/*"
+    is_api = operation.host is _API
+    url = (config.base_url if is_api else origin(operation.host, config)) + build_path(operation.path, arguments.path)
+    if arguments.query or arguments.extra_query:
+        query = encode_query(arguments.query, arguments.extra_query)
+        if query:
+            url = f"{url}?{query}"
     body: bytes | None = None
+    headers: Mapping[str, str] = config.api_headers
     if arguments.body is not None or arguments.extra_body is not None:
         body = encode_body(arguments.body or {}, arguments.extra_body)
-        headers["Content-Type"] = "application/json"
+        headers = config.api_headers_with_body
+    if not is_api:  # credentials are for the API alone
+        headers = {**config.headers, "Accept": "*/*", **({"Content-Type": "application/json"} if body is not None else {})}
     if arguments.extra_headers:
         headers = merge_headers(headers, arguments.extra_headers)
     return HttpRequest(operation.method, url, headers, body, timeouts)
@@ -93,13 +93,13 @@ def _pieces(template: str) -> tuple[str, ...]:
 
 
 def _path_value(name: str, value: object) -> str:
+    if isinstance(value, str) and value.isalnum() and value.isascii():  # as every id of Mux is
+        return value
     argument = name.lower()
     if not isinstance(value, str):
         raise InvalidRequestError(f"{argument} is of type {type(value).__name__}; it must be a str")
     if not value:
         raise InvalidRequestError(f"{argument} is empty, and it names what the request is about")
-    if value.isalnum() and value.isascii():  # as every id of Mux is
-        return str(value)
     if (bad := _UNSAFE_IN_ID.search(value)) or value in {".", ".."}:
         shown = bad[0] if bad else value
         raise InvalidRequestError(f"{argument} {value[:80]!r} holds {shown!r}, which no id of Mux has; pass the id alone")
@@ -186,41 +186,40 @@ def standing_headers(user_agent: str, extra: Mapping[str, str] | None) -> dict[s
     return merge_headers(headers, extra) if extra else headers
 
 
-def decode(operation: Operation[Any], arguments: Arguments, content: bytes, *, status: int, request_id: str | None) -> object:
-    """Turn the body of a successful answer into what the call returns.
+def decode(operation: Operation[Any], arguments: Arguments, response: HttpResponse, content: bytes) -> Any:
+    """Turn *content*, the body of the successful answer *response*, into what the call returns.
 
     Raises:
         UndecodableResponseError: The body is not JSON, or not an object where one belongs.
     """
-    match operation.result:
-        case "none":
-            return None
-        case "bytes":
-            return content
-        case "text":
-            return content.decode("utf-8", "replace")
-        case _:
-            pass
-    if operation.result == "json" and not content:
+    result = operation.result
+    if result == "none":
+        return None
+    if result == "bytes":
+        return content
+    if result == "text":
+        return content.decode("utf-8", "replace")
+    if result == "json" and not content:
         return None
     try:
         body = _codec.loads(content)
     except ValueError as error:
-        raise UndecodableResponseError(
-            f"{operation.line} was answered {status} with a body of {len(content)} bytes that is not JSON",
-            status=status,
-            request_id=request_id,
-        ) from error
-    if operation.result == "json":
+        raise _undecodable(operation, response, f"a body of {len(content)} bytes that is not JSON") from error
+    if result == "json":
         return body
     if not isinstance(body, dict):
-        raise UndecodableResponseError(
-            f"{operation.line} was answered {status} with JSON of type {type(body).__name__} where an object belongs",
-            status=status,
-            request_id=request_id,
-        )
-    value = _codec.decoder(operation)(cast("object", body))
-    return _page(operation, arguments, cast("dict[str, object]", body), value) if operation.result == "page" else value
+        raise _undecodable(operation, response, f"JSON of type {type(body).__name__} where an object belongs")
+    members = cast("dict[str, object]", body)
+    value = _codec.decoder(operation)(members)
+    return _page(operation, arguments, members, value) if result == "page" else value
+
+
+def _undecodable(operation: Operation[Any], response: HttpResponse, what: str) -> UndecodableResponseError:
+    return UndecodableResponseError(
+        f"{operation.line} was answered {response.status} with {what}",
+        status=response.status,
+        request_id=response.headers.get("X-Request-Id"),
+    )
 
 
 def _page(operation: Operation[Any], arguments: Arguments, body: dict[str, object], envelope: Any) -> Page[Any, Any]:

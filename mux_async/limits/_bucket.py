@@ -23,6 +23,8 @@ account, or that its burst is smaller than assumed. The burst goes down by one; 
 the last such lesson, stays there for a while, and then climbs to its ceiling or to the next refusal (docs/decisions/limits-learning.md).
 """
 
+# ruff: noqa: FURB136 - comparisons instead of min() and max() where every request comes by: a call costs as much as the rest
+
 from __future__ import annotations
 
 import math
@@ -138,7 +140,7 @@ class PacedBucket:
         self._roomiest = 0
         """The most that the server ever said would still get through, after a request of ours."""
         self._raised_at = self._burst_raised_at = -math.inf
-        self.now = -math.inf
+        self.now: float = -math.inf
         """The latest time handed in."""
 
     @property
@@ -149,7 +151,8 @@ class PacedBucket:
     @property
     def slack(self) -> float:
         """Seconds of the burst that are kept back."""
-        return min(self._slack, 0.5 * (self.burst - 1) * self._interval)
+        most = 0.5 * (self.burst - 1) * self._interval
+        return most if most < self._slack else self._slack
 
     def ready_at(self, now: float, *, leave: int = 0, ahead: int = 0) -> float:
         """Return the earliest time for a grant, were *ahead* others made first; at least *now*.
@@ -160,10 +163,13 @@ class PacedBucket:
             ahead: Grants made before it.
         """
         spare, interval, slack, full_at = self.burst - 1, self._interval, self.slack, self.full_at
-        kept = min(leave, spare) * interval
+        kept = (leave if leave < spare else spare) * interval
         if kept < slack and (0 if now >= full_at + slack else self._spree) + ahead > spare:
             kept = slack
-        return max(now, self.closed_until, max(now, full_at) + (ahead - spare) * interval + kept)
+        ready_at = (full_at if full_at > now else now) + (ahead - spare) * interval + kept
+        if self.closed_until > ready_at:
+            ready_at = self.closed_until
+        return ready_at if ready_at > now else now
 
     def take(self, now: float, *, leave: int = 0, ahead: int = 0) -> float:
         """Take a grant, or say how long to wait before asking again.
@@ -352,7 +358,9 @@ class PacedBucket:
 
     def advance(self, now: float) -> float:
         """Let time pass up to *now*, and return it; a time before the latest is held at that."""
-        self.now = now = max(now, self.now)
+        if now < self.now:
+            now = self.now
+        self.now = now
         grants = self._grants
         while grants and grants[0] < now - MEMORY:
             self._base = max(grants.popleft(), self._base) + self._interval
@@ -364,7 +372,7 @@ class PacedBucket:
         return now
 
     def _is_recovering(self) -> bool:
-        return self._lessons.discover or self.rate < self.ceiling * (1 - 1e-9)
+        return 1.0 / self._interval < self.ceiling * (1 - 1e-9) or self._lessons.discover
 
     def _recover(self, now: float) -> None:
         passed = now - self._raised_at

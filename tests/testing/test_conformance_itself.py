@@ -23,6 +23,7 @@ class Meddled(AiohttpTransport):
 
     def __init__(self, settings: TransportSettings, options: dict[str, Any]) -> None:
         super().__init__(settings)
+        vars(self._session)["_retry_connection"] = True  # a habit that the adapter has turned off
         request = self._session.request
         self._session = _Session(self._session, lambda *args, **kwargs: request(*args, **{**kwargs, **options}))  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -41,8 +42,8 @@ class _Session:
     [
         ({"allow_redirects": True}, "redirect to another host"),
         ({"auto_decompress": True}, "compressed body"),
-        ({"middlewares": ()}, "lost on a kept connection"),
-        ({"middlewares": ()}, "lost before an answer"),
+        ({}, "lost on a kept connection"),
+        ({}, "lost before an answer"),
         ({"skip_auto_headers": ()}, "headers as given"),
         ({"skip_auto_headers": ()}, "request without body"),
         ({"headers": {}}, "headers as given"),

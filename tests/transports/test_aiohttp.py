@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from mux_async.testing._loopback import Peer, Reply, always, listen, talk
 from mux_async.transport import (
@@ -54,6 +56,60 @@ async def test_session_closed_by_its_owner() -> None:
 
     with pytest.raises(TransportClosedError):
         await transport.send(HttpRequest("GET", "http://127.0.0.1:1/"))
+
+
+async def _cut_at_second_request(peer: Peer) -> None:
+    if await peer.request() is not None:
+        await peer.reply(Reply(body=b"ok"))
+    if await peer.request() is not None:
+        await peer.reset()
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_sent_once(monkeypatch: pytest.MonkeyPatch, *, is_ours: bool) -> None:
+    """A session that was handed in, and one of a release of aiohttp without the switch that we know, puts a read on the wire once too."""
+    original = aiohttp.ClientSession.__init__
+
+    def without_switch(self: aiohttp.ClientSession, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        vars(self)["_retry_connection"] = Truthy()
+
+    class Truthy:
+        pass
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", without_switch)
+    async with listen(_cut_at_second_request) as site, aiohttp.ClientSession() as session:
+        transport = AiohttpTransport(session=None if is_ours else session)
+        response = await transport.send(HttpRequest("GET", site.origin + "/first"))
+        _ = [piece async for piece in response.body]
+
+        with pytest.raises(TransportError):
+            await transport.send(HttpRequest("GET", site.origin + "/second"))
+        assert [received.target for received in site.requests] == ["/first", "/second"]
+        await transport.aclose()
+
+
+PLACES = ["", "/", "/a%2Fb//c/../d;x=1", "/ü", "/a?b=c%20d&e=/", "/?", "/#f", "?x", "/a#?"]
+ORIGINS = ["http://127.0.0.1:80", "http://127.0.0.1:8080", "https://h.example", "https://user:pw@h.example", "http://[::1]:80"]
+
+
+async def test_addresses() -> None:
+    """Whatever came before, an address is what aiohttp itself makes of it, and nothing in it is quoted anew."""
+    transport = AiohttpTransport()
+    texts = [origin + place for place in PLACES for origin in ORIGINS] + [
+        origin + place for origin in ORIGINS for place in PLACES
+    ]
+    parsed = [transport._parse(text) for text in texts]  # pyright: ignore[reportPrivateUsage] - what it is sent as
+    await transport.aclose()
+
+    wanted = [URL(text, encoded=True) for text in texts]
+    assert parsed == wanted
+    parts = [
+        (url.host_port_subcomponent, url.raw_path_qs, url.raw_user, url.raw_fragment, url.scheme, url.port) for url in parsed
+    ]
+    assert parts == [
+        (url.host_port_subcomponent, url.raw_path_qs, url.raw_user, url.raw_fragment, url.scheme, url.port) for url in wanted
+    ]
 
 
 async def test_options() -> None:

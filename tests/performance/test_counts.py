@@ -1,0 +1,49 @@
+"""A call does not become more work than was committed to. Counted, not timed: see ``counts``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.performance.counts import FIGURES, VERSION, instructions, measure
+
+pytestmark = pytest.mark.asyncio
+
+MARGIN = 0.03
+COMMITTED: dict[str, dict[str, int]] = json.loads(FIGURES.read_text())
+
+
+async def test_figures() -> None:
+    """Calls of every kind execute as many instructions of our own, and hold as much memory, as the committed figures say.
+
+    Less is a reason to commit to less: ``python -m tests.performance.counts --write``.
+    """
+    if VERSION not in COMMITTED:
+        pytest.skip(f"no figures are committed for Python {VERSION}: run python -m tests.performance.counts --write with it")
+
+    found = await measure()
+
+    wanted = COMMITTED[VERSION]
+    assert found.keys() == wanted.keys()
+    moved = {name: (wanted[name], figure) for name, figure in found.items() if abs(figure / wanted[name] - 1) > MARGIN}
+    assert not moved, f"committed to, and found: {moved}"
+
+
+async def test_count_sees_our_code_only() -> None:
+    """What is counted is code of the project, the same number every time, and a loop more is a larger number."""
+    from mux_async._checks import check_seconds
+
+    async def once() -> None:
+        check_seconds("wait", 1.0)
+        sorted(range(100), key=lambda n: -n)
+
+    async def twice() -> None:
+        await once()
+        check_seconds("wait", 1.0)
+
+    first = await instructions(once)
+
+    assert first > 0
+    assert await instructions(once) == first
+    assert await instructions(twice) == 2 * first
