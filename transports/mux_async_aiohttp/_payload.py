@@ -14,7 +14,7 @@ from mux_async.transport import Body
 
 _FIRST_PIECE = 32 * 1024
 """Small enough that aiohttp does not wait for the socket after it: when this write fails, nothing was written."""
-_PIECE = 512 * 1024
+_PIECE = 256 * 1024
 
 
 class RequestPayload(aiohttp.Payload):
