@@ -39,7 +39,9 @@ def application() -> Generator[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MUX_")}
     environment |= {"PORT": str(free_port()), "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "transports")])}
     command = [sys.executable, "-m", "examples.fastapi_app"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         try:
             line = process.stdout.readline()
@@ -54,7 +56,7 @@ def application() -> Generator[str]:
             assert process.wait(PATIENCE) == 0
         finally:
             if process.poll() is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # and the emulator that it started
 
 
 def _answers(origin: str) -> bool:
