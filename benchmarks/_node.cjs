@@ -50,7 +50,7 @@ async function main() {
     return { idle_mb: idle / 1e6, per_asset_kb: (process.memoryUsage().rss - idle) / (kept.length * 100) / 1e3 };
   }
   const [what, atOnce] = work.split('/');
-  const [run, step] = atOnce === '1' ? [oneByOne, 20] : [manyAtOnce, 400];
+  const [run, step] = atOnce === '1' ? [oneByOne, 20] : [manyAtOnce, 100];
   await run(calls[what], step);
   const before = process.cpuUsage();
   await run(calls[what], step);
