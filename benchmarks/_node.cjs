@@ -10,7 +10,7 @@ const CREATE = { inputs: [{ url: 'https://example.com/film.mp4' }], playback_pol
 let turn = 0;
 const calls = {
   get: () => mux.video.assets.retrieve(String(turn++ % 1000).padStart(40, '0')),
-  list: () => mux.video.assets.list({ limit: 100 }),
+  list: () => mux.video.assets.list({ limit: 100, page: (turn++ % 1000) + 1 }),
   create: () => mux.video.assets.create(CREATE),
 };
 const wall = () => Number(process.hrtime.bigint()) / 1e3;
