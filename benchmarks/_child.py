@@ -12,10 +12,12 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from benchmarks._contenders import AT_ONCE, CONTENDERS, THREADS, Contender, Work
+
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -80,12 +82,8 @@ async def one_by_one(contender: Contender, call: Callable[[], Any], seconds: flo
             taken.append(time.perf_counter() - start)
         return taken
 
-    warm_up = 40
-    count = await calibrate(run, warm_up // 2, seconds)
-    cpu, wall = time.process_time(), time.perf_counter()
-    taken = sorted(await run(count))
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return {"cpu_us": cpu / count * 1e6, "p50_us": taken[count // 2] * 1e6, "rate": count / wall, "calls": count + warm_up}
+    measured, taken = await measure_run(run, 20, seconds)
+    return {**measured, "p50_us": sorted(taken)[len(taken) // 2] * 1e6}
 
 
 async def many_at_once(contender: Contender, call: Callable[[], Any], seconds: float) -> dict[str, float]:
@@ -107,22 +105,21 @@ async def many_at_once(contender: Contender, call: Callable[[], Any], seconds: f
         from concurrent.futures import ThreadPoolExecutor
 
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-    warm_up = 8 * AT_ONCE
-    count = await calibrate(run, warm_up // 2, seconds)
-    cpu, wall = time.process_time(), time.perf_counter()
-    await run(count)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return {"cpu_us": cpu / count * 1e6, "rate": count / wall, "calls": count + warm_up}
+    measured, _ = await measure_run(run, THREADS if contender.has_threads else AT_ONCE, seconds)
+    return measured
 
 
-async def calibrate(run: Callable[[int], Any], warm_up: int, seconds: float) -> int:
-    """Return how many calls make up about *seconds* of CPU time, a multiple of *warm_up*, of which two are made here."""
-    await run(warm_up)
+async def measure_run(run: Callable[[int], Awaitable[T]], step: int, seconds: float) -> tuple[dict[str, float], T]:
+    """Warm up, and measure about *seconds* of CPU time: some multiple of *step* calls."""
+    await run(step)
     start = time.process_time()
-    await run(warm_up)
-    each = (time.process_time() - start) / warm_up
+    await run(step)
+    count = max(1, round(seconds / (time.process_time() - start))) * step
     gc.collect()
-    return max(1, round(seconds / each / warm_up)) * warm_up
+    cpu, wall = time.process_time(), time.perf_counter()
+    found = await run(count)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return {"cpu_us": cpu / count * 1e6, "rate": count / wall, "calls": count + 2 * step}, found
 
 
 if __name__ == "__main__":

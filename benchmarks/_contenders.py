@@ -18,8 +18,9 @@ AT_ONCE = 100
 THREADS = 16
 PATH = "/video/v1/assets"
 CREATE: dict[str, Any] = {"inputs": [{"url": "https://example.com/film.mp4"}], "playback_policies": ["public"]}
-# Every id is another: this client sends reads that are under way already only once, which is not the question.
+# Every read is another, lists too: this client sends identical ones at the same time only once, which is not the question.
 _ids = itertools.cycle([f"{n:040}" for n in range(1000)])
+_pages = itertools.cycle(range(1, 1001))
 
 
 class Work(NamedTuple):
@@ -72,7 +73,7 @@ async def _mux_async(origin: str, transport: str = "aiohttp") -> AsyncGenerator[
         assets = mux.video.assets
 
         async def get_page() -> object:
-            return await assets.list(limit=100)
+            return await assets.list(limit=100, page=next(_pages))
 
         yield Work(lambda: assets.retrieve(next(_ids)), get_page, lambda: assets.create(**CREATE))
 
@@ -117,7 +118,11 @@ def _over_aiohttp(loads: Callable[[bytes], object], dumps: Callable[[object], by
                 async with session.post(f"{origin}{PATH}", data=dumps(CREATE), headers=headers) as response:
                     return loads(await response.read())
 
-            yield Work(lambda: get(f"{origin}{PATH}/{next(_ids)}"), lambda: get(f"{origin}{PATH}?limit=100"), create)
+            yield Work(
+                lambda: get(f"{origin}{PATH}/{next(_ids)}"),
+                lambda: get(f"{origin}{PATH}?limit=100&page={next(_pages)}"),
+                create,
+            )
 
     return opened
 
@@ -146,7 +151,7 @@ async def _httpx(origin: str) -> AsyncGenerator[Work]:
         async def create() -> object:
             return (await client.post(PATH, json=CREATE)).content
 
-        yield Work(lambda: get(f"{PATH}/{next(_ids)}"), lambda: get(f"{PATH}?limit=100"), create)
+        yield Work(lambda: get(f"{PATH}/{next(_ids)}"), lambda: get(f"{PATH}?limit=100&page={next(_pages)}"), create)
 
 
 @asynccontextmanager
@@ -163,7 +168,7 @@ async def _mux_python(origin: str) -> AsyncGenerator[Work]:
             policies = CREATE["playback_policies"]
             return assets.create_asset(mux_python.CreateAssetRequest(inputs=inputs, playback_policies=policies))
 
-        yield Work(lambda: assets.get_asset(next(_ids)), lambda: assets.list_assets(limit=100), create)
+        yield Work(lambda: assets.get_asset(next(_ids)), lambda: assets.list_assets(limit=100, page=next(_pages)), create)
 
 
 def _stainless_over(http_client: str) -> Open:
@@ -178,10 +183,9 @@ def _stainless_over(http_client: str) -> Open:
         asset, page = models(openai.BaseModel)
         transport = getattr(openai, http_client)()
         async with openai.AsyncOpenAI(api_key="secret", base_url=origin, http_client=transport) as client:
-            get_page = {"params": {"limit": 100}}
             yield Work(
                 lambda: client.get(f"{PATH}/{next(_ids)}", cast_to=asset),
-                lambda: client.get(PATH, cast_to=page, options=get_page),
+                lambda: client.get(PATH, cast_to=page, options={"params": {"limit": 100, "page": next(_pages)}}),
                 lambda: client.post(PATH, body=CREATE, cast_to=asset),
             )
 
@@ -202,7 +206,7 @@ async def _githubkit(origin: str) -> AsyncGenerator[Work]:
 
         yield Work(
             lambda: call("GET", f"{PATH}/{next(_ids)}", response_model=asset),
-            lambda: call("GET", PATH, params={"limit": 100}, response_model=page),
+            lambda: call("GET", PATH, params={"limit": 100, "page": next(_pages)}, response_model=page),
             lambda: call("POST", PATH, json=CREATE, response_model=asset),
         )
 
@@ -251,7 +255,7 @@ async def _bare(origin: str) -> AsyncGenerator[Work]:
 
     yield Work(
         lambda: call(f"GET {PATH}/{next(_ids)}"),
-        lambda: call(f"GET {PATH}?limit=100"),
+        lambda: call(f"GET {PATH}?limit=100&page={next(_pages)}"),
         lambda: call(f"POST {PATH}", json.dumps(CREATE).encode()),
     )
     for wire in every:

@@ -10,7 +10,7 @@ const CREATE = { inputs: [{ url: 'https://example.com/film.mp4' }], playback_pol
 let turn = 0;
 const calls = {
   get: () => mux.video.assets.retrieve(String(turn++ % 1000).padStart(40, '0')),
-  list: () => mux.video.assets.list({ limit: 100 }),
+  list: () => mux.video.assets.list({ limit: 100, page: (turn++ % 1000) + 1 }),
   create: () => mux.video.assets.create(CREATE),
 };
 const wall = () => Number(process.hrtime.bigint()) / 1e3;
@@ -50,7 +50,7 @@ async function main() {
     return { idle_mb: idle / 1e6, per_asset_kb: (process.memoryUsage().rss - idle) / (kept.length * 100) / 1e3 };
   }
   const [what, atOnce] = work.split('/');
-  const [run, step] = atOnce === '1' ? [oneByOne, 20] : [manyAtOnce, 400];
+  const [run, step] = atOnce === '1' ? [oneByOne, 20] : [manyAtOnce, 100];
   await run(calls[what], step);
   const before = process.cpuUsage();
   await run(calls[what], step);

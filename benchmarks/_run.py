@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 import attrs
 import psutil
@@ -58,6 +59,11 @@ class Server:
         """Seconds of CPU so far."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
+
+    def answered(self) -> int:
+        """Requests so far."""
+        with build_opener(ProxyHandler({})).open(f"{self.origin}/answered", timeout=10) as response:
+            return int(response.read())
 
 
 @contextmanager
@@ -128,7 +134,8 @@ def measure(work: str, contender: str, server: Server, seconds: float) -> Sample
     """Let *contender* do *work* for about so many *seconds* of its own CPU time.
 
     Raises:
-        RuntimeError: It failed; the message holds the end of what it said.
+        RuntimeError: It failed, and the message holds the end of what it said; or it did not send a request for every call, so that what
+            it measured is not what the others did.
     """
     if contender == NODE:
         folder, _ = node_modules()
@@ -137,12 +144,17 @@ def measure(work: str, contender: str, server: Server, seconds: float) -> Sample
         command = ["node", str(script), work, server.origin, str(seconds)]
     else:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks._child", contender, work, server.origin, str(seconds)]
-    begun = server.cpu()
+    begun, answered = server.cpu(), server.answered()
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
         raise RuntimeError(f"{contender} failed at {work}:\n{done.stderr[-2000:]}")
     values: dict[str, float] = json.loads(done.stdout)
     values["server_cpu_s"] = server.cpu() - begun
+    requests = server.answered() - answered
+    if "calls" in values and requests != values["calls"]:
+        raise RuntimeError(
+            f"{contender} made {values['calls']:.0f} calls at {work}, and the server answered {requests} requests"
+        )
     return Sample(work, contender, values)
 
 

@@ -1,6 +1,7 @@
 """A server that is not what is measured: it finds the end of a request and writes bytes that were put together before.
 
-``python -m benchmarks._server CORE`` prints its port, and ends with its standard input.
+``python -m benchmarks._server CORE`` prints its port, and ends with its standard input. ``GET /answered`` says how many requests it has
+answered so far, that one not counted: whoever measures can see that what was called was also asked.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import os
 import sys
 from importlib.util import find_spec
-from typing import cast
+from typing import ClassVar, cast
 
 from benchmarks._answers import CREATED, HUNDRED, ONE
 
@@ -27,6 +28,7 @@ _ONE, _HUNDRED, _CREATED = _answer("200 OK", ONE), _answer("200 OK", HUNDRED), _
 class _Connection(asyncio.Protocol):
     """Knows a GET of one asset, of a list, and a POST with a ``Content-Length``."""
 
+    answered: ClassVar[int] = 0
     transport: asyncio.Transport
 
     def __init__(self) -> None:
@@ -46,6 +48,10 @@ class _Connection(asyncio.Protocol):
                 length = int(self.pending[:end].lower().partition(b"content-length:")[2].partition(b"\r")[0])
             if len(self.pending) < end + 4 + length:
                 return
+            if self.pending.startswith(b"GET /answered"):
+                answer = _answer("200 OK", str(_Connection.answered).encode())
+            else:
+                _Connection.answered += 1
             self.pending = self.pending[end + 4 + length :]
             self.transport.write(answer)
 
