@@ -84,7 +84,7 @@ class Gates(RuleBasedStateMachine):
     async def call(self, caller: Caller, patience: float | None) -> None:
         start, refusal = self.loop.time(), None
         try:
-            caller.grant = await self.gate.acquire(caller.priority, patience)
+            caller.grant = self.gate.acquire_now(caller.priority) or await self.gate.acquire(caller.priority, patience)
         except LimitWaitError as error:
             refusal = error
         finally:
