@@ -6,7 +6,7 @@ VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := mux_async transports codegen tests examples
+SOURCES := mux_async transports codegen tests examples benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types unit bench example codegen check-codegen constraints build clean
@@ -52,7 +52,11 @@ codegen: $(VENV)/.dev-installed ## Write the generated code again
 check-codegen: $(VENV)/.dev-installed ## Fail if the generated code is not what the generator writes
 	$(BIN)/python -m codegen --check
 
-bench: $(VENV)/.dev-installed ## Measure this client beside what one would pick instead
+$(VENV)/.bench-installed: requirements-bench.txt $(VENV)/.dev-installed
+	$(PIP) install --quiet --constraint constraints.txt --requirement requirements-bench.txt
+	@touch $@
+
+bench: $(VENV)/.bench-installed ## Measure this client beside what one would pick instead
 	$(BIN)/python -m benchmarks
 
 example: $(VENV)/.dev-installed ## Run the example web application, with a Mux of its own

@@ -142,7 +142,7 @@ def read_all(data: object) -> Asset:
     files = asset.static_renditions.files if asset.static_renditions is not None else None
     parts = [asset.progress, asset.meta, *(asset.playback_ids or ()), *(asset.tracks or ())]
     for part in [*parts, *(asset.recording_times or ()), *(files or ())]:
-        part.extra  # type: ignore[union-attr]  # noqa: B018
+        part.extra  # noqa: B018
     return asset
 
 

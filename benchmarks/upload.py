@@ -32,8 +32,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from _sink import sink
+from benchmarks._sink import sink
 
 MIB = 1024 * 1024
 TICK = 0.001
@@ -228,7 +227,7 @@ def make_file(path: Path, size: int, *, sparse: bool) -> None:
 
 
 def run_child(options: argparse.Namespace, origin: str, path: Path, certificate: str | None) -> dict[str, float]:
-    command = [sys.executable, __file__, "--child", origin, "--file", str(path), "--many", str(options.many)]
+    command = [sys.executable, "-m", "benchmarks.upload", "--child", origin, "--file", str(path), "--many", str(options.many)]
     command += ["--loop", options.loop]
     command += ["--cap", str(options.cap)] if options.cap else []
     command += ["--certificate", certificate] if certificate else []
