@@ -101,6 +101,31 @@ async def test_cancelled_waiters_lose_nothing(seed: int) -> None:
     assert anyio.current_time() - start <= 20.0
 
 
+async def test_what_is_free_is_had_without_waiting() -> None:
+    """While nobody waits a free permit is had at once, and counted; where there is none, nothing is taken."""
+    limits, gate = make(rate=1.0, burst=2)
+
+    assert [gate.acquire_now("default") is not None for _ in range(3)] == [True, True, False]
+    assert gate.acquire_now("batch") is None
+    assert limits.snapshot().post.granted == 2
+
+
+async def test_nobody_passes_those_who_wait() -> None:
+    """A permit that is there before the first in the queue has woken is the first's, whoever asks for it meanwhile."""
+    late = 0.0
+    settings = LimitSettings(post=BucketSettings(1.0, 1), slack=0.0)
+    limits = AccountLimits(settings, clock=lambda: anyio.current_time() + late)
+    gate = limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
+    await gate.acquire("default", None)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gate.acquire, "default", None)
+        await anyio.wait_all_tasks_blocked()
+        late = 5.0
+        assert gate.acquire_now("interactive") is None
+    assert limits.snapshot().post.granted == 2
+
+
 async def test_cancelling_the_first_hands_its_place_on() -> None:
     """When the waiter that sleeps for everybody is cancelled, the next one is served when the first would have been."""
     _, gate = make(rate=1.0, burst=1)
