@@ -27,7 +27,7 @@ from mux_async.ingest._manifest import Manifest, ManifestForm
 from mux_async.ingest._plan import MEDIA_SUFFIXES, Dedup, OnBadLine, Plan, make_plan
 from mux_async.ingest._problems import PlanError, Problem
 from mux_async.ingest._report import ReportError, write_report
-from mux_async.ingest._results import ItemResult, ResultFile
+from mux_async.ingest._results import ItemResult
 from mux_async.ingest._runner import Ingest
 from mux_async.ingest.machine import ItemError, ItemState, Stage
 
@@ -57,7 +57,6 @@ __all__ = [
     "PlanError",
     "Problem",
     "ReportError",
-    "ResultFile",
     "Stage",
     "TookOver",
     "Wishes",

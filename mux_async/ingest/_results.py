@@ -1,28 +1,17 @@
-"""What became of each item: a value, and a file with one line of JSON for each.
-
-A line is written with one call to the operating system when its item is finished, to a file opened for appending: however a run ends,
-the lines that are there are whole.
-"""
+"""What became of each item, as a value."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from mux_async._operation import Host
-from mux_async.errors import InvalidRequestError
 from mux_async.ingest._items import Item
 from mux_async.ingest.machine import ItemError, ItemState, Stage
+from mux_async.playback import Hosts
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from mux_async.models import Asset
 
 
@@ -83,56 +72,4 @@ class ItemResult:
 
 def playback_url(base_url: str, playback_id: str) -> str:
     """Return the address of the stream: at Mux, or at *base_url* when that is a server of one's own."""
-    origin = Host.STREAM.value if base_url == Host.API.value else base_url
-    return f"{origin}/{playback_id}.m3u8"
-
-
-_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-"""Windows would write other line breaks than JSON lines have, but for the last."""
-
-
-class ResultFile:
-    """The result file, open for adding lines.
-
-    Args:
-        path: Created if need be; what is in it stays.
-
-    Raises:
-        InvalidRequestError: It cannot be written to.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        try:
-            self._descriptor = os.open(self.path, _FLAGS, 0o644)
-        except OSError as error:
-            raise InvalidRequestError(
-                f"the result file {str(path)!r} cannot be written ({error.strerror}): name another one, in a folder that exists"
-            ) from error
-        self._end_last_line()
-
-    def _end_last_line(self) -> None:
-        """Put a line break after a line that another program, or a full disk, left unfinished."""
-        size = os.fstat(self._descriptor).st_size
-        if size:
-            os.lseek(self._descriptor, size - 1, os.SEEK_SET)
-            if os.read(self._descriptor, 1) != b"\n":
-                os.write(self._descriptor, b"\n")
-
-    def add(self, result: ItemResult) -> None:
-        """Write one line."""
-        line = json.dumps(result.to_dict()).encode() + b"\n"
-        while line:
-            line = line[os.write(self._descriptor, line) :]
-
-    def close(self) -> None:
-        """Close the file. Any number of times."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
+    return f"{Hosts.of(base_url).stream}/{playback_id}.m3u8"

@@ -48,7 +48,7 @@ from mux_async.ingest._feed import Feed
 from mux_async.ingest._items import Item
 from mux_async.ingest._journal import Journal, store_of
 from mux_async.ingest._reconcile import Reconciler, meet
-from mux_async.ingest._results import ItemResult, ResultFile
+from mux_async.ingest._results import ItemResult
 from mux_async.ingest._runs import begin_run, bury
 from mux_async.ingest._steps import Running, Steps, Wants
 from mux_async.ingest._store import Change
@@ -110,7 +110,6 @@ class Ingest:
         wait_timeout: Seconds that an asset may take from its last byte to being ready; ``None`` for no limit.
         chunk_size: Bytes of an upload's first chunk, a multiple of 256 KiB; later ones adapt to the line. A run that is killed loses one
             chunk at most of each upload that it was sending.
-        results: Gets a line for every item that this run finishes.
         on_event: Told everything that happens.
     """
 
@@ -126,7 +125,6 @@ class Ingest:
         upload_timeout: int | Unset = UNSET,
         wait_timeout: float | None = None,
         chunk_size: int = DEFAULT_CHUNK_SIZE,
-        results: ResultFile | None = None,
         on_event: EventCallback | None = None,
     ) -> None:
         if concurrency < 1:
@@ -141,7 +139,6 @@ class Ingest:
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
         self._wants = Wants(policies, test, upload_timeout, wait_timeout, chunk_size)
-        self._results = results
         self._on_event = on_event
         self._is_stopping = False
         self._reason: str | None = None
@@ -358,8 +355,6 @@ class Ingest:
             self._size += item.size or 0
         else:
             self._failed += 1
-        if self._results is not None:
-            self._results.add(result)
         self._tell(ItemFinished(item, result))
 
     def _skip(self, item: Item, state: ItemState) -> None:

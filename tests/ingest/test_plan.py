@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mux_async.errors import InvalidRequestError, MissingExtraError
-from mux_async.ingest import Item, Manifest, PlanError, ResultFile, make_plan
+from mux_async.errors import MissingExtraError
+from mux_async.ingest import Item, Manifest, PlanError, make_plan
 from mux_async.ingest._plan import Dedup
-from mux_async.ingest._results import ItemResult, playback_url
+from mux_async.ingest._results import playback_url
 
 
 def write(path: Path, text: str = "film") -> Path:
@@ -270,30 +270,6 @@ def test_same_key_twice(tmp_path: Path) -> None:
     manifest = write(tmp_path / "l.jsonl", '{"url": "https://e.com/a", "key": "k"}\n{"url": "https://e.com/b", "key": "k"}')
 
     assert "same key 'k'" in problems(manifest=manifest)[0]
-
-
-def result(source: str) -> ItemResult:
-    return ItemResult(source, "k", "ready", "a", None, {"p": "public"}, ("https://x",), 1, 1.0, 2.0, None)
-
-
-def test_result_file(tmp_path: Path) -> None:
-    """Results are added to what is there, each on a line of its own, even after a torn one."""
-    path = tmp_path / "results.jsonl"
-    path.write_text('{"torn": ')
-    with ResultFile(path) as results:
-        results.add(result("a\udce9.mp4"))
-        results.add(result("b"))
-
-    lines = path.read_text().splitlines()
-    assert lines[0] == '{"torn": '
-    assert len(lines) == 3
-    assert '"playback_ids": {"p": "public"}' in lines[1]
-
-
-def test_result_file_in_no_folder(tmp_path: Path) -> None:
-    """A result file that cannot be written is refused at the beginning, not at the end."""
-    with pytest.raises(InvalidRequestError, match="cannot be written"):
-        ResultFile(tmp_path / "no" / "results.jsonl")
 
 
 def test_playback_urls() -> None:

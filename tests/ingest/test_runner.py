@@ -7,6 +7,7 @@ import zlib
 from itertools import count, pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
@@ -32,7 +33,6 @@ from mux_async.ingest import (
     ItemMoved,
     ItemProgress,
     ItemState,
-    ResultFile,
     Stage,
     make_plan,
 )
@@ -77,18 +77,21 @@ def stages(events: list[IngestEvent], item: Item) -> list[Stage]:
     return found
 
 
-async def test_a_folder(films: Path, tmp_path: Path) -> None:
-    """Every file becomes one ready asset with its own bytes and settings, and one line in the result file."""
+def results(events: list[IngestEvent]) -> list[dict[str, Any]]:
+    return [json.loads(json.dumps(event.result.to_dict())) for event in events if isinstance(event, ItemFinished)]
+
+
+async def test_a_folder(films: Path) -> None:
+    """Every file becomes one ready asset with its own bytes and settings, and has one result."""
     emulator, mux = emulated()
     plan = make_plan([films])
     events: list[IngestEvent] = []
-    with ResultFile(tmp_path / "results.jsonl") as results:
-        summary = await Ingest(mux, plan.items, results=results, on_event=events.append).run()
+    summary = await Ingest(mux, plan.items, on_event=events.append).run()
 
     assert (summary.ready, summary.failed, summary.not_started, summary.size) == (12, 0, 0, plan.size)
     assert summary.is_complete
     assets = {asset.meta.external_id if asset.meta else "": asset async for asset in mux.video.assets.list()}
-    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    lines = results(events)
     assert len(lines) == len(assets) == 12
     for item in plan.items:
         (line,) = [line for line in lines if line["key"] == item.key]
@@ -174,7 +177,7 @@ async def test_an_unknown_create_is_not_repeated(tmp_path: Path) -> None:
     assert len(posts(emulator)) == len(await mux.video.assets.list()) == 2
 
 
-async def test_failures_are_alone(films: Path, tmp_path: Path) -> None:
+async def test_failures_are_alone(films: Path) -> None:
     """An asset that errors, a file that vanished and one that changed fail by themselves; all others become ready."""
 
     def probe(source: MediaSource) -> MediaInfo | InputProblem:
@@ -184,13 +187,10 @@ async def test_failures_are_alone(films: Path, tmp_path: Path) -> None:
     plan = make_plan([films])
     (films / "03.mp4").unlink()
     (films / "04.mp4").write_bytes(b"another")
-    path = tmp_path / "results.jsonl"
-    with ResultFile(path) as results:
-        summary = await Ingest(mux, plan.items, results=results).run()
+    events: list[IngestEvent] = []
+    summary = await Ingest(mux, plan.items, on_event=events.append).run()
 
-    failed = {
-        Path(line["source"]).name: line for line in map(json.loads, path.read_text().splitlines()) if line["status"] == "failed"
-    }
+    failed = {Path(line["source"]).name: line for line in results(events) if line["status"] == "failed"}
     assert (summary.ready, summary.failed, summary.not_started) == (9, 3, 0)
     assert sorted(failed) == ["00.mp4", "03.mp4", "04.mp4"]
     assert failed["00.mp4"]["error"]["type"] == "AssetErroredError"
@@ -260,35 +260,35 @@ async def test_wrong_credentials_stop_everything(films: Path) -> None:
     assert len(emulator.arrivals) == 1
 
 
-async def test_stop(films: Path, tmp_path: Path) -> None:
+async def test_stop(films: Path) -> None:
     """Stopping finishes what was begun and starts nothing else."""
     emulator, mux = emulated()
-    path = tmp_path / "results.jsonl"
+    events: list[IngestEvent] = []
 
     def on_event(event: IngestEvent) -> None:
+        events.append(event)
         if isinstance(event, ItemFinished):
             ingest.stop()
 
-    with ResultFile(path) as results:
-        ingest = Ingest(mux, make_plan([films]).items, concurrency=2, results=results, on_event=on_event)
-        summary = await ingest.run()
+    ingest = Ingest(mux, make_plan([films]).items, concurrency=2, on_event=on_event)
+    summary = await ingest.run()
 
     assert summary.failed == 0
-    assert summary.ready == len(posts(emulator)) == len(path.read_text().splitlines())
+    assert summary.ready == len(posts(emulator)) == len(results(events))
     assert summary.not_started == 12 - summary.ready > 0
 
 
-async def test_cancelled(films: Path, tmp_path: Path) -> None:
-    """A run that is cancelled leaves whole lines for what was finished, and nothing running."""
+async def test_cancelled(films: Path) -> None:
+    """A run that is cancelled has told of what was finished, and leaves nothing running."""
     _, mux = emulated()
-    path = tmp_path / "results.jsonl"
-    with ResultFile(path) as results, anyio.move_on_after(6.5) as scope:
-        await Ingest(mux, make_plan([films]).items, results=results).run()
+    events: list[IngestEvent] = []
+    with anyio.move_on_after(6.5) as scope:
+        await Ingest(mux, make_plan([films]).items, on_event=events.append).run()
 
-    lines = path.read_text().splitlines()
+    lines = results(events)
     assert scope.cancelled_caught
     assert 0 < len(lines) < 12
-    assert all(json.loads(line)["status"] == "ready" for line in lines)
+    assert all(line["status"] == "ready" for line in lines)
 
 
 async def test_events(films: Path) -> None:
