@@ -27,8 +27,8 @@ def write(api: Api) -> dict[str, str]:
         "",
         "from __future__ import annotations",
         "from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, cast",
-        "import attrs",
-        "from mux_async.webhooks._event import Event, UnknownEvent",
+        "from mux_async._late import late",
+        "from mux_async.webhooks._event import Event, UnknownEvent, read_text",
         "if TYPE_CHECKING:",
         "    from collections.abc import Mapping",
         "    from mux_async._model import Wire",
@@ -38,7 +38,17 @@ def write(api: Api) -> dict[str, str]:
         modules.setdefault(api.schemas[data].module, set()).add(data)
     for module, wanted in sorted(modules.items()):
         lines.append(f"    from mux_async.models.{module} import {', '.join(sorted(wanted))}")
-    exported = ["ABOUT", "EVENTS", "Event", "EventType", "KnownEvent", "UnknownEvent", "WebhookEvent", "parse_event"]
+    exported = [
+        "ABOUT",
+        "EVENTS",
+        "Event",
+        "EventType",
+        "KnownEvent",
+        "UnknownEvent",
+        "WebhookEvent",
+        "parse_event",
+        "parse_event_text",
+    ]
     exported += [class_name(data) for data in families]
     lines += ["", f"__all__ = [{', '.join(map(quoted, sorted(exported)))}]", ""]
     for data, events in families.items():
@@ -80,10 +90,28 @@ def write(api: Api) -> dict[str, str]:
             ],
             4,
         ),
-        '    kind = data.get("type")',
-        '    family = EVENTS.get(cast("EventType", kind)) if isinstance(kind, str) else None',
-        "    event: WebhookEvent = (family or UnknownEvent).from_wire(data)",
+        '    event: WebhookEvent = _class_of(data.get("type")).from_wire(data)',
         "    return event",
+        "",
+        "",
+        "def parse_event_text(text: bytes) -> WebhookEvent:",
+        *docstring(
+            [
+                "Read the body of a webhook delivery as it arrived; much faster than decoding it first.",
+                "",
+                "Raises:",
+                "    msgspec.MsgspecError: It is no JSON object.",
+                "    UnicodeDecodeError: It is not UTF-8.",
+            ],
+            4,
+        ),
+        "    event: WebhookEvent = read_text(text, _class_of)",
+        "    return event",
+        "",
+        "",
+        "def _class_of(kind: object) -> type[WebhookEvent]:",
+        '    family = EVENTS.get(cast("EventType", kind)) if isinstance(kind, str) else None',
+        "    return family or UnknownEvent",
     ]
     return {
         "mux_async/webhooks/events.py": "\n".join(lines) + "\n",
@@ -101,7 +129,7 @@ def _family(api: Api, data: str, events: list[Event]) -> list[str]:
     said = api.words.schemas.get(data) or f"Events about {data}."
     listed = ", ".join(f"``{event.type}``" for event in events)
     return [
-        "@attrs.frozen(kw_only=True, eq=False, repr=False)",
+        "@late(kw_only=True, eq=False, repr=False)",
         f"class {class_name(data)}(Event):",
         *docstring([*wrap(f"An event with `{data}` as its data: {listed}.", 10), "", *wrap(said, 10)], 4),
         "",

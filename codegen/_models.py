@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from codegen._api import Api, Enum, Field, Object, Schema, Union, time_format
+from typing import Any
+
+from codegen._api import Api, Enum, Field, Object, Schema, Union, is_nullable, time_format
 from codegen._facts import SCHEMAS, Json
 from codegen._python import (
     HEADER,
@@ -39,7 +41,8 @@ def _module(api: Api, module: str, schemas: list[Schema]) -> str:
     runtime = model_imports(api, names.runtime, module)
     typing = model_imports(api, names.typing - names.runtime, module)
     if objects:
-        names.use("attrs", "")
+        if any("attrs.field(" in line for line in objects):
+            names.use("attrs", "")
         names.use("typing", "TYPE_CHECKING", "Any") if typing else names.use("typing", "Any")
     elif typing:
         names.use("typing", "TYPE_CHECKING")
@@ -85,7 +88,7 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
     has_times = any(time_format(field.schema) for field in schema.fields)
     text = api.words.schemas.get(schema.name) or f"The {schema.name} object."
     lines = [
-        "@attrs.frozen(kw_only=True, eq=False, repr=False)",
+        f"@{names.use('mux_async._late', 'late')}(kw_only=True, eq=False, repr=False)",
         f"class {schema.name}({_bases(api, schema, names)}):",
         *docstring(wrap(text, 10), 4),
         "",
@@ -97,16 +100,57 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
             lines += docstring(wrap(about, 10), 4)
     if not schema.fields:
         return [*lines, ""]
+    in_order = sorted(schema.fields, key=lambda field: not field.is_required)
+    lines += ["", *_form(api, in_order, names)]
     returned = "Notes" if has_times else "None"
-    lines += ["", "    @classmethod", f"    def _fill(cls, it: Any, data: Any) -> {returned}:"]
+    lines += ["", "    @classmethod", f"    def _fill(cls, it: Any, got: Any) -> {returned}:"]
     if has_times:
         names.use("mux_async._times", "Notes")
         lines.append("        notes: Notes = {}")
-    if any(not field.is_required for field in schema.fields):
-        lines.append("        get = data.get")
-    in_order = sorted(schema.fields, key=lambda field: not field.is_required)
-    lines += [f"        {line}" for field in in_order for line in _read(api, field, names)]
+    lines += [f"        {_read(api, field, names)}" for field in in_order]
     return [*lines, *(["        return notes"] if has_times else ()), "", ""]
+
+
+def _form(api: Api, fields: list[Field], names: Names) -> list[str]:
+    """Write what each field holds on the wire."""
+    names.use("mux_async._forms", "Form")
+    required = [f"{quoted(field.name)}: {_kind(api, field, names)}," for field in fields if field.is_required]
+    optional = [f"{quoted(field.name)}: {_kind(api, field, names)}," for field in fields if not field.is_required]
+    renamed = [f"{quoted(field.name)}: {quoted(field.wire)}," for field in fields if field.name != field.wire]
+    parts = [f"{{{' '.join(required)}}},", f"{{{' '.join(optional)}}},", *([f"{{{' '.join(renamed)}}},"] if renamed else ())]
+    return ["    @classmethod", "    def _form(cls) -> Form:", "        return Form(", *parts, "        )"]
+
+
+def _kind(api: Api, field: Field, names: Names) -> str:
+    """Write what a field holds, as `mux_async._forms` has it."""
+    kind = _plain_kind(api, field.schema, names)
+    if not (field.is_required and is_nullable(field.schema)):
+        return kind
+    return f"(*{kind}, None)" if kind.endswith((")", "_VALUES")) else f"{kind} | None"
+
+
+def _plain_kind(api: Api, schema: Json, names: Names) -> str:
+    if time_format(schema):
+        return names.use("mux_async._forms", "TIME")
+    if "$ref" in schema:
+        name: str = schema["$ref"].removeprefix(SCHEMAS)
+        if isinstance(api.schemas[name], Enum):
+            values = f"{constant(name)}_VALUES"
+            names.runtime.add(values)
+            return values
+        return names.use("mux_async._forms", "OBJECT")
+    if "enum" in schema:
+        return f"({' '.join(f'{quoted(value)},' for value in schema['enum'])})"
+    kinds: Any = schema.get("type")
+    listed: list[Any] = kinds if isinstance(kinds, list) else [kinds]
+    if kinds == "array" and _reader(api, schema["items"], names):
+        return names.use("mux_async._forms", "OBJECTS")
+    if set(listed) & {"integer", "number"}:
+        names.use("mux_async._forms", "NUMBER")
+    return " | ".join(dict.fromkeys(_KINDS[kind] for kind in listed if kind != "null"))
+
+
+_KINDS = {"string": "str", "integer": "NUMBER", "number": "NUMBER", "boolean": "bool", "array": "list", "object": "dict"}
 
 
 def _bases(api: Api, schema: Object, names: Names) -> str:
@@ -145,26 +189,22 @@ def _default(field: Field, names: Names) -> str:
     return " = ABSENT" if arguments == ["default=ABSENT"] else f" = attrs.field({', '.join(arguments)})"
 
 
-def _read(api: Api, field: Field, names: Names) -> list[str]:
-    """Write the statements that read a field."""
-    target = f"it.{field.name}"
-    get = f"data[{quoted(field.wire)}]" if field.is_required else f"get({quoted(field.wire)})"
+def _read(api: Api, field: Field, names: Names) -> str:
+    """Write the statement that reads a field."""
+    target, got = f"it.{field.name}", f"got.{field.name}"
     if kind := time_format(field.schema):
-        return [f"{target} = {names.use('mux_async._times', kind)}({get}, notes, {quoted(field.name)})"]
+        return f"{target} = {names.use('mux_async._times', kind)}({got}, notes, {quoted(field.name)})"
     if reader := _reader(api, field.schema, names):
-        if reader.endswith("_VARIANTS"):
-            return [f"{target} = {reader}({get})"]
-        names.use("mux_async._reading", "unread")
-        return [f"v = {get}", f"{target} = unread({reader}, v) if v.__class__ is dict else v"]
-    items: Json = field.schema.get("items", {})
-    if reader := _reader(api, items, names):
-        if reader.endswith("_VARIANTS"):
-            one = f"{reader}(x)"
-        else:
-            names.use("mux_async._reading", "unread")
-            one = f"unread({reader}, x) if x.__class__ is dict else x"
-        return [f"v = {get}", f"{target} = [{one} for x in v] if v.__class__ is list else v"]
-    return [f"{target} = {get}"]
+        return f"{target} = {_reading('one', reader, got, names)}"
+    if reader := _reader(api, field.schema.get("items", {}), names):
+        return f"{target} = {_reading('many', reader, got, names)}"
+    return f"{target} = {got}"
+
+
+def _reading(how: str, reader: str, got: str, names: Names) -> str:
+    if reader.endswith("_VARIANTS"):
+        return f"{reader}.{how}({got})"
+    return f"{names.use('mux_async._reading', how)}({reader}, {got})"
 
 
 def _reader(api: Api, schema: Json, names: Names) -> str | None:
@@ -198,7 +238,7 @@ def _union(api: Api, union: Union, names: Names) -> list[str]:
             names.runtime.add(variants_name(variant))
             readers.append(f"{quoted(tag)}: {variants_name(variant)}")
         else:
-            readers.append(f"{quoted(tag)}: {variant}.from_wire")
+            readers.append(f"{quoted(tag)}: {variant}")
     members = list(dict.fromkeys(union.variants.values()))
     return [
         f"{union.name}: TypeAlias = {' | '.join(members)} | Mapping[str, object]",

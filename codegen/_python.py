@@ -162,10 +162,12 @@ def model_imports(api: Api, names: Iterable[str], here: str | None) -> dict[str,
 def _module_of(api: Api, name: str) -> str:
     if name in api.schemas:
         return api.schemas[name].module
-    unions = {
-        variants_name(schema.name): schema.module for schema in api.schemas.values() if not isinstance(schema, Enum | Object)
+    constants = {
+        f"{constant(schema.name)}_VALUES" if isinstance(schema, Enum) else variants_name(schema.name): schema.module
+        for schema in api.schemas.values()
+        if not isinstance(schema, Object)
     }
-    return unions[name]
+    return constants[name]
 
 
 def import_lines(modules: dict[str, set[str]]) -> list[str]:

@@ -156,7 +156,7 @@ def _schema(name: str, module: str, schema: Json, ids: dict[str, str], secrets: 
     return Object(name, module, fields)
 
 
-_TAKEN = {"self", "extra", "with_extra", "from_wire", "to_wire"}
+_TAKEN = {"self", "extra", "with_extra", "from_json", "from_wire", "to_wire"}
 
 
 def python_name(wire: str) -> str:

@@ -1,7 +1,7 @@
 """JSON bytes and values: how the body of an answer becomes what a call returns.
 
 `decoder` picks the generated code that reads an operation's answer, importing its models on first use; `converter` offers the same code to
-programs that build on cattrs. orjson does the bytes.
+programs that build on cattrs. msgspec finds the objects in the text of an answer (`mux_async._forms`), orjson does all other JSON.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
 
+import msgspec
 import orjson
 
-from mux_async._model import Model
+from mux_async._forms import GIVES_UP
+from mux_async._model import Model, fill, unread
+from mux_async._reading import many as read_many
+from mux_async._reading import one as read_one
 from mux_async._times import parse_time, write_day, write_iso
 from mux_async.errors import InvalidRequestError
 
@@ -47,44 +51,111 @@ def loads(body: bytes) -> object:
     return found
 
 
-def decoder(operation: Operation[Any]) -> Callable[[object], object]:
-    """Return what reads an answer of *operation*: from the decoded body to what the user gets.
+class BodyError(ValueError):
+    """The body of an answer is not JSON, or not an object; the text says what it is, and holds nothing of it."""
 
-    For a page that is the envelope, whose ``data`` is the list of items. What has not the expected form is returned as it is, without an
-    error: the request was acted on, and its answer is worth having.
+
+def decoder(operation: Operation[Any]) -> Callable[[bytes], object]:
+    """Return what reads an answer of *operation* whose body is JSON: from its bytes to what the user gets.
+
+    For a page that is the envelope, whose ``data`` is the list of items. Where the parts have not the expected form they are returned as
+    they are, without an error: the request was acted on, and its answer is worth having. It raises `BodyError` when the whole has not.
     """
     if operation.model is None:
-        return _nothing if operation.result == "none" else _as_it_is
+        return _nothing if operation.result == "none" else decode
     return _decoder(operation.model, operation.result, operation.is_list)
 
 
 @cache
-def _decoder(path: str, result: str, is_list: bool) -> Callable[[object], object]:
-    read = model_at(path).from_wire
+def _decoder(path: str, result: str, is_list: bool) -> Callable[[bytes], object]:
+    model = model_at(path)
 
-    def one(body: object) -> object:
-        return read(cast("dict[str, object]", body)) if isinstance(body, dict) else body
+    def one(content: bytes) -> object:
+        # Text inside the text is not looked at, so whether it is UTF-8 is found out first.
+        if content[:1] == b"{" and _is_utf8(content):
+            it = unread(model, content)
+            try:
+                fill(it, loads)
+            except ValueError:
+                raise _bad(content) from None
+            return it
+        return model.from_wire(decode_object(content))
 
-    def data(body: object) -> object:
-        return one(cast("dict[str, object]", body).get("data")) if isinstance(body, dict) else body
+    def data(content: bytes) -> object:
+        if _is_utf8(content):
+            try:
+                return read_one(model, _data_of(content).data)
+            except GIVES_UP:
+                pass
+        found = decode_object(content).get("data")
+        return model.from_wire(cast("dict[str, object]", found)) if isinstance(found, dict) else found
 
-    def data_list(body: object) -> object:
-        if not isinstance(body, dict):
-            return body
-        items = cast("dict[str, object]", body).get("data")
-        return [one(item) for item in cast("list[object]", items)] if isinstance(items, list) else items
+    def data_list(content: bytes) -> object:
+        if _is_utf8(content):
+            try:
+                return read_many(model, _list_of(content).data)
+            except GIVES_UP:
+                pass
+        items = decode_object(content).get("data")
+        return read_many(model, items)
 
     if result == "data":
         return data_list if is_list else data
     return one
 
 
-def _nothing(_body: object) -> None:
+class _Data(msgspec.Struct, gc=False):
+    data: msgspec.Raw
+
+
+class _List(msgspec.Struct, gc=False):
+    data: list[msgspec.Raw]
+
+
+_data_of = msgspec.json.Decoder(_Data).decode
+_list_of = msgspec.json.Decoder(_List).decode
+
+
+def _is_utf8(content: bytes) -> bool:
+    if content.isascii():
+        return True
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def decode(content: bytes) -> object:
+    """Decode JSON.
+
+    Raises:
+        BodyError: It is not JSON.
+    """
+    try:
+        return loads(content)
+    except ValueError:
+        raise _bad(content) from None
+
+
+def decode_object(content: bytes) -> dict[str, object]:
+    """Decode a JSON object.
+
+    Raises:
+        BodyError: It is not JSON, or not an object.
+    """
+    body = decode(content)
+    if not isinstance(body, dict):
+        raise BodyError(f"JSON of type {type(body).__name__} where an object belongs")
+    return cast("dict[str, object]", body)
+
+
+def _bad(content: bytes) -> BodyError:
+    return BodyError(f"a body of {len(content)} bytes that is not JSON")
+
+
+def _nothing(_content: bytes) -> None:
     return None
-
-
-def _as_it_is(body: object) -> object:
-    return body
 
 
 @cache

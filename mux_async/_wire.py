@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 from mux_async import _codec
 from mux_async._config import check_headers
 from mux_async._content import ACCEPT_ENCODING
-from mux_async._model import check_text, to_wire
+from mux_async._model import Model, check_text, to_wire
 from mux_async._operation import Host, Operation
 from mux_async._pagination import Page, next_query
 from mux_async._types import UNSET
@@ -202,39 +202,36 @@ def decode(operation: Operation[Any], arguments: Arguments, response: HttpRespon
     if result == "json" and not content:
         return None
     try:
-        body = _codec.loads(content)
-    except ValueError as error:
-        raise _undecodable(operation, response, f"a body of {len(content)} bytes that is not JSON") from error
-    if result == "json":
-        return body
-    if not isinstance(body, dict):
-        raise _undecodable(operation, response, f"JSON of type {type(body).__name__} where an object belongs")
-    members = cast("dict[str, object]", body)
-    value = _codec.decoder(operation)(members)
-    return _page(operation, arguments, members, value) if result == "page" else value
+        value = _codec.decoder(operation)(content)
+    except _codec.BodyError as error:
+        raise UndecodableResponseError(
+            f"{operation.line} was answered {response.status} with {error}",
+            status=response.status,
+            request_id=response.headers.get("X-Request-Id"),
+        ) from error
+    return _page(operation, arguments, value) if result == "page" else value
 
 
-def _undecodable(operation: Operation[Any], response: HttpResponse, what: str) -> UndecodableResponseError:
-    return UndecodableResponseError(
-        f"{operation.line} was answered {response.status} with {what}",
-        status=response.status,
-        request_id=response.headers.get("X-Request-Id"),
-    )
-
-
-def _page(operation: Operation[Any], arguments: Arguments, body: dict[str, object], envelope: Any) -> Page[Any, Any]:
+def _page(operation: Operation[Any], arguments: Arguments, envelope: Any) -> Page[Any, Any]:
     found: object = envelope.data
     data = cast("list[object]", found) if isinstance(found, list) else []
-    cursor = body.get("next_cursor")
-    meta = body.get("meta")
-    total = body.get("total_row_count")
-    if total is None and isinstance(meta, dict):
-        total = cast("dict[str, object]", meta).get("total")
+    cursor = _member(envelope, "next_cursor")
+    total = _member(envelope, "total_row_count")
+    if total is None:
+        meta = _member(envelope, "meta")
+        total = _member(meta, "total")
     next_cursor = cursor if isinstance(cursor, str) and cursor else None
     rows = total if isinstance(total, int) and not isinstance(total, bool) else None
     query = {**arguments.query, **(arguments.extra_query or {})}
     following = next_query(operation.pagination, query, received=len(data), next_cursor=next_cursor, total=rows)
     return Page(data=data, envelope=envelope, next_cursor=next_cursor, total=rows, next_query=following)
+
+
+def _member(value: object, name: str) -> object:
+    """Return a member of an object, whether it has a field of that name or not."""
+    if isinstance(value, Model):
+        return value.extra.get(name) if name in value.extra else getattr(value, name, None)
+    return cast("Mapping[str, object]", value).get(name) if isinstance(value, Mapping) else None
 
 
 def status_error(

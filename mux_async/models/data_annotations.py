@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, ISO, SECONDS, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, iso, seconds
 
 if TYPE_CHECKING:
     from mux_async.models.ids import AnnotationId
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Annotation(Model):
     """A note pinned to a date, shown next to metrics."""
 
@@ -31,17 +33,29 @@ class Annotation(Model):
     """Your id of a part of the environment, such as a site or customer."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "date": TIME,
+                "note": str,
+            },
+            {
+                "sub_property_id": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.date = iso(data["date"], notes, "date")
-        it.note = data["note"]
-        it.sub_property_id = get("sub_property_id")
+        it.id = got.id
+        it.date = iso(got.date, notes, "date")
+        it.note = got.note
+        it.sub_property_id = got.sub_property_id
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AnnotationInput(Model):
     """Date and note of an annotation; both are required, also for a change."""
 
@@ -53,16 +67,27 @@ class AnnotationInput(Model):
     """Your id of a part of the environment, such as a site or customer."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "date": TIME,
+                "note": str,
+            },
+            {
+                "sub_property_id": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.date = seconds(data["date"], notes, "date")
-        it.note = data["note"]
-        it.sub_property_id = get("sub_property_id")
+        it.date = seconds(got.date, notes, "date")
+        it.note = got.note
+        it.sub_property_id = got.sub_property_id
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AnnotationResponse(Model):
     """One annotation."""
 
@@ -70,12 +95,20 @@ class AnnotationResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(Annotation, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(Annotation, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListAnnotationsResponse(Model):
     """Page of annotations."""
 
@@ -87,9 +120,19 @@ class ListAnnotationsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["data"]
-        it.data = [unread(Annotation, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = data["total_row_count"]
-        it.timeframe = get("timeframe")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "total_row_count": NUMBER,
+            },
+            {
+                "timeframe": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(Annotation, got.data)
+        it.total_row_count = got.total_row_count
+        it.timeframe = got.timeframe

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async.models.shared_data import DimensionGroups
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DimensionValue(Model):
     """A value of a dimension and how often it occurs."""
 
@@ -23,12 +23,22 @@ class DimensionValue(Model):
     """The value; null stands for views without one."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.total_count = data["total_count"]
-        it.value = data["value"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "total_count": NUMBER,
+                "value": str | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.total_count = got.total_count
+        it.value = got.value
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListDimensionValuesResponse(Model):
     """Page of the values of a dimension."""
 
@@ -40,15 +50,25 @@ class ListDimensionValuesResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["data"]
-        it.data = [unread(DimensionValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = get("total_row_count")
-        it.timeframe = get("timeframe")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {
+                "total_row_count": NUMBER,
+                "timeframe": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(DimensionValue, got.data)
+        it.total_row_count = got.total_row_count
+        it.timeframe = got.timeframe
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListDimensionsResponse(Model):
     """Names of all dimensions."""
 
@@ -60,8 +80,18 @@ class ListDimensionsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(DimensionGroups, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(DimensionGroups, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import Model
-from mux_async._reading import unread
+from mux_async._reading import many
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DataError(Model):
     """A distinct playback error and how often viewers met it in the period."""
 
@@ -36,19 +36,36 @@ class DataError(Model):
     """Code as the player reported it; null where it reported none."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.code = data["code"]
-        it.count = data["count"]
-        it.description = data["description"]
-        it.last_seen = data["last_seen"]
-        it.message = data["message"]
-        it.notes = data["notes"]
-        it.percentage = data["percentage"]
-        it.player_error_code = data["player_error_code"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": NUMBER,
+                "code": NUMBER | None,
+                "count": NUMBER,
+                "description": str | None,
+                "last_seen": str,
+                "message": str | None,
+                "notes": str | None,
+                "percentage": NUMBER,
+                "player_error_code": str | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.code = got.code
+        it.count = got.count
+        it.description = got.description
+        it.last_seen = got.last_seen
+        it.message = got.message
+        it.notes = got.notes
+        it.percentage = got.percentage
+        it.player_error_code = got.player_error_code
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListErrorsResponse(Model):
     """Distinct playback errors of a period."""
 
@@ -60,8 +77,18 @@ class ListErrorsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(DataError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(DataError, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count

@@ -9,12 +9,14 @@ from typing import Any
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, DAY, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many
 from mux_async._times import Notes, day
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListExportsResponse(Model):
     """Signed URLs of exports, as plain strings."""
 
@@ -26,14 +28,24 @@ class ListExportsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.data = get("data")
-        it.total_row_count = get("total_row_count")
-        it.timeframe = get("timeframe")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": list,
+                "total_row_count": NUMBER,
+                "timeframe": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = got.data
+        it.total_row_count = got.total_row_count
+        it.timeframe = got.timeframe
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListVideoViewExportsResponse(Model):
     """Exports of views, one per day."""
 
@@ -45,14 +57,24 @@ class ListVideoViewExportsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(VideoViewExport, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(VideoViewExport, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class VideoViewExport(Model):
     """Files that hold the views of one day."""
 
@@ -62,15 +84,24 @@ class VideoViewExport(Model):
     """The files of that day."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "export_date": TIME,
+                "files": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.export_date = day(data["export_date"], notes, "export_date")
-        v = data["files"]
-        it.files = [unread(VideoViewExportFile, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+        it.export_date = day(got.export_date, notes, "export_date")
+        it.files = many(VideoViewExportFile, got.files)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class VideoViewExportFile(Model):
     """One exported file."""
 
@@ -82,7 +113,18 @@ class VideoViewExportFile(Model):
     """Version of the file's set of columns; newer ones have more."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.path = data["path"]
-        it.type = data["type"]
-        it.version = data["version"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "path": str,
+                "type": str,
+                "version": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.path = got.path
+        it.type = got.type
+        it.version = got.version

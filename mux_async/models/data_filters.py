@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async.models.shared_data import DimensionGroups
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FilterValue(Model):
     """A value of a filter and how often it occurs; both may be absent."""
 
@@ -23,13 +23,22 @@ class FilterValue(Model):
     """How often the value occurs."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.value = get("value")
-        it.total_count = get("total_count")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "value": str,
+                "total_count": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.value = got.value
+        it.total_count = got.total_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListFilterValuesResponse(Model):
     """Page of the values of a filter."""
 
@@ -41,15 +50,24 @@ class ListFilterValuesResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("data")
-        it.data = [unread(FilterValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = get("total_row_count")
-        it.timeframe = get("timeframe")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": OBJECTS,
+                "total_row_count": NUMBER,
+                "timeframe": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(FilterValue, got.data)
+        it.total_row_count = got.total_row_count
+        it.timeframe = got.timeframe
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListFiltersResponse(Model):
     """Names of all filters."""
 
@@ -61,9 +79,18 @@ class ListFiltersResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("data")
-        it.data = unread(DimensionGroups, v) if v.__class__ is dict else v
-        it.total_row_count = get("total_row_count")
-        it.timeframe = get("timeframe")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": OBJECT,
+                "total_row_count": NUMBER,
+                "timeframe": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(DimensionGroups, got.data)
+        it.total_row_count = got.total_row_count
+        it.timeframe = got.timeframe

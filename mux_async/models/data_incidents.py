@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 
 if TYPE_CHECKING:
     from mux_async.models.ids import IncidentId
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Incident(Model):
     """A departure from normal playback that Mux noticed and, if a rule asked for it, reported."""
 
@@ -63,38 +63,60 @@ class Incident(Model):
     """Value whose crossing opened the incident."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.affected_views = data["affected_views"]
-        it.affected_views_per_hour = data["affected_views_per_hour"]
-        it.affected_views_per_hour_on_open = data["affected_views_per_hour_on_open"]
-        v = data["breakdowns"]
-        it.breakdowns = [unread(IncidentBreakdown, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.description = data["description"]
-        it.error_description = data["error_description"]
-        it.impact = data["impact"]
-        it.incident_key = data["incident_key"]
-        it.measured_value = data["measured_value"]
-        it.measured_value_on_close = data["measured_value_on_close"]
-        it.measurement = data["measurement"]
-        v = data["notification_rules"]
-        it.notification_rules = (
-            [unread(IncidentNotificationRule, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "affected_views": NUMBER,
+                "affected_views_per_hour": NUMBER,
+                "affected_views_per_hour_on_open": NUMBER,
+                "breakdowns": OBJECTS,
+                "description": str,
+                "error_description": str,
+                "impact": str,
+                "incident_key": str,
+                "measured_value": NUMBER | None,
+                "measured_value_on_close": NUMBER | None,
+                "measurement": str,
+                "notification_rules": OBJECTS,
+                "notifications": OBJECTS,
+                "resolved_at": str | None,
+                "sample_size": NUMBER,
+                "sample_size_unit": str,
+                "severity": str,
+                "started_at": str,
+                "status": str,
+                "threshold": NUMBER,
+            },
+            {},
         )
-        v = data["notifications"]
-        it.notifications = (
-            [unread(IncidentNotification, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.resolved_at = data["resolved_at"]
-        it.sample_size = data["sample_size"]
-        it.sample_size_unit = data["sample_size_unit"]
-        it.severity = data["severity"]
-        it.started_at = data["started_at"]
-        it.status = data["status"]
-        it.threshold = data["threshold"]
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.affected_views = got.affected_views
+        it.affected_views_per_hour = got.affected_views_per_hour
+        it.affected_views_per_hour_on_open = got.affected_views_per_hour_on_open
+        it.breakdowns = many(IncidentBreakdown, got.breakdowns)
+        it.description = got.description
+        it.error_description = got.error_description
+        it.impact = got.impact
+        it.incident_key = got.incident_key
+        it.measured_value = got.measured_value
+        it.measured_value_on_close = got.measured_value_on_close
+        it.measurement = got.measurement
+        it.notification_rules = many(IncidentNotificationRule, got.notification_rules)
+        it.notifications = many(IncidentNotification, got.notifications)
+        it.resolved_at = got.resolved_at
+        it.sample_size = got.sample_size
+        it.sample_size_unit = got.sample_size_unit
+        it.severity = got.severity
+        it.started_at = got.started_at
+        it.status = got.status
+        it.threshold = got.threshold
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class IncidentBreakdown(Model):
     """A dimension and the value in which the incident shows."""
 
@@ -106,13 +128,24 @@ class IncidentBreakdown(Model):
     """Value of the dimension."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.name = data["name"]
-        it.value = data["value"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "name": str,
+                "value": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.name = got.name
+        it.value = got.value
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class IncidentNotification(Model):
     """A message that was sent about an incident."""
 
@@ -124,13 +157,24 @@ class IncidentNotification(Model):
     """When the message was queued, UTC."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.attempted_at = data["attempted_at"]
-        it.queued_at = data["queued_at"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": NUMBER,
+                "attempted_at": str,
+                "queued_at": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.attempted_at = got.attempted_at
+        it.queued_at = got.queued_at
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class IncidentNotificationRule(Model):
     """A rule that decides who is told about an incident."""
 
@@ -146,16 +190,28 @@ class IncidentNotificationRule(Model):
     """State of the rule."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.action = data["action"]
-        it.property_id = data["property_id"]
-        v = data["rules"]
-        it.rules = [unread(NotificationRule, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.status = data["status"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "action": str,
+                "property_id": str,
+                "rules": OBJECTS,
+                "status": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.action = got.action
+        it.property_id = got.property_id
+        it.rules = many(NotificationRule, got.rules)
+        it.status = got.status
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class IncidentResponse(Model):
     """One incident."""
 
@@ -167,14 +223,24 @@ class IncidentResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(Incident, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(Incident, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListIncidentsResponse(Model):
     """Page of incidents."""
 
@@ -186,15 +252,25 @@ class ListIncidentsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["data"]
-        it.data = [unread(Incident, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = get("total_row_count")
-        it.timeframe = get("timeframe")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {
+                "total_row_count": NUMBER,
+                "timeframe": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(Incident, got.data)
+        it.total_row_count = got.total_row_count
+        it.timeframe = got.timeframe
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListRelatedIncidentsResponse(Model):
     """Page of incidents related to another one."""
 
@@ -206,15 +282,25 @@ class ListRelatedIncidentsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["data"]
-        it.data = [unread(Incident, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = get("total_row_count")
-        it.timeframe = get("timeframe")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {
+                "total_row_count": NUMBER,
+                "timeframe": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(Incident, got.data)
+        it.total_row_count = got.total_row_count
+        it.timeframe = got.timeframe
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class NotificationRule(Model):
     """A condition of a notification rule."""
 
@@ -226,7 +312,18 @@ class NotificationRule(Model):
     """What it is compared with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.name = data["name"]
-        it.value = data["value"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "name": str,
+                "value": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.name = got.name
+        it.value = got.value

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 
 DataMetricId: TypeAlias = (
     Literal[
@@ -525,7 +525,7 @@ METRIC_TIMESERIES_GRANULARITY_VALUES: Final[tuple[str, ...]] = (
 """Values of `MetricTimeseriesGranularity` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class BreakdownValue(Model):
     """One row of a breakdown: a value of the dimension and the metric for the views that have it."""
 
@@ -543,16 +543,30 @@ class BreakdownValue(Model):
     """Views that have the value."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.field = data["field"]
-        it.negative_impact = data["negative_impact"]
-        it.total_playing_time = data["total_playing_time"]
-        it.total_watch_time = data["total_watch_time"]
-        it.value = data["value"]
-        it.views = data["views"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "field": str | None,
+                "negative_impact": NUMBER,
+                "total_playing_time": NUMBER | None,
+                "total_watch_time": NUMBER | None,
+                "value": NUMBER,
+                "views": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.field = got.field
+        it.negative_impact = got.negative_impact
+        it.total_playing_time = got.total_playing_time
+        it.total_watch_time = got.total_watch_time
+        it.value = got.value
+        it.views = got.views
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetMetricTimeseriesDataResponse(Model):
     """A metric over time, as positional rows."""
 
@@ -566,15 +580,26 @@ class GetMetricTimeseriesDataResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.data = data["data"]
-        v = data["meta"]
-        it.meta = unread(MetricResponseMeta, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": list,
+                "meta": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = got.data
+        it.meta = one(MetricResponseMeta, got.meta)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetOverallValuesResponse(Model):
     """One metric over all matching views."""
 
@@ -588,16 +613,26 @@ class GetOverallValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(OverallValues, v) if v.__class__ is dict else v
-        v = data["meta"]
-        it.meta = unread(MetricResponseMeta, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+                "meta": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(OverallValues, got.data)
+        it.meta = one(MetricResponseMeta, got.meta)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Insight(Model):
     """A value of a dimension that pulls a metric away from its overall value."""
 
@@ -617,17 +652,32 @@ class Insight(Model):
     """Milliseconds that these views were watched; null where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.filter_column = data["filter_column"]
-        it.filter_value = data["filter_value"]
-        it.metric = data["metric"]
-        it.negative_impact_score = data["negative_impact_score"]
-        it.total_playing_time = data["total_playing_time"]
-        it.total_views = data["total_views"]
-        it.total_watch_time = data["total_watch_time"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "filter_column": str,
+                "filter_value": str | None,
+                "metric": NUMBER,
+                "negative_impact_score": NUMBER,
+                "total_playing_time": NUMBER | None,
+                "total_views": NUMBER,
+                "total_watch_time": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.filter_column = got.filter_column
+        it.filter_value = got.filter_value
+        it.metric = got.metric
+        it.negative_impact_score = got.negative_impact_score
+        it.total_playing_time = got.total_playing_time
+        it.total_views = got.total_views
+        it.total_watch_time = got.total_watch_time
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListAllMetricValuesResponse(Model):
     """All metrics over the matching views: totals first, then the scores."""
 
@@ -639,14 +689,24 @@ class ListAllMetricValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(MetricComparisonScore, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(MetricComparisonScore, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListBreakdownValuesResponse(Model):
     """Page of the rows of a breakdown."""
 
@@ -660,17 +720,27 @@ class ListBreakdownValuesResponse(Model):
     """Facts that accompany the content."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["data"]
-        it.data = [unread(BreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = get("total_row_count")
-        it.timeframe = get("timeframe")
-        v = get("meta")
-        it.meta = unread(MetricResponseMeta, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {
+                "total_row_count": NUMBER,
+                "timeframe": list,
+                "meta": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(BreakdownValue, got.data)
+        it.total_row_count = got.total_row_count
+        it.timeframe = got.timeframe
+        it.meta = one(MetricResponseMeta, got.meta)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListInsightsResponse(Model):
     """What pulls a metric down."""
 
@@ -684,16 +754,26 @@ class ListInsightsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(Insight, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = data["meta"]
-        it.meta = unread(MetricResponseMeta, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "meta": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(Insight, got.data)
+        it.meta = one(MetricResponseMeta, got.meta)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class MetricComparisonItem(Model):
     """One metric that goes into a score."""
 
@@ -709,16 +789,29 @@ class MetricComparisonItem(Model):
     """How the views' values were combined, such as ``median``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.metric = data["metric"]
-        it.name = data["name"]
-        it.type = data["type"]
-        it.value = data["value"]
-        it.measurement = get("measurement")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "metric": str,
+                "name": str,
+                "type": str,
+                "value": NUMBER | None,
+            },
+            {
+                "measurement": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.metric = got.metric
+        it.name = got.name
+        it.type = got.type
+        it.value = got.value
+        it.measurement = got.measurement
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class MetricComparisonScore(Model):
     """A score with its metrics, or, where ``name`` is ``totals``, counts of views and time. A row has only the
     fields of its kind.
@@ -748,23 +841,41 @@ class MetricComparisonScore(Model):
     """Milliseconds watched, in the totals only."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.name = data["name"]
-        it.ended_views = get("ended_views")
-        v = get("items")
-        it.items = [unread(MetricComparisonItem, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.metric = get("metric")
-        it.started_views = get("started_views")
-        it.total_playing_time = get("total_playing_time")
-        it.type = get("type")
-        it.unique_viewers = get("unique_viewers")
-        it.value = get("value")
-        it.view_count = get("view_count")
-        it.watch_time = get("watch_time")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "name": str,
+            },
+            {
+                "ended_views": NUMBER,
+                "items": OBJECTS,
+                "metric": str,
+                "started_views": NUMBER,
+                "total_playing_time": NUMBER,
+                "type": str,
+                "unique_viewers": NUMBER,
+                "value": NUMBER,
+                "view_count": NUMBER,
+                "watch_time": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.name = got.name
+        it.ended_views = got.ended_views
+        it.items = many(MetricComparisonItem, got.items)
+        it.metric = got.metric
+        it.started_views = got.started_views
+        it.total_playing_time = got.total_playing_time
+        it.type = got.type
+        it.unique_viewers = got.unique_viewers
+        it.value = got.value
+        it.view_count = got.view_count
+        it.watch_time = got.watch_time
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class MetricResponseMeta(Model):
     """How the values of the answer were computed."""
 
@@ -774,13 +885,22 @@ class MetricResponseMeta(Model):
     """Width of a point, such as ``hour``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.aggregation = get("aggregation")
-        it.granularity = get("granularity")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "aggregation": str,
+                "granularity": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.aggregation = got.aggregation
+        it.granularity = got.granularity
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class OverallValues(Model):
     """A metric over all matching views, and how much was watched."""
 
@@ -796,10 +916,23 @@ class OverallValues(Model):
     """Deprecated; a value of the metric for comparison, or null."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.total_playing_time = data["total_playing_time"]
-        it.total_views = data["total_views"]
-        it.total_watch_time = data["total_watch_time"]
-        it.value = data["value"]
-        it.global_value = get("global_value")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "total_playing_time": NUMBER | None,
+                "total_views": NUMBER,
+                "total_watch_time": NUMBER | None,
+                "value": NUMBER,
+            },
+            {
+                "global_value": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.total_playing_time = got.total_playing_time
+        it.total_views = got.total_views
+        it.total_watch_time = got.total_watch_time
+        it.value = got.value
+        it.global_value = got.global_value

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import Model
-from mux_async._reading import unread
+from mux_async._reading import many
 from mux_async.models.shared_data import DisplayNameEntry
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListMonitoringDimensionsResponse(Model):
     """Dimensions of monitoring."""
 
@@ -25,8 +25,18 @@ class ListMonitoringDimensionsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(DisplayNameEntry, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(DisplayNameEntry, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async.models.shared_data import (
     DisplayNameEntry,
     HistogramTimeseriesDatapoint,
@@ -73,7 +73,7 @@ MONITORING_METRIC_ID_VALUES: Final[tuple[str, ...]] = (
 """Values of `MonitoringMetricId` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetMonitoringBreakdownResponse(Model):
     """A monitoring metric by dimension at one moment."""
 
@@ -85,14 +85,24 @@ class GetMonitoringBreakdownResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(MonitoringBreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(MonitoringBreakdownValue, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetMonitoringBreakdownTimeseriesResponse(Model):
     """A monitoring metric by dimension, every five seconds."""
 
@@ -104,18 +114,24 @@ class GetMonitoringBreakdownTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = (
-            [unread(MonitoringBreakdownTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
         )
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(MonitoringBreakdownTimeseriesDatapoint, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetMonitoringHistogramTimeseriesResponse(Model):
     """Histograms of a monitoring metric, one per minute, with the limits of their buckets."""
 
@@ -129,18 +145,26 @@ class GetMonitoringHistogramTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = (
-            [unread(HistogramTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "meta": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
         )
-        v = data["meta"]
-        it.meta = unread(HistogramTimeseriesMeta, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(HistogramTimeseriesDatapoint, got.data)
+        it.meta = one(HistogramTimeseriesMeta, got.meta)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetMonitoringTimeseriesResponse(Model):
     """A monitoring metric every five seconds."""
 
@@ -152,16 +176,24 @@ class GetMonitoringTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = (
-            [unread(MonitoringTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
         )
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(MonitoringTimeseriesDatapoint, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListMonitoringMetricsResponse(Model):
     """Metrics of monitoring."""
 
@@ -173,14 +205,24 @@ class ListMonitoringMetricsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(DisplayNameEntry, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(DisplayNameEntry, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class MonitoringBreakdownTimeseriesDatapoint(Model):
     """Values of the dimension at one moment of the series."""
 
@@ -190,17 +232,22 @@ class MonitoringBreakdownTimeseriesDatapoint(Model):
     """One entry per value of the dimension."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.date = data["date"]
-        v = data["values"]
-        it.values = (
-            [unread(MonitoringBreakdownTimeseriesValue, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "date": str,
+                "values": OBJECTS,
+            },
+            {},
         )
 
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.date = got.date
+        it.values = many(MonitoringBreakdownTimeseriesValue, got.values)
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+
+@late(kw_only=True, eq=False, repr=False)
 class MonitoringBreakdownTimeseriesValue(Model):
     """A monitoring metric for one value of the dimension, at one moment of a series."""
 
@@ -214,8 +261,20 @@ class MonitoringBreakdownTimeseriesValue(Model):
     """The value of the dimension; null stands for viewers without one."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.concurrent_viewers = data["concurrent_viewers"]
-        it.metric_value = data["metric_value"]
-        it.starting_up_viewers = data["starting_up_viewers"]
-        it.value = data["value"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "concurrent_viewers": NUMBER,
+                "metric_value": NUMBER | None,
+                "starting_up_viewers": NUMBER,
+                "value": str | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.concurrent_viewers = got.concurrent_viewers
+        it.metric_value = got.metric_value
+        it.starting_up_viewers = got.starting_up_viewers
+        it.value = got.value

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async.models.shared_data import (
     DisplayNameEntry,
     HistogramTimeseriesDatapoint,
@@ -69,7 +69,7 @@ REAL_TIME_METRIC_ID_VALUES: Final[tuple[str, ...]] = (
 """Values of `RealTimeMetricId` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetRealTimeBreakdownResponse(Model):
     """A real-time metric by dimension at one moment."""
 
@@ -81,14 +81,24 @@ class GetRealTimeBreakdownResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(MonitoringBreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(MonitoringBreakdownValue, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetRealTimeHistogramTimeseriesResponse(Model):
     """Histograms of a real-time metric, one per minute, with the limits of their buckets."""
 
@@ -102,18 +112,26 @@ class GetRealTimeHistogramTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = (
-            [unread(HistogramTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "meta": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
         )
-        v = data["meta"]
-        it.meta = unread(HistogramTimeseriesMeta, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(HistogramTimeseriesDatapoint, got.data)
+        it.meta = one(HistogramTimeseriesMeta, got.meta)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetRealTimeTimeseriesResponse(Model):
     """A real-time metric every five seconds."""
 
@@ -125,16 +143,24 @@ class GetRealTimeTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = (
-            [unread(MonitoringTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
         )
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(MonitoringTimeseriesDatapoint, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListRealTimeDimensionsResponse(Model):
     """Dimensions of real-time."""
 
@@ -146,14 +172,24 @@ class ListRealTimeDimensionsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(DisplayNameEntry, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(DisplayNameEntry, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListRealTimeMetricsResponse(Model):
     """Metrics of real-time."""
 
@@ -165,8 +201,18 @@ class ListRealTimeMetricsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(DisplayNameEntry, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(DisplayNameEntry, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 
 SubviewGroupBy: TypeAlias = (
     Literal[
@@ -42,7 +42,7 @@ SUBVIEW_TYPE_VALUES: Final[tuple[str, ...]] = (
 """Values of `SubviewType` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownTimeseriesDatapoint(Model):
     """Breakdown of one hour or day."""
 
@@ -54,14 +54,27 @@ class SubviewBreakdownTimeseriesDatapoint(Model):
     """One entry per combination of the grouping attributes."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.date = data["date"]
-        it.status = data["status"]
-        v = data["values"]
-        it.values = [unread(SubviewBreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "date": str,
+                "status": (
+                    "complete",
+                    "partial",
+                ),
+                "values": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.date = got.date
+        it.status = got.status
+        it.values = many(SubviewBreakdownValue, got.values)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownTimeseriesResponse(Model):
     """Breakdown of a subview metric over time."""
 
@@ -75,20 +88,26 @@ class SubviewBreakdownTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = (
-            [unread(SubviewBreakdownTimeseriesDatapoint, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "meta": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER,
+            },
+            {},
         )
-        v = data["meta"]
-        it.meta = unread(SubviewBreakdownTimeseriesResponseMeta, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(SubviewBreakdownTimeseriesDatapoint, got.data)
+        it.meta = one(SubviewBreakdownTimeseriesResponseMeta, got.meta)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownTimeseriesResponseMeta(Model):
     """What a subview series shows and how far it is final."""
 
@@ -106,16 +125,33 @@ class SubviewBreakdownTimeseriesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.complete_through = data["complete_through"]
-        it.group_by = data["group_by"]
-        it.metric = data["metric"]
-        it.subview_type = data["subview_type"]
-        it.time_granularity = data["time_granularity"]
-        it.unit = data["unit"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "complete_through": str,
+                "group_by": list,
+                "metric": str,
+                "subview_type": str,
+                "time_granularity": (
+                    "hour",
+                    "day",
+                ),
+                "unit": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.complete_through = got.complete_through
+        it.group_by = got.group_by
+        it.metric = got.metric
+        it.subview_type = got.subview_type
+        it.time_granularity = got.time_granularity
+        it.unit = got.unit
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownValue(Model):
     """One combination of the grouping attributes and its metric."""
 
@@ -125,12 +161,22 @@ class SubviewBreakdownValue(Model):
     """The metric, in the unit that ``meta`` names."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.breakdown_value = data["breakdown_value"]
-        it.metric_value = data["metric_value"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "breakdown_value": str,
+                "metric_value": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.breakdown_value = got.breakdown_value
+        it.metric_value = got.metric_value
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownValuesResponse(Model):
     """Page of the breakdown of a subview metric."""
 
@@ -144,16 +190,26 @@ class SubviewBreakdownValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(SubviewBreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = data["meta"]
-        it.meta = unread(SubviewBreakdownValuesResponseMeta, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "meta": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(SubviewBreakdownValue, got.data)
+        it.meta = one(SubviewBreakdownValuesResponseMeta, got.meta)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownValuesResponseMeta(Model):
     """What a subview breakdown shows."""
 
@@ -167,14 +223,26 @@ class SubviewBreakdownValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.group_by = data["group_by"]
-        it.metric = data["metric"]
-        it.subview_type = data["subview_type"]
-        it.unit = data["unit"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "group_by": list,
+                "metric": str,
+                "subview_type": str,
+                "unit": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.group_by = got.group_by
+        it.metric = got.metric
+        it.subview_type = got.subview_type
+        it.unit = got.unit
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewComparisonGroup(Model):
     """Breakdown for one of the compared values."""
 
@@ -184,13 +252,22 @@ class SubviewComparisonGroup(Model):
     """Breakdown for this value."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.dimension_value = data["dimension_value"]
-        v = data["values"]
-        it.values = [unread(SubviewBreakdownValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "dimension_value": str,
+                "values": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.dimension_value = got.dimension_value
+        it.values = many(SubviewBreakdownValue, got.values)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewComparisonValuesResponse(Model):
     """Breakdowns of a subview metric, one per compared value."""
 
@@ -204,16 +281,26 @@ class SubviewComparisonValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(SubviewComparisonGroup, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = data["meta"]
-        it.meta = unread(SubviewComparisonValuesResponseMeta, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "meta": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(SubviewComparisonGroup, got.data)
+        it.meta = one(SubviewComparisonValuesResponseMeta, got.meta)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewComparisonValuesResponseMeta(Model):
     """What a subview comparison shows."""
 
@@ -229,15 +316,28 @@ class SubviewComparisonValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.dimension = data["dimension"]
-        it.group_by = data["group_by"]
-        it.metric = data["metric"]
-        it.subview_type = data["subview_type"]
-        it.unit = data["unit"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "dimension": str,
+                "group_by": list,
+                "metric": str,
+                "subview_type": str,
+                "unit": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.dimension = got.dimension
+        it.group_by = got.group_by
+        it.metric = got.metric
+        it.subview_type = got.subview_type
+        it.unit = got.unit
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewDimensionValue(Model):
     """A value of a subview dimension and its playing time."""
 
@@ -247,12 +347,22 @@ class SubviewDimensionValue(Model):
     """The value of the dimension."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.playing_time = data["playing_time"]
-        it.value = data["value"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "playing_time": NUMBER,
+                "value": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.playing_time = got.playing_time
+        it.value = got.value
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewDimensionValuesResponse(Model):
     """Page of the values of a subview dimension."""
 
@@ -266,16 +376,26 @@ class SubviewDimensionValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(SubviewDimensionValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = data["meta"]
-        it.meta = unread(SubviewDimensionValuesResponseMeta, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "meta": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(SubviewDimensionValue, got.data)
+        it.meta = one(SubviewDimensionValuesResponseMeta, got.meta)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewDimensionValuesResponseMeta(Model):
     """Which dimension the values belong to and what was measured."""
 
@@ -289,14 +409,26 @@ class SubviewDimensionValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.dimension_name = data["dimension_name"]
-        it.metric = data["metric"]
-        it.subview_type = data["subview_type"]
-        it.unit = data["unit"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "dimension_name": str,
+                "metric": str,
+                "subview_type": str,
+                "unit": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.dimension_name = got.dimension_name
+        it.metric = got.metric
+        it.subview_type = got.subview_type
+        it.unit = got.unit
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewDimensionsResponse(Model):
     """Dimensions of a kind of subview."""
 
@@ -306,13 +438,22 @@ class SubviewDimensionsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(SubviewDimensionsResponseData, v) if v.__class__ is dict else v
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(SubviewDimensionsResponseData, got.data)
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewDimensionsResponseData(Model):
     """Names of dimensions: those of the subview and those of the view around it."""
 
@@ -322,12 +463,22 @@ class SubviewDimensionsResponseData(Model):
     """Dimensions of the view that the subview belongs to."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.subview = data["subview"]
-        it.view = data["view"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "subview": list,
+                "view": list,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.subview = got.subview
+        it.view = got.view
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewOverallValuesResponse(Model):
     """A subview metric over everything that matches."""
 
@@ -341,16 +492,26 @@ class SubviewOverallValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(SubviewOverallValuesResponseData, v) if v.__class__ is dict else v
-        v = data["meta"]
-        it.meta = unread(SubviewOverallValuesResponseMeta, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+                "meta": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(SubviewOverallValuesResponseData, got.data)
+        it.meta = one(SubviewOverallValuesResponseMeta, got.meta)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewOverallValuesResponseData(Model):
     """The metric itself."""
 
@@ -358,11 +519,20 @@ class SubviewOverallValuesResponseData(Model):
     """The metric, in the unit that ``meta`` names."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.metric_value = data["metric_value"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "metric_value": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.metric_value = got.metric_value
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SubviewOverallValuesResponseMeta(Model):
     """What was measured, and in which unit."""
 
@@ -374,7 +544,18 @@ class SubviewOverallValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.metric = data["metric"]
-        it.subview_type = data["subview_type"]
-        it.unit = data["unit"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "metric": str,
+                "subview_type": str,
+                "unit": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.metric = got.metric
+        it.subview_type = got.subview_type
+        it.unit = got.unit

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, JsonObject, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 
 if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, EnvironmentId, LiveStreamId, PlaybackIdText, VideoViewId
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AbridgedVideoView(Model):
     """A view as lists show it. Fields that the player did not report are null."""
 
@@ -49,24 +49,46 @@ class AbridgedVideoView(Model):
     """Time watched, stalls included, in milliseconds; null where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.country_code = data["country_code"]
-        it.error_type_id = data["error_type_id"]
-        it.playback_failure = data["playback_failure"]
-        it.player_error_code = data["player_error_code"]
-        it.player_error_message = data["player_error_message"]
-        it.total_row_count = data["total_row_count"]
-        it.video_title = data["video_title"]
-        it.view_end = data["view_end"]
-        it.view_start = data["view_start"]
-        it.viewer_application_name = data["viewer_application_name"]
-        it.viewer_experience_score = data["viewer_experience_score"]
-        it.viewer_os_family = data["viewer_os_family"]
-        it.watch_time = data["watch_time"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "country_code": str | None,
+                "error_type_id": NUMBER | None,
+                "playback_failure": bool,
+                "player_error_code": str | None,
+                "player_error_message": str | None,
+                "total_row_count": NUMBER,
+                "video_title": str | None,
+                "view_end": str,
+                "view_start": str,
+                "viewer_application_name": str | None,
+                "viewer_experience_score": NUMBER | None,
+                "viewer_os_family": str | None,
+                "watch_time": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.country_code = got.country_code
+        it.error_type_id = got.error_type_id
+        it.playback_failure = got.playback_failure
+        it.player_error_code = got.player_error_code
+        it.player_error_message = got.player_error_message
+        it.total_row_count = got.total_row_count
+        it.video_title = got.video_title
+        it.view_end = got.view_end
+        it.view_start = got.view_start
+        it.viewer_application_name = got.viewer_application_name
+        it.viewer_experience_score = got.viewer_experience_score
+        it.viewer_os_family = got.viewer_os_family
+        it.watch_time = got.watch_time
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListVideoViewsResponse(Model):
     """Page of views in short form."""
 
@@ -78,15 +100,25 @@ class ListVideoViewsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["data"]
-        it.data = [unread(AbridgedVideoView, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = get("total_row_count")
-        it.timeframe = get("timeframe")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {
+                "total_row_count": NUMBER,
+                "timeframe": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(AbridgedVideoView, got.data)
+        it.total_row_count = got.total_row_count
+        it.timeframe = got.timeframe
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class VideoView(Model):
     """One view with everything that was recorded about it. Nearly every field may be null: the player did not
     report it, or it does not apply. Times and durations are in milliseconds and bitrates in bit/s. Scores run
@@ -485,206 +517,407 @@ class VideoView(Model):
     """Further facts about the error, such as a stack trace; null or absent where there are none."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = data["id"]
-        it.ad_attempt_count = data["ad_attempt_count"]
-        it.ad_break_count = data["ad_break_count"]
-        it.ad_break_error_count = data["ad_break_error_count"]
-        it.ad_break_error_percentage = data["ad_break_error_percentage"]
-        it.ad_error_count = data["ad_error_count"]
-        it.ad_error_percentage = data["ad_error_percentage"]
-        it.ad_exit_before_start_count = data["ad_exit_before_start_count"]
-        it.ad_exit_before_start_percentage = data["ad_exit_before_start_percentage"]
-        it.ad_impression_count = data["ad_impression_count"]
-        it.ad_playback_failure_error_type_id = data["ad_playback_failure_error_type_id"]
-        it.ad_preroll_startup_time = data["ad_preroll_startup_time"]
-        it.ad_startup_error_count = data["ad_startup_error_count"]
-        it.ad_startup_error_percentage = data["ad_startup_error_percentage"]
-        it.asn = data["asn"]
-        it.asn_name = data["asn_name"]
-        it.asset_id = data["asset_id"]
-        it.audio_codec = data["audio_codec"]
-        it.audio_codec_initial = data["audio_codec_initial"]
-        it.buffering_count = data["buffering_count"]
-        it.buffering_duration = data["buffering_duration"]
-        it.buffering_rate = data["buffering_rate"]
-        it.cdn = data["cdn"]
-        it.city = data["city"]
-        it.client_application_name = data["client_application_name"]
-        it.client_application_version = data["client_application_version"]
-        it.continent_code = data["continent_code"]
-        it.country_code = data["country_code"]
-        it.country_name = data["country_name"]
-        it.custom_1 = data["custom_1"]
-        it.custom_10 = data["custom_10"]
-        it.custom_2 = data["custom_2"]
-        it.custom_3 = data["custom_3"]
-        it.custom_4 = data["custom_4"]
-        it.custom_5 = data["custom_5"]
-        it.custom_6 = data["custom_6"]
-        it.custom_7 = data["custom_7"]
-        it.custom_8 = data["custom_8"]
-        it.custom_9 = data["custom_9"]
-        it.environment_id = data["environment_id"]
-        it.error_type_id = data["error_type_id"]
-        v = data["events"]
-        it.events = [unread(VideoViewEvent, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.exit_before_video_start = data["exit_before_video_start"]
-        it.experiment_name = data["experiment_name"]
-        it.inserted_at = data["inserted_at"]
-        it.isp = data["isp"]
-        it.latitude = data["latitude"]
-        it.live_stream_id = data["live_stream_id"]
-        it.live_stream_latency = data["live_stream_latency"]
-        it.long_rebuffering = data["long_rebuffering"]
-        it.long_resume = data["long_resume"]
-        it.longitude = data["longitude"]
-        it.metro = data["metro"]
-        it.mux_api_version = data["mux_api_version"]
-        it.mux_embed = data["mux_embed"]
-        it.mux_embed_version = data["mux_embed_version"]
-        it.mux_viewer_id = data["mux_viewer_id"]
-        it.page_load_time = data["page_load_time"]
-        it.page_type = data["page_type"]
-        it.page_url = data["page_url"]
-        it.platform_description = data["platform_description"]
-        it.platform_summary = data["platform_summary"]
-        it.playback_business_exception_error_type_id = data["playback_business_exception_error_type_id"]
-        it.playback_failure = data["playback_failure"]
-        it.playback_failure_error_type_id = data["playback_failure_error_type_id"]
-        it.playback_id = data["playback_id"]
-        it.playback_score = data["playback_score"]
-        it.player_autoplay = data["player_autoplay"]
-        it.player_error_code = data["player_error_code"]
-        it.player_error_message = data["player_error_message"]
-        it.player_height = data["player_height"]
-        it.player_instance_id = data["player_instance_id"]
-        it.player_language = data["player_language"]
-        it.player_load_time = data["player_load_time"]
-        it.player_mux_plugin_name = data["player_mux_plugin_name"]
-        it.player_mux_plugin_version = data["player_mux_plugin_version"]
-        it.player_name = data["player_name"]
-        it.player_poster = data["player_poster"]
-        it.player_preload = data["player_preload"]
-        it.player_remote_played = data["player_remote_played"]
-        it.player_software = data["player_software"]
-        it.player_software_version = data["player_software_version"]
-        it.player_source_domain = data["player_source_domain"]
-        it.player_source_duration = data["player_source_duration"]
-        it.player_source_height = data["player_source_height"]
-        it.player_source_host_name = data["player_source_host_name"]
-        it.player_source_stream_type = data["player_source_stream_type"]
-        it.player_source_type = data["player_source_type"]
-        it.player_source_url = data["player_source_url"]
-        it.player_source_width = data["player_source_width"]
-        it.player_startup_time = data["player_startup_time"]
-        it.player_version = data["player_version"]
-        it.player_view_count = data["player_view_count"]
-        it.player_width = data["player_width"]
-        it.preroll_ad_asset_hostname = data["preroll_ad_asset_hostname"]
-        it.preroll_ad_tag_hostname = data["preroll_ad_tag_hostname"]
-        it.preroll_played = data["preroll_played"]
-        it.preroll_requested = data["preroll_requested"]
-        it.property_id = data["property_id"]
-        it.quality_score = data["quality_score"]
-        it.rebuffer_percentage = data["rebuffer_percentage"]
-        it.rebuffering_score = data["rebuffering_score"]
-        it.region = data["region"]
-        it.rendition_change_count = data["rendition_change_count"]
-        it.rendition_downshift_count = data["rendition_downshift_count"]
-        it.rendition_upshift_count = data["rendition_upshift_count"]
-        it.requests_for_first_preroll = data["requests_for_first_preroll"]
-        it.session_id = data["session_id"]
-        it.short_time = data["short_time"]
-        it.startup_score = data["startup_score"]
-        it.sub_property_id = data["sub_property_id"]
-        it.time_shift_enabled = data["time_shift_enabled"]
-        it.time_to_first_frame = data["time_to_first_frame"]
-        it.updated_at = data["updated_at"]
-        it.used_captions = data["used_captions"]
-        it.used_fullscreen = data["used_fullscreen"]
-        it.used_pip = data["used_pip"]
-        it.video_affiliate = data["video_affiliate"]
-        it.video_brand = data["video_brand"]
-        it.video_cdn_trace = data["video_cdn_trace"]
-        it.video_codec = data["video_codec"]
-        it.video_codec_initial = data["video_codec_initial"]
-        it.video_content_type = data["video_content_type"]
-        it.video_creator_id = data["video_creator_id"]
-        it.video_duration = data["video_duration"]
-        it.video_dynamic_range_type = data["video_dynamic_range_type"]
-        it.video_dynamic_range_type_initial = data["video_dynamic_range_type_initial"]
-        it.video_encoding_variant = data["video_encoding_variant"]
-        it.video_id = data["video_id"]
-        it.video_language = data["video_language"]
-        it.video_producer = data["video_producer"]
-        it.video_series = data["video_series"]
-        it.video_source_bitrate = data["video_source_bitrate"]
-        it.video_source_bitrate_initial = data["video_source_bitrate_initial"]
-        it.video_source_fps = data["video_source_fps"]
-        it.video_source_fps_initial = data["video_source_fps_initial"]
-        it.video_source_height = data["video_source_height"]
-        it.video_source_height_initial = data["video_source_height_initial"]
-        it.video_source_width = data["video_source_width"]
-        it.video_source_width_initial = data["video_source_width_initial"]
-        it.video_startup_business_exception_error_type_id = data["video_startup_business_exception_error_type_id"]
-        it.video_startup_failure = data["video_startup_failure"]
-        it.video_startup_preroll_load_time = data["video_startup_preroll_load_time"]
-        it.video_startup_preroll_request_time = data["video_startup_preroll_request_time"]
-        it.video_stream_type = data["video_stream_type"]
-        it.video_title = data["video_title"]
-        it.video_variant_id = data["video_variant_id"]
-        it.video_variant_name = data["video_variant_name"]
-        it.view_average_request_latency = data["view_average_request_latency"]
-        it.view_average_request_throughput = data["view_average_request_throughput"]
-        it.view_cdn_edge_pop = data["view_cdn_edge_pop"]
-        it.view_cdn_origin = data["view_cdn_origin"]
-        it.view_content_startup_time = data["view_content_startup_time"]
-        it.view_drm_level = data["view_drm_level"]
-        it.view_drm_type = data["view_drm_type"]
-        it.view_dropped = data["view_dropped"]
-        it.view_dropped_frame_count = data["view_dropped_frame_count"]
-        it.view_end = data["view_end"]
-        it.view_error_id = data["view_error_id"]
-        it.view_has_ad = data["view_has_ad"]
-        it.view_id = data["view_id"]
-        it.view_max_downscale_percentage = data["view_max_downscale_percentage"]
-        it.view_max_playhead_position = data["view_max_playhead_position"]
-        it.view_max_request_latency = data["view_max_request_latency"]
-        it.view_max_upscale_percentage = data["view_max_upscale_percentage"]
-        it.view_playing_time = data["view_playing_time"]
-        it.view_seek_count = data["view_seek_count"]
-        it.view_seek_duration = data["view_seek_duration"]
-        it.view_session_id = data["view_session_id"]
-        it.view_start = data["view_start"]
-        it.view_total_content_playback_time = data["view_total_content_playback_time"]
-        it.view_total_downscaling = data["view_total_downscaling"]
-        it.view_total_upscaling = data["view_total_upscaling"]
-        it.viewer_application_engine = data["viewer_application_engine"]
-        it.viewer_application_name = data["viewer_application_name"]
-        it.viewer_application_version = data["viewer_application_version"]
-        it.viewer_connection_type = data["viewer_connection_type"]
-        it.viewer_device_category = data["viewer_device_category"]
-        it.viewer_device_manufacturer = data["viewer_device_manufacturer"]
-        it.viewer_device_model = data["viewer_device_model"]
-        it.viewer_device_name = data["viewer_device_name"]
-        it.viewer_experience_score = data["viewer_experience_score"]
-        it.viewer_os_architecture = data["viewer_os_architecture"]
-        it.viewer_os_family = data["viewer_os_family"]
-        it.viewer_os_version = data["viewer_os_version"]
-        it.viewer_plan = data["viewer_plan"]
-        it.viewer_plan_category = data["viewer_plan_category"]
-        it.viewer_plan_status = data["viewer_plan_status"]
-        it.viewer_user_agent = data["viewer_user_agent"]
-        it.viewer_user_id = data["viewer_user_id"]
-        it.watch_time = data["watch_time"]
-        it.watched = data["watched"]
-        it.weighted_average_bitrate = data["weighted_average_bitrate"]
-        it.player_error_context = get("player_error_context")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "ad_attempt_count": NUMBER | None,
+                "ad_break_count": NUMBER | None,
+                "ad_break_error_count": NUMBER | None,
+                "ad_break_error_percentage": str | None,
+                "ad_error_count": NUMBER | None,
+                "ad_error_percentage": str | None,
+                "ad_exit_before_start_count": NUMBER | None,
+                "ad_exit_before_start_percentage": str | None,
+                "ad_impression_count": NUMBER | None,
+                "ad_playback_failure_error_type_id": NUMBER | None,
+                "ad_preroll_startup_time": NUMBER | None,
+                "ad_startup_error_count": NUMBER | None,
+                "ad_startup_error_percentage": str | None,
+                "asn": NUMBER | None,
+                "asn_name": str | None,
+                "asset_id": str | None,
+                "audio_codec": str | None,
+                "audio_codec_initial": str | None,
+                "buffering_count": NUMBER | None,
+                "buffering_duration": NUMBER | None,
+                "buffering_rate": str | None,
+                "cdn": str | None,
+                "city": str | None,
+                "client_application_name": str | None,
+                "client_application_version": str | None,
+                "continent_code": str | None,
+                "country_code": str | None,
+                "country_name": str | None,
+                "custom_1": str | None,
+                "custom_10": str | None,
+                "custom_2": str | None,
+                "custom_3": str | None,
+                "custom_4": str | None,
+                "custom_5": str | None,
+                "custom_6": str | None,
+                "custom_7": str | None,
+                "custom_8": str | None,
+                "custom_9": str | None,
+                "environment_id": str,
+                "error_type_id": NUMBER | None,
+                "events": OBJECTS,
+                "exit_before_video_start": bool,
+                "experiment_name": str | None,
+                "inserted_at": str,
+                "isp": str | None,
+                "latitude": str | None,
+                "live_stream_id": str | None,
+                "live_stream_latency": NUMBER | None,
+                "long_rebuffering": bool,
+                "long_resume": bool,
+                "longitude": str | None,
+                "metro": str | None,
+                "mux_api_version": str,
+                "mux_embed": str | None,
+                "mux_embed_version": str | None,
+                "mux_viewer_id": str,
+                "page_load_time": NUMBER | None,
+                "page_type": str | None,
+                "page_url": str | None,
+                "platform_description": str | None,
+                "platform_summary": str | None,
+                "playback_business_exception_error_type_id": NUMBER | None,
+                "playback_failure": bool,
+                "playback_failure_error_type_id": NUMBER | None,
+                "playback_id": str | None,
+                "playback_score": str | None,
+                "player_autoplay": bool,
+                "player_error_code": str | None,
+                "player_error_message": str | None,
+                "player_height": NUMBER | None,
+                "player_instance_id": str | None,
+                "player_language": str | None,
+                "player_load_time": NUMBER | None,
+                "player_mux_plugin_name": str | None,
+                "player_mux_plugin_version": str | None,
+                "player_name": str | None,
+                "player_poster": str | None,
+                "player_preload": bool,
+                "player_remote_played": bool | None,
+                "player_software": str | None,
+                "player_software_version": str | None,
+                "player_source_domain": str | None,
+                "player_source_duration": NUMBER | None,
+                "player_source_height": NUMBER | None,
+                "player_source_host_name": str | None,
+                "player_source_stream_type": str | None,
+                "player_source_type": str | None,
+                "player_source_url": str | None,
+                "player_source_width": NUMBER | None,
+                "player_startup_time": NUMBER | None,
+                "player_version": str | None,
+                "player_view_count": NUMBER | None,
+                "player_width": NUMBER | None,
+                "preroll_ad_asset_hostname": str | None,
+                "preroll_ad_tag_hostname": str | None,
+                "preroll_played": bool | None,
+                "preroll_requested": bool | None,
+                "property_id": NUMBER,
+                "quality_score": str | None,
+                "rebuffer_percentage": str | None,
+                "rebuffering_score": str | None,
+                "region": str | None,
+                "rendition_change_count": NUMBER | None,
+                "rendition_downshift_count": NUMBER | None,
+                "rendition_upshift_count": NUMBER | None,
+                "requests_for_first_preroll": NUMBER | None,
+                "session_id": str,
+                "short_time": str,
+                "startup_score": str | None,
+                "sub_property_id": str | None,
+                "time_shift_enabled": bool,
+                "time_to_first_frame": NUMBER | None,
+                "updated_at": str,
+                "used_captions": bool,
+                "used_fullscreen": bool,
+                "used_pip": bool,
+                "video_affiliate": str | None,
+                "video_brand": str | None,
+                "video_cdn_trace": list,
+                "video_codec": str | None,
+                "video_codec_initial": str | None,
+                "video_content_type": str | None,
+                "video_creator_id": str | None,
+                "video_duration": NUMBER | None,
+                "video_dynamic_range_type": str | None,
+                "video_dynamic_range_type_initial": str | None,
+                "video_encoding_variant": str | None,
+                "video_id": str | None,
+                "video_language": str | None,
+                "video_producer": str | None,
+                "video_series": str | None,
+                "video_source_bitrate": NUMBER | None,
+                "video_source_bitrate_initial": NUMBER | None,
+                "video_source_fps": NUMBER | None,
+                "video_source_fps_initial": NUMBER | None,
+                "video_source_height": NUMBER | None,
+                "video_source_height_initial": NUMBER | None,
+                "video_source_width": NUMBER | None,
+                "video_source_width_initial": NUMBER | None,
+                "video_startup_business_exception_error_type_id": NUMBER | None,
+                "video_startup_failure": bool,
+                "video_startup_preroll_load_time": NUMBER | None,
+                "video_startup_preroll_request_time": NUMBER | None,
+                "video_stream_type": str | None,
+                "video_title": str | None,
+                "video_variant_id": str | None,
+                "video_variant_name": str | None,
+                "view_average_request_latency": NUMBER | None,
+                "view_average_request_throughput": NUMBER | None,
+                "view_cdn_edge_pop": str | None,
+                "view_cdn_origin": str | None,
+                "view_content_startup_time": NUMBER | None,
+                "view_drm_level": str | None,
+                "view_drm_type": str | None,
+                "view_dropped": bool,
+                "view_dropped_frame_count": NUMBER | None,
+                "view_end": str,
+                "view_error_id": NUMBER | None,
+                "view_has_ad": bool,
+                "view_id": str,
+                "view_max_downscale_percentage": str | None,
+                "view_max_playhead_position": str | None,
+                "view_max_request_latency": NUMBER | None,
+                "view_max_upscale_percentage": str | None,
+                "view_playing_time": str | None,
+                "view_seek_count": NUMBER | None,
+                "view_seek_duration": NUMBER | None,
+                "view_session_id": str | None,
+                "view_start": str,
+                "view_total_content_playback_time": NUMBER | None,
+                "view_total_downscaling": str | None,
+                "view_total_upscaling": str | None,
+                "viewer_application_engine": str | None,
+                "viewer_application_name": str | None,
+                "viewer_application_version": str | None,
+                "viewer_connection_type": str | None,
+                "viewer_device_category": str | None,
+                "viewer_device_manufacturer": str | None,
+                "viewer_device_model": str | None,
+                "viewer_device_name": str | None,
+                "viewer_experience_score": str | None,
+                "viewer_os_architecture": str | None,
+                "viewer_os_family": str | None,
+                "viewer_os_version": str | None,
+                "viewer_plan": str | None,
+                "viewer_plan_category": str | None,
+                "viewer_plan_status": str | None,
+                "viewer_user_agent": str | None,
+                "viewer_user_id": str | None,
+                "watch_time": NUMBER | None,
+                "watched": bool,
+                "weighted_average_bitrate": NUMBER | None,
+            },
+            {
+                "player_error_context": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.ad_attempt_count = got.ad_attempt_count
+        it.ad_break_count = got.ad_break_count
+        it.ad_break_error_count = got.ad_break_error_count
+        it.ad_break_error_percentage = got.ad_break_error_percentage
+        it.ad_error_count = got.ad_error_count
+        it.ad_error_percentage = got.ad_error_percentage
+        it.ad_exit_before_start_count = got.ad_exit_before_start_count
+        it.ad_exit_before_start_percentage = got.ad_exit_before_start_percentage
+        it.ad_impression_count = got.ad_impression_count
+        it.ad_playback_failure_error_type_id = got.ad_playback_failure_error_type_id
+        it.ad_preroll_startup_time = got.ad_preroll_startup_time
+        it.ad_startup_error_count = got.ad_startup_error_count
+        it.ad_startup_error_percentage = got.ad_startup_error_percentage
+        it.asn = got.asn
+        it.asn_name = got.asn_name
+        it.asset_id = got.asset_id
+        it.audio_codec = got.audio_codec
+        it.audio_codec_initial = got.audio_codec_initial
+        it.buffering_count = got.buffering_count
+        it.buffering_duration = got.buffering_duration
+        it.buffering_rate = got.buffering_rate
+        it.cdn = got.cdn
+        it.city = got.city
+        it.client_application_name = got.client_application_name
+        it.client_application_version = got.client_application_version
+        it.continent_code = got.continent_code
+        it.country_code = got.country_code
+        it.country_name = got.country_name
+        it.custom_1 = got.custom_1
+        it.custom_10 = got.custom_10
+        it.custom_2 = got.custom_2
+        it.custom_3 = got.custom_3
+        it.custom_4 = got.custom_4
+        it.custom_5 = got.custom_5
+        it.custom_6 = got.custom_6
+        it.custom_7 = got.custom_7
+        it.custom_8 = got.custom_8
+        it.custom_9 = got.custom_9
+        it.environment_id = got.environment_id
+        it.error_type_id = got.error_type_id
+        it.events = many(VideoViewEvent, got.events)
+        it.exit_before_video_start = got.exit_before_video_start
+        it.experiment_name = got.experiment_name
+        it.inserted_at = got.inserted_at
+        it.isp = got.isp
+        it.latitude = got.latitude
+        it.live_stream_id = got.live_stream_id
+        it.live_stream_latency = got.live_stream_latency
+        it.long_rebuffering = got.long_rebuffering
+        it.long_resume = got.long_resume
+        it.longitude = got.longitude
+        it.metro = got.metro
+        it.mux_api_version = got.mux_api_version
+        it.mux_embed = got.mux_embed
+        it.mux_embed_version = got.mux_embed_version
+        it.mux_viewer_id = got.mux_viewer_id
+        it.page_load_time = got.page_load_time
+        it.page_type = got.page_type
+        it.page_url = got.page_url
+        it.platform_description = got.platform_description
+        it.platform_summary = got.platform_summary
+        it.playback_business_exception_error_type_id = got.playback_business_exception_error_type_id
+        it.playback_failure = got.playback_failure
+        it.playback_failure_error_type_id = got.playback_failure_error_type_id
+        it.playback_id = got.playback_id
+        it.playback_score = got.playback_score
+        it.player_autoplay = got.player_autoplay
+        it.player_error_code = got.player_error_code
+        it.player_error_message = got.player_error_message
+        it.player_height = got.player_height
+        it.player_instance_id = got.player_instance_id
+        it.player_language = got.player_language
+        it.player_load_time = got.player_load_time
+        it.player_mux_plugin_name = got.player_mux_plugin_name
+        it.player_mux_plugin_version = got.player_mux_plugin_version
+        it.player_name = got.player_name
+        it.player_poster = got.player_poster
+        it.player_preload = got.player_preload
+        it.player_remote_played = got.player_remote_played
+        it.player_software = got.player_software
+        it.player_software_version = got.player_software_version
+        it.player_source_domain = got.player_source_domain
+        it.player_source_duration = got.player_source_duration
+        it.player_source_height = got.player_source_height
+        it.player_source_host_name = got.player_source_host_name
+        it.player_source_stream_type = got.player_source_stream_type
+        it.player_source_type = got.player_source_type
+        it.player_source_url = got.player_source_url
+        it.player_source_width = got.player_source_width
+        it.player_startup_time = got.player_startup_time
+        it.player_version = got.player_version
+        it.player_view_count = got.player_view_count
+        it.player_width = got.player_width
+        it.preroll_ad_asset_hostname = got.preroll_ad_asset_hostname
+        it.preroll_ad_tag_hostname = got.preroll_ad_tag_hostname
+        it.preroll_played = got.preroll_played
+        it.preroll_requested = got.preroll_requested
+        it.property_id = got.property_id
+        it.quality_score = got.quality_score
+        it.rebuffer_percentage = got.rebuffer_percentage
+        it.rebuffering_score = got.rebuffering_score
+        it.region = got.region
+        it.rendition_change_count = got.rendition_change_count
+        it.rendition_downshift_count = got.rendition_downshift_count
+        it.rendition_upshift_count = got.rendition_upshift_count
+        it.requests_for_first_preroll = got.requests_for_first_preroll
+        it.session_id = got.session_id
+        it.short_time = got.short_time
+        it.startup_score = got.startup_score
+        it.sub_property_id = got.sub_property_id
+        it.time_shift_enabled = got.time_shift_enabled
+        it.time_to_first_frame = got.time_to_first_frame
+        it.updated_at = got.updated_at
+        it.used_captions = got.used_captions
+        it.used_fullscreen = got.used_fullscreen
+        it.used_pip = got.used_pip
+        it.video_affiliate = got.video_affiliate
+        it.video_brand = got.video_brand
+        it.video_cdn_trace = got.video_cdn_trace
+        it.video_codec = got.video_codec
+        it.video_codec_initial = got.video_codec_initial
+        it.video_content_type = got.video_content_type
+        it.video_creator_id = got.video_creator_id
+        it.video_duration = got.video_duration
+        it.video_dynamic_range_type = got.video_dynamic_range_type
+        it.video_dynamic_range_type_initial = got.video_dynamic_range_type_initial
+        it.video_encoding_variant = got.video_encoding_variant
+        it.video_id = got.video_id
+        it.video_language = got.video_language
+        it.video_producer = got.video_producer
+        it.video_series = got.video_series
+        it.video_source_bitrate = got.video_source_bitrate
+        it.video_source_bitrate_initial = got.video_source_bitrate_initial
+        it.video_source_fps = got.video_source_fps
+        it.video_source_fps_initial = got.video_source_fps_initial
+        it.video_source_height = got.video_source_height
+        it.video_source_height_initial = got.video_source_height_initial
+        it.video_source_width = got.video_source_width
+        it.video_source_width_initial = got.video_source_width_initial
+        it.video_startup_business_exception_error_type_id = got.video_startup_business_exception_error_type_id
+        it.video_startup_failure = got.video_startup_failure
+        it.video_startup_preroll_load_time = got.video_startup_preroll_load_time
+        it.video_startup_preroll_request_time = got.video_startup_preroll_request_time
+        it.video_stream_type = got.video_stream_type
+        it.video_title = got.video_title
+        it.video_variant_id = got.video_variant_id
+        it.video_variant_name = got.video_variant_name
+        it.view_average_request_latency = got.view_average_request_latency
+        it.view_average_request_throughput = got.view_average_request_throughput
+        it.view_cdn_edge_pop = got.view_cdn_edge_pop
+        it.view_cdn_origin = got.view_cdn_origin
+        it.view_content_startup_time = got.view_content_startup_time
+        it.view_drm_level = got.view_drm_level
+        it.view_drm_type = got.view_drm_type
+        it.view_dropped = got.view_dropped
+        it.view_dropped_frame_count = got.view_dropped_frame_count
+        it.view_end = got.view_end
+        it.view_error_id = got.view_error_id
+        it.view_has_ad = got.view_has_ad
+        it.view_id = got.view_id
+        it.view_max_downscale_percentage = got.view_max_downscale_percentage
+        it.view_max_playhead_position = got.view_max_playhead_position
+        it.view_max_request_latency = got.view_max_request_latency
+        it.view_max_upscale_percentage = got.view_max_upscale_percentage
+        it.view_playing_time = got.view_playing_time
+        it.view_seek_count = got.view_seek_count
+        it.view_seek_duration = got.view_seek_duration
+        it.view_session_id = got.view_session_id
+        it.view_start = got.view_start
+        it.view_total_content_playback_time = got.view_total_content_playback_time
+        it.view_total_downscaling = got.view_total_downscaling
+        it.view_total_upscaling = got.view_total_upscaling
+        it.viewer_application_engine = got.viewer_application_engine
+        it.viewer_application_name = got.viewer_application_name
+        it.viewer_application_version = got.viewer_application_version
+        it.viewer_connection_type = got.viewer_connection_type
+        it.viewer_device_category = got.viewer_device_category
+        it.viewer_device_manufacturer = got.viewer_device_manufacturer
+        it.viewer_device_model = got.viewer_device_model
+        it.viewer_device_name = got.viewer_device_name
+        it.viewer_experience_score = got.viewer_experience_score
+        it.viewer_os_architecture = got.viewer_os_architecture
+        it.viewer_os_family = got.viewer_os_family
+        it.viewer_os_version = got.viewer_os_version
+        it.viewer_plan = got.viewer_plan
+        it.viewer_plan_category = got.viewer_plan_category
+        it.viewer_plan_status = got.viewer_plan_status
+        it.viewer_user_agent = got.viewer_user_agent
+        it.viewer_user_id = got.viewer_user_id
+        it.watch_time = got.watch_time
+        it.watched = got.watched
+        it.weighted_average_bitrate = got.weighted_average_bitrate
+        it.player_error_context = got.player_error_context
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class VideoViewEvent(Model):
     """Something that happened in a view, such as ``play``, ``seeking`` or ``error``."""
 
@@ -700,15 +933,28 @@ class VideoViewEvent(Model):
     """When it happened by the clock of the viewer's device, in Unix milliseconds."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.details = data["details"]
-        it.event_time = data["event_time"]
-        it.name = data["name"]
-        it.playback_time = data["playback_time"]
-        it.viewer_time = data["viewer_time"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "details": dict,
+                "event_time": NUMBER,
+                "name": str,
+                "playback_time": NUMBER,
+                "viewer_time": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.details = got.details
+        it.event_time = got.event_time
+        it.name = got.name
+        it.playback_time = got.playback_time
+        it.viewer_time = got.viewer_time
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class VideoViewResponse(Model):
     """One view."""
 
@@ -720,8 +966,18 @@ class VideoViewResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(VideoView, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(VideoView, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, JsonObject, Model, hidden
-from mux_async._reading import Variants, unread
+from mux_async._reading import Variants, many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
+    REPLACE_EXISTING_TRACKS_VALUES,
     ActionOnFlagged,
     AskQuestionsOutputSteering,
     AskQuestionsQuestion,
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from mux_async.models.shared_robots import ReplaceExistingTracks
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AskQuestionsBinding(Model):
     """An ask-questions step of a directive."""
 
@@ -51,16 +54,27 @@ class AskQuestionsBinding(Model):
     """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["params"]
-        it.params = unread(AskQuestionsBindingParameters, v) if v.__class__ is dict else v
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "params": OBJECT,
+                "reference_id": str,
+                "workflow": ("ask-questions",),
+            },
+            {
+                "inputs": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.params = one(AskQuestionsBindingParameters, got.params)
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AskQuestionsBindingParameters(Model):
     """Settings of an ask-questions step; the run supplies the asset."""
 
@@ -74,17 +88,27 @@ class AskQuestionsBindingParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["questions"]
-        it.questions = [unread(AskQuestionsQuestion, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.language_code = get("language_code")
-        it.max_free_form_answer_length = get("max_free_form_answer_length")
-        v = get("output_steering")
-        it.output_steering = unread(AskQuestionsOutputSteering, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "questions": OBJECTS,
+            },
+            {
+                "language_code": str,
+                "max_free_form_answer_length": NUMBER,
+                "output_steering": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.questions = many(AskQuestionsQuestion, got.questions)
+        it.language_code = got.language_code
+        it.max_free_form_answer_length = got.max_free_form_answer_length
+        it.output_steering = one(AskQuestionsOutputSteering, got.output_steering)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateDirectiveRequest(Model):
     """What a directive is made of."""
 
@@ -98,18 +122,27 @@ class CreateDirectiveRequest(Model):
     """Tracks or shots that workflows wait for, at most 50; none when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.name = data["name"]
-        v = data["subject"]
-        it.subject = unread(DirectiveSubject, v) if v.__class__ is dict else v
-        v = data["workflows"]
-        it.workflows = [WORKFLOW_BINDING_VARIANTS(x) for x in v] if v.__class__ is list else v
-        v = get("resources")
-        it.resources = [RESOURCE_DECLARATION_VARIANTS(x) for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "name": str,
+                "subject": OBJECT,
+                "workflows": OBJECTS,
+            },
+            {
+                "resources": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.name = got.name
+        it.subject = one(DirectiveSubject, got.subject)
+        it.workflows = WORKFLOW_BINDING_VARIANTS.many(got.workflows)
+        it.resources = RESOURCE_DECLARATION_VARIANTS.many(got.resources)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Directive(Model):
     """A set of workflows that run on an asset in the order that their inputs dictate."""
 
@@ -129,22 +162,34 @@ class Directive(Model):
     """The workflows and their settings."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "name": str,
+                "resources": OBJECTS,
+                "subject": OBJECT,
+                "updated_at": TIME,
+                "workflows": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        it.name = data["name"]
-        v = data["resources"]
-        it.resources = [RESOURCE_DECLARATION_VARIANTS(x) for x in v] if v.__class__ is list else v
-        v = data["subject"]
-        it.subject = unread(DirectiveSubject, v) if v.__class__ is dict else v
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        v = data["workflows"]
-        it.workflows = [WORKFLOW_BINDING_VARIANTS(x) for x in v] if v.__class__ is list else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.name = got.name
+        it.resources = RESOURCE_DECLARATION_VARIANTS.many(got.resources)
+        it.subject = one(DirectiveSubject, got.subject)
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflows = WORKFLOW_BINDING_VARIANTS.many(got.workflows)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DirectiveResponse(Model):
     """One directive."""
 
@@ -152,12 +197,20 @@ class DirectiveResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(Directive, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(Directive, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DirectiveSubject(Model):
     """The kind of object that runs work on."""
 
@@ -165,11 +218,23 @@ class DirectiveSubject(Model):
     """``video.asset``; the other value, ``video.live_stream``, is refused for now."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.type = data["type"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "type": (
+                    "video.asset",
+                    "video.live_stream",
+                ),
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.type = got.type
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EditCaptionsBinding(Model):
     """An edit-captions step of a directive."""
 
@@ -183,16 +248,27 @@ class EditCaptionsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
-        v = get("params")
-        it.params = unread(EditCaptionsBindingParameters, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "workflow": ("edit-captions",),
+            },
+            {
+                "inputs": list,
+                "params": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
+        it.params = one(EditCaptionsBindingParameters, got.params)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EditCaptionsBindingParameters(Model):
     """Settings of an edit-captions step; the run supplies asset and track."""
 
@@ -212,24 +288,30 @@ class EditCaptionsBindingParameters(Model):
     """Whether to add the result to the asset as a track; default ``true``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("auto_censor_profanity")
-        it.auto_censor_profanity = unread(EditCaptionsAutoCensorProfanity, v) if v.__class__ is dict else v
-        it.delete_original_track = get("delete_original_track")
-        v = get("replacements")
-        it.replacements = (
-            [unread(EditCaptionsReplacement, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "auto_censor_profanity": OBJECT,
+                "delete_original_track": bool,
+                "replacements": OBJECTS,
+                "speaker_replacements": OBJECTS,
+                "track_name_suffix": str,
+                "upload_to_mux": bool,
+            },
         )
-        v = get("speaker_replacements")
-        it.speaker_replacements = (
-            [unread(EditCaptionsSpeakerReplacement, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.track_name_suffix = get("track_name_suffix")
-        it.upload_to_mux = get("upload_to_mux")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.auto_censor_profanity = one(EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
+        it.delete_original_track = got.delete_original_track
+        it.replacements = many(EditCaptionsReplacement, got.replacements)
+        it.speaker_replacements = many(EditCaptionsSpeakerReplacement, got.speaker_replacements)
+        it.track_name_suffix = got.track_name_suffix
+        it.upload_to_mux = got.upload_to_mux
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsBinding(Model):
     """A find-best-thumbnails step of a directive."""
 
@@ -243,16 +325,27 @@ class FindBestThumbnailsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
-        v = get("params")
-        it.params = unread(FindBestThumbnailsBindingParameters, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "workflow": ("find-best-thumbnails",),
+            },
+            {
+                "inputs": list,
+                "params": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
+        it.params = one(FindBestThumbnailsBindingParameters, got.params)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsBindingParameters(Model):
     """Settings of a find-best-thumbnails step; the run supplies the asset."""
 
@@ -264,15 +357,24 @@ class FindBestThumbnailsBindingParameters(Model):
     """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.max_thumbnails = get("max_thumbnails")
-        v = get("output_steering")
-        it.output_steering = unread(FindBestThumbnailsOutputSteering, v) if v.__class__ is dict else v
-        it.update_asset_thumbnail = get("update_asset_thumbnail")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "max_thumbnails": NUMBER,
+                "output_steering": OBJECT,
+                "update_asset_thumbnail": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.max_thumbnails = got.max_thumbnails
+        it.output_steering = one(FindBestThumbnailsOutputSteering, got.output_steering)
+        it.update_asset_thumbnail = got.update_asset_thumbnail
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsBinding(Model):
     """A find-key-moments step of a directive."""
 
@@ -286,16 +388,27 @@ class FindKeyMomentsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
-        v = get("params")
-        it.params = unread(FindKeyMomentsBindingParameters, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "workflow": ("find-key-moments",),
+            },
+            {
+                "inputs": list,
+                "params": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
+        it.params = one(FindKeyMomentsBindingParameters, got.params)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsBindingParameters(Model):
     """Settings of a find-key-moments step; the run supplies the asset."""
 
@@ -309,17 +422,26 @@ class FindKeyMomentsBindingParameters(Model):
     """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.max_moments = get("max_moments")
-        v = get("output_steering")
-        it.output_steering = unread(FindKeyMomentsOutputSteering, v) if v.__class__ is dict else v
-        v = get("target_duration_ms")
-        it.target_duration_ms = unread(KeyMomentTargetDuration, v) if v.__class__ is dict else v
-        it.use_shots = get("use_shots")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "max_moments": NUMBER,
+                "output_steering": OBJECT,
+                "target_duration_ms": OBJECT,
+                "use_shots": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.max_moments = got.max_moments
+        it.output_steering = one(FindKeyMomentsOutputSteering, got.output_steering)
+        it.target_duration_ms = one(KeyMomentTargetDuration, got.target_duration_ms)
+        it.use_shots = got.use_shots
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindScenesBinding(Model):
     """A find-scenes step of a directive."""
 
@@ -333,16 +455,27 @@ class FindScenesBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
-        v = get("params")
-        it.params = unread(FindScenesBindingParameters, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "workflow": ("find-scenes",),
+            },
+            {
+                "inputs": list,
+                "params": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
+        it.params = one(FindScenesBindingParameters, got.params)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindScenesBindingParameters(Model):
     """Settings of a find-scenes step; the run supplies the asset."""
 
@@ -356,16 +489,26 @@ class FindScenesBindingParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_code = get("language_code")
-        it.min_scene_duration_ms = get("min_scene_duration_ms")
-        it.min_scenes = get("min_scenes")
-        v = get("output_steering")
-        it.output_steering = unread(FindScenesOutputSteering, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "language_code": str,
+                "min_scene_duration_ms": NUMBER,
+                "min_scenes": NUMBER,
+                "output_steering": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_code = got.language_code
+        it.min_scene_duration_ms = got.min_scene_duration_ms
+        it.min_scenes = got.min_scenes
+        it.output_steering = one(FindScenesOutputSteering, got.output_steering)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateChaptersBinding(Model):
     """A generate-chapters step of a directive."""
 
@@ -379,16 +522,27 @@ class GenerateChaptersBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
-        v = get("params")
-        it.params = unread(GenerateChaptersBindingParameters, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "workflow": ("generate-chapters",),
+            },
+            {
+                "inputs": list,
+                "params": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
+        it.params = one(GenerateChaptersBindingParameters, got.params)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateChaptersBindingParameters(Model):
     """Settings of a generate-chapters step; the run supplies the asset."""
 
@@ -404,18 +558,28 @@ class GenerateChaptersBindingParameters(Model):
     """Whether to write the chapters to the asset as well."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_code = get("language_code")
-        it.output_language_code = get("output_language_code")
-        v = get("output_steering")
-        it.output_steering = unread(GenerateChaptersOutputSteering, v) if v.__class__ is dict else v
-        v = get("prompt_overrides")
-        it.prompt_overrides = unread(GenerateChaptersPromptOverrides, v) if v.__class__ is dict else v
-        it.update_asset_chapters = get("update_asset_chapters")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "language_code": str,
+                "output_language_code": str,
+                "output_steering": OBJECT,
+                "prompt_overrides": OBJECT,
+                "update_asset_chapters": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_code = got.language_code
+        it.output_language_code = got.output_language_code
+        it.output_steering = one(GenerateChaptersOutputSteering, got.output_steering)
+        it.prompt_overrides = one(GenerateChaptersPromptOverrides, got.prompt_overrides)
+        it.update_asset_chapters = got.update_asset_chapters
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsBinding(Model):
     """A generate-engagement-insights step of a directive."""
 
@@ -429,15 +593,27 @@ class GenerateEngagementInsightsBinding(Model):
     """Settings; none are known. May be left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
-        it.params = get("params")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "workflow": ("generate-engagement-insights",),
+            },
+            {
+                "inputs": list,
+                "params": dict,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
+        it.params = got.params
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsBinding(Model):
     """A generate-premium-captions step of a directive."""
 
@@ -451,16 +627,27 @@ class GeneratePremiumCaptionsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
-        v = get("params")
-        it.params = unread(GeneratePremiumCaptionsBindingParameters, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "workflow": ("generate-premium-captions",),
+            },
+            {
+                "inputs": list,
+                "params": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
+        it.params = one(GeneratePremiumCaptionsBindingParameters, got.params)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsBindingParameters(Model):
     """Settings of a generate-premium-captions step; the run supplies the asset."""
 
@@ -484,19 +671,34 @@ class GeneratePremiumCaptionsBindingParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.include_speakers = get("include_speakers")
-        it.include_words = get("include_words")
-        it.language_code = get("language_code")
-        it.phrases = get("phrases")
-        it.replace_existing = get("replace_existing")
-        it.track_name = get("track_name")
-        it.upload_to_mux = get("upload_to_mux")
-        it.replace_existing_tracks = get("replace_existing_tracks")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "include_speakers": bool,
+                "include_words": bool,
+                "language_code": str,
+                "phrases": list,
+                "replace_existing": bool,
+                "track_name": str,
+                "upload_to_mux": bool,
+                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.include_speakers = got.include_speakers
+        it.include_words = got.include_words
+        it.language_code = got.language_code
+        it.phrases = got.phrases
+        it.replace_existing = got.replace_existing
+        it.track_name = got.track_name
+        it.upload_to_mux = got.upload_to_mux
+        it.replace_existing_tracks = got.replace_existing_tracks
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListDirectivesResponse(Model):
     """Page of directives."""
 
@@ -506,13 +708,22 @@ class ListDirectivesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(Directive, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "total_row_count": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(Directive, got.data)
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerateBinding(Model):
     """A moderate step of a directive."""
 
@@ -526,16 +737,27 @@ class ModerateBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
-        v = get("params")
-        it.params = unread(ModerateBindingParameters, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "workflow": ("moderate",),
+            },
+            {
+                "inputs": list,
+                "params": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
+        it.params = one(ModerateBindingParameters, got.params)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerateBindingParameters(Model):
     """Settings of a moderate step; the run supplies the asset."""
 
@@ -553,20 +775,30 @@ class ModerateBindingParameters(Model):
     """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_code = get("language_code")
-        it.max_samples = get("max_samples")
-        v = get("on_flagged")
-        it.on_flagged = unread(ActionOnFlagged, v) if v.__class__ is dict else v
-        v = get("output_steering")
-        it.output_steering = unread(ModerateOutputSteering, v) if v.__class__ is dict else v
-        it.sampling_interval = get("sampling_interval")
-        v = get("thresholds")
-        it.thresholds = unread(ModerationThresholds, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "language_code": str,
+                "max_samples": NUMBER,
+                "on_flagged": OBJECT,
+                "output_steering": OBJECT,
+                "sampling_interval": NUMBER,
+                "thresholds": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_code = got.language_code
+        it.max_samples = got.max_samples
+        it.on_flagged = one(ActionOnFlagged, got.on_flagged)
+        it.output_steering = one(ModerateOutputSteering, got.output_steering)
+        it.sampling_interval = got.sampling_interval
+        it.thresholds = one(ModerationThresholds, got.thresholds)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ShotsResourceDeclaration(Model):
     """The shots of the asset, as something that workflows wait for."""
 
@@ -578,14 +810,25 @@ class ShotsResourceDeclaration(Model):
     """Where the shots come from; from outside the run when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.reference_id = data["reference_id"]
-        it.type = data["type"]
-        it.source = SOURCE_VARIANTS(get("source"))
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "type": ("video.asset.shots",),
+            },
+            {
+                "source": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.type = got.type
+        it.source = SOURCE_VARIANTS.one(got.source)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SourceExternal(Model):
     """The resource comes from outside the run, such as a track that you upload; the run waits for it."""
 
@@ -593,11 +836,20 @@ class SourceExternal(Model):
     """Always ``external``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.via = data["via"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "via": ("external",),
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.via = got.via
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SourceMuxApiCreateTrack(Model):
     """The run adds a track from a URL."""
 
@@ -609,14 +861,24 @@ class SourceMuxApiCreateTrack(Model):
     """Always ``mux_api``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.action = data["action"]
-        v = data["params"]
-        it.params = unread(SourceMuxApiCreateTrackParams, v) if v.__class__ is dict else v
-        it.via = data["via"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "action": ("create_track",),
+                "params": OBJECT,
+                "via": ("mux_api",),
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.action = got.action
+        it.params = one(SourceMuxApiCreateTrackParams, got.params)
+        it.via = got.via
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SourceMuxApiCreateTrackParams(Model):
     """The track to add; a text track becomes subtitles."""
 
@@ -628,13 +890,27 @@ class SourceMuxApiCreateTrackParams(Model):
     """Where Mux can fetch the track's file."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.language_code = data["language_code"]
-        it.type = data["type"]
-        it.url = data["url"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "language_code": str,
+                "type": (
+                    "text",
+                    "audio",
+                ),
+                "url": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_code = got.language_code
+        it.type = got.type
+        it.url = got.url
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SourceMuxApiGenerateSubtitles(Model):
     """The run has Mux generate subtitles from the audio."""
 
@@ -646,15 +922,25 @@ class SourceMuxApiGenerateSubtitles(Model):
     """Languages; the subtitles' is detected when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.action = data["action"]
-        it.via = data["via"]
-        v = get("params")
-        it.params = unread(SourceMuxApiGenerateSubtitlesParams, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "action": ("generate_subtitles",),
+                "via": ("mux_api",),
+            },
+            {
+                "params": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.action = got.action
+        it.via = got.via
+        it.params = one(SourceMuxApiGenerateSubtitlesParams, got.params)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SourceMuxApiGenerateSubtitlesParams(Model):
     """Languages for the generated subtitles."""
 
@@ -664,13 +950,22 @@ class SourceMuxApiGenerateSubtitlesParams(Model):
     """Language of the audio track to transcribe; the first audio track when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_code = get("language_code")
-        it.source_audio_language = get("source_audio_language")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "language_code": str,
+                "source_audio_language": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_code = got.language_code
+        it.source_audio_language = got.source_audio_language
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SourceMuxApiRequestShots(Model):
     """The run starts shot detection."""
 
@@ -682,15 +977,25 @@ class SourceMuxApiRequestShots(Model):
     """How the images are made; as storyboards when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.action = data["action"]
-        it.via = data["via"]
-        v = get("params")
-        it.params = unread(SourceMuxApiRequestShotsParams, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "action": ("request_shots",),
+                "via": ("mux_api",),
+            },
+            {
+                "params": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.action = got.action
+        it.via = got.via
+        it.params = one(SourceMuxApiRequestShotsParams, got.params)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SourceMuxApiRequestShotsParams(Model):
     """How shots get their images."""
 
@@ -698,12 +1003,23 @@ class SourceMuxApiRequestShotsParams(Model):
     """``create_storyboards`` or ``use_shot_midpoint``; default ``create_storyboards``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.image_source = get("image_source")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "image_source": (
+                    "create_storyboards",
+                    "use_shot_midpoint",
+                ),
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.image_source = got.image_source
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SourceRequired(Model):
     """The resource must be ready when the run starts; otherwise the workflows that need it fail at once."""
 
@@ -711,11 +1027,20 @@ class SourceRequired(Model):
     """Always ``required``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.via = data["via"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "via": ("required",),
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.via = got.via
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SourceWorkflow(Model):
     """Another workflow of the directive makes the resource; those that need it wait for that."""
 
@@ -725,12 +1050,22 @@ class SourceWorkflow(Model):
     """Always ``workflow``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.binding = data["binding"]
-        it.via = data["via"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "binding": str,
+                "via": ("workflow",),
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.binding = got.binding
+        it.via = got.via
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SummarizeBinding(Model):
     """A summarize step of a directive."""
 
@@ -744,16 +1079,27 @@ class SummarizeBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
-        v = get("params")
-        it.params = unread(SummarizeBindingParameters, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "workflow": ("summarize",),
+            },
+            {
+                "inputs": list,
+                "params": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
+        it.params = one(SummarizeBindingParameters, got.params)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SummarizeBindingParameters(Model):
     """Settings of a summarize step; the run supplies the asset."""
 
@@ -777,22 +1123,40 @@ class SummarizeBindingParameters(Model):
     """Whether to write the title to the asset as well. A failure of that does not fail the job."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.description_length = get("description_length")
-        it.language_code = get("language_code")
-        it.output_language_code = get("output_language_code")
-        v = get("output_steering")
-        it.output_steering = unread(SummarizeOutputSteering, v) if v.__class__ is dict else v
-        v = get("prompt_overrides")
-        it.prompt_overrides = unread(SummarizePromptOverrides, v) if v.__class__ is dict else v
-        it.tag_count = get("tag_count")
-        it.title_length = get("title_length")
-        it.tone = get("tone")
-        it.update_asset_meta = get("update_asset_meta")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "description_length": NUMBER,
+                "language_code": str,
+                "output_language_code": str,
+                "output_steering": OBJECT,
+                "prompt_overrides": OBJECT,
+                "tag_count": NUMBER,
+                "title_length": NUMBER,
+                "tone": (
+                    "neutral",
+                    "playful",
+                    "professional",
+                ),
+                "update_asset_meta": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.description_length = got.description_length
+        it.language_code = got.language_code
+        it.output_language_code = got.output_language_code
+        it.output_steering = one(SummarizeOutputSteering, got.output_steering)
+        it.prompt_overrides = one(SummarizePromptOverrides, got.prompt_overrides)
+        it.tag_count = got.tag_count
+        it.title_length = got.title_length
+        it.tone = got.tone
+        it.update_asset_meta = got.update_asset_meta
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TrackResourceDeclaration(Model):
     """A track of the asset, as something that workflows wait for."""
 
@@ -808,16 +1172,32 @@ class TrackResourceDeclaration(Model):
     """Where the track comes from; from outside the run when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.kind = data["kind"]
-        it.reference_id = data["reference_id"]
-        it.type = data["type"]
-        it.language = get("language")
-        it.source = SOURCE_VARIANTS(get("source"))
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "kind": (
+                    "caption",
+                    "audio",
+                ),
+                "reference_id": str,
+                "type": ("video.asset.track",),
+            },
+            {
+                "language": str,
+                "source": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.kind = got.kind
+        it.reference_id = got.reference_id
+        it.type = got.type
+        it.language = got.language
+        it.source = SOURCE_VARIANTS.one(got.source)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranslateAudioBinding(Model):
     """A translate-audio step of a directive."""
 
@@ -831,16 +1211,27 @@ class TranslateAudioBinding(Model):
     """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["params"]
-        it.params = unread(TranslateAudioBindingParameters, v) if v.__class__ is dict else v
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "params": OBJECT,
+                "reference_id": str,
+                "workflow": ("translate-audio",),
+            },
+            {
+                "inputs": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.params = one(TranslateAudioBindingParameters, got.params)
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranslateAudioBindingParameters(Model):
     """Settings of a translate-audio step; the run supplies the asset."""
 
@@ -852,14 +1243,25 @@ class TranslateAudioBindingParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.to_language_code = data["to_language_code"]
-        it.upload_to_mux = get("upload_to_mux")
-        it.replace_existing_tracks = get("replace_existing_tracks")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "to_language_code": str,
+            },
+            {
+                "upload_to_mux": bool,
+                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.to_language_code = got.to_language_code
+        it.upload_to_mux = got.upload_to_mux
+        it.replace_existing_tracks = got.replace_existing_tracks
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsBinding(Model):
     """A translate-captions step of a directive."""
 
@@ -873,16 +1275,27 @@ class TranslateCaptionsBinding(Model):
     """``reference_id`` of the resources that must be ready first, at most 50; the caption track is among them."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["params"]
-        it.params = unread(TranslateCaptionsBindingParameters, v) if v.__class__ is dict else v
-        it.reference_id = data["reference_id"]
-        it.workflow = data["workflow"]
-        it.inputs = get("inputs")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "params": OBJECT,
+                "reference_id": str,
+                "workflow": ("translate-captions",),
+            },
+            {
+                "inputs": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.params = one(TranslateCaptionsBindingParameters, got.params)
+        it.reference_id = got.reference_id
+        it.workflow = got.workflow
+        it.inputs = got.inputs
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsBindingParameters(Model):
     """Settings of a translate-captions step; the run supplies asset and track."""
 
@@ -900,12 +1313,24 @@ class TranslateCaptionsBindingParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.to_language_code = data["to_language_code"]
-        it.never_translate = get("never_translate")
-        it.upload_to_mux = get("upload_to_mux")
-        it.replace_existing_tracks = get("replace_existing_tracks")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "to_language_code": str,
+            },
+            {
+                "never_translate": list,
+                "upload_to_mux": bool,
+                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.to_language_code = got.to_language_code
+        it.never_translate = got.never_translate
+        it.upload_to_mux = got.upload_to_mux
+        it.replace_existing_tracks = got.replace_existing_tracks
 
 
 SourceMuxApi: TypeAlias = (
@@ -917,9 +1342,9 @@ SourceMuxApi: TypeAlias = (
 SOURCE_MUX_API_VARIANTS: Final = Variants(
     "action",
     {
-        "generate_subtitles": SourceMuxApiGenerateSubtitles.from_wire,
-        "create_track": SourceMuxApiCreateTrack.from_wire,
-        "request_shots": SourceMuxApiRequestShots.from_wire,
+        "generate_subtitles": SourceMuxApiGenerateSubtitles,
+        "create_track": SourceMuxApiCreateTrack,
+        "request_shots": SourceMuxApiRequestShots,
     },
 )
 
@@ -944,18 +1369,18 @@ this version.
 WORKFLOW_BINDING_VARIANTS: Final = Variants(
     "workflow",
     {
-        "summarize": SummarizeBinding.from_wire,
-        "moderate": ModerateBinding.from_wire,
-        "generate-chapters": GenerateChaptersBinding.from_wire,
-        "find-scenes": FindScenesBinding.from_wire,
-        "edit-captions": EditCaptionsBinding.from_wire,
-        "translate-captions": TranslateCaptionsBinding.from_wire,
-        "translate-audio": TranslateAudioBinding.from_wire,
-        "ask-questions": AskQuestionsBinding.from_wire,
-        "find-key-moments": FindKeyMomentsBinding.from_wire,
-        "generate-engagement-insights": GenerateEngagementInsightsBinding.from_wire,
-        "generate-premium-captions": GeneratePremiumCaptionsBinding.from_wire,
-        "find-best-thumbnails": FindBestThumbnailsBinding.from_wire,
+        "summarize": SummarizeBinding,
+        "moderate": ModerateBinding,
+        "generate-chapters": GenerateChaptersBinding,
+        "find-scenes": FindScenesBinding,
+        "edit-captions": EditCaptionsBinding,
+        "translate-captions": TranslateCaptionsBinding,
+        "translate-audio": TranslateAudioBinding,
+        "ask-questions": AskQuestionsBinding,
+        "find-key-moments": FindKeyMomentsBinding,
+        "generate-engagement-insights": GenerateEngagementInsightsBinding,
+        "generate-premium-captions": GeneratePremiumCaptionsBinding,
+        "find-best-thumbnails": FindBestThumbnailsBinding,
     },
 )
 
@@ -964,7 +1389,7 @@ ResourceDeclaration: TypeAlias = TrackResourceDeclaration | ShotsResourceDeclara
 not known to this version.
 """
 RESOURCE_DECLARATION_VARIANTS: Final = Variants(
-    "type", {"video.asset.track": TrackResourceDeclaration.from_wire, "video.asset.shots": ShotsResourceDeclaration.from_wire}
+    "type", {"video.asset.track": TrackResourceDeclaration, "video.asset.shots": ShotsResourceDeclaration}
 )
 
 Source: TypeAlias = SourceExternal | SourceRequired | SourceWorkflow | SourceMuxApi | Mapping[str, object]
@@ -973,10 +1398,5 @@ version.
 """
 SOURCE_VARIANTS: Final = Variants(
     "via",
-    {
-        "external": SourceExternal.from_wire,
-        "required": SourceRequired.from_wire,
-        "workflow": SourceWorkflow.from_wire,
-        "mux_api": SOURCE_MUX_API_VARIANTS,
-    },
+    {"external": SourceExternal, "required": SourceRequired, "workflow": SourceWorkflow, "mux_api": SOURCE_MUX_API_VARIANTS},
 )

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import SECONDS, Model
-from mux_async._reading import Variants, unread
+from mux_async._reading import Variants, many, one
 from mux_async._times import Notes, seconds
+from mux_async.models.shared_robots import ROBOTS_WORKFLOW_VALUES
 
 if TYPE_CHECKING:
     from mux_async.models.ids import DirectiveRunId, JobId
@@ -34,7 +37,7 @@ DIRECTIVE_RUN_STATUS_VALUES: Final[tuple[str, ...]] = (
 """Values of `DirectiveRunStatus` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DirectiveRun(Model):
     """A run that has just been accepted."""
 
@@ -46,13 +49,24 @@ class DirectiveRun(Model):
     """Id of the asset that the run works on."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.run_id = data["run_id"]
-        it.status = data["status"]
-        it.subject_id = data["subject_id"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "run_id": str,
+                "status": ("pending",),
+                "subject_id": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.run_id = got.run_id
+        it.status = got.status
+        it.subject_id = got.subject_id
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DirectiveRunDetail(Model):
     """A run of a directive on one asset, and how far its workflows are."""
 
@@ -70,19 +84,32 @@ class DirectiveRunDetail(Model):
     """Id of the asset that the run works on."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "completed_at": TIME | None,
+                "node_states": OBJECTS,
+                "run_id": str,
+                "started_at": TIME,
+                "status": DIRECTIVE_RUN_STATUS_VALUES,
+                "subject_id": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.completed_at = seconds(data["completed_at"], notes, "completed_at")
-        v = data["node_states"]
-        it.node_states = [NODE_STATE_VARIANTS(x) for x in v] if v.__class__ is list else v
-        it.run_id = data["run_id"]
-        it.started_at = seconds(data["started_at"], notes, "started_at")
-        it.status = data["status"]
-        it.subject_id = data["subject_id"]
+        it.completed_at = seconds(got.completed_at, notes, "completed_at")
+        it.node_states = NODE_STATE_VARIANTS.many(got.node_states)
+        it.run_id = got.run_id
+        it.started_at = seconds(got.started_at, notes, "started_at")
+        it.status = got.status
+        it.subject_id = got.subject_id
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DirectiveRunDetailResponse(Model):
     """One run, with the state of its workflows."""
 
@@ -90,12 +117,20 @@ class DirectiveRunDetailResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(DirectiveRunDetail, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(DirectiveRunDetail, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DirectiveRunResponse(Model):
     """A run that has just been accepted."""
 
@@ -103,12 +138,20 @@ class DirectiveRunResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(DirectiveRun, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(DirectiveRun, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListDirectiveRunsResponse(Model):
     """Page of the runs of a directive."""
 
@@ -118,13 +161,22 @@ class ListDirectiveRunsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(DirectiveRunDetail, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "total_row_count": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(DirectiveRunDetail, got.data)
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class NodeStateDispatched(Model):
     """A workflow whose job has been created."""
 
@@ -138,14 +190,26 @@ class NodeStateDispatched(Model):
     """Name of the workflow."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.job_id = data["job_id"]
-        it.reference_id = data["reference_id"]
-        it.status = data["status"]
-        it.workflow_name = data["workflow_name"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "job_id": str,
+                "reference_id": str,
+                "status": ("dispatched",),
+                "workflow_name": ROBOTS_WORKFLOW_VALUES,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.job_id = got.job_id
+        it.reference_id = got.reference_id
+        it.status = got.status
+        it.workflow_name = got.workflow_name
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class NodeStateFailed(Model):
     """A workflow that failed or could not be started."""
 
@@ -157,13 +221,24 @@ class NodeStateFailed(Model):
     """Always ``failed``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.reason = data["reason"]
-        it.reference_id = data["reference_id"]
-        it.status = data["status"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reason": str,
+                "reference_id": str,
+                "status": ("failed",),
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reason = got.reason
+        it.reference_id = got.reference_id
+        it.status = got.status
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class NodeStateWaitingForResources(Model):
     """A workflow that waits for its inputs to become ready on the asset."""
 
@@ -175,13 +250,24 @@ class NodeStateWaitingForResources(Model):
     """Name of the workflow."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.reference_id = data["reference_id"]
-        it.status = data["status"]
-        it.workflow_name = data["workflow_name"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "status": ("waiting_for_resources",),
+                "workflow_name": ROBOTS_WORKFLOW_VALUES,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.status = got.status
+        it.workflow_name = got.workflow_name
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class NodeStateWaitingForSourceWorkflow(Model):
     """A workflow that waits for other workflows of the run."""
 
@@ -195,14 +281,26 @@ class NodeStateWaitingForSourceWorkflow(Model):
     """Name of the workflow."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.reference_id = data["reference_id"]
-        it.source_workflows = data["source_workflows"]
-        it.status = data["status"]
-        it.workflow_name = data["workflow_name"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "reference_id": str,
+                "source_workflows": list,
+                "status": ("waiting_for_source_workflow",),
+                "workflow_name": ROBOTS_WORKFLOW_VALUES,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.reference_id = got.reference_id
+        it.source_workflows = got.source_workflows
+        it.status = got.status
+        it.workflow_name = got.workflow_name
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class RunDirectiveRequest(Model):
     """Names the asset to run on."""
 
@@ -210,8 +308,17 @@ class RunDirectiveRequest(Model):
     """Id of the asset."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.asset_id = data["asset_id"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
 
 
 NodeState: TypeAlias = (
@@ -227,9 +334,9 @@ version.
 NODE_STATE_VARIANTS: Final = Variants(
     "status",
     {
-        "dispatched": NodeStateDispatched.from_wire,
-        "failed": NodeStateFailed.from_wire,
-        "waiting_for_resources": NodeStateWaitingForResources.from_wire,
-        "waiting_for_source_workflow": NodeStateWaitingForSourceWorkflow.from_wire,
+        "dispatched": NodeStateDispatched,
+        "failed": NodeStateFailed,
+        "waiting_for_resources": NodeStateWaitingForResources,
+        "waiting_for_source_workflow": NodeStateWaitingForSourceWorkflow,
     },
 )

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import SECONDS, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
-from mux_async.models.shared_robots import ResourceLinks
+from mux_async.models.shared_robots import JOB_STATUS_VALUES, ROBOTS_WORKFLOW_VALUES, ResourceLinks
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus, RobotsWorkflow
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CancelJobResponse(Model):
     """The cancelled job, in short form."""
 
@@ -27,12 +29,20 @@ class CancelJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(JobSummary, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(JobSummary, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class JobSummary(Model):
     """A job of any workflow, without settings and results."""
 
@@ -50,19 +60,35 @@ class JobSummary(Model):
     """Name of the workflow."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "links": OBJECT,
+                "created_at": TIME,
+                "status": JOB_STATUS_VALUES,
+                "updated_at": TIME,
+                "workflow": ROBOTS_WORKFLOW_VALUES,
+            },
+            {},
+            {
+                "links": "_links",
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.id = data["id"]
-        v = data["_links"]
-        it.links = unread(ResourceLinks, v) if v.__class__ is dict else v
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        it.status = data["status"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
+        it.id = got.id
+        it.links = one(ResourceLinks, got.links)
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.status = got.status
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListJobsResponse(Model):
     """Page of jobs in short form."""
 
@@ -72,7 +98,16 @@ class ListJobsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(JobSummary, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "total_row_count": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(JobSummary, got.data)
+        it.total_row_count = got.total_row_count

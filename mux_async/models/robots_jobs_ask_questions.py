@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
+    JOB_STATUS_VALUES,
     AskQuestionsOutputSteering,
     AskQuestionsQuestion,
     JobDirectiveContext,
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from mux_async.models.shared_robots import JobStatus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AskQuestionsAnswer(Model):
     """Answer to one question, with the grounds for it."""
 
@@ -41,15 +44,28 @@ class AskQuestionsAnswer(Model):
     """Whether the question was left unanswered."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.answer = data["answer"]
-        it.confidence = data["confidence"]
-        it.question = data["question"]
-        it.reasoning = data["reasoning"]
-        it.skipped = data["skipped"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "answer": str | None,
+                "confidence": NUMBER,
+                "question": str,
+                "reasoning": str,
+                "skipped": bool,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.answer = got.answer
+        it.confidence = got.confidence
+        it.question = got.question
+        it.reasoning = got.reasoning
+        it.skipped = got.skipped
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AskQuestionsJob(Model):
     """A job that answers questions about a video."""
 
@@ -79,30 +95,45 @@ class AskQuestionsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("ask-questions",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(AskQuestionsJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(AskQuestionsJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(AskQuestionsJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(AskQuestionsJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobOutputs(Model):
     """Answers, one per question."""
 
@@ -110,12 +141,20 @@ class AskQuestionsJobOutputs(Model):
     """One answer per question."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["answers"]
-        it.answers = [unread(AskQuestionsAnswer, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "answers": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.answers = many(AskQuestionsAnswer, got.answers)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobParameters(Model):
     """Settings of an ask-questions job."""
 
@@ -131,18 +170,29 @@ class AskQuestionsJobParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.asset_id = data["asset_id"]
-        v = data["questions"]
-        it.questions = [unread(AskQuestionsQuestion, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.language_code = get("language_code")
-        it.max_free_form_answer_length = get("max_free_form_answer_length")
-        v = get("output_steering")
-        it.output_steering = unread(AskQuestionsOutputSteering, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+                "questions": OBJECTS,
+            },
+            {
+                "language_code": str,
+                "max_free_form_answer_length": NUMBER,
+                "output_steering": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
+        it.questions = many(AskQuestionsQuestion, got.questions)
+        it.language_code = got.language_code
+        it.max_free_form_answer_length = got.max_free_form_answer_length
+        it.output_steering = one(AskQuestionsOutputSteering, got.output_steering)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobResponse(Model):
     """An ask-questions job."""
 
@@ -150,12 +200,20 @@ class AskQuestionsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(AskQuestionsJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(AskQuestionsJob, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateAskQuestionsJobRequest(Model):
     """What an ask-questions job is made of."""
 
@@ -165,8 +223,17 @@ class CreateAskQuestionsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(AskQuestionsJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(AskQuestionsJobParameters, got.parameters)
+        it.passthrough = got.passthrough

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
+    JOB_STATUS_VALUES,
     EditCaptionsAutoCensorProfanity,
     EditCaptionsReplacement,
     EditCaptionsSpeakerReplacement,
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from mux_async.models.shared_robots import JobStatus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateEditCaptionsJobRequest(Model):
     """What an edit-captions job is made of."""
 
@@ -36,14 +39,23 @@ class CreateEditCaptionsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(EditCaptionsJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(EditCaptionsJobParameters, got.parameters)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EditCaptionsJob(Model):
     """A job that edits a caption track."""
 
@@ -73,30 +85,45 @@ class EditCaptionsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("edit-captions",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(EditCaptionsJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(EditCaptionsJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(EditCaptionsJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(EditCaptionsJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobOutputs(Model):
     """What was edited, and where the result is."""
 
@@ -108,14 +135,25 @@ class EditCaptionsJobOutputs(Model):
     """Id of the new track; absent without ``upload_to_mux``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.total_replacement_count = data["total_replacement_count"]
-        it.temporary_vtt_url = get("temporary_vtt_url")
-        it.uploaded_track_id = get("uploaded_track_id")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "total_replacement_count": NUMBER,
+            },
+            {
+                "temporary_vtt_url": str,
+                "uploaded_track_id": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.total_replacement_count = got.total_replacement_count
+        it.temporary_vtt_url = got.temporary_vtt_url
+        it.uploaded_track_id = got.uploaded_track_id
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobParameters(Model):
     """Settings of an edit-captions job. At least one kind of edit is needed."""
 
@@ -139,26 +177,35 @@ class EditCaptionsJobParameters(Model):
     """Whether to add the result to the asset as a track; default ``true``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.asset_id = data["asset_id"]
-        it.track_id = data["track_id"]
-        v = get("auto_censor_profanity")
-        it.auto_censor_profanity = unread(EditCaptionsAutoCensorProfanity, v) if v.__class__ is dict else v
-        it.delete_original_track = get("delete_original_track")
-        v = get("replacements")
-        it.replacements = (
-            [unread(EditCaptionsReplacement, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+                "track_id": str,
+            },
+            {
+                "auto_censor_profanity": OBJECT,
+                "delete_original_track": bool,
+                "replacements": OBJECTS,
+                "speaker_replacements": OBJECTS,
+                "track_name_suffix": str,
+                "upload_to_mux": bool,
+            },
         )
-        v = get("speaker_replacements")
-        it.speaker_replacements = (
-            [unread(EditCaptionsSpeakerReplacement, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.track_name_suffix = get("track_name_suffix")
-        it.upload_to_mux = get("upload_to_mux")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
+        it.track_id = got.track_id
+        it.auto_censor_profanity = one(EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
+        it.delete_original_track = got.delete_original_track
+        it.replacements = many(EditCaptionsReplacement, got.replacements)
+        it.speaker_replacements = many(EditCaptionsSpeakerReplacement, got.speaker_replacements)
+        it.track_name_suffix = got.track_name_suffix
+        it.upload_to_mux = got.upload_to_mux
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobResponse(Model):
     """An edit-captions job."""
 
@@ -166,6 +213,14 @@ class EditCaptionsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(EditCaptionsJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(EditCaptionsJob, got.data)

@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
-from mux_async.models.shared_robots import FindBestThumbnailsOutputSteering, JobDirectiveContext, JobError, JobResources
+from mux_async.models.shared_robots import (
+    JOB_STATUS_VALUES,
+    FindBestThumbnailsOutputSteering,
+    JobDirectiveContext,
+    JobError,
+    JobResources,
+)
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class BestThumbnail(Model):
     """A frame that would make a good thumbnail."""
 
@@ -35,17 +43,29 @@ class BestThumbnail(Model):
     """Text to describe the image to those who cannot see it, at most 250 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.description = data["description"]
-        it.overall = data["overall"]
-        v = data["subscores"]
-        it.subscores = unread(BestThumbnailSubscores, v) if v.__class__ is dict else v
-        it.timestamp_ms = data["timestamp_ms"]
-        it.alt_text = get("alt_text")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "description": str,
+                "overall": NUMBER,
+                "subscores": OBJECT,
+                "timestamp_ms": NUMBER,
+            },
+            {
+                "alt_text": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.description = got.description
+        it.overall = got.overall
+        it.subscores = one(BestThumbnailSubscores, got.subscores)
+        it.timestamp_ms = got.timestamp_ms
+        it.alt_text = got.alt_text
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class BestThumbnailSubscores(Model):
     """Scores of a frame by aspect, each from 0 to 1."""
 
@@ -61,15 +81,28 @@ class BestThumbnailSubscores(Model):
     """How sharp the picture is."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.brand_fit = data["brand_fit"]
-        it.composition = data["composition"]
-        it.contrast_color = data["contrast_color"]
-        it.face_or_action = data["face_or_action"]
-        it.focus = data["focus"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "brand_fit": NUMBER,
+                "composition": NUMBER,
+                "contrast_color": NUMBER,
+                "face_or_action": NUMBER,
+                "focus": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.brand_fit = got.brand_fit
+        it.composition = got.composition
+        it.contrast_color = got.contrast_color
+        it.face_or_action = got.face_or_action
+        it.focus = got.focus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateFindBestThumbnailsJobRequest(Model):
     """What a find-best-thumbnails job is made of."""
 
@@ -79,14 +112,23 @@ class CreateFindBestThumbnailsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(FindBestThumbnailsJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(FindBestThumbnailsJobParameters, got.parameters)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJob(Model):
     """A job that looks for good thumbnails."""
 
@@ -116,30 +158,45 @@ class FindBestThumbnailsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("find-best-thumbnails",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(FindBestThumbnailsJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(FindBestThumbnailsJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(FindBestThumbnailsJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(FindBestThumbnailsJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobOutputs(Model):
     """The frames that were found."""
 
@@ -147,12 +204,20 @@ class FindBestThumbnailsJobOutputs(Model):
     """The frames found."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["best_thumbnails"]
-        it.best_thumbnails = [unread(BestThumbnail, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "best_thumbnails": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.best_thumbnails = many(BestThumbnail, got.best_thumbnails)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobParameters(Model):
     """Settings of a find-best-thumbnails job."""
 
@@ -166,16 +231,27 @@ class FindBestThumbnailsJobParameters(Model):
     """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.asset_id = data["asset_id"]
-        it.max_thumbnails = get("max_thumbnails")
-        v = get("output_steering")
-        it.output_steering = unread(FindBestThumbnailsOutputSteering, v) if v.__class__ is dict else v
-        it.update_asset_thumbnail = get("update_asset_thumbnail")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+            },
+            {
+                "max_thumbnails": NUMBER,
+                "output_steering": OBJECT,
+                "update_asset_thumbnail": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
+        it.max_thumbnails = got.max_thumbnails
+        it.output_steering = one(FindBestThumbnailsOutputSteering, got.output_steering)
+        it.update_asset_thumbnail = got.update_asset_thumbnail
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobResponse(Model):
     """A find-best-thumbnails job."""
 
@@ -183,6 +259,14 @@ class FindBestThumbnailsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(FindBestThumbnailsJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(FindBestThumbnailsJob, got.data)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
+    JOB_STATUS_VALUES,
     FindKeyMomentsOutputSteering,
     JobDirectiveContext,
     JobError,
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from mux_async.models.shared_robots import JobStatus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateFindKeyMomentsJobRequest(Model):
     """What a find-key-moments job is made of."""
 
@@ -37,14 +40,23 @@ class CreateFindKeyMomentsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(FindKeyMomentsJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(FindKeyMomentsJobParameters, got.parameters)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJob(Model):
     """A job that looks for the most telling moments."""
 
@@ -74,30 +86,45 @@ class FindKeyMomentsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("find-key-moments",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(FindKeyMomentsJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(FindKeyMomentsJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(FindKeyMomentsJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(FindKeyMomentsJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobOutputs(Model):
     """The moments that were found."""
 
@@ -105,12 +132,20 @@ class FindKeyMomentsJobOutputs(Model):
     """The moments, in order of time."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["moments"]
-        it.moments = [unread(KeyMoment, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "moments": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.moments = many(KeyMoment, got.moments)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobParameters(Model):
     """Settings of a find-key-moments job."""
 
@@ -126,18 +161,29 @@ class FindKeyMomentsJobParameters(Model):
     """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.asset_id = data["asset_id"]
-        it.max_moments = get("max_moments")
-        v = get("output_steering")
-        it.output_steering = unread(FindKeyMomentsOutputSteering, v) if v.__class__ is dict else v
-        v = get("target_duration_ms")
-        it.target_duration_ms = unread(KeyMomentTargetDuration, v) if v.__class__ is dict else v
-        it.use_shots = get("use_shots")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+            },
+            {
+                "max_moments": NUMBER,
+                "output_steering": OBJECT,
+                "target_duration_ms": OBJECT,
+                "use_shots": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
+        it.max_moments = got.max_moments
+        it.output_steering = one(FindKeyMomentsOutputSteering, got.output_steering)
+        it.target_duration_ms = one(KeyMomentTargetDuration, got.target_duration_ms)
+        it.use_shots = got.use_shots
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobResponse(Model):
     """A find-key-moments job."""
 
@@ -145,12 +191,20 @@ class FindKeyMomentsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(FindKeyMomentsJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(FindKeyMomentsJob, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class KeyMoment(Model):
     """A moment that stands on its own, with what is said and seen in it."""
 
@@ -176,26 +230,39 @@ class KeyMoment(Model):
     """What is seen, in a sentence; absent where the picture was not looked at."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.audible_narrative = data["audible_narrative"]
-        v = data["cues"]
-        it.cues = [unread(TranscriptCue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.end_ms = data["end_ms"]
-        it.notable_audible_concepts = data["notable_audible_concepts"]
-        it.overall_score = data["overall_score"]
-        it.start_ms = data["start_ms"]
-        it.title = data["title"]
-        v = get("notable_visual_concepts")
-        it.notable_visual_concepts = (
-            [unread(NotableVisualConcept, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "audible_narrative": str,
+                "cues": OBJECTS,
+                "end_ms": NUMBER,
+                "notable_audible_concepts": list,
+                "overall_score": NUMBER,
+                "start_ms": NUMBER,
+                "title": str,
+            },
+            {
+                "notable_visual_concepts": OBJECTS,
+                "quotable_segment": OBJECT,
+                "visual_narrative": str,
+            },
         )
-        v = get("quotable_segment")
-        it.quotable_segment = unread(KeyMomentQuotableSegment, v) if v.__class__ is dict else v
-        it.visual_narrative = get("visual_narrative")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.audible_narrative = got.audible_narrative
+        it.cues = many(TranscriptCue, got.cues)
+        it.end_ms = got.end_ms
+        it.notable_audible_concepts = got.notable_audible_concepts
+        it.overall_score = got.overall_score
+        it.start_ms = got.start_ms
+        it.title = got.title
+        it.notable_visual_concepts = many(NotableVisualConcept, got.notable_visual_concepts)
+        it.quotable_segment = one(KeyMomentQuotableSegment, got.quotable_segment)
+        it.visual_narrative = got.visual_narrative
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class KeyMomentQuotableSegment(Model):
     """The best short quote of a moment, word for word."""
 
@@ -205,6 +272,16 @@ class KeyMomentQuotableSegment(Model):
     """The words."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.start_ms = data["start_ms"]
-        it.text = data["text"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "start_ms": NUMBER,
+                "text": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.start_ms = got.start_ms
+        it.text = got.text

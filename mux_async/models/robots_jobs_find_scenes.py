@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
+    JOB_STATUS_VALUES,
     FindScenesOutputSteering,
     JobDirectiveContext,
     JobError,
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from mux_async.models.shared_robots import JobStatus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateFindScenesJobRequest(Model):
     """What a find-scenes job is made of."""
 
@@ -36,14 +39,23 @@ class CreateFindScenesJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(FindScenesJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(FindScenesJobParameters, got.parameters)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindScenesJob(Model):
     """A job that divides a video into scenes."""
 
@@ -73,30 +85,45 @@ class FindScenesJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("find-scenes",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(FindScenesJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(FindScenesJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(FindScenesJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(FindScenesJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindScenesJobOutputs(Model):
     """The scenes that were found."""
 
@@ -104,12 +131,20 @@ class FindScenesJobOutputs(Model):
     """The scenes, in order of time."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["scenes"]
-        it.scenes = [unread(Scene, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "scenes": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.scenes = many(Scene, got.scenes)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindScenesJobParameters(Model):
     """Settings of a find-scenes job."""
 
@@ -125,17 +160,29 @@ class FindScenesJobParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.asset_id = data["asset_id"]
-        it.language_code = get("language_code")
-        it.min_scene_duration_ms = get("min_scene_duration_ms")
-        it.min_scenes = get("min_scenes")
-        v = get("output_steering")
-        it.output_steering = unread(FindScenesOutputSteering, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+            },
+            {
+                "language_code": str,
+                "min_scene_duration_ms": NUMBER,
+                "min_scenes": NUMBER,
+                "output_steering": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
+        it.language_code = got.language_code
+        it.min_scene_duration_ms = got.min_scene_duration_ms
+        it.min_scenes = got.min_scenes
+        it.output_steering = one(FindScenesOutputSteering, got.output_steering)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindScenesJobResponse(Model):
     """A find-scenes job."""
 
@@ -143,12 +190,20 @@ class FindScenesJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(FindScenesJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(FindScenesJob, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Scene(Model):
     """A scene, with what is said and seen in it."""
 
@@ -176,27 +231,41 @@ class Scene(Model):
     """What is seen, in a sentence; absent where the picture was not looked at."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["cues"]
-        it.cues = [unread(TranscriptCue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.end_ms = data["end_ms"]
-        it.shot_count = data["shot_count"]
-        it.start_ms = data["start_ms"]
-        it.title = data["title"]
-        it.audible_narrative = get("audible_narrative")
-        it.blended_narrative = get("blended_narrative")
-        it.notable_audible_concepts = get("notable_audible_concepts")
-        v = get("notable_visual_concepts")
-        it.notable_visual_concepts = (
-            [unread(NotableVisualConcept, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "cues": OBJECTS,
+                "end_ms": NUMBER,
+                "shot_count": NUMBER,
+                "start_ms": NUMBER,
+                "title": str,
+            },
+            {
+                "audible_narrative": str,
+                "blended_narrative": str,
+                "notable_audible_concepts": list,
+                "notable_visual_concepts": OBJECTS,
+                "shots": OBJECTS,
+                "visual_narrative": str,
+            },
         )
-        v = get("shots")
-        it.shots = [unread(SceneShot, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.visual_narrative = get("visual_narrative")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.cues = many(TranscriptCue, got.cues)
+        it.end_ms = got.end_ms
+        it.shot_count = got.shot_count
+        it.start_ms = got.start_ms
+        it.title = got.title
+        it.audible_narrative = got.audible_narrative
+        it.blended_narrative = got.blended_narrative
+        it.notable_audible_concepts = got.notable_audible_concepts
+        it.notable_visual_concepts = many(NotableVisualConcept, got.notable_visual_concepts)
+        it.shots = many(SceneShot, got.shots)
+        it.visual_narrative = got.visual_narrative
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SceneShot(Model):
     """A shot within a scene."""
 
@@ -208,7 +277,18 @@ class SceneShot(Model):
     """What the shot shows."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.end_ms = data["end_ms"]
-        it.start_ms = data["start_ms"]
-        it.visual_description = data["visual_description"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "end_ms": NUMBER,
+                "start_ms": NUMBER,
+                "visual_description": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.end_ms = got.end_ms
+        it.start_ms = got.start_ms
+        it.visual_description = got.visual_description

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
+    JOB_STATUS_VALUES,
     GenerateChaptersOutputSteering,
     GenerateChaptersPromptOverrides,
     JobDirectiveContext,
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from mux_async.models.shared_robots import JobStatus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Chapter(Model):
     """A chapter; it lasts until the next one starts."""
 
@@ -35,12 +38,22 @@ class Chapter(Model):
     """Title of the chapter."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.start_time = data["start_time"]
-        it.title = data["title"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "start_time": NUMBER,
+                "title": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.start_time = got.start_time
+        it.title = got.title
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateGenerateChaptersJobRequest(Model):
     """What a generate-chapters job is made of."""
 
@@ -50,14 +63,23 @@ class CreateGenerateChaptersJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(GenerateChaptersJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(GenerateChaptersJobParameters, got.parameters)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateChaptersAssetUpdate(Model):
     """What became of writing the chapters to the asset."""
 
@@ -69,14 +91,28 @@ class GenerateChaptersAssetUpdate(Model):
     """Id of the track that holds the chapters; absent after a failure."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.status = data["status"]
-        it.replaced_track_id = get("replaced_track_id")
-        it.track_id = get("track_id")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "status": (
+                    "created",
+                    "failed",
+                ),
+            },
+            {
+                "replaced_track_id": str,
+                "track_id": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.status = got.status
+        it.replaced_track_id = got.replaced_track_id
+        it.track_id = got.track_id
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJob(Model):
     """A job that divides a video into chapters."""
 
@@ -106,30 +142,45 @@ class GenerateChaptersJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("generate-chapters",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(GenerateChaptersJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(GenerateChaptersJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(GenerateChaptersJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(GenerateChaptersJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobOutputs(Model):
     """The chapters, and what became of writing them to the asset."""
 
@@ -139,15 +190,23 @@ class GenerateChaptersJobOutputs(Model):
     """What became of writing the chapters to the asset; absent where it was not asked for."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["chapters"]
-        it.chapters = [unread(Chapter, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("asset_update")
-        it.asset_update = unread(GenerateChaptersAssetUpdate, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "chapters": OBJECTS,
+            },
+            {
+                "asset_update": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.chapters = many(Chapter, got.chapters)
+        it.asset_update = one(GenerateChaptersAssetUpdate, got.asset_update)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobParameters(Model):
     """Settings of a generate-chapters job."""
 
@@ -165,19 +224,31 @@ class GenerateChaptersJobParameters(Model):
     """Whether to write the chapters to the asset as well."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.asset_id = data["asset_id"]
-        it.language_code = get("language_code")
-        it.output_language_code = get("output_language_code")
-        v = get("output_steering")
-        it.output_steering = unread(GenerateChaptersOutputSteering, v) if v.__class__ is dict else v
-        v = get("prompt_overrides")
-        it.prompt_overrides = unread(GenerateChaptersPromptOverrides, v) if v.__class__ is dict else v
-        it.update_asset_chapters = get("update_asset_chapters")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+            },
+            {
+                "language_code": str,
+                "output_language_code": str,
+                "output_steering": OBJECT,
+                "prompt_overrides": OBJECT,
+                "update_asset_chapters": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
+        it.language_code = got.language_code
+        it.output_language_code = got.output_language_code
+        it.output_steering = one(GenerateChaptersOutputSteering, got.output_steering)
+        it.prompt_overrides = one(GenerateChaptersPromptOverrides, got.prompt_overrides)
+        it.update_asset_chapters = got.update_asset_chapters
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobResponse(Model):
     """A generate-chapters job."""
 
@@ -185,6 +256,14 @@ class GenerateChaptersJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(GenerateChaptersJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(GenerateChaptersJob, got.data)

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
-from mux_async.models.shared_robots import JobDirectiveContext, JobError, JobResources
+from mux_async.models.shared_robots import JOB_STATUS_VALUES, JobDirectiveContext, JobError, JobResources
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateGenerateEngagementInsightsJobRequest(Model):
     """What a generate-engagement-insights job is made of."""
 
@@ -29,14 +31,23 @@ class CreateGenerateEngagementInsightsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(GenerateEngagementInsightsJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(GenerateEngagementInsightsJobParameters, got.parameters)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EngagementMomentInsight(Model):
     """What viewers' behavior at one stretch suggests."""
 
@@ -50,14 +61,26 @@ class EngagementMomentInsight(Model):
     """Where it starts, in milliseconds."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.end_ms = data["end_ms"]
-        it.engagement_score = data["engagement_score"]
-        it.insight = data["insight"]
-        it.start_ms = data["start_ms"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "end_ms": NUMBER,
+                "engagement_score": NUMBER,
+                "insight": str,
+                "start_ms": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.end_ms = got.end_ms
+        it.engagement_score = got.engagement_score
+        it.insight = got.insight
+        it.start_ms = got.start_ms
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EngagementOverallInsight(Model):
     """What viewers' behavior suggests about the video as a whole."""
 
@@ -67,12 +90,22 @@ class EngagementOverallInsight(Model):
     """Tendencies in the behavior, one sentence each."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.summary = data["summary"]
-        it.trends = data["trends"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "summary": str,
+                "trends": list,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.summary = got.summary
+        it.trends = got.trends
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJob(Model):
     """A job that explains how viewers engaged with a video."""
 
@@ -102,30 +135,45 @@ class GenerateEngagementInsightsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("generate-engagement-insights",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(GenerateEngagementInsightsJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(GenerateEngagementInsightsJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(GenerateEngagementInsightsJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(GenerateEngagementInsightsJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobOutputs(Model):
     """Insights about stretches of the video and about the whole."""
 
@@ -135,16 +183,22 @@ class GenerateEngagementInsightsJobOutputs(Model):
     """Insight about the video as a whole."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["moment_insights"]
-        it.moment_insights = (
-            [unread(EngagementMomentInsight, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "moment_insights": OBJECTS,
+                "overall_insight": OBJECT,
+            },
+            {},
         )
-        v = data["overall_insight"]
-        it.overall_insight = unread(EngagementOverallInsight, v) if v.__class__ is dict else v
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.moment_insights = many(EngagementMomentInsight, got.moment_insights)
+        it.overall_insight = one(EngagementOverallInsight, got.overall_insight)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobParameters(Model):
     """Settings of a generate-engagement-insights job."""
 
@@ -152,11 +206,20 @@ class GenerateEngagementInsightsJobParameters(Model):
     """Id of the asset."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.asset_id = data["asset_id"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobResponse(Model):
     """A generate-engagement-insights job."""
 
@@ -164,6 +227,14 @@ class GenerateEngagementInsightsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(GenerateEngagementInsightsJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(GenerateEngagementInsightsJob, got.data)

@@ -9,17 +9,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
-from mux_async.models.shared_robots import JobDirectiveContext, JobError, JobResources, ReplacedTrack
+from mux_async.models.shared_robots import (
+    JOB_STATUS_VALUES,
+    REPLACE_EXISTING_TRACKS_VALUES,
+    JobDirectiveContext,
+    JobError,
+    JobResources,
+    ReplacedTrack,
+)
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
     from mux_async.models.shared_robots import JobStatus, ReplaceExistingTracks
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateGeneratePremiumCaptionsJobRequest(Model):
     """What a generate-premium-captions job is made of."""
 
@@ -29,14 +38,23 @@ class CreateGeneratePremiumCaptionsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(GeneratePremiumCaptionsJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(GeneratePremiumCaptionsJobParameters, got.parameters)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJob(Model):
     """A job that transcribes audio into a caption track."""
 
@@ -66,30 +84,45 @@ class GeneratePremiumCaptionsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("generate-premium-captions",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(GeneratePremiumCaptionsJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(GeneratePremiumCaptionsJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(GeneratePremiumCaptionsJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(GeneratePremiumCaptionsJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobOutputs(Model):
     """Language and place of the captions that were made."""
 
@@ -113,20 +146,35 @@ class GeneratePremiumCaptionsJobOutputs(Model):
     """Tracks that were deleted in favor of the new one; absent where there were none."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_code = data["language_code"]
-        it.auto_language_confidence = get("auto_language_confidence")
-        it.detected_language = get("detected_language")
-        it.replaced_track_id = get("replaced_track_id")
-        it.temporary_srt_url = get("temporary_srt_url")
-        it.temporary_words_url = get("temporary_words_url")
-        it.track_id = get("track_id")
-        v = get("replaced_tracks")
-        it.replaced_tracks = [unread(ReplacedTrack, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "language_code": str,
+            },
+            {
+                "auto_language_confidence": NUMBER,
+                "detected_language": str,
+                "replaced_track_id": str,
+                "temporary_srt_url": str,
+                "temporary_words_url": str,
+                "track_id": str,
+                "replaced_tracks": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_code = got.language_code
+        it.auto_language_confidence = got.auto_language_confidence
+        it.detected_language = got.detected_language
+        it.replaced_track_id = got.replaced_track_id
+        it.temporary_srt_url = got.temporary_srt_url
+        it.temporary_words_url = got.temporary_words_url
+        it.track_id = got.track_id
+        it.replaced_tracks = many(ReplacedTrack, got.replaced_tracks)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobParameters(Model):
     """Settings of a generate-premium-captions job."""
 
@@ -152,20 +200,37 @@ class GeneratePremiumCaptionsJobParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.asset_id = data["asset_id"]
-        it.include_speakers = get("include_speakers")
-        it.include_words = get("include_words")
-        it.language_code = get("language_code")
-        it.phrases = get("phrases")
-        it.replace_existing = get("replace_existing")
-        it.track_name = get("track_name")
-        it.upload_to_mux = get("upload_to_mux")
-        it.replace_existing_tracks = get("replace_existing_tracks")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+            },
+            {
+                "include_speakers": bool,
+                "include_words": bool,
+                "language_code": str,
+                "phrases": list,
+                "replace_existing": bool,
+                "track_name": str,
+                "upload_to_mux": bool,
+                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
+        it.include_speakers = got.include_speakers
+        it.include_words = got.include_words
+        it.language_code = got.language_code
+        it.phrases = got.phrases
+        it.replace_existing = got.replace_existing
+        it.track_name = got.track_name
+        it.upload_to_mux = got.upload_to_mux
+        it.replace_existing_tracks = got.replace_existing_tracks
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobResponse(Model):
     """A generate-premium-captions job."""
 
@@ -173,6 +238,14 @@ class GeneratePremiumCaptionsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(GeneratePremiumCaptionsJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(GeneratePremiumCaptionsJob, got.data)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
+    JOB_STATUS_VALUES,
     ActionOnFlagged,
     JobDirectiveContext,
     JobError,
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from mux_async.models.shared_robots import JobStatus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateModerateJobRequest(Model):
     """What a moderate job is made of."""
 
@@ -36,14 +39,23 @@ class CreateModerateJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(ModerateJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(ModerateJobParameters, got.parameters)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerateJob(Model):
     """A job that scores sexual and violent content."""
 
@@ -73,30 +85,45 @@ class ModerateJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("moderate",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(ModerateJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(ModerateJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(ModerateJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(ModerateJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerateJobOutputs(Model):
     """Scores, whether they exceed a threshold, and what was done about it."""
 
@@ -110,20 +137,27 @@ class ModerateJobOutputs(Model):
     """What was done about it; absent where nothing was."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.exceeds_threshold = data["exceeds_threshold"]
-        v = data["max_scores"]
-        it.max_scores = unread(ModerationScores, v) if v.__class__ is dict else v
-        v = data["thumbnail_scores"]
-        it.thumbnail_scores = (
-            [unread(ModerationThumbnailScore, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "exceeds_threshold": bool,
+                "max_scores": OBJECT,
+                "thumbnail_scores": OBJECTS,
+            },
+            {
+                "flagged_action": OBJECT,
+            },
         )
-        v = get("flagged_action")
-        it.flagged_action = unread(ModerationFlaggedAction, v) if v.__class__ is dict else v
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.exceeds_threshold = got.exceeds_threshold
+        it.max_scores = one(ModerationScores, got.max_scores)
+        it.thumbnail_scores = many(ModerationThumbnailScore, got.thumbnail_scores)
+        it.flagged_action = one(ModerationFlaggedAction, got.flagged_action)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerateJobParameters(Model):
     """Settings of a moderate job."""
 
@@ -143,21 +177,33 @@ class ModerateJobParameters(Model):
     """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.asset_id = data["asset_id"]
-        it.language_code = get("language_code")
-        it.max_samples = get("max_samples")
-        v = get("on_flagged")
-        it.on_flagged = unread(ActionOnFlagged, v) if v.__class__ is dict else v
-        v = get("output_steering")
-        it.output_steering = unread(ModerateOutputSteering, v) if v.__class__ is dict else v
-        it.sampling_interval = get("sampling_interval")
-        v = get("thresholds")
-        it.thresholds = unread(ModerationThresholds, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+            },
+            {
+                "language_code": str,
+                "max_samples": NUMBER,
+                "on_flagged": OBJECT,
+                "output_steering": OBJECT,
+                "sampling_interval": NUMBER,
+                "thresholds": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
+        it.language_code = got.language_code
+        it.max_samples = got.max_samples
+        it.on_flagged = one(ActionOnFlagged, got.on_flagged)
+        it.output_steering = one(ModerateOutputSteering, got.output_steering)
+        it.sampling_interval = got.sampling_interval
+        it.thresholds = one(ModerationThresholds, got.thresholds)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerateJobResponse(Model):
     """A moderate job."""
 
@@ -165,12 +211,20 @@ class ModerateJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(ModerateJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(ModerateJob, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerationFlaggedAction(Model):
     """What was done because a threshold was exceeded."""
 
@@ -180,12 +234,22 @@ class ModerationFlaggedAction(Model):
     """Ids that can no longer be played."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.action = data["action"]
-        it.deleted_playback_ids = data["deleted_playback_ids"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "action": ("delete_playback_ids",),
+                "deleted_playback_ids": list,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.action = got.action
+        it.deleted_playback_ids = got.deleted_playback_ids
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerationScores(Model):
     """Highest score of each kind over all samples."""
 
@@ -195,12 +259,22 @@ class ModerationScores(Model):
     """Score for violent content, from 0 to 1."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.sexual = data["sexual"]
-        it.violence = data["violence"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "sexual": NUMBER,
+                "violence": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.sexual = got.sexual
+        it.violence = got.violence
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerationThumbnailScore(Model):
     """Scores of one sample."""
 
@@ -212,8 +286,19 @@ class ModerationThumbnailScore(Model):
     """Position of the sample, in seconds; may be absent."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.sexual = data["sexual"]
-        it.violence = data["violence"]
-        it.time = get("time")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "sexual": NUMBER,
+                "violence": NUMBER,
+            },
+            {
+                "time": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.sexual = got.sexual
+        it.violence = got.violence
+        it.time = got.time

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
+    JOB_STATUS_VALUES,
     JobDirectiveContext,
     JobError,
     JobResources,
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from mux_async.models.shared_robots import JobStatus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateSummarizeJobRequest(Model):
     """What a summarize job is made of."""
 
@@ -35,14 +38,23 @@ class CreateSummarizeJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(SummarizeJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(SummarizeJobParameters, got.parameters)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SummarizeJob(Model):
     """A job that writes a title, a description and tags."""
 
@@ -72,30 +84,45 @@ class SummarizeJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("summarize",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(SummarizeJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(SummarizeJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(SummarizeJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(SummarizeJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SummarizeJobOutputs(Model):
     """The texts that were written."""
 
@@ -107,13 +134,24 @@ class SummarizeJobOutputs(Model):
     """The title."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.description = data["description"]
-        it.tags = data["tags"]
-        it.title = data["title"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "description": str,
+                "tags": list,
+                "title": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.description = got.description
+        it.tags = got.tags
+        it.title = got.title
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SummarizeJobParameters(Model):
     """Settings of a summarize job."""
 
@@ -139,23 +177,43 @@ class SummarizeJobParameters(Model):
     """Whether to write the title to the asset as well. A failure of that does not fail the job."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.asset_id = data["asset_id"]
-        it.description_length = get("description_length")
-        it.language_code = get("language_code")
-        it.output_language_code = get("output_language_code")
-        v = get("output_steering")
-        it.output_steering = unread(SummarizeOutputSteering, v) if v.__class__ is dict else v
-        v = get("prompt_overrides")
-        it.prompt_overrides = unread(SummarizePromptOverrides, v) if v.__class__ is dict else v
-        it.tag_count = get("tag_count")
-        it.title_length = get("title_length")
-        it.tone = get("tone")
-        it.update_asset_meta = get("update_asset_meta")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+            },
+            {
+                "description_length": NUMBER,
+                "language_code": str,
+                "output_language_code": str,
+                "output_steering": OBJECT,
+                "prompt_overrides": OBJECT,
+                "tag_count": NUMBER,
+                "title_length": NUMBER,
+                "tone": (
+                    "neutral",
+                    "playful",
+                    "professional",
+                ),
+                "update_asset_meta": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
+        it.description_length = got.description_length
+        it.language_code = got.language_code
+        it.output_language_code = got.output_language_code
+        it.output_steering = one(SummarizeOutputSteering, got.output_steering)
+        it.prompt_overrides = one(SummarizePromptOverrides, got.prompt_overrides)
+        it.tag_count = got.tag_count
+        it.title_length = got.title_length
+        it.tone = got.tone
+        it.update_asset_meta = got.update_asset_meta
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SummarizeJobResponse(Model):
     """A summarize job."""
 
@@ -163,6 +221,14 @@ class SummarizeJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(SummarizeJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(SummarizeJob, got.data)

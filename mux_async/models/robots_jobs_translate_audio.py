@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
-from mux_async.models.shared_robots import JobDirectiveContext, JobError, JobResources
+from mux_async.models.shared_robots import (
+    JOB_STATUS_VALUES,
+    REPLACE_EXISTING_TRACKS_VALUES,
+    JobDirectiveContext,
+    JobError,
+    JobResources,
+)
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
     from mux_async.models.shared_robots import JobStatus, ReplaceExistingTracks
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateTranslateAudioJobRequest(Model):
     """What a translate-audio job is made of."""
 
@@ -29,14 +37,23 @@ class CreateTranslateAudioJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["parameters"]
-        it.parameters = unread(TranslateAudioJobParameters, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.parameters = one(TranslateAudioJobParameters, got.parameters)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranslateAudioJob(Model):
     """A job that dubs audio into another language."""
 
@@ -66,30 +83,45 @@ class TranslateAudioJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "parameters": OBJECT,
+                "status": JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "updated_at": TIME,
+                "workflow": ("translate-audio",),
+            },
+            {
+                "directive": OBJECT,
+                "errors": OBJECTS,
+                "outputs": OBJECT,
+                "passthrough": str,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["parameters"]
-        it.parameters = unread(TranslateAudioJobParameters, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.units_consumed = data["units_consumed"]
-        it.updated_at = seconds(data["updated_at"], notes, "updated_at")
-        it.workflow = data["workflow"]
-        v = get("directive")
-        it.directive = unread(JobDirectiveContext, v) if v.__class__ is dict else v
-        v = get("errors")
-        it.errors = [unread(JobError, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("outputs")
-        it.outputs = unread(TranslateAudioJobOutputs, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("resources")
-        it.resources = unread(JobResources, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.parameters = one(TranslateAudioJobParameters, got.parameters)
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.workflow = got.workflow
+        it.directive = one(JobDirectiveContext, got.directive)
+        it.errors = many(JobError, got.errors)
+        it.outputs = one(TranslateAudioJobOutputs, got.outputs)
+        it.passthrough = got.passthrough
+        it.resources = one(JobResources, got.resources)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranslateAudioJobOutputs(Model):
     """Where the dubbed audio is."""
 
@@ -99,13 +131,22 @@ class TranslateAudioJobOutputs(Model):
     """Id of the new track; absent without ``upload_to_mux``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.temporary_audio_url = get("temporary_audio_url")
-        it.uploaded_track_id = get("uploaded_track_id")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "temporary_audio_url": str,
+                "uploaded_track_id": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.temporary_audio_url = got.temporary_audio_url
+        it.uploaded_track_id = got.uploaded_track_id
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranslateAudioJobParameters(Model):
     """Settings of a translate-audio job."""
 
@@ -119,15 +160,27 @@ class TranslateAudioJobParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.asset_id = data["asset_id"]
-        it.to_language_code = data["to_language_code"]
-        it.upload_to_mux = get("upload_to_mux")
-        it.replace_existing_tracks = get("replace_existing_tracks")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+                "to_language_code": str,
+            },
+            {
+                "upload_to_mux": bool,
+                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.asset_id = got.asset_id
+        it.to_language_code = got.to_language_code
+        it.upload_to_mux = got.upload_to_mux
+        it.replace_existing_tracks = got.replace_existing_tracks
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranslateAudioJobResponse(Model):
     """A translate-audio job."""
 
@@ -135,6 +188,14 @@ class TranslateAudioJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(TranslateAudioJob, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(TranslateAudioJob, got.data)

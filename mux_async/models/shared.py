@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from mux_async._forms import OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS_TEXT, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
     from mux_async.models.ids import SigningKeyId
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetMetadata(Model):
     """Descriptive data of your own about an asset. The lengths count Unicode code points."""
 
@@ -29,14 +31,24 @@ class AssetMetadata(Model):
     """Title of the content, at most 512 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.creator_id = get("creator_id")
-        it.external_id = get("external_id")
-        it.title = get("title")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "creator_id": str,
+                "external_id": str,
+                "title": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.creator_id = got.creator_id
+        it.external_id = got.external_id
+        it.title = got.title
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ErrorDetail(Model):
     """Kind of an error and its explanations, as Video, Data and System answer."""
 
@@ -46,12 +58,22 @@ class ErrorDetail(Model):
     """Explanations in words; there may be several."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.type = data["type"]
-        it.messages = data["messages"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "type": str,
+                "messages": list,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.type = got.type
+        it.messages = got.messages
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ErrorResponse(Model):
     """Body of a refused request to Video, Data or System. A 429 may have another shape, `RateLimitedResponse`."""
 
@@ -59,12 +81,20 @@ class ErrorResponse(Model):
     """The error: its kind and its explanations."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["error"]
-        it.error = unread(ErrorDetail, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "error": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.error = one(ErrorDetail, got.error)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListSigningKeysResponse(Model):
     """One page of signing keys."""
 
@@ -72,12 +102,20 @@ class ListSigningKeysResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(SigningKey, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(SigningKey, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class RateLimitedResponse(Model):
     """Body seen with 429: a bare list of sentences under ``errors`` instead of an ``error`` object."""
 
@@ -85,11 +123,20 @@ class RateLimitedResponse(Model):
     """Sentences that explain the refusal."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.errors = data["errors"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "errors": list,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.errors = got.errors
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SigningKey(Model):
     """A key pair for signing tokens. Mux keeps the public half."""
 
@@ -103,16 +150,27 @@ class SigningKey(Model):
     """
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+            },
+            {
+                "private_key": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds_text(data["created_at"], notes, "created_at")
-        it.private_key = get("private_key")
+        it.id = got.id
+        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.private_key = got.private_key
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SigningKeyResponse(Model):
     """Envelope of one signing key."""
 
@@ -120,6 +178,14 @@ class SigningKeyResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(SigningKey, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(SigningKey, got.data)

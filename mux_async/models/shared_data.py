@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-import attrs
-
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 
 MetricOrderBy: TypeAlias = Literal["negative_impact", "value", "views", "field"] | str
 """What rows are sorted by: ``negative_impact`` (harm to the overall value), ``value`` of the metric, number of
@@ -32,7 +32,7 @@ ORDER_DIRECTION_VALUES: Final[tuple[str, ...]] = (
 """Values of `OrderDirection` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DimensionGroups(Model):
     """Names of dimensions, in two groups."""
 
@@ -42,12 +42,22 @@ class DimensionGroups(Model):
     """Dimensions of the basic group."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.advanced = data["advanced"]
-        it.basic = data["basic"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "advanced": list,
+                "basic": list,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.advanced = got.advanced
+        it.basic = got.basic
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DisplayNameEntry(Model):
     """A metric or dimension of monitoring: its name for requests and its name for people."""
 
@@ -57,12 +67,22 @@ class DisplayNameEntry(Model):
     """Name as requests take it."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.display_name = data["display_name"]
-        it.name = data["name"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "display_name": str,
+                "name": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.display_name = got.display_name
+        it.name = got.name
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EngagementHeatmap(Model):
     """How much each part of the media was watched."""
 
@@ -72,12 +92,22 @@ class EngagementHeatmap(Model):
     """One number per part, from the beginning of the media to its end."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.total_views = data["total_views"]
-        it.value = data["value"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "total_views": NUMBER,
+                "value": list,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.total_views = got.total_views
+        it.value = got.value
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EngagementHotspots(Model):
     """Stretches of the media that drew most attention."""
 
@@ -87,13 +117,22 @@ class EngagementHotspots(Model):
     """Views that went into the hotspots."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["hotspots"]
-        it.hotspots = [unread(Hotspot, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_views = data["total_views"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "hotspots": OBJECTS,
+                "total_views": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.hotspots = many(Hotspot, got.hotspots)
+        it.total_views = got.total_views
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetEngagementHeatmapResponse(Model):
     """A heatmap and the period it covers."""
 
@@ -105,14 +144,24 @@ class GetEngagementHeatmapResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(EngagementHeatmap, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(EngagementHeatmap, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetEngagementHotspotsResponse(Model):
     """Hotspots and the period they cover."""
 
@@ -124,14 +173,24 @@ class GetEngagementHotspotsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(EngagementHotspots, v) if v.__class__ is dict else v
-        it.timeframe = data["timeframe"]
-        it.total_row_count = data["total_row_count"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+                "timeframe": list,
+                "total_row_count": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(EngagementHotspots, got.data)
+        it.timeframe = got.timeframe
+        it.total_row_count = got.total_row_count
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesBucket(Model):
     """Limits of one bucket of a histogram."""
 
@@ -141,12 +200,22 @@ class HistogramTimeseriesBucket(Model):
     """Lower limit."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.end = data["end"]
-        it.start = data["start"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "end": NUMBER | None,
+                "start": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.end = got.end
+        it.start = got.start
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesBucketValue(Model):
     """What fell into one bucket; the buckets themselves are listed in ``meta``, in the same order."""
 
@@ -156,12 +225,22 @@ class HistogramTimeseriesBucketValue(Model):
     """Share of the minute's views that is in the bucket."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.count = data["count"]
-        it.percentage = data["percentage"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "count": NUMBER,
+                "percentage": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.count = got.count
+        it.percentage = got.percentage
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesDatapoint(Model):
     """The histogram of one minute and its summary figures, in the unit of the buckets."""
 
@@ -181,20 +260,32 @@ class HistogramTimeseriesDatapoint(Model):
     """Minute of the histogram, UTC."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.average = data["average"]
-        v = data["bucket_values"]
-        it.bucket_values = (
-            [unread(HistogramTimeseriesBucketValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "average": NUMBER | None,
+                "bucket_values": OBJECTS,
+                "max_percentage": NUMBER,
+                "median": NUMBER | None,
+                "p95": NUMBER | None,
+                "sum": NUMBER,
+                "timestamp": str,
+            },
+            {},
         )
-        it.max_percentage = data["max_percentage"]
-        it.median = data["median"]
-        it.p95 = data["p95"]
-        it.sum = data["sum"]
-        it.timestamp = data["timestamp"]
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.average = got.average
+        it.bucket_values = many(HistogramTimeseriesBucketValue, got.bucket_values)
+        it.max_percentage = got.max_percentage
+        it.median = got.median
+        it.p95 = got.p95
+        it.sum = got.sum
+        it.timestamp = got.timestamp
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesMeta(Model):
     """Buckets that all histograms of the answer share."""
 
@@ -204,15 +295,22 @@ class HistogramTimeseriesMeta(Model):
     """Limits of the buckets, lowest first."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.bucket_unit = data["bucket_unit"]
-        v = data["buckets"]
-        it.buckets = (
-            [unread(HistogramTimeseriesBucket, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "bucket_unit": str,
+                "buckets": OBJECTS,
+            },
+            {},
         )
 
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.bucket_unit = got.bucket_unit
+        it.buckets = many(HistogramTimeseriesBucket, got.buckets)
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+
+@late(kw_only=True, eq=False, repr=False)
 class Hotspot(Model):
     """A stretch of the media and how much attention it drew."""
 
@@ -224,13 +322,24 @@ class Hotspot(Model):
     """Where it starts, in milliseconds."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.end_ms = data["end_ms"]
-        it.score = data["score"]
-        it.start_ms = data["start_ms"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "end_ms": NUMBER,
+                "score": NUMBER,
+                "start_ms": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.end_ms = got.end_ms
+        it.score = got.score
+        it.start_ms = got.start_ms
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class MonitoringBreakdownValue(Model):
     """A monitoring metric for one value of the dimension."""
 
@@ -248,17 +357,31 @@ class MonitoringBreakdownValue(Model):
     """The dimension's value, worded for people; may be absent."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.concurrent_viewers = data["concurrent_viewers"]
-        it.metric_value = data["metric_value"]
-        it.negative_impact = data["negative_impact"]
-        it.starting_up_viewers = data["starting_up_viewers"]
-        it.value = data["value"]
-        it.display_value = get("display_value")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "concurrent_viewers": NUMBER,
+                "metric_value": NUMBER | None,
+                "negative_impact": NUMBER,
+                "starting_up_viewers": NUMBER,
+                "value": str | None,
+            },
+            {
+                "display_value": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.concurrent_viewers = got.concurrent_viewers
+        it.metric_value = got.metric_value
+        it.negative_impact = got.negative_impact
+        it.starting_up_viewers = got.starting_up_viewers
+        it.value = got.value
+        it.display_value = got.display_value
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class MonitoringTimeseriesDatapoint(Model):
     """A monitoring metric at one moment."""
 
@@ -270,7 +393,18 @@ class MonitoringTimeseriesDatapoint(Model):
     """The metric at that moment; null where there is nothing to measure."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.concurrent_viewers = data["concurrent_viewers"]
-        it.date = data["date"]
-        it.value = data["value"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "concurrent_viewers": NUMBER,
+                "date": str,
+                "value": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.concurrent_viewers = got.concurrent_viewers
+        it.date = got.date
+        it.value = got.value

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async.models.shared import AssetMetadata
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ REPLACE_EXISTING_TRACKS_VALUES: Final[tuple[str, ...]] = (
 """Values of `ReplaceExistingTracks` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ActionOnFlagged(Model):
     """What to do by itself when the scores exceed a threshold."""
 
@@ -84,11 +86,20 @@ class ActionOnFlagged(Model):
     """
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.action = data["action"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "action": ("delete_playback_ids",),
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.action = got.action
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AskQuestionsOutputSteering(Model):
     """Limits of the part of the video that answers may draw on."""
 
@@ -96,13 +107,20 @@ class AskQuestionsOutputSteering(Model):
     """Part of the asset to keep to; all of it when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("scope")
-        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "scope": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.scope = one(OutputSteeringScope, got.scope)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AskQuestionsQuestion(Model):
     """One question. It is answered with one of ``answer_options``, yes or no when there are none, or in free
     text with ``free_form_reply``; the two exclude each other.
@@ -118,14 +136,25 @@ class AskQuestionsQuestion(Model):
     """
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.question = data["question"]
-        it.answer_options = get("answer_options")
-        it.free_form_reply = get("free_form_reply")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "question": str,
+            },
+            {
+                "answer_options": list,
+                "free_form_reply": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.question = got.question
+        it.answer_options = got.answer_options
+        it.free_form_reply = got.free_form_reply
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EditCaptionsAutoCensorProfanity(Model):
     """How profanity is found by a model and made unreadable."""
 
@@ -141,15 +170,30 @@ class EditCaptionsAutoCensorProfanity(Model):
     """Words and phrases to leave alone in any case."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.always_censor = get("always_censor")
-        it.detection_method = get("detection_method")
-        it.mode = get("mode")
-        it.never_censor = get("never_censor")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "always_censor": list,
+                "detection_method": ("llm",),
+                "mode": (
+                    "blank",
+                    "remove",
+                    "mask",
+                ),
+                "never_censor": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.always_censor = got.always_censor
+        it.detection_method = got.detection_method
+        it.mode = got.mode
+        it.never_censor = got.never_censor
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EditCaptionsReplacement(Model):
     """Words to replace wherever they occur in captions."""
 
@@ -161,14 +205,25 @@ class EditCaptionsReplacement(Model):
     """Whether upper and lower case must match; default ``false``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.find = data["find"]
-        it.replace = data["replace"]
-        it.case_sensitive = get("case_sensitive")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "find": str,
+                "replace": str,
+            },
+            {
+                "case_sensitive": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.find = got.find
+        it.replace = got.replace
+        it.case_sensitive = got.case_sensitive
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EditCaptionsSpeakerReplacement(Model):
     """A speaker label to replace; words that were spoken are left alone."""
 
@@ -178,12 +233,22 @@ class EditCaptionsSpeakerReplacement(Model):
     """Label to put in its place, without square brackets."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.find = data["find"]
-        it.replace = data["replace"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "find": str,
+                "replace": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.find = got.find
+        it.replace = got.replace
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsOutputSteering(Model):
     """Wishes about which frames are chosen. ``scope`` is kept to; everything else guides the model without
     guarantee.
@@ -207,18 +272,36 @@ class FindBestThumbnailsOutputSteering(Model):
     """What the choice of frames goes by, such as ``face_or_action`` or ``brand_safe``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.audience = get("audience")
-        it.campaign_style = get("campaign_style")
-        it.looking_for = get("looking_for")
-        v = get("scope")
-        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
-        it.scoring_priorities = get("scoring_priorities")
-        it.selection_strategy = get("selection_strategy")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "audience": str,
+                "campaign_style": str,
+                "looking_for": str,
+                "scope": OBJECT,
+                "scoring_priorities": list,
+                "selection_strategy": (
+                    "face_or_action",
+                    "clean_composition",
+                    "high_contrast",
+                    "brand_safe",
+                    "campaign_thumbnail",
+                ),
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.audience = got.audience
+        it.campaign_style = got.campaign_style
+        it.looking_for = got.looking_for
+        it.scope = one(OutputSteeringScope, got.scope)
+        it.scoring_priorities = got.scoring_priorities
+        it.selection_strategy = got.selection_strategy
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsOutputSteering(Model):
     """Wishes about which moments are chosen and how they are titled. ``scope`` is kept to; everything else
     guides the model without guarantee.
@@ -246,20 +329,43 @@ class FindKeyMomentsOutputSteering(Model):
     """Topics to choose from; free when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.audience = get("audience")
-        it.brand_terms = get("brand_terms")
-        it.rubric_priorities = get("rubric_priorities")
-        v = get("scope")
-        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
-        it.selection_strategy = get("selection_strategy")
-        it.title_style = get("title_style")
-        v = get("topic_taxonomy")
-        it.topic_taxonomy = unread(OutputSteeringTaxonomy, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "audience": str,
+                "brand_terms": list,
+                "rubric_priorities": list,
+                "scope": OBJECT,
+                "selection_strategy": (
+                    "standalone_hooks",
+                    "educational_takeaways",
+                    "story_beats",
+                    "product_moments",
+                    "speaker_highlights",
+                ),
+                "title_style": (
+                    "descriptive",
+                    "punchy",
+                    "educational",
+                    "social",
+                ),
+                "topic_taxonomy": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.audience = got.audience
+        it.brand_terms = got.brand_terms
+        it.rubric_priorities = got.rubric_priorities
+        it.scope = one(OutputSteeringScope, got.scope)
+        it.selection_strategy = got.selection_strategy
+        it.title_style = got.title_style
+        it.topic_taxonomy = one(OutputSteeringTaxonomy, got.topic_taxonomy)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindScenesOutputSteering(Model):
     """Wishes about where scenes begin and how they are told. ``scope`` is kept to; everything else guides the
     model without guarantee.
@@ -285,20 +391,47 @@ class FindScenesOutputSteering(Model):
     """Topics to choose from; free when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.audience = get("audience")
-        it.brand_terms = get("brand_terms")
-        it.narration_detail = get("narration_detail")
-        v = get("scope")
-        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
-        it.segmentation_strategy = get("segmentation_strategy")
-        it.title_style = get("title_style")
-        v = get("topic_taxonomy")
-        it.topic_taxonomy = unread(OutputSteeringTaxonomy, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "audience": str,
+                "brand_terms": list,
+                "narration_detail": (
+                    "concise",
+                    "balanced",
+                    "detailed",
+                ),
+                "scope": OBJECT,
+                "segmentation_strategy": (
+                    "editorial_beats",
+                    "topic_changes",
+                    "visual_transitions",
+                    "action_progression",
+                    "instructional_steps",
+                ),
+                "title_style": (
+                    "descriptive",
+                    "editorial",
+                    "search_optimized",
+                    "accessibility",
+                ),
+                "topic_taxonomy": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.audience = got.audience
+        it.brand_terms = got.brand_terms
+        it.narration_detail = got.narration_detail
+        it.scope = one(OutputSteeringScope, got.scope)
+        it.segmentation_strategy = got.segmentation_strategy
+        it.title_style = got.title_style
+        it.topic_taxonomy = one(OutputSteeringTaxonomy, got.topic_taxonomy)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateChaptersOutputSteering(Model):
     """Wishes about number and titles of chapters; they guide the model without guarantee."""
 
@@ -312,15 +445,36 @@ class GenerateChaptersOutputSteering(Model):
     """Style of the titles, such as ``descriptive`` or ``seo``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.audience = get("audience")
-        it.brand_terms = get("brand_terms")
-        it.chapter_granularity = get("chapter_granularity")
-        it.chapter_style = get("chapter_style")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "audience": str,
+                "brand_terms": list,
+                "chapter_granularity": (
+                    "coarse",
+                    "balanced",
+                    "fine",
+                ),
+                "chapter_style": (
+                    "descriptive",
+                    "punchy",
+                    "educational",
+                    "seo",
+                    "platform_neutral",
+                ),
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.audience = got.audience
+        it.brand_terms = got.brand_terms
+        it.chapter_granularity = got.chapter_granularity
+        it.chapter_style = got.chapter_style
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateChaptersPromptOverrides(Model):
     """Parts of the model's instructions to replace; deprecated in favor of ``output_steering``."""
 
@@ -334,15 +488,26 @@ class GenerateChaptersPromptOverrides(Model):
     """Replaces what the model is told about titles."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.chapter_guidelines = get("chapter_guidelines")
-        it.output_format = get("output_format")
-        it.task = get("task")
-        it.title_guidelines = get("title_guidelines")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "chapter_guidelines": str,
+                "output_format": str,
+                "task": str,
+                "title_guidelines": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.chapter_guidelines = got.chapter_guidelines
+        it.output_format = got.output_format
+        it.task = got.task
+        it.title_guidelines = got.title_guidelines
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class JobDirectiveContext(Model):
     """The directive run that a job belongs to."""
 
@@ -352,12 +517,22 @@ class JobDirectiveContext(Model):
     """Id of the run."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.run_id = data["run_id"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "run_id": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.run_id = got.run_id
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class JobError(Model):
     """A reason why a job failed."""
 
@@ -369,14 +544,25 @@ class JobError(Model):
     """Whether the same job may succeed later; absent where it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.message = data["message"]
-        it.type = data["type"]
-        it.retryable = get("retryable")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "message": str,
+                "type": str,
+            },
+            {
+                "retryable": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.message = got.message
+        it.type = got.type
+        it.retryable = got.retryable
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class JobResources(Model):
     """The objects that a job has to do with."""
 
@@ -384,12 +570,20 @@ class JobResources(Model):
     """The assets, in short form."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["assets"]
-        it.assets = [unread(SlimlineAsset, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "assets": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.assets = many(SlimlineAsset, got.assets)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class KeyMomentTargetDuration(Model):
     """How long moments should be; the model aims for it without guarantee."""
 
@@ -399,12 +593,22 @@ class KeyMomentTargetDuration(Model):
     """Shortest duration wanted, in milliseconds."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.max = data["max"]
-        it.min = data["min"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "max": NUMBER,
+                "min": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.max = got.max
+        it.min = got.min
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerateOutputSteering(Model):
     """Limits of the part of the asset that is scored."""
 
@@ -412,13 +616,20 @@ class ModerateOutputSteering(Model):
     """Part of the asset to keep to; all of it when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("scope")
-        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "scope": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.scope = one(OutputSteeringScope, got.scope)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerationThresholds(Model):
     """Scores above which content counts as flagged."""
 
@@ -428,13 +639,22 @@ class ModerationThresholds(Model):
     """Score for violent content, from 0 to 1."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.sexual = get("sexual")
-        it.violence = get("violence")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "sexual": NUMBER,
+                "violence": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.sexual = got.sexual
+        it.violence = got.violence
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class NotableVisualConcept(Model):
     """Something seen in the picture, and how much it matters."""
 
@@ -446,13 +666,24 @@ class NotableVisualConcept(Model):
     """How much it matters, from 0 to 1."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.concept = data["concept"]
-        it.rationale = data["rationale"]
-        it.score = data["score"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "concept": str,
+                "rationale": str,
+                "score": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.concept = got.concept
+        it.rationale = got.rationale
+        it.score = got.score
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class OutputSteeringScope(Model):
     """Part of the asset to keep to; what is outside is not looked at."""
 
@@ -462,13 +693,22 @@ class OutputSteeringScope(Model):
     """Where to begin, in seconds; the beginning of the asset when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.end_time = get("end_time")
-        it.start_time = get("start_time")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "end_time": NUMBER,
+                "start_time": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.end_time = got.end_time
+        it.start_time = got.start_time
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class OutputSteeringTaxonomy(Model):
     """Topics to choose from."""
 
@@ -480,17 +720,25 @@ class OutputSteeringTaxonomy(Model):
     """Name of the set of topics, 1 to 100 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.allow_other = data["allow_other"]
-        v = data["values"]
-        it.values = (
-            [unread(OutputSteeringTaxonomyValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "allow_other": bool,
+                "values": OBJECTS,
+            },
+            {
+                "name": str,
+            },
         )
-        it.name = get("name")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.allow_other = got.allow_other
+        it.values = many(OutputSteeringTaxonomyValue, got.values)
+        it.name = got.name
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class OutputSteeringTaxonomyValue(Model):
     """One of the terms to choose from."""
 
@@ -502,14 +750,25 @@ class OutputSteeringTaxonomyValue(Model):
     """When the term applies, 1 to 300 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.label = data["label"]
-        it.aliases = get("aliases")
-        it.description = get("description")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "label": str,
+            },
+            {
+                "aliases": list,
+                "description": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.label = got.label
+        it.aliases = got.aliases
+        it.description = got.description
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ResourceLink(Model):
     """Where an object can be fetched."""
 
@@ -517,11 +776,20 @@ class ResourceLink(Model):
     """URL of the object."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.href = data["href"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "href": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.href = got.href
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ResourceLinks(Model):
     """Links of an object."""
 
@@ -529,12 +797,23 @@ class ResourceLinks(Model):
     """Link to the object itself."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["self"]
-        it.self_ = unread(ResourceLink, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "self_": OBJECT,
+            },
+            {},
+            {
+                "self_": "self",
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.self_ = one(ResourceLink, got.self_)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class RobotsErrorDetail(Model):
     """Kind of an error and its explanation, as Robots answers."""
 
@@ -544,12 +823,22 @@ class RobotsErrorDetail(Model):
     """Explanation in words."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.type = data["type"]
-        it.message = data["message"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "type": str,
+                "message": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.type = got.type
+        it.message = got.message
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class RobotsErrorResponse(Model):
     """Body of a refused request to Robots. Other parts of the API give ``messages``, a list."""
 
@@ -557,12 +846,20 @@ class RobotsErrorResponse(Model):
     """The error: its kind and its explanation."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["error"]
-        it.error = unread(RobotsErrorDetail, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "error": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.error = one(RobotsErrorDetail, got.error)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SlimlineAsset(Model):
     """An asset in short form."""
 
@@ -576,17 +873,30 @@ class SlimlineAsset(Model):
     """The asset's own passthrough; absent where it has none."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = data["id"]
-        v = data["_links"]
-        it.links = unread(ResourceLinks, v) if v.__class__ is dict else v
-        v = get("meta")
-        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "links": OBJECT,
+            },
+            {
+                "meta": OBJECT,
+                "passthrough": str,
+            },
+            {
+                "links": "_links",
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.links = one(ResourceLinks, got.links)
+        it.meta = one(AssetMetadata, got.meta)
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SummarizeOutputSteering(Model):
     """Wishes about style, words and tags. ``scope`` is kept to; everything else guides the model without
     guarantee.
@@ -604,18 +914,32 @@ class SummarizeOutputSteering(Model):
     """Tags to choose from; free when left out."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.audience = get("audience")
-        it.brand_terms = get("brand_terms")
-        v = get("scope")
-        it.scope = unread(OutputSteeringScope, v) if v.__class__ is dict else v
-        it.summary_style = get("summary_style")
-        v = get("tag_taxonomy")
-        it.tag_taxonomy = unread(SummaryTagTaxonomy, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "audience": str,
+                "brand_terms": list,
+                "scope": OBJECT,
+                "summary_style": (
+                    "concise",
+                    "detailed",
+                    "editorial",
+                ),
+                "tag_taxonomy": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.audience = got.audience
+        it.brand_terms = got.brand_terms
+        it.scope = one(OutputSteeringScope, got.scope)
+        it.summary_style = got.summary_style
+        it.tag_taxonomy = one(SummaryTagTaxonomy, got.tag_taxonomy)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SummarizePromptOverrides(Model):
     """Parts of the model's instructions to replace; deprecated in favor of ``output_steering``."""
 
@@ -631,16 +955,28 @@ class SummarizePromptOverrides(Model):
     """Replaces what the model is told about the title."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.description = get("description")
-        it.keywords = get("keywords")
-        it.quality_guidelines = get("quality_guidelines")
-        it.task = get("task")
-        it.title = get("title")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "description": str,
+                "keywords": str,
+                "quality_guidelines": str,
+                "task": str,
+                "title": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.description = got.description
+        it.keywords = got.keywords
+        it.quality_guidelines = got.quality_guidelines
+        it.task = got.task
+        it.title = got.title
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SummaryTagTaxonomy(Model):
     """Tags to choose from."""
 
@@ -652,17 +988,25 @@ class SummaryTagTaxonomy(Model):
     """Name of the set of tags, 1 to 100 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.allow_other = data["allow_other"]
-        v = data["values"]
-        it.values = (
-            [unread(OutputSteeringTaxonomyValue, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "allow_other": bool,
+                "values": OBJECTS,
+            },
+            {
+                "name": str,
+            },
         )
-        it.name = get("name")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.allow_other = got.allow_other
+        it.values = many(OutputSteeringTaxonomyValue, got.values)
+        it.name = got.name
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranscriptCue(Model):
     """A piece of the transcript."""
 
@@ -674,13 +1018,24 @@ class TranscriptCue(Model):
     """The words."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.end_ms = data["end_ms"]
-        it.start_ms = data["start_ms"]
-        it.text = data["text"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "end_ms": NUMBER,
+                "start_ms": NUMBER,
+                "text": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.end_ms = got.end_ms
+        it.start_ms = got.start_ms
+        it.text = got.text
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ReplacedTrack(Model):
     """A track that was deleted in favor of the new one."""
 
@@ -698,11 +1053,24 @@ class ReplacedTrack(Model):
     """The passthrough that the track had."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        it.type = get("type")
-        it.name = get("name")
-        it.language_code = get("language_code")
-        it.text_source = get("text_source")
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "type": str,
+                "name": str,
+                "language_code": str,
+                "text_source": str,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.type = got.type
+        it.name = got.name
+        it.language_code = got.language_code
+        it.text_source = got.text_source
+        it.passthrough = got.passthrough

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async.models.shared import AssetMetadata
 from mux_async.playback._urls import PlaybackUrls
 
@@ -166,7 +168,7 @@ VIDEO_QUALITY_VALUES: Final[tuple[str, ...]] = (
 """Values of `VideoQuality` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetDirective(Model):
     """Reference to a Robots directive that runs on the asset."""
 
@@ -174,11 +176,20 @@ class AssetDirective(Model):
     """Id of the directive."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetGeneratedSubtitleSettings(Model):
     """Subtitles to be transcribed from an asset's speech."""
 
@@ -190,14 +201,24 @@ class AssetGeneratedSubtitleSettings(Model):
     """Text of your own for the track, at most 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_code = get("language_code")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "language_code": ASSET_SUBTITLE_LANGUAGE_CODE_VALUES,
+                "name": str,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_code = got.language_code
+        it.name = got.name
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetOptions(Model):
     """Settings for an asset that is created later, from a direct upload or from a live stream."""
 
@@ -239,39 +260,54 @@ class AssetOptions(Model):
     """Quality of the encoding; default the account's setting."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("advanced_playback_policies")
-        it.advanced_playback_policies = (
-            [unread(CreatePlaybackIdRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "advanced_playback_policies": OBJECTS,
+                "copy_overlays": bool,
+                "directives": OBJECTS,
+                "encoding_tier": ENCODING_TIER_VALUES,
+                "generate_shots": bool,
+                "input": OBJECTS,
+                "inputs": OBJECTS,
+                "master_access": MASTER_ACCESS_VALUES,
+                "max_resolution_tier": MAX_RESOLUTION_TIER_VALUES,
+                "meta": OBJECT,
+                "mp4_support": MP4_SUPPORT_VALUES,
+                "normalize_audio": bool,
+                "passthrough": str,
+                "playback_policies": list,
+                "playback_policy": list,
+                "static_renditions": OBJECTS,
+                "test": bool,
+                "video_quality": VIDEO_QUALITY_VALUES,
+            },
         )
-        it.copy_overlays = get("copy_overlays")
-        v = get("directives")
-        it.directives = [unread(AssetDirective, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.encoding_tier = get("encoding_tier")
-        it.generate_shots = get("generate_shots")
-        v = get("input")
-        it.input = [unread(InputSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("inputs")
-        it.inputs = [unread(InputSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.master_access = get("master_access")
-        it.max_resolution_tier = get("max_resolution_tier")
-        v = get("meta")
-        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
-        it.mp4_support = get("mp4_support")
-        it.normalize_audio = get("normalize_audio")
-        it.passthrough = get("passthrough")
-        it.playback_policies = get("playback_policies")
-        it.playback_policy = get("playback_policy")
-        v = get("static_renditions")
-        it.static_renditions = (
-            [unread(CreateStaticRenditionRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.test = get("test")
-        it.video_quality = get("video_quality")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        it.copy_overlays = got.copy_overlays
+        it.directives = many(AssetDirective, got.directives)
+        it.encoding_tier = got.encoding_tier
+        it.generate_shots = got.generate_shots
+        it.input = many(InputSettings, got.input)
+        it.inputs = many(InputSettings, got.inputs)
+        it.master_access = got.master_access
+        it.max_resolution_tier = got.max_resolution_tier
+        it.meta = one(AssetMetadata, got.meta)
+        it.mp4_support = got.mp4_support
+        it.normalize_audio = got.normalize_audio
+        it.passthrough = got.passthrough
+        it.playback_policies = got.playback_policies
+        it.playback_policy = got.playback_policy
+        it.static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        it.test = got.test
+        it.video_quality = got.video_quality
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreatePlaybackIdRequest(Model):
     """Policy of a playback id to be created."""
 
@@ -281,13 +317,22 @@ class CreatePlaybackIdRequest(Model):
     """Who may play."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.drm_configuration_id = get("drm_configuration_id")
-        it.policy = get("policy")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "drm_configuration_id": str,
+                "policy": PLAYBACK_POLICY_VALUES,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.drm_configuration_id = got.drm_configuration_id
+        it.policy = got.policy
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateStaticRenditionRequest(Model):
     """A file for download to be made."""
 
@@ -297,13 +342,23 @@ class CreateStaticRenditionRequest(Model):
     """Text of your own for the file, at most 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.resolution = data["resolution"]
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "resolution": STATIC_RENDITION_RESOLUTION_VALUES,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.resolution = got.resolution
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class InputSettings(Model):
     """One input of an asset: the main media, an overlay picture, a text track or an audio track."""
 
@@ -335,26 +390,40 @@ class InputSettings(Model):
     """
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.closed_captions = get("closed_captions")
-        it.end_time = get("end_time")
-        v = get("generated_subtitles")
-        it.generated_subtitles = (
-            [unread(AssetGeneratedSubtitleSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "closed_captions": bool,
+                "end_time": NUMBER,
+                "generated_subtitles": OBJECTS,
+                "language_code": str,
+                "name": str,
+                "overlay_settings": OBJECT,
+                "passthrough": str,
+                "start_time": NUMBER,
+                "text_type": ("subtitles",),
+                "type": TRACK_TYPE_VALUES,
+                "url": str,
+            },
         )
-        it.language_code = get("language_code")
-        it.name = get("name")
-        v = get("overlay_settings")
-        it.overlay_settings = unread(InputSettingsOverlaySettings, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        it.start_time = get("start_time")
-        it.text_type = get("text_type")
-        it.type = get("type")
-        it.url = get("url")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.closed_captions = got.closed_captions
+        it.end_time = got.end_time
+        it.generated_subtitles = many(AssetGeneratedSubtitleSettings, got.generated_subtitles)
+        it.language_code = got.language_code
+        it.name = got.name
+        it.overlay_settings = one(InputSettingsOverlaySettings, got.overlay_settings)
+        it.passthrough = got.passthrough
+        it.start_time = got.start_time
+        it.text_type = got.text_type
+        it.type = got.type
+        it.url = got.url
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class InputSettingsOverlaySettings(Model):
     """Place and look of an overlay picture (PNG or JPG up to 4096 x 4096). Lengths are text: a share such as
     ``10%``, or pixels such as ``80px`` on a frame of 1920 x 1080 (upright 1080 x 1920).
@@ -376,18 +445,40 @@ class InputSettingsOverlaySettings(Model):
     """Width of the picture, in percent or pixels."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.height = get("height")
-        it.horizontal_align = get("horizontal_align")
-        it.horizontal_margin = get("horizontal_margin")
-        it.opacity = get("opacity")
-        it.vertical_align = get("vertical_align")
-        it.vertical_margin = get("vertical_margin")
-        it.width = get("width")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "height": str,
+                "horizontal_align": (
+                    "left",
+                    "center",
+                    "right",
+                ),
+                "horizontal_margin": str,
+                "opacity": str,
+                "vertical_align": (
+                    "top",
+                    "middle",
+                    "bottom",
+                ),
+                "vertical_margin": str,
+                "width": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.height = got.height
+        it.horizontal_align = got.horizontal_align
+        it.horizontal_margin = got.horizontal_margin
+        it.opacity = got.opacity
+        it.vertical_align = got.vertical_align
+        it.vertical_margin = got.vertical_margin
+        it.width = got.width
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class PlaybackId(PlaybackUrls, Model):
     """Name under which an asset or live stream is played, and who may do so."""
 
@@ -399,14 +490,25 @@ class PlaybackId(PlaybackUrls, Model):
     """Id of the DRM configuration; needed with policy ``drm`` and allowed only there."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = data["id"]
-        it.policy = data["policy"]
-        it.drm_configuration_id = get("drm_configuration_id")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "policy": PLAYBACK_POLICY_VALUES,
+            },
+            {
+                "drm_configuration_id": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.policy = got.policy
+        it.drm_configuration_id = got.drm_configuration_id
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class PlaybackIdResponse(Model):
     """Envelope of one playback id."""
 
@@ -414,6 +516,14 @@ class PlaybackIdResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(PlaybackId, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(PlaybackId, got.data)

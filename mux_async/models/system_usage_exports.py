@@ -9,12 +9,14 @@ from typing import Any
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import DAY, SECONDS, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, day, seconds
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListUsageExportsResponse(Model):
     """One page of usage exports, with the size of the whole result."""
 
@@ -24,14 +26,22 @@ class ListUsageExportsResponse(Model):
     """Number of the page, number of pages, rows per page and rows in all."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(UsageExport, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = data["meta"]
-        it.meta = unread(UsageExportsMeta, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+                "meta": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(UsageExport, got.data)
+        it.meta = one(UsageExportsMeta, got.meta)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UsageExport(Model):
     """Usage of one day as a file to download."""
 
@@ -45,16 +55,28 @@ class UsageExport(Model):
     """Size in bytes; null when it is not known."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "date": TIME,
+                "download_url": str,
+                "download_url_expires_at": TIME,
+                "file_size": NUMBER | None,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.date = day(data["date"], notes, "date")
-        it.download_url = data["download_url"]
-        it.download_url_expires_at = seconds(data["download_url_expires_at"], notes, "download_url_expires_at")
-        it.file_size = data["file_size"]
+        it.date = day(got.date, notes, "date")
+        it.download_url = got.download_url
+        it.download_url_expires_at = seconds(got.download_url_expires_at, notes, "download_url_expires_at")
+        it.file_size = got.file_size
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UsageExportsMeta(Model):
     """Where a page of usage exports stands in the whole result."""
 
@@ -68,8 +90,20 @@ class UsageExportsMeta(Model):
     """Usage exports in all pages together."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.limit = data["limit"]
-        it.page = data["page"]
-        it.pages = data["pages"]
-        it.total = data["total"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "limit": NUMBER,
+                "page": NUMBER,
+                "pages": NUMBER,
+                "total": NUMBER,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.limit = got.limit
+        it.page = got.page
+        it.pages = got.pages
+        it.total = got.total

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from mux_async._forms import OBJECT, Form
+from mux_async._late import late
 from mux_async._model import Model
-from mux_async._reading import unread
+from mux_async._reading import one
 
 if TYPE_CHECKING:
     from mux_async.models.ids import EnvironmentId
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Whoami(Model):
     """What a token is and where it is valid."""
 
@@ -37,17 +37,32 @@ class Whoami(Model):
     """
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.access_token_name = data["access_token_name"]
-        it.environment_id = data["environment_id"]
-        it.environment_name = data["environment_name"]
-        it.environment_type = data["environment_type"]
-        it.organization_id = data["organization_id"]
-        it.organization_name = data["organization_name"]
-        it.permissions = data["permissions"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "access_token_name": str,
+                "environment_id": str,
+                "environment_name": str,
+                "environment_type": str,
+                "organization_id": str,
+                "organization_name": str,
+                "permissions": list,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.access_token_name = got.access_token_name
+        it.environment_id = got.environment_id
+        it.environment_name = got.environment_name
+        it.environment_type = got.environment_type
+        it.organization_id = got.organization_id
+        it.organization_name = got.organization_name
+        it.permissions = got.permissions
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WhoamiResponse(Model):
     """Envelope of the token's identity."""
 
@@ -55,6 +70,14 @@ class WhoamiResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(Whoami, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(Whoami, got.data)

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, ISO, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, iso
 
 if TYPE_CHECKING:
     from mux_async.models.ids import WebhookId
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateWebhookRequest(Model):
     """Body that registers a webhook endpoint."""
 
@@ -25,11 +27,20 @@ class CreateWebhookRequest(Model):
     """URL that receives the events; unique within the environment."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.address = data["address"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "address": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.address = got.address
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListWebhooksResponse(Model):
     """One page of webhook endpoints, with the size of the whole result."""
 
@@ -43,16 +54,27 @@ class ListWebhooksResponse(Model):
     """Rows per page of this answer."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["data"]
-        it.data = [unread(Webhook, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = get("total_row_count")
-        it.page = get("page")
-        it.limit = get("limit")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {
+                "total_row_count": NUMBER,
+                "page": NUMBER,
+                "limit": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(Webhook, got.data)
+        it.total_row_count = got.total_row_count
+        it.page = got.page
+        it.limit = got.limit
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateWebhookRequest(Model):
     """Changes to a webhook endpoint; what is left out stays as it is, but something must be given."""
 
@@ -62,13 +84,22 @@ class UpdateWebhookRequest(Model):
     """False stops deliveries to this endpoint, true starts them again."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.address = get("address")
-        it.enabled = get("enabled")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "address": str,
+                "enabled": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.address = got.address
+        it.enabled = got.enabled
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Webhook(Model):
     """An address that receives the environment's events by POST."""
 
@@ -86,18 +117,31 @@ class Webhook(Model):
     """
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "address": str,
+                "created_at": TIME,
+                "enabled": bool,
+            },
+            {
+                "signing_secret": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.address = data["address"]
-        it.created_at = iso(data["created_at"], notes, "created_at")
-        it.enabled = data["enabled"]
-        it.signing_secret = get("signing_secret")
+        it.id = got.id
+        it.address = got.address
+        it.created_at = iso(got.created_at, notes, "created_at")
+        it.enabled = got.enabled
+        it.signing_secret = got.signing_secret
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookResponse(Model):
     """Envelope of one webhook endpoint."""
 
@@ -105,7 +149,14 @@ class WebhookResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("data")
-        it.data = unread(Webhook, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(Webhook, got.data)

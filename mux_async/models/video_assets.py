@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, ISO, SECONDS_TEXT, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, iso, seconds_text
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import (
+    ENCODING_TIER_VALUES,
+    MASTER_ACCESS_VALUES,
+    MAX_RESOLUTION_TIER_VALUES,
+    MP4_SUPPORT_VALUES,
+    RESOLUTION_TIER_VALUES,
+    STATIC_RENDITION_RESOLUTION_VALUES,
+    TRACK_TYPE_VALUES,
+    VIDEO_QUALITY_VALUES,
     AssetDirective,
     AssetGeneratedSubtitleSettings,
     CreatePlaybackIdRequest,
@@ -152,7 +162,7 @@ TRACK_STATUS_VALUES: Final[tuple[str, ...]] = (
 """Values of `TrackStatus` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Asset(Model):
     """A piece of on-demand media: what was ingested, how far it is, and how it can be played."""
 
@@ -228,61 +238,97 @@ class Asset(Model):
     """Whether encoding is fitted to the title. Legacy: newer clients do not know it."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
-        notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds_text(data["created_at"], notes, "created_at")
-        it.encoding_tier = data["encoding_tier"]
-        it.master_access = data["master_access"]
-        it.max_resolution_tier = data["max_resolution_tier"]
-        v = data["progress"]
-        it.progress = unread(AssetProgress, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.aspect_ratio = get("aspect_ratio")
-        v = get("directives")
-        it.directives = [unread(AssetDirective, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.duration = get("duration")
-        v = get("errors")
-        it.errors = unread(AssetErrors, v) if v.__class__ is dict else v
-        it.generate_shots = get("generate_shots")
-        it.ingest_type = get("ingest_type")
-        it.is_live = get("is_live")
-        it.live_stream_id = get("live_stream_id")
-        v = get("master")
-        it.master = unread(AssetMaster, v) if v.__class__ is dict else v
-        it.max_stored_frame_rate = get("max_stored_frame_rate")
-        it.max_stored_resolution = get("max_stored_resolution")
-        v = get("meta")
-        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
-        it.mp4_support = get("mp4_support")
-        v = get("non_standard_input_reasons")
-        it.non_standard_input_reasons = unread(AssetNonStandardInputReasons, v) if v.__class__ is dict else v
-        it.normalize_audio = get("normalize_audio")
-        it.passthrough = get("passthrough")
-        v = get("playback_ids")
-        it.playback_ids = [unread(PlaybackId, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("recording_times")
-        it.recording_times = (
-            [unread(AssetRecordingTime, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "encoding_tier": ENCODING_TIER_VALUES,
+                "master_access": MASTER_ACCESS_VALUES,
+                "max_resolution_tier": MAX_RESOLUTION_TIER_VALUES,
+                "progress": OBJECT,
+                "status": ASSET_STATUS_VALUES,
+            },
+            {
+                "aspect_ratio": str,
+                "directives": OBJECTS,
+                "duration": NUMBER,
+                "errors": OBJECT,
+                "generate_shots": bool,
+                "ingest_type": INGEST_TYPE_VALUES,
+                "is_live": bool,
+                "live_stream_id": str,
+                "master": OBJECT,
+                "max_stored_frame_rate": NUMBER,
+                "max_stored_resolution": (
+                    "Audio only",
+                    "SD",
+                    "HD",
+                    "FHD",
+                    "UHD",
+                ),
+                "meta": OBJECT,
+                "mp4_support": MP4_SUPPORT_VALUES,
+                "non_standard_input_reasons": OBJECT,
+                "normalize_audio": bool,
+                "passthrough": str,
+                "playback_ids": OBJECTS,
+                "recording_times": OBJECTS,
+                "resolution_tier": RESOLUTION_TIER_VALUES,
+                "shots": OBJECT,
+                "source_asset_id": str,
+                "static_renditions": OBJECT,
+                "test": bool,
+                "thumbnail_time": NUMBER,
+                "tracks": OBJECTS,
+                "upload_id": str,
+                "video_quality": VIDEO_QUALITY_VALUES,
+                "per_title_encode": bool,
+            },
         )
-        it.resolution_tier = get("resolution_tier")
-        v = get("shots")
-        it.shots = unread(AssetShots, v) if v.__class__ is dict else v
-        it.source_asset_id = get("source_asset_id")
-        v = get("static_renditions")
-        it.static_renditions = unread(AssetStaticRenditions, v) if v.__class__ is dict else v
-        it.test = get("test")
-        it.thumbnail_time = get("thumbnail_time")
-        v = get("tracks")
-        it.tracks = [unread(Track, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.upload_id = get("upload_id")
-        it.video_quality = get("video_quality")
-        it.per_title_encode = get("per_title_encode")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
+        notes: Notes = {}
+        it.id = got.id
+        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.encoding_tier = got.encoding_tier
+        it.master_access = got.master_access
+        it.max_resolution_tier = got.max_resolution_tier
+        it.progress = one(AssetProgress, got.progress)
+        it.status = got.status
+        it.aspect_ratio = got.aspect_ratio
+        it.directives = many(AssetDirective, got.directives)
+        it.duration = got.duration
+        it.errors = one(AssetErrors, got.errors)
+        it.generate_shots = got.generate_shots
+        it.ingest_type = got.ingest_type
+        it.is_live = got.is_live
+        it.live_stream_id = got.live_stream_id
+        it.master = one(AssetMaster, got.master)
+        it.max_stored_frame_rate = got.max_stored_frame_rate
+        it.max_stored_resolution = got.max_stored_resolution
+        it.meta = one(AssetMetadata, got.meta)
+        it.mp4_support = got.mp4_support
+        it.non_standard_input_reasons = one(AssetNonStandardInputReasons, got.non_standard_input_reasons)
+        it.normalize_audio = got.normalize_audio
+        it.passthrough = got.passthrough
+        it.playback_ids = many(PlaybackId, got.playback_ids)
+        it.recording_times = many(AssetRecordingTime, got.recording_times)
+        it.resolution_tier = got.resolution_tier
+        it.shots = one(AssetShots, got.shots)
+        it.source_asset_id = got.source_asset_id
+        it.static_renditions = one(AssetStaticRenditions, got.static_renditions)
+        it.test = got.test
+        it.thumbnail_time = got.thumbnail_time
+        it.tracks = many(Track, got.tracks)
+        it.upload_id = got.upload_id
+        it.video_quality = got.video_quality
+        it.per_title_encode = got.per_title_encode
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetErrors(Model):
     """Why something errored: a kind and explanations."""
 
@@ -292,13 +338,22 @@ class AssetErrors(Model):
     """Kind of failure, such as ``invalid_input`` or ``download_failed``. There is no public list."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.messages = get("messages")
-        it.type = get("type")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "messages": list,
+                "type": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.messages = got.messages
+        it.type = got.type
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetMaster(Model):
     """Temporary download of the asset in the quality it arrived in."""
 
@@ -308,13 +363,26 @@ class AssetMaster(Model):
     """Where the file can be downloaded for 24 hours; present once ready. Secret."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.status = get("status")
-        it.url = get("url")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "status": (
+                    "ready",
+                    "preparing",
+                    "errored",
+                ),
+                "url": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.status = got.status
+        it.url = got.url
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetNonStandardInputReasons(Model):
     """Why the source had to be converted first. Only what deviates is present."""
 
@@ -342,22 +410,40 @@ class AssetNonStandardInputReasons(Model):
     """Size of the picture, where a side has more than 2048 pixels."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.audio_codec = get("audio_codec")
-        it.audio_edit_list = get("audio_edit_list")
-        it.pixel_aspect_ratio = get("pixel_aspect_ratio")
-        it.unexpected_media_file_parameters = get("unexpected_media_file_parameters")
-        it.unsupported_pixel_format = get("unsupported_pixel_format")
-        it.video_bitrate = get("video_bitrate")
-        it.video_codec = get("video_codec")
-        it.video_edit_list = get("video_edit_list")
-        it.video_frame_rate = get("video_frame_rate")
-        it.video_gop_size = get("video_gop_size")
-        it.video_resolution = get("video_resolution")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "audio_codec": str,
+                "audio_edit_list": ("non-standard",),
+                "pixel_aspect_ratio": str,
+                "unexpected_media_file_parameters": ("non-standard",),
+                "unsupported_pixel_format": str,
+                "video_bitrate": ("high",),
+                "video_codec": str,
+                "video_edit_list": ("non-standard",),
+                "video_frame_rate": str,
+                "video_gop_size": ("high",),
+                "video_resolution": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.audio_codec = got.audio_codec
+        it.audio_edit_list = got.audio_edit_list
+        it.pixel_aspect_ratio = got.pixel_aspect_ratio
+        it.unexpected_media_file_parameters = got.unexpected_media_file_parameters
+        it.unsupported_pixel_format = got.unsupported_pixel_format
+        it.video_bitrate = got.video_bitrate
+        it.video_codec = got.video_codec
+        it.video_edit_list = got.video_edit_list
+        it.video_frame_rate = got.video_frame_rate
+        it.video_gop_size = got.video_gop_size
+        it.video_resolution = got.video_resolution
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetProgress(Model):
     """How far ingest is."""
 
@@ -367,12 +453,22 @@ class AssetProgress(Model):
     """Step that ingest is at."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.progress = data["progress"]
-        it.state = data["state"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "progress": NUMBER,
+                "state": ASSET_PROGRESS_STATE_VALUES,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.progress = got.progress
+        it.state = got.state
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetRecordingTime(Model):
     """One stretch of a live recording."""
 
@@ -384,16 +480,29 @@ class AssetRecordingTime(Model):
     """``content`` from the encoder, or ``slate`` shown while it was away."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "duration": NUMBER,
+                "started_at": TIME,
+                "type": (
+                    "content",
+                    "slate",
+                ),
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.duration = get("duration")
-        it.started_at = iso(get("started_at"), notes, "started_at")
-        it.type = get("type")
+        it.duration = got.duration
+        it.started_at = iso(got.started_at, notes, "started_at")
+        it.type = got.type
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetResponse(Model):
     """Envelope of one asset."""
 
@@ -401,12 +510,20 @@ class AssetResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(Asset, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(Asset, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetShots(Model):
     """State and result of shot detection."""
 
@@ -418,15 +535,25 @@ class AssetShots(Model):
     """Where the list of shots can be fetched, once ``completed``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.status = data["status"]
-        v = get("errors")
-        it.errors = unread(AssetShotsErrors, v) if v.__class__ is dict else v
-        it.shots_manifest_url = get("shots_manifest_url")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "status": SHOTS_STATUS_VALUES,
+            },
+            {
+                "errors": OBJECT,
+                "shots_manifest_url": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.status = got.status
+        it.errors = one(AssetShotsErrors, got.errors)
+        it.shots_manifest_url = got.shots_manifest_url
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetShotsErrors(Model):
     """Why shot detection failed: a kind and explanations."""
 
@@ -436,13 +563,22 @@ class AssetShotsErrors(Model):
     """Kind of failure."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.messages = get("messages")
-        it.type = get("type")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "messages": list,
+                "type": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.messages = got.messages
+        it.type = got.type
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetShotsResponse(Model):
     """Envelope of an asset's shots."""
 
@@ -450,12 +586,20 @@ class AssetShotsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(AssetShots, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(AssetShots, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetStaticRenditions(Model):
     """The asset's files for download."""
 
@@ -465,14 +609,27 @@ class AssetStaticRenditions(Model):
     """State of all files made by ``mp4_support``: ``disabled``, ``preparing``, ``ready`` or ``errored``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("files")
-        it.files = [unread(StaticRendition, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.status = get("status")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "files": OBJECTS,
+                "status": (
+                    "ready",
+                    "preparing",
+                    "disabled",
+                    "errored",
+                ),
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.files = many(StaticRendition, got.files)
+        it.status = got.status
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateAssetRequest(Model):
     """Body that creates an asset."""
 
@@ -516,40 +673,57 @@ class CreateAssetRequest(Model):
     """Whether encoding is fitted to the title. Legacy: newer clients do not know it."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["inputs"]
-        it.inputs = [unread(InputSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("advanced_playback_policies")
-        it.advanced_playback_policies = (
-            [unread(CreatePlaybackIdRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "inputs": OBJECTS,
+            },
+            {
+                "advanced_playback_policies": OBJECTS,
+                "copy_overlays": bool,
+                "directives": OBJECTS,
+                "encoding_tier": ENCODING_TIER_VALUES,
+                "generate_shots": bool,
+                "input": OBJECTS,
+                "master_access": MASTER_ACCESS_VALUES,
+                "max_resolution_tier": MAX_RESOLUTION_TIER_VALUES,
+                "meta": OBJECT,
+                "mp4_support": MP4_SUPPORT_VALUES,
+                "normalize_audio": bool,
+                "passthrough": str,
+                "playback_policies": list,
+                "playback_policy": list,
+                "static_renditions": OBJECTS,
+                "test": bool,
+                "video_quality": VIDEO_QUALITY_VALUES,
+                "per_title_encode": bool,
+            },
         )
-        it.copy_overlays = get("copy_overlays")
-        v = get("directives")
-        it.directives = [unread(AssetDirective, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.encoding_tier = get("encoding_tier")
-        it.generate_shots = get("generate_shots")
-        v = get("input")
-        it.input = [unread(InputSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.master_access = get("master_access")
-        it.max_resolution_tier = get("max_resolution_tier")
-        v = get("meta")
-        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
-        it.mp4_support = get("mp4_support")
-        it.normalize_audio = get("normalize_audio")
-        it.passthrough = get("passthrough")
-        it.playback_policies = get("playback_policies")
-        it.playback_policy = get("playback_policy")
-        v = get("static_renditions")
-        it.static_renditions = (
-            [unread(CreateStaticRenditionRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.test = get("test")
-        it.video_quality = get("video_quality")
-        it.per_title_encode = get("per_title_encode")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.inputs = many(InputSettings, got.inputs)
+        it.advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        it.copy_overlays = got.copy_overlays
+        it.directives = many(AssetDirective, got.directives)
+        it.encoding_tier = got.encoding_tier
+        it.generate_shots = got.generate_shots
+        it.input = many(InputSettings, got.input)
+        it.master_access = got.master_access
+        it.max_resolution_tier = got.max_resolution_tier
+        it.meta = one(AssetMetadata, got.meta)
+        it.mp4_support = got.mp4_support
+        it.normalize_audio = got.normalize_audio
+        it.passthrough = got.passthrough
+        it.playback_policies = got.playback_policies
+        it.playback_policy = got.playback_policy
+        it.static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        it.test = got.test
+        it.video_quality = got.video_quality
+        it.per_title_encode = got.per_title_encode
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateTrackRequest(Model):
     """Body that adds a track to an asset."""
 
@@ -569,23 +743,41 @@ class CreateTrackRequest(Model):
     """Kind of text for a text track; ``subtitles`` is the only one."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_code = data["language_code"]
-        it.type = data["type"]
-        it.url = data["url"]
-        it.closed_captions = get("closed_captions")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
-        it.text_type = get("text_type")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "language_code": str,
+                "type": (
+                    "text",
+                    "audio",
+                ),
+                "url": str,
+            },
+            {
+                "closed_captions": bool,
+                "name": str,
+                "passthrough": str,
+                "text_type": ("subtitles",),
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_code = got.language_code
+        it.type = got.type
+        it.url = got.url
+        it.closed_captions = got.closed_captions
+        it.name = got.name
+        it.passthrough = got.passthrough
+        it.text_type = got.text_type
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateAssetShotsRequest(Model):
     """Body that starts shot detection; it has no members."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateTrackSubtitlesRequest(Model):
     """Body that starts transcription of an audio track."""
 
@@ -593,14 +785,20 @@ class GenerateTrackSubtitlesRequest(Model):
     """Subtitles to be transcribed, one entry per new track."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["generated_subtitles"]
-        it.generated_subtitles = (
-            [unread(AssetGeneratedSubtitleSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "generated_subtitles": OBJECTS,
+            },
+            {},
         )
 
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.generated_subtitles = many(AssetGeneratedSubtitleSettings, got.generated_subtitles)
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+
+@late(kw_only=True, eq=False, repr=False)
 class GenerateTrackSubtitlesResponse(Model):
     """Envelope of the text tracks that transcription will fill."""
 
@@ -608,12 +806,20 @@ class GenerateTrackSubtitlesResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(Track, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(Track, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GetAssetInputInfoResponse(Model):
     """Envelope of an asset's inputs."""
 
@@ -621,12 +827,20 @@ class GetAssetInputInfoResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(InputInfo, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(InputInfo, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class InputFile(Model):
     """What was found in an input's file."""
 
@@ -636,14 +850,22 @@ class InputFile(Model):
     """Elementary streams of the file."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.container_format = get("container_format")
-        v = get("tracks")
-        it.tracks = [unread(InputTrack, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "container_format": str,
+                "tracks": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.container_format = got.container_format
+        it.tracks = many(InputTrack, got.tracks)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class InputInfo(Model):
     """One input of an asset: the settings given and the file found."""
 
@@ -653,15 +875,22 @@ class InputInfo(Model):
     """Settings that were given for the input."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("file")
-        it.file = unread(InputFile, v) if v.__class__ is dict else v
-        v = get("settings")
-        it.settings = unread(InputSettings, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "file": OBJECT,
+                "settings": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.file = one(InputFile, got.file)
+        it.settings = one(InputSettings, got.settings)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class InputTrack(Model):
     """One elementary stream of an input's file."""
 
@@ -685,20 +914,37 @@ class InputTrack(Model):
     """Width in pixels."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.type = data["type"]
-        it.channels = get("channels")
-        it.duration = get("duration")
-        it.encoding = get("encoding")
-        it.frame_rate = get("frame_rate")
-        it.height = get("height")
-        it.sample_rate = get("sample_rate")
-        it.sample_size = get("sample_size")
-        it.width = get("width")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "type": str,
+            },
+            {
+                "channels": NUMBER,
+                "duration": NUMBER,
+                "encoding": str,
+                "frame_rate": NUMBER,
+                "height": NUMBER,
+                "sample_rate": NUMBER,
+                "sample_size": NUMBER,
+                "width": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.type = got.type
+        it.channels = got.channels
+        it.duration = got.duration
+        it.encoding = got.encoding
+        it.frame_rate = got.frame_rate
+        it.height = got.height
+        it.sample_rate = got.sample_rate
+        it.sample_size = got.sample_size
+        it.width = got.width
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListAssetsResponse(Model):
     """One page of assets."""
 
@@ -708,14 +954,23 @@ class ListAssetsResponse(Model):
     """Value of ``cursor`` for the next page; null, empty or absent on the last one."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["data"]
-        it.data = [unread(Asset, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.next_cursor = get("next_cursor")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {
+                "next_cursor": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(Asset, got.data)
+        it.next_cursor = got.next_cursor
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class StaticRendition(Model):
     """One file of an asset for download. Files made by ``mp4_support`` have no id, status, type or resolution."""
 
@@ -745,23 +1000,48 @@ class StaticRendition(Model):
     """Width in pixels."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        it.bitrate = get("bitrate")
-        it.ext = get("ext")
-        it.filesize = get("filesize")
-        it.height = get("height")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
-        it.resolution = get("resolution")
-        it.resolution_tier = get("resolution_tier")
-        it.status = get("status")
-        it.type = get("type")
-        it.width = get("width")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "bitrate": NUMBER,
+                "ext": (
+                    "mp4",
+                    "m4a",
+                ),
+                "filesize": str,
+                "height": NUMBER,
+                "name": STATIC_RENDITION_FILE_NAME_VALUES,
+                "passthrough": str,
+                "resolution": STATIC_RENDITION_RESOLUTION_VALUES,
+                "resolution_tier": RESOLUTION_TIER_VALUES,
+                "status": STATIC_RENDITION_STATUS_VALUES,
+                "type": (
+                    "standard",
+                    "advanced",
+                ),
+                "width": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.bitrate = got.bitrate
+        it.ext = got.ext
+        it.filesize = got.filesize
+        it.height = got.height
+        it.name = got.name
+        it.passthrough = got.passthrough
+        it.resolution = got.resolution
+        it.resolution_tier = got.resolution_tier
+        it.status = got.status
+        it.type = got.type
+        it.width = got.width
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class StaticRenditionResponse(Model):
     """Envelope of one static rendition."""
 
@@ -769,12 +1049,20 @@ class StaticRenditionResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(StaticRendition, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(StaticRendition, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Track(Model):
     """One video, audio or text track of an asset."""
 
@@ -814,28 +1102,52 @@ class Track(Model):
     """Arrangement of the audio channels, such as ``stereo``; undocumented."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        it.auto_language_confidence = get("auto_language_confidence")
-        it.closed_captions = get("closed_captions")
-        it.duration = get("duration")
-        it.language_code = get("language_code")
-        it.max_channels = get("max_channels")
-        it.max_frame_rate = get("max_frame_rate")
-        it.max_height = get("max_height")
-        it.max_width = get("max_width")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
-        it.primary = get("primary")
-        it.status = get("status")
-        it.text_source = get("text_source")
-        it.text_type = get("text_type")
-        it.type = get("type")
-        it.max_channel_layout = get("max_channel_layout")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "auto_language_confidence": NUMBER,
+                "closed_captions": bool,
+                "duration": NUMBER,
+                "language_code": str,
+                "max_channels": NUMBER,
+                "max_frame_rate": NUMBER,
+                "max_height": NUMBER,
+                "max_width": NUMBER,
+                "name": str,
+                "passthrough": str,
+                "primary": bool,
+                "status": TRACK_STATUS_VALUES,
+                "text_source": TEXT_SOURCE_VALUES,
+                "text_type": ("subtitles",),
+                "type": TRACK_TYPE_VALUES,
+                "max_channel_layout": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.auto_language_confidence = got.auto_language_confidence
+        it.closed_captions = got.closed_captions
+        it.duration = got.duration
+        it.language_code = got.language_code
+        it.max_channels = got.max_channels
+        it.max_frame_rate = got.max_frame_rate
+        it.max_height = got.max_height
+        it.max_width = got.max_width
+        it.name = got.name
+        it.passthrough = got.passthrough
+        it.primary = got.primary
+        it.status = got.status
+        it.text_source = got.text_source
+        it.text_type = got.text_type
+        it.type = got.type
+        it.max_channel_layout = got.max_channel_layout
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TrackResponse(Model):
     """Envelope of one track."""
 
@@ -843,12 +1155,20 @@ class TrackResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(Track, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(Track, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateAssetMasterAccessRequest(Model):
     """Body that opens or closes access to the master file."""
 
@@ -856,11 +1176,20 @@ class UpdateAssetMasterAccessRequest(Model):
     """``temporary`` opens access for 24 hours, ``none`` closes it."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.master_access = data["master_access"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "master_access": MASTER_ACCESS_VALUES,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.master_access = got.master_access
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateAssetMp4SupportRequest(Model):
     """Body that chooses MP4 downloads, the older way."""
 
@@ -868,11 +1197,20 @@ class UpdateAssetMp4SupportRequest(Model):
     """Which MP4 files there should be; ``none`` deletes them."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.mp4_support = data["mp4_support"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "mp4_support": MP4_SUPPORT_VALUES,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.mp4_support = got.mp4_support
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateAssetRequest(Model):
     """Changes to an asset; what is left out stays as it is."""
 
@@ -884,15 +1222,24 @@ class UpdateAssetRequest(Model):
     """Moment that thumbnails show by themselves, in seconds."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("meta")
-        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        it.thumbnail_time = get("thumbnail_time")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "meta": OBJECT,
+                "passthrough": str,
+                "thumbnail_time": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.meta = one(AssetMetadata, got.meta)
+        it.passthrough = got.passthrough
+        it.thumbnail_time = got.thumbnail_time
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateTrackRequest(Model):
     """Changes to a track; what is left out stays as it is."""
 
@@ -906,9 +1253,20 @@ class UpdateTrackRequest(Model):
     """New text of your own for the track."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.closed_captions = get("closed_captions")
-        it.language_code = get("language_code")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "closed_captions": bool,
+                "language_code": str,
+                "name": str,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.closed_captions = got.closed_captions
+        it.language_code = got.language_code
+        it.name = got.name
+        it.passthrough = got.passthrough

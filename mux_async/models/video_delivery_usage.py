@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS_TEXT, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
+from mux_async.models.shared_video import ENCODING_TIER_VALUES, RESOLUTION_TIER_VALUES, VIDEO_QUALITY_VALUES
 
 if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, LiveStreamId
     from mux_async.models.shared_video import EncodingTier, ResolutionTier, VideoQuality
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DeliveryReport(Model):
     """How much of one asset was delivered within the timeframe."""
 
@@ -48,26 +51,51 @@ class DeliveryReport(Model):
     """The asset's own ``passthrough``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_duration": NUMBER,
+                "asset_encoding_tier": ENCODING_TIER_VALUES,
+                "asset_id": str,
+                "asset_resolution_tier": RESOLUTION_TIER_VALUES,
+                "asset_state": (
+                    "ready",
+                    "errored",
+                    "deleted",
+                ),
+                "created_at": TIME,
+                "delivered_seconds": NUMBER,
+                "delivered_seconds_by_resolution": OBJECT,
+            },
+            {
+                "asset_video_quality": VIDEO_QUALITY_VALUES,
+                "deleted_at": TIME,
+                "live_stream_id": str,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.asset_duration = data["asset_duration"]
-        it.asset_encoding_tier = data["asset_encoding_tier"]
-        it.asset_id = data["asset_id"]
-        it.asset_resolution_tier = data["asset_resolution_tier"]
-        it.asset_state = data["asset_state"]
-        it.created_at = seconds_text(data["created_at"], notes, "created_at")
-        it.delivered_seconds = data["delivered_seconds"]
-        v = data["delivered_seconds_by_resolution"]
-        it.delivered_seconds_by_resolution = unread(DeliveryReportDeliveredSecondsByResolution, v) if v.__class__ is dict else v
-        it.asset_video_quality = get("asset_video_quality")
-        it.deleted_at = seconds_text(get("deleted_at"), notes, "deleted_at")
-        it.live_stream_id = get("live_stream_id")
-        it.passthrough = get("passthrough")
+        it.asset_duration = got.asset_duration
+        it.asset_encoding_tier = got.asset_encoding_tier
+        it.asset_id = got.asset_id
+        it.asset_resolution_tier = got.asset_resolution_tier
+        it.asset_state = got.asset_state
+        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.delivered_seconds = got.delivered_seconds
+        it.delivered_seconds_by_resolution = one(
+            DeliveryReportDeliveredSecondsByResolution, got.delivered_seconds_by_resolution
+        )
+        it.asset_video_quality = got.asset_video_quality
+        it.deleted_at = seconds_text(got.deleted_at, notes, "deleted_at")
+        it.live_stream_id = got.live_stream_id
+        it.passthrough = got.passthrough
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DeliveryReportDeliveredSecondsByResolution(Model):
     """Seconds delivered, split by resolution tier."""
 
@@ -83,16 +111,28 @@ class DeliveryReportDeliveredSecondsByResolution(Model):
     """Seconds delivered as sound only."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.tier_1080p = get("tier_1080p")
-        it.tier_1440p = get("tier_1440p")
-        it.tier_2160p = get("tier_2160p")
-        it.tier_720p = get("tier_720p")
-        it.tier_audio_only = get("tier_audio_only")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "tier_1080p": NUMBER,
+                "tier_1440p": NUMBER,
+                "tier_2160p": NUMBER,
+                "tier_720p": NUMBER,
+                "tier_audio_only": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.tier_1080p = got.tier_1080p
+        it.tier_1440p = got.tier_1440p
+        it.tier_2160p = got.tier_2160p
+        it.tier_720p = got.tier_720p
+        it.tier_audio_only = got.tier_audio_only
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListDeliveryUsageResponse(Model):
     """One page of delivery reports."""
 
@@ -108,11 +148,23 @@ class ListDeliveryUsageResponse(Model):
     """Number of this page; not every answer has it."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = data["data"]
-        it.data = [unread(DeliveryReport, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.total_row_count = get("total_row_count")
-        it.timeframe = get("timeframe")
-        it.limit = get("limit")
-        it.page = get("page")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {
+                "total_row_count": NUMBER,
+                "timeframe": list,
+                "limit": NUMBER,
+                "page": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(DeliveryReport, got.data)
+        it.total_row_count = got.total_row_count
+        it.timeframe = got.timeframe
+        it.limit = got.limit
+        it.page = got.page

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from mux_async._forms import OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 
 if TYPE_CHECKING:
     from mux_async.models.ids import DrmConfigurationId
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DrmConfiguration(Model):
     """DRM settings that Mux has set up for the environment; only the id is visible."""
 
@@ -23,11 +23,20 @@ class DrmConfiguration(Model):
     """Id to give as ``drm_configuration_id``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DrmConfigurationResponse(Model):
     """Envelope of one DRM configuration."""
 
@@ -35,12 +44,20 @@ class DrmConfigurationResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(DrmConfiguration, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(DrmConfiguration, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListDrmConfigurationsResponse(Model):
     """One page of DRM configurations."""
 
@@ -48,6 +65,14 @@ class ListDrmConfigurationsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(DrmConfiguration, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(DrmConfiguration, got.data)

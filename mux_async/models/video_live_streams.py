@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 from mux_async.models.shared import AssetMetadata
-from mux_async.models.shared_video import AssetOptions, CreatePlaybackIdRequest, CreateStaticRenditionRequest, PlaybackId
+from mux_async.models.shared_video import (
+    MASTER_ACCESS_VALUES,
+    MP4_SUPPORT_VALUES,
+    AssetOptions,
+    CreatePlaybackIdRequest,
+    CreateStaticRenditionRequest,
+    PlaybackId,
+)
 from mux_async.playback._ingest import LiveIngest
 
 if TYPE_CHECKING:
@@ -76,7 +85,7 @@ SIMULCAST_TARGET_STATUS_VALUES: Final[tuple[str, ...]] = (
 """Values of `SimulcastTargetStatus` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateLiveStreamRequest(Model):
     """Body that creates a live stream; every member may be left out."""
 
@@ -120,47 +129,54 @@ class CreateLiveStreamRequest(Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("advanced_playback_policies")
-        it.advanced_playback_policies = (
-            [unread(CreatePlaybackIdRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "advanced_playback_policies": OBJECTS,
+                "audio_only": bool,
+                "embedded_subtitles": OBJECTS,
+                "generated_subtitles": OBJECTS,
+                "latency_mode": LATENCY_MODE_VALUES,
+                "low_latency": bool,
+                "max_continuous_duration": NUMBER,
+                "meta": OBJECT,
+                "new_asset_settings": OBJECT,
+                "passthrough": str,
+                "playback_policies": list,
+                "playback_policy": list,
+                "reconnect_slate_url": str,
+                "reconnect_window": NUMBER,
+                "reduced_latency": bool,
+                "simulcast_targets": OBJECTS,
+                "test": bool,
+                "use_slate_for_standard_latency": bool,
+            },
         )
-        it.audio_only = get("audio_only")
-        v = get("embedded_subtitles")
-        it.embedded_subtitles = (
-            [unread(LiveStreamEmbeddedSubtitleRequest, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
-        )
-        v = get("generated_subtitles")
-        it.generated_subtitles = (
-            [unread(LiveStreamGeneratedSubtitleRequest, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
-        )
-        it.latency_mode = get("latency_mode")
-        it.low_latency = get("low_latency")
-        it.max_continuous_duration = get("max_continuous_duration")
-        v = get("meta")
-        it.meta = unread(LiveStreamMetadata, v) if v.__class__ is dict else v
-        v = get("new_asset_settings")
-        it.new_asset_settings = unread(AssetOptions, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        it.playback_policies = get("playback_policies")
-        it.playback_policy = get("playback_policy")
-        it.reconnect_slate_url = get("reconnect_slate_url")
-        it.reconnect_window = get("reconnect_window")
-        it.reduced_latency = get("reduced_latency")
-        v = get("simulcast_targets")
-        it.simulcast_targets = (
-            [unread(CreateSimulcastTargetRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.test = get("test")
-        it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        it.audio_only = got.audio_only
+        it.embedded_subtitles = many(LiveStreamEmbeddedSubtitleRequest, got.embedded_subtitles)
+        it.generated_subtitles = many(LiveStreamGeneratedSubtitleRequest, got.generated_subtitles)
+        it.latency_mode = got.latency_mode
+        it.low_latency = got.low_latency
+        it.max_continuous_duration = got.max_continuous_duration
+        it.meta = one(LiveStreamMetadata, got.meta)
+        it.new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        it.passthrough = got.passthrough
+        it.playback_policies = got.playback_policies
+        it.playback_policy = got.playback_policy
+        it.reconnect_slate_url = got.reconnect_slate_url
+        it.reconnect_window = got.reconnect_window
+        it.reduced_latency = got.reduced_latency
+        it.simulcast_targets = many(CreateSimulcastTargetRequest, got.simulcast_targets)
+        it.test = got.test
+        it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateSimulcastTargetRequest(Model):
     """A service to which a live stream is to be sent on."""
 
@@ -172,14 +188,25 @@ class CreateSimulcastTargetRequest(Model):
     """Key that the other service wants, where its address does not contain it. Secret."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.url = data["url"]
-        it.passthrough = get("passthrough")
-        it.stream_key = get("stream_key")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "url": str,
+            },
+            {
+                "passthrough": str,
+                "stream_key": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.url = got.url
+        it.passthrough = got.passthrough
+        it.stream_key = got.stream_key
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DisableLiveStreamResponse(Model):
     """Empty answer to disabling a live stream."""
 
@@ -187,12 +214,20 @@ class DisableLiveStreamResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.data = get("data")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": dict,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = got.data
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EnableLiveStreamResponse(Model):
     """Empty answer to enabling a live stream."""
 
@@ -200,12 +235,20 @@ class EnableLiveStreamResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.data = get("data")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": dict,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = got.data
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListLiveStreamsResponse(Model):
     """One page of live streams."""
 
@@ -213,12 +256,20 @@ class ListLiveStreamsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(LiveStream, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(LiveStream, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class LiveStream(LiveIngest, Model):
     """A place that an encoder sends to, viewers play from, and broadcasts are recorded at."""
 
@@ -274,53 +325,72 @@ class LiveStream(LiveIngest, Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "latency_mode": LATENCY_MODE_VALUES,
+                "max_continuous_duration": NUMBER,
+                "status": LIVE_STREAM_STATUS_VALUES,
+                "stream_key": str,
+            },
+            {
+                "active_asset_id": str,
+                "active_ingest_protocol": (
+                    "rtmp",
+                    "srt",
+                ),
+                "audio_only": bool,
+                "embedded_subtitles": OBJECTS,
+                "generated_subtitles": OBJECTS,
+                "low_latency": bool,
+                "meta": OBJECT,
+                "new_asset_settings": OBJECT,
+                "passthrough": str,
+                "playback_ids": OBJECTS,
+                "recent_asset_ids": list,
+                "reconnect_slate_url": str,
+                "reconnect_window": NUMBER,
+                "reduced_latency": bool,
+                "simulcast_targets": OBJECTS,
+                "srt_passphrase": str,
+                "test": bool,
+                "use_slate_for_standard_latency": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds_text(data["created_at"], notes, "created_at")
-        it.latency_mode = data["latency_mode"]
-        it.max_continuous_duration = data["max_continuous_duration"]
-        it.status = data["status"]
-        it.stream_key = data["stream_key"]
-        it.active_asset_id = get("active_asset_id")
-        it.active_ingest_protocol = get("active_ingest_protocol")
-        it.audio_only = get("audio_only")
-        v = get("embedded_subtitles")
-        it.embedded_subtitles = (
-            [unread(LiveStreamEmbeddedSubtitleSettings, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
-        )
-        v = get("generated_subtitles")
-        it.generated_subtitles = (
-            [unread(LiveStreamGeneratedSubtitleSettings, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
-        )
-        it.low_latency = get("low_latency")
-        v = get("meta")
-        it.meta = unread(LiveStreamMetadata, v) if v.__class__ is dict else v
-        v = get("new_asset_settings")
-        it.new_asset_settings = unread(AssetOptions, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("playback_ids")
-        it.playback_ids = [unread(PlaybackId, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.recent_asset_ids = get("recent_asset_ids")
-        it.reconnect_slate_url = get("reconnect_slate_url")
-        it.reconnect_window = get("reconnect_window")
-        it.reduced_latency = get("reduced_latency")
-        v = get("simulcast_targets")
-        it.simulcast_targets = (
-            [unread(SimulcastTarget, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.srt_passphrase = get("srt_passphrase")
-        it.test = get("test")
-        it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
+        it.id = got.id
+        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.latency_mode = got.latency_mode
+        it.max_continuous_duration = got.max_continuous_duration
+        it.status = got.status
+        it.stream_key = got.stream_key
+        it.active_asset_id = got.active_asset_id
+        it.active_ingest_protocol = got.active_ingest_protocol
+        it.audio_only = got.audio_only
+        it.embedded_subtitles = many(LiveStreamEmbeddedSubtitleSettings, got.embedded_subtitles)
+        it.generated_subtitles = many(LiveStreamGeneratedSubtitleSettings, got.generated_subtitles)
+        it.low_latency = got.low_latency
+        it.meta = one(LiveStreamMetadata, got.meta)
+        it.new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        it.passthrough = got.passthrough
+        it.playback_ids = many(PlaybackId, got.playback_ids)
+        it.recent_asset_ids = got.recent_asset_ids
+        it.reconnect_slate_url = got.reconnect_slate_url
+        it.reconnect_window = got.reconnect_window
+        it.reduced_latency = got.reduced_latency
+        it.simulcast_targets = many(SimulcastTarget, got.simulcast_targets)
+        it.srt_passphrase = got.srt_passphrase
+        it.test = got.test
+        it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class LiveStreamEmbeddedSubtitleRequest(Model):
     """A caption channel to be turned into a subtitle track."""
 
@@ -334,15 +404,26 @@ class LiveStreamEmbeddedSubtitleRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_channel = get("language_channel")
-        it.language_code = get("language_code")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "language_channel": LANGUAGE_CHANNEL_VALUES,
+                "language_code": str,
+                "name": str,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_channel = got.language_channel
+        it.language_code = got.language_code
+        it.name = got.name
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class LiveStreamEmbeddedSubtitleSettings(Model):
     """A caption channel that is turned into a subtitle track."""
 
@@ -356,15 +437,27 @@ class LiveStreamEmbeddedSubtitleSettings(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_channel = data["language_channel"]
-        it.language_code = data["language_code"]
-        it.name = data["name"]
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "language_channel": LANGUAGE_CHANNEL_VALUES,
+                "language_code": str,
+                "name": str,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_channel = got.language_channel
+        it.language_code = got.language_code
+        it.name = got.name
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class LiveStreamGeneratedSubtitleRequest(Model):
     """Subtitles to be transcribed while the stream runs."""
 
@@ -378,15 +471,26 @@ class LiveStreamGeneratedSubtitleRequest(Model):
     """Vocabularies to use; the first 1000 phrases of all of them count."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_code = get("language_code")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
-        it.transcription_vocabulary_ids = get("transcription_vocabulary_ids")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "language_code": LIVE_STREAM_SUBTITLE_LANGUAGE_CODE_VALUES,
+                "name": str,
+                "passthrough": str,
+                "transcription_vocabulary_ids": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_code = got.language_code
+        it.name = got.name
+        it.passthrough = got.passthrough
+        it.transcription_vocabulary_ids = got.transcription_vocabulary_ids
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class LiveStreamGeneratedSubtitleSettings(Model):
     """Subtitles that are transcribed while the stream runs."""
 
@@ -400,15 +504,27 @@ class LiveStreamGeneratedSubtitleSettings(Model):
     """Vocabularies to use; the first 1000 phrases of all of them count."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.language_code = data["language_code"]
-        it.name = data["name"]
-        it.passthrough = get("passthrough")
-        it.transcription_vocabulary_ids = get("transcription_vocabulary_ids")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "language_code": LIVE_STREAM_SUBTITLE_LANGUAGE_CODE_VALUES,
+                "name": str,
+            },
+            {
+                "passthrough": str,
+                "transcription_vocabulary_ids": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.language_code = got.language_code
+        it.name = got.name
+        it.passthrough = got.passthrough
+        it.transcription_vocabulary_ids = got.transcription_vocabulary_ids
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class LiveStreamMetadata(Model):
     """Descriptive data of your own about a live stream."""
 
@@ -416,12 +532,20 @@ class LiveStreamMetadata(Model):
     """Title of the live stream, at most 512 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.title = get("title")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "title": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.title = got.title
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class LiveStreamResponse(Model):
     """Envelope of one live stream."""
 
@@ -429,12 +553,20 @@ class LiveStreamResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(LiveStream, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(LiveStream, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SignalLiveStreamCompleteResponse(Model):
     """Empty answer to ending a recording."""
 
@@ -442,12 +574,20 @@ class SignalLiveStreamCompleteResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.data = get("data")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": dict,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = got.data
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SimulcastTarget(Model):
     """A service to which a live stream is sent on while it is broadcast."""
 
@@ -465,17 +605,34 @@ class SimulcastTarget(Model):
     """Key for the other service; absent when none was given. Secret."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = data["id"]
-        it.status = data["status"]
-        it.url = data["url"]
-        it.error_severity = get("error_severity")
-        it.passthrough = get("passthrough")
-        it.stream_key = get("stream_key")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "status": SIMULCAST_TARGET_STATUS_VALUES,
+                "url": str,
+            },
+            {
+                "error_severity": (
+                    "normal",
+                    "fatal",
+                ),
+                "passthrough": str,
+                "stream_key": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.status = got.status
+        it.url = got.url
+        it.error_severity = got.error_severity
+        it.passthrough = got.passthrough
+        it.stream_key = got.stream_key
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SimulcastTargetResponse(Model):
     """Envelope of one simulcast target."""
 
@@ -483,12 +640,20 @@ class SimulcastTargetResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(SimulcastTarget, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(SimulcastTarget, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateLiveStreamEmbeddedSubtitlesRequest(Model):
     """Body that sets a live stream's embedded subtitles."""
 
@@ -496,17 +661,20 @@ class UpdateLiveStreamEmbeddedSubtitlesRequest(Model):
     """The complete new list, one entry per caption channel."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("embedded_subtitles")
-        it.embedded_subtitles = (
-            [unread(LiveStreamEmbeddedSubtitleRequest, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "embedded_subtitles": OBJECTS,
+            },
         )
 
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.embedded_subtitles = many(LiveStreamEmbeddedSubtitleRequest, got.embedded_subtitles)
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+
+@late(kw_only=True, eq=False, repr=False)
 class UpdateLiveStreamGeneratedSubtitlesRequest(Model):
     """Body that sets a live stream's generated subtitles."""
 
@@ -514,17 +682,20 @@ class UpdateLiveStreamGeneratedSubtitlesRequest(Model):
     """One entry at most; an empty list switches transcription off."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("generated_subtitles")
-        it.generated_subtitles = (
-            [unread(LiveStreamGeneratedSubtitleRequest, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "generated_subtitles": OBJECTS,
+            },
         )
 
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.generated_subtitles = many(LiveStreamGeneratedSubtitleRequest, got.generated_subtitles)
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+
+@late(kw_only=True, eq=False, repr=False)
 class UpdateLiveStreamNewAssetSettings(Model):
     """Those settings of later recordings that can still be changed."""
 
@@ -538,16 +709,29 @@ class UpdateLiveStreamNewAssetSettings(Model):
     """``plus`` or ``premium``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.master_access = get("master_access")
-        v = get("meta")
-        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
-        it.mp4_support = get("mp4_support")
-        it.video_quality = get("video_quality")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "master_access": MASTER_ACCESS_VALUES,
+                "meta": OBJECT,
+                "mp4_support": MP4_SUPPORT_VALUES,
+                "video_quality": (
+                    "plus",
+                    "premium",
+                ),
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.master_access = got.master_access
+        it.meta = one(AssetMetadata, got.meta)
+        it.mp4_support = got.mp4_support
+        it.video_quality = got.video_quality
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest(Model):
     """Body that sets the downloads of later recordings."""
 
@@ -555,14 +739,20 @@ class UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest(Model):
     """The complete new list of files."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["static_renditions"]
-        it.static_renditions = (
-            [unread(CreateStaticRenditionRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "static_renditions": OBJECTS,
+            },
+            {},
         )
 
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+
+@late(kw_only=True, eq=False, repr=False)
 class UpdateLiveStreamRequest(Model):
     """Changes to a live stream; what is left out stays as it is."""
 
@@ -586,15 +776,28 @@ class UpdateLiveStreamRequest(Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.latency_mode = get("latency_mode")
-        it.max_continuous_duration = get("max_continuous_duration")
-        v = get("meta")
-        it.meta = unread(LiveStreamMetadata, v) if v.__class__ is dict else v
-        v = get("new_asset_settings")
-        it.new_asset_settings = unread(UpdateLiveStreamNewAssetSettings, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        it.reconnect_slate_url = get("reconnect_slate_url")
-        it.reconnect_window = get("reconnect_window")
-        it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "latency_mode": LATENCY_MODE_VALUES,
+                "max_continuous_duration": NUMBER,
+                "meta": OBJECT,
+                "new_asset_settings": OBJECT,
+                "passthrough": str,
+                "reconnect_slate_url": str,
+                "reconnect_window": NUMBER,
+                "use_slate_for_standard_latency": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.latency_mode = got.latency_mode
+        it.max_continuous_duration = got.max_continuous_duration
+        it.meta = one(LiveStreamMetadata, got.meta)
+        it.new_asset_settings = one(UpdateLiveStreamNewAssetSettings, got.new_asset_settings)
+        it.passthrough = got.passthrough
+        it.reconnect_slate_url = got.reconnect_slate_url
+        it.reconnect_window = got.reconnect_window
+        it.use_slate_for_standard_latency = got.use_slate_for_standard_latency

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import attrs
-
+from mux_async._forms import OBJECT, Form
+from mux_async._late import late
 from mux_async._model import Model
-from mux_async._reading import unread
+from mux_async._reading import one
+from mux_async.models.shared_video import PLAYBACK_POLICY_VALUES
 from mux_async.playback._urls import PlaybackUrls
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mux_async.models.shared_video import PlaybackPolicy
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class PlaybackIdLookup(PlaybackUrls, Model):
     """What a playback id stands for."""
 
@@ -29,14 +30,24 @@ class PlaybackIdLookup(PlaybackUrls, Model):
     """Who may play."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        v = data["object"]
-        it.object = unread(PlaybackIdLookupObject, v) if v.__class__ is dict else v
-        it.policy = data["policy"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "object": OBJECT,
+                "policy": PLAYBACK_POLICY_VALUES,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.object = one(PlaybackIdLookupObject, got.object)
+        it.policy = got.policy
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class PlaybackIdLookupObject(Model):
     """Kind and id of the object behind a playback id."""
 
@@ -46,12 +57,25 @@ class PlaybackIdLookupObject(Model):
     """``asset`` or ``live_stream``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.type = data["type"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "type": (
+                    "asset",
+                    "live_stream",
+                ),
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.type = got.type
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class PlaybackIdLookupResponse(Model):
     """Envelope of what a playback id stands for."""
 
@@ -59,6 +83,14 @@ class PlaybackIdLookupResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(PlaybackIdLookup, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(PlaybackIdLookup, got.data)

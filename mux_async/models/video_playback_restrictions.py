@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from mux_async._forms import OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS_TEXT, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
     from mux_async.models.ids import PlaybackRestrictionId
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreatePlaybackRestrictionRequest(Model):
     """Body that creates a playback restriction."""
 
@@ -27,14 +29,22 @@ class CreatePlaybackRestrictionRequest(Model):
     """Rule about user agents."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["referrer"]
-        it.referrer = unread(UpdateReferrerDomainRestrictionRequest, v) if v.__class__ is dict else v
-        v = data["user_agent"]
-        it.user_agent = unread(UserAgentRestrictionRequest, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "referrer": OBJECT,
+                "user_agent": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.referrer = one(UpdateReferrerDomainRestrictionRequest, got.referrer)
+        it.user_agent = one(UserAgentRestrictionRequest, got.user_agent)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListPlaybackRestrictionsResponse(Model):
     """One page of playback restrictions."""
 
@@ -42,12 +52,20 @@ class ListPlaybackRestrictionsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(PlaybackRestriction, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(PlaybackRestriction, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class PlaybackRestriction(Model):
     """Rule about the sites and players that may use tokens bound to it."""
 
@@ -63,19 +81,30 @@ class PlaybackRestriction(Model):
     """Rule about user agents."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "referrer": OBJECT,
+                "updated_at": TIME,
+                "user_agent": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.id = data["id"]
-        it.created_at = seconds_text(data["created_at"], notes, "created_at")
-        v = data["referrer"]
-        it.referrer = unread(ReferrerDomainRestrictionSettings, v) if v.__class__ is dict else v
-        it.updated_at = seconds_text(data["updated_at"], notes, "updated_at")
-        v = data["user_agent"]
-        it.user_agent = unread(UserAgentRestrictionSettings, v) if v.__class__ is dict else v
+        it.id = got.id
+        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.referrer = one(ReferrerDomainRestrictionSettings, got.referrer)
+        it.updated_at = seconds_text(got.updated_at, notes, "updated_at")
+        it.user_agent = one(UserAgentRestrictionSettings, got.user_agent)
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class PlaybackRestrictionResponse(Model):
     """Envelope of one playback restriction."""
 
@@ -83,12 +112,20 @@ class PlaybackRestrictionResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(PlaybackRestriction, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(PlaybackRestriction, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ReferrerDomainRestrictionSettings(Model):
     """Which referring sites may play."""
 
@@ -100,13 +137,22 @@ class ReferrerDomainRestrictionSettings(Model):
     """
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.allow_no_referrer = get("allow_no_referrer")
-        it.allowed_domains = get("allowed_domains")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "allow_no_referrer": bool,
+                "allowed_domains": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.allow_no_referrer = got.allow_no_referrer
+        it.allowed_domains = got.allowed_domains
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateReferrerDomainRestrictionRequest(Model):
     """A complete rule about referring sites."""
 
@@ -118,13 +164,23 @@ class UpdateReferrerDomainRestrictionRequest(Model):
     """Whether requests without a ``Referer`` header may play, native apps for example; default false."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.allowed_domains = data["allowed_domains"]
-        it.allow_no_referrer = get("allow_no_referrer")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "allowed_domains": list,
+            },
+            {
+                "allow_no_referrer": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.allowed_domains = got.allowed_domains
+        it.allow_no_referrer = got.allow_no_referrer
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateUserAgentRestrictionRequest(Model):
     """A complete rule about user agents."""
 
@@ -134,12 +190,22 @@ class UpdateUserAgentRestrictionRequest(Model):
     """Whether requests without a ``User-Agent`` header may play; default true."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.allow_high_risk_user_agent = data["allow_high_risk_user_agent"]
-        it.allow_no_user_agent = data["allow_no_user_agent"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "allow_high_risk_user_agent": bool,
+                "allow_no_user_agent": bool,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.allow_high_risk_user_agent = got.allow_high_risk_user_agent
+        it.allow_no_user_agent = got.allow_no_user_agent
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UserAgentRestrictionRequest(Model):
     """Rule about user agents for a new playback restriction."""
 
@@ -149,13 +215,22 @@ class UserAgentRestrictionRequest(Model):
     """Whether requests without a ``User-Agent`` header may play; default true."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.allow_high_risk_user_agent = get("allow_high_risk_user_agent")
-        it.allow_no_user_agent = get("allow_no_user_agent")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "allow_high_risk_user_agent": bool,
+                "allow_no_user_agent": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.allow_high_risk_user_agent = got.allow_high_risk_user_agent
+        it.allow_no_user_agent = got.allow_no_user_agent
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UserAgentRestrictionSettings(Model):
     """Which user agents may play."""
 
@@ -165,7 +240,16 @@ class UserAgentRestrictionSettings(Model):
     """Whether requests without a ``User-Agent`` header may play; default true."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.allow_high_risk_user_agent = get("allow_high_risk_user_agent")
-        it.allow_no_user_agent = get("allow_no_user_agent")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "allow_high_risk_user_agent": bool,
+                "allow_no_user_agent": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.allow_high_risk_user_agent = got.allow_high_risk_user_agent
+        it.allow_no_user_agent = got.allow_no_user_agent

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from mux_async._forms import OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ SPACE_TYPE_VALUES: Final[tuple[str, ...]] = ("server",)
 """Values of `SpaceType` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Broadcast(Model):
     """Output of a space to a live stream (retired product)."""
 
@@ -79,18 +81,33 @@ class Broadcast(Model):
     """Size of the picture."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = data["id"]
-        it.live_stream_id = data["live_stream_id"]
-        it.status = data["status"]
-        it.layout = data["layout"]
-        it.resolution = data["resolution"]
-        it.passthrough = get("passthrough")
-        it.background = get("background")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "live_stream_id": str,
+                "status": BROADCAST_STATUS_VALUES,
+                "layout": BROADCAST_LAYOUT_VALUES,
+                "resolution": BROADCAST_RESOLUTION_VALUES,
+            },
+            {
+                "passthrough": str,
+                "background": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.live_stream_id = got.live_stream_id
+        it.status = got.status
+        it.layout = got.layout
+        it.resolution = got.resolution
+        it.passthrough = got.passthrough
+        it.background = got.background
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class BroadcastResponse(Model):
     """Envelope of one broadcast."""
 
@@ -98,12 +115,20 @@ class BroadcastResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(Broadcast, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(Broadcast, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateBroadcastRequest(Model):
     """Body that creates a broadcast of a space."""
 
@@ -119,16 +144,29 @@ class CreateBroadcastRequest(Model):
     """Size of the picture."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.live_stream_id = data["live_stream_id"]
-        it.passthrough = get("passthrough")
-        it.layout = get("layout")
-        it.background = get("background")
-        it.resolution = get("resolution")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "live_stream_id": str,
+            },
+            {
+                "passthrough": str,
+                "layout": BROADCAST_LAYOUT_VALUES,
+                "background": str,
+                "resolution": BROADCAST_RESOLUTION_VALUES,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.live_stream_id = got.live_stream_id
+        it.passthrough = got.passthrough
+        it.layout = got.layout
+        it.background = got.background
+        it.resolution = got.resolution
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateSpaceRequest(Model):
     """Body that creates a space."""
 
@@ -140,17 +178,24 @@ class CreateSpaceRequest(Model):
     """Broadcasts to create with the space."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.type = get("type")
-        it.passthrough = get("passthrough")
-        v = get("broadcasts")
-        it.broadcasts = (
-            [unread(CreateBroadcastRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "type": SPACE_TYPE_VALUES,
+                "passthrough": str,
+                "broadcasts": OBJECTS,
+            },
         )
 
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.type = got.type
+        it.passthrough = got.passthrough
+        it.broadcasts = many(CreateBroadcastRequest, got.broadcasts)
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+
+@late(kw_only=True, eq=False, repr=False)
 class ListSpacesResponse(Model):
     """One page of spaces."""
 
@@ -158,12 +203,20 @@ class ListSpacesResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(Space, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(Space, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Space(Model):
     """A room for real-time video (retired product)."""
 
@@ -183,21 +236,35 @@ class Space(Model):
     """Id of the session in progress; absent while the space is ``idle``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "type": SPACE_TYPE_VALUES,
+                "status": SPACE_STATUS_VALUES,
+            },
+            {
+                "passthrough": str,
+                "broadcasts": OBJECTS,
+                "active_session_id": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds_text(data["created_at"], notes, "created_at")
-        it.type = data["type"]
-        it.status = data["status"]
-        it.passthrough = get("passthrough")
-        v = get("broadcasts")
-        it.broadcasts = [unread(Broadcast, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.active_session_id = get("active_session_id")
+        it.id = got.id
+        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.type = got.type
+        it.status = got.status
+        it.passthrough = got.passthrough
+        it.broadcasts = many(Broadcast, got.broadcasts)
+        it.active_session_id = got.active_session_id
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SpaceResponse(Model):
     """Envelope of one space."""
 
@@ -205,12 +272,20 @@ class SpaceResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(Space, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(Space, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class StartSpaceBroadcastResponse(Model):
     """Empty answer to starting a broadcast."""
 
@@ -218,12 +293,20 @@ class StartSpaceBroadcastResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.data = get("data")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": dict,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = got.data
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class StopSpaceBroadcastResponse(Model):
     """Empty answer to stopping a broadcast."""
 
@@ -231,6 +314,14 @@ class StopSpaceBroadcastResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.data = get("data")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": dict,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = got.data

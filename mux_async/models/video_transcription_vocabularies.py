@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from mux_async._forms import OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS_TEXT, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
     from mux_async.models.ids import TranscriptionVocabularyId
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateTranscriptionVocabularyRequest(Model):
     """Body that creates a transcription vocabulary."""
 
@@ -29,14 +31,25 @@ class CreateTranscriptionVocabularyRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.phrases = data["phrases"]
-        it.name = get("name")
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "phrases": list,
+            },
+            {
+                "name": str,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.phrases = got.phrases
+        it.name = got.name
+        it.passthrough = got.passthrough
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListTranscriptionVocabulariesResponse(Model):
     """One page of transcription vocabularies, 10 at most."""
 
@@ -44,12 +57,20 @@ class ListTranscriptionVocabulariesResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(TranscriptionVocabulary, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(TranscriptionVocabulary, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranscriptionVocabulary(Model):
     """Phrases, names for example, that transcription of live streams should know."""
 
@@ -67,19 +88,33 @@ class TranscriptionVocabulary(Model):
     """Words and phrases, at most 1000; may be absent."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "updated_at": TIME,
+            },
+            {
+                "name": str,
+                "passthrough": str,
+                "phrases": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds_text(data["created_at"], notes, "created_at")
-        it.updated_at = seconds_text(data["updated_at"], notes, "updated_at")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
-        it.phrases = get("phrases")
+        it.id = got.id
+        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.updated_at = seconds_text(got.updated_at, notes, "updated_at")
+        it.name = got.name
+        it.passthrough = got.passthrough
+        it.phrases = got.phrases
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranscriptionVocabularyResponse(Model):
     """Envelope of one transcription vocabulary."""
 
@@ -87,12 +122,20 @@ class TranscriptionVocabularyResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(TranscriptionVocabulary, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(TranscriptionVocabulary, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateTranscriptionVocabularyRequest(Model):
     """A complete vocabulary; what is left out is lost."""
 
@@ -104,8 +147,19 @@ class UpdateTranscriptionVocabularyRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.phrases = data["phrases"]
-        it.name = get("name")
-        it.passthrough = get("passthrough")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "phrases": list,
+            },
+            {
+                "name": str,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.phrases = got.phrases
+        it.name = got.name
+        it.passthrough = got.passthrough

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async.models.shared_video import AssetOptions
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ UPLOAD_STATUS_VALUES: Final[tuple[str, ...]] = (
 """Values of `UploadStatus` that are known; there may be others."""
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateUploadRequest(Model):
     """Body that creates a direct upload."""
 
@@ -41,16 +43,26 @@ class CreateUploadRequest(Model):
     """Seconds for which the address works, 60 to 604800; default 3600."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.cors_origin = get("cors_origin")
-        v = get("new_asset_settings")
-        it.new_asset_settings = unread(AssetOptions, v) if v.__class__ is dict else v
-        it.test = get("test")
-        it.timeout = get("timeout")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "cors_origin": str,
+                "new_asset_settings": OBJECT,
+                "test": bool,
+                "timeout": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.cors_origin = got.cors_origin
+        it.new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        it.test = got.test
+        it.timeout = got.timeout
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListUploadsResponse(Model):
     """One page of direct uploads."""
 
@@ -58,12 +70,20 @@ class ListUploadsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = [unread(Upload, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(Upload, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Upload(Model):
     """A direct upload: an address that takes one file and becomes one asset."""
 
@@ -87,22 +107,37 @@ class Upload(Model):
     """Where the file is to be sent by PUT; present only while ``waiting``. Secret."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = data["id"]
-        it.status = data["status"]
-        it.timeout = data["timeout"]
-        it.cors_origin = get("cors_origin")
-        it.asset_id = get("asset_id")
-        v = get("error")
-        it.error = unread(UploadError, v) if v.__class__ is dict else v
-        v = get("new_asset_settings")
-        it.new_asset_settings = unread(AssetOptions, v) if v.__class__ is dict else v
-        it.test = get("test")
-        it.url = get("url")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "status": UPLOAD_STATUS_VALUES,
+                "timeout": NUMBER,
+            },
+            {
+                "cors_origin": str,
+                "asset_id": str,
+                "error": OBJECT,
+                "new_asset_settings": OBJECT,
+                "test": bool,
+                "url": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.status = got.status
+        it.timeout = got.timeout
+        it.cors_origin = got.cors_origin
+        it.asset_id = got.asset_id
+        it.error = one(UploadError, got.error)
+        it.new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        it.test = got.test
+        it.url = got.url
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UploadError(Model):
     """Kind of a failure or warning, and its explanation."""
 
@@ -112,13 +147,22 @@ class UploadError(Model):
     """Kind of the failure or warning."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.message = get("message")
-        it.type = get("type")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "message": str,
+                "type": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.message = got.message
+        it.type = got.type
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UploadResponse(Model):
     """Envelope of one direct upload."""
 
@@ -126,6 +170,14 @@ class UploadResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        v = data["data"]
-        it.data = unread(Upload, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(Upload, got.data)

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 
 if TYPE_CHECKING:
     from mux_async.models.ids import LiveStreamId, WebInputId
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class CreateWebInputRequest(Model):
     """Body that creates a web input. ``id``, ``created_at`` and ``status`` are listed upstream but are Mux's to
     set.
@@ -43,22 +45,49 @@ class CreateWebInputRequest(Model):
     """Seconds after which the browser ends; default 3600."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "created_at": TIME,
+                "url": str,
+                "auto_launch": bool,
+                "live_stream_id": str,
+                "status": (
+                    "idle",
+                    "launching",
+                    "streaming",
+                ),
+                "passthrough": str,
+                "resolution": (
+                    "1920x1080",
+                    "1280x720",
+                    "1080x1920",
+                    "720x1280",
+                    "1080x1080",
+                    "720x720",
+                ),
+                "timeout": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = get("id")
-        it.created_at = seconds_text(get("created_at"), notes, "created_at")
-        it.url = get("url")
-        it.auto_launch = get("auto_launch")
-        it.live_stream_id = get("live_stream_id")
-        it.status = get("status")
-        it.passthrough = get("passthrough")
-        it.resolution = get("resolution")
-        it.timeout = get("timeout")
+        it.id = got.id
+        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.url = got.url
+        it.auto_launch = got.auto_launch
+        it.live_stream_id = got.live_stream_id
+        it.status = got.status
+        it.passthrough = got.passthrough
+        it.resolution = got.resolution
+        it.timeout = got.timeout
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class LaunchWebInputResponse(Model):
     """Empty answer to launching a web input."""
 
@@ -66,12 +95,20 @@ class LaunchWebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.data = get("data")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": dict,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = got.data
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ListWebInputsResponse(Model):
     """One page of web inputs."""
 
@@ -79,13 +116,20 @@ class ListWebInputsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("data")
-        it.data = [unread(WebInput, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = many(WebInput, got.data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ReloadWebInputResponse(Model):
     """Empty answer to reloading a web input."""
 
@@ -93,12 +137,20 @@ class ReloadWebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.data = get("data")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": dict,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = got.data
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ShutdownWebInputResponse(Model):
     """Empty answer to stopping a web input."""
 
@@ -106,12 +158,20 @@ class ShutdownWebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.data = get("data")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": dict,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = got.data
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UpdateWebInputUrlRequest(Model):
     """Body that points a web input at another page."""
 
@@ -119,12 +179,20 @@ class UpdateWebInputUrlRequest(Model):
     """Page to show from now on."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.url = get("url")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "url": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.url = got.url
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebInput(Model):
     """A browser in the cloud that shows a web page on a live stream (retired)."""
 
@@ -148,22 +216,49 @@ class WebInput(Model):
     """Seconds after which the browser ends; default 3600."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "created_at": TIME,
+                "url": str,
+                "auto_launch": bool,
+                "live_stream_id": str,
+                "status": (
+                    "idle",
+                    "launching",
+                    "streaming",
+                ),
+                "passthrough": str,
+                "resolution": (
+                    "1920x1080",
+                    "1280x720",
+                    "1080x1920",
+                    "720x1280",
+                    "1080x1080",
+                    "720x720",
+                ),
+                "timeout": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = get("id")
-        it.created_at = seconds_text(get("created_at"), notes, "created_at")
-        it.url = get("url")
-        it.auto_launch = get("auto_launch")
-        it.live_stream_id = get("live_stream_id")
-        it.status = get("status")
-        it.passthrough = get("passthrough")
-        it.resolution = get("resolution")
-        it.timeout = get("timeout")
+        it.id = got.id
+        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.url = got.url
+        it.auto_launch = got.auto_launch
+        it.live_stream_id = got.live_stream_id
+        it.status = got.status
+        it.passthrough = got.passthrough
+        it.resolution = got.resolution
+        it.timeout = got.timeout
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebInputResponse(Model):
     """Envelope of one web input."""
 
@@ -171,7 +266,14 @@ class WebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("data")
-        it.data = unread(WebInput, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "data": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.data = one(WebInput, got.data)

@@ -9,27 +9,51 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._late import late
 from mux_async._model import ABSENT, SECONDS, Model, hidden
-from mux_async._reading import unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
-from mux_async.models.robots_directives_runs import NODE_STATE_VARIANTS
+from mux_async.models.robots_directives_runs import DIRECTIVE_RUN_STATUS_VALUES, NODE_STATE_VARIANTS
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import (
+    ENCODING_TIER_VALUES,
+    MASTER_ACCESS_VALUES,
+    MAX_RESOLUTION_TIER_VALUES,
+    MP4_SUPPORT_VALUES,
+    RESOLUTION_TIER_VALUES,
+    STATIC_RENDITION_RESOLUTION_VALUES,
+    TRACK_TYPE_VALUES,
+    VIDEO_QUALITY_VALUES,
     AssetDirective,
     CreatePlaybackIdRequest,
     CreateStaticRenditionRequest,
     InputSettings,
     PlaybackId,
 )
-from mux_async.models.video_assets import AssetErrors, AssetMaster, AssetProgress, AssetShots
+from mux_async.models.video_assets import (
+    ASSET_STATUS_VALUES,
+    INGEST_TYPE_VALUES,
+    STATIC_RENDITION_FILE_NAME_VALUES,
+    STATIC_RENDITION_STATUS_VALUES,
+    TEXT_SOURCE_VALUES,
+    TRACK_STATUS_VALUES,
+    AssetErrors,
+    AssetMaster,
+    AssetProgress,
+    AssetShots,
+)
 from mux_async.models.video_delivery_usage import DeliveryReportDeliveredSecondsByResolution
 from mux_async.models.video_live_streams import (
+    LATENCY_MODE_VALUES,
+    LIVE_STREAM_STATUS_VALUES,
+    SIMULCAST_TARGET_STATUS_VALUES,
     LiveStreamEmbeddedSubtitleSettings,
     LiveStreamGeneratedSubtitleSettings,
     LiveStreamMetadata,
     SimulcastTarget,
 )
-from mux_async.models.video_uploads import UploadError
+from mux_async.models.video_uploads import UPLOAD_STATUS_VALUES, UploadError
 from mux_async.playback._ingest import LiveIngest
 
 if TYPE_CHECKING:
@@ -67,7 +91,7 @@ if TYPE_CHECKING:
     from mux_async.models.video_uploads import UploadStatus
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookAsset(Model):
     """An asset as events carry it: as in the API, but with integer times."""
 
@@ -141,62 +165,95 @@ class WebhookAsset(Model):
     """Quality of the encoding; default the account's setting."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "encoding_tier": ENCODING_TIER_VALUES,
+                "master_access": MASTER_ACCESS_VALUES,
+                "max_resolution_tier": MAX_RESOLUTION_TIER_VALUES,
+                "progress": OBJECT,
+                "status": ASSET_STATUS_VALUES,
+            },
+            {
+                "aspect_ratio": str,
+                "directives": OBJECTS,
+                "duration": NUMBER,
+                "errors": OBJECT,
+                "generate_shots": bool,
+                "ingest_type": INGEST_TYPE_VALUES,
+                "is_live": bool,
+                "live_stream_id": str,
+                "master": OBJECT,
+                "max_stored_frame_rate": NUMBER,
+                "max_stored_resolution": (
+                    "Audio only",
+                    "SD",
+                    "HD",
+                    "FHD",
+                    "UHD",
+                ),
+                "meta": OBJECT,
+                "mp4_support": MP4_SUPPORT_VALUES,
+                "non_standard_input_reasons": OBJECT,
+                "normalize_audio": bool,
+                "passthrough": str,
+                "playback_ids": OBJECTS,
+                "recording_times": OBJECTS,
+                "resolution_tier": RESOLUTION_TIER_VALUES,
+                "shots": OBJECT,
+                "source_asset_id": str,
+                "static_renditions": OBJECT,
+                "test": bool,
+                "thumbnail_time": NUMBER,
+                "tracks": OBJECTS,
+                "upload_id": str,
+                "video_quality": VIDEO_QUALITY_VALUES,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        it.encoding_tier = data["encoding_tier"]
-        it.master_access = data["master_access"]
-        it.max_resolution_tier = data["max_resolution_tier"]
-        v = data["progress"]
-        it.progress = unread(AssetProgress, v) if v.__class__ is dict else v
-        it.status = data["status"]
-        it.aspect_ratio = get("aspect_ratio")
-        v = get("directives")
-        it.directives = [unread(AssetDirective, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.duration = get("duration")
-        v = get("errors")
-        it.errors = unread(AssetErrors, v) if v.__class__ is dict else v
-        it.generate_shots = get("generate_shots")
-        it.ingest_type = get("ingest_type")
-        it.is_live = get("is_live")
-        it.live_stream_id = get("live_stream_id")
-        v = get("master")
-        it.master = unread(AssetMaster, v) if v.__class__ is dict else v
-        it.max_stored_frame_rate = get("max_stored_frame_rate")
-        it.max_stored_resolution = get("max_stored_resolution")
-        v = get("meta")
-        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
-        it.mp4_support = get("mp4_support")
-        v = get("non_standard_input_reasons")
-        it.non_standard_input_reasons = unread(WebhookAssetNonStandardInputReasons, v) if v.__class__ is dict else v
-        it.normalize_audio = get("normalize_audio")
-        it.passthrough = get("passthrough")
-        v = get("playback_ids")
-        it.playback_ids = [unread(PlaybackId, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        v = get("recording_times")
-        it.recording_times = (
-            [unread(WebhookAssetRecordingTime, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.resolution_tier = get("resolution_tier")
-        v = get("shots")
-        it.shots = unread(AssetShots, v) if v.__class__ is dict else v
-        it.source_asset_id = get("source_asset_id")
-        v = get("static_renditions")
-        it.static_renditions = unread(WebhookAssetStaticRenditions, v) if v.__class__ is dict else v
-        it.test = get("test")
-        it.thumbnail_time = get("thumbnail_time")
-        v = get("tracks")
-        it.tracks = (
-            [unread(WebhookAssetEmbeddedTrack, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.upload_id = get("upload_id")
-        it.video_quality = get("video_quality")
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.encoding_tier = got.encoding_tier
+        it.master_access = got.master_access
+        it.max_resolution_tier = got.max_resolution_tier
+        it.progress = one(AssetProgress, got.progress)
+        it.status = got.status
+        it.aspect_ratio = got.aspect_ratio
+        it.directives = many(AssetDirective, got.directives)
+        it.duration = got.duration
+        it.errors = one(AssetErrors, got.errors)
+        it.generate_shots = got.generate_shots
+        it.ingest_type = got.ingest_type
+        it.is_live = got.is_live
+        it.live_stream_id = got.live_stream_id
+        it.master = one(AssetMaster, got.master)
+        it.max_stored_frame_rate = got.max_stored_frame_rate
+        it.max_stored_resolution = got.max_stored_resolution
+        it.meta = one(AssetMetadata, got.meta)
+        it.mp4_support = got.mp4_support
+        it.non_standard_input_reasons = one(WebhookAssetNonStandardInputReasons, got.non_standard_input_reasons)
+        it.normalize_audio = got.normalize_audio
+        it.passthrough = got.passthrough
+        it.playback_ids = many(PlaybackId, got.playback_ids)
+        it.recording_times = many(WebhookAssetRecordingTime, got.recording_times)
+        it.resolution_tier = got.resolution_tier
+        it.shots = one(AssetShots, got.shots)
+        it.source_asset_id = got.source_asset_id
+        it.static_renditions = one(WebhookAssetStaticRenditions, got.static_renditions)
+        it.test = got.test
+        it.thumbnail_time = got.thumbnail_time
+        it.tracks = many(WebhookAssetEmbeddedTrack, got.tracks)
+        it.upload_id = got.upload_id
+        it.video_quality = got.video_quality
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookAssetEmbeddedTrack(Model):
     """A track inside an asset that an event carries."""
 
@@ -236,29 +293,52 @@ class WebhookAssetEmbeddedTrack(Model):
     """``video``, ``audio`` or ``text``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        it.auto_language_confidence = get("auto_language_confidence")
-        it.closed_captions = get("closed_captions")
-        it.duration = get("duration")
-        v = get("error")
-        it.error = unread(AssetErrors, v) if v.__class__ is dict else v
-        it.language_code = get("language_code")
-        it.max_channels = get("max_channels")
-        it.max_frame_rate = get("max_frame_rate")
-        it.max_height = get("max_height")
-        it.max_width = get("max_width")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
-        it.primary = get("primary")
-        it.status = get("status")
-        it.text_source = get("text_source")
-        it.text_type = get("text_type")
-        it.type = get("type")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "auto_language_confidence": NUMBER,
+                "closed_captions": bool,
+                "duration": NUMBER,
+                "error": OBJECT,
+                "language_code": str,
+                "max_channels": NUMBER,
+                "max_frame_rate": NUMBER,
+                "max_height": NUMBER,
+                "max_width": NUMBER,
+                "name": str,
+                "passthrough": str,
+                "primary": bool,
+                "status": TRACK_STATUS_VALUES,
+                "text_source": TEXT_SOURCE_VALUES,
+                "text_type": ("subtitles",),
+                "type": TRACK_TYPE_VALUES,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.auto_language_confidence = got.auto_language_confidence
+        it.closed_captions = got.closed_captions
+        it.duration = got.duration
+        it.error = one(AssetErrors, got.error)
+        it.language_code = got.language_code
+        it.max_channels = got.max_channels
+        it.max_frame_rate = got.max_frame_rate
+        it.max_height = got.max_height
+        it.max_width = got.max_width
+        it.name = got.name
+        it.passthrough = got.passthrough
+        it.primary = got.primary
+        it.status = got.status
+        it.text_source = got.text_source
+        it.text_type = got.text_type
+        it.type = got.type
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookAssetNonStandardInputReasons(Model):
     """Why the source of an asset had to be converted first. Only what deviates is present."""
 
@@ -288,23 +368,42 @@ class WebhookAssetNonStandardInputReasons(Model):
     """Size of the picture, where a side has more than 2048 pixels."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.audio_codec = get("audio_codec")
-        it.audio_edit_list = get("audio_edit_list")
-        it.pixel_aspect_ratio = get("pixel_aspect_ratio")
-        it.unexpected_media_file_parameters = get("unexpected_media_file_parameters")
-        it.unexpected_video_parameters = get("unexpected_video_parameters")
-        it.unsupported_pixel_format = get("unsupported_pixel_format")
-        it.video_bitrate = get("video_bitrate")
-        it.video_codec = get("video_codec")
-        it.video_edit_list = get("video_edit_list")
-        it.video_frame_rate = get("video_frame_rate")
-        it.video_gop_size = get("video_gop_size")
-        it.video_resolution = get("video_resolution")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "audio_codec": str,
+                "audio_edit_list": ("non-standard",),
+                "pixel_aspect_ratio": str,
+                "unexpected_media_file_parameters": ("non-standard",),
+                "unexpected_video_parameters": str,
+                "unsupported_pixel_format": str,
+                "video_bitrate": ("high",),
+                "video_codec": str,
+                "video_edit_list": ("non-standard",),
+                "video_frame_rate": str,
+                "video_gop_size": ("high",),
+                "video_resolution": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.audio_codec = got.audio_codec
+        it.audio_edit_list = got.audio_edit_list
+        it.pixel_aspect_ratio = got.pixel_aspect_ratio
+        it.unexpected_media_file_parameters = got.unexpected_media_file_parameters
+        it.unexpected_video_parameters = got.unexpected_video_parameters
+        it.unsupported_pixel_format = got.unsupported_pixel_format
+        it.video_bitrate = got.video_bitrate
+        it.video_codec = got.video_codec
+        it.video_edit_list = got.video_edit_list
+        it.video_frame_rate = got.video_frame_rate
+        it.video_gop_size = got.video_gop_size
+        it.video_resolution = got.video_resolution
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookAssetRecordingTime(Model):
     """One stretch of a live recording, as events carry it."""
 
@@ -316,15 +415,27 @@ class WebhookAssetRecordingTime(Model):
     """``content`` from the encoder, or ``slate`` shown while it was away."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.duration = get("duration")
-        v = get("started_at")
-        it.started_at = unread(WebhookAssetRecordingTimeStartedAt, v) if v.__class__ is dict else v
-        it.type = get("type")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "duration": NUMBER,
+                "started_at": OBJECT,
+                "type": (
+                    "content",
+                    "slate",
+                ),
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.duration = got.duration
+        it.started_at = one(WebhookAssetRecordingTimeStartedAt, got.started_at)
+        it.type = got.type
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookAssetRecordingTimeStartedAt(Model):
     """An instant, as whole seconds since 1970 and nanoseconds."""
 
@@ -334,13 +445,23 @@ class WebhookAssetRecordingTimeStartedAt(Model):
     """Nanoseconds within the second."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.seconds = data["seconds"]
-        it.nanos = get("nanos")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "seconds": NUMBER,
+            },
+            {
+                "nanos": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.seconds = got.seconds
+        it.nanos = got.nanos
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookAssetStaticRendition(Model):
     """One file for download, with the id of its asset."""
 
@@ -374,26 +495,52 @@ class WebhookAssetStaticRendition(Model):
     """Width in pixels."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        it.asset_id = get("asset_id")
-        it.bitrate = get("bitrate")
-        v = get("error")
-        it.error = unread(AssetErrors, v) if v.__class__ is dict else v
-        it.ext = get("ext")
-        it.filesize = get("filesize")
-        it.height = get("height")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
-        it.resolution = get("resolution")
-        it.resolution_tier = get("resolution_tier")
-        it.status = get("status")
-        it.type = get("type")
-        it.width = get("width")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "asset_id": str,
+                "bitrate": NUMBER,
+                "error": OBJECT,
+                "ext": (
+                    "mp4",
+                    "m4a",
+                ),
+                "filesize": str,
+                "height": NUMBER,
+                "name": STATIC_RENDITION_FILE_NAME_VALUES,
+                "passthrough": str,
+                "resolution": STATIC_RENDITION_RESOLUTION_VALUES,
+                "resolution_tier": RESOLUTION_TIER_VALUES,
+                "status": STATIC_RENDITION_STATUS_VALUES,
+                "type": (
+                    "standard",
+                    "advanced",
+                ),
+                "width": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.asset_id = got.asset_id
+        it.bitrate = got.bitrate
+        it.error = one(AssetErrors, got.error)
+        it.ext = got.ext
+        it.filesize = got.filesize
+        it.height = got.height
+        it.name = got.name
+        it.passthrough = got.passthrough
+        it.resolution = got.resolution
+        it.resolution_tier = got.resolution_tier
+        it.status = got.status
+        it.type = got.type
+        it.width = got.width
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookAssetStaticRenditions(Model):
     """Files for download inside an asset that an event carries."""
 
@@ -403,16 +550,27 @@ class WebhookAssetStaticRenditions(Model):
     """State of all files made by ``mp4_support``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("files")
-        it.files = (
-            [unread(WebhookAssetStaticRenditionsFile, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "files": OBJECTS,
+                "status": (
+                    "ready",
+                    "preparing",
+                    "disabled",
+                    "errored",
+                ),
+            },
         )
-        it.status = get("status")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.files = many(WebhookAssetStaticRenditionsFile, got.files)
+        it.status = got.status
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookAssetStaticRenditionsFile(Model):
     """One file for download inside an asset that an event carries; its size is a number."""
 
@@ -442,23 +600,48 @@ class WebhookAssetStaticRenditionsFile(Model):
     """Width in pixels."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        it.bitrate = get("bitrate")
-        it.ext = get("ext")
-        it.filesize = get("filesize")
-        it.height = get("height")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
-        it.resolution = get("resolution")
-        it.resolution_tier = get("resolution_tier")
-        it.status = get("status")
-        it.type = get("type")
-        it.width = get("width")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "bitrate": NUMBER,
+                "ext": (
+                    "mp4",
+                    "m4a",
+                ),
+                "filesize": NUMBER,
+                "height": NUMBER,
+                "name": STATIC_RENDITION_FILE_NAME_VALUES,
+                "passthrough": str,
+                "resolution": STATIC_RENDITION_RESOLUTION_VALUES,
+                "resolution_tier": RESOLUTION_TIER_VALUES,
+                "status": STATIC_RENDITION_STATUS_VALUES,
+                "type": (
+                    "standard",
+                    "advanced",
+                ),
+                "width": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.bitrate = got.bitrate
+        it.ext = got.ext
+        it.filesize = got.filesize
+        it.height = got.height
+        it.name = got.name
+        it.passthrough = got.passthrough
+        it.resolution = got.resolution
+        it.resolution_tier = got.resolution_tier
+        it.status = got.status
+        it.type = got.type
+        it.width = got.width
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookAssetTrack(Model):
     """One track, with the id of its asset."""
 
@@ -500,30 +683,54 @@ class WebhookAssetTrack(Model):
     """``video``, ``audio`` or ``text``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        it.asset_id = get("asset_id")
-        it.auto_language_confidence = get("auto_language_confidence")
-        it.closed_captions = get("closed_captions")
-        it.duration = get("duration")
-        v = get("error")
-        it.error = unread(AssetErrors, v) if v.__class__ is dict else v
-        it.language_code = get("language_code")
-        it.max_channels = get("max_channels")
-        it.max_frame_rate = get("max_frame_rate")
-        it.max_height = get("max_height")
-        it.max_width = get("max_width")
-        it.name = get("name")
-        it.passthrough = get("passthrough")
-        it.primary = get("primary")
-        it.status = get("status")
-        it.text_source = get("text_source")
-        it.text_type = get("text_type")
-        it.type = get("type")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "asset_id": str,
+                "auto_language_confidence": NUMBER,
+                "closed_captions": bool,
+                "duration": NUMBER,
+                "error": OBJECT,
+                "language_code": str,
+                "max_channels": NUMBER,
+                "max_frame_rate": NUMBER,
+                "max_height": NUMBER,
+                "max_width": NUMBER,
+                "name": str,
+                "passthrough": str,
+                "primary": bool,
+                "status": TRACK_STATUS_VALUES,
+                "text_source": TEXT_SOURCE_VALUES,
+                "text_type": ("subtitles",),
+                "type": TRACK_TYPE_VALUES,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.asset_id = got.asset_id
+        it.auto_language_confidence = got.auto_language_confidence
+        it.closed_captions = got.closed_captions
+        it.duration = got.duration
+        it.error = one(AssetErrors, got.error)
+        it.language_code = got.language_code
+        it.max_channels = got.max_channels
+        it.max_frame_rate = got.max_frame_rate
+        it.max_height = got.max_height
+        it.max_width = got.max_width
+        it.name = got.name
+        it.passthrough = got.passthrough
+        it.primary = got.primary
+        it.status = got.status
+        it.text_source = got.text_source
+        it.text_type = got.text_type
+        it.type = got.type
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookAssetWarning(Model):
     """A few facts about the asset, and the warning."""
 
@@ -543,19 +750,32 @@ class WebhookAssetWarning(Model):
     """What went wrong."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        it.live_stream_id = get("live_stream_id")
-        it.passthrough = get("passthrough")
-        it.source_asset_id = get("source_asset_id")
-        it.status = get("status")
-        it.upload_id = get("upload_id")
-        v = get("warning")
-        it.warning = unread(UploadError, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "live_stream_id": str,
+                "passthrough": str,
+                "source_asset_id": str,
+                "status": ASSET_STATUS_VALUES,
+                "upload_id": str,
+                "warning": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.live_stream_id = got.live_stream_id
+        it.passthrough = got.passthrough
+        it.source_asset_id = got.source_asset_id
+        it.status = got.status
+        it.upload_id = got.upload_id
+        it.warning = one(UploadError, got.warning)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookDirectUpload(Model):
     """A direct upload as events carry it."""
 
@@ -577,20 +797,35 @@ class WebhookDirectUpload(Model):
     """Where the file is to be sent; only while ``waiting``. Secret."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = data["id"]
-        it.status = data["status"]
-        it.timeout = data["timeout"]
-        it.cors_origin = get("cors_origin")
-        it.asset_id = get("asset_id")
-        v = get("new_asset_settings")
-        it.new_asset_settings = unread(WebhookDirectUploadNewAssetSettings, v) if v.__class__ is dict else v
-        it.test = get("test")
-        it.url = get("url")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "status": UPLOAD_STATUS_VALUES,
+                "timeout": NUMBER,
+            },
+            {
+                "cors_origin": str,
+                "asset_id": str,
+                "new_asset_settings": OBJECT,
+                "test": bool,
+                "url": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.status = got.status
+        it.timeout = got.timeout
+        it.cors_origin = got.cors_origin
+        it.asset_id = got.asset_id
+        it.new_asset_settings = one(WebhookDirectUploadNewAssetSettings, got.new_asset_settings)
+        it.test = got.test
+        it.url = got.url
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookDirectUploadNewAssetSettings(Model):
     """Settings for an asset that is created later, as events carry them."""
 
@@ -628,36 +863,50 @@ class WebhookDirectUploadNewAssetSettings(Model):
     """Quality of the encoding; default the account's setting."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        v = get("advanced_playback_policies")
-        it.advanced_playback_policies = (
-            [unread(CreatePlaybackIdRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "advanced_playback_policies": OBJECTS,
+                "copy_overlays": bool,
+                "directives": OBJECTS,
+                "encoding_tier": ENCODING_TIER_VALUES,
+                "generate_shots": bool,
+                "inputs": OBJECTS,
+                "master_access": MASTER_ACCESS_VALUES,
+                "max_resolution_tier": MAX_RESOLUTION_TIER_VALUES,
+                "meta": OBJECT,
+                "mp4_support": MP4_SUPPORT_VALUES,
+                "normalize_audio": bool,
+                "passthrough": str,
+                "playback_policies": list,
+                "static_renditions": OBJECTS,
+                "test": bool,
+                "video_quality": VIDEO_QUALITY_VALUES,
+            },
         )
-        it.copy_overlays = get("copy_overlays")
-        v = get("directives")
-        it.directives = [unread(AssetDirective, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.encoding_tier = get("encoding_tier")
-        it.generate_shots = get("generate_shots")
-        v = get("inputs")
-        it.inputs = [unread(InputSettings, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.master_access = get("master_access")
-        it.max_resolution_tier = get("max_resolution_tier")
-        v = get("meta")
-        it.meta = unread(AssetMetadata, v) if v.__class__ is dict else v
-        it.mp4_support = get("mp4_support")
-        it.normalize_audio = get("normalize_audio")
-        it.passthrough = get("passthrough")
-        it.playback_policies = get("playback_policies")
-        v = get("static_renditions")
-        it.static_renditions = (
-            [unread(CreateStaticRenditionRequest, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.test = get("test")
-        it.video_quality = get("video_quality")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        it.copy_overlays = got.copy_overlays
+        it.directives = many(AssetDirective, got.directives)
+        it.encoding_tier = got.encoding_tier
+        it.generate_shots = got.generate_shots
+        it.inputs = many(InputSettings, got.inputs)
+        it.master_access = got.master_access
+        it.max_resolution_tier = got.max_resolution_tier
+        it.meta = one(AssetMetadata, got.meta)
+        it.mp4_support = got.mp4_support
+        it.normalize_audio = got.normalize_audio
+        it.passthrough = got.passthrough
+        it.playback_policies = got.playback_policies
+        it.static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        it.test = got.test
+        it.video_quality = got.video_quality
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookDirectiveRun(Model):
     """A directive's run with the facts around it."""
 
@@ -671,17 +920,28 @@ class WebhookDirectiveRun(Model):
     """An id internal to Mux; its meaning is not published."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "created_at": TIME,
+                "directive_run": OBJECT,
+                "environment_id": str,
+                "internal_id": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        v = data["directive_run"]
-        it.directive_run = unread(WebhookDirectiveRunData, v) if v.__class__ is dict else v
-        it.environment_id = data["environment_id"]
-        it.internal_id = data["internal_id"]
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.directive_run = one(WebhookDirectiveRunData, got.directive_run)
+        it.environment_id = got.environment_id
+        it.internal_id = got.internal_id
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookDirectiveRunData(Model):
     """One run of a directive on one asset."""
 
@@ -701,20 +961,34 @@ class WebhookDirectiveRunData(Model):
     """How far the run is."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "asset_id": str,
+                "completed_at": TIME | None,
+                "directive_id": str,
+                "node_states": OBJECTS,
+                "started_at": TIME,
+                "status": DIRECTIVE_RUN_STATUS_VALUES,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.id = data["id"]
-        it.asset_id = data["asset_id"]
-        it.completed_at = seconds(data["completed_at"], notes, "completed_at")
-        it.directive_id = data["directive_id"]
-        v = data["node_states"]
-        it.node_states = [NODE_STATE_VARIANTS(x) for x in v] if v.__class__ is list else v
-        it.started_at = seconds(data["started_at"], notes, "started_at")
-        it.status = data["status"]
+        it.id = got.id
+        it.asset_id = got.asset_id
+        it.completed_at = seconds(got.completed_at, notes, "completed_at")
+        it.directive_id = got.directive_id
+        it.node_states = NODE_STATE_VARIANTS.many(got.node_states)
+        it.started_at = seconds(got.started_at, notes, "started_at")
+        it.status = got.status
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookEventAttempt(Model):
     """One delivery of an event to one endpoint."""
 
@@ -736,19 +1010,34 @@ class WebhookEventAttempt(Model):
     """Number of the endpoint, unlike the ids of the API."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        it.address = get("address")
-        it.created_at = get("created_at")
-        it.max_attempts = get("max_attempts")
-        it.response_body = get("response_body")
-        it.response_headers = get("response_headers")
-        it.response_status_code = get("response_status_code")
-        it.webhook_id = get("webhook_id")
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "address": str,
+                "created_at": str,
+                "max_attempts": NUMBER,
+                "response_body": str,
+                "response_headers": dict,
+                "response_status_code": NUMBER,
+                "webhook_id": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.address = got.address
+        it.created_at = got.created_at
+        it.max_attempts = got.max_attempts
+        it.response_body = got.response_body
+        it.response_headers = got.response_headers
+        it.response_status_code = got.response_status_code
+        it.webhook_id = got.webhook_id
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookEventEnvironment(Model):
     """The environment an event belongs to."""
 
@@ -758,12 +1047,22 @@ class WebhookEventEnvironment(Model):
     """Name of the environment."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.name = data["name"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "name": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.name = got.name
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookEventObject(Model):
     """What an event is about, by kind and id."""
 
@@ -773,12 +1072,22 @@ class WebhookEventObject(Model):
     """``asset``, ``live`` (a live stream), ``upload``, ``track`` and others."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        it.id = data["id"]
-        it.type = data["type"]
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "type": str,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.type = got.type
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookLiveStream(LiveIngest, Model):
     """A live stream as events carry it: as in the API, but with integer times."""
 
@@ -838,55 +1147,76 @@ class WebhookLiveStream(LiveIngest, Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "latency_mode": LATENCY_MODE_VALUES,
+                "max_continuous_duration": NUMBER,
+                "status": LIVE_STREAM_STATUS_VALUES,
+                "stream_key": str,
+            },
+            {
+                "active_asset_id": str,
+                "active_ingest_protocol": (
+                    "rtmp",
+                    "srt",
+                ),
+                "audio_only": bool,
+                "connected": bool,
+                "embedded_subtitles": OBJECTS,
+                "generated_subtitles": OBJECTS,
+                "low_latency": bool,
+                "meta": OBJECT,
+                "new_asset_settings": OBJECT,
+                "passthrough": str,
+                "playback_ids": OBJECTS,
+                "recent_asset_ids": list,
+                "reconnect_slate_url": str,
+                "reconnect_window": NUMBER,
+                "recording": bool,
+                "reduced_latency": bool,
+                "simulcast_targets": OBJECTS,
+                "srt_passphrase": str,
+                "test": bool,
+                "use_slate_for_standard_latency": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.id = data["id"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        it.latency_mode = data["latency_mode"]
-        it.max_continuous_duration = data["max_continuous_duration"]
-        it.status = data["status"]
-        it.stream_key = data["stream_key"]
-        it.active_asset_id = get("active_asset_id")
-        it.active_ingest_protocol = get("active_ingest_protocol")
-        it.audio_only = get("audio_only")
-        it.connected = get("connected")
-        v = get("embedded_subtitles")
-        it.embedded_subtitles = (
-            [unread(LiveStreamEmbeddedSubtitleSettings, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
-        )
-        v = get("generated_subtitles")
-        it.generated_subtitles = (
-            [unread(LiveStreamGeneratedSubtitleSettings, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
-        )
-        it.low_latency = get("low_latency")
-        v = get("meta")
-        it.meta = unread(LiveStreamMetadata, v) if v.__class__ is dict else v
-        v = get("new_asset_settings")
-        it.new_asset_settings = unread(WebhookDirectUploadNewAssetSettings, v) if v.__class__ is dict else v
-        it.passthrough = get("passthrough")
-        v = get("playback_ids")
-        it.playback_ids = [unread(PlaybackId, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.recent_asset_ids = get("recent_asset_ids")
-        it.reconnect_slate_url = get("reconnect_slate_url")
-        it.reconnect_window = get("reconnect_window")
-        it.recording = get("recording")
-        it.reduced_latency = get("reduced_latency")
-        v = get("simulcast_targets")
-        it.simulcast_targets = (
-            [unread(SimulcastTarget, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        )
-        it.srt_passphrase = get("srt_passphrase")
-        it.test = get("test")
-        it.use_slate_for_standard_latency = get("use_slate_for_standard_latency")
+        it.id = got.id
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.latency_mode = got.latency_mode
+        it.max_continuous_duration = got.max_continuous_duration
+        it.status = got.status
+        it.stream_key = got.stream_key
+        it.active_asset_id = got.active_asset_id
+        it.active_ingest_protocol = got.active_ingest_protocol
+        it.audio_only = got.audio_only
+        it.connected = got.connected
+        it.embedded_subtitles = many(LiveStreamEmbeddedSubtitleSettings, got.embedded_subtitles)
+        it.generated_subtitles = many(LiveStreamGeneratedSubtitleSettings, got.generated_subtitles)
+        it.low_latency = got.low_latency
+        it.meta = one(LiveStreamMetadata, got.meta)
+        it.new_asset_settings = one(WebhookDirectUploadNewAssetSettings, got.new_asset_settings)
+        it.passthrough = got.passthrough
+        it.playback_ids = many(PlaybackId, got.playback_ids)
+        it.recent_asset_ids = got.recent_asset_ids
+        it.reconnect_slate_url = got.reconnect_slate_url
+        it.reconnect_window = got.reconnect_window
+        it.recording = got.recording
+        it.reduced_latency = got.reduced_latency
+        it.simulcast_targets = many(SimulcastTarget, got.simulcast_targets)
+        it.srt_passphrase = got.srt_passphrase
+        it.test = got.test
+        it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
         return notes
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookLiveStreamWarning(Model):
     """A few facts about the live stream, and the warning."""
 
@@ -904,18 +1234,30 @@ class WebhookLiveStreamWarning(Model):
     """What went wrong."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        it.active_asset_id = get("active_asset_id")
-        it.passthrough = get("passthrough")
-        it.status = get("status")
-        it.stream_key = get("stream_key")
-        v = get("warning")
-        it.warning = unread(UploadError, v) if v.__class__ is dict else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "active_asset_id": str,
+                "passthrough": str,
+                "status": LIVE_STREAM_STATUS_VALUES,
+                "stream_key": str,
+                "warning": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.active_asset_id = got.active_asset_id
+        it.passthrough = got.passthrough
+        it.status = got.status
+        it.stream_key = got.stream_key
+        it.warning = one(UploadError, got.warning)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookSimulcastTarget(Model):
     """One simulcast target, with the id of its live stream."""
 
@@ -935,18 +1277,36 @@ class WebhookSimulcastTarget(Model):
     """Key for the other service. Secret."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = data["id"]
-        it.status = data["status"]
-        it.url = data["url"]
-        it.error_severity = get("error_severity")
-        it.live_stream_id = get("live_stream_id")
-        it.passthrough = get("passthrough")
-        it.stream_key = get("stream_key")
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "status": SIMULCAST_TARGET_STATUS_VALUES,
+                "url": str,
+            },
+            {
+                "error_severity": (
+                    "normal",
+                    "fatal",
+                ),
+                "live_stream_id": str,
+                "passthrough": str,
+                "stream_key": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.status = got.status
+        it.url = got.url
+        it.error_severity = got.error_severity
+        it.live_stream_id = got.live_stream_id
+        it.passthrough = got.passthrough
+        it.stream_key = got.stream_key
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookVideoDeliveryHighTraffic(Model):
     """Which assets caused a lot of delivery, and when."""
 
@@ -960,20 +1320,26 @@ class WebhookVideoDeliveryHighTraffic(Model):
     """Start and end of the period that was counted."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> None:
-        get = data.get
-        it.id = get("id")
-        v = get("data")
-        it.data = (
-            [unread(WebhookVideoDeliveryHighTrafficData, x) if x.__class__ is dict else x for x in v]
-            if v.__class__ is list
-            else v
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "data": OBJECTS,
+                "threshold": NUMBER,
+                "timeframe": list,
+            },
         )
-        it.threshold = get("threshold")
-        it.timeframe = get("timeframe")
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        it.id = got.id
+        it.data = many(WebhookVideoDeliveryHighTrafficData, got.data)
+        it.threshold = got.threshold
+        it.timeframe = got.timeframe
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class WebhookVideoDeliveryHighTrafficData(Model):
     """How much of one asset was delivered, with integer times."""
 
@@ -1003,20 +1369,45 @@ class WebhookVideoDeliveryHighTrafficData(Model):
     """The asset's own ``passthrough``."""
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_duration": NUMBER,
+                "asset_encoding_tier": ENCODING_TIER_VALUES,
+                "asset_id": str,
+                "asset_resolution_tier": RESOLUTION_TIER_VALUES,
+                "asset_state": (
+                    "ready",
+                    "errored",
+                    "deleted",
+                ),
+                "created_at": TIME,
+                "delivered_seconds": NUMBER,
+                "delivered_seconds_by_resolution": OBJECT,
+            },
+            {
+                "asset_video_quality": VIDEO_QUALITY_VALUES,
+                "deleted_at": TIME,
+                "live_stream_id": str,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        get = data.get
-        it.asset_duration = data["asset_duration"]
-        it.asset_encoding_tier = data["asset_encoding_tier"]
-        it.asset_id = data["asset_id"]
-        it.asset_resolution_tier = data["asset_resolution_tier"]
-        it.asset_state = data["asset_state"]
-        it.created_at = seconds(data["created_at"], notes, "created_at")
-        it.delivered_seconds = data["delivered_seconds"]
-        v = data["delivered_seconds_by_resolution"]
-        it.delivered_seconds_by_resolution = unread(DeliveryReportDeliveredSecondsByResolution, v) if v.__class__ is dict else v
-        it.asset_video_quality = get("asset_video_quality")
-        it.deleted_at = seconds(get("deleted_at"), notes, "deleted_at")
-        it.live_stream_id = get("live_stream_id")
-        it.passthrough = get("passthrough")
+        it.asset_duration = got.asset_duration
+        it.asset_encoding_tier = got.asset_encoding_tier
+        it.asset_id = got.asset_id
+        it.asset_resolution_tier = got.asset_resolution_tier
+        it.asset_state = got.asset_state
+        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.delivered_seconds = got.delivered_seconds
+        it.delivered_seconds_by_resolution = one(
+            DeliveryReportDeliveredSecondsByResolution, got.delivered_seconds_by_resolution
+        )
+        it.asset_video_quality = got.asset_video_quality
+        it.deleted_at = seconds(got.deleted_at, notes, "deleted_at")
+        it.live_stream_id = got.live_stream_id
+        it.passthrough = got.passthrough
         return notes

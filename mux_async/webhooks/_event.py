@@ -10,20 +10,26 @@ those that no handler wants. The rest is read as in every model, when it is firs
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import attrs
+import msgspec
 
-from mux_async._model import ABSENT, ISO, Model, Wire
-from mux_async._reading import unread
+from mux_async._forms import OBJECT, OBJECTS, TIME, Form, loads, object_text
+from mux_async._model import ABSENT, ISO, Model, Wire, unread
+from mux_async._reading import many, one
 from mux_async._times import Notes, iso
 
 if TYPE_CHECKING:
     from typing import Self
 
     from mux_async.models.webhooks import WebhookEventAttempt, WebhookEventEnvironment, WebhookEventObject
+
+
+E = TypeVar("E", bound="Event")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -53,39 +59,87 @@ class Event(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         """Read a decoded delivery; *data* must not be changed afterwards."""
-        it = super().from_wire(data)
-        object.__setattr__(it, "id", data.get("id"))
-        object.__setattr__(it, "type", data.get("type"))
+        return cls._begun(data, data.get("id"), data.get("type"))
+
+    @classmethod
+    def _begun(cls, data: Any, id: Any, type: Any) -> Self:
+        it = unread(cls, data)
+        _set(it, "id", id)
+        _set(it, "type", type)
         return it
 
     @classmethod
-    def _fill(cls, it: Any, data: Any) -> Notes:
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "id": str,
+                "created_at": TIME,
+                "object": OBJECT,
+                "environment": OBJECT,
+                "attempts": OBJECTS,
+                "type": str,
+                "data": Any if cls.model_path is None else OBJECT,
+            },
+            {"request_id": str, "accessor": str, "accessor_source": str},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
         from mux_async.models.webhooks import WebhookEventAttempt, WebhookEventEnvironment, WebhookEventObject
 
-        get = data.get
         notes: Notes = {}
-        it.id = get("id")
-        it.created_at = iso(get("created_at"), notes, "created_at")
-        v = get("object")
-        it.object = unread(WebhookEventObject, v) if v.__class__ is dict else v
-        v = get("environment")
-        it.environment = unread(WebhookEventEnvironment, v) if v.__class__ is dict else v
-        v = get("attempts")
-        it.attempts = [unread(WebhookEventAttempt, x) if x.__class__ is dict else x for x in v] if v.__class__ is list else v
-        it.request_id = get("request_id")
-        it.accessor = get("accessor")
-        it.accessor_source = get("accessor_source")
-        it.type = get("type")
-        v = get("data")
-        if cls.model_path is not None and v.__class__ is dict:
-            nested: Any = v.get(it.type) if it.type.__class__ is str else None
-            if nested.__class__ is dict:
-                # The envelope's data has no field of its own for the nesting; the note gives it back.
-                notes["data"] = v
-                v = nested
-            v = _model(cls.model_path).from_wire(v)
-        it.data = v
+        it.id = got.id
+        it.created_at = iso(got.created_at, notes, "created_at")
+        it.object = one(WebhookEventObject, got.object)
+        it.environment = one(WebhookEventEnvironment, got.environment)
+        it.attempts = many(WebhookEventAttempt, got.attempts)
+        it.request_id = got.request_id
+        it.accessor = got.accessor
+        it.accessor_source = got.accessor_source
+        it.type = got.type
+        it.data = got.data if cls.model_path is None else _data(_model(cls.model_path), got, notes)
         return notes
+
+
+def _data(model: type[Model], got: Any, notes: Notes) -> Any:
+    v, kind = got.data, got.type
+    if v.__class__ is not dict:
+        data = one(model, v)
+        if kind.__class__ is not str or not isinstance(data, model) or f'"{kind}"'.encode() not in bytes(v):
+            return data
+        v = loads(bytes(v))
+    nested: Any = v.get(kind) if kind.__class__ is str else None
+    if nested.__class__ is not dict:
+        return one(model, v)
+    # The envelope's data has no field of its own for the nesting; the note gives it back.
+    notes["data"] = v
+    return one(model, nested)
+
+
+_set = object.__setattr__
+
+
+class _Head(msgspec.Struct, gc=False):
+    id: Any = None
+    type: Any = None
+
+
+_head_of = msgspec.json.Decoder(_Head).decode
+
+
+def read_text(text: bytes, family: Callable[[object], type[E]]) -> E:
+    """Read the text of a delivery as an event of the class that *family* gives for its type.
+
+    Raises:
+        msgspec.MsgspecError: It is no JSON object.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    if text[:1] != b"{":
+        text = object_text(text)
+    elif not text.isascii():
+        text.decode()  # as `object_text` does
+    head = _head_of(text)
+    return family(head.type)._begun(text, head.id, head.type)  # pyright: ignore[reportPrivateUsage] - of this module
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

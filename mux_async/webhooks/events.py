@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, cast
 
-import attrs
-
-from mux_async.webhooks._event import Event, UnknownEvent
+from mux_async._late import late
+from mux_async.webhooks._event import Event, UnknownEvent, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,10 +78,11 @@ __all__ = [
     "VideoDeliveryHighTrafficEvent",
     "WebhookEvent",
     "parse_event",
+    "parse_event_text",
 ]
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DirectiveRunEvent(Event):
     """An event with `WebhookDirectiveRun` as its data: ``robots.directive_run.completed``,
     ``robots.directive_run.created``, ``robots.directive_run.errored``, ``robots.directive_run.partial``.
@@ -100,7 +100,7 @@ class DirectiveRunEvent(Event):
     data: WebhookDirectiveRun
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobEvent(Event):
     """An event with `AskQuestionsJob` as its data: ``robots.job.ask_questions.cancelled``,
     ``robots.job.ask_questions.completed``, ``robots.job.ask_questions.errored``,
@@ -120,7 +120,7 @@ class AskQuestionsJobEvent(Event):
     data: AskQuestionsJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobEvent(Event):
     """An event with `EditCaptionsJob` as its data: ``robots.job.edit_captions.cancelled``,
     ``robots.job.edit_captions.completed``, ``robots.job.edit_captions.errored``,
@@ -140,7 +140,7 @@ class EditCaptionsJobEvent(Event):
     data: EditCaptionsJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobEvent(Event):
     """An event with `FindBestThumbnailsJob` as its data: ``robots.job.find_best_thumbnails.cancelled``,
     ``robots.job.find_best_thumbnails.completed``, ``robots.job.find_best_thumbnails.errored``,
@@ -160,7 +160,7 @@ class FindBestThumbnailsJobEvent(Event):
     data: FindBestThumbnailsJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobEvent(Event):
     """An event with `FindKeyMomentsJob` as its data: ``robots.job.find_key_moments.cancelled``,
     ``robots.job.find_key_moments.completed``, ``robots.job.find_key_moments.errored``,
@@ -180,7 +180,7 @@ class FindKeyMomentsJobEvent(Event):
     data: FindKeyMomentsJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class FindScenesJobEvent(Event):
     """An event with `FindScenesJob` as its data: ``robots.job.find_scenes.cancelled``,
     ``robots.job.find_scenes.completed``, ``robots.job.find_scenes.errored``,
@@ -200,7 +200,7 @@ class FindScenesJobEvent(Event):
     data: FindScenesJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobEvent(Event):
     """An event with `GenerateChaptersJob` as its data: ``robots.job.generate_chapters.cancelled``,
     ``robots.job.generate_chapters.completed``, ``robots.job.generate_chapters.errored``,
@@ -220,7 +220,7 @@ class GenerateChaptersJobEvent(Event):
     data: GenerateChaptersJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobEvent(Event):
     """An event with `GenerateEngagementInsightsJob` as its data:
     ``robots.job.generate_engagement_insights.cancelled``,
@@ -242,7 +242,7 @@ class GenerateEngagementInsightsJobEvent(Event):
     data: GenerateEngagementInsightsJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobEvent(Event):
     """An event with `GeneratePremiumCaptionsJob` as its data:
     ``robots.job.generate_premium_captions.cancelled``, ``robots.job.generate_premium_captions.completed``,
@@ -263,7 +263,7 @@ class GeneratePremiumCaptionsJobEvent(Event):
     data: GeneratePremiumCaptionsJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class ModerateJobEvent(Event):
     """An event with `ModerateJob` as its data: ``robots.job.moderate.cancelled``,
     ``robots.job.moderate.completed``, ``robots.job.moderate.errored``, ``robots.job.moderate.pending``,
@@ -283,7 +283,7 @@ class ModerateJobEvent(Event):
     data: ModerateJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SummarizeJobEvent(Event):
     """An event with `SummarizeJob` as its data: ``robots.job.summarize.cancelled``,
     ``robots.job.summarize.completed``, ``robots.job.summarize.errored``, ``robots.job.summarize.pending``,
@@ -303,7 +303,7 @@ class SummarizeJobEvent(Event):
     data: SummarizeJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranslateAudioJobEvent(Event):
     """An event with `TranslateAudioJob` as its data: ``robots.job.translate_audio.cancelled``,
     ``robots.job.translate_audio.completed``, ``robots.job.translate_audio.errored``,
@@ -323,7 +323,7 @@ class TranslateAudioJobEvent(Event):
     data: TranslateAudioJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsJobEvent(Event):
     """An event with `TranslateCaptionsJob` as its data: ``robots.job.translate_captions.cancelled``,
     ``robots.job.translate_captions.completed``, ``robots.job.translate_captions.errored``,
@@ -343,7 +343,7 @@ class TranslateCaptionsJobEvent(Event):
     data: TranslateCaptionsJob
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetEvent(Event):
     """An event with `WebhookAsset` as its data: ``video.asset.created``, ``video.asset.deleted``,
     ``video.asset.errored``, ``video.asset.live_stream_completed``, ``video.asset.master.deleted``,
@@ -377,7 +377,7 @@ class AssetEvent(Event):
     data: WebhookAsset
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetShotsEvent(Event):
     """An event with `AssetShots` as its data: ``video.asset.shots.created``, ``video.asset.shots.deleted``,
     ``video.asset.shots.errored``, ``video.asset.shots.ready``, ``video.asset.shots.skipped``.
@@ -396,7 +396,7 @@ class AssetShotsEvent(Event):
     data: AssetShots
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetStaticRenditionEvent(Event):
     """An event with `WebhookAssetStaticRendition` as its data: ``video.asset.static_rendition.created``,
     ``video.asset.static_rendition.deleted``, ``video.asset.static_rendition.errored``,
@@ -416,7 +416,7 @@ class AssetStaticRenditionEvent(Event):
     data: WebhookAssetStaticRendition
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetTrackEvent(Event):
     """An event with `WebhookAssetTrack` as its data: ``video.asset.track.created``,
     ``video.asset.track.deleted``, ``video.asset.track.errored``, ``video.asset.track.ready``.
@@ -431,7 +431,7 @@ class AssetTrackEvent(Event):
     data: WebhookAssetTrack
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class AssetWarningEvent(Event):
     """An event with `WebhookAssetWarning` as its data: ``video.asset.warning``.
 
@@ -443,7 +443,7 @@ class AssetWarningEvent(Event):
     data: WebhookAssetWarning
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class VideoDeliveryHighTrafficEvent(Event):
     """An event with `WebhookVideoDeliveryHighTraffic` as its data: ``video.delivery.high_traffic``.
 
@@ -455,7 +455,7 @@ class VideoDeliveryHighTrafficEvent(Event):
     data: WebhookVideoDeliveryHighTraffic
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class LiveStreamEvent(Event):
     """An event with `WebhookLiveStream` as its data: ``video.live_stream.active``,
     ``video.live_stream.connected``, ``video.live_stream.created``, ``video.live_stream.deleted``,
@@ -481,7 +481,7 @@ class LiveStreamEvent(Event):
     data: WebhookLiveStream
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SimulcastTargetEvent(Event):
     """An event with `WebhookSimulcastTarget` as its data: ``video.live_stream.simulcast_target.broadcasting``,
     ``video.live_stream.simulcast_target.created``, ``video.live_stream.simulcast_target.deleted``,
@@ -504,7 +504,7 @@ class SimulcastTargetEvent(Event):
     data: WebhookSimulcastTarget
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class LiveStreamWarningEvent(Event):
     """An event with `WebhookLiveStreamWarning` as its data: ``video.live_stream.warning``.
 
@@ -516,7 +516,7 @@ class LiveStreamWarningEvent(Event):
     data: WebhookLiveStreamWarning
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class DirectUploadEvent(Event):
     """An event with `WebhookDirectUpload` as its data: ``video.upload.asset_created``,
     ``video.upload.cancelled``, ``video.upload.created``, ``video.upload.errored``.
@@ -529,7 +529,7 @@ class DirectUploadEvent(Event):
     data: WebhookDirectUpload
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class SpaceEvent(Event):
     """An event with `Space` as its data: ``video.space.active``, ``video.space.created``,
     ``video.space.deleted``, ``video.space.idle``, ``video.space.updated``.
@@ -542,7 +542,7 @@ class SpaceEvent(Event):
     data: Space
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class BroadcastEvent(Event):
     """An event with `Broadcast` as its data: ``video.space.broadcast.active``,
     ``video.space.broadcast.created``, ``video.space.broadcast.deleted``, ``video.space.broadcast.idle``.
@@ -1008,7 +1008,21 @@ def parse_event(data: Wire) -> WebhookEvent:
     Never fails on what is in it: an event of a type that is not known is an `UnknownEvent`, and what does not fit is
     kept as it is. The event keeps *data* and reads it when needed, so *data* must not be changed afterwards.
     """
-    kind = data.get("type")
-    family = EVENTS.get(cast("EventType", kind)) if isinstance(kind, str) else None
-    event: WebhookEvent = (family or UnknownEvent).from_wire(data)
+    event: WebhookEvent = _class_of(data.get("type")).from_wire(data)
     return event
+
+
+def parse_event_text(text: bytes) -> WebhookEvent:
+    """Read the body of a webhook delivery as it arrived; much faster than decoding it first.
+
+    Raises:
+        msgspec.MsgspecError: It is no JSON object.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    event: WebhookEvent = read_text(text, _class_of)
+    return event
+
+
+def _class_of(kind: object) -> type[WebhookEvent]:
+    family = EVENTS.get(cast("EventType", kind)) if isinstance(kind, str) else None
+    return family or UnknownEvent

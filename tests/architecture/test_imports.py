@@ -21,6 +21,8 @@ LAYERS: list[set[str]] = [
         "_checks",
         "_operation",
         "transport",
+        "_forms",
+        "_late",
         "_model",
         "_reading",
         "_times",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
 
-from mux_async._codec import converter, decoder, dumps, loads
+from mux_async._codec import BodyError, converter, decoder, dumps, loads
 from mux_async._operation import Bucket, Operation, Replay, Result
 from mux_async.errors import InvalidRequestError
 from mux_async.models import Asset, AssetStatus, ListAssetsResponse, Track
@@ -41,25 +41,89 @@ def test_too_deep() -> None:
 def test_decoders() -> None:
     """Each kind of result is read as `Operation.result` says."""
     asset = {"id": "a1"}
+    one, several = dumps({"data": asset}), dumps({"data": [asset], "next_cursor": "c"})
 
-    assert decoder(operation("data", "video_assets:Asset"))({"data": asset}) == Asset.from_wire(asset)
-    assert decoder(operation("data", "video_assets:Track", is_list=True))({"data": [asset]}) == [Track.from_wire(asset)]
+    assert decoder(operation("data", "video_assets:Asset"))(one) == Asset.from_wire(asset)
+    assert decoder(operation("data", "video_assets:Track", is_list=True))(several) == [Track.from_wire(asset)]
     for result in ("page", "envelope"):
-        page = decoder(operation(result, "video_assets:ListAssetsResponse"))({"data": [asset], "next_cursor": "c"})
+        page = decoder(operation(result, "video_assets:ListAssetsResponse"))(several)
         assert isinstance(page, ListAssetsResponse)
         assert page.data == [Asset.from_wire(asset)]
         assert page.next_cursor == "c"
-    assert decoder(operation("none", None))({"data": {}}) is None
-    assert decoder(operation("json", None))([1]) == [1]
+    assert decoder(operation("none", None))(one) is None
+    assert decoder(operation("json", None))(b"[1]") == [1]
 
 
-@pytest.mark.parametrize("body", [None, [], "text", 7, {"data": None}, {"data": "text"}, {"data": [1]}, {}])
-def test_odd_bodies(body: object) -> None:
-    """An answer that has not the expected form is returned as it is: the request was acted on."""
-    inner: object = body.get("data") if is_object(body) else body
+@pytest.mark.parametrize("inner", [None, "text", [1], [{}, None], 7, {"id": 3}])
+@pytest.mark.parametrize("space", [b"", b" \n"])
+def test_odd_data(inner: object, space: bytes) -> None:
+    """What stands where the data belongs, and is none, is returned as it is: the request was acted on."""
+    body = space + dumps({"data": inner, "new": 1})
 
-    assert decoder(operation("data", "video_assets:Asset"))(body) == inner
-    assert decoder(operation("data", "video_assets:Asset", is_list=True))(body) == inner
+    expected = Asset.from_wire(inner) if is_object(inner) else inner
+    assert decoder(operation("data", "video_assets:Asset"))(body) == expected
+    listed = decoder(operation("data", "video_assets:Asset", is_list=True))(body)
+    items = cast("list[object]", inner) if isinstance(inner, list) else None
+    assert listed == (inner if items is None else [Asset.from_wire(x) if is_object(x) else x for x in items])
+    envelope = decoder(operation("page", "video_assets:ListAssetsResponse"))(body)
+    assert isinstance(envelope, ListAssetsResponse)
+    assert envelope.to_wire() == {"data": inner, "new": 1}
+
+
+def test_no_data() -> None:
+    """An answer without data has none."""
+    assert decoder(operation("data", "video_assets:Asset"))(b"{}") is None
+    assert decoder(operation("data", "video_assets:Asset", is_list=True))(b"{}") is None
+
+
+READERS: list[tuple[Result, str, bool]] = [
+    ("data", "video_assets:Asset", False),
+    ("data", "video_assets:Asset", True),
+    ("page", "video_assets:ListAssetsResponse", False),
+]
+
+
+@pytest.mark.parametrize(("result", "model", "is_list"), READERS)
+@pytest.mark.parametrize("body", [b"null", b"[]", b'"text"', b"7", b" [{}]"])
+def test_not_an_object(result: Result, model: str, is_list: bool, body: bytes) -> None:
+    """An answer that is JSON and no object is refused with what it is."""
+    with pytest.raises(BodyError, match=r"^JSON of type \w+ where an object belongs$"):
+        decoder(operation(result, model, is_list=is_list))(body)
+
+
+@pytest.mark.parametrize(("result", "model", "is_list"), READERS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b'{"data":{"id":"a"}',
+        b'{"data":{"id":"a"}} x',
+        b'{"data":{"id":"a",}}',
+        b'{"data":{"id":"\\ud800"}}',
+        b'{"data":{"id":"\xff"}}',
+        b'{"data":[{"id":"\xff"}]}',
+        b'{"data":[{"id":"\\x"}]}',
+        b'{"data":{"id":nan}}',
+        b'{"data":{"meta":{"title":tru}}}',
+        b'{"data":{"a":[1,]}}',
+        b'{"data":"x","next_cursor":}',
+    ],
+)
+def test_not_json(result: Result, model: str, is_list: bool, body: bytes) -> None:
+    """What is no JSON anywhere in it is refused when it arrives, not when somebody looks; and nothing of it is in the error."""
+    with pytest.raises(BodyError, match=f"^a body of {len(body)} bytes that is not JSON$") as refused:
+        decoder(operation(result, model, is_list=is_list))(body)
+
+    assert refused.value.__cause__ is None
+
+
+def test_endless_number() -> None:
+    """A number that no float holds is JSON all the same: it is read as infinite, and the rest of the answer as ever."""
+    asset = decoder(operation("data", "video_assets:Asset"))(b'{"data":{"id":"a","duration":1e999}}')
+
+    assert isinstance(asset, Asset)
+    assert (asset.id, asset.duration) == ("a", float("inf"))
 
 
 def test_decoder_is_made_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import orjson
 import pytest
 
 from mux_async.models import Asset, AssetMetadata, Track
@@ -29,8 +31,21 @@ RAW: dict[str, Any] = {
 }
 
 
+FROM: list[Callable[[dict[str, Any]], Asset]] = [
+    Asset.from_wire,
+    lambda raw: Asset.from_json(orjson.dumps(raw)),
+]
+sources = itertools.cycle(FROM)
+
+
+@pytest.fixture(autouse=True, params=FROM, ids=["decoded", "text"])
+def _source(request: pytest.FixtureRequest) -> None:
+    global sources
+    sources = itertools.cycle([request.param])
+
+
 def received(**changes: object) -> Asset:
-    return Asset.from_wire(copy.deepcopy({**RAW, **changes}))
+    return next(sources)(copy.deepcopy({**RAW, **changes}))
 
 
 def looked_at(**changes: object) -> Asset:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import attrs
+import orjson
 import pytest
 
-from mux_async._model import Model
+from mux_async._forms import Kept
+from mux_async._model import slot
 from mux_async.models.webhooks import WebhookAsset
-from mux_async.webhooks import Event, parse_event
-from mux_async.webhooks.events import AssetEvent
+from mux_async.webhooks import Event, WebhookEvent, parse_event
+from mux_async.webhooks.events import AssetEvent, parse_event_text
 from tests.webhooks.samples import envelope
 
 
@@ -23,23 +26,45 @@ def event() -> AssetEvent:
     return made
 
 
-def test_nothing_is_read_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For ``id`` and ``type`` nothing else is read; the first other attribute reads all, once."""
-    read: list[type[Model]] = []
-    whole = WebhookAsset.from_wire
+def parse_written(raw: dict[str, object]) -> WebhookEvent:
+    return parse_event_text(orjson.dumps(raw))
 
-    def noted(data: Any) -> WebhookAsset:
-        read.append(WebhookAsset)
-        return whole(data)
 
-    monkeypatch.setattr(WebhookAsset, "from_wire", noted)
-    event = parse_event(envelope())
+@pytest.mark.parametrize("parse", [parse_event, parse_written])
+def test_nothing_is_read_before(parse: Callable[[dict[str, object]], WebhookEvent]) -> None:
+    """For ``id`` and ``type`` nothing else is read; the first other attribute reads the event, and the first of the data its data."""
+    event = parse(envelope())
 
     assert (event.id[:4], event.type) == ("4813", "video.asset.ready")
-    assert read == []
+    assert slot.__get__(event).__class__ is not Kept
     assert event.environment.id == "dvlv0o"
-    assert isinstance(event.data, WebhookAsset)
-    assert read == [WebhookAsset]
+    assert slot.__get__(event).__class__ is Kept
+    data = cast("Any", event).data
+    assert isinstance(data, WebhookAsset)
+    assert slot.__get__(data).__class__ is not Kept
+    assert data.status == "ready"
+    assert slot.__get__(data).__class__ is Kept
+
+
+def test_text() -> None:
+    """An event that is read from its text is the one that is read from the decoded body, nested data and unknown types included."""
+    job = {"id": "j1", "status": "completed", "created_at": 5}
+    kind = "robots.job.summarize.completed"
+    for raw in (
+        envelope(),
+        envelope(new={"x": None}),
+        envelope(id=7, type=None),
+        envelope(type="video.someday", data=[1]),
+        envelope(type=kind, data=job),
+        envelope(type=kind, data={kind: job}),
+        envelope(data=None),
+        envelope(data="text"),
+        {},
+    ):
+        event = parse_event_text(b" " + orjson.dumps(raw) + b"\n")
+
+        assert event == parse_event(raw)
+        assert event.to_wire() == raw
 
 
 @pytest.mark.parametrize("is_read", [False, True])

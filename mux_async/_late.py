@@ -1,0 +1,61 @@
+"""Classes of attrs that are finished late.
+
+attrs writes a constructor for each class, and describes each field by an object: a third of a millisecond for every class, and an answer of
+Mux is made of a dozen of them, out of three hundred. Nothing of that is needed to receive one, because `mux_async._model` fills slots by
+itself. So a class made by `late` has its slots at once, and what attrs makes (``__init__`` and the fields) when it is first asked for:
+by a call of the class, `attrs.fields`, `attrs.evolve`, cattrs, `inspect.signature`.
+
+Only for classes below one that attrs made frozen, whose other methods are inherited: no ``__attrs_post_init__`` of their own, no
+factories, no zero-argument ``super``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+__all__ = ["late"]
+
+if TYPE_CHECKING:
+    # To type checkers these are classes of attrs like any other.
+    from attrs import frozen as late
+else:
+
+    def late(**options: bool) -> Any:
+        """Do what `attrs.frozen` does with the same *options*, late."""
+
+        def make(body: type) -> type:
+            fields = [name for name, kind in body.__annotations__.items() if not kind.startswith("ClassVar")]
+            members = {
+                name: value
+                for name, value in body.__dict__.items()
+                if name not in fields and name not in {"__dict__", "__weakref__"}
+            }
+            members |= {"__slots__": tuple(fields), **{name: _Unfinished(body, options) for name in _MADE}}
+            return type(body)(body.__name__, body.__bases__, members)
+
+        return make
+
+
+_MADE = ("__attrs_attrs__", "__init__")
+
+
+class _Unfinished:
+    """Stands for something that attrs will make, in its place."""
+
+    __slots__ = ("_body", "_name", "_options", "_owner")
+
+    def __init__(self, body: type, options: dict[str, bool]) -> None:
+        self._body = body
+        self._options = options
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner = owner
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        made: type = cast("Any", attrs.frozen)(**self._options)(self._body)
+        for name in _MADE:
+            setattr(self._owner, name, made.__dict__[name])
+        return getattr(owner if instance is None else instance, self._name)
