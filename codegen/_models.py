@@ -142,7 +142,7 @@ def _plain_kind(api: Api, schema: Json, names: Names) -> str:
     if "enum" in schema:
         return f"({' '.join(f'{quoted(value)},' for value in schema['enum'])})"
     kinds: Any = schema.get("type")
-    listed: list[Any] = kinds if isinstance(kinds, list) else [kinds]
+    listed: list[str] = kinds if kinds.__class__ is list else [kinds]
     if kinds == "array" and _reader(api, schema["items"], names):
         return names.use("mux_async._forms", "OBJECTS")
     if set(listed) & {"integer", "number"}:
