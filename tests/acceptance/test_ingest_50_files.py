@@ -101,6 +101,7 @@ def test_fifty_files(media: Path, tmp_path: Path) -> None:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=environment(CREDENTIALS),
+            cwd=tmp_path,
         )
         memory = peak_memory(process)
         elapsed = time.monotonic() - started
