@@ -19,7 +19,9 @@ BaseUrl = Annotated[
 ]
 TransportName = Annotated[
     str,
-    typer.Option("--transport", help="Who does HTTP: aiohttp, httpx, or what is installed.", rich_help_panel="The server"),
+    typer.Option(
+        "--transport", help="Who does HTTP: aiohttp, httpx, wreq, or what is installed.", rich_help_panel="The server"
+    ),
 ]
 Policy = Annotated[
     list[str] | None,

@@ -24,6 +24,7 @@ _LIBRARIES = (
     "orjson",
     "httpx2",
     "httpx",
+    "wreq",
     "trio",
     "uvloop",
     "typer",

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+ADAPTERS = ("mux_async_aiohttp", "mux_async_httpx", "mux_async_wreq")
 PROGRAM = """
 import asyncio, importlib.util, sys
 import mux_async, mux_async_aiohttp
@@ -58,20 +59,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
-    """The wheel has the core, both adapters, their type markers and the licence; no tests, tools or facts."""
+    """The wheel has the core, the adapters, their type markers and the licence; no tests, tools or facts."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     tops = {name.split("/")[0] for name in names}
     source = {
         path.relative_to(ROOT / root).as_posix()
-        for root, package in [(".", "mux_async"), ("transports", "mux_async_aiohttp"), ("transports", "mux_async_httpx")]
+        for root, package in [(".", "mux_async"), *(("transports", adapter) for adapter in ADAPTERS)]
         for path in (ROOT / root / package).rglob("*")
         if path.suffix in {".html", ".json", ".py"}
     }
 
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"mux_async", "mux_async_aiohttp", "mux_async_httpx"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"mux_async", *ADAPTERS}
     assert source <= names
-    assert {f"{package}/py.typed" for package in ("mux_async", "mux_async_aiohttp", "mux_async_httpx")} <= names
+    assert {f"{package}/py.typed" for package in ("mux_async", *ADAPTERS)} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -408,7 +408,7 @@ CALLS: dict[str, Callable[[Mux], Awaitable[Any]]] = {
 
 @pytest.mark.anyio
 @pytest.mark.runtimes("asyncio", "uvloop")
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx", "wreq"])
 @pytest.mark.parametrize("cancel", [by_scope, by_task])
 @pytest.mark.parametrize("is_warm", [True, False], ids=["kept connection", "new connection"])
 @pytest.mark.parametrize("name", CALLS)
