@@ -31,7 +31,7 @@ from mux_async._transports import resolve_transport
 from mux_async._types import UNSET, Secret, Unset
 from mux_async._wire import standing_headers
 from mux_async.errors import InvalidRequestError
-from mux_async.limits import AccountLimits, Forecast, LimitListener, LimitSettings, LimitsSnapshot, Priority
+from mux_async.limits._account import AccountLimits
 from mux_async.transport import Timeouts, Transport, TransportFactory, TransportSettings
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mux_async._resource import Caller
+    from mux_async.limits import Forecast, LimitListener, LimitSettings, LimitsSnapshot, Priority
     from mux_async.live import Live
     from mux_async.playback import Hosts
     from mux_async.resources.data import Data
