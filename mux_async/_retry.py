@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 import attrs
@@ -156,6 +155,8 @@ def parse_retry_after(value: str | None, now_epoch: float) -> float | None:
     if text.isascii() and text.replace(".", "", 1).isdigit():
         seconds = float(text)
         return seconds if math.isfinite(seconds) else None
+    from email.utils import parsedate_to_datetime  # rarely needed, and it brings a good part of the email package
+
     try:
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:
