@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import attrs
 
@@ -32,8 +32,7 @@ from mux_async._operation import Replay
 from mux_async.errors import Delivery
 
 
-@attrs.frozen
-class Answered:
+class Answered(NamedTuple):
     """A complete answer with a status that is not a success.
 
     Attributes:
@@ -45,8 +44,7 @@ class Answered:
     retry_after: float | None = None
 
 
-@attrs.frozen
-class Failed:
+class Failed(NamedTuple):
     """No complete answer.
 
     Attributes:
@@ -59,8 +57,7 @@ class Failed:
 Outcome: TypeAlias = Answered | Failed
 
 
-@attrs.frozen
-class Again:
+class Again(NamedTuple):
     """Send it again after *delay* seconds; the rate limit's own wait comes on top."""
 
     delay: float

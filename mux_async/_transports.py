@@ -61,7 +61,11 @@ def resolve_transport(spec: str | Transport | TransportFactory) -> TransportChoi
     # A class has the methods that its instances have, so the protocol alone would take one for a transport.
     if isinstance(spec, Transport) and not isinstance(spec, type):
         transport = spec
-        return TransportChoice(type(spec).__name__, lambda _settings: transport, is_shared=True)
+
+        def hand_out(_settings: TransportSettings) -> Transport:
+            return transport
+
+        return TransportChoice(type(spec).__name__, hand_out, is_shared=True)
     if callable(spec):
         return TransportChoice(getattr(spec, "__name__", type(spec).__name__), cast("TransportFactory", spec))
     raise ConfigurationError(

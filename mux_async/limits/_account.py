@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary, WeakMethod, WeakValueDictionary
 
@@ -143,7 +144,8 @@ class AccountLimits:
     def listen(self, listener: LimitListener) -> Generator[None]:
         """Tell *listener* of every wait and every 429, and when a shared backend is lost or back, while the block runs."""
         # Here, and not with the first event: by then the process may be unable to open another file.
-        from mux_async.limits import _events, _snapshots  # noqa: F401
+        import_module("mux_async.limits._events")
+        import_module("mux_async.limits._snapshots")
 
         self._listeners.append(listener)
         try:
