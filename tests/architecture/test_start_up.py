@@ -110,6 +110,33 @@ loaded = asyncio.run(main())
 """
 
 
+PREPARED = """
+import asyncio, sys
+from mux_async import Mux
+
+async def main():
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    loop.time = lambda: now
+    found = []
+    async def look():
+        for _ in range(3):
+            await asyncio.sleep(0)
+        found.append("anyio._backends._asyncio" in sys.modules)
+    async with Mux(token_id="id", token_secret="secret"):
+        await look()
+    now += 2.0
+    await look()
+    async with Mux(token_id="id", token_secret="secret"):
+        now += 2.0
+        await look()
+    return found
+
+assert asyncio.run(main()) == [False, False, True]
+loaded = []
+"""
+
+
 class Loaded(NamedTuple):
     """Names of modules, and of attrs classes of ours."""
 
@@ -210,6 +237,11 @@ def test_first_answer_brings_little() -> None:
 def test_failures_import_nothing_of_ours() -> None:
     """What deals with a failed request is there before it fails: a process that can open no more files cannot import either."""
     assert run(FAILURES).mine == set()
+
+
+def test_back_end_is_there_before_failures() -> None:
+    """A client that has been open for a while has imported what deals with failures on its event loop; one that was closed leaves it."""
+    assert run(PREPARED).modules == set()
 
 
 @pytest.mark.parametrize("package", ["mux_async", "mux_async.limits", "mux_async.playback", "mux_async.testing"])
