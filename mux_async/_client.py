@@ -115,7 +115,7 @@ class Mux:
         environment: Name of the token's environment, if Mux counts by environment for your account and not for all of it
             (facts/BEHAVIOUR.md, section 2.2): then only clients that give the same name share.
         transport: Who does HTTP: a name (``"aiohttp"``, ``"httpx"``, or what an installed package registers), a factory, or a transport
-            of your own, which is then yours to close.
+            of your own, which is then yours to close. aiohttp and httpx are imported when the first connection is opened.
         transport_settings: Connections, TLS, proxy.
         limits: What the account is allowed, if not the published rates, and with which processes it is shared (``url=``;
             ``MUX_LIMITS_URL`` when it does not say). ``LimitSettings(enabled=False)`` turns them off.
