@@ -29,7 +29,7 @@ from benchmarks._run import WORK, Sample, contenders, interleave, serve, version
 
 OTHERS: dict[str, tuple[list[str], list[str]]] = {
     "decode": (["--rounds", "9"], ["--rounds", "3", "--count", "500"]),
-    "imports": ([], []),
+    "imports": ([], ["--rounds", "5"]),
     "limiter": ([], ["--rounds", "2", "--tasks", "10000", "--grants", "200"]),
     "upload": ([], ["--rounds", "2", "--size", "0.125"]),
     "signing": ([], ["--rounds", "5", "--runs", "3"]),

@@ -130,6 +130,11 @@ def versions() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of a contender: with bytecode, which an installed program has too, whatever this one was told."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def measure(work: str, contender: str, server: Server, seconds: float) -> Sample:
     """Let *contender* do *work* for about so many *seconds* of its own CPU time.
 
@@ -145,7 +150,7 @@ def measure(work: str, contender: str, server: Server, seconds: float) -> Sample
     else:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks._child", contender, work, server.origin, str(seconds)]
     begun, answered = server.cpu(), server.answered()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment())
     if done.returncode:
         raise RuntimeError(f"{contender} failed at {work}:\n{done.stderr[-2000:]}")
     values: dict[str, float] = json.loads(done.stdout)
@@ -161,6 +166,9 @@ def measure(work: str, contender: str, server: Server, seconds: float) -> Sample
 def interleave(names: list[str], works: list[str], server: Server, *, rounds: int, seconds: float) -> Iterator[Sample]:
     """Yield a sample of every contender at every work in every round, contenders next to each other."""
     for work in works:
+        if work == "first":
+            for name in names:
+                measure(work, name, server, seconds)  # writes the bytecode
         for number in range(rounds):
             # Whoever comes after a heavy one meets a warm machine: the order turns with the rounds.
             turn = number % len(names)

@@ -2,36 +2,37 @@
 
 from typing import TYPE_CHECKING
 
-from mux_async._config import use_priority
-from mux_async._pagination import Page, Paginator
-from mux_async._response import ByteStream, Download, RawResponse
-from mux_async._retry import RetryPolicy
-from mux_async._types import UNSET, Secret, Unset
+from mux_async._lazy import names_from
 from mux_async._version import __version__
-from mux_async.errors import (
-    AmbiguousOutcomeError,
-    APIStatusError,
-    AssetErroredError,
-    AuthenticationError,
-    BadRequestError,
-    ConfigurationError,
-    ConflictError,
-    DeadlineExceededError,
-    LimitWaitError,
-    MuxError,
-    NotFoundError,
-    NotReadyError,
-    PermissionDeniedError,
-    RateLimitedError,
-    ServerError,
-    TransportError,
-    UploadError,
-)
-from mux_async.limits import BucketSettings, LimitSettings, Priority, RetrySettings
-from mux_async.transport import Timeouts, TransportSettings
 
 if TYPE_CHECKING:
     from mux_async._client import Limits, Mux
+    from mux_async._config import use_priority
+    from mux_async._pagination import Page, Paginator
+    from mux_async._response import ByteStream, Download, RawResponse
+    from mux_async._retry import RetryPolicy
+    from mux_async._types import UNSET, Secret, Unset
+    from mux_async.errors import (
+        AmbiguousOutcomeError,
+        APIStatusError,
+        AssetErroredError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationError,
+        ConflictError,
+        DeadlineExceededError,
+        LimitWaitError,
+        MuxError,
+        NotFoundError,
+        NotReadyError,
+        PermissionDeniedError,
+        RateLimitedError,
+        ServerError,
+        TransportError,
+        UploadError,
+    )
+    from mux_async.limits import BucketSettings, LimitSettings, Priority, RetrySettings
+    from mux_async.transport import Timeouts, TransportSettings
 
 __all__ = [
     "UNSET",
@@ -72,14 +73,40 @@ __all__ = [
     "use_priority",
 ]
 
-
-def __getattr__(name: str) -> object:
-    # The client brings the engine and the codec with it; a transport or a webhook handler needs neither.
-    if name in {"Limits", "Mux"}:
-        from mux_async import _client
-
-        return getattr(_client, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
+    # A transport or a webhook handler needs no client, and a program that catches errors no rate limits.
+    __getattr__ = names_from(
+        __name__,
+        {
+            "_client": ["Limits", "Mux"],
+            "_config": ["use_priority"],
+            "_pagination": ["Page", "Paginator"],
+            "_response": ["ByteStream", "Download", "RawResponse"],
+            "_retry": ["RetryPolicy"],
+            "_types": ["UNSET", "Secret", "Unset"],
+            "errors": [
+                "APIStatusError",
+                "AmbiguousOutcomeError",
+                "AssetErroredError",
+                "AuthenticationError",
+                "BadRequestError",
+                "ConfigurationError",
+                "ConflictError",
+                "DeadlineExceededError",
+                "LimitWaitError",
+                "MuxError",
+                "NotFoundError",
+                "NotReadyError",
+                "PermissionDeniedError",
+                "RateLimitedError",
+                "ServerError",
+                "TransportError",
+                "UploadError",
+            ],
+            "limits": ["BucketSettings", "LimitSettings", "Priority", "RetrySettings"],
+            "transport": ["Timeouts", "TransportSettings"],
+        },
+    )
 
 
 def __dir__() -> list[str]:

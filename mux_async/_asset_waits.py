@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
-import attrs
-
 from mux_async._resource import Caller, Resource
 from mux_async._types import UNSET
-from mux_async._waiting import PAGE_LIMIT, AssetSource, Goal, Subject, WaitHub
 from mux_async.errors import UploadError
 
 if TYPE_CHECKING:
+    from mux_async._waiting import AssetSource, Goal, WaitHub
     from mux_async.models import Asset
     from mux_async.resources.video_assets import VideoAssets
 
 
-@attrs.frozen
 class _ApiSource:
     """The API as the hub wants it."""
 
-    assets: VideoAssets
-    caller: Caller
+    __slots__ = ("assets", "caller")
+
+    def __init__(self, assets: VideoAssets, caller: Caller) -> None:
+        self.assets = assets
+        self.caller = caller
 
     async def retrieve(self, asset_id: str) -> Asset:
         return await self.assets.retrieve(asset_id)
@@ -45,11 +45,15 @@ class _ApiSource:
         return await self.retrieve(upload.asset_id) if upload.asset_id else None
 
     async def page(self, cursor: str | None) -> tuple[Sequence[Asset], str | None]:
+        from mux_async._waiting import PAGE_LIMIT
+
         page = await self.assets.list(limit=PAGE_LIMIT, cursor=UNSET if cursor is None else cursor)
         return page.data, page.next_cursor or None
 
 
 def _make_hub(_: Caller) -> WaitHub:
+    from mux_async._waiting import WaitHub
+
     return WaitHub()
 
 
@@ -73,6 +77,8 @@ class AssetWaits(Resource):
             NotFoundError: There is no such asset, or it was deleted meanwhile.
             DeadlineExceededError: *timeout* ran out; the asset goes on being made.
         """
+        from mux_async._waiting import Subject
+
         return await self._hub.wait(self._source, Subject("asset", asset_id), "ready", timeout)
 
     async def wait_for_upload(self, upload_id: str, *, until: Goal = "ready", timeout: float | None = None) -> Asset:
@@ -91,6 +97,8 @@ class AssetWaits(Resource):
             NotFoundError: There is no such upload.
             DeadlineExceededError: *timeout* ran out.
         """
+        from mux_async._waiting import Subject
+
         return await self._hub.wait(self._source, Subject("upload", upload_id), until, timeout)
 
     @property

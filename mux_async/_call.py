@@ -21,7 +21,7 @@ T = TypeVar("T")
 _DOUBT_NOTE = "an earlier attempt has an unknown outcome; what it would have made was looked for twice, and was not there"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Answer:
     """A successful answer.
 
@@ -53,7 +53,7 @@ class Answer:
         )
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Call:
     """One call while it runs: what has happened so far, for whoever has to report it."""
 

@@ -31,7 +31,7 @@ from mux_async._transports import resolve_transport
 from mux_async._types import UNSET, Secret, Unset
 from mux_async._wire import standing_headers
 from mux_async.errors import InvalidRequestError
-from mux_async.limits import AccountLimits, Forecast, LimitListener, LimitSettings, LimitsSnapshot, Priority
+from mux_async.limits._account import AccountLimits
 from mux_async.transport import Timeouts, Transport, TransportFactory, TransportSettings
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mux_async._resource import Caller
+    from mux_async.limits import Forecast, LimitListener, LimitSettings, LimitsSnapshot, Priority
     from mux_async.live import Live
     from mux_async.playback import Hosts
     from mux_async.resources.data import Data
@@ -114,7 +115,7 @@ class Mux:
         environment: Name of the token's environment, if Mux counts by environment for your account and not for all of it
             (facts/BEHAVIOUR.md, section 2.2): then only clients that give the same name share.
         transport: Who does HTTP: a name (``"aiohttp"``, ``"httpx"``, ``"wreq"``, or what an installed package registers), a factory,
-            or a transport of your own, which is then yours to close.
+            or a transport of your own, which is then yours to close. HTTP libraries are imported when the first connection is opened.
         transport_settings: Connections, TLS, proxy.
         limits: What the account is allowed, if not the published rates, and with which processes it is shared (``url=``;
             ``MUX_LIMITS_URL`` when it does not say). ``LimitSettings(enabled=False)`` turns them off.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
+import string
 import time
 from base64 import b64encode
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from hashlib import sha256
 from random import Random
 from typing import cast
 from urllib.parse import urlsplit
@@ -23,7 +22,7 @@ from mux_async._retry import RetryPolicy
 from mux_async._types import Secret
 from mux_async._version import __version__
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
-from mux_async.limits import PRIORITIES, Priority
+from mux_async.limits._line import PRIORITIES, Priority
 from mux_async.transport import Timeouts
 
 DEFAULT_BASE_URL = "https://api.mux.com"
@@ -55,12 +54,13 @@ def check_priority(priority: Priority) -> None:
         raise ConfigurationError(f"priority is {priority!r}; it is one of {', '.join(map(repr, PRIORITIES))}")
 
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-"""A header name: RFC 9110, section 5.6.2."""
-_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = frozenset("!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters)
+"""What a header name is made of: RFC 9110, section 5.6.2."""
+_UNSENDABLE = frozenset(map(chr, [*range(9), *range(10, 32), 127]))
+"""What a header's value may not hold: all controls but the tab."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class CallOptions:
     """What a call can be given besides its arguments; see `Mux.with_options`."""
 
@@ -88,7 +88,7 @@ class CallOptions:
         return self.priority or _ambient_priority.get() or "default"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Credentials:
     """How requests are authorised.
 
@@ -106,7 +106,7 @@ def _api_headers(config: Config, more: Mapping[str, str] | None = None) -> CIMul
     return CIMultiDictProxy(CIMultiDict({**config.headers, **own, **(more or {})}))
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Config:
     """What all calls of a client share."""
 
@@ -155,6 +155,8 @@ def load_credentials(
     if token_id is None and token_secret is None and authorization_token is None:
         authorization_token = environ.get("MUX_AUTHORIZATION_TOKEN") or None
     if authorization_token is not None:
+        from hashlib import sha256  # brings OpenSSL; an access token needs none of it
+
         bearer = Secret(authorization_token).reveal()
         _check_credential("authorization_token", bearer)
         return Credentials(Secret(f"Bearer {bearer}"), "bearer:" + sha256(bearer.encode()).hexdigest()[:12])
@@ -229,12 +231,12 @@ def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
             that the transport writes.
     """
     for name, value in headers.items():
-        if not _TOKEN.match(str(name)):
+        if not name or not _TOKEN.issuperset(str(name)):
             raise InvalidRequestError(f"{name!r} is not a header name; it takes letters, digits and hyphens")
         given = cast("object", value)
         if not isinstance(given, str):
             raise InvalidRequestError(f"the value of header {name!r} is of type {type(given).__name__}; it must be a str")
-        if _UNSENDABLE.search(value):
+        if not _UNSENDABLE.isdisjoint(value):
             raise InvalidRequestError(
                 f"the value of header {name!r} holds a line break or another control character; remove it"
             )

@@ -15,7 +15,6 @@ Only `reconcile` waits, and only `Read` sends. The rules of looking:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 import anyio
@@ -46,7 +45,7 @@ SLACK_WITHOUT_DATE: Final = 300.0
 """The same when the answer has no ``Date``, so that the clock of this machine has to do."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Sought:
     """What is looked for: the thing that carries *key* in the field that *once* says."""
 
@@ -62,7 +61,7 @@ class Sought:
         return f"look for {self.once.field} {self.key!r} in {where}"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Shown:
     """An answer to a look, decoded.
 
@@ -81,7 +80,7 @@ Read: TypeAlias = Callable[[Operation[object], Arguments], Awaitable[Shown]]
 """Performs a GET, with everything that a call has: limits, retries, errors."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Found:
     """What was looked for.
 
@@ -255,6 +254,8 @@ def oldest_possible(headers: Headers, clock: Clock) -> float:
     """Return the server's time before which nothing was made by this call, in seconds since 1970."""
     date = headers.get("Date")
     if date is not None:
+        from email.utils import parsedate_to_datetime  # brings a good part of the email package
+
         try:
             return parsedate_to_datetime(date).timestamp() - clock.elapsed() - SLACK
         except ValueError:

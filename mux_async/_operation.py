@@ -63,7 +63,7 @@ JSON; text; bytes."""
 T = TypeVar("T", covariant=True)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Place:
     """Where what an operation made can be seen: a list of such things, or the object that holds them.
 
@@ -90,7 +90,7 @@ class Place:
     element: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Once:
     """How a thing is known again that was made by a request whose answer got lost: by a stamp, a field that Mux only stores.
 
@@ -110,7 +110,7 @@ class Once:
         return ".".join(self.stamp)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Operation(Generic[T]):
     """One operation of the Mux API. The type parameter is what a call gives back; it exists for type checkers only.
 
@@ -144,6 +144,9 @@ class Operation(Generic[T]):
     deprecated: str | None = None
     found_in: str | None = None
     once: Once | None = None
+
+    def __repr__(self) -> str:
+        return f"<Operation {self.id}>"
 
     @property
     def line(self) -> str:

@@ -26,7 +26,7 @@ E = TypeVar("E")
 _NOTHING: Mapping[str, Any] = {}
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Arguments:
     """What a user passed to one call, by wire name. ``UNSET`` values are still in it; the wire leaves them out."""
 

@@ -23,8 +23,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC
-from email.utils import parsedate_to_datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import attrs
 
@@ -33,8 +32,7 @@ from mux_async._operation import Replay
 from mux_async.errors import Delivery
 
 
-@attrs.frozen
-class Answered:
+class Answered(NamedTuple):
     """A complete answer with a status that is not a success.
 
     Attributes:
@@ -46,8 +44,7 @@ class Answered:
     retry_after: float | None = None
 
 
-@attrs.frozen
-class Failed:
+class Failed(NamedTuple):
     """No complete answer.
 
     Attributes:
@@ -60,8 +57,7 @@ class Failed:
 Outcome: TypeAlias = Answered | Failed
 
 
-@attrs.frozen
-class Again:
+class Again(NamedTuple):
     """Send it again after *delay* seconds; the rate limit's own wait comes on top."""
 
     delay: float
@@ -156,6 +152,8 @@ def parse_retry_after(value: str | None, now_epoch: float) -> float | None:
     if text.isascii() and text.replace(".", "", 1).isdigit():
         seconds = float(text)
         return seconds if math.isfinite(seconds) else None
+    from email.utils import parsedate_to_datetime  # rarely needed, and it brings a good part of the email package
+
     try:
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:

@@ -1,26 +1,22 @@
 """From what a user says about a transport to the factory that makes one.
 
 The adapters of this distribution are found by name without looking at what else is installed; anybody else's by the entry point
-group ``mux_async.transports`` (see `mux_async.transport`). No HTTP library is imported before its adapter was asked for.
+group ``mux_async.transports`` (see `mux_async.transport`). Ours are imported, and their HTTP library with them, when the first transport
+is opened: an import of aiohttp takes longer than everything else that a program does up to its first answer.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.util
 from collections.abc import Callable, Sequence
-from importlib import metadata
-from typing import cast
-
-import attrs
+from functools import partial
+from importlib import import_module
+from typing import NamedTuple, cast
 
 from mux_async.errors import ConfigurationError, MissingExtraError, UnknownTransportError
 from mux_async.transport import ENTRY_POINT_GROUP, Transport, TransportFactory, TransportSettings
 
 
-@attrs.frozen
-class TransportChoice:
+class TransportChoice(NamedTuple):
     """A transport that was chosen and not opened yet; called inside the event loop that will use it, once per loop.
 
     Attributes:
@@ -38,8 +34,7 @@ class TransportChoice:
         return self.factory(settings)
 
 
-@attrs.frozen
-class _BuiltIn:
+class _BuiltIn(NamedTuple):
     package: str
     libraries: Sequence[str]
     """Import names; any one of them will do."""
@@ -60,14 +55,18 @@ def resolve_transport(spec: str | Transport | TransportFactory) -> TransportChoi
     Raises:
         UnknownTransportError: No transport of that name is installed.
         MissingExtraError: It is ours, and its HTTP library is not installed.
-        ConfigurationError: It cannot be imported, or *spec* is none of the three.
+        ConfigurationError: It is somebody else's and cannot be imported, or *spec* is none of the three.
     """
     if isinstance(spec, str):
-        return TransportChoice(spec, _load(spec))
+        return TransportChoice(spec, _find(spec))
     # A class has the methods that its instances have, so the protocol alone would take one for a transport.
     if isinstance(spec, Transport) and not isinstance(spec, type):
         transport = spec
-        return TransportChoice(type(spec).__name__, lambda _settings: transport, is_shared=True)
+
+        def hand_out(_settings: TransportSettings) -> Transport:
+            return transport
+
+        return TransportChoice(type(spec).__name__, hand_out, is_shared=True)
     if callable(spec):
         return TransportChoice(getattr(spec, "__name__", type(spec).__name__), cast("TransportFactory", spec))
     raise ConfigurationError(
@@ -78,19 +77,50 @@ def resolve_transport(spec: str | Transport | TransportFactory) -> TransportChoi
 
 def installed_transports() -> list[str]:
     """Return the names that `resolve_transport` knows, sorted; ours, and those of installed packages."""
+    from importlib import metadata
+
     return sorted({*_BUILT_IN, *metadata.entry_points(group=ENTRY_POINT_GROUP).names})
 
 
-def _load(name: str) -> TransportFactory:
+def load_transport(name: str) -> TransportFactory:
+    """Import the factory of a transport, and what it needs.
+
+    Raises:
+        UnknownTransportError: No transport of that name is installed.
+        MissingExtraError: It is ours, and its HTTP library is not installed.
+        ConfigurationError: It cannot be imported.
+    """
+    built_in = _BUILT_IN.get(name)
+    if built_in is None:
+        return _find(name)
+    _check_extra(name, built_in)
+    return _import(name, lambda: import_module(built_in.package).create_transport)
+
+
+def _find(name: str) -> TransportFactory:
     built_in = _BUILT_IN.get(name)
     if built_in is not None:
-        if not any(importlib.util.find_spec(library) for library in built_in.libraries) and built_in.extra is not None:
-            raise MissingExtraError(f"the {name!r} transport", " or ".join(built_in.libraries), built_in.extra)
-        return _import(name, lambda: importlib.import_module(built_in.package).create_transport)
+        _check_extra(name, built_in)
+        return partial(_open_built_in, name)
+    # Imported here: this brings as much as the rest of the client.
+    from importlib import metadata
+
     found = list(metadata.entry_points(group=ENTRY_POINT_GROUP, name=name))
     if not found:
         raise UnknownTransportError(_unknown(name))
     return _import(name, found[0].load)
+
+
+def _open_built_in(name: str, settings: TransportSettings) -> Transport:
+    return load_transport(name)(settings)
+
+
+def _check_extra(name: str, built_in: _BuiltIn) -> None:
+    if built_in.extra is not None:
+        from importlib import util
+
+        if not any(util.find_spec(library) for library in built_in.libraries):
+            raise MissingExtraError(f"the {name!r} transport", " or ".join(built_in.libraries), built_in.extra)
 
 
 def _import(name: str, load: Callable[[], object]) -> TransportFactory:
@@ -104,6 +134,8 @@ def _import(name: str, load: Callable[[], object]) -> TransportFactory:
 
 
 def _unknown(name: str) -> str:
+    import difflib
+
     names = installed_transports()
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -10,7 +10,7 @@ import sys
 from rich.markup import escape
 from rich.table import Table
 
-from mux_async._transports import installed_transports, resolve_transport
+from mux_async._transports import installed_transports, load_transport
 from mux_async._version import __version__
 from mux_async.cli._client import BaseUrl, make_client
 from mux_async.cli._output import stdout
@@ -61,7 +61,7 @@ def doctor(base_url: BaseUrl = None) -> None:
 
 def _transport(name: str) -> tuple[str, str]:
     try:
-        resolve_transport(name)
+        load_transport(name)
     except ConfigurationError as error:
         return "no", str(error)
     return "yes", ""

@@ -12,108 +12,26 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import ClassVar, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary, WeakMethod, WeakValueDictionary
 
-import anyio.lowlevel
 import attrs
 
 from mux_async._operation import Bucket
 from mux_async.errors import ConfigurationError
-from mux_async.limits._backend import BackendBack, BackendEvent, BackendLost, Grant, LimitBackend
+from mux_async.limits._backend import Grant, LimitBackend
 from mux_async.limits._gate import Gate, Tally
 from mux_async.limits._line import PRIORITIES, Priority
 from mux_async.limits._open import open_backend
 from mux_async.limits._retries import RetryBudget
 from mux_async.limits._settings import LimitSettings
+from mux_async.transport import current_loop
 
+if TYPE_CHECKING:
+    from mux_async.limits._events import BackendEvent, LimitEvent, LimitListener
+    from mux_async.limits._snapshots import BucketSnapshot, Forecast, LimitsSnapshot
 
-@attrs.frozen
-class BucketSnapshot:
-    """One bucket at one moment.
-
-    Attributes:
-        level: Requests that could go out at once, 0 to ``burst``.
-        rate: Requests a second, sustained, as learned.
-        ceiling: Requests a second that the rate recovers to.
-        burst: Requests at once after a quiet time, as learned.
-        queued: Requests waiting, in all event loops of this process.
-        queued_by_priority: The same, by class of service.
-        eta: Seconds that a request of the default class arriving now would wait.
-        closed_for: Seconds until a bucket closed by a 429 opens; 0.0 when open.
-        granted: Requests let out by this process so far.
-        waited: Seconds that they waited, all together.
-        refused: Answers of 429 so far.
-    """
-
-    level: float
-    rate: float
-    ceiling: float
-    burst: int
-    queued: int
-    queued_by_priority: Mapping[Priority, int]
-    eta: float
-    closed_for: float
-    granted: int
-    waited: float
-    refused: int
-
-
-@attrs.frozen
-class LimitsSnapshot:
-    """All four buckets at one moment."""
-
-    post: BucketSnapshot
-    other: BucketSnapshot
-    realtime_data: BucketSnapshot
-    general_data: BucketSnapshot
-
-
-@attrs.frozen
-class Forecast:
-    """How long a number of requests would take if they were all made now: seconds until the last one is let out, by class.
-
-    From what is known in this process: the queue, the level and the rate as learned.
-    """
-
-    interactive: float
-    default: float
-    batch: float
-
-
-@attrs.frozen
-class Waited:
-    """A request waited for its grant.
-
-    Attributes:
-        bucket: Where.
-        priority: Its class.
-        seconds: How long.
-    """
-
-    bucket: Bucket
-    priority: Priority
-    seconds: float
-
-
-@attrs.frozen
-class Refused:
-    """A request was answered 429.
-
-    Attributes:
-        bucket: It was counted against.
-        closed_for: Seconds for which the bucket is closed now.
-        rate: Requests a second from then on, as learned.
-    """
-
-    bucket: Bucket
-    closed_for: float
-    rate: float
-
-
-LimitEvent: TypeAlias = Waited | Refused | BackendLost | BackendBack
-LimitListener: TypeAlias = Callable[[LimitEvent], object]
-"""Told of every wait and every 429, and when a shared backend is lost or back; must return at once."""
 
 Gates = dict[Bucket, Gate]
 
@@ -199,7 +117,7 @@ class AccountLimits:
     async def give_back(self, grant: Grant) -> None:
         """Return the grant of a request of which nothing was sent."""
         await self._backend.give_back(grant)
-        here = self._gates.get(anyio.lowlevel.current_token().native_token, {})
+        here = self._gates.get(current_loop(), {})
         if grant.bucket in here:
             here[grant.bucket].look_again()
 
@@ -208,7 +126,10 @@ class AccountLimits:
         bucket = grant.bucket
         self._tallies[bucket].refused += 1
         closed_for = await self._backend.refuse(grant, delay)
-        self._tell(Refused(bucket, closed_for, self._backend.state(bucket).rate))
+        if self._listeners:
+            from mux_async.limits._events import Refused
+
+            self._tell(Refused(bucket, closed_for, self._backend.state(bucket).rate))
         return closed_for
 
     async def hear(self, bucket: Bucket, remaining: int) -> None:
@@ -222,6 +143,10 @@ class AccountLimits:
     @contextmanager
     def listen(self, listener: LimitListener) -> Generator[None]:
         """Tell *listener* of every wait and every 429, and when a shared backend is lost or back, while the block runs."""
+        # Here, and not with the first event: by then the process may be unable to open another file.
+        import_module("mux_async.limits._events")
+        import_module("mux_async.limits._snapshots")
+
         self._listeners.append(listener)
         try:
             yield
@@ -234,6 +159,8 @@ class AccountLimits:
         Raises:
             ConfigurationError: A count is negative.
         """
+        from mux_async.limits._snapshots import Forecast
+
         return Forecast(*(self._forecast(counts, priority) for priority in PRIORITIES))
 
     def _forecast(self, counts: Mapping[Bucket, int], priority: Priority) -> float:
@@ -250,9 +177,13 @@ class AccountLimits:
 
     def snapshot(self) -> LimitsSnapshot:
         """Return all four buckets as they stand, without waiting."""
+        from mux_async.limits._snapshots import LimitsSnapshot
+
         return LimitsSnapshot(*(self._look(bucket) for bucket in Bucket))
 
     def _look(self, bucket: Bucket) -> BucketSnapshot:
+        from mux_async.limits._snapshots import BucketSnapshot
+
         state = self._backend.state(bucket)
         tally = self._tallies[bucket]
         gates = self._gates_of(bucket)
@@ -278,6 +209,8 @@ class AccountLimits:
 
     def _tell_waited(self, bucket: Bucket, priority: Priority, seconds: float) -> None:
         if self._listeners:
+            from mux_async.limits._events import Waited
+
             self._tell(Waited(bucket, priority, seconds))
 
     def _tell(self, event: LimitEvent) -> None:

@@ -6,13 +6,16 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from mux_async._operation import Bucket
 from mux_async.limits._bucket import PacedBucket
 from mux_async.limits._settings import LimitSettings
+
+if TYPE_CHECKING:
+    from mux_async.limits._snapshots import BucketState
 
 
 @attrs.frozen
@@ -26,56 +29,6 @@ class Grant:
 
     bucket: Bucket
     at: float
-
-
-@attrs.frozen
-class BucketState:
-    """A bucket as it stands, perhaps a moment ago.
-
-    Attributes:
-        level: Grants that could be taken at once, 0 to ``burst``.
-        rate: Grants a second, sustained, as learned.
-        ceiling: Grants a second that the rate recovers to.
-        burst: Grants at once after a quiet time, as learned.
-        closed_for: Seconds until a bucket that a 429 closed opens; 0.0 when it is open.
-    """
-
-    level: float
-    rate: float
-    ceiling: float
-    burst: int
-    closed_for: float
-
-
-@attrs.frozen
-class BackendLost:
-    """The backend that several processes share does not answer: this one goes on alone.
-
-    Attributes:
-        backend: Where it is, without secrets.
-        problem: What failed, in words.
-        share: This process takes one part in so many of the rate.
-    """
-
-    backend: str
-    problem: str
-    share: int
-
-
-@attrs.frozen
-class BackendBack:
-    """The shared backend answers again, and is used again.
-
-    Attributes:
-        backend: Where it is, without secrets.
-        seconds: How long this process went on alone.
-    """
-
-    backend: str
-    seconds: float
-
-
-BackendEvent: TypeAlias = BackendLost | BackendBack
 
 
 class LimitBackend(Protocol):
@@ -205,6 +158,8 @@ class MemoryBackend:
 
     def state(self, bucket: Bucket) -> BucketState:
         """Return a bucket as it stands."""
+        from mux_async.limits._snapshots import BucketState
+
         with self._lock:
             now = self._now()
             held = self._buckets[bucket]

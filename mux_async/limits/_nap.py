@@ -6,10 +6,12 @@ A cancel scope around a sleep does it on any event loop. On asyncio a timer and 
 
 from __future__ import annotations
 
-import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Nap(Protocol):
@@ -31,6 +33,8 @@ class Nap(Protocol):
 
 def make_nap(loop: object) -> Nap:
     """Return a nap for the event loop that anyio's token calls *loop*."""
+    import asyncio  # here, because it takes longer than importing this client does
+
     # It does not keep *loop*: what belongs to an event loop must not hold it.
     return _AsyncioNap() if isinstance(loop, asyncio.AbstractEventLoop) else _AnyNap()
 
@@ -46,7 +50,9 @@ class _AsyncioNap:
         return self._alarm is not None
 
     async def sleep(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
         self._alarm = loop.create_future()
         timer = loop.call_later(seconds, self.end)
         try:

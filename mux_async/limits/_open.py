@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
-from mux_async.limits._backend import BackendEvent, LimitBackend, MemoryBackend
+from mux_async.limits._backend import LimitBackend, MemoryBackend
 from mux_async.limits._settings import LimitSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mux_async.limits._events import BackendEvent
 
 _FORMS = "memory://, sqlite:///path or redis://[user[:password]@]host[:port][/db] (rediss:// for TLS)"
 
@@ -69,6 +74,8 @@ def open_backend(
 
 
 def _file_of(parts: SplitResult) -> Path:
+    from pathlib import Path
+
     path = unquote(parts.path).removeprefix("/")
     if os.name == "nt":
         path = path.lstrip("/")

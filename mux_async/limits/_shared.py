@@ -24,9 +24,11 @@ import anyio.lowlevel
 import attrs
 
 from mux_async._operation import Bucket
-from mux_async.limits._backend import BackendBack, BackendEvent, BackendLost, BucketState, Grant, MemoryBackend
+from mux_async.limits._backend import Grant, MemoryBackend
 from mux_async.limits._bucket import PacedBucket
+from mux_async.limits._events import BackendBack, BackendEvent, BackendLost
 from mux_async.limits._settings import LimitSettings
+from mux_async.limits._snapshots import BucketState
 from mux_async.limits._turns import LEASE, Command, Reply
 
 logger = logging.getLogger(__name__)

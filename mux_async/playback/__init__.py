@@ -4,20 +4,26 @@ Values of the API have them as methods, ``asset.playback_ids[0].hls_url()`` and 
 elsewhere.
 """
 
-from mux_async.playback._hosts import MUX, Hosts
-from mux_async.playback._ingest import IngestAddresses, LiveIngest, Region, ingest_addresses
-from mux_async.playback._parameters import (
-    AnimatedParams,
-    AnyParams,
-    ClipParams,
-    Kind,
-    NoParams,
-    ParamsByKind,
-    StoryboardParams,
-    ThumbnailParams,
-    VideoParams,
-)
-from mux_async.playback._urls import Access, Playable, Playback, PlaybackUrls, player_url, viewer_counts_url
+from typing import TYPE_CHECKING
+
+from mux_async._lazy import names_from
+
+if TYPE_CHECKING:
+    from mux_async.playback._addresses import Access, Playback, player_url, viewer_counts_url
+    from mux_async.playback._hosts import MUX, Hosts
+    from mux_async.playback._ingest import IngestAddresses, LiveIngest, Region, ingest_addresses
+    from mux_async.playback._parameters import (
+        AnimatedParams,
+        AnyParams,
+        ClipParams,
+        Kind,
+        NoParams,
+        ParamsByKind,
+        StoryboardParams,
+        ThumbnailParams,
+        VideoParams,
+    )
+    from mux_async.playback._urls import Playable, PlaybackUrls
 
 __all__ = [
     "MUX",
@@ -42,3 +48,26 @@ __all__ = [
     "player_url",
     "viewer_counts_url",
 ]
+
+if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
+    # An asset brings `PlaybackUrls`, and most programs play nothing.
+    __getattr__ = names_from(
+        __name__,
+        {
+            "_addresses": ["Access", "Playback", "player_url", "viewer_counts_url"],
+            "_hosts": ["MUX", "Hosts"],
+            "_ingest": ["IngestAddresses", "LiveIngest", "Region", "ingest_addresses"],
+            "_parameters": [
+                "AnimatedParams",
+                "AnyParams",
+                "ClipParams",
+                "Kind",
+                "NoParams",
+                "ParamsByKind",
+                "StoryboardParams",
+                "ThumbnailParams",
+                "VideoParams",
+            ],
+            "_urls": ["Playable", "PlaybackUrls"],
+        },
+    )

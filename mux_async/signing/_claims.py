@@ -12,8 +12,8 @@ import orjson
 
 from mux_async.errors import InvalidRequestError
 from mux_async.playback import AnyParams, Kind
+from mux_async.playback._addresses import AUDIENCES
 from mux_async.playback._parameters import KINDS, check_parameters
-from mux_async.playback._urls import AUDIENCES
 from mux_async.signing._spans import TimeSpan
 
 Claims: TypeAlias = dict[str, object]

@@ -1,7 +1,8 @@
 """For tests of programs that use `mux_async`, and of transports written for it. Imports no HTTP library."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from mux_async._lazy import names_from
 
 if TYPE_CHECKING:
     from mux_async.testing._aioresponses import patched_aioresponses
@@ -32,20 +33,16 @@ __all__ = [
     "virtual_trio_options",
 ]
 
-_HOMES = {
-    "_aioresponses": {"patched_aioresponses"},
-    "_bench": {"Check", "ConformanceError", "Connect"},
-    "_conformance": {"CHECKS", "IN_PROCESS_CHECKS", "check_in_process", "check_transport"},
-    "_fake": {"FakeBody", "FakeTransport", "Handler", "SentRequest", "respond"},
-    "_loopback": {"Received", "Reply", "Script"},
-    "_virtual_time": {"VirtualTimeLoop", "virtual_trio_options"},
-}
-
-
-def __getattr__(name: str) -> object:
+if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
     # On first use, because pytest imports the plugin beside this in every project that has it installed.
-    for module, names in _HOMES.items():
-        if name in names:
-            found: object = getattr(import_module(f"mux_async.testing.{module}"), name)
-            return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = names_from(
+        __name__,
+        {
+            "_aioresponses": ["patched_aioresponses"],
+            "_bench": ["Check", "ConformanceError", "Connect"],
+            "_conformance": ["CHECKS", "IN_PROCESS_CHECKS", "check_in_process", "check_transport"],
+            "_fake": ["FakeBody", "FakeTransport", "Handler", "SentRequest", "respond"],
+            "_loopback": ["Received", "Reply", "Script"],
+            "_virtual_time": ["VirtualTimeLoop", "virtual_trio_options"],
+        },
+    )

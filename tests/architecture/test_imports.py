@@ -16,6 +16,7 @@ CORE = ROOT / "mux_async"
 LAYERS: list[set[str]] = [
     {
         "_types",
+        "_lazy",
         "_version",
         "errors",
         "_checks",

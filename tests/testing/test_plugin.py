@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -107,4 +108,4 @@ def test_every_name_has_a_home() -> None:
     """Whatever `mux_async.testing` promises is found where it is looked for."""
     assert [name for name in testing.__all__ if not hasattr(testing, name)] == []
     with pytest.raises(AttributeError, match="nothing"):
-        _ = testing.__getattr__("nothing")
+        attrgetter("nothing")(testing)

@@ -14,7 +14,8 @@ import pytest
 import mux_async_aiohttp
 import mux_async_httpx
 import mux_async_wreq
-from mux_async._transports import installed_transports, resolve_transport
+from mux_async import Mux
+from mux_async._transports import installed_transports, load_transport, resolve_transport
 from mux_async.errors import ConfigurationError, MissingExtraError, UnknownTransportError, WrongRuntimeError
 from mux_async.testing import FakeTransport, check_in_process
 from mux_async.transport import HttpRequest, TransportFactory, TransportSettings
@@ -54,9 +55,9 @@ def test_built_in_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(metadata, "entry_points", scan)
 
-    assert resolve_transport("aiohttp").factory is mux_async_aiohttp.create_transport
-    assert resolve_transport("httpx").factory is mux_async_httpx.create_transport
-    assert resolve_transport("wreq").factory is mux_async_wreq.create_transport
+    assert load_transport("aiohttp") is mux_async_aiohttp.create_transport
+    assert load_transport("httpx") is mux_async_httpx.create_transport
+    assert load_transport("wreq") is mux_async_wreq.create_transport
 
 
 @pytest.mark.anyio
@@ -140,15 +141,25 @@ def test_outside_an_event_loop(create: Any) -> None:
         create(TransportSettings())
 
 
-def test_httpx_library_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Finding the httpx adapter imports neither httpx nor httpx2: that waits for the first transport."""
+@pytest.mark.parametrize("name", ["aiohttp", "httpx"])
+def test_no_library_by_name(name: str) -> None:
+    """Finding one of our adapters imports no HTTP library: that waits for the first transport."""
     code = (
-        "import sys; from mux_async._transports import resolve_transport; resolve_transport('httpx'); "
+        f"import sys; from mux_async._transports import resolve_transport; resolve_transport({name!r}); "
         "print(sorted({'httpx', 'httpx2', 'aiohttp'} & set(sys.modules)))"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert output.strip() == "[]"
+
+
+@pytest.mark.anyio
+async def test_own_adapter_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adapter of ours that cannot be imported says which and why, when the first transport is opened."""
+    monkeypatch.setitem(sys.modules, "mux_async_aiohttp", None)
+    mux = Mux(token_id="id", token_secret="secret")
+    with pytest.raises(ConfigurationError, match="'aiohttp' transport is installed and cannot be imported"):
+        await mux.video.assets.retrieve("a")
 
 
 @pytest.mark.anyio

@@ -7,7 +7,9 @@ be closed (``_once_only``), adds headers of its own (``_brings_all``), and decom
 
 from __future__ import annotations
 
+import asyncio
 import re
+from importlib import import_module
 from typing import Any
 
 import aiohttp
@@ -26,6 +28,8 @@ from mux_async_aiohttp._errors import FOREIGN, failure
 from mux_async_aiohttp._payload import RequestPayload
 
 _PLAIN_AUTHORITY = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
+_WHEN_CALM = 1.0
+"""Seconds after which the first answer is usually there."""
 _AUTO_HEADERS = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 
 
@@ -88,6 +92,9 @@ class AiohttpTransport:
         self._origin_text = "no URL begins like this"
         self._timeouts = Timeouts()
         self._client_timeout = _client_timeout(self._timeouts)
+        # What deals with failures stands on anyio, whose back end takes longer to import than this client. The first answer need not
+        # wait for it; but the first failure may be a process that can open no more files, and then it is too late.
+        self._preparing = asyncio.get_running_loop().call_later(_WHEN_CALM, import_module, "anyio._backends._asyncio")
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         """Perform one exchange. See `mux_async.transport.Transport.send`."""
@@ -141,6 +148,7 @@ class AiohttpTransport:
     async def aclose(self) -> None:
         """Close every connection, unless the session was handed in."""
         self._closed = True
+        self._preparing.cancel()
         if self._owns_session:
             await self._session.close()
 

@@ -1,0 +1,33 @@
+"""Public names that are imported when they are first asked for (PEP 562), so that nobody waits for what they do not use.
+
+A package that does so lists its names three times: below ``TYPE_CHECKING``, where type checkers read them, in ``__all__``, and by the
+module that has them. `tests/architecture` holds that the three agree.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
+
+
+def names_from(package: str, homes: Mapping[str, Collection[str]]) -> Callable[[str], object]:
+    """Return the ``__getattr__`` of *package*.
+
+    Args:
+        package: Its full name.
+        homes: Module of the package to the names that it has. A module without an underscore is a name as well.
+    """
+    places = {name: module for module, names in homes.items() for name in names}
+
+    def find(name: str) -> object:
+        if name in places:
+            found: object = getattr(import_module(f"{package}.{places[name]}"), name)
+        elif name in homes and not name.startswith("_"):
+            found = import_module(f"{package}.{name}")
+        else:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        setattr(sys.modules[package], name, found)
+        return found
+
+    return find
