@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import attrs
 
@@ -15,9 +15,8 @@ from mux_async.limits._bucket import PacedBucket
 from mux_async.limits._settings import LimitSettings
 
 
-@attrs.frozen
-class Grant:
-    """Leave to send one request.
+class Grant(NamedTuple):
+    """Leave to send one request. A tuple, because every request has one, and a frozen class takes twice as long to make.
 
     Attributes:
         bucket: It was taken from.
@@ -76,6 +75,10 @@ class BackendBack:
 
 
 BackendEvent: TypeAlias = BackendLost | BackendBack
+
+
+_new_tuple = tuple.__new__
+"""Makes a `Grant` without the function in Python that its class has for it."""
 
 
 class LimitBackend(Protocol):
@@ -162,7 +165,7 @@ class MemoryBackend:
         now = self._clock() + self._skew
         if now < self._latest:
             self._skew += self._latest - now
-            now = self._latest
+            return self._latest
         self._latest = now
         return now
 
@@ -170,7 +173,7 @@ class MemoryBackend:
         """Take a grant, if there is one."""
         held = self._buckets[bucket]
         with self._lock:
-            return None if held.take(self._now(), leave=leave) else Grant(bucket, held.now)
+            return None if held.take(self._now(), leave=leave) else _new_tuple(Grant, (bucket, held.now))
 
     async def take(self, bucket: Bucket, *, leave: int, rank: int) -> Grant | float:  # noqa: ARG002 - the line sees to ranks
         """Take a grant, or return the seconds to wait. Never suspends."""

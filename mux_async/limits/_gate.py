@@ -96,7 +96,7 @@ class Gate:
         """The leader's."""
 
     def __len__(self) -> int:
-        return len(self._line)
+        return self._line.size
 
     def queued(self, priority: Priority) -> int:
         """Return how many requests of one class wait."""
@@ -113,7 +113,7 @@ class Gate:
 
     def acquire_now(self, priority: Priority) -> Grant | None:
         """Return a grant if nobody waits and there is one; ``None`` when `acquire` has to be awaited."""
-        if self._leader is not None or self._line:
+        if self._leader is not None or self._line.size:
             return None
         grant = self._backend.take_now(self._bucket, leave=self._terms[priority][0])
         if grant is not None:
@@ -130,6 +130,8 @@ class Gate:
         Raises:
             LimitWaitError: The wait cannot end within *patience*. Raised at once; nothing was taken.
         """
+        if (at_once := self.acquire_now(priority)) is not None:
+            return at_once
         if patience is not None and (eta := self.eta(priority)) > patience:
             raise LimitWaitError(
                 f"the rate limit's {self._bucket.value!r} bucket has no permit within {patience:.3g} s: "
@@ -153,7 +155,7 @@ class Gate:
                 if waiter.grant is not None:
                     await self._backend.give_back(waiter.grant)
                     self.look_again()
-                elif len(self._line) == 1:
+                elif self._line.size == 1:
                     await self._backend.release(self._bucket)  # nobody is left to use what the leader was promised
             raise
         finally:

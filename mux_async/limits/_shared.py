@@ -70,9 +70,10 @@ class Store(Protocol):
         ...
 
 
-@attrs.frozen
 class LocalGrant(Grant):
     """A grant of this process's own share."""
+
+    __slots__ = ()
 
 
 @attrs.frozen
