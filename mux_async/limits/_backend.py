@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import attrs
 
@@ -15,8 +15,9 @@ from mux_async.limits._bucket import PacedBucket
 from mux_async.limits._settings import LimitSettings
 
 
-class Grant(NamedTuple):
-    """Leave to send one request. A tuple, because every request has one, and a frozen class takes twice as long to make.
+@attrs.define  # not frozen, which would make it twice as dear, and each call has one; nobody changes it all the same
+class Grant:
+    """Leave to send one request.
 
     Attributes:
         bucket: It was taken from.
@@ -75,10 +76,6 @@ class BackendBack:
 
 
 BackendEvent: TypeAlias = BackendLost | BackendBack
-
-
-_new_tuple = tuple.__new__
-"""Makes a `Grant` without the function in Python that its class has for it."""
 
 
 class LimitBackend(Protocol):
@@ -173,7 +170,7 @@ class MemoryBackend:
         """Take a grant, if there is one."""
         held = self._buckets[bucket]
         with self._lock:
-            return None if held.take(self._now(), leave=leave) else _new_tuple(Grant, (bucket, held.now))
+            return None if held.take(self._now(), leave=leave) else Grant(bucket, held.now)
 
     async def take(self, bucket: Bucket, *, leave: int, rank: int) -> Grant | float:  # noqa: ARG002 - the line sees to ranks
         """Take a grant, or return the seconds to wait. Never suspends."""

@@ -70,10 +70,9 @@ class Store(Protocol):
         ...
 
 
+@attrs.define
 class LocalGrant(Grant):
     """A grant of this process's own share."""
-
-    __slots__ = ()
 
 
 @attrs.frozen

@@ -21,11 +21,14 @@ from mux_async.transport import (
     TransportError,
     TransportSettings,
     TransportTimeoutError,
+    WholeBody,
 )
 from mux_async_aiohttp import AiohttpTransport
-from mux_async_aiohttp._direct import SMALL
+from mux_async_aiohttp._direct import SMALL, DirectBody
 
 pytestmark = pytest.mark.asyncio
+
+_fits: type[WholeBody] = DirectBody
 
 OK = talk(always(Reply(body=b"ok")))
 HEADERS = CIMultiDictProxy(CIMultiDict({"User-Agent": "me", "Accept": "*/*", "Accept-Encoding": "gzip", "Content-Type": "a/b"}))

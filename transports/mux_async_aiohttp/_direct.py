@@ -269,7 +269,7 @@ class DirectBody:
         raise failure(problem, self._request, None, is_answered=True)
 
     def take_whole(self) -> bytes | None:
-        """Return the body, and give the connection back, if all of it has arrived; ``None`` when it has to be iterated."""
+        """See `mux_async.transport.WholeBody`."""
         payload = self._payload
         if not payload.is_eof() or payload.exception() is not None:
             return None
