@@ -171,7 +171,8 @@ async def test_both_ways_write_the_same(method: str, place: str, headers: Mappin
 
 
 @pytest.mark.parametrize(
-    ("method", "headers"), [("GET", {"X-A": "1\r\nX-B: 2"}), ("GET", {"X-A\r\nX-B": "2"}), ("GET / HTTP/1.1\r\nX:", {})]
+    ("method", "headers"),
+    [("GET", {"X-A": "1\r\nX-B: 2"}), ("GET", {"X-A\r\nX-B": "2"}), ("GET / HTTP/1.1\r\nX:", {})],
 )
 async def test_a_line_break_is_not_sent(method: str, headers: dict[str, str]) -> None:
     """A method or a header that would begin another line is refused, and nothing is sent."""

@@ -43,7 +43,8 @@ _ORIGIN = re.compile(r"https?://[a-z0-9_.-]+(:\d+)?(?=/)")
 _TARGET = re.compile(r"[!\"$-~]+")
 """Nothing that would end the line, or be left out of it (a fragment)."""
 _METHOD = re.compile(r"[A-Z]+")
-_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t -~]*")
 _FRAMING: Final = {"connection", "content-length", "expect", "host", "transfer-encoding", "upgrade"}
 _BODILESS: Final = {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS, hdrs.METH_TRACE}
 _MANY: Final = 16
@@ -215,7 +216,7 @@ class _Origin:
         """The last headers, by method, and how they are written."""
 
     def head(self, method: str, headers: Mapping[str, str]) -> str | None:
-        """Return all lines of headers but that of the length; ``None`` when aiohttp has to look at them."""
+        """Return all lines of headers but that of the length, in ASCII; ``None`` when aiohttp has to look at them."""
         kept = self._heads.get(method)
         if kept is not None and kept[0] is headers:
             return kept[1]
@@ -223,7 +224,7 @@ class _Origin:
             return None
         lines = [f"Host: {self.destination.headers[hdrs.HOST]}\r\n"]
         for name, value in headers.items():
-            if name.lower() in _FRAMING or _UNSENDABLE.search(name) or _UNSENDABLE.search(value):
+            if name.lower() in _FRAMING or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
                 return None
             lines.append(f"{name}: {value}\r\n")
         head = "".join(lines)
