@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from mux_async._response import RawResponse
-from mux_async.errors import Attempt, Delivery, MuxError
+from mux_async.errors import Attempt, Delivery, MuxError, ResponseError, TransportError
 
 if TYPE_CHECKING:
     from mux_async._config import CallOptions, Config
     from mux_async._once import Sought
     from mux_async._operation import Operation
     from mux_async.limits import Priority
+    from mux_async.limits._backend import Grant
     from mux_async.transport import HttpResponse
 
 T = TypeVar("T")
@@ -21,24 +22,52 @@ T = TypeVar("T")
 _DOUBT_NOTE = "an earlier attempt has an unknown outcome; what it would have made was looked for twice, and was not there"
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.define(eq=False, repr=False)
+class Try:
+    """One attempt, and what came of it. It becomes an `Attempt` when somebody is told."""
+
+    queued_at: float
+    sent_at: float
+    ended_at: float
+    grant: Grant | None
+    response: HttpResponse | None
+    content: bytes
+    """The decompressed body; empty when it is left to be streamed, or did not arrive."""
+    failure: TransportError | ResponseError | None
+
+    @property
+    def status(self) -> int | None:
+        return None if self.response is None else self.response.status
+
+    @property
+    def request_id(self) -> str | None:
+        return None if self.response is None else self.response.headers.get("X-Request-Id")
+
+    def told(self, number: int) -> Attempt:
+        """Return what users are told of it."""
+        error = None if self.failure is None else str(self.failure)
+        queued, elapsed = self.sent_at - self.queued_at, self.ended_at - self.sent_at
+        return Attempt(number, queued, elapsed, self.status, self.request_id, error)
+
+
+def _told(tries: list[Try]) -> tuple[Attempt, ...]:
+    return tuple(tried.told(number) for number, tried in enumerate(tries, 1))
+
+
+@attrs.define(eq=False, repr=False)
 class Answer:
     """A successful answer.
 
     Attributes:
         content: The decompressed body; empty when it is left to be streamed from `response`.
-        attempts: Every time the request was put on the wire.
+        tries: Every time the request was put on the wire.
         is_reconciled: Whether it was put together of what a search for the call's ``once`` key found; `response` is the search's.
     """
 
     response: HttpResponse
     content: bytes
-    attempts: tuple[Attempt, ...]
+    tries: list[Try]
     is_reconciled: bool = False
-
-    @property
-    def request_id(self) -> str | None:
-        return self.response.headers.get("X-Request-Id")
 
     def as_raw(self, value: T) -> RawResponse[T]:
         """Return *value* with this answer around it."""
@@ -46,8 +75,8 @@ class Answer:
             value=value,
             status=self.response.status,
             headers=self.response.headers,
-            request_id=self.request_id,
-            attempts=self.attempts,
+            request_id=self.response.headers.get("X-Request-Id"),
+            attempts=_told(self.tries),
             content=self.content,
             is_reconciled=self.is_reconciled,
         )
@@ -63,9 +92,9 @@ class Call:
     started: float
     priority: Priority
     sought: Sought | None = None
-    attempts: list[Attempt] = attrs.field(factory=list[Attempt])
+    tries: list[Try] = attrs.field(factory=list[Try])
+    """Those that have ended."""
     in_flight: Delivery = Delivery.NEVER_SENT
-    first_sent: float | None = None
     doubt: MuxError | None = None
     """What left the outcome of an attempt unknown, until it is known."""
     was_in_doubt: bool = False
@@ -73,7 +102,7 @@ class Call:
 
     def elapsed(self) -> float:
         """Return the seconds since the first attempt."""
-        return 0.0 if self.first_sent is None else self.config.clock() - self.first_sent
+        return self.config.clock() - self.tries[0].sent_at if self.tries else 0.0
 
     def epoch(self) -> float:
         """Return the seconds since 1970."""
@@ -81,7 +110,7 @@ class Call:
 
     def describe(self, error: MuxError) -> MuxError:
         """Fill in what every error of a call carries."""
-        error.attempts = tuple(self.attempts)
+        error.attempts = _told(self.tries)
         error.operation = self.operation.line
         if self.was_in_doubt and _DOUBT_NOTE not in getattr(error, "__notes__", ()):
             error.add_note(_DOUBT_NOTE)

@@ -10,12 +10,15 @@ import zlib
 from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING
 
+from multidict import istr
+
 from mux_async.errors import ResponseTooLargeError, UndecodableResponseError
 
 if TYPE_CHECKING:
     from mux_async.transport import HttpResponse
 
 ACCEPT_ENCODING = "gzip, deflate"
+_ENCODING = istr("Content-Encoding")
 
 _PIECE = 256 * 1024
 
@@ -69,7 +72,7 @@ class _Decoder:
 
 
 def _decoder(response: HttpResponse) -> _Decoder | None:
-    encoding = response.headers.get("Content-Encoding")
+    encoding = response.headers.get(_ENCODING)
     if encoding is None:
         return None
     encoding = encoding.strip().lower()
@@ -97,43 +100,66 @@ async def iter_content(response: HttpResponse) -> AsyncGenerator[bytes]:
         await response.body.aclose()
 
 
-async def read_content(response: HttpResponse, limit: int) -> bytes:
-    """Read the whole body of *response*, decompressed, and close it.
+def take_content(response: HttpResponse, limit: int) -> bytes | None:
+    """Return the whole body of *response*, decompressed, if it is there already; ``None`` when it has to be awaited (`read_content`).
 
     Args:
         response: Whose body was not read yet.
         limit: Bytes at most, counted after decompression.
 
     Raises:
-        ResponseTooLargeError: There are more; reading stopped.
+        ResponseTooLargeError: There are more.
         UndecodableResponseError: The compression is unknown or broken.
+    """
+    take = getattr(response.body, "take_whole", None)
+    whole: bytes | None = take() if take is not None else None
+    if whole is None or (len(whole) <= limit and _ENCODING not in response.headers):
+        return whole
+    content = _Content(response, limit)
+    content.add(whole)
+    return content.end()
+
+
+async def read_content(response: HttpResponse, limit: int) -> bytes:
+    """Read the whole body of *response*, decompressed, and close it. Arguments and errors as for `take_content`, and:
+
+    Raises:
         TransportError: The body broke off.
     """
-    chunks: list[bytes] = []
-    total = 0
     try:
-        decoder = _decoder(response)
+        content = _Content(response, limit)
         async for chunk in response.body:
-            if decoder is None:
-                chunks.append(chunk)
-                total += len(chunk)
-            else:
-                for piece in decoder.feed(chunk):
-                    chunks.append(piece)
-                    total += len(piece)
-                    if total > limit:
-                        break
-            if total > limit:
-                raise ResponseTooLargeError(
-                    f"the answer is larger than {limit} bytes; raise max_response_bytes if it should be",
-                    status=response.status,
-                    request_id=response.headers.get("X-Request-Id"),
-                )
-        if decoder is not None:
-            decoder.finish()
+            content.add(chunk)
+        return content.end()
     finally:
         await response.body.aclose()
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+class _Content:
+    """A body that is put together, and decompressed, as far as its bound allows."""
+
+    def __init__(self, response: HttpResponse, limit: int) -> None:
+        self._response = response
+        self._limit = limit
+        self._decoder = _decoder(response)
+        self._chunks: list[bytes] = []
+        self._total = 0
+
+    def add(self, chunk: bytes) -> None:
+        for piece in [chunk] if self._decoder is None else self._decoder.feed(chunk):
+            self._chunks.append(piece)
+            self._total += len(piece)
+            if self._total > self._limit:
+                raise ResponseTooLargeError(
+                    f"the answer is larger than {self._limit} bytes; raise max_response_bytes if it should be",
+                    status=self._response.status,
+                    request_id=self._response.headers.get("X-Request-Id"),
+                )
+
+    def end(self) -> bytes:
+        if self._decoder is not None:
+            self._decoder.finish()
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
 
 def _undecodable(response: HttpResponse, message: str) -> UndecodableResponseError:

@@ -20,16 +20,16 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
 import attrs
+from multidict import istr
 
 from mux_async import _once, _wire
-from mux_async._call import Answer, Call
-from mux_async._content import iter_content, read_content
+from mux_async._call import Answer, Call, Try
+from mux_async._content import iter_content, read_content, take_content
 from mux_async._flights import Flights, join
 from mux_async._operation import Bucket, Replay
 from mux_async._response import ByteStream
 from mux_async._retry import Again, Ambiguous, Answered, Failed, decide, parse_retry_after
 from mux_async.errors import (
-    Attempt,
     ClosedError,
     DeadlineExceededError,
     Delivery,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from mux_async._operation import Operation
     from mux_async._resource import Arguments
     from mux_async.limits import AccountLimits
+    from mux_async.limits._backend import Grant
     from mux_async.limits._gate import Gate
     from mux_async.transport import HttpRequest, HttpResponse, Transport
 
@@ -56,6 +57,8 @@ logger = logging.getLogger(__name__)
 
 # Looking a member up in its enum is a call, up to Python 3.11.
 _SAFE, _NEVER_SENT, _MAYBE_PROCESSED = Replay.SAFE, Delivery.NEVER_SENT, Delivery.MAYBE_PROCESSED
+
+_LEFT = istr("X-RateLimit-Remaining")
 
 _BUDGET_NOTE = "it was not sent again: the account's retry budget is used up (LimitSettings.retries)"
 
@@ -155,7 +158,7 @@ class Engine:
         call = Call(operation, options, self.config, self.config.clock(), options.effective_priority)
         deadline = anyio.current_time() + options.deadline if options.deadline is not None else float("inf")
         with anyio.CancelScope(deadline=deadline) as scope:
-            response = (await self._attempt(call, request, self.here(), is_streamed=True)).response
+            response = (await self._send(call, request, self.here(), is_streamed=True)).response
             try:
                 async with aclosing(iter_content(response)) as chunks:
                     yield ByteStream(response.status, response.headers, chunks)
@@ -167,19 +170,18 @@ class Engine:
 
     async def _share(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
         """Perform a read, or wait for somebody who performs the same."""
-        flights, options = loop.flights, call.options
-        manner = (call.priority, options.max_attempts, options.max_response_bytes)
-        while (flight := flights.find(request, manner, self._written)) is not None:
-            call.in_flight = Delivery.MAYBE_PROCESSED
+        flights = loop.flights
+        while (flight := flights.find(request, call, self._written)) is not None:
+            call.in_flight = _MAYBE_PROCESSED
             answer: Answer | None = None
             with anyio.CancelScope(deadline=self._end(call)) as scope:
                 answer = await join(flight)
             if scope.cancelled_caught:
                 self._raise_late(call)
-            call.in_flight = Delivery.NEVER_SENT
+            call.in_flight = _NEVER_SENT
             if answer is not None:
                 return answer
-        flight = flights.start(request, manner, self._written)
+        flight = flights.start(request, call, self._written)
         try:
             answer = flight.answer = await self._perform(call, request, loop)
             return answer
@@ -193,117 +195,133 @@ class Engine:
 
     def _perform(self, call: Call, request: HttpRequest, loop: _Loop) -> Coroutine[Any, Any, Answer]:
         within = call.options.deadline is not None
-        return self._attempt_within(call, request, loop) if within else self._attempt(call, request, loop, is_streamed=False)
+        return self._send_within(call, request, loop) if within else self._send(call, request, loop)
 
-    async def _attempt_within(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
+    async def _send_within(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
         answer: Answer | None = None
         with anyio.CancelScope(deadline=self._end(call)):
-            answer = await self._attempt(call, request, loop, is_streamed=False)
+            answer = await self._send(call, request, loop)
         if answer is None:
             self._raise_late(call)
         return answer
 
-    async def _attempt(self, call: Call, request: HttpRequest, loop: _Loop, *, is_streamed: bool) -> Answer:
-        """Send until there is an answer to return or an error to raise."""
-        operation, options, clock = call.operation, call.options, self.config.clock
+    async def _send(self, call: Call, request: HttpRequest, loop: _Loop, *, is_streamed: bool = False) -> Answer:
+        """Send until there is an answer to return or an error to raise: permit, wire, and what to make of it."""
+        operation, clock, longest = call.operation, self.config.clock, call.options.max_response_bytes
         self.limits.retries.calls += 1
         gate = loop.gates.get(operation.bucket)
         if gate is None:
             gate = self._gate(loop, operation.bucket)
         while True:
-            number = len(call.attempts) + 1
             queued_at = sent_at = clock()
             grant = gate.acquire_now(call.priority) if gate is not None else None
             if grant is None and gate is not None:
-                try:
-                    grant = await gate.acquire(call.priority, self._remaining(call))
-                except LimitWaitError as error:
-                    raise call.describe(error) from None
+                grant = await self._queue(call, gate)
                 sent_at = clock()
-            if call.first_sent is None:
-                call.first_sent = sent_at
             response: HttpResponse | None = None
-            content = b""
-            failure: TransportError | None = None
-            unusable: ResponseError | None = None
+            content: bytes | None = b""
+            failure: TransportError | ResponseError | None = None
             call.in_flight = _MAYBE_PROCESSED
             try:
                 response = await loop.transport.send(request)
                 if not (is_streamed and response.status < 300):
-                    content = await read_content(response, options.max_response_bytes)
-            except TransportError as error:
+                    content = take_content(response, longest)
+                    if content is None:
+                        content = await read_content(response, longest)
+            except (TransportError, ResponseError) as error:
                 failure = error
-            except ResponseError as error:
-                unusable = error
             finally:
                 if operation.replay is not _SAFE:
                     self._written = next(self._writes)
             call.in_flight = _NEVER_SENT
-            status = response.status if response is not None else None
-            request_id = response.headers.get("X-Request-Id") if response is not None else None
-            error_text = str(failure or unusable) if failure or unusable else None
-            call.attempts.append(Attempt(number, sent_at - queued_at, clock() - sent_at, status, request_id, error_text))
+            tried = Try(queued_at, sent_at, clock(), grant, response, content or b"", failure)
+            call.tries.append(tried)
             if logger.isEnabledFor(logging.DEBUG):
-                logger.debug("%s: attempt %d: %s (request id %s)", operation.line, number, status or failure, request_id)
-            if unusable is not None:
-                raise call.describe(unusable) from unusable.__cause__
+                what = tried.status or failure
+                logger.debug("%s: attempt %d: %s (request id %s)", operation.line, len(call.tries), what, tried.request_id)
+            if response is not None and grant is not None and (left := response.headers.get(_LEFT)) is not None:
+                await self._hear(grant, left)
+            if failure is None and response is not None and response.status < 300:
+                return Answer(response, tried.content, call.tries)
+            found = await self._recover(call, tried)
+            if found is not None:
+                return found
 
-            if response is not None and grant is not None:
-                remaining_there = response.headers.get("X-RateLimit-Remaining")
-                if remaining_there is not None and remaining_there.isascii() and remaining_there.isdigit():
-                    await self.limits.hear(grant.bucket, int(remaining_there[:9]))
+    async def _queue(self, call: Call, gate: Gate) -> Grant:
+        """Wait for a permit."""
+        try:
+            return await gate.acquire(call.priority, self._remaining(call))
+        except LimitWaitError as error:
+            raise call.describe(error) from None
 
-            if response is not None and response.status < 300 and failure is None:
-                return Answer(response, content, tuple(call.attempts))
-            if response is not None and response.status == 404 and self._is_confirmed_delete(call):
-                return Answer(response, b"", tuple(call.attempts))
+    async def _hear(self, grant: Grant, left: str) -> None:
+        """Pass on how many more requests the server says it would let through."""
+        if left.isascii() and left.isdigit():
+            await self.limits.hear(grant.bucket, int(left[:9]))
 
-            if failure is not None and failure.delivery is Delivery.NEVER_SENT and grant is not None:
-                with anyio.CancelScope(shield=True):  # short, and a grant must not be lost
-                    await self.limits.give_back(grant)
-            retry_after: float | None = None
-            if response is not None and response.status >= 300:
-                # A refusal says all it has to say in its status: it counts even when its body broke off.
-                retry_after = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
-                if response.status == 429 and grant is not None:
-                    with anyio.CancelScope(shield=True):  # short, and everybody has to know
-                        await self.limits.refuse(grant, retry_after)
-                outcome: Answered | Failed = Answered(response.status, retry_after)
-                problem: MuxError = _wire.status_error(
-                    operation, status=response.status, headers=response.headers, content=content, retry_after=retry_after
-                )
-            else:
-                assert failure is not None  # noqa: S101 - a success without failure returned above
-                outcome = Failed(failure.delivery)
-                problem = failure
-            decision = decide(
-                outcome,
-                replay=operation.replay,
-                attempt=number,
-                max_attempts=1 if isinstance(failure, TransportClosedError) else options.max_attempts,
-                jitter=self.config.random.random(),
-                policy=self.config.retry,
-                is_limited=grant is not None,
+    async def _recover(self, call: Call, tried: Try) -> Answer | None:
+        """Find out what follows an attempt that was no success, and wait until it may.
+
+        Returns:
+            What the attempt made all the same; ``None`` when the request has to be sent again.
+
+        Raises:
+            MuxError: Neither is possible.
+        """
+        response, failure, status = tried.response, tried.failure, tried.status
+        if isinstance(failure, ResponseError):
+            raise call.describe(failure) from failure.__cause__
+        if response is not None and status == 404 and self._is_confirmed_delete(call):
+            return Answer(response, b"", call.tries)
+        retry_after: float | None = None
+        if response is not None and response.status >= 300:
+            # A refusal says all it has to say in its status: it counts even when its body broke off.
+            retry_after = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
+            outcome: Answered | Failed = Answered(response.status, retry_after)
+            problem: MuxError = _wire.status_error(
+                call.operation, status=response.status, headers=response.headers, content=tried.content, retry_after=retry_after
             )
-            match decision:
-                case Again(delay):
-                    is_free = status == 429 or (failure is not None and failure.delivery is Delivery.NEVER_SENT)
-                    if not is_free and not self.limits.retries.spend(clock()):
-                        problem.add_note(_BUDGET_NOTE)
-                        raise call.describe(problem) from problem.__cause__
-                    remaining = self._remaining(call)
-                    if remaining is not None and delay >= remaining:
-                        self._raise_late(call, problem)
-                    logger.info("%s: attempt %d came to nothing (%s); again in %.2f s", operation.line, number, problem, delay)
-                    await anyio.sleep(delay)
-                case Ambiguous():
-                    found = await self._settle(call, problem, status, request_id)
-                    if found is not None:
-                        return found
-                case _:
-                    raise call.describe(problem) from problem.__cause__
+        else:
+            assert failure is not None  # noqa: S101 - a success without failure is none for here
+            outcome, problem = Failed(failure.delivery), failure
+        is_never_sent = failure is not None and failure.delivery is _NEVER_SENT
+        if tried.grant is not None and (is_never_sent or status == 429):
+            with anyio.CancelScope(shield=True):  # short, and a grant must not be lost, and everybody has to know of a refusal
+                if is_never_sent:
+                    await self.limits.give_back(tried.grant)
+                else:
+                    await self.limits.refuse(tried.grant, retry_after)
+        decision = decide(
+            outcome,
+            replay=call.operation.replay,
+            attempt=len(call.tries),
+            max_attempts=1 if isinstance(failure, TransportClosedError) else call.options.max_attempts,
+            jitter=self.config.random.random(),
+            policy=self.config.retry,
+            is_limited=tried.grant is not None,
+        )
+        match decision:
+            case Again(delay):
+                await self._wait(call, problem, delay, is_free=status == 429 or is_never_sent)
+                return None
+            case Ambiguous():
+                return await self._settle(call, problem, tried)
+            case _:
+                raise call.describe(problem) from problem.__cause__
 
-    async def _settle(self, call: Call, problem: MuxError, status: int | None, request_id: str | None) -> Answer | None:
+    async def _wait(self, call: Call, problem: MuxError, delay: float, *, is_free: bool) -> None:
+        """Sleep for *delay* before the next attempt, which the account's retry budget pays for unless it *is_free*."""
+        if not is_free and not self.limits.retries.spend(self.config.clock()):
+            problem.add_note(_BUDGET_NOTE)
+            raise call.describe(problem) from problem.__cause__
+        remaining = self._remaining(call)
+        if remaining is not None and delay >= remaining:
+            self._raise_late(call, problem)
+        line, number = call.operation.line, len(call.tries)
+        logger.info("%s: attempt %d came to nothing (%s); again in %.2f s", line, number, problem, delay)
+        await anyio.sleep(delay)
+
+    async def _settle(self, call: Call, problem: MuxError, tried: Try) -> Answer | None:
         """Find out what came of an attempt with an unknown outcome.
 
         Returns:
@@ -314,10 +332,12 @@ class Engine:
         """
         call.describe(problem)
         place = call.sought.once.place if call.sought is not None else None
-        doubt = partial(_once.ambiguous, call.operation, problem, status=status, request_id=request_id, sought=call.sought)
+        doubt = partial(
+            _once.ambiguous, call.operation, problem, status=tried.status, request_id=tried.request_id, sought=call.sought
+        )
         if call.sought is None or place is None:
             raise call.describe(doubt()) from problem
-        acted = status is not None and status < 300
+        acted = tried.status is not None and tried.status < 300
         logger.info("%s: outcome unknown (%s); looking for what it made", call.operation.line, problem)
         call.doubt = problem
         try:
@@ -325,8 +345,8 @@ class Engine:
         except (MuxError, _once.Inconclusive) as error:
             raise call.describe(doubt(looked=f"looking for it came to nothing ({error})")) from problem
         if found is not None:
-            return Answer(found.answer.response, found.content, tuple(call.attempts), is_reconciled=True)
-        if acted or len(call.attempts) >= call.options.max_attempts:
+            return Answer(found.answer.response, found.content, call.tries, is_reconciled=True)
+        if acted or len(call.tries) >= call.options.max_attempts:
             raise call.describe(doubt(looked="it was looked for and is not there yet")) from problem
         if not self.limits.retries.spend(self.config.clock()):
             problem.add_note(_BUDGET_NOTE)
@@ -358,13 +378,14 @@ class Engine:
 
     def _is_confirmed_delete(self, call: Call) -> bool:
         """Whether a 404 means that an earlier attempt of this very DELETE went through and only its answer was lost."""
+        earlier = call.tries[:-1]
         return call.operation.method == "DELETE" and any(
-            attempt.error is not None or (attempt.status or 0) >= 500 for attempt in call.attempts[:-1]
+            tried.failure is not None or (tried.status or 0) >= 500 for tried in earlier
         )
 
     def _raise_late(self, call: Call, problem: MuxError | None = None) -> NoReturn:
         operation, deadline = call.operation, call.options.deadline or 0.0
-        number = len(call.attempts)
+        number = len(call.tries)
         tried = f"after {number} attempt{'s' * (number != 1)}" if number else "before the request was sent"
         if call.in_flight is Delivery.MAYBE_PROCESSED:
             tried = f"while attempt {number + 1} was under way"

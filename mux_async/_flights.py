@@ -11,29 +11,27 @@ kept: a read that starts after the answer is there is a new one. The rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 
 from mux_async.errors import MuxError
 
 if TYPE_CHECKING:
+    from mux_async._call import Call
     from mux_async.transport import HttpRequest
 
 A = TypeVar("A")
-
-Manner: TypeAlias = tuple[object, ...]
-"""What two calls must have in common besides the request: class of service, number of attempts, bound of the answer."""
 
 
 class Flight(Generic[A]):
     """A read under way, and what came of it: an answer, an error, or neither when its caller ended for a reason of its own."""
 
-    __slots__ = ("answer", "error", "landed", "manner", "request", "written")
+    __slots__ = ("answer", "call", "error", "landed", "request", "written")
 
-    def __init__(self, request: HttpRequest, manner: Manner, written: int) -> None:
+    def __init__(self, request: HttpRequest, call: Call, written: int) -> None:
         self.request = request
-        self.manner = manner
+        self.call = call
         self.written = written
         self.answer: A | None = None
         self.error: MuxError | None = None
@@ -51,22 +49,28 @@ class Flights(Generic[A]):
     def __len__(self) -> int:
         return len(self._flying)
 
-    def find(self, request: HttpRequest, manner: Manner, written: int) -> Flight[A] | None:
+    def find(self, request: HttpRequest, call: Call, written: int) -> Flight[A] | None:
         """Return a flight that answers *request* too.
 
         Args:
             request: To be answered.
-            manner: How it would be performed.
+            call: Whose it is. Its class of service, number of attempts and bound of the answer have to be the same.
             written: Number of the last write that had ended.
         """
         flight = self._flying.get(request.url)
-        if flight is None or flight.written != written or flight.manner != manner or flight.request != request:
+        if flight is None or flight.written != written or flight.request != request:
             return None
-        return flight
+        theirs, options = flight.call.options, call.options
+        is_alike = (
+            flight.call.priority == call.priority
+            and theirs.max_attempts == options.max_attempts
+            and theirs.max_response_bytes == options.max_response_bytes
+        )
+        return flight if is_alike else None
 
-    def start(self, request: HttpRequest, manner: Manner, written: int) -> Flight[A]:
+    def start(self, request: HttpRequest, call: Call, written: int) -> Flight[A]:
         """Note that *request* is going to be performed. Whoever does it fills in what came of it, and calls `end` however it ended."""
-        flight: Flight[A] = Flight(request, manner, written)
+        flight: Flight[A] = Flight(request, call, written)
         self._flying[request.url] = flight
         return flight
 

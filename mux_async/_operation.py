@@ -21,6 +21,8 @@ class Bucket(enum.StrEnum):
     GENERAL_DATA = "general-data"
     """The rest of ``/data/v1``: 5 a second."""
 
+    __hash__ = str.__hash__  # an enum's own is written in Python, and every request looks buckets up
+
 
 class Replay(enum.StrEnum):
     """What may be done when the outcome of a request is not known."""

@@ -26,7 +26,8 @@ E = TypeVar("E")
 _NOTHING: Mapping[str, Any] = {}
 
 
-@attrs.frozen(eq=False, repr=False)
+# Not frozen, which would make it three times as dear, and each call has one; nobody changes it all the same.
+@attrs.define(eq=False, repr=False)
 class Arguments:
     """What a user passed to one call, by wire name. ``UNSET`` values are still in it; the wire leaves them out."""
 

@@ -77,19 +77,17 @@ def build_path(template: str, values: Mapping[str, str]) -> str:
     Raises:
         InvalidRequestError: A value would change the path's shape: it is empty, or holds a slash, a control character, ...
     """
-    pieces = _pieces(template)
-    if len(pieces) == 1:
-        return template
-    filled = list(pieces)
-    for index in range(1, len(pieces), 2):
-        filled[index] = _path_value(pieces[index], values[pieces[index]])
-    return "".join(filled)
+    path, blanks = _blanks(template)
+    for name, text in blanks:
+        path += _path_value(name, values[name]) + text
+    return path
 
 
 @cache
-def _pieces(template: str) -> tuple[str, ...]:
-    """Split a path template: text, name, text, name, ..., text."""
-    return tuple(_PATH_NAME.split(template))
+def _blanks(template: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Split a path template: its beginning, and each name with the text after it."""
+    first, *rest = _PATH_NAME.split(template)
+    return first, tuple(zip(rest[::2], rest[1::2], strict=True))
 
 
 def _path_value(name: str, value: object) -> str:

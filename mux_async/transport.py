@@ -64,6 +64,7 @@ __all__ = [
     "TransportFactory",
     "TransportSettings",
     "TransportTimeoutError",
+    "WholeBody",
     "WrongRuntimeError",
     "require_runtime",
     "running_runtime",
@@ -86,7 +87,7 @@ class Timeouts:
     connect: float | None = 10.0
     """From wanting a connection (waiting for a free one included) to having it, TLS included."""
     read: float | None = 60.0
-    """From one byte of the answer to the next, the first included."""
+    """From one byte of the answer to the next, the first included. A transport may take the head of an answer for one piece."""
     write: float | None = 60.0
     """From one piece of the request body accepted by the network to the next. Libraries that cannot time a write alone
     may leave it to `read` and the engine's deadline."""
@@ -196,6 +197,18 @@ class ResponseBody(Protocol):
 
     async def aclose(self) -> None:
         """Give the connection back, or cut it when bytes remain. Any number of times; never raises."""
+        ...
+
+
+class WholeBody(ResponseBody, Protocol):
+    """A body that may have arrived as a whole by the time it is asked for, as small ones have. No transport needs to offer this."""
+
+    def take_whole(self) -> bytes | None:
+        """Return all of the body without waiting, and give the connection back; ``None`` when it has to be iterated.
+
+        Raises:
+            TransportError: As iterating it would.
+        """
         ...
 
 

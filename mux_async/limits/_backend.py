@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mux_async.limits._snapshots import BucketState
 
 
-@attrs.frozen
+@attrs.define  # not frozen, which would make it twice as dear, and each call has one; nobody changes it all the same
 class Grant:
     """Leave to send one request.
 
@@ -115,7 +115,7 @@ class MemoryBackend:
         now = self._clock() + self._skew
         if now < self._latest:
             self._skew += self._latest - now
-            now = self._latest
+            return self._latest
         self._latest = now
         return now
 

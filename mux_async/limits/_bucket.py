@@ -95,6 +95,7 @@ class PacedBucket:
         "_configured",
         "_grants",
         "_interval",
+        "_is_recovering",
         "_is_short",
         "_learned_at",
         "_lessons",
@@ -110,6 +111,7 @@ class PacedBucket:
         "closed_until",
         "full_at",
         "now",
+        "slack",
     )
 
     def __init__(self, rate: float, burst: int, lessons: Lessons | None = None, slack: float = 0.0) -> None:
@@ -142,17 +144,21 @@ class PacedBucket:
         self._raised_at = self._burst_raised_at = -math.inf
         self.now: float = -math.inf
         """The latest time handed in."""
+        self.slack: float
+        """Seconds of the burst that are kept back."""
+        self._is_recovering: bool
+        """Whether time alone can raise the rate."""
+        self._derive()
+
+    def _derive(self) -> None:
+        """Note what follows from rate, ceiling and burst, for the many grants between two changes of those."""
+        self.slack = min(0.5 * (self.burst - 1) * self._interval, self._slack)
+        self._is_recovering = 1.0 / self._interval < self.ceiling * (1 - 1e-9) or self._lessons.discover
 
     @property
     def rate(self) -> float:
         """Grants a second, sustained, as learned."""
         return 1.0 / self._interval
-
-    @property
-    def slack(self) -> float:
-        """Seconds of the burst that are kept back."""
-        most = 0.5 * (self.burst - 1) * self._interval
-        return most if most < self._slack else self._slack
 
     def ready_at(self, now: float, *, leave: int = 0, ahead: int = 0) -> float:
         """Return the earliest time for a grant, were *ahead* others made first; at least *now*.
@@ -183,16 +189,19 @@ class PacedBucket:
             Seconds to wait; 0.0 when the grant was taken. The grant is identified by the time in `now` from then on.
         """
         now = self.advance(now)
-        wait = self.ready_at(now, leave=leave, ahead=ahead) - now
-        if wait > 0:
-            self._is_short = True
-            return wait
-        if self.full_at <= now:
+        full_at = self.full_at
+        if full_at > now or self.closed_until > now or ahead:  # else the whole burst is there
+            wait = self.ready_at(now, leave=leave, ahead=ahead) - now
+            if wait > 0:
+                self._is_short = True
+                return wait
+        if full_at <= now:
             self._busy_since = now
-        self._spree = 1 if self._is_surely_full(now) else self._spree + 1
+        # Is the server's bucket full too, however late our last requests came there?
+        self._spree = 1 if now >= full_at + self.slack else self._spree + 1
         self._passed += 1
         self._grants.append(now)
-        self.full_at = max(now, self.full_at) + self._interval
+        self.full_at = (full_at if full_at > now else now) + self._interval
         return 0.0
 
     def give_back(self, granted_at: float) -> bool:
@@ -268,7 +277,7 @@ class PacedBucket:
     def quiet_until(self) -> float:
         """Return until when time alone changes nothing but what is remembered: rate, burst and ceiling stay until then, or longer."""
         moment = math.inf
-        if self._is_recovering():
+        if self._is_recovering:
             moment = self._raised_at + _STEP
         if self.burst < self._burst_ceiling:
             moment = min(moment, self._burst_raised_at + _BURST_MEMORY)
@@ -314,6 +323,7 @@ class PacedBucket:
             learned = rate if self.rate >= self.ceiling * (1 - 1e-9) else min(self.rate, rate)
             self.ceiling = self._configured = rate
             self._change_rate(max(now, self.now), learned)
+        self._derive()
 
     def level(self, now: float) -> float:
         """Return how many grants could be taken at once: 0 to ``burst``."""
@@ -330,6 +340,7 @@ class PacedBucket:
             # Refused within the burst itself: the server's is smaller than ours, or somebody else had a part of it.
             self.burst = max(1, min(self.burst, debt) - 1)
             self._burst_raised_at = now
+            self._derive()
             return
         self._slow_down(now)
 
@@ -352,10 +363,6 @@ class PacedBucket:
         """Return how many grants it would take to be full again."""
         return math.ceil(max(0.0, self.full_at - now) / self._interval - 1e-9)
 
-    def _is_surely_full(self, now: float) -> bool:
-        """Whether the server's bucket is full too, however late our last requests came there."""
-        return now >= self.full_at + self.slack
-
     def advance(self, now: float) -> float:
         """Let time pass up to *now*, and return it; a time before the latest is held at that."""
         if now < self.now:
@@ -364,15 +371,13 @@ class PacedBucket:
         grants = self._grants
         while grants and grants[0] < now - MEMORY:
             self._base = max(grants.popleft(), self._base) + self._interval
-        if self._is_recovering():
+        if self._is_recovering:
             self._recover(now)
         if self.burst < self._burst_ceiling and now - self._burst_raised_at >= _BURST_MEMORY:
             self.burst += 1
             self._burst_raised_at = now
+            self._derive()
         return now
-
-    def _is_recovering(self) -> bool:
-        return 1.0 / self._interval < self.ceiling * (1 - 1e-9) or self._lessons.discover
 
     def _recover(self, now: float) -> None:
         passed = now - self._raised_at
@@ -396,6 +401,7 @@ class PacedBucket:
             debt = (self.full_at - start) / self._interval
             self._interval = 1.0 / rate
             self._forget(start + debt * self._interval if debt > 0 else self.full_at)
+        self._derive()
 
     def _lower(self, now: float, level: int) -> None:
         """Have no more than *level* left at *now*."""

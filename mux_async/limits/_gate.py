@@ -23,7 +23,7 @@ from mux_async._operation import Bucket
 from mux_async.errors import LimitWaitError
 from mux_async.limits._backend import Grant, LimitBackend
 from mux_async.limits._line import PRIORITIES, Line, Place, Priority
-from mux_async.limits._nap import make_nap
+from mux_async.limits._nap import Bell, bell_for, make_nap
 from mux_async.limits._settings import LimitSettings
 
 _NO_WAIT: Final = 0.001
@@ -44,15 +44,15 @@ class Tally:
 
 
 class _Waiter(Place):
-    """One request in the queue. `woken` is set when it has its grant, or is to lead."""
+    """One request in the queue. Its `bell` rings when it has its grant, or is to lead; the first to come has none, and leads at once."""
 
-    __slots__ = ("grant", "priority", "woken")
+    __slots__ = ("bell", "grant", "priority")
 
     def __init__(self, priority: Priority) -> None:
         super().__init__()
         self.priority: Priority = priority
         self.grant: Grant | None = None
-        self.woken: anyio.Event | None = None
+        self.bell: Bell | None = None
 
 
 class Gate:
@@ -94,9 +94,10 @@ class Gate:
         self._leader: _Waiter | None = None
         self._nap = make_nap(loop)
         """The leader's."""
+        self._new_bell = bell_for(loop)
 
     def __len__(self) -> int:
-        return len(self._line)
+        return self._line.size
 
     def queued(self, priority: Priority) -> int:
         """Return how many requests of one class wait."""
@@ -113,7 +114,7 @@ class Gate:
 
     def acquire_now(self, priority: Priority) -> Grant | None:
         """Return a grant if nobody waits and there is one; ``None`` when `acquire` has to be awaited."""
-        if self._leader is not None or self._line:
+        if self._leader is not None or self._line.size:
             return None
         grant = self._backend.take_now(self._bucket, leave=self._terms[priority][0])
         if grant is not None:
@@ -130,6 +131,8 @@ class Gate:
         Raises:
             LimitWaitError: The wait cannot end within *patience*. Raised at once; nothing was taken.
         """
+        if (at_once := self.acquire_now(priority)) is not None:
+            return at_once
         if patience is not None and (eta := self.eta(priority)) > patience:
             raise LimitWaitError(
                 f"the rate limit's {self._bucket.value!r} bucket has no permit within {patience:.3g} s: "
@@ -142,10 +145,10 @@ class Gate:
         self._line.join(waiter, priority, arrived)
         try:
             if self._leader is not None:
-                waiter.woken = anyio.Event()
+                waiter.bell = self._new_bell()
                 if self._nap.is_on and self._is_next(waiter):
                     self._nap.end()
-                await waiter.woken.wait()
+                await waiter.bell.wait()
             if waiter.grant is None:
                 await self._lead(waiter)
         except BaseException:
@@ -153,13 +156,13 @@ class Gate:
                 if waiter.grant is not None:
                     await self._backend.give_back(waiter.grant)
                     self.look_again()
-                elif len(self._line) == 1:
+                elif self._line.size == 1:
                     await self._backend.release(self._bucket)  # nobody is left to use what the leader was promised
             raise
         finally:
             self._leave(waiter)
         grant = waiter.grant
-        assert grant is not None  # noqa: S101 - `_lead` ends with one, and `woken` is set for one or for the lead
+        assert grant is not None  # noqa: S101 - `_lead` ends with one, and the bell rings for one or for the lead
         self._tally.granted += 1
         waited = self._clock() - arrived
         if waited > _NO_WAIT:
@@ -194,8 +197,8 @@ class Gate:
         waiter = first[0] if first is not None else leader
         waiter.grant = grant
         self._line.serve(waiter, waiter.priority, now)
-        if waiter is not leader and waiter.woken is not None:
-            waiter.woken.set()
+        if waiter is not leader and waiter.bell is not None:
+            waiter.bell.ring()
 
     def _is_next(self, waiter: _Waiter) -> bool:
         first = self._line.first(self._clock(), self._patience)
@@ -208,9 +211,9 @@ class Gate:
         if self._leader is None:
             # Whoever is next leads: it is served soonest, so the lead is passed on in the order of service.
             first = self._line.first(self._clock(), self._patience)
-            if first is not None and first[0].woken is not None:
+            if first is not None and first[0].bell is not None:
                 self._leader = first[0]
-                first[0].woken.set()
+                first[0].bell.ring()
 
     def look_again(self) -> None:
         """Ask the backend anew now: there may be more than there was."""

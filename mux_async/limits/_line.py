@@ -46,17 +46,15 @@ W = TypeVar("W", bound=Place)
 class Line(Generic[W]):
     """Waiters of type *W*."""
 
-    __slots__ = ("_counts", "_queues", "_served_at", "_size")
+    __slots__ = ("_counts", "_queues", "_served_at", "size")
 
     def __init__(self) -> None:
         self._queues: dict[Priority, deque[W]] = {priority: deque() for priority in PRIORITIES}
         """In order of arrival; empty places included, but never in front."""
         self._counts: dict[Priority, int] = dict.fromkeys(PRIORITIES, 0)
-        self._size = 0
+        self.size = 0
+        """How many wait."""
         self._served_at: dict[Priority, float] = dict.fromkeys(PRIORITIES, -math.inf)
-
-    def __len__(self) -> int:
-        return self._size
 
     def count(self, priority: Priority) -> int:
         """Return how many of one class wait."""
@@ -67,7 +65,7 @@ class Line(Generic[W]):
         if not self._counts[priority]:
             self._served_at[priority] = now  # it has waited for nothing so far
         self._counts[priority] += 1
-        self._size += 1
+        self.size += 1
         self._queues[priority].append(waiter)
         waiter.is_waiting = True
 
@@ -76,7 +74,7 @@ class Line(Generic[W]):
         if not waiter.is_waiting:
             return
         waiter.is_waiting = False
-        self._size -= 1
+        self.size -= 1
         self._counts[priority] = count = self._counts[priority] - 1
         queue = self._queues[priority]
         while queue and not queue[0].is_waiting:

@@ -72,7 +72,7 @@ class Store(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.define
 class LocalGrant(Grant):
     """A grant of this process's own share."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+from collections.abc import Callable
 
 import anyio
 
@@ -55,6 +56,22 @@ async def large_body(bench: Bench) -> None:
             _response, received = await exchange(transport, site)
 
             expect(received == content, f"{len(content)} bytes were sent and {len(received)} arrived, or others")
+
+
+@_check
+async def body_taken_whole(bench: Bench) -> None:
+    """Where bodies can be taken whole (`WholeBody`), it is all of them or nothing yet, and the transport serves on."""
+    for size in (0, 1000, 3_000_000):
+        content = b"w" * size
+        async with bench.serve(always(Reply(body=content))) as site, bench.transport() as transport:
+            for _ in range(2):
+                response = await transport.send(request(site))
+                take: Callable[[], bytes | None] | None = getattr(response.body, "take_whole", None)
+                taken = take() if take is not None else None
+                received = await read(response) if taken is None else taken
+                await response.body.aclose()
+
+                expect(received == content, f"a body of {size} bytes was taken whole as {len(received)} bytes, or others")
 
 
 @_check

@@ -425,4 +425,5 @@ async def test_every_step_over_sockets(name: str, is_warm: bool, cancel: Cancel,
                     await mux.video.assets.list()
             return got_there
 
-        assert await every_step(run) >= (1 if is_warm else 2)
+        # wreq connects in its own thread: here that and the answer are one wait.
+        assert await every_step(run) >= (1 if is_warm or transport == "wreq" else 2)

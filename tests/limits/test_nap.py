@@ -1,4 +1,4 @@
-"""The sleep of a queue's leader, on asyncio (a timer and a future) and on trio (a cancel scope)."""
+"""How a queue waits: the nap of its leader and the bells of the others, on asyncio (a timer, futures) and on trio (scopes, events)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from mux_async.limits import AccountLimits, Bucket, LimitSettings
-from mux_async.limits._nap import Nap, make_nap
+from mux_async.limits._nap import Bell, Nap, bell_for, make_nap
 
 pytestmark = pytest.mark.anyio
 
@@ -78,3 +78,45 @@ async def test_limits_do_not_keep_the_event_loop() -> None:
     gone = await anyio.to_thread.run_sync(use)
     gc.collect()
     assert gone() is None
+
+
+def bell_here() -> Bell:
+    return bell_for(anyio.lowlevel.current_token().native_token)()
+
+
+async def test_a_bell_wakes_its_waiter() -> None:
+    """A waiter waits until its bell is rung; ringing again does nothing."""
+    bell = bell_here()
+    woken = anyio.Event()
+
+    async def waiter() -> None:
+        await bell.wait()
+        woken.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiter)
+        await anyio.wait_all_tasks_blocked()
+        assert not woken.is_set()
+        bell.ring()
+        bell.ring()
+        with anyio.fail_after(10):
+            await woken.wait()
+
+
+async def test_a_bell_of_somebody_who_left() -> None:
+    """A bell may be rung after its waiter was cancelled."""
+    bell, scope = bell_here(), anyio.CancelScope()
+
+    async def waiter() -> None:
+        with scope:
+            await bell.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiter)
+        await anyio.wait_all_tasks_blocked()
+        scope.cancel()
+        bell.ring()
+        await anyio.wait_all_tasks_blocked()
+        bell.ring()
+
+    assert scope.cancelled_caught

@@ -1,7 +1,8 @@
 """`HttpRequest` to aiohttp and back.
 
-Three habits of aiohttp are turned off here: it sends a request of an idempotent verb again by itself when a kept connection turns out to
-be closed (``_once_only``), adds headers of its own (``_brings_all``), and decompresses. How far a request got is seen by the payload
+There are two ways. Most requests pass aiohttp's session by (``_direct``); whatever that does not take goes through it, here. Three habits
+of the session are turned off: it sends a request of an idempotent verb again by itself when a kept connection turns out to be
+closed (``_once_only``), adds headers of its own (``_brings_all``), and decompresses. How far a request got is seen by the payload
 (``_payload``), what aiohttp's exceptions mean stands in a table (``_errors``).
 """
 
@@ -24,8 +25,10 @@ from mux_async.transport import (
     TransportSettings,
     require_runtime,
 )
+from mux_async_aiohttp._direct import Direct, can_go_directly
 from mux_async_aiohttp._errors import FOREIGN, failure
 from mux_async_aiohttp._payload import RequestPayload
+from mux_async_aiohttp._watch import Watch
 
 _PLAIN_AUTHORITY = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
 _WHEN_CALM = 1.0
@@ -85,27 +88,40 @@ class AiohttpTransport:
     def __init__(self, settings: TransportSettings | None = None, *, session: aiohttp.ClientSession | None = None) -> None:
         require_runtime("aiohttp", "asyncio")
         self._owns_session = session is None
-        self._session = session if session is not None else _open_session(settings or TransportSettings())
+        settings = settings or TransportSettings()
+        self._session = session if session is not None else _open_session(settings)
+        self._direct = Direct(self._session) if session is None and can_go_directly(self._session, settings) else None
         self._middlewares = _once_only(self._session, is_ours=self._owns_session)
         self._closed = False
         self._origin = URL()
         self._origin_text = "no URL begins like this"
-        self._timeouts = Timeouts()
-        self._client_timeout = _client_timeout(self._timeouts)
         # What deals with failures stands on anyio, whose back end takes longer to import than this client. The first answer need not
         # wait for it; but the first failure may be a process that can open no more files, and then it is too late.
         self._preparing = asyncio.get_running_loop().call_later(_WHEN_CALM, import_module, "anyio._backends._asyncio")
+        self._use(Timeouts())
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         """Perform one exchange. See `mux_async.transport.Transport.send`."""
-        session = self._session
-        if self._closed or session.closed:
+        if self._closed or self._session.closed:
             raise TransportClosedError("aiohttp")
         if request.timeouts is not self._timeouts:
-            self._timeouts, self._client_timeout = request.timeouts, _client_timeout(request.timeouts)
+            self._use(request.timeouts)
+        direct = self._direct
+        written = direct.write(request) if direct is not None else None
+        if direct is None or written is None:
+            return await self._send_by_session(request)
+        return await direct.send(request, written, self._client_timeout, self._watch)
+
+    def _use(self, timeouts: Timeouts) -> None:
+        """Prepare for requests with *timeouts*. What waits with others goes on with those."""
+        self._timeouts = timeouts
+        self._client_timeout = aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_read=timeouts.read)
+        self._watch = Watch(timeouts.read) if timeouts.read is not None else None
+
+    async def _send_by_session(self, request: HttpRequest) -> HttpResponse:
         payload = RequestPayload(request.body, request.timeouts.write) if request.body else None
         try:
-            response = await session.request(
+            response = await self._session.request(
                 request.method,
                 self._parse(request.url),
                 data=payload,
@@ -149,6 +165,8 @@ class AiohttpTransport:
         """Close every connection, unless the session was handed in."""
         self._closed = True
         self._preparing.cancel()
+        if self._watch is not None:
+            self._watch.close()
         if self._owns_session:
             await self._session.close()
 
@@ -197,10 +215,6 @@ def _open_session(settings: TransportSettings) -> aiohttp.ClientSession:
         )
     options.setdefault("cookie_jar", aiohttp.DummyCookieJar())
     return aiohttp.ClientSession(proxy=settings.proxy, trust_env=settings.trust_env, **options)
-
-
-def _client_timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_read=timeouts.read)
 
 
 def create_transport(settings: TransportSettings) -> AiohttpTransport:

@@ -1,0 +1,280 @@
+"""The short way past aiohttp's session: what takes it and what does not, that both write the same, and how silence ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+import anyio
+import attrs
+import pytest
+from aiohttp.client_proto import ResponseHandler
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from mux_async.testing._loopback import Peer, Reply, always, listen, talk
+from mux_async.transport import (
+    Delivery,
+    HttpRequest,
+    Phase,
+    Timeouts,
+    TransportError,
+    TransportSettings,
+    TransportTimeoutError,
+    WholeBody,
+)
+from mux_async_aiohttp import AiohttpTransport
+from mux_async_aiohttp._direct import SMALL, DirectBody
+
+pytestmark = pytest.mark.asyncio
+
+_fits: type[WholeBody] = DirectBody
+
+OK = talk(always(Reply(body=b"ok")))
+HEADERS = CIMultiDictProxy(CIMultiDict({"User-Agent": "me", "Accept": "*/*", "Accept-Encoding": "gzip", "Content-Type": "a/b"}))
+BY_SESSION = TransportSettings(options={"raise_for_status": False})
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """URLs of the requests that sessions performed."""
+    seen: list[str] = []
+    request = aiohttp.ClientSession.request
+
+    def watched(self: aiohttp.ClientSession, method: str, url: Any, **options: Any) -> Any:
+        seen.append(str(url))
+        return request(self, method, url, **options)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "request", watched)
+    return seen
+
+
+async def fetch(transport: AiohttpTransport, request: HttpRequest) -> bytes:
+    response = await transport.send(request)
+    try:
+        return b"".join([piece async for piece in response.body])
+    finally:
+        await response.body.aclose()
+
+
+async def test_small_requests_pass_the_session_by(sessions: list[str]) -> None:
+    """Requests without a body, and with a small one, need no session; a body of more bytes does."""
+    async with listen(OK) as site:
+        transport = AiohttpTransport()
+        for body in (None, b"", b"{}", bytes(SMALL)):
+            assert await fetch(transport, HttpRequest("POST", f"{site.origin}/direct", HEADERS, body)) == b"ok"
+        assert not sessions
+        await fetch(transport, HttpRequest("POST", f"{site.origin}/session", HEADERS, bytes(SMALL + 1)))
+        await transport.aclose()
+
+        assert sessions == [f"{site.origin}/session"]
+        assert [len(received.body) for received in site.requests] == [0, 0, 2, SMALL, SMALL + 1]
+
+
+def _another_release(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(aiohttp, "__version__", "3.99.0")
+
+
+def _another_signature(patch: pytest.MonkeyPatch) -> None:
+    original: Callable[..., None] = ResponseHandler.set_response_params
+
+    def renamed(self: ResponseHandler, **params: Any) -> None:
+        original(self, **params)
+
+    patch.setattr(ResponseHandler, "set_response_params", renamed)
+
+
+def _somebody_listens(patch: pytest.MonkeyPatch) -> None:
+    original = aiohttp.ClientSession.__init__
+
+    def traced(self: aiohttp.ClientSession, **options: Any) -> None:
+        original(self, **options, trace_configs=[aiohttp.TraceConfig()])
+
+    patch.setattr(aiohttp.ClientSession, "__init__", traced)
+
+
+@pytest.mark.parametrize("change", [_another_release, _another_signature, _somebody_listens])
+async def test_an_aiohttp_that_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, sessions: list[str], change: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    """With an aiohttp that is not known, that lacks what is needed, or whose sessions are traced, all goes through the session."""
+    change(monkeypatch)
+    async with listen(OK) as site:
+        transport = AiohttpTransport()
+        assert await fetch(transport, HttpRequest("GET", f"{site.origin}/", HEADERS)) == b"ok"
+        await transport.aclose()
+
+        assert len(sessions) == 1
+
+
+async def test_somebody_in_the_session_s_place(monkeypatch: pytest.MonkeyPatch, sessions: list[str]) -> None:
+    """What is put in the place of the session's sending gets every request from then on, and none when it is gone."""
+    original: Any = aiohttp.ClientSession._request  # pyright: ignore[reportPrivateUsage] - what such libraries replace
+
+    async def recorded(self: aiohttp.ClientSession, *arguments: Any, **options: Any) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse = await original(self, *arguments, **options)
+        return response
+
+    async with listen(OK) as site:
+        transport = AiohttpTransport()
+        request = HttpRequest("GET", f"{site.origin}/", HEADERS)
+        with monkeypatch.context() as patch:
+            patch.setattr(aiohttp.ClientSession, "_request", recorded)
+            await fetch(transport, request)
+        assert len(sessions) == 1
+        await fetch(transport, request)
+        await transport.aclose()
+
+        assert len(sessions) == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [TransportSettings(trust_env=True), TransportSettings(options={"headers": {"X-Mine": "1"}})]
+)
+async def test_settings_of_the_session(sessions: list[str], settings: TransportSettings) -> None:
+    """What a session was asked for, it does."""
+    async with listen(OK) as site:
+        transport = AiohttpTransport(settings)
+        await fetch(transport, HttpRequest("GET", f"{site.origin}/", HEADERS))
+        await transport.aclose()
+
+        assert len(sessions) == 1
+
+
+REQUESTS: list[tuple[str, str, Mapping[str, str], bytes | None]] = [
+    *(
+        (method, "/", HEADERS, body)
+        for method in ("GET", "HEAD", "OPTIONS", "DELETE", "PATCH", "POST", "PUT")
+        for body in (None, b"{}")
+    ),
+    ("GET", "/a%2Fb//c/../d;x=1?b=c%20d&e=/&f='\"", HEADERS, None),
+    ("GET", "/a#fragment", HEADERS, None),
+    ("GET", "?x", HEADERS, None),
+    ("GET", "", HEADERS, None),
+    ("POST", "/", {"user-agent": "me", "X-Latin": "caf\u00e9"}, b"x"),
+    ("GET", "/", {"User-Agent": "me", "Host": "other.test"}, None),
+]
+
+
+@pytest.mark.parametrize(("method", "place", "headers", "body"), REQUESTS)
+async def test_both_ways_write_the_same(method: str, place: str, headers: Mapping[str, str], body: bytes | None) -> None:
+    """A request is the same on the wire, whichever way it went, but for the order of its headers."""
+    async with listen(OK) as site:
+        for settings in (TransportSettings(), BY_SESSION):
+            transport = AiohttpTransport(settings)
+            await fetch(transport, HttpRequest(method, site.origin + place, headers, body))
+            await transport.aclose()
+
+        direct, by_session = site.requests
+        assert (direct.method, direct.target, direct.body) == (by_session.method, by_session.target, by_session.body)
+        assert sorted(direct.headers.items()) == sorted(by_session.headers.items())
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [("GET", {"X-A": "1\r\nX-B: 2"}), ("GET", {"X-A\r\nX-B": "2"}), ("GET / HTTP/1.1\r\nX:", {})],
+)
+async def test_a_line_break_is_not_sent(method: str, headers: dict[str, str]) -> None:
+    """A method or a header that would begin another line is refused, and nothing is sent."""
+    async with listen(OK) as site:
+        transport = AiohttpTransport()
+        with pytest.raises(TransportError) as caught:
+            await transport.send(HttpRequest(method, f"{site.origin}/", headers))
+        await transport.aclose()
+
+        assert caught.value.delivery is Delivery.NEVER_SENT
+        assert not site.requests
+
+
+async def test_headers_that_changed() -> None:
+    """Headers in a mapping that its owner changes between two requests are sent as they are at each."""
+    headers = {"User-Agent": "me", "X-Number": "1"}
+    async with listen(OK) as site:
+        transport = AiohttpTransport()
+        await fetch(transport, HttpRequest("GET", f"{site.origin}/", headers))
+        headers["X-Number"] = "2"
+        await fetch(transport, HttpRequest("GET", f"{site.origin}/", headers))
+        await transport.aclose()
+
+        assert [received.headers["X-Number"] for received in site.requests] == ["1", "2"]
+
+
+async def test_many_origins() -> None:
+    """Requests to more origins than are remembered, in turn and again, reach each its own."""
+    async with listen(OK) as one, listen(OK) as other:
+        transport = AiohttpTransport()
+        places = [site.origin.replace("127.0.0.1", host) for site in (one, other) for host in ("127.0.0.1", "localhost")]
+        for _ in range(3):
+            for number in range(20):
+                await fetch(transport, HttpRequest("GET", f"{places[number % 4]}/{number}", HEADERS))
+        await transport.aclose()
+
+        assert len(one.requests) == len(other.requests) == 30
+        assert {received.headers["Host"] for received in one.requests} == {
+            place.removeprefix("http://") for place in places[:2]
+        }
+
+
+async def test_informational_answers() -> None:
+    """Answers that only say that the real one is coming are passed over."""
+
+    async def conversation(peer: Peer) -> None:
+        while await peer.request() is not None:
+            await peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+            await anyio.sleep(0.01)
+            await peer.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+            await peer.reply(Reply(body=b"ok"))
+
+    async with listen(conversation) as site:
+        transport = AiohttpTransport()
+        for _ in range(2):
+            assert await fetch(transport, HttpRequest("GET", f"{site.origin}/", HEADERS)) == b"ok"
+        await transport.aclose()
+
+        assert site.connections == 1
+
+
+async def test_a_closed_body_gives_nothing_more() -> None:
+    """Reading on after a body was closed in its middle is an error, not a wait."""
+    async with listen(talk(always(Reply(body=bytes(1_000_000))))) as site:
+        transport = AiohttpTransport()
+        response = await transport.send(HttpRequest("GET", f"{site.origin}/", HEADERS))
+        await anext(aiter(response.body))
+        await response.body.aclose()
+        with anyio.fail_after(10), pytest.raises(TransportError):
+            _ = [piece async for piece in response.body]
+        await transport.aclose()
+
+
+async def test_silence_of_several_lengths() -> None:
+    """Each request waits as long as it may, whatever others may, and an answer to one does not save another."""
+
+    async def conversation(peer: Peer) -> None:
+        while (received := await peer.request()) is not None:
+            if received.target == "/silent":
+                await peer.wait_closed()
+                return
+            await anyio.sleep(0.2)
+            await peer.reply(Reply(body=b"ok"))
+
+    short, long = Timeouts(read=0.1), Timeouts(read=5.0)
+    caught: list[TransportTimeoutError] = []
+    async with listen(conversation) as site:
+        transport = AiohttpTransport()
+        request = HttpRequest("GET", f"{site.origin}/", HEADERS, None, long)
+
+        async def be_patient() -> None:
+            assert await fetch(transport, request) == b"ok"
+
+        async def be_impatient() -> None:
+            with pytest.raises(TransportTimeoutError) as error:
+                await fetch(transport, attrs.evolve(request, url=f"{site.origin}/silent", timeouts=short))
+            caught.append(error.value)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(be_patient)
+                tasks.start_soon(be_impatient)
+        await transport.aclose()
+
+        assert [(error.phase, error.delivery) for error in caught] == [(Phase.READ_HEAD, Delivery.MAYBE_PROCESSED)] * 3

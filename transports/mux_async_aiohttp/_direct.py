@@ -1,0 +1,285 @@
+"""The short way: a request written to a connection of aiohttp's pool, its answer taken from aiohttp's parser, and no session between.
+
+A session follows redirects, keeps cookies, traces, asks for proxies, arranges headers and sets timers. None of that is wanted here, and to
+find out that it is not, for every request, costs more than all the rest. So the pool (names, TLS, limits) and the parser do what they
+are good at, and a request with a small body, or none, is one write.
+
+Three rules keep it honest:
+
+1. What it takes of aiohttp has no underscore, and is not documented either. `can_go_directly` looks once whether it is there, in a release
+   that this was tried with; if not, everything goes through the session. What is out of the ordinary always does.
+2. Who stands in for the session's sending, as aioresponses and VCR.py do, or listens to it, gets to see every request.
+3. It passes the same conformance checks as the way through the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+import aiohttp.client
+from aiohttp import hdrs, http_exceptions
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from mux_async.transport import HttpRequest, HttpResponse, TransportSettings
+from mux_async_aiohttp._errors import FOREIGN, failure
+from mux_async_aiohttp._watch import Watch
+
+TRIED: Final = {"3.12", "3.13", "3.14"}
+"""Releases of aiohttp that this was tried with."""
+SMALL: Final = 32 * 1024
+"""Bytes of a body that go out with the head at once, without waiting for the socket."""
+
+_ORIGIN = re.compile(r"https?://[a-z0-9_.-]+(:\d+)?(?=/)")
+_TARGET = re.compile(r"[!\"$-~]+")
+"""Nothing that would end the line, or be left out of it (a fragment)."""
+_METHOD = re.compile(r"[A-Z]+")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t -~]*")
+_FRAMING: Final = {"connection", "content-length", "expect", "host", "transfer-encoding", "upgrade"}
+_BODILESS: Final = {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS, hdrs.METH_TRACE}
+_MANY: Final = 16
+"""Origins that are remembered."""
+
+
+def _session_request() -> object:
+    """Return what a session sends with; ``None`` where somebody else's is in its place by now."""
+    found = getattr(aiohttp.ClientSession, "_request", None)
+    code = getattr(found, "__code__", None)
+    return found if code is not None and code.co_filename == aiohttp.client.__file__ else None
+
+
+_SESSION_REQUEST: Final = _session_request()
+
+
+def can_go_directly(session: aiohttp.ClientSession, settings: TransportSettings) -> bool:
+    """Whether requests may pass *session*, made with *settings*, by."""
+    if (
+        session.trace_configs
+        or settings.proxy is not None
+        or settings.trust_env
+        or not settings.options.keys() <= {"connector"}
+    ):
+        return False
+    if ".".join(aiohttp.__version__.split(".")[:2]) not in TRIED or _SESSION_REQUEST is None:
+        return False
+    asked = {"skip_payload", "read_until_eof", "auto_decompress"}
+    return (
+        isinstance(session.connector, aiohttp.BaseConnector)
+        and asked <= _parameters(ResponseHandler, "set_response_params")
+        and {"req", "traces", "timeout"} <= _parameters(aiohttp.BaseConnector, "connect")
+        and all(hasattr(ResponseHandler, name) for name in ("read", "set_exception"))
+        and all(hasattr(Connection, name) for name in ("protocol", "transport", "release", "close"))
+    )
+
+
+def _parameters(cls: type, name: str) -> set[str]:
+    method = getattr(cls, name, None)
+    return set(inspect.signature(method).parameters) if method is not None else set()
+
+
+class Direct:
+    """The short way over the connections of one session.
+
+    Args:
+        session: Ours, which `can_go_directly` passed by.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        assert session.connector is not None  # noqa: S101 - `can_go_directly`
+        self._session = session
+        self._connector = session.connector
+        self._origins: dict[str, _Origin] = {}
+        self._origin: _Origin | None = None
+
+    def write(self, request: HttpRequest) -> tuple[_Origin, bytes] | None:
+        """Return where *request* goes and all its bytes; ``None`` when it has to go through the session."""
+        body = request.body
+        if aiohttp.ClientSession._request is not _SESSION_REQUEST:  # pyright: ignore[reportPrivateUsage] - rule 2
+            return None
+        if body is not None and (not isinstance(body, bytes) or len(body) > SMALL):
+            return None
+        url, origin = request.url, self._origin
+        if origin is None or not url.startswith(origin.start):
+            origin = self._origin = self._find(url)
+            if origin is None:
+                return None
+        start = len(origin.start) - 1
+        if not _TARGET.fullmatch(url, start):
+            return None
+        head = origin.head(request.method, request.headers)
+        if head is None:
+            return None
+        length = "" if not body and request.method in _BODILESS else f"Content-Length: {len(body or b'')}\r\n"
+        text = f"{request.method} {url[start:]} HTTP/1.1\r\n{head}{length}\r\n"
+        return origin, text.encode() + body if body else text.encode()
+
+    def _find(self, url: str) -> _Origin | None:
+        match = _ORIGIN.match(url)
+        if match is None:
+            return None
+        origin = self._origins.get(match[0])
+        if origin is None:
+            try:
+                found = URL(f"{match[0]}/", encoded=True)
+                destination = _Destination(hdrs.METH_GET, found, loop=asyncio.get_running_loop(), session=self._session)
+            except ValueError:
+                return None
+            if len(self._origins) >= _MANY:
+                self._origins.clear()
+            origin = self._origins[match[0]] = _Origin(f"{match[0]}/", destination)
+        return origin
+
+    async def send(
+        self, request: HttpRequest, written: tuple[_Origin, bytes], timeout: aiohttp.ClientTimeout, watch: Watch | None
+    ) -> HttpResponse:
+        """Perform one exchange, up to the head of the answer.
+
+        Args:
+            request: What it is.
+            written: What `write` made of it.
+            timeout: For the connection.
+            watch: Of silence; ``None`` when it may last.
+        """
+        origin, data = written
+        connection: Connection | None = None
+        try:
+            connection = await self._connect(origin, timeout)
+            protocol = connection.protocol
+            transport = connection.transport
+            if protocol is None or transport is None or transport.is_closing():
+                raise aiohttp.ClientConnectionResetError("the kept connection is gone")  # nothing was sent
+            protocol.set_response_params(
+                skip_payload=request.method == hdrs.METH_HEAD, read_until_eof=True, auto_decompress=False
+            )
+            transport.write(data)
+            while True:
+                if watch is not None:
+                    watch.start(protocol)
+                try:
+                    message, payload = await protocol.read()
+                finally:
+                    if watch is not None:
+                        watch.stop(protocol)
+                if not 100 <= message.code < 200 or message.code == 101:
+                    break
+            return HttpResponse(message.code, message.headers, DirectBody(connection, payload, request, watch))
+        except (*FOREIGN, http_exceptions.HttpProcessingError) as error:
+            problem = error
+            if connection is not None:
+                connection.close()
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+        # Raised out here, so that the original, which may name the URL, is only attached where it is safe to show.
+        raise failure(problem, request, None)
+
+    async def _connect(self, origin: _Origin, timeout: aiohttp.ClientTimeout) -> Connection:
+        try:
+            return await self._connector.connect(origin.destination, [], timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
+
+
+class _Destination(aiohttp.ClientRequest):
+    """What aiohttp's pool is asked for a connection with: it says where to, and is never sent."""
+
+    _key: ConnectionKey | None = None
+
+    @property
+    def connection_key(self) -> ConnectionKey:
+        """As of any request, put together once."""
+        if self._key is None:
+            self._key = super().connection_key
+        return self._key
+
+
+class _Origin:
+    """What all requests to one origin have in common."""
+
+    __slots__ = ("_heads", "destination", "start")
+
+    def __init__(self, start: str, destination: _Destination) -> None:
+        self.start = start
+        self.destination = destination
+        self._heads: dict[str, tuple[object, str]] = {}
+        """The last headers, by method, and how they are written."""
+
+    def head(self, method: str, headers: Mapping[str, str]) -> str | None:
+        """Return all lines of headers but that of the length, in ASCII; ``None`` when aiohttp has to look at them."""
+        kept = self._heads.get(method)
+        if kept is not None and kept[0] is headers:
+            return kept[1]
+        if not _METHOD.fullmatch(method) or method == hdrs.METH_CONNECT:
+            return None
+        lines = [f"Host: {self.destination.headers[hdrs.HOST]}\r\n"]
+        for name, value in headers.items():
+            if name.lower() in _FRAMING or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                return None
+            lines.append(f"{name}: {value}\r\n")
+        head = "".join(lines)
+        if isinstance(headers, CIMultiDictProxy):  # anything else may have changed by the next request
+            self._heads[method] = headers, head
+        return head
+
+
+class DirectBody:
+    """The body of an answer. An iterator of itself, so that there is no generator to finalise when reading stops early."""
+
+    __slots__ = ("_connection", "_payload", "_request", "_watch")
+
+    def __init__(self, connection: Connection, payload: StreamReader, request: HttpRequest, watch: Watch | None) -> None:
+        self._connection = connection
+        self._payload = payload
+        self._request = request
+        self._watch = watch
+
+    def __aiter__(self) -> DirectBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        payload, watch = self._payload, self._watch
+        try:
+            if watch is not None and not payload.is_eof():
+                watch.start(payload)
+            chunk = await payload.readany()
+        except FOREIGN as error:
+            problem = error
+        except BaseException:
+            self._connection.close()
+            raise
+        else:
+            if chunk:
+                return chunk
+            self._connection.release()
+            raise StopAsyncIteration
+        finally:
+            if watch is not None:
+                watch.stop(payload)
+        self._connection.close()
+        raise failure(problem, self._request, None, is_answered=True)
+
+    def take_whole(self) -> bytes | None:
+        """See `mux_async.transport.WholeBody`."""
+        payload = self._payload
+        if not payload.is_eof() or payload.exception() is not None:
+            return None
+        whole = payload.read_nowait()
+        self._connection.release()
+        return whole
+
+    async def aclose(self) -> None:
+        # The pool keeps a connection whose answer was read to its end, and cuts it when bytes remain.
+        if not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientConnectionError("the body was closed"))
+        self._connection.release()
