@@ -64,7 +64,7 @@ class RequestPayload(aiohttp.Payload):
         finally:
             self._settled.set()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
         """Yield the body: how aioresponses, which writes nothing, gets at it."""
         if isinstance(self._body, bytes):
             yield self._body
@@ -74,7 +74,7 @@ class RequestPayload(aiohttp.Payload):
                     yield chunk
         self.wrote = self.is_complete = True
 
-    async def _read(self, body: Body) -> AsyncGenerator[bytes, None]:
+    async def _read(self, body: Body) -> AsyncGenerator[bytes | memoryview, None]:
         async with aclosing(body.pieces()) as pieces:
             try:
                 async for piece in pieces:
@@ -83,7 +83,7 @@ class RequestPayload(aiohttp.Payload):
                 self.error = error
                 raise
 
-    async def _put(self, writer: AbstractStreamWriter, chunk: bytes) -> None:
+    async def _put(self, writer: AbstractStreamWriter, chunk: bytes | memoryview) -> None:
         if not self.wrote and len(chunk) <= _FIRST_PIECE:
             await writer.write(chunk)
             self.wrote = True
