@@ -16,7 +16,7 @@ import attrs
 from mux_async.errors import ConfigurationError
 from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE, GRANULE
 
-LARGEST_PIECE = 4 * 1024 * 1024
+LARGEST_PIECE = 2 * 1024 * 1024
 """Bytes read and written in one go: more was no faster in `benchmarks/upload.py`, and less costs more turns of the loop."""
 SMALLEST_PIECE = 64 * 1024
 _PIECES_EACH = 2
@@ -110,11 +110,15 @@ class Flow:
         return max(GRANULE, min(share // GRANULE * GRANULE, DEFAULT_CHUNK_SIZE))
 
     @property
+    def turn_size(self) -> int:
+        """Bytes that one upload may read and write in one turn of the event loop."""
+        return max(SMALLEST_PIECE, _TURN // max(1, self._active))
+
+    @property
     def part_size(self) -> int:
         """Bytes that one upload may hand to the network in one go, after `pace` has let it."""
-        size = max(SMALLEST_PIECE, _TURN // max(1, self._active))
         cap = self._settings.max_bytes_per_second
-        return size if cap is None else max(1, min(size, int(cap * _QUANTUM)))
+        return self.turn_size if cap is None else max(1, min(self.turn_size, int(cap * _QUANTUM)))
 
     async def pace(self, size: int) -> None:
         """Wait until *size* bytes may leave. First come first served; somebody who is cancelled in line costs the others nothing."""
