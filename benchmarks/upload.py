@@ -3,8 +3,9 @@
 Method: a server in its own process takes the bytes: a bare sink, so that the server is not what is measured, or the emulator
 (``--server emulator``), which counts and checksums them. Contenders take turns within a round; each is a process of its own and sends
 the same file, which lies in the page cache. Ours speaks the resumable protocol, chunk by chunk, takes the checksum of the source and
-reports progress; curl sends one PUT. The part of a core that the server used meanwhile is printed too: where it is near 1, it is the
-server that was measured.
+reports progress; curl sends one PUT. The server has the last core to itself, and the contenders have the others: left alone, the system
+wakes the server on the core of whoever sends, in the middle of sending. The part of its core that the server used meanwhile is printed:
+where it is near 1, it is the server that was measured.
 
 Ours sends the file twice, to be timed and to be watched: in the second run a task wakes every millisecond and notes how late it was;
 before, the same task on the idle loop shows what the machine itself does, and the processor time of the loop's thread between two
@@ -267,6 +268,14 @@ def child(options: argparse.Namespace) -> None:
         print(json.dumps(runner(ours(options.child, path, options.certificate, options.server_pid))))
 
 
+def keep_apart(served: Served) -> None:
+    """Give the server the last core and everybody else the others (Linux)."""
+    *ours, last = sorted(os.sched_getaffinity(0))
+    if ours:
+        os.sched_setaffinity(served.pid, {last})
+        os.sched_setaffinity(0, ours)
+
+
 def compare(options: argparse.Namespace, served: Served, path: Path, certificate: str | None) -> None:
     """Run the rounds and print the table."""
     origin = served.origin
@@ -332,6 +341,7 @@ def main() -> None:
         make_file(path, int(options.size * 1024) * MIB, sparse=options.sparse)
         certificate = certificate_in(Path(folder)) if options.tls else None
         served = stack.enter_context(emulator() if options.server == "emulator" else sink(certificate))
+        keep_apart(served)
         print(
             f"Python {platform.python_version()}, {libraries}, curl {curl_version}, {os.cpu_count()} cores; {options.size:g} GiB,"
             f" {options.server}{' over TLS' if options.tls else ''}, {options.loop}, {options.rounds} rounds"
