@@ -100,10 +100,12 @@ class ReadAhead:
         offset = first
         coming: _Fetch | None = None
         while offset < end:
-            data = self._read_at_once(offset, end - offset) if coming is None and self._reader.is_at_hand else None
-            if data is not None:
-                await anyio.lowlevel.checkpoint()
-            else:
+            data = None
+            if coming is None and self._reader.is_at_hand:
+                async with self._flow.turn:
+                    data = self._read_at_once(offset, end - offset)
+                    await anyio.lowlevel.checkpoint()
+            if data is None:
                 coming = coming or self._begin(offset, end - offset)
                 await coming.done.wait()
                 if coming.error is not None:

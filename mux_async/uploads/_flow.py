@@ -21,8 +21,10 @@ LARGEST_PIECE = 2 * 1024 * 1024
 SMALLEST_PIECE = 64 * 1024
 _PIECES_EACH = 2
 """Pieces of one upload in memory: one on its way out, one being read."""
-_TURN = 4 * 1024 * 1024
-"""Bytes that all uploads together may write in one turn of the event loop, which nobody else gets meanwhile."""
+_TURN = 2 * 1024 * 1024
+"""Bytes that all uploads together may read and write in one turn of the event loop, which nobody else gets meanwhile."""
+_TURN_TAKERS = 4
+"""Uploads that read in one turn of the event loop; others wait for the next, in order of arrival."""
 _QUANTUM = 0.05
 """Seconds of a capped flow that one upload is given at a time."""
 _DISK_READERS = 4
@@ -76,6 +78,7 @@ class Flow:
     Attributes:
         disk: Held while a thread reads from this machine's disks.
         remote: Held while one reads from elsewhere.
+        turn: Held from reading what is at hand to the next turn of the event loop.
     """
 
     def __init__(self, settings: UploadSettings = DEFAULT_UPLOAD_SETTINGS) -> None:
@@ -86,6 +89,7 @@ class Flow:
         self._active = 0
         self.disk = anyio.Semaphore(_DISK_READERS, fast_acquire=True)
         self.remote = anyio.Semaphore(_REMOTE_READERS, fast_acquire=True)
+        self.turn = anyio.Semaphore(_TURN_TAKERS, fast_acquire=True)
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None, None]:
@@ -112,7 +116,7 @@ class Flow:
     @property
     def turn_size(self) -> int:
         """Bytes that one upload may read and write in one turn of the event loop."""
-        return max(SMALLEST_PIECE, _TURN // max(1, self._active))
+        return _TURN // max(1, min(self._active, _TURN_TAKERS))
 
     @property
     def part_size(self) -> int:

@@ -11,6 +11,7 @@ from random import Random
 from zlib import crc32
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from mux_async.testing import FakeTransport
 from mux_async.uploads._ahead import Checksums, ReadAhead
 from mux_async.uploads._buffers import Buffers
 from mux_async.uploads._flow import LARGEST_PIECE, SMALLEST_PIECE, Flow, UploadSettings
-from mux_async.uploads._source import FileReader
+from mux_async.uploads._source import BytesReader, FileReader
 from mux_async.uploads.machine import GRANULE
 from mux_async.uploads.runner import UploadRun
 from tests.uploads.fake_session import URL, Session
@@ -227,3 +228,38 @@ async def test_memory_of_one_upload(film: Path) -> None:
 
     assert len(owners) == 20
     assert len(set(owners)) == 2
+
+
+@pytest.mark.anyio
+async def test_few_read_in_one_turn() -> None:
+    """However many uploads have their bytes at hand, few of them read in one turn of the event loop, and all of them get there."""
+    turns: list[int] = [0]
+    is_over = anyio.Event()
+
+    class Counting(BytesReader):
+        def read_at_once(self, offset: int, length: int) -> memoryview:
+            turns[-1] += 1
+            return super().read_at_once(offset, length)
+
+    async def count() -> None:
+        while not is_over.is_set():
+            await anyio.lowlevel.checkpoint()
+            turns.append(0)
+
+    async def take(flow: Flow) -> None:
+        async with (
+            flow.place(),
+            aclosing(ReadAhead(Counting(memoryview(DATA)), flow, tasks, None).pieces(0, len(DATA))) as pieces,
+        ):
+            assert b"".join([piece async for piece in pieces]) == DATA
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        flow = Flow()
+        async with anyio.create_task_group() as uploads:
+            for _ in range(64):
+                uploads.start_soon(take, flow)
+        is_over.set()
+
+    assert sum(turns) >= 64 * len(DATA) // (512 * 1024)
+    assert max(turns) <= 8  # four, and as many whose turn has ended since
