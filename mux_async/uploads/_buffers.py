@@ -2,7 +2,7 @@
 
 New memory for every piece would cost a sixth of the whole upload: the system hands it out page by page, and Python fills it with zeros
 first. Nobody has to give anything back: memory is taken again when no view of it is left, so whoever keeps a view keeps the bytes. It comes
-in huge pages where the system has them, which takes off another fifteenth, and begins with a page, which plain large blocks do not: they
+in huge pages where the system has them, which takes off another 7 %, and begins with a page, which plain large blocks do not: they
 begin 16 bytes into one, and copying a page of a file to just there takes half as long again on some processors.
 """
 

@@ -65,7 +65,7 @@ class UploadProgress:
 
 
 ProgressCallback: TypeAlias = Callable[[UploadProgress], object]
-"""Called for every piece sent (4 MiB at most) and after every answer; must return at once."""
+"""Called for every piece sent (2 MiB at most) and after every answer; must return at once."""
 
 
 @attrs.frozen
