@@ -18,13 +18,20 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 BUFFER = 1024 * 1024
 DISCARD = socket.MSG_TRUNC if sys.platform == "linux" else 0
 """Of a TCP socket on Linux: the bytes are dropped instead of copied."""
 LIFETIME = 900.0
 """Seconds after which it stops by itself."""
+
+
+class Served(NamedTuple):
+    """A server in a process of its own."""
+
+    origin: str
+    pid: int
 
 
 class Exchange:
@@ -141,8 +148,8 @@ def _serve(ports: multiprocessing.Queue[int], certificate: str | None) -> None:
 
 
 @contextmanager
-def sink(certificate: str | None = None) -> Generator[str]:
-    """Run a sink while the block runs, and yield its origin.
+def sink(certificate: str | None = None) -> Generator[Served]:
+    """Run a sink while the block runs.
 
     Args:
         certificate: Path of a PEM file with key and certificate, to speak TLS.
@@ -152,7 +159,8 @@ def sink(certificate: str | None = None) -> Generator[str]:
     server.start()
     try:
         scheme, host = ("http", "127.0.0.1") if certificate is None else ("https", "localhost")
-        yield f"{scheme}://{host}:{ports.get(timeout=30)}"
+        assert server.pid is not None
+        yield Served(f"{scheme}://{host}:{ports.get(timeout=30)}", server.pid)
     finally:
         server.terminate()
         server.join()

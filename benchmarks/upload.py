@@ -2,10 +2,15 @@
 
 Method: a server in its own process takes the bytes: a bare sink, so that the server is not what is measured, or the emulator
 (``--server emulator``), which counts and checksums them. Contenders take turns within a round; each is a process of its own and sends
-the same file, which lies in the page cache. Ours speaks the resumable protocol, chunk by chunk; curl sends one PUT. While ours runs, a
-task wakes every millisecond and notes how late it was; before, the same task on the idle loop shows what the machine itself does, and the
-processor time of the loop's thread between two wakings shows what is the client's own doing.
-Memory is the peak of the resident set over that of the idle client. Printed: medians, and ratios to curl of the same round.
+the same file, which lies in the page cache. Ours speaks the resumable protocol, chunk by chunk, takes the checksum of the source and
+reports progress; curl sends one PUT. The server has the last core to itself, and the contenders have the others: left alone, the system
+wakes the server on the core of whoever sends, in the middle of sending. The part of its core that the server used meanwhile is printed:
+where it is near 1, it is the server that was measured.
+
+Ours sends the file twice, to be timed and to be watched: in the second run a task wakes every millisecond and notes how late it was;
+before, the same task on the idle loop shows what the machine itself does, and the processor time of the loop's thread between two
+wakings shows what is the client's own doing (with the millisecond that it is meant to sleep for). Memory is the peak of the resident set
+over that of the idle client, of both runs. Printed: medians, and ratios to curl of the same round.
 
 ``--many N`` sends N files at once through one client instead, and prints how far apart they are: the spread between the one that has
 come furthest and the one that has come least, in bytes, at the worst moment.
@@ -32,7 +37,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks._sink import sink
+from benchmarks._sink import Served, sink
 
 MIB = 1024 * 1024
 TICK = 0.001
@@ -44,6 +49,12 @@ def status(name: str) -> int:
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(name)
+
+
+def cpu_of(pid: int) -> float:
+    """Return the seconds of processor time that a process has had so far (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def reset_peak() -> None:
@@ -86,10 +97,11 @@ class Lateness:
         return sorted(self.seen)[int(len(self.seen) * 0.999)] * 1e3 if self.seen else 0.0
 
 
-async def ours(origin: str, path: Path, certificate: str | None) -> dict[str, float]:
+async def ours(origin: str, path: Path, certificate: str | None, server: int) -> dict[str, float]:
     """Send the file once, and return what it took."""
     from mux_async import Mux
     from mux_async.transport import TransportSettings
+    from mux_async.uploads import UploadProgress
 
     context = ssl.create_default_context(cafile=certificate) if certificate is not None else None
     settings = TransportSettings(ssl_context=context)
@@ -98,14 +110,20 @@ async def ours(origin: str, path: Path, certificate: str | None) -> dict[str, fl
         with Lateness() as idle:
             await asyncio.sleep(0.5)
         url = await session_url(origin)
+        seen: list[UploadProgress] = []
         reset_peak()
         memory, cpu, start = status("VmRSS"), time.process_time(), time.perf_counter()
+        before = cpu_of(server)
+        report = await mux.uploads.put(url, path, on_progress=seen.append)
+        elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu
+        used = cpu_of(server) - before
+        url = await session_url(origin)
         with Lateness() as lateness:
-            report = await mux.uploads.put(url, path)
-        elapsed = time.perf_counter() - start
+            await mux.uploads.put(url, path, on_progress=seen.append)
         return {
             "elapsed": elapsed,
-            "cpu": time.process_time() - cpu,
+            "cpu": cpu,
+            "server": used / elapsed,
             "memory": (status("VmHWM") - memory) / MIB,
             "late": lateness.worst,
             "late_usual": lateness.usual,
@@ -182,7 +200,7 @@ def curl(url: str, path: Path, certificate: str | None) -> dict[str, float]:
 
 
 @contextmanager
-def emulator() -> Generator[str]:
+def emulator() -> Generator[Served]:
     """Run the emulator in a process of its own while the block runs, limits off."""
     code = (
         "import asyncio\n"
@@ -197,7 +215,7 @@ def emulator() -> Generator[str]:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            yield Served(process.stdout.readline().strip(), process.pid)
         finally:
             process.terminate()
 
@@ -226,9 +244,9 @@ def make_file(path: Path, size: int, *, sparse: bool) -> None:
             file.write(noise[: size - start])
 
 
-def run_child(options: argparse.Namespace, origin: str, path: Path, certificate: str | None) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.upload", "--child", origin, "--file", str(path), "--many", str(options.many)]
-    command += ["--loop", options.loop]
+def run_child(options: argparse.Namespace, served: Served, path: Path, certificate: str | None) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.upload", "--child", served.origin, "--file", str(path)]
+    command += ["--many", str(options.many), "--loop", options.loop, "--server-pid", str(served.pid)]
     command += ["--cap", str(options.cap)] if options.cap else []
     command += ["--certificate", certificate] if certificate else []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -247,25 +265,40 @@ def child(options: argparse.Namespace) -> None:
     if options.many:
         print(json.dumps(runner(many(options.child, path, path.stat().st_size, options.many, options.cap))))
     else:
-        print(json.dumps(runner(ours(options.child, path, options.certificate))))
+        print(json.dumps(runner(ours(options.child, path, options.certificate, options.server_pid))))
 
 
-def compare(options: argparse.Namespace, origin: str, path: Path, certificate: str | None) -> None:
+def keep_apart(served: Served) -> None:
+    """Give the server the last core and everybody else the others (Linux)."""
+    *ours, last = sorted(os.sched_getaffinity(0))
+    if ours:
+        os.sched_setaffinity(served.pid, {last})
+        os.sched_setaffinity(0, ours)
+
+
+def compare(options: argparse.Namespace, served: Served, path: Path, certificate: str | None) -> None:
     """Run the rounds and print the table."""
+    origin = served.origin
     mine: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []
     size = path.stat().st_size
     for number in range(options.rounds):
         turns = [0, 1] if number % 2 else [1, 0]  # neither is always the first
         for turn in turns:
+            before = cpu_of(served.pid)
             if turn:
                 theirs.append(curl(asyncio.run(session_url(origin)), path, certificate))
+                theirs[-1]["server"] = (cpu_of(served.pid) - before) / theirs[-1]["elapsed"]
             else:
-                mine.append(run_child(options, origin, path, certificate))
+                mine.append(run_child(options, served, path, certificate))
     for name, rows in [("curl -T", theirs), ("mux_async", mine)]:
         speed = statistics.median(size / MIB / row["elapsed"] for row in rows)
         cpu = statistics.median(row["cpu"] for row in rows)
-        print(f"  {name:10} {speed:8.0f} MiB/s   {cpu:6.2f} s of CPU   {[round(size / MIB / row['elapsed']) for row in rows]}")
+        server = statistics.median(row["server"] for row in rows)
+        print(
+            f"  {name:10} {speed:8.0f} MiB/s   {cpu:6.2f} s of CPU   server {server:.2f} of a core  "
+            f" {[round(size / MIB / row['elapsed']) for row in rows]}"
+        )
     speed = statistics.median(them["elapsed"] / me["elapsed"] for me, them in zip(mine, theirs, strict=True))
     cpu = statistics.median(me["cpu"] / them["cpu"] for me, them in zip(mine, theirs, strict=True))
     print(f"  ratio: {speed:.2f} x the speed, {cpu:.2f} x the CPU (median of the rounds' ratios)")
@@ -293,6 +326,7 @@ def main() -> None:
     )
     for hidden in ("--child", "--file", "--certificate"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
+    parser.add_argument("--server-pid", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ["UPLOAD_SERVER"] = os.environ.get("UPLOAD_SERVER", options.server)
     if options.child:
@@ -306,15 +340,16 @@ def main() -> None:
         path = Path(folder) / "film.mp4"
         make_file(path, int(options.size * 1024) * MIB, sparse=options.sparse)
         certificate = certificate_in(Path(folder)) if options.tls else None
-        origin = stack.enter_context(emulator() if options.server == "emulator" else sink(certificate))
+        served = stack.enter_context(emulator() if options.server == "emulator" else sink(certificate))
+        keep_apart(served)
         print(
             f"Python {platform.python_version()}, {libraries}, curl {curl_version}, {os.cpu_count()} cores; {options.size:g} GiB,"
             f" {options.server}{' over TLS' if options.tls else ''}, {options.loop}, {options.rounds} rounds"
         )
         if options.many:
-            print(" ", {key: round(value, 3) for key, value in run_child(options, origin, path, None).items()})
+            print(" ", {key: round(value, 3) for key, value in run_child(options, served, path, None).items()})
         else:
-            compare(options, origin, path, certificate)
+            compare(options, served, path, certificate)
 
 
 if __name__ == "__main__":

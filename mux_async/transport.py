@@ -104,15 +104,18 @@ class Body:
     """A request body that is sent as it is produced.
 
     Attributes:
-        chunks: Called once per attempt; yields the bytes. Closed (``aclose``) when the exchange ends, however it ends.
+        chunks: Called once per attempt; yields the bytes, or views of bytes that do not change while they are kept. Closed (``aclose``)
+            when the exchange ends, however it ends.
         length: Bytes in all, for ``Content-Length``; ``None`` sends chunked transfer encoding.
     """
 
-    chunks: Callable[[], AsyncIterator[bytes]]
+    chunks: Callable[[], AsyncIterator[bytes | memoryview]]
     length: int | None = None
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
+    async def pieces(self) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield what the body gives, for adapters to send: non-empty pieces, exactly `length` bytes, the generator closed after it.
+
+        A library that takes nothing but bytes is given ``bytes(piece)``.
 
         What may be the last piece is held back until the caller's generator has ended, so that a body which turns out too long is never
         completed. Close what this returns (``aclosing``) where it may be left early.
@@ -121,7 +124,8 @@ class Body:
             TransportError: The body gave more or less than it declares. Its own exceptions pass through.
         """
         chunks = self.chunks()
-        given, last = 0, b""
+        given = 0
+        last: bytes | memoryview = b""
         try:
             async for chunk in chunks:
                 if chunk:

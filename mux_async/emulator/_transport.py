@@ -87,7 +87,7 @@ class EmulatorTransport:
         if isinstance(request.body, Body):
             async with aclosing(request.body.pieces()) as pieces:
                 async for piece in pieces:
-                    if not exchange.feed(piece):
+                    if not exchange.feed(bytes(piece)):
                         return
                     await anyio.lowlevel.checkpoint()
         elif request.body:

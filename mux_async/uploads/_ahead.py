@@ -1,7 +1,8 @@
-"""The next piece of a source is read while the last one is on its way, and checksummed as it is read.
+"""Reads a source piece by piece, and takes the checksum that a later run compares it with.
 
-Reading happens in worker threads, one piece at a time for each upload: the event loop never waits for a disk, and a file handle is never
-in two threads at once. The checksum is taken there as well; it is what a later run compares the source with.
+What is to be had without waiting is read right before it is sent. Anything else is read in worker threads, one piece ahead of what is
+being sent: the event loop never waits for a disk, and a file handle is never in two threads at once. Handing over to a thread and back
+costs about as much as reading the piece from memory, and two cores that work on the same bytes take longer than one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from mux_async.uploads._flow import LARGEST_PIECE, SMALLEST_PIECE, Flow
@@ -35,7 +38,7 @@ class Checksums:
         """Take note of what an earlier run knew."""
         self._known[offset] = crc
 
-    def feed(self, offset: int, data: bytes) -> None:
+    def feed(self, offset: int, data: bytes | memoryview) -> None:
         """Take in *data*, which lies at *offset*. Without effect when the bytes before it are not known."""
         crc = self._known.get(offset)
         if crc is None:
@@ -60,16 +63,16 @@ should still show several times a second, and on a fast one turns of the loop sh
 
 
 class _Fetch:
-    """A piece that is being read."""
+    """A piece that a thread is reading."""
 
     def __init__(self) -> None:
         self.done = anyio.Event()
-        self.data = b""
+        self.data: bytes | memoryview = b""
         self.error: Exception | None = None
 
 
 class ReadAhead:
-    """Gives out a part of a source piece by piece, one ahead.
+    """Gives out a part of a source piece by piece.
 
     Args:
         reader: The source.
@@ -86,39 +89,45 @@ class ReadAhead:
         self._running: _Fetch | None = None
         self._piece_size = _FIRST_PIECE
 
-    async def pieces(self, first: int, end: int) -> AsyncGenerator[bytes, None]:
+    async def pieces(self, first: int, end: int) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the bytes from *first* up to, but not including, *end*.
 
         Raises:
             UploadError: The source is not what it was, or cannot be read.
         """
+        if self._running is not None:
+            await self._running.done.wait()  # of a chunk that was broken off: a source is read by one thread at a time
         offset = first
-        coming = await self._begin(offset, end)
-        while coming is not None:
-            await coming.done.wait()
-            if coming.error is not None:
-                raise coming.error
-            data = coming.data
+        coming: _Fetch | None = None
+        while offset < end:
+            data = None
+            if coming is None and self._reader.is_at_hand:
+                async with self._flow.turn:
+                    data = self._read_at_once(offset, end - offset)
+                    await anyio.lowlevel.checkpoint()
+            if data is None:
+                coming = coming or self._begin(offset, end - offset)
+                await coming.done.wait()
+                if coming.error is not None:
+                    raise coming.error
+                data = coming.data
+                missing = end - offset - len(data)
+                coming = self._begin(offset + len(data), missing) if missing and not self._reader.is_at_hand else None
             offset += len(data)
-            coming = await self._begin(offset, end)
             started = anyio.current_time()
             yield data
             self._adapt(anyio.current_time() - started)
 
-    async def _begin(self, offset: int, end: int) -> _Fetch | None:
-        if self._running is not None:
-            await self._running.done.wait()  # of a chunk that was broken off: a source is read by one thread at a time
-        if offset >= end:
-            return None
+    def _read_at_once(self, offset: int, missing: int) -> bytes | memoryview | None:
+        length = min(self._piece_size, self._flow.piece_size, self._flow.turn_size, missing)
+        data = self._reader.read_at_once(offset, length)
+        if data is not None and self._checksums is not None:
+            self._checksums.feed(offset, data)
+        return data
+
+    def _begin(self, offset: int, missing: int) -> _Fetch:
         fetch = self._running = _Fetch()
-        length = min(self._piece_size, self._flow.piece_size, end - offset)
-        if self._reader.is_in_memory:
-            try:
-                fetch.data = self._read(offset, length)
-            finally:
-                fetch.done.set()
-        else:
-            self.tasks.start_soon(self._fetch, fetch, offset, length)
+        self.tasks.start_soon(self._fetch, fetch, offset, min(self._piece_size, self._flow.piece_size, missing))
         return fetch
 
     def _adapt(self, elapsed: float) -> None:

@@ -16,13 +16,15 @@ import attrs
 from mux_async.errors import ConfigurationError
 from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE, GRANULE
 
-LARGEST_PIECE = 4 * 1024 * 1024
+LARGEST_PIECE = 2 * 1024 * 1024
 """Bytes read and written in one go: more was no faster in `benchmarks/upload.py`, and less costs more turns of the loop."""
 SMALLEST_PIECE = 64 * 1024
 _PIECES_EACH = 2
 """Pieces of one upload in memory: one on its way out, one being read."""
-_TURN = 4 * 1024 * 1024
-"""Bytes that all uploads together may write in one turn of the event loop, which nobody else gets meanwhile."""
+_TURN = 2 * 1024 * 1024
+"""Bytes that all uploads together may read and write in one turn of the event loop, which nobody else gets meanwhile."""
+_TURN_TAKERS = 4
+"""Uploads that read in one turn of the event loop; others wait for the next, in order of arrival."""
 _QUANTUM = 0.05
 """Seconds of a capped flow that one upload is given at a time."""
 _DISK_READERS = 4
@@ -76,6 +78,7 @@ class Flow:
     Attributes:
         disk: Held while a thread reads from this machine's disks.
         remote: Held while one reads from elsewhere.
+        turn: Held from reading what is at hand to the next turn of the event loop.
     """
 
     def __init__(self, settings: UploadSettings = DEFAULT_UPLOAD_SETTINGS) -> None:
@@ -86,6 +89,7 @@ class Flow:
         self._active = 0
         self.disk = anyio.Semaphore(_DISK_READERS, fast_acquire=True)
         self.remote = anyio.Semaphore(_REMOTE_READERS, fast_acquire=True)
+        self.turn = anyio.Semaphore(_TURN_TAKERS, fast_acquire=True)
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None, None]:
@@ -110,11 +114,15 @@ class Flow:
         return max(GRANULE, min(share // GRANULE * GRANULE, DEFAULT_CHUNK_SIZE))
 
     @property
+    def turn_size(self) -> int:
+        """Bytes that one upload may read and write in one turn of the event loop."""
+        return _TURN // max(1, min(self._active, _TURN_TAKERS))
+
+    @property
     def part_size(self) -> int:
         """Bytes that one upload may hand to the network in one go, after `pace` has let it."""
-        size = max(SMALLEST_PIECE, _TURN // max(1, self._active))
         cap = self._settings.max_bytes_per_second
-        return size if cap is None else max(1, min(size, int(cap * _QUANTUM)))
+        return self.turn_size if cap is None else max(1, min(self.turn_size, int(cap * _QUANTUM)))
 
     async def pace(self, size: int) -> None:
         """Wait until *size* bytes may leave. First come first served; somebody who is cancelled in line costs the others nothing."""

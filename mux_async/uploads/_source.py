@@ -19,6 +19,8 @@ import anyio
 import anyio.to_thread
 
 from mux_async.errors import InvalidRequestError, UploadError
+from mux_async.uploads._buffers import Buffers
+from mux_async.uploads._flow import SMALLEST_PIECE
 
 PIPE_READ_SIZE = 256 * 1024
 _CLOSING_TIME = 5.0
@@ -35,7 +37,7 @@ class Reader(ABC):
         size: Bytes in all; ``None`` when that shows only at the end, and then nothing but `drain` works.
         label: Names the source in messages.
         version: Changes when the source does, as far as that shows without reading it; ``None`` where nothing shows it.
-        is_in_memory: Whether `read_now` returns at once.
+        is_at_hand: Whether bytes are likely to be had without waiting, by `read_at_once`.
         is_remote: Whether `read_now` waits for another machine.
         is_read_once: Whether only the chunk that was prepared last can be read again.
     """
@@ -43,7 +45,7 @@ class Reader(ABC):
     size: int | None
     label: str
     version: str | None = None
-    is_in_memory: bool = False
+    is_at_hand: bool = False
     is_remote: bool = False
     is_read_once: bool = False
 
@@ -54,6 +56,16 @@ class Reader(ABC):
         Raises:
             UploadError: The source is not what it was when it was opened, or cannot go back that far.
         """
+
+    def read_at_once(self, offset: int, length: int) -> bytes | memoryview | None:  # noqa: ARG002 - most have to wait
+        """Do as `read_now` without waiting: return as many of the bytes as can be had like that, ``None`` when there are none.
+
+        Never called while a thread is in `read_now`. What is returned does not change as long as it, or a view of it, is kept.
+
+        Raises:
+            UploadError: The source is not what it was when it was opened.
+        """
+        return None
 
     async def prepare(self, offset: int, length: int) -> None:  # noqa: B027 - most need no preparing
         """Get ready to read *length* bytes from *offset*, and possibly again."""
@@ -141,7 +153,7 @@ def open_file(path: Path) -> tuple[io.FileIO, os.stat_result]:
 class BytesReader(Reader):
     """Bytes in memory."""
 
-    is_in_memory = True
+    is_at_hand = True
 
     def __init__(self, data: memoryview) -> None:
         self.label = f"<{data.nbytes} bytes>"
@@ -150,9 +162,13 @@ class BytesReader(Reader):
             raise refuse_empty("the source")
         self._data = data.cast("B") if data.c_contiguous else memoryview(data.tobytes())
 
+    def read_at_once(self, offset: int, length: int) -> memoryview:
+        """Return a view of that part."""
+        return self._data[offset : offset + length]
+
     def read_now(self, offset: int, length: int) -> bytes:
         """Return a copy of that part."""
-        return bytes(self._data[offset : offset + length])
+        return bytes(self.read_at_once(offset, length))
 
 
 class FileReader(Reader):
@@ -163,11 +179,17 @@ class FileReader(Reader):
         self.size = None
         self._path = path
         self._file: io.FileIO | None = None
+        self._buffers = Buffers()
         self._before: tuple[int, int] = (0, 0)
 
     async def prepare(self, offset: int, length: int) -> None:  # noqa: ARG002 - any part can be read at any time
         """Open the file on first use; find out whether it has changed on every later one."""
-        await anyio.to_thread.run_sync(self._open if self._file is None else self._check)
+        if self._file is None:
+            await anyio.to_thread.run_sync(self._open)
+        elif self.is_at_hand:
+            self._check()
+        else:
+            await anyio.to_thread.run_sync(self._check)
 
     async def aclose(self) -> None:
         """Close the file."""
@@ -179,6 +201,9 @@ class FileReader(Reader):
         self._before = (found.st_size, found.st_mtime_ns)
         self.size = found.st_size
         self.version = f"{found.st_mtime_ns}"
+        if hasattr(os, "RWF_NOWAIT"):  # Linux can be asked what it has in memory
+            beginning = self._buffers.take(min(self.size, SMALLEST_PIECE))
+            self.is_at_hand = self._copy_cached(beginning, 0) == len(beginning)
 
     def _check(self) -> None:
         if self._file is not None:
@@ -198,6 +223,33 @@ class FileReader(Reader):
         # Looked at after the bytes were read and before they are handed on: a chunk is only completed by bytes of the same file.
         self._check()
         return data
+
+    def read_at_once(self, offset: int, length: int) -> memoryview | None:
+        """Read what the system holds of that part in memory.
+
+        Where that is not all, the rest of the file is left to threads: what cannot be had is fetched from the disk all the same, and to set
+        the disk to work takes milliseconds where much is read ahead.
+        """
+        piece = self._buffers.take(length)
+        count = self._copy_cached(piece, offset)
+        if count < length:
+            self.is_at_hand = False
+        if not count:
+            return None
+        self._check()
+        return piece[:count]
+
+    def _copy_cached(self, into: memoryview, offset: int) -> int:
+        """Fill *into* from *offset* on with what the system has in memory, and return how much that was. Linux can be asked for that."""
+        assert self._file is not None  # noqa: S101 - what is at hand is open
+        try:
+            return os.preadv(self._file.fileno(), [into], offset, os.RWF_NOWAIT)
+        except (
+            OSError,
+            ValueError,
+            AttributeError,
+        ):  # not there, not Linux, or a failure that `read_now` will run into and report
+            return 0
 
     def _changed(self) -> UploadError:
         return UploadError(
@@ -267,7 +319,7 @@ class StreamReader(Reader):
     only when it is there: the bytes go out in one request as they come, nothing is kept, and nothing can be sent again.
     """
 
-    is_in_memory = True
+    is_at_hand = True
     is_read_once = True
 
     def __init__(self, chunks: AsyncIterable[bytes], length: int | None, *, label: str = "the stream") -> None:
@@ -319,11 +371,15 @@ class StreamReader(Reader):
             resumable=False,
         )
 
-    def read_now(self, offset: int, length: int) -> bytes:
-        """Return a part of what `prepare` got ready."""
+    def read_at_once(self, offset: int, length: int) -> bytes:
+        """Return a copy of a part of what `prepare` got ready."""
         first = offset - self._start
         with memoryview(self._window) as window, window[first : first + length] as part:
             return bytes(part)
+
+    def read_now(self, offset: int, length: int) -> bytes:
+        """Return a copy of a part of what `prepare` got ready."""
+        return self.read_at_once(offset, length)
 
     async def aclose(self) -> None:
         """Close the iterator, if it can be: nothing else will read it to its end."""

@@ -65,7 +65,7 @@ class UploadProgress:
 
 
 ProgressCallback: TypeAlias = Callable[[UploadProgress], object]
-"""Called for every piece sent (4 MiB at most) and after every answer; must return at once."""
+"""Called for every piece sent (2 MiB at most) and after every answer; must return at once."""
 
 
 @attrs.frozen
@@ -263,7 +263,7 @@ class UploadRun:
         self._report(None)
         return self._sent
 
-    async def _chunk(self, chunk: SendChunk, ahead: ReadAhead) -> AsyncIterator[bytes]:
+    async def _chunk(self, chunk: SendChunk, ahead: ReadAhead) -> AsyncIterator[bytes | memoryview]:
         """Yield one chunk, piece by piece."""
         position = chunk.first
         try:
@@ -279,7 +279,7 @@ class UploadRun:
             self._trouble = error
             raise
 
-    async def _drain(self) -> AsyncIterator[bytes]:
+    async def _drain(self) -> AsyncIterator[bytes | memoryview]:
         try:
             async for piece in self.reader.drain():
                 for part in self._parts(piece):
@@ -290,7 +290,7 @@ class UploadRun:
             self._trouble = error
             raise
 
-    def _parts(self, piece: bytes) -> Iterable[bytes]:
+    def _parts(self, piece: bytes | memoryview) -> Iterable[bytes | memoryview]:
         """Return *piece* in parts that neither hold up the event loop nor make a capped flow uneven."""
         size = self.flow.part_size
         return (piece,) if len(piece) <= size else (piece[start : start + size] for start in range(0, len(piece), size))

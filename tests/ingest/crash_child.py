@@ -126,7 +126,7 @@ class DoomedTransport:
 
 async def _pieces(body: Body) -> AsyncIterator[bytes]:
     async for piece in body.pieces():
-        yield piece
+        yield bytes(piece)
 
 
 def items(folder: Path) -> list[Item]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import aiohttp
@@ -14,7 +14,13 @@ from mux_async.transport import Body
 
 _FIRST_PIECE = 32 * 1024
 """Small enough that aiohttp does not wait for the socket after it: when this write fails, nothing was written."""
-_PIECE = 256 * 1024
+_SMALLEST_PART = 256 * 1024
+_LARGEST_PART = 2 * 1024 * 1024
+_LARGEST_PART_TLS = 512 * 1024
+"""Bytes written in one turn of the event loop: the fewer turns the better, as long as nobody else is kept waiting for more than about a
+millisecond. Encryption takes most of the time where there is any."""
+_QUICK = 0.01
+"""Seconds that writing a part may take for the next to be larger; else it is small, so that no part of a slow line's runs out of time."""
 
 
 class RequestPayload(aiohttp.Payload):
@@ -27,6 +33,7 @@ class RequestPayload(aiohttp.Payload):
         super().__init__(body)
         self._body = body
         self._timeout = timeout
+        self._part_size = _SMALLEST_PART
         self._settled: asyncio.Event | None = None
         self.wrote = False
         """Whether bytes of the request may have left."""
@@ -57,33 +64,31 @@ class RequestPayload(aiohttp.Payload):
             if isinstance(self._body, bytes):
                 await self._put(writer, self._body)
             else:
-                async with aclosing(self._read(self._body)) as chunks:
-                    async for chunk in chunks:
-                        await self._put(writer, chunk)
+                async with aclosing(self._body.pieces()) as pieces:
+                    while (piece := await self._next(pieces)) is not None:
+                        await self._put(writer, piece)
             self.wrote = self.is_complete = True
         finally:
             self._settled.set()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
         """Yield the body: how aioresponses, which writes nothing, gets at it."""
         if isinstance(self._body, bytes):
             yield self._body
         else:
-            async with aclosing(self._read(self._body)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            async with aclosing(self._body.pieces()) as pieces:
+                while (piece := await self._next(pieces)) is not None:
+                    yield piece
         self.wrote = self.is_complete = True
 
-    async def _read(self, body: Body) -> AsyncGenerator[bytes, None]:
-        async with aclosing(body.pieces()) as pieces:
-            try:
-                async for piece in pieces:
-                    yield piece
-            except Exception as error:
-                self.error = error
-                raise
+    async def _next(self, pieces: AsyncIterator[bytes | memoryview]) -> bytes | memoryview | None:
+        try:
+            return await anext(pieces, None)
+        except Exception as error:
+            self.error = error
+            raise
 
-    async def _put(self, writer: AbstractStreamWriter, chunk: bytes) -> None:
+    async def _put(self, writer: AbstractStreamWriter, chunk: bytes | memoryview) -> None:
         if not self.wrote and len(chunk) <= _FIRST_PIECE:
             await writer.write(chunk)
             self.wrote = True
@@ -93,11 +98,21 @@ class RequestPayload(aiohttp.Payload):
             await writer.write(view[:_FIRST_PIECE])
             self.wrote = True
             view = view[_FIRST_PIECE:]
+        loop = asyncio.get_running_loop()
+        is_encrypted = writer.transport is not None and writer.transport.get_extra_info("sslcontext") is not None
+        largest = _LARGEST_PART_TLS if is_encrypted else _LARGEST_PART
         while view:
+            part, view = view[: self._part_size], view[self._part_size :]
+            started = loop.time()
             async with asyncio.timeout(self._timeout):
-                await writer.write(view[:_PIECE])
+                await writer.write(part)
                 await writer.drain()
-            view = view[_PIECE:]
+            if loop.time() - started < _QUICK:
+                self._part_size = min(4 * self._part_size, largest)
+            else:
+                self._part_size = _SMALLEST_PART
+            if view:
+                await asyncio.sleep(0)
 
     async def settle(self) -> None:
         """Wait until the generator is closed, if it was ever started; aiohttp has told its task to stop by then."""

@@ -28,7 +28,7 @@ class RequestStream:
 
     async def __anext__(self) -> bytes:
         try:
-            return await anext(self._pieces)
+            return bytes(await anext(self._pieces))
         except StopAsyncIteration:
             raise
         except Exception as error:

@@ -1,0 +1,265 @@
+"""How files are read: what the system has in memory at once, in memory that is used again; anything else by threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from random import Random
+from zlib import crc32
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mux_async._types import Secret
+from mux_async.errors import UploadError
+from mux_async.testing import FakeTransport
+from mux_async.uploads._ahead import Checksums, ReadAhead
+from mux_async.uploads._buffers import Buffers
+from mux_async.uploads._flow import LARGEST_PIECE, SMALLEST_PIECE, Flow, UploadSettings
+from mux_async.uploads._source import BytesReader, FileReader
+from mux_async.uploads.machine import GRANULE
+from mux_async.uploads.runner import UploadRun
+from tests.uploads.fake_session import URL, Session
+
+DATA = Random(3).randbytes(5 * GRANULE + 7)
+asks = pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="only Linux can be asked what it has in memory")
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(DATA)
+    return path
+
+
+class Observed(FileReader):
+    """A file of which the system has so many bytes in memory when it is asked: the next of *cached*, at last all or nothing."""
+
+    def __init__(self, path: Path, cached: list[int] | None = None) -> None:
+        super().__init__(path)
+        self._cached = cached
+        self.at_once: list[int] = []
+        self.in_threads: list[int] = []
+        self.threads: set[int] = set()
+
+    def _copy_cached(self, into: memoryview, offset: int) -> int:
+        if self._cached is None:
+            return super()._copy_cached(into, offset)
+        count = min(len(into), self._cached.pop(0) if self._cached else 0)
+        into[:count] = super().read_now(offset, count)
+        return count
+
+    def read_at_once(self, offset: int, length: int) -> memoryview | None:
+        self.at_once.append(offset)
+        self.threads.add(threading.get_ident())
+        return super().read_at_once(offset, length)
+
+    def read_now(self, offset: int, length: int) -> bytes:
+        self.in_threads.append(offset)
+        self.threads.add(threading.get_ident())
+        return super().read_now(offset, length)
+
+
+async def read(reader: FileReader, checksums: Checksums | None = None) -> list[bytes | memoryview]:
+    """Read the file as an upload does, and return its pieces, kept as they are."""
+    kept: list[bytes | memoryview] = []
+    await reader.prepare(0, 0)
+    async with anyio.create_task_group() as tasks:
+        ahead = ReadAhead(reader, Flow(UploadSettings(memory=2 * SMALLEST_PIECE)), tasks, checksums)
+        async with aclosing(ahead.pieces(0, len(DATA))) as pieces:
+            kept += [piece async for piece in pieces]
+    await reader.aclose()
+    return kept
+
+
+@asks
+@pytest.mark.anyio
+async def test_what_is_in_memory_is_read_at_once(film: Path) -> None:
+    """A file that the system has in memory is read where it is sent from: no thread is asked for anything but to open it."""
+    reader = Observed(film)
+    pieces = await read(reader)
+
+    assert b"".join(pieces) == DATA
+    assert reader.threads == {threading.get_ident()}
+    assert not reader.in_threads
+
+
+@pytest.mark.anyio
+async def test_anything_else_is_read_by_threads(film: Path) -> None:
+    """A file that the system does not have in memory is never asked for again in the event loop, and read in other threads."""
+    reader = Observed(film, cached=[])
+    pieces = await read(reader)
+
+    assert b"".join(pieces) == DATA
+    assert not reader.at_once
+    assert threading.get_ident() not in reader.threads
+
+
+@asks
+@pytest.mark.anyio
+async def test_the_loop_is_held_up_once(film: Path) -> None:
+    """When a part turns out not to be in memory, the rest of the file is left to threads, in later chunks too."""
+    reader = Observed(film, cached=[SMALLEST_PIECE, SMALLEST_PIECE, 4096, SMALLEST_PIECE])
+    pieces = await read(reader)
+
+    assert b"".join(pieces) == DATA
+    assert reader.at_once == [0, SMALLEST_PIECE]
+    assert reader.in_threads[0] == SMALLEST_PIECE + 4096
+
+
+@asks
+@given(st.lists(st.integers(0, 2 * SMALLEST_PIECE), max_size=24))
+@settings(max_examples=30, deadline=None)
+def test_the_bytes_are_the_same(tmp_path_factory: pytest.TempPathFactory, cached: list[int]) -> None:
+    """Whatever the system has in memory of a file, the same bytes are read, and checksummed."""
+    path = tmp_path_factory.getbasetemp() / "film.mp4"
+    if not path.exists():
+        path.write_bytes(DATA)
+    checksums = Checksums()
+    pieces = anyio.run(lambda: read(Observed(path, [SMALLEST_PIECE, *cached]), checksums))
+
+    assert b"".join(pieces) == DATA
+    assert checksums.at(len(DATA)) == crc32(DATA)
+
+
+@asks
+@pytest.mark.anyio
+async def test_upload_of_a_file_that_leaves_the_memory(film: Path) -> None:
+    """An upload arrives whole when the file is in memory for a part of it only."""
+    session = Session()
+    reader = Observed(film, cached=[SMALLEST_PIECE, GRANULE, 3 * 4096])
+    run = UploadRun(
+        transport=FakeTransport(session), url=Secret(URL), reader=reader, random=Random(1), on_progress=lambda _: None
+    )
+    await run.run()
+    await reader.aclose()
+
+    assert bytes(session.held) == DATA
+
+
+@asks
+@pytest.mark.anyio
+@pytest.mark.parametrize("length", [len(DATA), GRANULE], ids=["written to", "cut short"])
+async def test_changed_while_it_is_read_at_once(film: Path, length: int) -> None:
+    """What is read at once is looked after like what is read by a thread: a file that was changed meanwhile ends it."""
+    reader = FileReader(film)
+    await reader.prepare(0, 0)
+    assert reader.is_at_hand
+    assert bytes(reader.read_at_once(0, GRANULE) or b"") == DATA[:GRANULE]
+    os.truncate(film, length)
+    os.utime(film, ns=(1, 1))
+    with pytest.raises(UploadError, match="changed while"):
+        reader.read_at_once(GRANULE // 2, GRANULE)
+
+    await reader.aclose()
+
+
+@asks
+@pytest.mark.anyio
+async def test_cut_short_before_what_is_read(film: Path) -> None:
+    """Where a file ends before the part that is wanted, that is for a thread to find out and to say."""
+    reader = FileReader(film)
+    await reader.prepare(0, 0)
+    os.truncate(film, GRANULE)
+
+    assert reader.read_at_once(GRANULE, GRANULE) is None
+    assert not reader.is_at_hand
+    with pytest.raises(UploadError, match="changed while"):
+        reader.read_now(GRANULE, GRANULE)
+    await reader.aclose()
+
+
+@asks
+def test_memory_is_used_again() -> None:
+    """Memory that nobody has a view of any more is given out again; a view that is kept, or a part of one, keeps its bytes."""
+    buffers = Buffers()
+    first = buffers.take(1000)
+    first[:] = b"a" * 1000
+    owner, kept = id(first.obj), first[10:20]
+    first.release()
+    second = buffers.take(1000)
+    second[:] = b"b" * 1000
+
+    assert id(second.obj) != owner
+    assert kept == b"a" * 10
+    kept.release()
+    assert id(buffers.take(900).obj) == owner
+
+
+@asks
+def test_memory_is_bounded() -> None:
+    """Memory is let go of when much less is wanted, and however many views are kept, few buffers are."""
+    buffers = Buffers()
+    views = [buffers.take(LARGEST_PIECE) for _ in range(9)]
+    first = id(views[-1].obj)
+    views.clear()
+    views = [buffers.take(LARGEST_PIECE) for _ in range(9)]
+
+    assert sum(id(view.obj) == first for view in views) == 1
+    buffers.take(SMALLEST_PIECE)
+    assert len(buffers.take(LARGEST_PIECE)) == LARGEST_PIECE
+    assert buffers.held <= 2 * LARGEST_PIECE
+
+
+@asks
+@pytest.mark.anyio
+async def test_memory_of_one_upload(film: Path) -> None:
+    """While pieces are sent one by one, a file of any size is read into two buffers in turn."""
+    reader = FileReader(film)
+    owners: list[int] = []
+
+    async def send(pieces: AsyncIterator[bytes | memoryview]) -> None:
+        async for piece in pieces:
+            assert isinstance(piece, memoryview)
+            owners.append(id(piece.obj))
+
+    await reader.prepare(0, 0)
+    async with anyio.create_task_group() as tasks:
+        ahead = ReadAhead(reader, Flow(UploadSettings(memory=2 * SMALLEST_PIECE)), tasks, None)
+        async with aclosing(ahead.pieces(0, len(DATA) - 7)) as pieces:
+            await send(pieces)
+    await reader.aclose()
+
+    assert len(owners) == 20
+    assert len(set(owners)) == 2
+
+
+@pytest.mark.anyio
+async def test_few_read_in_one_turn() -> None:
+    """However many uploads have their bytes at hand, few of them read in one turn of the event loop, and all of them get there."""
+    turns: list[int] = [0]
+    is_over = anyio.Event()
+
+    class Counting(BytesReader):
+        def read_at_once(self, offset: int, length: int) -> memoryview:
+            turns[-1] += 1
+            return super().read_at_once(offset, length)
+
+    async def count() -> None:
+        while not is_over.is_set():
+            await anyio.lowlevel.checkpoint()
+            turns.append(0)
+
+    async def take(flow: Flow) -> None:
+        async with (
+            flow.place(),
+            aclosing(ReadAhead(Counting(memoryview(DATA)), flow, tasks, None).pieces(0, len(DATA))) as pieces,
+        ):
+            assert b"".join([piece async for piece in pieces]) == DATA
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        flow = Flow()
+        async with anyio.create_task_group() as uploads:
+            for _ in range(64):
+                uploads.start_soon(take, flow)
+        is_over.set()
+
+    assert sum(turns) >= 64 * len(DATA) // (512 * 1024)
+    assert max(turns) <= 8  # four, and as many whose turn has ended since
