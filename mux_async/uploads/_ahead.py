@@ -56,7 +56,7 @@ class Checksums:
         self._known = {place: crc for place, crc in self._known.items() if place >= offset}
 
 
-_FIRST_PIECE = 512 * 1024
+FIRST_PIECE = 512 * 1024
 _LONG, _SHORT = 0.5, 0.1
 """Seconds that sending a piece may take before the next is smaller, and must stay below for the next to be larger: on a slow line progress
 should still show several times a second, and on a fast one turns of the loop should be few."""
@@ -87,7 +87,7 @@ class ReadAhead:
         self.tasks = tasks
         self._checksums = checksums
         self._running: _Fetch | None = None
-        self._piece_size = _FIRST_PIECE
+        self._piece_size = FIRST_PIECE
 
     async def pieces(self, first: int, end: int) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the bytes from *first* up to, but not including, *end*.
