@@ -165,8 +165,10 @@ async def test_places_are_given_in_order() -> None:
 async def test_sixty_four_sources_make_even_progress(
     tmp_path: Path, where: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixty-four uploads at once, without a cap, are never further apart than a few pieces, be they read in the loop or by threads. What is at
-    hand is read as soon as it is asked for: who is first has one large piece, because nobody else is there yet."""
+    """Sixty-four uploads at once, without a cap, are never further apart than a few pieces, be they read in the loop or by threads.
+
+    What is at hand is read as soon as it is asked for: who is first has one large piece, because nobody else is there yet.
+    """
     source: Source = DATA
     if where == "on disk":  # a file in the system's memory is at hand too, but those that are opened first have a start
         monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
