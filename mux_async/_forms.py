@@ -144,19 +144,18 @@ class Form:
         self._names = {renamed.get(name, name): name for name in self._kinds}
         self._required = frozenset(wire for wire, name in self._names.items() if name in required)
         self._watched = _watched
-        """Optional fields that have been null: of these, null has to be told from absent."""
+        """Optional fields that have been null, and required ones that have been absent: the usual default would hide it."""
         self._extras = {wire: f"extra_{number}" for number, wire in enumerate(_extras)}
         """Wire name to struct field, of what has no name here."""
         self._lessons = _lessons
         members: list[tuple[str, Any] | tuple[str, Any, Any]] = []
         for name, kind in self._kinds.items():
             type_: Any = Literal[kind] if kind.__class__ is tuple else kind
-            if name not in self._optional:
-                members.append((name, type_))
-            elif name in _watched:
-                members.append((name, type_ | None, msgspec.UNSET))
+            is_optional = name in self._optional
+            if name in _watched:
+                members.append((name, type_ | None if is_optional else type_, msgspec.UNSET))
             else:
-                members.append((name, type_, None))
+                members.append((name, type_, None) if is_optional else (name, type_))
         members += [(name, Any, msgspec.UNSET) for name in self._extras.values()]
         wires = {**renamed, **{name: wire for wire, name in self._extras.items()}}
         self._struct: Any = msgspec.defstruct(
@@ -178,25 +177,27 @@ class Form:
         Raises:
             OddError: An object inside is none.
         """
-        nulls = self._settle(got)
+        odd = self._settle(got)
         notes = fill(it, got) or {}
-        notes.update(nulls)
+        notes.update(odd)
         extra = {wire: v for wire, name in self._extras.items() if (v := getattr(got, name)) is not msgspec.UNSET}
         return keep(extra, notes)
 
     def _settle(self, got: Any) -> Notes:
-        """Let watched fields that are absent read ``None``, and return a note for those that are null.
+        """Let watched fields that are absent read ``None``, and return notes about the optional that are null and the required that are absent.
 
         In the struct, before anything is stored: another thread that looks at a field must find nothing there, or what it will be.
         """
-        nulls: Notes = {}
+        odd: Notes = {}
         for name in self._watched:
             value = getattr(got, name)
-            if value is None:
-                nulls[name] = None
-            elif value is msgspec.UNSET:
+            if value is msgspec.UNSET:
                 setattr(got, name, None)
-        return nulls
+                if name not in self._optional:
+                    odd[name] = UNSET
+            elif value is None and name in self._optional:
+                odd[name] = None
+        return odd
 
     def fill_loosely(self, it: Any, data: Mapping[str, object], fill: Fill) -> Kept:
         """Store what is in *data*, whatever it is. A required field that is missing reads ``None``, and is noted."""
@@ -216,6 +217,7 @@ class Form:
     def widened(self, data: Mapping[str, object]) -> Form:
         """Return a form that *data* fits in, or this one when it would, or has learned enough."""
         kinds, watched, extras = dict(self._kinds), set(self._watched), list(self._extras)
+        watched.update(self._names[wire] for wire in self._required - data.keys())
         for wire, value in data.items():
             name = self._names.get(wire)
             if name is None:

@@ -13,6 +13,7 @@ from mux_async._forms import GIVES_UP, NUMBER, OBJECT, OBJECTS, TIME, Form, obje
 from mux_async._model import Model
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
+from mux_async._types import UNSET
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -121,17 +122,19 @@ def test_learns(odd: dict[str, Any]) -> None:
 
 
 def test_missing() -> None:
-    """A required field that is missing is nothing to learn from: the next one has it again."""
+    """A required field that is missing reads None, and is noted; so it is at once from then on, until it is there again."""
     form = make()
     with pytest.raises(GIVES_UP):
         form.decode(b'{"id":"a"}')
+    wider = form.widened({"id": "a"})
 
-    it, extra, notes = read_loosely(form, {"id": "a"})
-
-    assert vars(it)["made_at"] is None
-    assert notes.keys() == {"made_at"}
-    assert extra == {}
-    assert form.widened({"id": "a"}) is form
+    for it, extra, notes in (read_loosely(form, {"id": "a"}), read(wider, {"id": "a"}), read_loosely(wider, {"id": "a"})):
+        assert vars(it)["made_at"] is None
+        assert notes == {"made_at": UNSET}
+        assert extra == {}
+    assert vars(read(wider, USUAL)[0]) == vars(read(form, USUAL)[0])
+    assert read(wider, USUAL)[2] == {}
+    assert wider.widened({"id": "a"}) is wider
 
 
 def test_learning_ends() -> None:
