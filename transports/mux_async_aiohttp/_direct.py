@@ -40,8 +40,8 @@ SMALL: Final = 32 * 1024
 """Bytes of a body that go out with the head at once, without waiting for the socket."""
 
 _READ_AHEAD: Final = 256 * 1024
-"""Bytes of an answer that nobody has read yet, above twice of which the server has to wait. With aiohttp's own 64 KiB, a page of a hundred assets
-would be held up on its way, which takes a tenth more CPU."""
+"""Bytes of an answer that nobody has read yet, above twice of which the server has to wait. With aiohttp's own 64 KiB, a page of a hundred
+assets would be held up on its way, which takes a tenth more CPU."""
 
 _ORIGIN = re.compile(r"https?://[a-z0-9_.-]+(:\d+)?(?=/)")
 _TARGET = re.compile(r"[!\"$-~]+")
