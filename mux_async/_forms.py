@@ -184,7 +184,7 @@ class Form:
         return keep(extra, notes)
 
     def _settle(self, got: Any) -> Notes:
-        """Let watched fields that are absent read ``None``, and return notes about the optional that are null and the required that are absent.
+        """Let watched fields that are absent read ``None``; return notes about the null optional and the absent required ones.
 
         In the struct, before anything is stored: another thread that looks at a field must find nothing there, or what it will be.
         """
