@@ -70,38 +70,29 @@ def decoder(operation: Operation[Any]) -> Callable[[bytes], object]:
 def _decoder(path: str, result: str, is_list: bool) -> Callable[[bytes], object]:
     model = model_at(path)
 
-    def one(content: bytes) -> object:
-        # Text inside the text is not looked at, so whether it is UTF-8 is found out first.
-        if content[:1] == b"{" and _is_utf8(content):
-            it = unread(model, content)
-            try:
-                fill(it, loads)
-            except ValueError:
-                raise _bad(content) from None
-            return it
-        return model.from_wire(decode_object(content))
+    # Text inside the text is not looked at when it arrives, so whether it is UTF-8 is found out first.
+
+    def whole(content: bytes) -> object:
+        if content[:1] != b"{" or not _is_utf8(content):
+            return unread(model, decode_object(content))
+        envelope = unread(model, content)
+        try:
+            fill(envelope, loads)
+        except ValueError:
+            raise _bad(content) from None
+        return envelope
+
+    find, read = (_list_of, read_many) if is_list else (_data_of, read_one)
 
     def data(content: bytes) -> object:
         if _is_utf8(content):
             try:
-                return read_one(model, _data_of(content).data)
+                return read(model, find(content).data)
             except GIVES_UP:
                 pass
-        found = decode_object(content).get("data")
-        return model.from_wire(cast("dict[str, object]", found)) if isinstance(found, dict) else found
+        return read(model, decode_object(content).get("data"))
 
-    def data_list(content: bytes) -> object:
-        if _is_utf8(content):
-            try:
-                return read_many(model, _list_of(content).data)
-            except GIVES_UP:
-                pass
-        items = decode_object(content).get("data")
-        return read_many(model, items)
-
-    if result == "data":
-        return data_list if is_list else data
-    return one
+    return data if result == "data" else whole
 
 
 class _Data(msgspec.Struct, gc=False):

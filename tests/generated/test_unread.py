@@ -14,6 +14,7 @@ import attrs
 import orjson
 import pytest
 
+from mux_async._model import fill, forget_forms
 from mux_async.models import Asset, AssetMetadata, Track
 
 RAW: dict[str, Any] = {
@@ -126,6 +127,27 @@ def test_a_required_field_is_missing() -> None:
     assert track.to_wire() == {"type": "video", "odd": 1}
     metadata = AssetMetadata.from_wire({})
     assert metadata.to_wire() == {}
+
+
+def test_odd_once() -> None:
+    """What a class was not expected to hold is decoded apart the first time, and never again; nor is what was usual before."""
+    decoded: list[bytes] = []
+
+    def loads(text: bytes) -> object:
+        decoded.append(text)
+        return orjson.loads(text)
+
+    def read(**changes: object) -> Asset:
+        asset = Asset.from_json(orjson.dumps({**RAW, **changes}))
+        fill(asset, loads)
+        return asset
+
+    forget_forms()
+    for odd in ({"news": [1]}, {"status": "reticulating"}, {"video_quality": None}, {"duration": "long"}):
+        changed = {**RAW, **odd}
+        assert [read(**odd).to_wire() for _ in range(3)] == [changed] * 3
+        assert read().to_wire() == RAW
+    assert len(decoded) == 4  # one for each; the first has the unknown field and the null of RAW in it too
 
 
 def test_threads() -> None:

@@ -11,7 +11,7 @@ import attrs
 import orjson
 import pytest
 
-from mux_async._forms import Kept
+from mux_async._forms import GIVES_UP, Kept
 from mux_async._model import slot
 from mux_async.models.webhooks import WebhookAsset
 from mux_async.webhooks import Event, WebhookEvent, parse_event
@@ -65,6 +65,15 @@ def test_text() -> None:
 
         assert event == parse_event(raw)
         assert event.to_wire() == raw
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"{", b'{"data":{"a":"\xff"}}', b' {"data":{"a":"\xff"}}', b'{"data":[1,]}']
+)
+def test_not_the_text_of_an_event(body: bytes) -> None:
+    """A body that is not JSON anywhere in it is refused when it is parsed, not when its data is looked at."""
+    with pytest.raises(GIVES_UP):
+        parse_event_text(body)
 
 
 @pytest.mark.parametrize("is_read", [False, True])
