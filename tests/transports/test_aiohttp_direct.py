@@ -199,6 +199,20 @@ async def test_headers_that_changed() -> None:
         assert [received.headers["X-Number"] for received in site.requests] == ["1", "2"]
 
 
+async def test_headers_of_several_clients() -> None:
+    """Requests with headers of their own, credentials among them, never go out with those of the one before."""
+    several = [CIMultiDictProxy(CIMultiDict({"User-Agent": "me", "Authorization": f"Basic {number}"})) for number in range(3)]
+    async with listen(OK) as site:
+        transport = AiohttpTransport()
+        for headers in [*several, *several]:
+            await fetch(transport, HttpRequest("GET", f"{site.origin}/", headers))
+            await fetch(transport, HttpRequest("POST", f"{site.origin}/", headers, b"x"))
+        await transport.aclose()
+
+        sent = [received.headers["Authorization"] for received in site.requests]
+        assert sent == [f"Basic {number}" for number in (0, 0, 1, 1, 2, 2)] * 2
+
+
 async def test_many_origins() -> None:
     """Requests to more origins than are remembered, in turn and again, reach each its own."""
     async with listen(OK) as one, listen(OK) as other:
