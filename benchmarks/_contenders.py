@@ -102,10 +102,6 @@ def _mux_async_httpx(origin: str) -> AbstractAsyncContextManager[Work]:
     return _mux_async(origin, "httpx")
 
 
-def _mux_async_wreq(origin: str) -> AbstractAsyncContextManager[Work]:
-    return _mux_async(origin, "wreq")
-
-
 def _over_aiohttp(loads: Callable[[bytes], object], dumps: Callable[[object], bytes]) -> Open:
     @asynccontextmanager
     async def opened(origin: str) -> AsyncGenerator[Work]:
@@ -156,34 +152,6 @@ async def _httpx(origin: str) -> AsyncGenerator[Work]:
             return (await client.post(PATH, json=CREATE)).content
 
         yield Work(lambda: get(f"{PATH}/{next(_ids)}"), lambda: get(f"{PATH}?limit=100&page={next(_pages)}"), create)
-
-
-@asynccontextmanager
-async def _wreq(origin: str) -> AsyncGenerator[Work]:
-    import json
-
-    wreq = _load("wreq")
-
-    client = wreq.Client()
-    auth = ("id", "secret")
-
-    async def get(url: str) -> object:
-        async with client.get(url, basic_auth=auth) as response:
-            return await response.bytes()
-
-    async def create() -> object:
-        headers = {"Content-Type": "application/json"}
-        async with client.post(
-            f"{origin}{PATH}", body=json.dumps(CREATE).encode(), headers=headers, basic_auth=auth
-        ) as response:
-            return await response.bytes()
-
-    yield Work(
-        lambda: get(f"{origin}{PATH}/{next(_ids)}"),
-        lambda: get(f"{origin}{PATH}?limit=100&page={next(_pages)}"),
-        create,
-    )
-    client.close()
 
 
 @asynccontextmanager
@@ -306,8 +274,6 @@ CONTENDERS = (
     Contender("aiohttp, bytes only, uvloop", ("aiohttp",), _aiohttp, is_on_uvloop=True),
     Contender("mux_async over httpx", ("mux_async", "httpx2"), _mux_async_httpx),
     Contender("httpx, bytes only", ("httpx",), _httpx),
-    Contender("mux_async over wreq", ("mux_async", "wreq", "orjson"), _mux_async_wreq),
-    Contender("wreq, bytes only", ("wreq",), _wreq),
     Contender("mux-python", ("mux_python",), _mux_python, has_threads=True),
     Contender("Stainless-style over httpx", ("openai",), _stainless_over("DefaultAsyncHttpxClient")),
     Contender("Stainless-style over aiohttp", ("openai", "httpx_aiohttp"), _stainless_over("DefaultAioHttpClient")),

@@ -114,7 +114,7 @@ class Mux:
             of the same token share.
         environment: Name of the token's environment, if Mux counts by environment for your account and not for all of it
             (facts/BEHAVIOUR.md, section 2.2): then only clients that give the same name share.
-        transport: Who does HTTP: a name (``"aiohttp"``, ``"httpx"``, ``"wreq"``, or what an installed package registers), a factory,
+        transport: Who does HTTP: a name (``"aiohttp"``, ``"httpx"``, or what an installed package registers), a factory,
             or a transport of your own, which is then yours to close. HTTP libraries are imported when the first connection is opened.
         transport_settings: Connections, TLS, proxy.
         limits: What the account is allowed, if not the published rates, and with which processes it is shared (``url=``;

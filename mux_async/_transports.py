@@ -45,7 +45,6 @@ class _BuiltIn(NamedTuple):
 _BUILT_IN = {
     "aiohttp": _BuiltIn("mux_async_aiohttp", ("aiohttp",), None),
     "httpx": _BuiltIn("mux_async_httpx", ("httpx2", "httpx"), "httpx"),
-    "wreq": _BuiltIn("mux_async_wreq", ("wreq",), "wreq"),
 }
 
 

@@ -20,7 +20,9 @@ BaseUrl = Annotated[
 TransportName = Annotated[
     str,
     typer.Option(
-        "--transport", help="Who does HTTP: aiohttp, httpx, wreq, or what is installed.", rich_help_panel="The server"
+        "--transport",
+        help="HTTP library: aiohttp, httpx, or the name of an installed transport.",
+        rich_help_panel="The server",
     ),
 ]
 Policy = Annotated[

@@ -24,7 +24,6 @@ _LIBRARIES = (
     "orjson",
     "httpx2",
     "httpx",
-    "wreq",
     "trio",
     "uvloop",
     "typer",

@@ -42,7 +42,7 @@ LAYERS: list[set[str]] = [
 ]
 """From the values up. A module imports from its own row and those above; what is below is out of sight."""
 
-HTTP_LIBRARIES = {"aiohttp", "httpx", "httpx2", "httpcore", "requests", "urllib3", "wreq"}
+HTTP_LIBRARIES = {"aiohttp", "httpx", "httpx2", "httpcore", "requests", "urllib3"}
 MAY_NAME_HTTP = {"emulator", "testing", "cli"}
 """They sit on top, and serve or fake HTTP."""
 SERVES_IN_A_FRAMEWORK = Path("webhooks/aiohttp_web.py")
@@ -117,7 +117,7 @@ def test_core_speaks_anyio(path: Path) -> None:
         assert name.split(".")[0] not in {"asyncio", "trio", "uvloop"}, f"{path.relative_to(ROOT)} imports {name}"
 
 
-@pytest.mark.parametrize("package", ["mux_async_aiohttp", "mux_async_httpx", "mux_async_wreq"])
+@pytest.mark.parametrize("package", ["mux_async_aiohttp", "mux_async_httpx"])
 def test_adapters_use_public_names_only(package: str) -> None:
     """An adapter needs nothing of the core that a third party's adapter could not use."""
     for path in sorted((ROOT / "transports" / package).rglob("*.py")):

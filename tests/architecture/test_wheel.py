@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-ADAPTERS = ("mux_async_aiohttp", "mux_async_httpx", "mux_async_wreq")
+ADAPTERS = ("mux_async_aiohttp", "mux_async_httpx")
 PROGRAM = """
 import asyncio, importlib.util, sys
 import mux_async, mux_async_aiohttp

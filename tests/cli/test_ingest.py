@@ -393,7 +393,7 @@ def server() -> Iterator[Emulate]:
         yield running
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx", "wreq"])
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
 def test_as_a_process(server: Emulate, films: Path, tmp_path: Path, transport: str) -> None:
     """The command works over sockets with every transport, and ``--plain`` prints a line for each item with its address."""
     done = run("ingest", str(films / "0.mp4"), "--plain", "--transport", transport, "--base-url", server.origin, cwd=tmp_path)

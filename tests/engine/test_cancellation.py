@@ -408,7 +408,7 @@ CALLS: dict[str, Callable[[Mux], Awaitable[Any]]] = {
 
 @pytest.mark.anyio
 @pytest.mark.runtimes("asyncio", "uvloop")
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx", "wreq"])
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
 @pytest.mark.parametrize("cancel", [by_scope, by_task])
 @pytest.mark.parametrize("is_warm", [True, False], ids=["kept connection", "new connection"])
 @pytest.mark.parametrize("name", CALLS)
@@ -425,5 +425,4 @@ async def test_every_step_over_sockets(name: str, is_warm: bool, cancel: Cancel,
                     await mux.video.assets.list()
             return got_there
 
-        # wreq connects in its own thread: here that and the answer are one wait.
-        assert await every_step(run) >= (1 if is_warm or transport == "wreq" else 2)
+        assert await every_step(run) >= (1 if is_warm else 2)

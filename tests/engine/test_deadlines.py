@@ -188,13 +188,6 @@ async def test_deadline_over_aiohttp(name: str) -> None:
     await check(name, "aiohttp")
 
 
-@pytest.mark.runtimes("asyncio", "uvloop")
-@pytest.mark.parametrize("name", PLACES)
-async def test_deadline_over_wreq(name: str) -> None:
-    """The same over wreq."""
-    await check(name, "wreq")
-
-
 @pytest.mark.parametrize("name", PLACES)
 async def test_deadline_over_httpx(name: str) -> None:
     """The same over httpx, on trio too."""

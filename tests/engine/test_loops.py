@@ -52,7 +52,7 @@ async def use(mux: Mux) -> object:
         return (await mux.request("GET", "/x")).value
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx", "wreq"])
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
 def test_one_client_in_several_loops_in_turn(origin: str, transport: str) -> None:
     """A client that was closed in one event loop opens anew in the next, on asyncio and uvloop."""
     mux = client(origin, transport)
@@ -104,7 +104,7 @@ def test_a_transport_that_cannot_run_here_says_what_can(origin: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # the server of this test is a thread
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.parametrize("transport", ["aiohttp", "wreq"])
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
 def test_after_a_fork(origin: str, transport: str) -> None:
     """A client made and used before a fork works in the child, and goes on working in the parent."""
     mux = client(origin, transport)

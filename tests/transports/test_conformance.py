@@ -10,7 +10,6 @@ from mux_async.transport import TransportSettings
 from mux_async_aiohttp import AiohttpTransport
 from mux_async_aiohttp import create_transport as create_aiohttp
 from mux_async_httpx import HttpxTransport
-from mux_async_wreq import create_transport as create_wreq
 
 pytestmark = pytest.mark.anyio
 
@@ -52,10 +51,3 @@ async def test_httpx2(check: Check) -> None:
 async def test_httpx(check: Check) -> None:
     """The httpx adapter keeps the promise that the check is about, over httpx."""
     await check_transport(create_httpx, [check])
-
-
-@pytest.mark.runtimes("asyncio", "uvloop")
-@pytest.mark.parametrize("check", CHECKS, ids=str)
-async def test_wreq(check: Check) -> None:
-    """The wreq adapter keeps the promise that the check is about."""
-    await check_transport(create_wreq, [check])

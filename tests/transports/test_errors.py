@@ -7,11 +7,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from wreq import exceptions as wreq_exceptions
 
 import mux_async_aiohttp._errors as aiohttp_errors
 import mux_async_httpx._errors as httpx_errors
-import mux_async_wreq._errors as wreq_errors
 from mux_async.transport import (
     ConnectError,
     Delivery,
@@ -40,8 +38,6 @@ NOT_OF_A_REQUEST = {
     "DecodingError": "decompression",
     "HTTPStatusError": "raise_for_status",
     "SSEError": "server-sent events",
-    "RedirectError": "following redirects",
-    "StatusError": "raise_for_status",
     "RequestNotRead": "reading through the client",
     "ResponseNotRead": "reading through the client",
     "StreamConsumed": "reading through the client",
@@ -141,51 +137,3 @@ def test_httpx_mapping(library: str) -> None:
     stalled = failure(module.WriteTimeout("x"), REQUEST, Phase.WRITE)
     assert (stalled.delivery, stalled.phase) == (Delivery.MAYBE_PROCESSED, Phase.WRITE)
     assert "3 s" in str(stalled)
-
-
-def test_wreq_table_is_complete() -> None:
-    """Every exception that wreq exports is in the table, or is known to be about something else; what is in the table is caught."""
-    exported = _exceptions(wreq_exceptions)
-    caught = {kind.__name__ for kind in wreq_errors.FOREIGN}
-
-    assert not set(exported) - set(wreq_errors.TABLE) - set(NOT_OF_A_REQUEST)
-    assert caught == set(wreq_errors.TABLE)
-
-
-URI = "uri: https://api.test/v1?Signature=secret&TimedOut=1, "
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "phase", "kind", "delivery"),
-    [
-        ("ConnectionError", "source: Some(TimedOut)", Phase.READ_HEAD, TransportTimeoutError, Delivery.NEVER_SENT),
-        ("ConnectionError", "source: ConnectionRefused", Phase.READ_HEAD, ConnectError, Delivery.NEVER_SENT),
-        ("TlsError", "source: Handshake", Phase.READ_HEAD, ConnectError, Delivery.NEVER_SENT),
-        ("BuilderError", "source: BadScheme", Phase.READ_HEAD, ConnectError, Delivery.NEVER_SENT),
-        ("TimeoutError", "source: TimedOut", Phase.READ_HEAD, TransportTimeoutError, Delivery.MAYBE_PROCESSED),
-        ("RequestError", "source: IncompleteMessage", Phase.READ_HEAD, TransportError, Delivery.MAYBE_PROCESSED),
-        ("ConnectionResetError", "source: Io", Phase.READ_HEAD, TransportError, Delivery.MAYBE_PROCESSED),
-        ("BodyError", "source: TimedOut", Phase.READ_BODY, TransportTimeoutError, Delivery.ANSWERED),
-        ("DecodingError", "source: IncompleteBody", Phase.READ_BODY, TransportError, Delivery.ANSWERED),
-        ("ConnectionError", "source: Io", Phase.READ_BODY, TransportError, Delivery.ANSWERED),
-    ],
-)
-def test_wreq_mapping(name: str, text: str, phase: Phase, kind: type[TransportError], delivery: Delivery) -> None:
-    """The class says whether a request may have left, what stands behind the URL whether it was time that ran out; the URL is not shown."""
-    error = getattr(wreq_exceptions, name)(f"is_x error: wreq::Error {{ kind: X, {URI}{text} }}")
-    mapped = wreq_errors.failure(error, REQUEST, phase)
-
-    assert type(mapped) is kind
-    assert mapped.delivery is delivery
-    assert "secret" not in str(mapped)
-    assert mapped.__cause__ is None
-
-
-def test_wreq_reason() -> None:
-    """A message of the operating system is quoted, and an exception without the URL is the cause."""
-    text = 'wreq::Error { kind: Body, source: Os { code: 111, kind: X, message: "Connection refused" } }'
-    error = wreq_exceptions.BodyError(text)
-    mapped = wreq_errors.failure(error, REQUEST, Phase.READ_BODY)
-
-    assert str(mapped) == "the connection to https://api.test broke (read body): Connection refused"
-    assert mapped.__cause__ is error

@@ -13,12 +13,11 @@ import pytest
 
 import mux_async_aiohttp
 import mux_async_httpx
-import mux_async_wreq
 from mux_async import Mux
 from mux_async._transports import installed_transports, load_transport, resolve_transport
 from mux_async.errors import ConfigurationError, MissingExtraError, UnknownTransportError, WrongRuntimeError
 from mux_async.testing import FakeTransport, check_in_process
-from mux_async.transport import HttpRequest, TransportFactory, TransportSettings
+from mux_async.transport import HttpRequest, TransportSettings
 
 PACKAGE = """
 from mux_async.testing import FakeTransport, respond
@@ -57,7 +56,6 @@ def test_built_in_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert load_transport("aiohttp") is mux_async_aiohttp.create_transport
     assert load_transport("httpx") is mux_async_httpx.create_transport
-    assert load_transport("wreq") is mux_async_wreq.create_transport
 
 
 @pytest.mark.anyio
@@ -94,13 +92,11 @@ def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
 
     def without_httpx(name: str, package: str | None = None) -> Any:
-        return None if name in ("httpx", "httpx2", "wreq") else find(name, package)
+        return None if name in ("httpx", "httpx2") else find(name, package)
 
     monkeypatch.setattr(importlib.util, "find_spec", without_httpx)
     with pytest.raises(MissingExtraError, match=r"needs httpx2 or httpx: pip install 'mux-async\[httpx\]'"):
         resolve_transport("httpx")
-    with pytest.raises(MissingExtraError, match=r"needs wreq: pip install 'mux-async\[wreq\]'"):
-        resolve_transport("wreq")
 
 
 def test_own_transport() -> None:
@@ -125,16 +121,13 @@ def test_nonsense() -> None:
 
 @pytest.mark.runtimes("trio")
 @pytest.mark.anyio
-@pytest.mark.parametrize("create", [mux_async_aiohttp.create_transport, mux_async_wreq.create_transport])
-async def test_on_trio(create: TransportFactory) -> None:
-    """aiohttp and wreq on trio are refused before anything is opened, in a sentence that says what would do."""
+async def test_on_trio() -> None:
+    """aiohttp on trio is refused before anything is opened, in a sentence that says what would do."""
     with pytest.raises(WrongRuntimeError, match=r"runs on asyncio, and this is trio.*httpx"):
-        create(TransportSettings())
+        mux_async_aiohttp.create_transport(TransportSettings())
 
 
-@pytest.mark.parametrize(
-    "create", [mux_async_aiohttp.create_transport, mux_async_httpx.create_transport, mux_async_wreq.create_transport]
-)
+@pytest.mark.parametrize("create", [mux_async_aiohttp.create_transport, mux_async_httpx.create_transport])
 def test_outside_an_event_loop(create: Any) -> None:
     """A transport cannot be made where no event loop runs."""
     with pytest.raises(WrongRuntimeError, match="outside an event loop"):

@@ -98,14 +98,6 @@ async def test_aiohttp(emulator: Emulate, film: Path) -> None:
     await check_cancel(emulator, "aiohttp", film)
 
 
-@pytest.mark.runtimes("asyncio", "uvloop")
-async def test_wreq(emulator: Emulate, film: Path) -> None:
-    """The same over wreq, whose uploads go by aiohttp."""
-    set_up_faults(emulator, *FAULTS)
-    await check_upload(emulator, "wreq", film)
-    await check_cancel(emulator, "wreq", film)
-
-
 @pytest.mark.runtimes("asyncio", "trio")
 async def test_httpx(emulator: Emulate, film: Path) -> None:
     """The same over httpx, on trio too."""
