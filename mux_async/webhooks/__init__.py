@@ -7,13 +7,21 @@
         print(event.data.playback_ids)
 
 `WebhookRouter` does the rest of what a receiver needs: handlers by type, each event handled once, the right answers. Endpoints for web
-frameworks are in `mux_async.webhooks.starlette` (FastAPI too), ``litestar``, ``aiohttp_web``, ``django`` and ``quart``.
+frameworks are in `mux_async.webhooks.starlette` (FastAPI too), ``litestar``, ``aiohttp_web``, ``django``, ``quart`` and ``aws_lambda``.
 """
 
-from mux_async.webhooks._errors import BodyTooLargeError, EventFormatError, EventStoreError, SignatureError, WebhookError
+from mux_async.webhooks._errors import (
+    BodyTooLargeError,
+    BodyTypeError,
+    EventFormatError,
+    EventStoreError,
+    SignatureError,
+    WebhookError,
+)
+from mux_async.webhooks._headers import Headers
 from mux_async.webhooks._open_store import open_event_store
 from mux_async.webhooks._router import WebhookAnswer, WebhookRouter
-from mux_async.webhooks._signature import Headers, Secrets, sign, verify
+from mux_async.webhooks._signature import Body, Secrets, sign, verify
 from mux_async.webhooks._store import Claim, EventStore, MemoryEventStore, Sighting
 from mux_async.webhooks._store_redis import RedisEventStore
 from mux_async.webhooks._store_sqlite import SqliteEventStore
@@ -30,7 +38,9 @@ from mux_async.webhooks.events import (
 
 __all__ = [
     "EVENTS",
+    "Body",
     "BodyTooLargeError",
+    "BodyTypeError",
     "Claim",
     "Event",
     "EventFormatError",

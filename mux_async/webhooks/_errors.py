@@ -6,6 +6,7 @@
     └── WebhookError (ValueError)
         ├── BodyTooLargeError       nothing of it was looked at
         ├── SignatureError          it cannot be told from a forgery; `reason` says why
+        │   └── BodyTypeError (TypeError)   the program passed something else than the bytes that arrived
         └── EventFormatError        it is Mux's, and no event
     └── EventStoreError             what was handled before cannot be found out now
 
@@ -41,6 +42,10 @@ class SignatureError(WebhookError):
     def __init__(self, message: str, *, reason: Reason) -> None:
         super().__init__(message)
         self.reason: Reason = reason
+
+
+class BodyTypeError(SignatureError, TypeError):
+    """The body that was passed is neither bytes nor the text that was signed: it was parsed or decoded before."""
 
 
 class EventFormatError(WebhookError):

@@ -26,18 +26,10 @@ from mux_async._types import Secret
 from mux_async.errors import MuxError
 from mux_async.webhooks._errors import BodyTooLargeError, EventStoreError, SignatureError, WebhookError
 from mux_async.webhooks._handlers import AnyHandler, Registered, register
+from mux_async.webhooks._headers import Headers, content_length, find_signature, pairs_of
 from mux_async.webhooks._open_store import open_event_store
 from mux_async.webhooks._registration import Registration, Takes
-from mux_async.webhooks._signature import (
-    MAX_BODY,
-    TOLERANCE,
-    Headers,
-    Secrets,
-    content_length,
-    find_signature,
-    pairs_of,
-    verifier,
-)
+from mux_async.webhooks._signature import MAX_BODY, TOLERANCE, Body, Secrets, verifier
 from mux_async.webhooks._store import Claim, EventStore, MemoryEventStore, Sighting
 from mux_async.webhooks._unwrap import open_delivery
 
@@ -147,34 +139,33 @@ class WebhookRouter(Registration):
             headers: Of the request.
             chunks: The body, raw.
         """
-        headers = list(pairs_of(headers))  # they are looked through more than once
         bound = self._verifier.max_body
         try:
-            find_signature(headers)
-            if content_length(headers) > bound:
+            signature = find_signature(pairs := pairs_of(headers))
+            if content_length(pairs) > bound:
                 return _too_large(bound)
             body = await _read(chunks, bound)
         except SignatureError as error:
-            return _refused(error)
+            return refused(error)
         if body is None:
             return _too_large(bound)
-        return await self.receive(body, headers)
+        return await self.receive(body, signature)
 
-    async def receive(self, body: bytes, headers: Headers) -> WebhookAnswer:
+    async def receive(self, body: Body, headers: Headers) -> WebhookAnswer:
         """Handle a delivery whose body was read: verify it, claim it, run the handlers, and note that they are done.
 
         Cancelling it cancels the handlers and sets the event free. What handlers raise is logged, with its traceback.
 
         Args:
             body: The bytes as they arrived.
-            headers: Of the request. Only ``Mux-Signature`` is looked at.
+            headers: Of the request, or the text of the signature alone. Only ``Mux-Signature`` is looked at.
         """
         try:
             event = open_delivery(self._verifier, body, headers, self._clock())
         except BodyTooLargeError:
             return _too_large(self._verifier.max_body)
         except WebhookError as error:
-            return _refused(error)
+            return refused(error)
         if not isinstance(cast("object", event.id), str) or not event.id or not isinstance(cast("object", event.type), str):
             logger.warning("a delivery was refused: the signature is right, but the body names no event (id and type)")
             return WebhookAnswer(400, "refused: no event")
@@ -283,7 +274,8 @@ def _too_large(bound: int) -> WebhookAnswer:
     return WebhookAnswer(413, f"refused: larger than {bound} bytes")
 
 
-def _refused(error: WebhookError) -> WebhookAnswer:
+def refused(error: WebhookError) -> WebhookAnswer:
+    """Return the answer to a delivery that is not to be acted on, and log why."""
     logger.warning("a delivery was refused: %s", error)
     return WebhookAnswer(
         400, f"refused: {error.reason.replace('_', ' ')}" if isinstance(error, SignatureError) else "refused: no event"

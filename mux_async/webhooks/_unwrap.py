@@ -11,7 +11,8 @@ import orjson
 import mux_async.models.webhooks as _  # noqa: F401
 from mux_async._forms import GIVES_UP
 from mux_async.webhooks._errors import EventFormatError
-from mux_async.webhooks._signature import MAX_BODY, TOLERANCE, Headers, Secrets, Verifier, verifier
+from mux_async.webhooks._headers import Headers
+from mux_async.webhooks._signature import MAX_BODY, TOLERANCE, Body, Secrets, Verifier, verifier
 from mux_async.webhooks.events import parse_event, parse_event_text
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def unwrap(
-    body: bytes,
+    body: Body,
     headers: Headers,
     secrets: Secrets = None,
     *,
@@ -33,8 +34,9 @@ def unwrap(
     besides ``id`` and ``type`` is first touched. Reading never fails: what does not fit its type is kept as it is.
 
     Args:
-        body: The bytes as they arrived. A body that was parsed and written anew does not verify.
-        headers: Of the request. Only ``Mux-Signature`` is looked at.
+        body: The bytes as they arrived, or their text if nothing but UTF-8 was decoded. A body that was parsed and written anew does
+            not verify.
+        headers: Of the request, in any shape that `Headers` names; or the text of the signature alone. Only ``Mux-Signature`` is looked at.
         secrets: The endpoint's secret; several while it is being changed, or when several endpoints lead here. ``None`` for that in
             ``MUX_WEBHOOK_SECRET``.
         tolerance: Seconds between the signature and now, either way; ``math.inf`` for any.
@@ -44,28 +46,29 @@ def unwrap(
     Raises:
         BodyTooLargeError: The body has more than *max_body* bytes.
         SignatureError: It cannot be told from a forgery; the message names the likely cause.
+        BodyTypeError: A `SignatureError` too: *body* is neither bytes nor the text that was signed.
         EventFormatError: It is authentic, and not a JSON object.
         ConfigurationError: There is no secret, or one that cannot be right.
     """
     return open_delivery(verifier(secrets, tolerance, max_body), body, headers, time.time() if now is None else now)
 
 
-def open_delivery(checked_by: Verifier, body: bytes, headers: Headers, now: float) -> WebhookEvent:
+def open_delivery(checked_by: Verifier, body: Body, headers: Headers, now: float) -> WebhookEvent:
     """Do what `unwrap` says, with settings that were made ready before."""
-    checked_by.verify(body, headers, now)
+    content = checked_by.verify(body, headers, now)
     try:
-        return parse_event_text(bytes(body))
+        return parse_event_text(content)
     except GIVES_UP:
         pass
     # Outside of the handler, for the errors of JSON hold the whole body.
     problem: str | None = None
     data: Any = None
     try:
-        data = orjson.loads(body)
+        data = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         problem = error.msg
     if problem is not None:
-        hint = "; it begins with a byte order mark" if bytes(body[:3]) == b"\xef\xbb\xbf" else ""
+        hint = "; it begins with a byte order mark" if content[:3] == b"\xef\xbb\xbf" else ""
         raise EventFormatError(f"the signature is right, but the body is not JSON ({problem}){hint}")
     if data.__class__ is not dict:
         raise EventFormatError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
@@ -18,7 +18,17 @@ def endpoint(hooks: WebhookRouter) -> Callable[[web.Request], Awaitable[web.Resp
     """
 
     async def receive_webhook(request: web.Request) -> web.Response:
-        answer = await hooks.answer(request.headers, request.content.iter_any())
+        answer = await hooks.answer(request.headers, _chunks(request))
         return web.Response(status=answer.status, text=answer.text)
 
     return receive_webhook
+
+
+async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
+    if request.content.at_eof():
+        # A middleware read the body, and the request keeps what it read; the stream has nothing any more.
+        yield await request.read()
+        return
+    # Not `request.read()`: that refuses what is larger than the application's client_max_size, and the router has a bound of its own.
+    async for chunk in request.content.iter_any():
+        yield chunk

@@ -480,6 +480,14 @@ async def drive_webhooks_unwrap(_: Path, __: pytest.MonkeyPatch) -> None:
     assert kind_of(*signed_event("video.asset.ready", "other"), "secret") == "refused (mismatch)"
 
 
+async def drive_webhooks_lambda(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = define("webhooks-lambda")["handler"]
+    body, headers = signed_event("video.asset.ready", "secret")
+    monkeypatch.setenv("MUX_WEBHOOK_SECRET", "secret")
+
+    assert handler({"headers": headers, "body": body.decode(), "isBase64Encoded": False}, None) == {"statusCode": 200}
+
+
 @contextlib.asynccontextmanager
 async def told_account() -> AsyncGenerator[tuple[Emulator, Mux, WebhookRouter]]:
     """A hurried account in this process, whose webhooks reach the client."""

@@ -42,7 +42,8 @@ class Post(Protocol):
     ) -> Awaitable[Got]: ...
 
 
-Serve: TypeAlias = Callable[[WebhookRouter], AbstractAsyncContextManager[Post]]
+Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[Post]]
+"""Takes the router and whether a middleware of the framework reads the body before it."""
 
 
 def asgi(app: Any) -> Post:
@@ -94,37 +95,52 @@ def asgi(app: Any) -> Post:
 
 
 @asynccontextmanager
-async def starlette(hooks: WebhookRouter) -> AsyncGenerator[Post]:
+async def starlette(hooks: WebhookRouter, reads_before: bool = False) -> AsyncGenerator[Post]:
     from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware
     from starlette.routing import Route
 
     from mux_async.webhooks.starlette import endpoint
 
-    yield asgi(Starlette(routes=[Route(PATH, endpoint(hooks), methods=["POST"])]))
+    async def read_body(request: Any, call_next: Any) -> Any:
+        assert await request.body()
+        return await call_next(request)
+
+    middleware = [Middleware(BaseHTTPMiddleware, dispatch=read_body)] if reads_before else []
+    yield asgi(Starlette(routes=[Route(PATH, endpoint(hooks), methods=["POST"])], middleware=middleware))
 
 
 @asynccontextmanager
-async def fastapi(hooks: WebhookRouter) -> AsyncGenerator[Post]:
-    from fastapi import FastAPI
+async def fastapi(hooks: WebhookRouter, reads_before: bool = False) -> AsyncGenerator[Post]:
+    from fastapi import Depends, FastAPI
+    from starlette.requests import Request
 
     from mux_async.webhooks.starlette import endpoint
 
-    app = FastAPI()
+    async def read_body(request: Request) -> None:
+        assert await request.body()
+
+    read_body.__annotations__["request"] = Request  # FastAPI finds no names of this function
+    app = FastAPI(dependencies=[Depends(read_body)] if reads_before else [])
     app.post(PATH, response_model=None)(endpoint(hooks))
     yield asgi(app)
 
 
 @asynccontextmanager
-async def litestar(hooks: WebhookRouter) -> AsyncGenerator[Post]:
+async def litestar(hooks: WebhookRouter, reads_before: bool = False) -> AsyncGenerator[Post]:
     from litestar import Litestar
 
     from mux_async.webhooks.litestar import endpoint
 
-    yield asgi(Litestar([endpoint(hooks, PATH)]))
+    async def read_body(request: Any) -> None:
+        assert await request.body()
+
+    yield asgi(Litestar([endpoint(hooks, PATH)], before_request=read_body if reads_before else None))
 
 
 @asynccontextmanager
-async def django(hooks: WebhookRouter) -> AsyncGenerator[Post]:
+async def django(hooks: WebhookRouter, reads_before: bool = False) -> AsyncGenerator[Post]:
     from django.conf import settings
 
     if not settings.configured:
@@ -145,29 +161,52 @@ async def django(hooks: WebhookRouter) -> AsyncGenerator[Post]:
 
     package.setup(set_prefix=False)
     urls = type("Urls", (), {"urlpatterns": [path(PATH[1:], endpoint(hooks))]})
-    with override_settings(ROOT_URLCONF=urls):
+    middleware = [*settings.MIDDLEWARE, *(["tests.webhooks.test_frameworks.read_body_in_django"] if reads_before else [])]
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=middleware, DATA_UPLOAD_MAX_MEMORY_SIZE=5000 if reads_before else 100):
         yield asgi(ASGIHandler())
 
 
+def read_body_in_django(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A middleware; Django imports it by its name."""
+
+    def middleware(request: Any) -> Any:
+        assert request.body
+        return get_response(request)
+
+    return middleware
+
+
 @asynccontextmanager
-async def quart(hooks: WebhookRouter) -> AsyncGenerator[Post]:
-    from quart import Quart
+async def quart(hooks: WebhookRouter, reads_before: bool = False) -> AsyncGenerator[Post]:
+    from quart import Quart, request
 
     from mux_async.webhooks.quart import endpoint
 
     app = Quart("app")
+
+    async def read_body() -> None:
+        assert await request.get_data()
+
+    if reads_before:
+        app.before_request(read_body)
     app.add_url_rule(PATH, view_func=endpoint(hooks), methods=["POST"])
     yield asgi(app)
 
 
 @asynccontextmanager
-async def aiohttp(hooks: WebhookRouter) -> AsyncGenerator[Post]:
+async def aiohttp(hooks: WebhookRouter, reads_before: bool = False) -> AsyncGenerator[Post]:
     from aiohttp import ClientSession, ClientTimeout, web
     from aiohttp.test_utils import TestServer
 
     from mux_async.webhooks.aiohttp_web import endpoint
 
-    app = web.Application()
+    @web.middleware
+    async def read_body(request: web.Request, handler: Any) -> web.StreamResponse:
+        assert await request.read()
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    app = web.Application(middlewares=[read_body] if reads_before else [])
     app.router.add_post(PATH, endpoint(hooks))
     async with TestServer(app) as server, ClientSession(timeout=ClientTimeout(total=20)) as session:
 
@@ -266,6 +305,20 @@ async def test_delivery(app: App) -> None:
 
     assert [(each.status, each.text) for each in got] == [(200, "handled"), (200, "handled before"), (200, "handled")]
     assert app.ids == ["4813455b-8fe8-40cc-9150-9aa5e2de67ca", "2"]
+
+
+async def test_read_before(name: str) -> None:
+    """A middleware or dependency that read the body takes nothing from the endpoint, whether it came whole or in pieces."""
+    hooks = WebhookRouter(SECRET, clock=lambda: NOW, max_body=BOUND)
+    async with FRAMEWORKS[name](hooks, reads_before=True) as post:
+        app = App(hooks, post)
+        got = [await app.deliver(body_of(event_id=str(size)), size=size) for size in (1, 100, CHUNK)]
+        forged = await app.deliver(body_of(), headers_of(b"other"))
+        large = await app.deliver(large_body := b"x" * (BOUND + 1), headers_of(large_body)) if name == "aiohttp" else None
+
+    assert [each.status for each in got] == [200, 200, 200]
+    assert forged.status == 400
+    assert large is None or large.status == 413
 
 
 @pytest.mark.parametrize(

@@ -381,7 +381,7 @@ def test_buffers() -> None:
     """Any kind of bytes does."""
     body = body_of()
     for made in (bytearray(body), memoryview(body)):
-        assert unwrap(made, headers_of(body), SECRET, now=NOW).type == "video.asset.ready"  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert unwrap(made, headers_of(body), SECRET, now=NOW).type == "video.asset.ready"
 
 
 @pytest.mark.parametrize(
