@@ -109,14 +109,14 @@ class Recognition:
 
 def once_value(api: Api, stamp: Stamp, names: Names) -> str:
     """Write the value of ``Operation.once``."""
-    names.use("mux_async._operation", "Once")
-    place = "None" if stamp.found_in is None else _place(api, stamp, stamp.found_in, names)
-    return f"Once(stamp={_tuple(stamp.field)}, longest={stamp.longest}, place={place})"
+    names.use("mux_async._operation", "KeySpec")
+    lookup = "None" if stamp.found_in is None else _place(api, stamp, stamp.found_in, names)
+    return f"KeySpec(members={_tuple(stamp.field)}, longest={stamp.longest}, lookup={lookup})"
 
 
 def _place(api: Api, stamp: Stamp, found_in: str, names: Names) -> str:
     shown_by = api.method(found_in)
-    names.use("mux_async._operation", "Place", "Bucket")
+    names.use("mux_async._operation", "LookupSpec", "Bucket")
     arguments = [f"id={quoted(found_in)}", f"path={quoted(shown_by.path)}", f"bucket=Bucket.{shown_by.bucket}"]
     if shown_by.pagination != "none":
         names.use("mux_async._operation", "Pagination")
@@ -133,7 +133,7 @@ def _place(api: Api, stamp: Stamp, found_in: str, names: Names) -> str:
     if stamp.element is not None:
         path = api.method(stamp.element).path
         arguments.append(f"element={quoted(path[: path.rindex('{')] + '{ID}')}")
-    return f"Place({', '.join(arguments)})"
+    return f"LookupSpec({', '.join(arguments)})"
 
 
 def _asked(text: str) -> str:

@@ -41,6 +41,7 @@ _EXTRAS = {
     "extra_query": "Query parameters that have no name here.",
     "extra_body": "Body members that have no name here.",
 }
+_OPTIONS = "Deadline, priority and the like of this one call; what it leaves out is as the client has it."
 
 
 def write(api: Api) -> dict[str, str]:
@@ -247,6 +248,8 @@ def _method(api: Api, method: Method, names: Names, typing: dict[str, set[str]],
     for extra in extras:
         item = "str" if extra == "extra_headers" else "object"
         lines.append(f"        {extra}: Mapping[str, {item}] | None = None,")
+    typing.setdefault("mux_async._options", set()).add("CallOptions")
+    lines.append("        options: CallOptions | None = None,")
     lines += [f"    ) -> {value}:", *docstring(_about(api, method, [*path, *others], extras), 8)]
     call = {"page": "self._list", "bytes": "self._download"}.get(method.result, "await self._call")
     lines += [f"        return {call}(", f"            {constant(method.name)},"]
@@ -258,7 +261,7 @@ def _method(api: Api, method: Method, names: Names, typing: dict[str, set[str]],
                 *(f"                {quoted(p.wire)}: {_sent(p, names)}," for p in members),
                 "            },",
             ]
-    last = [*extras, "once"] if method.once else extras
+    last = [*extras, "once", "options"] if method.once else [*extras, "options"]
     return [*lines, *(f"            {extra}={extra}," for extra in last), "        )", ""]
 
 
@@ -270,7 +273,7 @@ def _sent(parameter: Parameter, names: Names) -> str:
 
 
 def _refuse_clashes(method: Method, extras: list[str]) -> None:
-    names = [parameter.name for parameter in method.parameters] + extras + ["self", "once"]
+    names = [parameter.name for parameter in method.parameters] + extras + ["self", "once", "options"]
     if len(names) != len(set(names)):
         raise ValueError(f"{method.id} has two parameters of one name: {names}")
 
@@ -288,6 +291,7 @@ def _about(api: Api, method: Method, parameters: list[Parameter], extras: list[s
     if method.once:
         lines += _item("once", about_once(method.once))
     lines += [line for name in extras for line in _item(name, _EXTRAS[name])]
+    lines += _item("options", _OPTIONS)
     lines += ["", *_facts(method)]
     return lines
 

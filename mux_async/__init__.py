@@ -7,7 +7,7 @@ from mux_async._version import __version__
 
 if TYPE_CHECKING:
     from mux_async._client import Limits, Mux
-    from mux_async._config import use_priority
+    from mux_async._options import CallOptions, use_priority
     from mux_async._pagination import Page, Paginator
     from mux_async._response import ByteStream, Download, RawResponse
     from mux_async._retry import RetryPolicy
@@ -43,6 +43,7 @@ __all__ = [
     "BadRequestError",
     "BucketSettings",
     "ByteStream",
+    "CallOptions",
     "ConfigurationError",
     "ConflictError",
     "DeadlineExceededError",
@@ -79,7 +80,7 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
         __name__,
         {
             "_client": ["Limits", "Mux"],
-            "_config": ["use_priority"],
+            "_options": ["CallOptions", "use_priority"],
             "_pagination": ["Page", "Paginator"],
             "_response": ["ByteStream", "Download", "RawResponse"],
             "_retry": ["RetryPolicy"],

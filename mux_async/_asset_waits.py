@@ -65,8 +65,8 @@ class AssetWaits(Resource):
 
         Any number of tasks may wait: together they cost one list request per hundred assets and tick (1 s at first, up to 10 s while
         nothing happens), and a single one costs one GET. A webhook passed to `Mux.webhook_received` ends the wait without any.
-        Requests are limited and retried like any other; give `Mux.with_options` ``priority="batch"`` to leave the burst to others.
-        Cancelling leaves nothing behind.
+        Requests are limited and retried like any other; give `Mux.with_options` ``priority="batch"`` to leave the burst to others. The
+        client's deadline is for single calls and does not bound the wait: *timeout* does. Cancelling leaves nothing behind.
 
         Args:
             asset_id: The asset.
@@ -108,7 +108,8 @@ class AssetWaits(Resource):
     @property
     def _source(self) -> AssetSource:
         # This class is a base of the generated one, and only that one is ever made.
-        return _ApiSource(cast("VideoAssets", self), self._caller)
+        caller = self._caller.for_long_work
+        return _ApiSource(cast("VideoAssets", type(self)(caller)), caller)
 
 
 _MAKE_HUB: Callable[[Caller], WaitHub] = _make_hub

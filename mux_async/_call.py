@@ -10,9 +10,10 @@ from mux_async._response import RawResponse
 from mux_async.errors import Attempt, Delivery, MuxError, ResponseError, TransportError
 
 if TYPE_CHECKING:
-    from mux_async._config import CallOptions, Config
+    from mux_async._config import Config
     from mux_async._once import Sought
     from mux_async._operation import Operation
+    from mux_async._options import EffectiveOptions
     from mux_async.limits import Priority
     from mux_async.limits._backend import Grant
     from mux_async.transport import HttpResponse
@@ -87,7 +88,7 @@ class Call:
     """One call while it runs: what has happened so far, for whoever has to report it."""
 
     operation: Operation[Any]
-    options: CallOptions
+    options: EffectiveOptions
     config: Config
     started: float
     priority: Priority

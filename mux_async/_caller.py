@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import attrs
 
+from mux_async._options import CallOptions
 from mux_async._pagination import Page, Paginator
 from mux_async._response import ByteStream, Download
+from mux_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from mux_async._config import CallOptions
     from mux_async._engine import Engine
     from mux_async._operation import Operation
+    from mux_async._options import EffectiveOptions
     from mux_async._resource import Arguments, Caller
     from mux_async.transport import Transport
 
@@ -33,7 +35,7 @@ class EngineCaller:
 
     __slots__ = ("_is_raw", "engine", "options")
 
-    def __init__(self, engine: Engine, options: CallOptions, *, is_raw: bool = False) -> None:
+    def __init__(self, engine: Engine, options: EffectiveOptions, *, is_raw: bool = False) -> None:
         self.engine = engine
         self.options = options
         self._is_raw = is_raw
@@ -43,9 +45,14 @@ class EngineCaller:
         """The same, returning `RawResponse`."""
         return EngineCaller(self.engine, self.options, is_raw=True)
 
+    @property
+    def for_long_work(self) -> EngineCaller:
+        """The same, for work that makes many calls in its own time. See `EffectiveOptions.for_long_work`."""
+        return EngineCaller(self.engine, self.options.for_long_work(), is_raw=self._is_raw)
+
     async def call(self, operation: Operation[T], arguments: Arguments) -> T:
         """Perform a call to its end."""
-        value, answer = await self.engine.call(operation, arguments, self.options)
+        value, answer = await self.engine.call(operation, arguments, self.options_of(arguments))
         if self._is_raw:
             return cast("T", answer.as_raw(value))  # `returns_raw` tells type checkers
         return value
@@ -63,9 +70,22 @@ class EngineCaller:
         """Return the bytes, not yet asked for."""
 
         def open_stream() -> AbstractAsyncContextManager[ByteStream]:
-            return self.engine.stream(operation, arguments, self.options)
+            return self.engine.stream(operation, arguments, self.options_of(arguments))
 
         return Download(lambda: self.call(operation, arguments), open_stream)
+
+    def options_of(self, arguments: Arguments) -> EffectiveOptions:
+        """Return the options of one call.
+
+        Raises:
+            InvalidRequestError: Its ``options`` is not a `CallOptions`.
+        """
+        options = arguments.options
+        if options is None:
+            return self.options
+        if not isinstance(cast("object", options), CallOptions):
+            raise InvalidRequestError(f"options is of type {type(options).__name__}; it must be a CallOptions, or None")
+        return self.options.merged(options)
 
     def local(self, make: Callable[[Caller], T]) -> T:
         """Return what *make* made for this client in the running event loop."""

@@ -1,10 +1,34 @@
-"""Checks of settings that people write: each names the setting, what it is, and what it takes."""
+"""Checks of settings that people write: each names the setting, what came, and what it takes.
+
+Settings raise `ConfigurationError` when they are made, whatever is wrong with them: a type, a sign, an infinity. A ``bool`` is not a
+number, a number is not text, and nothing is converted or rounded. Values that may be secret are described by their type.
+"""
 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping
+from typing import cast
 
+from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
+
+_LONGEST_SHOWN = 80
+
+
+def wrong(name: str, value: object, takes: str) -> ConfigurationError:
+    """Return the error that says what *name* is and what it must be."""
+    return ConfigurationError(f"{name} is {shown(value)}; {takes}")
+
+
+def shown(value: object) -> str:
+    """Describe a value in a message, in one short line."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - the message is about the setting, not about the broken repr of its value
+        return f"of type {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN and text.isprintable() else f"of type {type(value).__name__}"
 
 
 def check_whole(name: str, value: object, least: int, takes: str) -> None:
@@ -20,7 +44,42 @@ def check_whole(name: str, value: object, least: int, takes: str) -> None:
         ConfigurationError: It is something else.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} is {value!r}; {takes}")
+        raise wrong(name, value, takes)
+
+
+def check_number(
+    name: str,
+    value: object,
+    takes: str,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    allow_infinite: bool = False,
+) -> None:
+    """Refuse what is not a number within bounds.
+
+    Args:
+        name: Of the setting.
+        value: As given; a ``bool`` is no number here.
+        takes: What it must be, to end the sentence with.
+        least: The smallest that is taken.
+        above: What it must be larger than.
+        most: The largest that is taken.
+        allow_infinite: Whether infinity, within the bounds, is taken.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong(name, value, takes)
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond any float
+        number = math.nan
+    in_range = least <= number <= most and (number > above or above == -math.inf)
+    if not in_range or (math.isinf(number) and not allow_infinite):
+        raise wrong(name, value, takes)
 
 
 def check_seconds(name: str, value: object) -> None:
@@ -29,5 +88,115 @@ def check_seconds(name: str, value: object) -> None:
     Raises:
         ConfigurationError: It is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (value >= 0 and math.isfinite(value)):
-        raise ConfigurationError(f"{name} is {value!r}; it must be 0 seconds or more")
+    check_number(name, value, "it must be 0 seconds or more", least=0)
+
+
+def check_period(name: str, value: object, *, none_means: str | None = None) -> None:
+    """Refuse what is not a finite number of seconds above 0, or ``None`` where that means *none_means*.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if value is None and none_means is not None:
+        return
+    check_number(name, value, "it must be above 0 seconds" + (f", or None for {none_means}" if none_means else ""), above=0)
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither ``True`` nor ``False``: 0, ``"no"`` and ``None`` are easily meant otherwise.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if not isinstance(value, bool):
+        raise wrong(name, value, "it must be True or False")
+
+
+def check_text(
+    name: str, value: object, *, takes: str = "it must be a str", allow_none: bool = False, allow_empty: bool = True
+) -> None:
+    """Refuse what is not a ``str``.
+
+    Raises:
+        ConfigurationError: It is something else, or empty where that is not allowed.
+    """
+    if value is None and allow_none:
+        return
+    if not isinstance(value, str) or not (value or allow_empty):
+        raise wrong(name, value, takes + (", or None" if allow_none else ""))
+
+
+def check_secret(name: str, value: object, *, allow_none: bool = False) -> None:
+    """Refuse what is neither a ``str`` nor a `Secret`. The value is not shown.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if value is None and allow_none:
+        return
+    if not isinstance(value, str | Secret):
+        raise ConfigurationError(
+            f"{name} is of type {type(value).__name__}; it must be a str or a Secret" + (", or None" if allow_none else "")
+        )
+
+
+def check_path(name: str, value: object) -> None:
+    """Refuse what does not name a file.
+
+    Raises:
+        ConfigurationError: It is neither a ``str`` nor a path, or empty.
+    """
+    if not isinstance(value, str | os.PathLike) or not os.fspath(cast("str | os.PathLike[str]", value)):
+        raise wrong(name, value, "it must be a path")
+
+
+def check_instance(name: str, value: object, kind: type, takes: str, *, allow_none: bool = False) -> None:
+    """Refuse what is not an instance of *kind*.
+
+    Args:
+        name: Of the setting.
+        value: As given.
+        kind: Its class.
+        takes: What it must be, to end the sentence with.
+        allow_none: Whether ``None`` is taken.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if not (isinstance(value, kind) or (value is None and allow_none)):
+        raise wrong(name, value, takes + (", or None" if allow_none else ""))
+
+
+def check_callable(name: str, value: object, takes: str, *, allow_none: bool = False) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if not (callable(value) or (value is None and allow_none)):
+        raise wrong(name, value, takes + (", or None" if allow_none else ""))
+
+
+def check_mapping(name: str, value: object, takes: str, *, allow_none: bool = False) -> None:
+    """Refuse what is not a mapping with names of type ``str``. Values are not shown: headers and proxies hold secrets.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if value is None and allow_none:
+        return
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name} is of type {type(value).__name__}; {takes}" + (", or None" if allow_none else ""))
+    for key in cast("Mapping[object, object]", value):
+        if not isinstance(key, str):
+            raise ConfigurationError(f"{name} holds a name of type {type(key).__name__}; names are of type str")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse what is not one of a few texts.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise wrong(name, value, f"it is one of {', '.join(map(repr, choices))}")

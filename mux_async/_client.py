@@ -6,17 +6,15 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from copy import copy
 from functools import cached_property
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import attrs
+from typing import TYPE_CHECKING, TypeVar
 
 from mux_async._caller import EngineCaller
+from mux_async._checks import check_instance
 from mux_async._config import (
     DEFAULT_BASE_URL,
-    MAX_RESPONSE_BYTES,
-    CallOptions,
     Config,
     check_base_url,
     load_credentials,
@@ -24,6 +22,7 @@ from mux_async._config import (
 )
 from mux_async._engine import Engine
 from mux_async._operation import Bucket, Operation, bucket_of, replay_of
+from mux_async._options import CallOptions, EffectiveOptions
 from mux_async._resource import Arguments
 from mux_async._response import RawResponse
 from mux_async._retry import RetryPolicy
@@ -53,6 +52,10 @@ if TYPE_CHECKING:
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 T = TypeVar("T")
+
+
+def _check_options(options: object) -> None:
+    check_instance("options", options, CallOptions, "it must be a CallOptions", allow_none=True)
 
 
 class Limits:
@@ -121,15 +124,18 @@ class Mux:
             ``MUX_LIMITS_URL`` when it does not say). ``LimitSettings(enabled=False)`` turns them off.
         headers: Sent with every request to the API.
         user_agent_suffix: Added to ``User-Agent``, to tell your program from others.
+        options: How calls are made, as one value; the arguments of the same names win over it. Of uploads, ingests and waits, which
+            make many calls, only the priority is taken: see `CallOptions`.
         priority: How calls use the rate limits: ``"interactive"`` goes first, ``"batch"`` is evenly spaced and leaves bursts to
             others. ``None`` for that of the surrounding `use_priority`, else ``"default"``.
         deadline: Seconds for a whole call: queue, attempts, waits and body. ``None`` for no limit.
-        timeouts: For one attempt, in seconds.
-        max_attempts: Times a request may be put on the wire. A POST whose outcome is unknown is never sent again, whatever this says.
+        timeouts: For one attempt, in seconds; ``None`` for the defaults of `Timeouts`.
+        max_attempts: Times a request may be sent; 5 when not given. A POST whose outcome is unknown is never sent again, whatever this
+            says.
         retry: Waits between attempts.
-        max_response_bytes: Size of an answer, decompressed, beyond which it is refused.
-        share_reads: Whether identical GETs at the same time are sent once. Each caller decodes its own value of the shared bytes; a GET
-            made after a write has ended never gets an older answer.
+        max_response_bytes: Size of an answer, decompressed, beyond which it is refused; 64 MiB when not given.
+        share_reads: Whether identical GETs at the same time are sent once, as they are when not given. Each caller decodes its own value
+            of the shared bytes; a GET made after a write has ended never gets an older answer.
         uploads: What uploads may use together: bytes a second, how many at once, memory.
         allow_insecure: Whether credentials may go over plain http to another machine.
         clock: Monotonic seconds; for tests in virtual time.
@@ -154,13 +160,14 @@ class Mux:
         limits: LimitSettings | None = None,
         headers: Mapping[str, str] | None = None,
         user_agent_suffix: str | None = None,
-        priority: Priority | None = None,
-        deadline: float | None = None,
-        timeouts: Timeouts | None = None,
-        max_attempts: int = 5,
+        options: CallOptions | None = None,
+        priority: Priority | Unset | None = UNSET,
+        deadline: float | Unset | None = UNSET,
+        timeouts: Timeouts | Unset | None = UNSET,
+        max_attempts: int | Unset = UNSET,
         retry: RetryPolicy | None = None,
-        max_response_bytes: int = MAX_RESPONSE_BYTES,
-        share_reads: bool = True,
+        max_response_bytes: int | Unset = UNSET,
+        share_reads: bool | Unset = UNSET,
         uploads: UploadSettings | None = None,
         allow_insecure: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -176,20 +183,20 @@ class Mux:
             clock=clock,
             random=random or Random(),  # noqa: S311 - jitter, not secrets
         )
-        options = CallOptions(
+        call_options = CallOptions(
             priority=priority,
             deadline=deadline,
-            timeouts=timeouts or Timeouts(),
+            timeouts=UNSET if timeouts is None else timeouts,
             max_attempts=max_attempts,
             max_response_bytes=max_response_bytes,
             share_reads=share_reads,
-        )
+        ).over(options)
         choice = resolve_transport(transport)
         settings = transport_settings or TransportSettings()
         scope = (account or credentials.account) + (f"/{environment}" if environment else "")
         shared = AccountLimits.shared(config.base_url, scope, limits, clock, os.environ.get("MUX_LIMITS_URL"))
         engine = Engine(config, shared, lambda: choice(settings), owns_transport=not choice.is_shared)
-        self._caller = EngineCaller(engine, options)
+        self._caller = EngineCaller(engine, EffectiveOptions().merged(call_options))
         self._upload_settings = uploads
 
     # Resource groups, imported on first use: most programs need one of the four.
@@ -277,9 +284,11 @@ class Mux:
 
     def with_options(
         self,
+        options: CallOptions | None = None,
         *,
         priority: Priority | Unset | None = UNSET,
         deadline: float | Unset | None = UNSET,
+        timeout: float | Unset | None = UNSET,
         timeouts: Timeouts | Unset = UNSET,
         max_attempts: int | Unset = UNSET,
         max_response_bytes: int | Unset = UNSET,
@@ -287,30 +296,43 @@ class Mux:
     ) -> Self:
         """Return the same client with other options for its calls. Cheap; connections, limits and closing are shared.
 
+        A copy: what a subclass keeps in attributes is on it too. For one call there is ``options=``: see `CallOptions`.
+
         Args:
-            priority: See `Mux`.
+            options: All of them as one value; the arguments below win over it.
+            priority: See `CallOptions`, as for all of these.
             deadline: Seconds for a whole call; ``None`` for no limit.
-            timeouts: For one attempt.
-            max_attempts: Times a request may be put on the wire.
+            timeout: Seconds that one attempt may be silent; ``None`` for no limit.
+            timeouts: The same for each phase of an attempt.
+            max_attempts: Times a request may be sent.
             max_response_bytes: Size of an answer beyond which it is refused.
             share_reads: Whether identical GETs at the same time are sent once.
 
         Raises:
-            ConfigurationError: A value makes no sense.
+            ConfigurationError: A value has the wrong type or is out of range.
         """
-        given: dict[str, Any] = {
-            "priority": priority,
-            "deadline": deadline,
-            "timeouts": timeouts,
-            "max_attempts": max_attempts,
-            "max_response_bytes": max_response_bytes,
-            "share_reads": share_reads,
-        }
-        changes = {name: value for name, value in given.items() if value is not UNSET}
-        other = object.__new__(type(self))
-        other._caller = EngineCaller(self._caller.engine, attrs.evolve(self._caller.options, **changes))
-        other._upload_settings = self._upload_settings
+        _check_options(options)
+        changes = CallOptions(
+            priority=priority,
+            deadline=deadline,
+            timeout=timeout,
+            timeouts=timeouts,
+            max_attempts=max_attempts,
+            max_response_bytes=max_response_bytes,
+            share_reads=share_reads,
+        ).over(options)
+        return self._variant(self._caller.options.merged(changes))
+
+    def _variant(self, options: EffectiveOptions) -> Self:
+        other = copy(self)
+        for name in vars(self):
+            if isinstance(getattr(type(self), name, None), cached_property):
+                del other.__dict__[name]  # made with the options of this client
+        other._caller = EngineCaller(self._caller.engine, options)
         return other
+
+    def _for_long_work(self) -> Self:
+        return self._variant(self._caller.options.for_long_work())
 
     async def request(
         self,
@@ -320,6 +342,7 @@ class Mux:
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
+        options: CallOptions | None = None,
     ) -> RawResponse[object]:
         """Send a request that has no method here: something newer than this version, or undocumented.
 
@@ -331,6 +354,7 @@ class Mux:
             query: Members of the query string.
             body: Members of a JSON body; ``None`` for no body.
             headers: Beside the usual ones.
+            options: Deadline, priority and the like of this one call.
 
         Returns:
             The answer; its ``value`` is the decoded JSON, ``None`` for an empty body.
@@ -355,8 +379,8 @@ class Mux:
         operation: Operation[object] = Operation(
             id="request", method=verb, path=path, bucket=bucket_of(verb, path), replay=replay_of(verb), result="json"
         )
-        arguments = Arguments(query=query or {}, body=body, extra_headers=headers)
-        value, answer = await self._caller.engine.call(operation, arguments, self._caller.options)
+        arguments = Arguments(query=query or {}, body=body, extra_headers=headers, options=options)
+        value, answer = await self._caller.engine.call(operation, arguments, self._caller.options_of(arguments))
         return answer.as_raw(value)
 
     def webhook_received(self, event: Event) -> None:
@@ -404,3 +428,11 @@ class Mux:
     def __repr__(self) -> str:
         config = self._caller.engine.config
         return f"<Mux {config.base_url} account={config.credentials.account!r}>"
+
+
+M = TypeVar("M", bound=Mux)
+
+
+def for_long_work(client: M) -> M:
+    """Return *client* for work that makes many calls in its own time. See `EffectiveOptions.for_long_work`."""
+    return client._for_long_work()  # pyright: ignore[reportPrivateUsage] - for the rest of the package, not for users

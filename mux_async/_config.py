@@ -1,4 +1,4 @@
-"""What a client is set up with, checked once, and what a single call can change."""
+"""What a client is set up with, checked once: credentials, address, headers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import os
 import string
 import time
 from base64 import b64encode
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import cast
 from urllib.parse import urlsplit
@@ -17,75 +15,17 @@ from urllib.parse import urlsplit
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from mux_async._checks import check_whole
 from mux_async._retry import RetryPolicy
 from mux_async._types import Secret
 from mux_async._version import __version__
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
-from mux_async.limits._line import PRIORITIES, Priority
-from mux_async.transport import Timeouts
 
 DEFAULT_BASE_URL = "https://api.mux.com"
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-
-_ambient_priority: ContextVar[Priority | None] = ContextVar("mux_async_priority", default=None)
-
-
-@contextmanager
-def use_priority(priority: Priority) -> Generator[None]:
-    """Give every call made in the block, and in tasks started from it, a class of service, where its client has none of its own.
-
-    For web frameworks: a middleware that says ``with use_priority("interactive"):`` covers all handlers.
-
-    Args:
-        priority: ``"interactive"``, ``"default"`` or ``"batch"``.
-    """
-    check_priority(priority)
-    token = _ambient_priority.set(priority)
-    try:
-        yield
-    finally:
-        _ambient_priority.reset(token)
-
-
-def check_priority(priority: Priority) -> None:
-    """Raise `ConfigurationError` unless *priority* is a class of service."""
-    if priority not in PRIORITIES:
-        raise ConfigurationError(f"priority is {priority!r}; it is one of {', '.join(map(repr, PRIORITIES))}")
-
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters)
 """What a header name is made of: RFC 9110, section 5.6.2."""
 _UNSENDABLE = frozenset(map(chr, [*range(9), *range(10, 32), 127]))
 """What a header's value may not hold: all controls but the tab."""
-
-
-@attrs.frozen(eq=False, repr=False)
-class CallOptions:
-    """What a call can be given besides its arguments; see `Mux.with_options`."""
-
-    priority: Priority | None = None
-    """``None`` for that of the surrounding `use_priority`, else ``default``."""
-    deadline: float | None = None
-    """Seconds over everything: queue, attempts, waits and body. ``None`` means no limit."""
-    timeouts: Timeouts = attrs.field(factory=Timeouts)
-    max_attempts: int = 5
-    max_response_bytes: int = MAX_RESPONSE_BYTES
-    share_reads: bool = True
-    """Whether a GET waits for the answer of an identical one under way instead of being sent."""
-
-    def __attrs_post_init__(self) -> None:
-        if self.priority is not None:
-            check_priority(self.priority)
-        if self.deadline is not None and not self.deadline > 0:
-            raise ConfigurationError(f"deadline is {self.deadline!r}; it must be above 0 seconds, or None for none")
-        check_whole("max_attempts", self.max_attempts, 1, "it is a whole number; 1 sends once, and never again")
-        check_whole("max_response_bytes", self.max_response_bytes, 1, "it must be above 0, and whole")
-
-    @property
-    def effective_priority(self) -> Priority:
-        """The class of service of a call made here and now."""
-        return self.priority or _ambient_priority.get() or "default"
 
 
 @attrs.frozen(eq=False, repr=False)

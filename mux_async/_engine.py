@@ -42,8 +42,9 @@ from mux_async.errors import (
 from mux_async.transport import current_loop
 
 if TYPE_CHECKING:
-    from mux_async._config import CallOptions, Config
+    from mux_async._config import Config
     from mux_async._operation import Operation
+    from mux_async._options import EffectiveOptions
     from mux_async._resource import Arguments
     from mux_async.limits import AccountLimits
     from mux_async.limits._backend import Grant
@@ -130,7 +131,7 @@ class Engine:
             finally:
                 await self.limits.aclose()  # other clients of the account open it again when they need it
 
-    async def call(self, operation: Operation[T], arguments: Arguments, options: CallOptions) -> tuple[T, Answer]:
+    async def call(self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions) -> tuple[T, Answer]:
         """Perform a call to its end.
 
         Raises:
@@ -151,7 +152,7 @@ class Engine:
 
     @asynccontextmanager
     async def stream(
-        self, operation: Operation[bytes], arguments: Arguments, options: CallOptions
+        self, operation: Operation[bytes], arguments: Arguments, options: EffectiveOptions
     ) -> AsyncGenerator[ByteStream]:
         """Perform a call up to the head of its answer, and hand the body out as it comes."""
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
@@ -331,7 +332,7 @@ class Engine:
             AmbiguousOutcomeError: It cannot be found out, or may not be sent again.
         """
         call.describe(problem)
-        place = call.sought.once.place if call.sought is not None else None
+        place = call.sought.once.lookup if call.sought is not None else None
         doubt = partial(
             _once.ambiguous, call.operation, problem, status=tried.status, request_id=tried.request_id, sought=call.sought
         )
@@ -357,7 +358,7 @@ class Engine:
 
     async def _read(self, call: Call, operation: Operation[object], arguments: Arguments) -> _once.Shown:
         remaining = self._remaining(call)
-        options = attrs.evolve(call.options, deadline=None if remaining is None else max(remaining, 0.001))
+        options = attrs.evolve(call.options.for_long_work(), deadline=None if remaining is None else max(remaining, 0.001))
         body, answer = await self.call(operation, arguments, options)
         return _once.Shown(body, answer.response.headers, answer)
 

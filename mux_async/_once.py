@@ -22,7 +22,7 @@ import attrs
 
 from mux_async import _codec
 from mux_async._model import to_wire
-from mux_async._operation import Bucket, Once, Operation, Place, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Replay
 from mux_async._pagination import next_query
 from mux_async._resource import Arguments
 from mux_async._times import parse_time
@@ -50,7 +50,7 @@ class Sought:
     """What is looked for: the thing that carries *key* in the field that *once* says."""
 
     key: str
-    once: Once
+    once: KeySpec
     operation: Operation[Any]
     arguments: Arguments
 
@@ -116,7 +116,7 @@ def stamp(operation: Operation[Any], arguments: Arguments) -> tuple[Arguments, S
     return stamped, Sought(key, once, operation, stamped)
 
 
-def _check_key(key: object, once: Once) -> None:
+def _check_key(key: object, once: KeySpec) -> None:
     if not isinstance(key, str):
         raise InvalidRequestError(f"once is of type {type(key).__name__}; it must be a str")
     if not key or key != key.strip() or not key.isprintable():
@@ -130,9 +130,9 @@ def _check_key(key: object, once: Once) -> None:
         )
 
 
-def _set(body: dict[str, object], once: Once, key: str) -> None:
+def _set(body: dict[str, object], once: KeySpec, key: str) -> None:
     members = body
-    *outer, last = once.stamp
+    *outer, last = once.members
     for name in outer:
         given = members.get(name, UNSET)
         inner: object = {} if given is UNSET or given is None else to_wire(given, name)
@@ -159,7 +159,7 @@ class Clock(Protocol):
     def epoch(self) -> float: ...
 
 
-async def reconcile(read: Read, sought: Sought, place: Place, clock: Clock, *, acted: bool) -> Found | None:
+async def reconcile(read: Read, sought: Sought, place: LookupSpec, clock: Clock, *, acted: bool) -> Found | None:
     """Look for what a request made whose answer got lost. Waits between looks.
 
     Args:
@@ -184,7 +184,7 @@ async def reconcile(read: Read, sought: Sought, place: Place, clock: Clock, *, a
     return None
 
 
-async def look(read: Read, sought: Sought, place: Place, clock: Clock) -> Found | None:
+async def look(read: Read, sought: Sought, place: LookupSpec, clock: Clock) -> Found | None:
     """Look once. Arguments and errors as for `reconcile`; takes `MAX_PAGES` requests at most, mostly one."""
     reading: Operation[object] = Operation(
         id=place.id, method="GET", path=place.path, bucket=place.bucket, replay=Replay.SAFE, result="json"
@@ -205,7 +205,7 @@ async def look(read: Read, sought: Sought, place: Place, clock: Clock) -> Found 
 
 
 async def _recognise(
-    read: Read, sought: Sought, place: Place, item: Mapping[str, object], shown: Shown, horizon: float
+    read: Read, sought: Sought, place: LookupSpec, item: Mapping[str, object], shown: Shown, horizon: float
 ) -> Found | None:
     if place.element is None:
         return Found(_codec.dumps({"data": item}), shown.answer) if stamp_of(item, sought.once) == sought.key else None
@@ -222,7 +222,7 @@ async def _recognise(
     return None
 
 
-def first_query(place: Place, arguments: Arguments) -> dict[str, object]:
+def first_query(place: LookupSpec, arguments: Arguments) -> dict[str, object]:
     """Return the query of the first page."""
     query: dict[str, object] = {} if place.limit is None else {"limit": place.limit}
     sent = to_wire(dict(arguments.body or {}))
@@ -238,16 +238,16 @@ def member(body: object, names: tuple[str, ...]) -> object:
     return body
 
 
-def items_of(body: object, place: Place) -> list[Mapping[str, object]]:
+def items_of(body: object, place: LookupSpec) -> list[Mapping[str, object]]:
     """Return the elements of the array that *place* names; what is no object is left out."""
     found = member(body, place.items)
     listed = cast("list[object]", found) if isinstance(found, list) else []
     return [cast("dict[str, object]", item) for item in listed if isinstance(item, dict)]
 
 
-def stamp_of(item: Mapping[str, object], once: Once) -> object:
+def stamp_of(item: Mapping[str, object], once: KeySpec) -> object:
     """Return what stands in the stamp of *item*."""
-    return member(item, once.stamp)
+    return member(item, once.members)
 
 
 def oldest_possible(headers: Headers, clock: Clock) -> float:
@@ -270,7 +270,7 @@ def is_older(item: Mapping[str, object], horizon: float) -> bool:
 
 
 def page_after(
-    place: Place, query: Mapping[str, object], body: object, items: list[Mapping[str, object]], horizon: float
+    place: LookupSpec, query: Mapping[str, object], body: object, items: list[Mapping[str, object]], horizon: float
 ) -> dict[str, object] | None:
     """Return the query of the next page; ``None`` when what was looked for cannot be on it."""
     if place.is_newest_first and items and is_older(items[-1], horizon):

@@ -66,7 +66,7 @@ T = TypeVar("T", covariant=True)
 
 
 @attrs.frozen(eq=False, repr=False)
-class Place:
+class LookupSpec:
     """Where what an operation made can be seen: a list of such things, or the object that holds them.
 
     Attributes:
@@ -78,7 +78,7 @@ class Place:
         limit: Elements on a page, at most; ``None`` where there are no pages.
         is_newest_first: Whether what comes later on the list is older.
         query: What to ask for besides: text, or the names of the members of the request's body that hold it.
-        element: Template of one element's own path, when the array leaves its stamp out; ``{ID}`` stands for its id.
+        element: Template of one element's own path, when the array leaves its key out; ``{ID}`` stands for its id.
     """
 
     id: str
@@ -93,23 +93,23 @@ class Place:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Once:
-    """How a thing is known again that was made by a request whose answer got lost: by a stamp, a field that Mux only stores.
+class KeySpec:
+    """How a thing is recognised that was made by a request whose answer got lost: by an idempotency key, in a field that Mux only stores.
 
     Attributes:
-        stamp: Names of the members, outermost first, that lead to the field; the same in the request and in the thing.
+        members: Their names, outermost first, lead to the field; the same in the request and in the thing.
         longest: Characters that the field takes (facts/BEHAVIOUR.md, section 4.1).
-        place: Where the thing is looked for; ``None`` when a second one is harmless, so that nobody has to look.
+        lookup: Where the thing is looked for; ``None`` when a second one is harmless, so that no search is needed.
     """
 
-    stamp: tuple[str, ...]
+    members: tuple[str, ...]
     longest: int
-    place: Place | None
+    lookup: LookupSpec | None
 
     @property
     def field(self) -> str:
-        """The stamp's name: ``meta.external_id``."""
-        return ".".join(self.stamp)
+        """The field's name: ``meta.external_id``."""
+        return ".".join(self.members)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -145,7 +145,7 @@ class Operation(Generic[T]):
     is_list: bool = False
     deprecated: str | None = None
     found_in: str | None = None
-    once: Once | None = None
+    once: KeySpec | None = None
 
     def __repr__(self) -> str:
         return f"<Operation {self.id}>"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mux_async._operation import Operation
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async._response import Download, RawResponse
     from mux_async.transport import Transport
@@ -40,6 +41,8 @@ class Arguments:
     extra_body: Mapping[str, object] | None = None
     once: str | None = None
     """The user's key for what is made, to be stamped into the body and looked for when the answer is lost."""
+    options: CallOptions | None = None
+    """How this one call is made, where that differs from the client's other calls."""
 
 
 class Caller(Protocol):
@@ -48,6 +51,12 @@ class Caller(Protocol):
     @property
     def raw(self) -> Caller:
         """The same caller, whose calls return a `RawResponse` around the value."""
+        ...
+
+    @property
+    def for_long_work(self) -> Caller:
+        """The same caller for work that makes many calls in its own time: without the client's deadline, and with no less than the
+        default time limits, attempts and size of answers."""
         ...
 
     def call(self, operation: Operation[T], arguments: Arguments) -> Coroutine[Any, Any, T]: ...
@@ -89,8 +98,9 @@ class Resource:
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         once: str | None = None,
+        options: CallOptions | None = None,
     ) -> Coroutine[Any, Any, T]:
-        arguments = Arguments(path, query, body, extra_headers, extra_query, extra_body, once)
+        arguments = Arguments(path, query, body, extra_headers, extra_query, extra_body, once, options)
         return self._caller.call(operation, arguments)
 
     def _list(
@@ -101,8 +111,9 @@ class Resource:
         query: Mapping[str, object] = _NOTHING,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[T, E]:
-        return self._caller.paginate(operation, Arguments(path, query, None, extra_headers, extra_query))
+        return self._caller.paginate(operation, Arguments(path, query, None, extra_headers, extra_query, options=options))
 
     def _download(
         self,
@@ -112,8 +123,9 @@ class Resource:
         query: Mapping[str, object] = _NOTHING,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Download:
-        return self._caller.download(operation, Arguments(path, query, None, extra_headers, extra_query))
+        return self._caller.download(operation, Arguments(path, query, None, extra_headers, extra_query, options=options))
 
 
 def returns_raw(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[RawResponse[T]]]:

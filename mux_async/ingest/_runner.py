@@ -26,6 +26,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from mux_async._client import for_long_work
 from mux_async._types import UNSET, Unset
 from mux_async.errors import (
     APIStatusError,
@@ -98,7 +99,8 @@ class Ingest:
     """A bulk ingest. Runs once; with a journal, the same can be run again, in any process, and goes on where the last one was.
 
     Args:
-        client: Whose account it is for. Its calls are made with priority ``batch``, whatever the client's is.
+        client: Whose account it is for. Its calls are made with priority ``batch`` and without a
+            deadline, whatever the client's are.
         items: What to ingest; see `make_plan`. Any iterable: a sequence is put on the journal's books at once, and its items of a higher
             priority go first; anything else is read as it is needed, in worker threads.
         journal: An open journal, or the path of one, which is made if need be. Items are known again by their keys; those that it has
@@ -129,7 +131,7 @@ class Ingest:
     ) -> None:
         if concurrency < 1:
             raise ConfigurationError(f"concurrency is {concurrency}; it must be at least 1")
-        self._client = client.with_options(priority="batch", max_attempts=_CREATE_ATTEMPTS)
+        self._client = for_long_work(client).with_options(priority="batch", max_attempts=_CREATE_ATTEMPTS)
         self._items = items
         self._journal = journal
         self._concurrency = concurrency

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ApiSource:
-    """Looks with the options of one client."""
+    """Looks with the priority of one client; its deadline is for single calls of the user's."""
 
     def __init__(self, caller: Caller) -> None:
         from mux_async.resources.video_assets import VideoAssets

@@ -171,6 +171,6 @@ class Live(Resource):
         if buffer < 1:
             raise ValueError(f"buffer is {buffer!r}; it takes room for one event at least")
         hub = hub_of(self._caller)
-        watch = LiveWatch(hub, ApiSource(self._caller), Stories.of(streams), buffer)
+        watch = LiveWatch(hub, ApiSource(self._caller.for_long_work), Stories.of(streams), buffer)
         hub.join(watch)
         return watch

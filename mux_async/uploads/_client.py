@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from mux_async._client import for_long_work
 from mux_async._types import UNSET, Secret, Unset
 from mux_async.errors import APIStatusError, InvalidRequestError, MuxError, UploadError
 from mux_async.uploads._flow import Flow, UploadSettings
@@ -32,8 +33,9 @@ class Uploads:
     """Direct uploads. A client's `Mux.uploads`.
 
     Args:
-        client: Creates and asks; its transport carries the bytes. Its priority, deadline and retries are for the calls to the
-            API: the bytes go to another host, which has no rate limit, and are retried chunk by chunk.
+        client: Creates and asks; its transport carries the bytes. Its priority is for the calls to the API. Its deadline and other
+            options are for single calls and not for uploads: bytes go to another host, which has no rate limit, and are retried chunk
+            by chunk.
         settings: What these uploads may use together; ``None`` for the client's (``Mux(uploads=...)``), shared with all of its others.
         random: Source of jitter.
         max_failures: Failures in a row, without a byte getting through, after which an upload is given up. They are up to 30 s
@@ -48,7 +50,7 @@ class Uploads:
         random: Random | None = None,
         max_failures: int = 10,
     ) -> None:
-        self._client = client
+        self._client = for_long_work(client)
         self._settings = settings if settings is not None else client.upload_settings
         self._max_failures = max_failures
         self._random = random or Random()  # noqa: S311 - jitter, not secrets

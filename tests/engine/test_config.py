@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mux_async import __version__, _config
-from mux_async._config import CallOptions, check_base_url, check_headers, load_credentials
+from mux_async._config import check_base_url, check_headers, load_credentials
+from mux_async._options import CallOptions
 from mux_async._retry import RetryPolicy
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError

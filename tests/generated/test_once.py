@@ -74,7 +74,7 @@ def test_place(operation: Operation) -> None:
     """The place to look is a read of the facts, in the facts' own words, and shows things that have the stamp."""
     data = data_of(operation)
     assert data.once is not None
-    place = data.once.place
+    place = data.once.lookup
     if place is None:
         assert data.replay is Replay.HARMLESS
         return
@@ -92,7 +92,7 @@ def test_place(operation: Operation) -> None:
     if place.is_newest_first:
         assert "created_at" in thing["properties"]
     if place.element is None:
-        for name in data.once.stamp:
+        for name in data.once.members:
             thing = spec.resolve(thing["properties"][name])
         assert thing["type"] == "string"
     else:
