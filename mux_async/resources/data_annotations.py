@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.data_annotations import Annotation, ListAnnotationsResponse
     from mux_async.models.shared_data import OrderDirection
@@ -81,6 +82,7 @@ class DataAnnotations(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[Annotation, ListAnnotationsResponse]:
         """List annotations, the notes pinned to a date.
 
@@ -92,6 +94,8 @@ class DataAnnotations(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/annotations``
 
@@ -108,6 +112,7 @@ class DataAnnotations(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def create(
@@ -119,6 +124,7 @@ class DataAnnotations(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Annotation:
         """Pin a note to a date.
 
@@ -131,6 +137,8 @@ class DataAnnotations(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /data/v1/annotations``
 
@@ -146,6 +154,7 @@ class DataAnnotations(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def retrieve(
@@ -154,6 +163,7 @@ class DataAnnotations(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Annotation:
         """Fetch one annotation.
 
@@ -161,6 +171,8 @@ class DataAnnotations(Resource):
             annotation_id: Id of the annotation, a UUID.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/annotations/{ANNOTATION_ID}``
 
@@ -173,6 +185,7 @@ class DataAnnotations(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def delete(
@@ -181,6 +194,7 @@ class DataAnnotations(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete an annotation.
 
@@ -190,6 +204,8 @@ class DataAnnotations(Resource):
             annotation_id: Id of the annotation, a UUID.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /data/v1/annotations/{ANNOTATION_ID}``
 
@@ -202,6 +218,7 @@ class DataAnnotations(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def update(
@@ -214,6 +231,7 @@ class DataAnnotations(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Annotation:
         """Replace the date and note of an annotation.
 
@@ -228,6 +246,8 @@ class DataAnnotations(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PATCH /data/v1/annotations/{ANNOTATION_ID}``
 
@@ -246,6 +266,7 @@ class DataAnnotations(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.data_dimensions import DimensionValue, ListDimensionsResponse, ListDimensionValuesResponse
     from mux_async.models.shared_data import MetricOrderBy, OrderDirection
@@ -63,6 +64,7 @@ class DataDimensions(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListDimensionsResponse:
         """List the dimensions by which views can be filtered and grouped.
 
@@ -71,6 +73,8 @@ class DataDimensions(Resource):
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/dimensions``
 
@@ -80,6 +84,7 @@ class DataDimensions(Resource):
             LIST,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     def list_values(
@@ -93,6 +98,7 @@ class DataDimensions(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[DimensionValue, ListDimensionValuesResponse]:
         """List the values of one dimension and how often each occurs.
 
@@ -110,6 +116,8 @@ class DataDimensions(Resource):
                 one span such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/dimensions/{DIMENSION_ID}``
 
@@ -130,6 +138,7 @@ class DataDimensions(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     def list_trace_elements(
@@ -145,6 +154,7 @@ class DataDimensions(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[DimensionValue, ListDimensionValuesResponse]:
         """List the elements that occur in a trace dimension.
 
@@ -166,6 +176,8 @@ class DataDimensions(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/dimensions/{DIMENSION_ID}/elements``
 
@@ -188,6 +200,7 @@ class DataDimensions(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from mux_async._options import CallOptions
     from mux_async.models.shared_data import GetEngagementHeatmapResponse, GetEngagementHotspotsResponse, OrderDirection
 
 HEATMAP: Operation[GetEngagementHeatmapResponse] = Operation(
@@ -52,6 +53,7 @@ class DataEngagementAssets(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetEngagementHeatmapResponse:
         """Fetch how often each part of an asset was watched.
 
@@ -63,6 +65,8 @@ class DataEngagementAssets(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/engagement/assets/{ASSET_ID}/heatmap``
 
@@ -78,6 +82,7 @@ class DataEngagementAssets(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def hotspots(
@@ -89,6 +94,7 @@ class DataEngagementAssets(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetEngagementHotspotsResponse:
         """Fetch the stretches of an asset that drew most attention.
 
@@ -100,6 +106,8 @@ class DataEngagementAssets(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/engagement/assets/{ASSET_ID}/hotspots``
 
@@ -117,6 +125,7 @@ class DataEngagementAssets(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

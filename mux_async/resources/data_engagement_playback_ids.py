@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from mux_async._options import CallOptions
     from mux_async.models.shared_data import GetEngagementHeatmapResponse, GetEngagementHotspotsResponse, OrderDirection
 
 HEATMAP: Operation[GetEngagementHeatmapResponse] = Operation(
@@ -52,6 +53,7 @@ class DataEngagementPlaybackIds(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetEngagementHeatmapResponse:
         """Fetch how often each part was watched through one playback id.
 
@@ -64,6 +66,8 @@ class DataEngagementPlaybackIds(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/engagement/playback-ids/{PLAYBACK_ID}/heatmap``
 
@@ -79,6 +83,7 @@ class DataEngagementPlaybackIds(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def hotspots(
@@ -90,6 +95,7 @@ class DataEngagementPlaybackIds(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetEngagementHotspotsResponse:
         """Fetch the stretches that drew most attention through one playback id.
 
@@ -101,6 +107,8 @@ class DataEngagementPlaybackIds(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/engagement/playback-ids/{PLAYBACK_ID}/hotspots``
 
@@ -118,6 +126,7 @@ class DataEngagementPlaybackIds(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from mux_async._options import CallOptions
     from mux_async.models.data_errors import ListErrorsResponse
 
 LIST: Operation[ListErrorsResponse] = Operation(
@@ -44,6 +45,7 @@ class DataErrors(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListErrorsResponse:
         """List the playback errors that viewers met, with counts.
 
@@ -61,6 +63,8 @@ class DataErrors(Resource):
                 one span such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/errors``
 
@@ -75,6 +79,7 @@ class DataErrors(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -15,6 +15,7 @@ from mux_async._resource import Resource, returns_raw
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async.models.data_exports import ListExportsResponse, ListVideoViewExportsResponse
 
 LIST: Operation[ListExportsResponse] = Operation(
@@ -52,6 +53,7 @@ class DataExports(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListExportsResponse:
         """List signed URLs of exported view data, the older way.
 
@@ -60,6 +62,8 @@ class DataExports(Resource):
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/exports``
 
@@ -69,6 +73,7 @@ class DataExports(Resource):
             LIST,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def list_video_views(
@@ -76,6 +81,7 @@ class DataExports(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListVideoViewExportsResponse:
         """List the files in which every view of a day is exported.
 
@@ -85,6 +91,8 @@ class DataExports(Resource):
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/exports/views``
 
@@ -94,6 +102,7 @@ class DataExports(Resource):
             LIST_VIDEO_VIEWS,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.data_filters import FilterValue, ListFiltersResponse, ListFilterValuesResponse
 
@@ -57,6 +58,7 @@ class DataFilters(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListFiltersResponse:
         """List filters, the former name of dimensions.
 
@@ -65,6 +67,8 @@ class DataFilters(Resource):
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/filters``
 
@@ -74,6 +78,7 @@ class DataFilters(Resource):
             LIST,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux renamed filters to dimensions: use data.dimensions")
@@ -87,6 +92,7 @@ class DataFilters(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[FilterValue, ListFilterValuesResponse]:
         """List the values of one filter, the former name of a dimension.
 
@@ -103,6 +109,8 @@ class DataFilters(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/filters/{FILTER_ID}``
 
@@ -122,6 +130,7 @@ class DataFilters(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

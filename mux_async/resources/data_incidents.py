@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Literal
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.data_incidents import Incident, IncidentResponse, ListIncidentsResponse, ListRelatedIncidentsResponse
     from mux_async.models.shared_data import MetricOrderBy, OrderDirection
@@ -69,6 +70,7 @@ class DataIncidents(Resource):
         status: Literal["open", "closed", "expired"] | str | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[Incident, ListIncidentsResponse]:
         """List incidents, the alerts that Mux raised about your playback.
 
@@ -81,6 +83,8 @@ class DataIncidents(Resource):
             status: Only incidents in this state: ``open``, ``closed`` or ``expired``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/incidents``
 
@@ -99,6 +103,7 @@ class DataIncidents(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -107,6 +112,7 @@ class DataIncidents(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> IncidentResponse:
         """Fetch one incident.
 
@@ -114,6 +120,8 @@ class DataIncidents(Resource):
             incident_id: Id of the incident.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/incidents/{INCIDENT_ID}``
 
@@ -126,6 +134,7 @@ class DataIncidents(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     def list_related(
@@ -138,6 +147,7 @@ class DataIncidents(Resource):
         order_direction: OrderDirection | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[Incident, ListRelatedIncidentsResponse]:
         """List the incidents that Mux considers related to one incident.
 
@@ -149,6 +159,8 @@ class DataIncidents(Resource):
             order_direction: Ascending or descending.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/incidents/{INCIDENT_ID}/related``
 
@@ -168,6 +180,7 @@ class DataIncidents(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.data_metrics import (
         BreakdownValue,
@@ -97,6 +98,7 @@ class DataMetrics(Resource):
         value: str | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListAllMetricValuesResponse:
         """Fetch all metrics at once, optionally for one value of a dimension.
 
@@ -116,6 +118,8 @@ class DataMetrics(Resource):
             value: Value that ``dimension`` must have, such as ``US``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/metrics/comparison``
 
@@ -132,6 +136,7 @@ class DataMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     def list_breakdown_values(
@@ -149,6 +154,7 @@ class DataMetrics(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[BreakdownValue, ListBreakdownValuesResponse]:
         """Break a metric down by the values of a dimension.
 
@@ -172,6 +178,8 @@ class DataMetrics(Resource):
                 such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/metrics/{METRIC_ID}/breakdown``
 
@@ -196,6 +204,7 @@ class DataMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def get_insights(
@@ -209,6 +218,7 @@ class DataMetrics(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListInsightsResponse:
         """Find the dimension values that pull a metric down most.
 
@@ -226,6 +236,8 @@ class DataMetrics(Resource):
                 such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/metrics/{METRIC_ID}/insights``
 
@@ -245,6 +257,7 @@ class DataMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def get_overall_values(
@@ -257,6 +270,7 @@ class DataMetrics(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetOverallValuesResponse:
         """Fetch one metric over all matching views.
 
@@ -273,6 +287,8 @@ class DataMetrics(Resource):
                 such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/metrics/{METRIC_ID}/overall``
 
@@ -291,6 +307,7 @@ class DataMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def get_timeseries(
@@ -305,6 +322,7 @@ class DataMetrics(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetMetricTimeseriesDataResponse:
         """Fetch a metric as a series over time.
 
@@ -327,6 +345,8 @@ class DataMetrics(Resource):
                 such as ``7:days``; default the last 24 hours.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/metrics/{METRIC_ID}/timeseries``
 
@@ -347,6 +367,7 @@ class DataMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

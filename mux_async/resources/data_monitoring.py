@@ -13,6 +13,7 @@ from mux_async._resource import Resource, returns_raw
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async.models.data_monitoring import ListMonitoringDimensionsResponse
     from mux_async.resources.data_monitoring_metrics import DataMonitoringMetrics
 
@@ -47,6 +48,7 @@ class DataMonitoring(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListMonitoringDimensionsResponse:
         """List the dimensions of monitoring.
 
@@ -55,6 +57,8 @@ class DataMonitoring(Resource):
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/monitoring/dimensions``
 
@@ -64,6 +68,7 @@ class DataMonitoring(Resource):
             LIST_DIMENSIONS,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

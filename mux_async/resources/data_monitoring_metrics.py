@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Literal
 
+    from mux_async._options import CallOptions
     from mux_async.models.data_monitoring_metrics import (
         GetMonitoringBreakdownResponse,
         GetMonitoringBreakdownTimeseriesResponse,
@@ -87,6 +88,7 @@ class DataMonitoringMetrics(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListMonitoringMetricsResponse:
         """List the metrics of monitoring.
 
@@ -95,6 +97,8 @@ class DataMonitoringMetrics(Resource):
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/monitoring/metrics``
 
@@ -104,6 +108,7 @@ class DataMonitoringMetrics(Resource):
             LIST,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def get_histogram_timeseries(
@@ -113,6 +118,7 @@ class DataMonitoringMetrics(Resource):
         filters: str | Sequence[str] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetMonitoringHistogramTimeseriesResponse:
         """Fetch how startup times are spread, minute by minute.
 
@@ -126,6 +132,8 @@ class DataMonitoringMetrics(Resource):
                 element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/monitoring/metrics/{MONITORING_HISTOGRAM_METRIC_ID}/histogram-timeseries``
 
@@ -141,6 +149,7 @@ class DataMonitoringMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def get_breakdown(
@@ -154,6 +163,7 @@ class DataMonitoringMetrics(Resource):
         timestamp: datetime | int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetMonitoringBreakdownResponse:
         """Break a monitoring metric down by a dimension, at one moment.
 
@@ -170,6 +180,8 @@ class DataMonitoringMetrics(Resource):
             timestamp: Moment to look at, a datetime or Unix time in seconds; default now.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/monitoring/metrics/{MONITORING_METRIC_ID}/breakdown``
 
@@ -189,6 +201,7 @@ class DataMonitoringMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def get_breakdown_timeseries(
@@ -203,6 +216,7 @@ class DataMonitoringMetrics(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetMonitoringBreakdownTimeseriesResponse:
         """Break a monitoring metric down by a dimension, every five seconds.
 
@@ -221,6 +235,8 @@ class DataMonitoringMetrics(Resource):
                 last 60 seconds.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/monitoring/metrics/{MONITORING_METRIC_ID}/breakdown-timeseries``
 
@@ -241,6 +257,7 @@ class DataMonitoringMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def get_timeseries(
@@ -251,6 +268,7 @@ class DataMonitoringMetrics(Resource):
         timestamp: datetime | int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetMonitoringTimeseriesResponse:
         """Fetch a monitoring metric every five seconds.
 
@@ -264,6 +282,8 @@ class DataMonitoringMetrics(Resource):
             timestamp: Where the series begins, a datetime or Unix time in seconds; default 30 minutes ago.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/monitoring/metrics/{MONITORING_METRIC_ID}/timeseries``
 
@@ -280,6 +300,7 @@ class DataMonitoringMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Literal
 
+    from mux_async._options import CallOptions
     from mux_async.models.data_real_time import (
         GetRealTimeBreakdownResponse,
         GetRealTimeHistogramTimeseriesResponse,
@@ -95,12 +96,15 @@ class DataRealTime(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListRealTimeDimensionsResponse:
         """List the dimensions of real-time, the former name of monitoring.
 
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/realtime/dimensions``
 
@@ -110,6 +114,7 @@ class DataRealTime(Resource):
             LIST_DIMENSIONS,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux renamed real-time to monitoring: use data.monitoring")
@@ -118,12 +123,15 @@ class DataRealTime(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> ListRealTimeMetricsResponse:
         """List the metrics of real-time, the former name of monitoring.
 
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/realtime/metrics``
 
@@ -133,6 +141,7 @@ class DataRealTime(Resource):
             LIST_METRICS,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux renamed real-time to monitoring: use data.monitoring")
@@ -143,6 +152,7 @@ class DataRealTime(Resource):
         filters: str | Sequence[str] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetRealTimeHistogramTimeseriesResponse:
         """Fetch how startup times are spread, minute by minute, under the former name.
 
@@ -155,6 +165,8 @@ class DataRealTime(Resource):
                 element, ``-dim:v`` forbids it, ``dim:[a,b]`` is the whole list.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/realtime/metrics/{REALTIME_HISTOGRAM_METRIC_ID}/histogram-timeseries``
 
@@ -170,6 +182,7 @@ class DataRealTime(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux renamed real-time to monitoring: use data.monitoring")
@@ -184,6 +197,7 @@ class DataRealTime(Resource):
         timestamp: datetime | int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetRealTimeBreakdownResponse:
         """Break a real-time metric down by a dimension, at one moment.
 
@@ -200,6 +214,8 @@ class DataRealTime(Resource):
             timestamp: Moment to look at, a datetime or Unix time in seconds; default now.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/realtime/metrics/{REALTIME_METRIC_ID}/breakdown``
 
@@ -219,6 +235,7 @@ class DataRealTime(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux renamed real-time to monitoring: use data.monitoring")
@@ -230,6 +247,7 @@ class DataRealTime(Resource):
         timestamp: datetime | int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GetRealTimeTimeseriesResponse:
         """Fetch a real-time metric every five seconds.
 
@@ -243,6 +261,8 @@ class DataRealTime(Resource):
             timestamp: Where the series begins, a datetime or Unix time in seconds; default 30 minutes ago.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/realtime/metrics/{REALTIME_METRIC_ID}/timeseries``
 
@@ -259,6 +279,7 @@ class DataRealTime(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Literal
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.data_subview_metrics import (
         SubviewBreakdownTimeseriesResponse,
@@ -109,6 +110,7 @@ class DataSubviewMetrics(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[SubviewBreakdownValue, SubviewBreakdownValuesResponse]:
         """Break playing time down by attributes of the parts of views.
 
@@ -126,6 +128,8 @@ class DataSubviewMetrics(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/subview-metrics/{METRIC_ID}/{SUBVIEW_TYPE}/breakdown``
 
@@ -147,6 +151,7 @@ class DataSubviewMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def get_breakdown_timeseries(
@@ -161,6 +166,7 @@ class DataSubviewMetrics(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SubviewBreakdownTimeseriesResponse:
         """Break playing time down by attributes of the parts of views, over time.
 
@@ -179,6 +185,8 @@ class DataSubviewMetrics(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/subview-metrics/{METRIC_ID}/{SUBVIEW_TYPE}/breakdown-timeseries``
 
@@ -199,6 +207,7 @@ class DataSubviewMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def list_comparison_values(
@@ -214,6 +223,7 @@ class DataSubviewMetrics(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SubviewComparisonValuesResponse:
         """Compare the breakdown of playing time between values of a dimension.
 
@@ -230,6 +240,8 @@ class DataSubviewMetrics(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/subview-metrics/{METRIC_ID}/{SUBVIEW_TYPE}/comparison``
 
@@ -251,6 +263,7 @@ class DataSubviewMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def get_overall_values(
@@ -262,6 +275,7 @@ class DataSubviewMetrics(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SubviewOverallValuesResponse:
         """Fetch the playing time of all matching parts of views.
 
@@ -274,6 +288,8 @@ class DataSubviewMetrics(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/subview-metrics/{METRIC_ID}/{SUBVIEW_TYPE}/overall``
 
@@ -291,6 +307,7 @@ class DataSubviewMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def list_dimensions(
@@ -299,6 +316,7 @@ class DataSubviewMetrics(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SubviewDimensionsResponse:
         """List the dimensions that a kind of subview can be filtered by.
 
@@ -306,6 +324,8 @@ class DataSubviewMetrics(Resource):
             subview_type: Kind of subview, such as ``rendition``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/subview-metrics/{SUBVIEW_TYPE}/dimensions``
 
@@ -318,6 +338,7 @@ class DataSubviewMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     def list_dimension_values(
@@ -334,6 +355,7 @@ class DataSubviewMetrics(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[SubviewDimensionValue, SubviewDimensionValuesResponse]:
         """List the values of a subview dimension with their playing time.
 
@@ -351,6 +373,8 @@ class DataSubviewMetrics(Resource):
                 ``7:days``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/subview-metrics/{SUBVIEW_TYPE}/dimensions/{DIMENSION_NAME}``
 
@@ -374,6 +398,7 @@ class DataSubviewMetrics(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

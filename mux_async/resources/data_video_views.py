@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.data_video_views import AbridgedVideoView, ListVideoViewsResponse, VideoViewResponse
     from mux_async.models.shared_data import OrderDirection
@@ -61,6 +62,7 @@ class DataVideoViews(Resource):
         viewer_id: str | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[AbridgedVideoView, ListVideoViewsResponse]:
         """List views that ended within a period, in short form.
 
@@ -83,6 +85,8 @@ class DataVideoViews(Resource):
             viewer_id: Only views of this viewer.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/video-views``
 
@@ -103,6 +107,7 @@ class DataVideoViews(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -111,6 +116,7 @@ class DataVideoViews(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> VideoViewResponse:
         """Fetch one view with all its fields and events.
 
@@ -118,6 +124,8 @@ class DataVideoViews(Resource):
             video_view_id: Id of the view.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /data/v1/video-views/{VIDEO_VIEW_ID}``
 
@@ -130,6 +138,7 @@ class DataVideoViews(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

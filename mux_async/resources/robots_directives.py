@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.robots_directives import (
         Directive,
@@ -86,6 +87,7 @@ class RobotsDirectives(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Directive:
         """Define a set of workflows to run on assets, and what each waits for.
 
@@ -100,6 +102,8 @@ class RobotsDirectives(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /robots/v0/directives``
 
@@ -116,6 +120,7 @@ class RobotsDirectives(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     def list(
@@ -125,6 +130,7 @@ class RobotsDirectives(Resource):
         limit: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[Directive, ListDirectivesResponse]:
         """List the directives of the environment, newest first.
 
@@ -133,6 +139,8 @@ class RobotsDirectives(Resource):
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /robots/v0/directives``
 
@@ -147,6 +155,7 @@ class RobotsDirectives(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -155,6 +164,7 @@ class RobotsDirectives(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Directive:
         """Fetch one directive.
 
@@ -162,6 +172,8 @@ class RobotsDirectives(Resource):
             directive_id: Id of the Robots directive.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /robots/v0/directives/{DIRECTIVE_ID}``
 
@@ -174,6 +186,7 @@ class RobotsDirectives(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def delete(
@@ -182,6 +195,7 @@ class RobotsDirectives(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a directive.
 
@@ -191,6 +205,8 @@ class RobotsDirectives(Resource):
             directive_id: Id of the Robots directive.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /robots/v0/directives/{DIRECTIVE_ID}``
 
@@ -203,6 +219,7 @@ class RobotsDirectives(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.robots_directives_runs import DirectiveRun, DirectiveRunDetail, ListDirectiveRunsResponse
 
@@ -62,6 +63,7 @@ class RobotsDirectivesRuns(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> DirectiveRun:
         """Run a directive on an asset.
 
@@ -74,6 +76,8 @@ class RobotsDirectivesRuns(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /robots/v0/directives/{DIRECTIVE_ID}/runs``
 
@@ -90,6 +94,7 @@ class RobotsDirectivesRuns(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     def list(
@@ -100,6 +105,7 @@ class RobotsDirectivesRuns(Resource):
         limit: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[DirectiveRunDetail, ListDirectiveRunsResponse]:
         """List the runs of a directive.
 
@@ -109,6 +115,8 @@ class RobotsDirectivesRuns(Resource):
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /robots/v0/directives/{DIRECTIVE_ID}/runs``
 
@@ -126,6 +134,7 @@ class RobotsDirectivesRuns(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -135,6 +144,7 @@ class RobotsDirectivesRuns(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> DirectiveRunDetail:
         """Fetch one run of a directive, with the state of each workflow.
 
@@ -143,6 +153,8 @@ class RobotsDirectivesRuns(Resource):
             run_id: Id of the run.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /robots/v0/directives/{DIRECTIVE_ID}/runs/{RUN_ID}``
 
@@ -156,6 +168,7 @@ class RobotsDirectivesRuns(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

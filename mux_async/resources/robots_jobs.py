@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.robots_jobs import JobSummary, ListJobsResponse
     from mux_async.models.shared_robots import JobStatus, RobotsWorkflow
@@ -153,6 +154,7 @@ class RobotsJobs(Resource):
         workflow: RobotsWorkflow | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[JobSummary, ListJobsResponse]:
         """List the jobs of all workflows, in short form.
 
@@ -167,6 +169,8 @@ class RobotsJobs(Resource):
             workflow: Only jobs of this workflow.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /robots/v0/jobs``
 
@@ -184,6 +188,7 @@ class RobotsJobs(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def cancel(
@@ -192,6 +197,7 @@ class RobotsJobs(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> JobSummary:
         """Cancel a job that has not ended.
 
@@ -201,6 +207,8 @@ class RobotsJobs(Resource):
             job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /robots/v0/jobs/{JOB_ID}/cancel``
 
@@ -213,6 +221,7 @@ class RobotsJobs(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async.models.robots_jobs_edit_captions import EditCaptionsJob, EditCaptionsJobParameters
 
 CREATE: Operation[EditCaptionsJob] = Operation(
@@ -23,10 +24,10 @@ CREATE: Operation[EditCaptionsJob] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="robots.jobs.list",
             path="/robots/v0/jobs",
             bucket=Bucket.OTHER,
@@ -65,6 +66,7 @@ class RobotsJobsEditCaptions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> EditCaptionsJob:
         """Edit a caption track: replace words, rename speakers, censor profanity.
 
@@ -82,6 +84,8 @@ class RobotsJobsEditCaptions(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /robots/v0/jobs/edit-captions``
 
@@ -98,6 +102,7 @@ class RobotsJobsEditCaptions(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     async def retrieve(
@@ -106,6 +111,7 @@ class RobotsJobsEditCaptions(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> EditCaptionsJob:
         """Fetch an edit-captions job: its state and, once completed, the new track.
 
@@ -113,6 +119,8 @@ class RobotsJobsEditCaptions(Resource):
             job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /robots/v0/jobs/edit-captions/{JOB_ID}``
 
@@ -125,6 +133,7 @@ class RobotsJobsEditCaptions(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

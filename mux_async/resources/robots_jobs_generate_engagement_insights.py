@@ -7,13 +7,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async.models.robots_jobs_generate_engagement_insights import (
         GenerateEngagementInsightsJob,
         GenerateEngagementInsightsJobParameters,
@@ -26,10 +27,10 @@ CREATE: Operation[GenerateEngagementInsightsJob] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="robots.jobs.list",
             path="/robots/v0/jobs",
             bucket=Bucket.OTHER,
@@ -68,6 +69,7 @@ class RobotsJobsGenerateEngagementInsights(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GenerateEngagementInsightsJob:
         """Explain in words how viewers engaged with a video.
 
@@ -84,6 +86,8 @@ class RobotsJobsGenerateEngagementInsights(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /robots/v0/jobs/generate-engagement-insights``
 
@@ -100,6 +104,7 @@ class RobotsJobsGenerateEngagementInsights(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     async def retrieve(
@@ -108,6 +113,7 @@ class RobotsJobsGenerateEngagementInsights(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GenerateEngagementInsightsJob:
         """Fetch a generate-engagement-insights job: its state and, once completed, the insights.
 
@@ -115,6 +121,8 @@ class RobotsJobsGenerateEngagementInsights(Resource):
             job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /robots/v0/jobs/generate-engagement-insights/{JOB_ID}``
 
@@ -127,6 +135,7 @@ class RobotsJobsGenerateEngagementInsights(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

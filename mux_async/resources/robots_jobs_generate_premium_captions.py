@@ -7,13 +7,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async.models.robots_jobs_generate_premium_captions import (
         GeneratePremiumCaptionsJob,
         GeneratePremiumCaptionsJobParameters,
@@ -26,10 +27,10 @@ CREATE: Operation[GeneratePremiumCaptionsJob] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="robots.jobs.list",
             path="/robots/v0/jobs",
             bucket=Bucket.OTHER,
@@ -68,6 +69,7 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GeneratePremiumCaptionsJob:
         """Transcribe the audio of an asset into a caption track.
 
@@ -85,6 +87,8 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /robots/v0/jobs/generate-premium-captions``
 
@@ -101,6 +105,7 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     async def retrieve(
@@ -109,6 +114,7 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> GeneratePremiumCaptionsJob:
         """Fetch a generate-premium-captions job: its state and, once completed, the track.
 
@@ -116,6 +122,8 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
             job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /robots/v0/jobs/generate-premium-captions/{JOB_ID}``
 
@@ -128,6 +136,7 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async.models.robots_jobs_summarize import SummarizeJob, SummarizeJobParameters
 
 CREATE: Operation[SummarizeJob] = Operation(
@@ -23,10 +24,10 @@ CREATE: Operation[SummarizeJob] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="robots.jobs.list",
             path="/robots/v0/jobs",
             bucket=Bucket.OTHER,
@@ -65,6 +66,7 @@ class RobotsJobsSummarize(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SummarizeJob:
         """Write a title, a description and tags for a video.
 
@@ -81,6 +83,8 @@ class RobotsJobsSummarize(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /robots/v0/jobs/summarize``
 
@@ -97,6 +101,7 @@ class RobotsJobsSummarize(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     async def retrieve(
@@ -105,6 +110,7 @@ class RobotsJobsSummarize(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SummarizeJob:
         """Fetch a summarize job: its state and, once completed, the texts.
 
@@ -112,6 +118,8 @@ class RobotsJobsSummarize(Resource):
             job_id: Id of the job.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /robots/v0/jobs/summarize/{JOB_ID}``
 
@@ -124,6 +132,7 @@ class RobotsJobsSummarize(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

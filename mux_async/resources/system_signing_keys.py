@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared import ListSigningKeysResponse, SigningKey
 
@@ -67,6 +68,7 @@ class SystemSigningKeys(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SigningKey:
         """Create an RSA key that signs playback, image, DRM and statistics tokens.
 
@@ -76,6 +78,8 @@ class SystemSigningKeys(Resource):
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /system/v1/signing-keys``
 
@@ -85,6 +89,7 @@ class SystemSigningKeys(Resource):
             CREATE,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     def list(
@@ -94,6 +99,7 @@ class SystemSigningKeys(Resource):
         limit: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[SigningKey, ListSigningKeysResponse]:
         """List the signing keys of the environment, without their private halves.
 
@@ -102,6 +108,8 @@ class SystemSigningKeys(Resource):
             limit: Rows per page; most lists give at most 100.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /system/v1/signing-keys``
 
@@ -115,6 +123,7 @@ class SystemSigningKeys(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -123,6 +132,7 @@ class SystemSigningKeys(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SigningKey:
         """Fetch one signing key, without its private half.
 
@@ -132,6 +142,8 @@ class SystemSigningKeys(Resource):
             signing_key_id: Id of the signing key, the same value that tokens carry as ``kid``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /system/v1/signing-keys/{SIGNING_KEY_ID}``
 
@@ -144,6 +156,7 @@ class SystemSigningKeys(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def delete(
@@ -152,6 +165,7 @@ class SystemSigningKeys(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a signing key and so revoke every token signed with it.
 
@@ -161,6 +175,8 @@ class SystemSigningKeys(Resource):
             signing_key_id: Id of the signing key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /system/v1/signing-keys/{SIGNING_KEY_ID}``
 
@@ -173,6 +189,7 @@ class SystemSigningKeys(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.system_usage_exports import ListUsageExportsResponse, UsageExport
 
@@ -47,6 +48,7 @@ class SystemUsageExports(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[UsageExport, ListUsageExportsResponse]:
         """List the daily usage files that can be downloaded, newest first.
 
@@ -59,6 +61,8 @@ class SystemUsageExports(Resource):
             timeframe: First and last day wanted, between 400 days ago and yesterday.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /system/v1/usage/exports``
 
@@ -75,6 +79,7 @@ class SystemUsageExports(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

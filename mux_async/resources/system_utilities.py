@@ -13,6 +13,7 @@ from mux_async._resource import Resource, returns_raw
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async.models.system_utilities import Whoami
 
 WHOAMI: Operation[Whoami] = Operation(
@@ -38,6 +39,7 @@ class SystemUtilities(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Whoami:
         """Tell which token, environment and organization the credentials belong to.
 
@@ -46,6 +48,8 @@ class SystemUtilities(Resource):
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /system/v1/whoami``
 
@@ -55,6 +59,7 @@ class SystemUtilities(Resource):
             WHOAMI,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

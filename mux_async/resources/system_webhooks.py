@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.system_webhooks import ListWebhooksResponse, Webhook
 
@@ -77,6 +78,7 @@ class SystemWebhooks(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Webhook:
         """Register an address that receives the events of the environment.
 
@@ -88,6 +90,8 @@ class SystemWebhooks(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /system/v1/webhooks``
 
@@ -101,6 +105,7 @@ class SystemWebhooks(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     def list(
@@ -110,6 +115,7 @@ class SystemWebhooks(Resource):
         limit: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[Webhook, ListWebhooksResponse]:
         """List the webhook endpoints of the environment, newest first.
 
@@ -120,6 +126,8 @@ class SystemWebhooks(Resource):
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /system/v1/webhooks``
 
@@ -134,6 +142,7 @@ class SystemWebhooks(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -142,6 +151,7 @@ class SystemWebhooks(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Webhook:
         """Fetch one webhook endpoint.
 
@@ -151,6 +161,8 @@ class SystemWebhooks(Resource):
             webhook_id: Id of the webhook endpoint.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /system/v1/webhooks/{WEBHOOK_ID}``
 
@@ -163,6 +175,7 @@ class SystemWebhooks(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def update(
@@ -174,6 +187,7 @@ class SystemWebhooks(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Webhook:
         """Move a webhook endpoint to another address, or switch it on or off.
 
@@ -186,6 +200,8 @@ class SystemWebhooks(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PATCH /system/v1/webhooks/{WEBHOOK_ID}``
 
@@ -203,6 +219,7 @@ class SystemWebhooks(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def delete(
@@ -211,6 +228,7 @@ class SystemWebhooks(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a webhook endpoint.
 
@@ -221,6 +239,8 @@ class SystemWebhooks(Resource):
             webhook_id: Id of the webhook endpoint.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /system/v1/webhooks/{WEBHOOK_ID}``
 
@@ -233,6 +253,7 @@ class SystemWebhooks(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -12,7 +12,7 @@ from typing_extensions import deprecated
 
 from mux_async._asset_waits import AssetWaits
 from mux_async._model import listed
-from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import returns_raw
 from mux_async._types import UNSET, Unset
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared import AssetMetadata
     from mux_async.models.shared_video import (
@@ -46,10 +47,10 @@ CREATE: Operation[Asset] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="video.assets.list",
-    once=Once(
-        stamp=("meta", "external_id"),
+    once=KeySpec(
+        members=("meta", "external_id"),
         longest=128,
-        place=Place(
+        lookup=LookupSpec(
             id="video.assets.list",
             path="/video/v1/assets",
             bucket=Bucket.OTHER,
@@ -177,10 +178,10 @@ CREATE_STATIC_RENDITION: Operation[StaticRendition] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="video.assets.retrieve",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="video.assets.retrieve",
             path="/video/v1/assets/{ASSET_ID}",
             bucket=Bucket.OTHER,
@@ -212,10 +213,10 @@ CREATE_TRACK: Operation[Track] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="video.assets.retrieve",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="video.assets.retrieve", path="/video/v1/assets/{ASSET_ID}", bucket=Bucket.OTHER, items=("data", "tracks")
         ),
     ),
@@ -283,6 +284,7 @@ class VideoAssets(AssetWaits):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Asset:
         """Create an asset from media at one or more URLs.
 
@@ -321,6 +323,8 @@ class VideoAssets(AssetWaits):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/assets``
 
@@ -354,6 +358,7 @@ class VideoAssets(AssetWaits):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     def list(
@@ -366,6 +371,7 @@ class VideoAssets(AssetWaits):
         upload_id: str | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[Asset, ListAssetsResponse]:
         """List assets, newest first.
 
@@ -379,6 +385,8 @@ class VideoAssets(AssetWaits):
             upload_id: Only the asset that this direct upload became.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/assets``
 
@@ -396,6 +404,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -404,6 +413,7 @@ class VideoAssets(AssetWaits):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Asset:
         """Fetch one asset.
 
@@ -414,6 +424,8 @@ class VideoAssets(AssetWaits):
             asset_id: Id of the asset.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/assets/{ASSET_ID}``
 
@@ -426,6 +438,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def delete(
@@ -434,6 +447,7 @@ class VideoAssets(AssetWaits):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete an asset for good.
 
@@ -444,6 +458,8 @@ class VideoAssets(AssetWaits):
             asset_id: Id of the asset.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/assets/{ASSET_ID}``
 
@@ -456,6 +472,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def update(
@@ -468,6 +485,7 @@ class VideoAssets(AssetWaits):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Asset:
         """Change an asset's metadata, passthrough or thumbnail time.
 
@@ -481,6 +499,8 @@ class VideoAssets(AssetWaits):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PATCH /video/v1/assets/{ASSET_ID}``
 
@@ -499,6 +519,7 @@ class VideoAssets(AssetWaits):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def retrieve_input_info(
@@ -507,6 +528,7 @@ class VideoAssets(AssetWaits):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> builtins.list[InputInfo]:
         """List an asset's inputs and what was found in their files.
 
@@ -516,6 +538,8 @@ class VideoAssets(AssetWaits):
             asset_id: Id of the asset.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/assets/{ASSET_ID}/input-info``
 
@@ -528,6 +552,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def update_master_access(
@@ -538,6 +563,7 @@ class VideoAssets(AssetWaits):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Asset:
         """Open or close temporary access to an asset's master file.
 
@@ -551,6 +577,8 @@ class VideoAssets(AssetWaits):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/assets/{ASSET_ID}/master-access``
 
@@ -567,6 +595,7 @@ class VideoAssets(AssetWaits):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     @deprecated("Mux replaced mp4_support by static renditions: use video.assets.create_static_rendition")
@@ -578,6 +607,7 @@ class VideoAssets(AssetWaits):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Asset:
         """Choose an asset's MP4 downloads, the older way.
 
@@ -590,6 +620,8 @@ class VideoAssets(AssetWaits):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/assets/{ASSET_ID}/mp4-support``
 
@@ -606,6 +638,7 @@ class VideoAssets(AssetWaits):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def create_playback_id(
@@ -617,6 +650,7 @@ class VideoAssets(AssetWaits):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> PlaybackId:
         """Give an asset one more playback id.
 
@@ -630,6 +664,8 @@ class VideoAssets(AssetWaits):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/assets/{ASSET_ID}/playback-ids``
 
@@ -647,6 +683,7 @@ class VideoAssets(AssetWaits):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def retrieve_playback_id(
@@ -656,6 +693,7 @@ class VideoAssets(AssetWaits):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> PlaybackId:
         """Fetch one playback id of an asset.
 
@@ -664,6 +702,8 @@ class VideoAssets(AssetWaits):
             playback_id: Id under which the media is played; not the id of the asset or live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/assets/{ASSET_ID}/playback-ids/{PLAYBACK_ID}``
 
@@ -677,6 +717,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def delete_playback_id(
@@ -686,6 +727,7 @@ class VideoAssets(AssetWaits):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Take a playback id away from an asset.
 
@@ -696,6 +738,8 @@ class VideoAssets(AssetWaits):
             playback_id: Id under which the media is played; not the id of the asset or live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/assets/{ASSET_ID}/playback-ids/{PLAYBACK_ID}``
 
@@ -709,6 +753,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve_shots(
@@ -717,6 +762,7 @@ class VideoAssets(AssetWaits):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> AssetShots:
         """Fetch how far shot detection is and where its result lies.
 
@@ -724,6 +770,8 @@ class VideoAssets(AssetWaits):
             asset_id: Id of the asset.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/assets/{ASSET_ID}/shots``
 
@@ -736,6 +784,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def generate_shots(
@@ -745,6 +794,7 @@ class VideoAssets(AssetWaits):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> AssetShots:
         """Start shot detection on an asset that has video.
 
@@ -755,6 +805,8 @@ class VideoAssets(AssetWaits):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/assets/{ASSET_ID}/shots``
 
@@ -769,6 +821,7 @@ class VideoAssets(AssetWaits):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def delete_shots(
@@ -777,6 +830,7 @@ class VideoAssets(AssetWaits):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete the detected shots of an asset.
 
@@ -786,6 +840,8 @@ class VideoAssets(AssetWaits):
             asset_id: Id of the asset.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/assets/{ASSET_ID}/shots``
 
@@ -798,6 +854,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def create_static_rendition(
@@ -810,6 +867,7 @@ class VideoAssets(AssetWaits):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> StaticRendition:
         """Add a file for download, MP4 or M4A, to an asset.
 
@@ -828,6 +886,8 @@ class VideoAssets(AssetWaits):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/assets/{ASSET_ID}/static-renditions``
 
@@ -847,6 +907,7 @@ class VideoAssets(AssetWaits):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     async def delete_static_rendition(
@@ -856,6 +917,7 @@ class VideoAssets(AssetWaits):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete one file for download from an asset.
 
@@ -866,6 +928,8 @@ class VideoAssets(AssetWaits):
             static_rendition_id: Id of the static rendition.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/assets/{ASSET_ID}/static-renditions/{STATIC_RENDITION_ID}``
 
@@ -879,6 +943,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def delete_thumbnail_time(
@@ -887,6 +952,7 @@ class VideoAssets(AssetWaits):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Put an asset's thumbnail back to the middle of the video.
 
@@ -894,6 +960,8 @@ class VideoAssets(AssetWaits):
             asset_id: Id of the asset.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/assets/{ASSET_ID}/thumbnail-time``
 
@@ -906,6 +974,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def create_track(
@@ -923,6 +992,7 @@ class VideoAssets(AssetWaits):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Track:
         """Add a text or audio track to a ready asset.
 
@@ -945,6 +1015,8 @@ class VideoAssets(AssetWaits):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/assets/{ASSET_ID}/tracks``
 
@@ -969,6 +1041,7 @@ class VideoAssets(AssetWaits):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     async def delete_track(
@@ -978,6 +1051,7 @@ class VideoAssets(AssetWaits):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a text track or an extra audio track.
 
@@ -988,6 +1062,8 @@ class VideoAssets(AssetWaits):
             track_id: Id of the track.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/assets/{ASSET_ID}/tracks/{TRACK_ID}``
 
@@ -1001,6 +1077,7 @@ class VideoAssets(AssetWaits):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def update_track(
@@ -1015,6 +1092,7 @@ class VideoAssets(AssetWaits):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Track:
         """Change a track's name, language, caption flag or passthrough.
 
@@ -1028,6 +1106,8 @@ class VideoAssets(AssetWaits):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PATCH /video/v1/assets/{ASSET_ID}/tracks/{TRACK_ID}``
 
@@ -1048,6 +1128,7 @@ class VideoAssets(AssetWaits):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def generate_subtitles(
@@ -1059,6 +1140,7 @@ class VideoAssets(AssetWaits):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> builtins.list[Track]:
         """Transcribe an audio track of an asset into subtitle tracks.
 
@@ -1072,6 +1154,8 @@ class VideoAssets(AssetWaits):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/assets/{ASSET_ID}/tracks/{TRACK_ID}/generate-subtitles``
 
@@ -1089,6 +1173,7 @@ class VideoAssets(AssetWaits):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_delivery_usage import DeliveryReport, ListDeliveryUsageResponse
 
@@ -48,6 +49,7 @@ class VideoDeliveryUsage(Resource):
         timeframe: str | Sequence[str | int | datetime] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[DeliveryReport, ListDeliveryUsageResponse]:
         """List how many seconds of each asset were delivered.
 
@@ -62,6 +64,8 @@ class VideoDeliveryUsage(Resource):
             timeframe: Start and end, datetimes or Unix times in seconds, both within the last 90 days.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/delivery-usage``
 
@@ -79,6 +83,7 @@ class VideoDeliveryUsage(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_drm_configurations import DrmConfiguration, ListDrmConfigurationsResponse
 
@@ -52,6 +53,7 @@ class VideoDrmConfigurations(Resource):
         limit: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[DrmConfiguration, ListDrmConfigurationsResponse]:
         """List the DRM configurations of the environment.
 
@@ -62,6 +64,8 @@ class VideoDrmConfigurations(Resource):
             limit: Rows per page; most lists give at most 100.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/drm-configurations``
 
@@ -75,6 +79,7 @@ class VideoDrmConfigurations(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -83,6 +88,7 @@ class VideoDrmConfigurations(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> DrmConfiguration:
         """Fetch one DRM configuration.
 
@@ -91,6 +97,8 @@ class VideoDrmConfigurations(Resource):
                 there.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/drm-configurations/{DRM_CONFIGURATION_ID}``
 
@@ -103,6 +111,7 @@ class VideoDrmConfigurations(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared_video import (
         AssetOptions,
@@ -42,10 +43,10 @@ CREATE: Operation[LiveStream] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="video.live_streams.list",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="video.live_streams.list",
             path="/video/v1/live-streams",
             bucket=Bucket.OTHER,
@@ -188,10 +189,10 @@ CREATE_SIMULCAST_TARGET: Operation[SimulcastTarget] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="video.live_streams.retrieve",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="video.live_streams.retrieve",
             path="/video/v1/live-streams/{LIVE_STREAM_ID}",
             bucket=Bucket.OTHER,
@@ -251,6 +252,7 @@ class VideoLiveStreams(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> LiveStream:
         """Create a live stream with a stream key of its own.
 
@@ -289,6 +291,8 @@ class VideoLiveStreams(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/live-streams``
 
@@ -321,6 +325,7 @@ class VideoLiveStreams(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     def list(
@@ -332,6 +337,7 @@ class VideoLiveStreams(Resource):
         stream_key: str | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[LiveStream, ListLiveStreamsResponse]:
         """List live streams, newest first.
 
@@ -342,6 +348,8 @@ class VideoLiveStreams(Resource):
             stream_key: Only the live stream with this key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/live-streams``
 
@@ -357,6 +365,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -365,6 +374,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> LiveStream:
         """Fetch one live stream, stream key included.
 
@@ -372,6 +382,8 @@ class VideoLiveStreams(Resource):
             live_stream_id: Id of the live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/live-streams/{LIVE_STREAM_ID}``
 
@@ -384,6 +396,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def delete(
@@ -392,6 +405,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a live stream and cut off its encoder.
 
@@ -401,6 +415,8 @@ class VideoLiveStreams(Resource):
             live_stream_id: Id of the live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/live-streams/{LIVE_STREAM_ID}``
 
@@ -413,6 +429,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def update(
@@ -430,6 +447,7 @@ class VideoLiveStreams(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> LiveStream:
         """Change the settings of a live stream.
 
@@ -451,6 +469,8 @@ class VideoLiveStreams(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PATCH /video/v1/live-streams/{LIVE_STREAM_ID}``
 
@@ -474,6 +494,7 @@ class VideoLiveStreams(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def complete(
@@ -482,6 +503,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """End the current recording now instead of after the reconnect window.
 
@@ -492,6 +514,8 @@ class VideoLiveStreams(Resource):
             live_stream_id: Id of the live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/live-streams/{LIVE_STREAM_ID}/complete``
 
@@ -505,6 +529,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def disable(
@@ -513,6 +538,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Refuse encoders on a live stream until it is enabled again.
 
@@ -523,6 +549,8 @@ class VideoLiveStreams(Resource):
             live_stream_id: Id of the live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/live-streams/{LIVE_STREAM_ID}/disable``
 
@@ -535,6 +563,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def update_embedded_subtitles(
@@ -545,6 +574,7 @@ class VideoLiveStreams(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> LiveStream:
         """Set which caption channels inside the incoming video become subtitles.
 
@@ -554,6 +584,8 @@ class VideoLiveStreams(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/live-streams/{LIVE_STREAM_ID}/embedded-subtitles``
 
@@ -570,6 +602,7 @@ class VideoLiveStreams(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def enable(
@@ -578,6 +611,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Let encoders connect to a disabled live stream again.
 
@@ -587,6 +621,8 @@ class VideoLiveStreams(Resource):
             live_stream_id: Id of the live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/live-streams/{LIVE_STREAM_ID}/enable``
 
@@ -599,6 +635,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def update_generated_subtitles(
@@ -609,6 +646,7 @@ class VideoLiveStreams(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> LiveStream:
         """Set the subtitles that are transcribed while a live stream runs.
 
@@ -620,6 +658,8 @@ class VideoLiveStreams(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/live-streams/{LIVE_STREAM_ID}/generated-subtitles``
 
@@ -636,6 +676,7 @@ class VideoLiveStreams(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def update_new_asset_settings_static_renditions(
@@ -646,6 +687,7 @@ class VideoLiveStreams(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> LiveStream:
         """Set which downloads later recordings of a live stream get.
 
@@ -655,6 +697,8 @@ class VideoLiveStreams(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/live-streams/{LIVE_STREAM_ID}/new-asset-settings/static-renditions``
 
@@ -671,6 +715,7 @@ class VideoLiveStreams(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def delete_new_asset_settings_static_renditions(
@@ -679,6 +724,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Make no downloads of later recordings of a live stream.
 
@@ -686,6 +732,8 @@ class VideoLiveStreams(Resource):
             live_stream_id: Id of the live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/live-streams/{LIVE_STREAM_ID}/new-asset-settings/static-renditions``
 
@@ -698,6 +746,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def create_playback_id(
@@ -709,6 +758,7 @@ class VideoLiveStreams(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> PlaybackId:
         """Give a live stream one more playback id.
 
@@ -720,6 +770,8 @@ class VideoLiveStreams(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/live-streams/{LIVE_STREAM_ID}/playback-ids``
 
@@ -737,6 +789,7 @@ class VideoLiveStreams(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def retrieve_playback_id(
@@ -746,6 +799,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> PlaybackId:
         """Fetch one playback id of a live stream.
 
@@ -754,6 +808,8 @@ class VideoLiveStreams(Resource):
             playback_id: Id under which the media is played; not the id of the asset or live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/live-streams/{LIVE_STREAM_ID}/playback-ids/{PLAYBACK_ID}``
 
@@ -767,6 +823,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def delete_playback_id(
@@ -776,6 +833,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Take a playback id away from a live stream.
 
@@ -784,6 +842,8 @@ class VideoLiveStreams(Resource):
             playback_id: Id under which the media is played; not the id of the asset or live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/live-streams/{LIVE_STREAM_ID}/playback-ids/{PLAYBACK_ID}``
 
@@ -797,6 +857,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def reset_stream_key(
@@ -805,6 +866,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> LiveStream:
         """Replace the stream key of a live stream.
 
@@ -814,6 +876,8 @@ class VideoLiveStreams(Resource):
             live_stream_id: Id of the live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/live-streams/{LIVE_STREAM_ID}/reset-stream-key``
 
@@ -826,6 +890,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def create_simulcast_target(
@@ -839,6 +904,7 @@ class VideoLiveStreams(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SimulcastTarget:
         """Add another service to which a live stream is sent on.
 
@@ -857,6 +923,8 @@ class VideoLiveStreams(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/live-streams/{LIVE_STREAM_ID}/simulcast-targets``
 
@@ -877,6 +945,7 @@ class VideoLiveStreams(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     async def delete_simulcast_target(
@@ -886,6 +955,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Stop sending a live stream on to a simulcast target.
 
@@ -896,6 +966,8 @@ class VideoLiveStreams(Resource):
             simulcast_target_id: Id of the simulcast target.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/live-streams/{LIVE_STREAM_ID}/simulcast-targets/{SIMULCAST_TARGET_ID}``
 
@@ -909,6 +981,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve_simulcast_target(
@@ -918,6 +991,7 @@ class VideoLiveStreams(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SimulcastTarget:
         """Fetch one simulcast target and its state.
 
@@ -926,6 +1000,8 @@ class VideoLiveStreams(Resource):
             simulcast_target_id: Id of the simulcast target.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/live-streams/{LIVE_STREAM_ID}/simulcast-targets/{SIMULCAST_TARGET_ID}``
 
@@ -939,6 +1015,7 @@ class VideoLiveStreams(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

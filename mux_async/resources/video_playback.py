@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Literal
 
+    from mux_async._options import CallOptions
     from mux_async._response import Download
     from mux_async.models.video_playback import HlsResolution, ImageExtension
 
@@ -128,6 +129,7 @@ class VideoPlayback(Resource):
         roku_trick_play: bool | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> str:
         """Fetch the HLS playlist of a playback id.
 
@@ -152,6 +154,8 @@ class VideoPlayback(Resource):
             roku_trick_play: Whether the playlist offers pictures for fast forward on Roku devices.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET https://stream.mux.com/{PLAYBACK_ID}.m3u8``
 
@@ -178,6 +182,7 @@ class VideoPlayback(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     def animated(
@@ -193,6 +198,7 @@ class VideoPlayback(Resource):
         width: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Download:
         """Fetch a short moving picture of a video, as GIF or WebP.
 
@@ -208,6 +214,8 @@ class VideoPlayback(Resource):
             width: Width in pixels, at most 640; default 320.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET https://image.mux.com/{PLAYBACK_ID}/animated.{EXTENSION}``
 
@@ -229,6 +237,7 @@ class VideoPlayback(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def storyboard_meta(
@@ -243,6 +252,7 @@ class VideoPlayback(Resource):
         program_start_time: datetime | int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> object:
         """Fetch the tile positions of a storyboard, as JSON.
 
@@ -260,6 +270,8 @@ class VideoPlayback(Resource):
             program_start_time: Begins at this instant of the live broadcast, UTC.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET https://image.mux.com/{PLAYBACK_ID}/storyboard.json``
 
@@ -280,6 +292,7 @@ class VideoPlayback(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def storyboard_vtt(
@@ -293,6 +306,7 @@ class VideoPlayback(Resource):
         program_start_time: datetime | int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> str:
         """Fetch the tile positions of a storyboard, as WebVTT.
 
@@ -309,6 +323,8 @@ class VideoPlayback(Resource):
             program_start_time: Begins at this instant of the live broadcast, UTC.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET https://image.mux.com/{PLAYBACK_ID}/storyboard.vtt``
 
@@ -328,6 +344,7 @@ class VideoPlayback(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     def storyboard(
@@ -342,6 +359,7 @@ class VideoPlayback(Resource):
         program_start_time: datetime | int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Download:
         """Fetch a picture made of small stills from all over a video.
 
@@ -358,6 +376,8 @@ class VideoPlayback(Resource):
             program_start_time: Begins at this instant of the live broadcast, UTC.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET https://image.mux.com/{PLAYBACK_ID}/storyboard.{EXTENSION}``
 
@@ -378,6 +398,7 @@ class VideoPlayback(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def transcript(
@@ -388,6 +409,7 @@ class VideoPlayback(Resource):
         token: str | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> str:
         """Fetch the transcript of a generated subtitle track, as plain text.
 
@@ -400,6 +422,8 @@ class VideoPlayback(Resource):
                 claims; a public id refuses one.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET https://stream.mux.com/{PLAYBACK_ID}/text/{TRACK_ID}.txt``
 
@@ -416,6 +440,7 @@ class VideoPlayback(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def track(
@@ -426,6 +451,7 @@ class VideoPlayback(Resource):
         token: str | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> str:
         """Fetch a text track, as WebVTT.
 
@@ -436,6 +462,8 @@ class VideoPlayback(Resource):
                 claims; a public id refuses one.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET https://stream.mux.com/{PLAYBACK_ID}/text/{TRACK_ID}.vtt``
 
@@ -452,6 +480,7 @@ class VideoPlayback(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     def thumbnail(
@@ -471,6 +500,7 @@ class VideoPlayback(Resource):
         width: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Download:
         """Fetch one still picture of a video.
 
@@ -492,6 +522,8 @@ class VideoPlayback(Resource):
             width: Width in pixels; default that of the video.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET https://image.mux.com/{PLAYBACK_ID}/thumbnail.{EXTENSION}``
 
@@ -517,6 +549,7 @@ class VideoPlayback(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     def static_rendition(
@@ -527,6 +560,7 @@ class VideoPlayback(Resource):
         token: str | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Download:
         """Download a file, MP4 or M4A, of an asset.
 
@@ -537,6 +571,8 @@ class VideoPlayback(Resource):
                 claims; a public id refuses one.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET https://stream.mux.com/{PLAYBACK_ID}/{FILENAME}``
 
@@ -553,6 +589,7 @@ class VideoPlayback(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -13,6 +13,7 @@ from mux_async._resource import Resource, returns_raw
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async.models.video_playback_ids import PlaybackIdLookup
 
 RETRIEVE: Operation[PlaybackIdLookup] = Operation(
@@ -39,6 +40,7 @@ class VideoPlaybackIds(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> PlaybackIdLookup:
         """Find out which asset or live stream a playback id belongs to.
 
@@ -46,6 +48,8 @@ class VideoPlaybackIds(Resource):
             playback_id: Id under which the media is played; not the id of the asset or live stream.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/playback-ids/{PLAYBACK_ID}``
 
@@ -58,6 +62,7 @@ class VideoPlaybackIds(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_playback_restrictions import (
         ListPlaybackRestrictionsResponse,
@@ -91,6 +92,7 @@ class VideoPlaybackRestrictions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> PlaybackRestriction:
         """Create a rule about the sites and players that may use signed playback.
 
@@ -103,6 +105,8 @@ class VideoPlaybackRestrictions(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/playback-restrictions``
 
@@ -117,6 +121,7 @@ class VideoPlaybackRestrictions(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     def list(
@@ -126,6 +131,7 @@ class VideoPlaybackRestrictions(Resource):
         limit: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[PlaybackRestriction, ListPlaybackRestrictionsResponse]:
         """List the playback restrictions of the environment.
 
@@ -134,6 +140,8 @@ class VideoPlaybackRestrictions(Resource):
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/playback-restrictions``
 
@@ -147,6 +155,7 @@ class VideoPlaybackRestrictions(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def delete(
@@ -155,6 +164,7 @@ class VideoPlaybackRestrictions(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a playback restriction.
 
@@ -162,6 +172,8 @@ class VideoPlaybackRestrictions(Resource):
             playback_restriction_id: Id of the playback restriction.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/playback-restrictions/{PLAYBACK_RESTRICTION_ID}``
 
@@ -174,6 +186,7 @@ class VideoPlaybackRestrictions(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -182,6 +195,7 @@ class VideoPlaybackRestrictions(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> PlaybackRestriction:
         """Fetch one playback restriction.
 
@@ -189,6 +203,8 @@ class VideoPlaybackRestrictions(Resource):
             playback_restriction_id: Id of the playback restriction.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/playback-restrictions/{PLAYBACK_RESTRICTION_ID}``
 
@@ -201,6 +217,7 @@ class VideoPlaybackRestrictions(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def update_referrer(
@@ -212,6 +229,7 @@ class VideoPlaybackRestrictions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> PlaybackRestriction:
         """Replace the rule about referring sites.
 
@@ -226,6 +244,8 @@ class VideoPlaybackRestrictions(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/playback-restrictions/{PLAYBACK_RESTRICTION_ID}/referrer``
 
@@ -243,6 +263,7 @@ class VideoPlaybackRestrictions(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
     async def update_user_agent(
@@ -254,6 +275,7 @@ class VideoPlaybackRestrictions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> PlaybackRestriction:
         """Replace the rule about user agents.
 
@@ -264,6 +286,8 @@ class VideoPlaybackRestrictions(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/playback-restrictions/{PLAYBACK_RESTRICTION_ID}/user_agent``
 
@@ -281,6 +305,7 @@ class VideoPlaybackRestrictions(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
 

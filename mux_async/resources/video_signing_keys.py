@@ -16,6 +16,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared import ListSigningKeysResponse, SigningKey
 
@@ -74,6 +75,7 @@ class VideoSigningKeys(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SigningKey:
         """Create a signing key by the old path.
 
@@ -82,6 +84,8 @@ class VideoSigningKeys(Resource):
         Args:
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/signing-keys``
 
@@ -91,6 +95,7 @@ class VideoSigningKeys(Resource):
             CREATE,
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux moved signing keys: use system.signing_keys")
@@ -101,6 +106,7 @@ class VideoSigningKeys(Resource):
         page: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[SigningKey, ListSigningKeysResponse]:
         """List signing keys by the old path.
 
@@ -109,6 +115,8 @@ class VideoSigningKeys(Resource):
             page: Which page, counted from 1. A page after the last is empty.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/signing-keys``
 
@@ -122,6 +130,7 @@ class VideoSigningKeys(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux moved signing keys: use system.signing_keys")
@@ -131,6 +140,7 @@ class VideoSigningKeys(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a signing key by the old path.
 
@@ -140,6 +150,8 @@ class VideoSigningKeys(Resource):
             signing_key_id: Id of the signing key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/signing-keys/{SIGNING_KEY_ID}``
 
@@ -152,6 +164,7 @@ class VideoSigningKeys(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux moved signing keys: use system.signing_keys")
@@ -161,6 +174,7 @@ class VideoSigningKeys(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> SigningKey:
         """Fetch a signing key by the old path.
 
@@ -168,6 +182,8 @@ class VideoSigningKeys(Resource):
             signing_key_id: Id of the signing key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/signing-keys/{SIGNING_KEY_ID}``
 
@@ -180,6 +196,7 @@ class VideoSigningKeys(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import deprecated
 
-from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_spaces import (
         Broadcast,
@@ -35,10 +36,10 @@ CREATE: Operation[Space] = Operation(
     replay=Replay.NEVER,
     deprecated="Mux ended real-time spaces on 2023-12-31",
     found_in="video.spaces.list",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="video.spaces.list", path="/video/v1/spaces", bucket=Bucket.OTHER, pagination=Pagination.PAGE, limit=100
         ),
     ),
@@ -81,10 +82,10 @@ CREATE_BROADCAST: Operation[Broadcast] = Operation(
     replay=Replay.NEVER,
     deprecated="Mux ended real-time spaces on 2023-12-31",
     found_in="video.spaces.retrieve",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="video.spaces.retrieve", path="/video/v1/spaces/{SPACE_ID}", bucket=Bucket.OTHER, items=("data", "broadcasts")
         ),
     ),
@@ -149,6 +150,7 @@ class VideoSpaces(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Space:
         """Create a space, a room for real-time video.
 
@@ -165,6 +167,8 @@ class VideoSpaces(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/spaces``
 
@@ -182,6 +186,7 @@ class VideoSpaces(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     @deprecated("Mux ended real-time spaces on 2023-12-31")
@@ -192,6 +197,7 @@ class VideoSpaces(Resource):
         page: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[Space, ListSpacesResponse]:
         """List the spaces of the environment.
 
@@ -200,6 +206,8 @@ class VideoSpaces(Resource):
             page: Which page, counted from 1. A page after the last is empty.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/spaces``
 
@@ -213,6 +221,7 @@ class VideoSpaces(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux ended real-time spaces on 2023-12-31")
@@ -222,6 +231,7 @@ class VideoSpaces(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a space.
 
@@ -229,6 +239,8 @@ class VideoSpaces(Resource):
             space_id: Id of the space.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/spaces/{SPACE_ID}``
 
@@ -241,6 +253,7 @@ class VideoSpaces(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux ended real-time spaces on 2023-12-31")
@@ -250,6 +263,7 @@ class VideoSpaces(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Space:
         """Fetch one space.
 
@@ -257,6 +271,8 @@ class VideoSpaces(Resource):
             space_id: Id of the space.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/spaces/{SPACE_ID}``
 
@@ -269,6 +285,7 @@ class VideoSpaces(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux ended real-time spaces on 2023-12-31")
@@ -285,6 +302,7 @@ class VideoSpaces(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Broadcast:
         """Create a broadcast that shows a space on a live stream.
 
@@ -302,6 +320,8 @@ class VideoSpaces(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/spaces/{SPACE_ID}/broadcasts``
 
@@ -324,6 +344,7 @@ class VideoSpaces(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     @deprecated("Mux ended real-time spaces on 2023-12-31")
@@ -334,6 +355,7 @@ class VideoSpaces(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a broadcast of a space.
 
@@ -342,6 +364,8 @@ class VideoSpaces(Resource):
             broadcast_id: Id of the broadcast.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/spaces/{SPACE_ID}/broadcasts/{BROADCAST_ID}``
 
@@ -355,6 +379,7 @@ class VideoSpaces(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux ended real-time spaces on 2023-12-31")
@@ -365,6 +390,7 @@ class VideoSpaces(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Broadcast:
         """Fetch one broadcast of a space.
 
@@ -373,6 +399,8 @@ class VideoSpaces(Resource):
             broadcast_id: Id of the broadcast.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/spaces/{SPACE_ID}/broadcasts/{BROADCAST_ID}``
 
@@ -386,6 +414,7 @@ class VideoSpaces(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux ended real-time spaces on 2023-12-31")
@@ -396,6 +425,7 @@ class VideoSpaces(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Start a broadcast of a space.
 
@@ -406,6 +436,8 @@ class VideoSpaces(Resource):
             broadcast_id: Id of the broadcast.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/spaces/{SPACE_ID}/broadcasts/{BROADCAST_ID}/start``
 
@@ -419,6 +451,7 @@ class VideoSpaces(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux ended real-time spaces on 2023-12-31")
@@ -429,6 +462,7 @@ class VideoSpaces(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Stop a running broadcast of a space.
 
@@ -439,6 +473,8 @@ class VideoSpaces(Resource):
             broadcast_id: Id of the broadcast.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/spaces/{SPACE_ID}/broadcasts/{BROADCAST_ID}/stop``
 
@@ -452,6 +488,7 @@ class VideoSpaces(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_transcription_vocabularies import ListTranscriptionVocabulariesResponse, TranscriptionVocabulary
 
@@ -24,10 +25,10 @@ CREATE: Operation[TranscriptionVocabulary] = Operation(
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="video.transcription_vocabularies.list",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="video.transcription_vocabularies.list",
             path="/video/v1/transcription-vocabularies",
             bucket=Bucket.OTHER,
@@ -91,6 +92,7 @@ class VideoTranscriptionVocabularies(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> TranscriptionVocabulary:
         """Create a list of phrases that helps to transcribe live streams.
 
@@ -105,6 +107,8 @@ class VideoTranscriptionVocabularies(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/transcription-vocabularies``
 
@@ -122,6 +126,7 @@ class VideoTranscriptionVocabularies(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     def list(
@@ -131,6 +136,7 @@ class VideoTranscriptionVocabularies(Resource):
         limit: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[TranscriptionVocabulary, ListTranscriptionVocabulariesResponse]:
         """List transcription vocabularies, at most 10 per page.
 
@@ -139,6 +145,8 @@ class VideoTranscriptionVocabularies(Resource):
             limit: Rows per page, at most 10 and by default 10.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/transcription-vocabularies``
 
@@ -152,6 +160,7 @@ class VideoTranscriptionVocabularies(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -160,6 +169,7 @@ class VideoTranscriptionVocabularies(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> TranscriptionVocabulary:
         """Fetch one transcription vocabulary.
 
@@ -167,6 +177,8 @@ class VideoTranscriptionVocabularies(Resource):
             transcription_vocabulary_id: Id of the transcription vocabulary.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/transcription-vocabularies/{TRANSCRIPTION_VOCABULARY_ID}``
 
@@ -179,6 +191,7 @@ class VideoTranscriptionVocabularies(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def delete(
@@ -187,6 +200,7 @@ class VideoTranscriptionVocabularies(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a transcription vocabulary.
 
@@ -194,6 +208,8 @@ class VideoTranscriptionVocabularies(Resource):
             transcription_vocabulary_id: Id of the transcription vocabulary.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/transcription-vocabularies/{TRANSCRIPTION_VOCABULARY_ID}``
 
@@ -206,6 +222,7 @@ class VideoTranscriptionVocabularies(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def update(
@@ -218,6 +235,7 @@ class VideoTranscriptionVocabularies(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> TranscriptionVocabulary:
         """Replace a transcription vocabulary.
 
@@ -232,6 +250,8 @@ class VideoTranscriptionVocabularies(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/transcription-vocabularies/{TRANSCRIPTION_VOCABULARY_ID}``
 
@@ -250,6 +270,7 @@ class VideoTranscriptionVocabularies(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
 

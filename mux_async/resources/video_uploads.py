@@ -7,13 +7,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, Once, Operation, Pagination, Replay
+from mux_async._operation import Bucket, KeySpec, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared_video import AssetOptions
     from mux_async.models.video_uploads import ListUploadsResponse, Upload
@@ -24,7 +25,7 @@ CREATE: Operation[Upload] = Operation(
     path="/video/v1/uploads",
     bucket=Bucket.POST,
     replay=Replay.HARMLESS,
-    once=Once(stamp=("new_asset_settings", "meta", "external_id"), longest=128, place=None),
+    once=KeySpec(members=("new_asset_settings", "meta", "external_id"), longest=128, lookup=None),
     model="video_uploads:Upload",
 )
 LIST: Operation[Page[Upload, ListUploadsResponse]] = Operation(
@@ -74,6 +75,7 @@ class VideoUploads(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Upload:
         """Create an address to which the bytes of a new asset can be sent.
 
@@ -94,6 +96,8 @@ class VideoUploads(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/uploads``
 
@@ -112,6 +116,7 @@ class VideoUploads(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     def list(
@@ -121,6 +126,7 @@ class VideoUploads(Resource):
         limit: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[Upload, ListUploadsResponse]:
         """List direct uploads, newest first.
 
@@ -129,6 +135,8 @@ class VideoUploads(Resource):
             limit: Rows per page; most lists give at most 100. The server's default: ``25``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/uploads``
 
@@ -142,6 +150,7 @@ class VideoUploads(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def retrieve(
@@ -150,6 +159,7 @@ class VideoUploads(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Upload:
         """Fetch one direct upload, with the id of its asset once there is one.
 
@@ -157,6 +167,8 @@ class VideoUploads(Resource):
             upload_id: Id of the direct upload.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/uploads/{UPLOAD_ID}``
 
@@ -169,6 +181,7 @@ class VideoUploads(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     async def cancel(
@@ -177,6 +190,7 @@ class VideoUploads(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Upload:
         """Cancel a direct upload that is still waiting for its file.
 
@@ -187,6 +201,8 @@ class VideoUploads(Resource):
             upload_id: Id of the direct upload.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/uploads/{UPLOAD_ID}/cancel``
 
@@ -199,6 +215,7 @@ class VideoUploads(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import deprecated
 
-from mux_async._operation import Bucket, Once, Operation, Pagination, Place, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Literal
 
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_web_inputs import ListWebInputsResponse, WebInput
 
@@ -28,10 +29,10 @@ CREATE: Operation[WebInput] = Operation(
     replay=Replay.NEVER,
     deprecated="Mux no longer offers web inputs; its clients dropped them",
     found_in="video.web_inputs.list",
-    once=Once(
-        stamp=("passthrough",),
+    once=KeySpec(
+        members=("passthrough",),
         longest=255,
-        place=Place(
+        lookup=LookupSpec(
             id="video.web_inputs.list", path="/video/v1/web-inputs", bucket=Bucket.OTHER, pagination=Pagination.PAGE, limit=100
         ),
     ),
@@ -127,6 +128,7 @@ class VideoWebInputs(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> WebInput:
         """Create a browser that shows a web page on a live stream.
 
@@ -144,6 +146,8 @@ class VideoWebInputs(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``POST /video/v1/web-inputs``
 
@@ -164,6 +168,7 @@ class VideoWebInputs(Resource):
             extra_query=extra_query,
             extra_body=extra_body,
             once=once,
+            options=options,
         )
 
     @deprecated("Mux no longer offers web inputs; its clients dropped them")
@@ -174,6 +179,7 @@ class VideoWebInputs(Resource):
         page: int | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> Paginator[WebInput, ListWebInputsResponse]:
         """List the web inputs of the environment.
 
@@ -182,6 +188,8 @@ class VideoWebInputs(Resource):
             page: Which page, counted from 1. A page after the last is empty.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/web-inputs``
 
@@ -195,6 +203,7 @@ class VideoWebInputs(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux no longer offers web inputs; its clients dropped them")
@@ -204,6 +213,7 @@ class VideoWebInputs(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Delete a web input.
 
@@ -211,6 +221,8 @@ class VideoWebInputs(Resource):
             web_input_id: Id of the web input.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``DELETE /video/v1/web-inputs/{WEB_INPUT_ID}``
 
@@ -223,6 +235,7 @@ class VideoWebInputs(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux no longer offers web inputs; its clients dropped them")
@@ -232,6 +245,7 @@ class VideoWebInputs(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> WebInput:
         """Fetch one web input.
 
@@ -239,6 +253,8 @@ class VideoWebInputs(Resource):
             web_input_id: Id of the web input.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``GET /video/v1/web-inputs/{WEB_INPUT_ID}``
 
@@ -251,6 +267,7 @@ class VideoWebInputs(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux no longer offers web inputs; its clients dropped them")
@@ -260,6 +277,7 @@ class VideoWebInputs(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Start the browser of a web input and stream its page.
 
@@ -269,6 +287,8 @@ class VideoWebInputs(Resource):
             web_input_id: Id of the web input.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/web-inputs/{WEB_INPUT_ID}/launch``
 
@@ -282,6 +302,7 @@ class VideoWebInputs(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux no longer offers web inputs; its clients dropped them")
@@ -291,6 +312,7 @@ class VideoWebInputs(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Load the page of a running web input again.
 
@@ -300,6 +322,8 @@ class VideoWebInputs(Resource):
             web_input_id: Id of the web input.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/web-inputs/{WEB_INPUT_ID}/reload``
 
@@ -313,6 +337,7 @@ class VideoWebInputs(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux no longer offers web inputs; its clients dropped them")
@@ -322,6 +347,7 @@ class VideoWebInputs(Resource):
         *,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         """Stop the browser of a web input.
 
@@ -331,6 +357,8 @@ class VideoWebInputs(Resource):
             web_input_id: Id of the web input.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/web-inputs/{WEB_INPUT_ID}/shutdown``
 
@@ -343,6 +371,7 @@ class VideoWebInputs(Resource):
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
+            options=options,
         )
 
     @deprecated("Mux no longer offers web inputs; its clients dropped them")
@@ -354,6 +383,7 @@ class VideoWebInputs(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
+        options: CallOptions | None = None,
     ) -> WebInput:
         """Point a web input at another page.
 
@@ -363,6 +393,8 @@ class VideoWebInputs(Resource):
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
+            options: Deadline, priority and the like of this one call; what it leaves out is as the client has
+                it.
 
         ``PUT /video/v1/web-inputs/{WEB_INPUT_ID}/url``
 
@@ -379,6 +411,7 @@ class VideoWebInputs(Resource):
             extra_headers=extra_headers,
             extra_query=extra_query,
             extra_body=extra_body,
+            options=options,
         )
 
 
