@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -12,7 +13,10 @@ import typer
 from typer.core import TyperGroup
 
 from mux_async._version import __version__
+from mux_async.cli._examples import examples_of
 from mux_async.cli._output import STOPPED, explain
+from mux_async.cli._profile_commands import complete_profile, make_profiles_app
+from mux_async.cli._profiles import VARIABLES, apply_profile
 from mux_async.errors import MuxError
 
 
@@ -37,16 +41,51 @@ def _print_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
+def _use_profile(ctx: typer.Context, name: str | None) -> None:
+    """Put the profile into the environment while the command runs, where everything that reads settings looks for them."""
+    if ctx.resilient_parsing or ctx.invoked_subcommand in _WITHOUT_PROFILE:
+        return
+    before = dict(os.environ)
+    apply_profile(name, os.environ)
+
+    def restore() -> None:
+        for variable in VARIABLES.values():
+            if variable in before:
+                os.environ[variable] = before[variable]
+            else:
+                os.environ.pop(variable, None)
+
+    ctx.call_on_close(restore)
+
+
+_WITHOUT_PROFILE = frozenset({"demo", "emulate", "ingest-status", "profiles"})
+"""Commands that use no credentials: a profile that cannot be read must not stop them."""
+
+
 def _common(
+    ctx: typer.Context,
     version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Log every attempt, and show errors with their traceback.")] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            envvar="MUX_PROFILE",
+            metavar="NAME",
+            autocompletion=complete_profile,
+            help="Use the credentials of this profile; see `mux-async profiles`.",
+        ),
+    ] = None,
 ) -> None:
     """Work with Mux from the command line: ingest files, try things on an emulator.
 
-    Credentials come from MUX_TOKEN_ID and MUX_TOKEN_SECRET, the server from MUX_BASE_URL (Mux itself when not set).
+    Credentials come from --profile, else from MUX_TOKEN_ID and MUX_TOKEN_SECRET, else from the default profile.
+
+    The server is that of MUX_BASE_URL; Mux itself when not set.
     """
+    _use_profile(ctx, profile)
     if debug:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(relativeCreated)8d %(name)s: %(message)s")
         logging.getLogger("mux_async").setLevel(logging.DEBUG)
@@ -59,6 +98,7 @@ def _paragraphs(command: Callable[..., None]) -> str:
 
 def make_app() -> typer.Typer:
     """Return the whole command line."""
+    from mux_async.cli._api import api
     from mux_async.cli._demo import demo
     from mux_async.cli._doctor import doctor
     from mux_async.cli._ingest import ingest, ingest_status
@@ -71,9 +111,10 @@ def make_app() -> typer.Typer:
     app = typer.Typer(
         name="mux-async", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
     )
-    app.callback()(_common)
-    for command in (demo, ingest, ingest_status, upload, emulate, sign, limits, doctor):
-        app.command(help=_paragraphs(command))(command)
+    app.callback(epilog=examples_of(""))(_common)
+    for command in (demo, ingest, ingest_status, upload, emulate, sign, api, limits, doctor):
+        app.command(help=_paragraphs(command), epilog=examples_of(command.__name__.replace("_", "-")))(command)
+    app.add_typer(make_profiles_app())
     app.add_typer(make_webhooks_app())
     return app
 

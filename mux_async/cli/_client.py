@@ -7,6 +7,18 @@ from typing import Annotated
 import typer
 
 from mux_async import Mux
+from mux_async._transports import installed_transports
+
+_POLICIES = ("public", "signed", "drm")
+
+
+def _complete_policy(incomplete: str) -> list[str]:
+    return [each for each in _POLICIES if each.startswith(incomplete)]
+
+
+def _complete_transport(incomplete: str) -> list[str]:
+    return [each for each in installed_transports() if each.startswith(incomplete)]
+
 
 BaseUrl = Annotated[
     str | None,
@@ -22,12 +34,18 @@ TransportName = Annotated[
     typer.Option(
         "--transport",
         help="HTTP library: aiohttp, httpx, or the name of an installed transport.",
+        autocompletion=_complete_transport,
         rich_help_panel="The server",
     ),
 ]
 Policy = Annotated[
     list[str] | None,
-    typer.Option("--policy", help="public, signed or drm; may be repeated. Default: public.", metavar="POLICY"),
+    typer.Option(
+        "--policy",
+        help="public, signed or drm; may be repeated. Default: public.",
+        metavar="POLICY",
+        autocompletion=_complete_policy,
+    ),
 ]
 Test = Annotated[bool, typer.Option("--test", help="Make test assets: free, watermarked, 10 s, deleted after a day.")]
 
@@ -48,6 +66,6 @@ def policies(given: list[str] | None) -> list[str]:
         typer.BadParameter: One is none.
     """
     for policy in given or ():
-        if policy not in {"public", "signed", "drm"}:
+        if policy not in _POLICIES:
             raise typer.BadParameter(f"{policy!r} is none of public, signed, drm")
     return given or ["public"]

@@ -4,37 +4,50 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
 
 import anyio
 import anyio.to_thread
 import attrs
+import typer
 from rich.table import Table
 
 from mux_async import Mux, Timeouts
 from mux_async._operation import Bucket
+from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._limits import limits_table
 from mux_async.cli._media import DEMO, Recipe, ffmpeg, make_media, probe_media
 from mux_async.cli._output import FAILED, size, span, stdout
+from mux_async.cli.emulate import banner
 from mux_async.emulator import DEFAULT_TOKEN, Arrival, Emulator, EmulatorSettings
+from mux_async.emulator.media import MediaWorker, has_media
 from mux_async.emulator.server import serve
 from mux_async.errors import MuxError
-from mux_async.ingest import Ingest, IngestEvent, ItemFinished, ItemMoved, ItemResult, Stage, make_plan
+from mux_async.ingest import Ingest, IngestEvent, IngestSummary, ItemFinished, ItemMoved, ItemResult, Stage, make_plan
 from mux_async.transport import HttpRequest
 
 _WIDTH = 176
 
 
-def demo() -> None:
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the emulated Mux running at the end, to play the films, until interrupted.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the emulated Mux; 0 picks a free one.")] = 0,
+) -> None:
     """See the main job done, without an account.
 
-    Makes a few media files, ingests them into an emulated Mux over real sockets, and shows what came of it. Takes about 15 s.
+    Makes a few media files, ingests them into an emulated Mux over real sockets, and shows what came of it. Takes about 20 s.
+
+    The films play at the URLs that are shown while it runs, which --keep makes longer. The address of the emulated Mux shows a page.
     """
     ffmpeg()  # before anything is started
-    anyio.run(_demo)
+    anyio.run(_demo, keep, port, backend="asyncio")
 
 
 @attrs.define
@@ -56,7 +69,7 @@ class _Watch:
             stdout().print(f"  {Path(event.result.source).name}: {state} after {span(event.result.seconds)}", markup=False)
 
 
-async def _demo() -> None:
+async def _demo(keep: bool, port: int) -> None:
     console = stdout()
     if not console.is_terminal:
         console.width = _WIDTH
@@ -67,23 +80,47 @@ async def _demo() -> None:
         async with anyio.create_task_group() as tasks:
             for recipe in DEMO:
                 tasks.start_soon(_make, recipe, folder)
-        emulator = Emulator(EmulatorSettings(time_to_ready=1.5, probe=probe_media, store=Path(name, "store")))
-        async with serve(emulator) as origin:
-            console.print(f"ingesting them into an emulated Mux on {origin}", markup=False)
-            watch = _Watch()
-            async with Mux(
-                token_id=DEFAULT_TOKEN.id, token_secret=DEFAULT_TOKEN.secret, base_url=origin, timeouts=Timeouts(connect=5.0)
-            ) as mux:
-                plan = await anyio.to_thread.run_sync(make_plan, [folder])
-                summary = await Ingest(mux, plan.items, on_event=watch.event).run()
-                await _check_playback(mux, watch.results)
-                console.print(_assets(watch))
-                console.print(limits_table(mux.limits.snapshot()))
-            for line in _arrivals(emulator.arrivals):
-                console.print(line, markup=False)
-            console.print(f"{summary.ready} of {len(plan.items)} files ready in {span(summary.elapsed)}", markup=False)
+        with _films(Path(name)) as films, open_interrupts() as signals:
+            settings = EmulatorSettings(time_to_ready=1.5, probe=probe_media, store=Path(name, "store"), media=films)
+            emulator = Emulator(settings)
+            async with serve(emulator, port=port) as origin:
+                summary = await _ingest(emulator, folder, origin)
+                if keep:
+                    for line in banner(settings, origin):
+                        console.print(line, markup=False, soft_wrap=True)
+                    console.print("running until interrupted (Ctrl-C)", markup=False)
+                    async for _ in signals:
+                        break
     if not summary.is_complete:
         raise SystemExit(FAILED)
+
+
+def _films(folder: Path) -> AbstractContextManager[MediaWorker | None]:
+    """Return what makes films playable, where its library is installed."""
+    return MediaWorker(folder / "films") if has_media() else nullcontext()
+
+
+async def _ingest(emulator: Emulator, folder: Path, origin: str) -> IngestSummary:
+    """Ingest *folder* into the emulator at *origin*, and show what came of it."""
+    console = stdout()
+    if not console.is_terminal:
+        console.width = _WIDTH
+    console.print(f"ingesting them into an emulated Mux on {origin}", markup=False)
+    watch = _Watch()
+    async with Mux(
+        token_id=DEFAULT_TOKEN.id, token_secret=DEFAULT_TOKEN.secret, base_url=origin, timeouts=Timeouts(connect=5.0)
+    ) as mux:
+        plan = await anyio.to_thread.run_sync(make_plan, [folder])
+        summary = await Ingest(mux, plan.items, on_event=watch.event).run()
+        await _check_playback(mux, watch.results)
+        console.print(_assets(watch))
+        for line in _addresses(watch.results):
+            console.print(line, markup=False, soft_wrap=True)
+        console.print(limits_table(mux.limits.snapshot()))
+    for line in _arrivals(emulator.arrivals):
+        console.print(line, markup=False)
+    console.print(f"{summary.ready} of {len(plan.items)} files ready in {span(summary.elapsed)}", markup=False)
+    return summary
 
 
 async def _make(recipe: Recipe, folder: Path) -> None:
@@ -106,11 +143,8 @@ async def _check_playback(mux: Mux, results: list[ItemResult]) -> None:
 
 def _assets(watch: _Watch) -> Table:
     table = Table(title="Assets", title_justify="left")
-    table.add_column("file", no_wrap=True)
-    for column in ("size", "upload", "duration"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("asset", overflow="fold")
-    table.add_column("playback URL", overflow="fold")
+    for column in ("file", "size", "upload", "duration"):
+        table.add_column(column, justify="left" if column == "file" else "right", no_wrap=True)
     for result in sorted(watch.results, key=lambda each: each.source):
         took = watch.took.get(result.key)
         table.add_row(
@@ -118,10 +152,15 @@ def _assets(watch: _Watch) -> Table:
             size(result.bytes or 0),
             f"{took:.2f} s" if took is not None else "-",
             f"{result.duration:.1f} s" if result.duration is not None else "-",
-            result.asset_id or "-",
-            "\n".join(result.playback_urls) or "-",
         )
     return table
+
+
+def _addresses(results: Sequence[ItemResult]) -> Iterator[str]:
+    """Yield ids and URLs on lines of their own: they are longer than a column may be, and have to be copied whole."""
+    for result in sorted(results, key=lambda each: each.source):
+        yield f"{Path(result.source).name}: asset {result.asset_id or '-'}"
+        yield from (f"  {url}" for url in result.playback_urls)
 
 
 def _arrivals(arrivals: Sequence[Arrival]) -> list[str]:

@@ -48,7 +48,7 @@ DEMO: Final[Sequence[Recipe]] = (
     ),
     Recipe("mezzanine.avi", 4.0, 1920, 1080, 25, 0, ("-c:v", "mjpeg", "-q:v", "3")),
     Recipe("talk.mp3", 20.0, tone=220, options=("-c:a", "libmp3lame", "-b:a", "128k")),
-    Recipe("loop.gif", 1.5, 160, 120, 10),
+    Recipe("loop.mkv", 1.5, 160, 120, 10, 0, _QUICK),
 )
 """What ``mux-async demo`` ingests: different lengths, sizes, shapes, codecs and containers."""
 

@@ -25,6 +25,12 @@ _COUNTS: Final[Mapping[str, CountsOf]] = {
     "counts-live-stream": "live_stream",
 }
 _SPACE: Final = ("role", "participant_id")
+_ALL_KINDS: Final = (*KINDS, *_COUNTS, "space")
+
+
+def complete_kind(incomplete: str) -> list[str]:
+    """Complete the kinds of tokens."""
+    return [each for each in _ALL_KINDS if each.startswith(incomplete)]
 
 
 def sign(
@@ -38,6 +44,7 @@ def sign(
             "-k",
             help=f"{', '.join([*KINDS, *_COUNTS])} or space; may be repeated. Default: video.",
             metavar="KIND",
+            autocompletion=complete_kind,
         ),
     ] = None,
     expires: Annotated[
@@ -66,10 +73,9 @@ def sign(
     Nothing is sent: tokens are made here, with the key in MUX_SIGNING_KEY and MUX_PRIVATE_KEY.
     """
     kinds = kind or ["video"]
-    known = [*KINDS, *_COUNTS, "space"]
     for each in kinds:
-        if each not in known:
-            raise typer.BadParameter(f"{each!r} is none of {', '.join(known)}")
+        if each not in _ALL_KINDS:
+            raise typer.BadParameter(f"{each!r} is none of {', '.join(_ALL_KINDS)}")
     params = _parameters(param or [], kinds)
     signer = _signer(key_id, key_file)
     hosts = Hosts.of(check_base_url(base_url or os.environ.get("MUX_BASE_URL") or DEFAULT_BASE_URL, allow_insecure=True))

@@ -17,6 +17,7 @@ import anyio
 import orjson
 import typer
 
+from mux_async.cli._examples import examples_of
 from mux_async.cli._output import FAILED
 
 _SECRET_VARIABLE = "MUX_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
@@ -30,13 +31,24 @@ ToOption: TypeAlias = Annotated[str, typer.Option("--to", metavar="URL", help="W
 DEFAULT_TO = f"http://127.0.0.1:{DEFAULT_PORT}/"
 
 
+def complete_event_type(incomplete: str) -> list[str]:
+    """Complete the types of events."""
+    from mux_async.webhooks import EVENTS
+
+    return [each for each in EVENTS if each.startswith(incomplete)]
+
+
 def make_webhooks_app() -> typer.Typer:
     """Return the group of commands."""
     app = typer.Typer(
-        name="webhooks", no_args_is_help=True, rich_markup_mode=None, help="Receive, make up and repeat webhook deliveries."
+        name="webhooks",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        help="Receive, make up and repeat webhook deliveries.",
+        epilog=examples_of("webhooks"),
     )
     for command in (listen, trigger, replay):
-        app.command()(command)
+        app.command(epilog=examples_of(f"webhooks {command.__name__}"))(command)
     return app
 
 
@@ -76,7 +88,12 @@ def listen(
 
 def trigger(
     kind: Annotated[
-        str, typer.Argument(metavar="TYPE", help="video.asset.ready, ...; `mux-async webhooks trigger list` names all.")
+        str,
+        typer.Argument(
+            metavar="TYPE",
+            autocompletion=complete_event_type,
+            help="video.asset.ready, ...; `mux-async webhooks trigger list` names all.",
+        ),
     ],
     to: ToOption = DEFAULT_TO,
     secret: SecretOption = None,

@@ -9,11 +9,15 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
+
+from mux_async.cli import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +51,30 @@ def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None 
         cwd=cwd,
         stdin=subprocess.DEVNULL,
     )
+
+
+@attrs.frozen
+class Done:
+    """What a command printed, and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_here(*arguments: str, env: Mapping[str, str] | None = None) -> Done:
+    """Run a command in this process, which starts ten times as fast as one of its own: for tests of what it reads and prints."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        for name in [each for each in os.environ if each.startswith("MUX_")]:
+            patch.delenv(name)
+        for name, value in (CREDENTIALS if env is None else env).items():
+            patch.setenv(name, value)
+        try:
+            main(arguments)
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+            return Done(code, out.getvalue(), err.getvalue())
+    raise AssertionError("the command line ends with an exit code")
 
 
 @attrs.frozen

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
+import subprocess
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from mux_async.cli._output import explain, size, span
 from mux_async.emulator import InputProblem, MediaInfo, MediaSource
 from mux_async.errors import ConfigurationError, MissingExtraError, MuxError
 from mux_async.models import Asset
-from tests.cli.commands import CREDENTIALS, Emulate, emulate, run
+from tests.cli.commands import CREDENTIALS, Emulate, command, emulate, environment, run
 
 RATE = LimitSettings().post.rate
 """POST requests a second that are let out."""
@@ -283,6 +285,39 @@ def test_demo(tmp_path: Path) -> None:
     for recipe in DEMO:
         assert recipe.name in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_demo_is_kept(tmp_path: Path) -> None:
+    """With ``--keep`` the demo goes on until it is interrupted, on however narrow a terminal its URLs are whole, and every one plays."""
+    process = subprocess.Popen(
+        command("demo", "--keep"), stdout=subprocess.PIPE, text=True, env={**environment({}), "COLUMNS": "60"}, cwd=tmp_path
+    )
+    try:
+        assert process.stdout is not None
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if line.startswith("running until interrupted"):
+                break
+        urls = [line.strip() for line in lines if line.endswith(".m3u8")]
+        kinds = [decoded(url) for url in urls]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+    assert process.returncode == 0, lines
+    assert sorted(kinds) == ["audio", *["video"] * 5]
+    assert any(line.strip().startswith("export MUX_BASE_URL=http://127.0.0.1:") for line in lines)
+
+
+def decoded(url: str) -> str:
+    """Return what the first frame is that a player gets from *url*."""
+    av = pytest.importorskip("av")
+    with av.open(url, timeout=20) as film:
+        stream = (film.streams.video or film.streams.audio)[0]
+        next(film.decode(stream))
+        return str(stream.type)
 
 
 def test_media_is_real(tmp_path: Path) -> None:

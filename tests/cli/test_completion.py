@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import environment, run
+from tests.cli.commands import environment, run, run_here
 
 
 def test_commands_and_options() -> None:
@@ -27,6 +27,24 @@ def test_commands_and_options() -> None:
     assert complete("mux-async ing") == ["ingest", "ingest-status"]
     assert {"--retry-failed", "--report"} <= set(complete("mux-async ingest --re"))
     assert complete("mux-async ingest --dedup ") == ["key", "content", "none"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("mux-async upload film.mp4 --policy s", "signed"),
+        ("mux-async sign ID --kind sp", "space"),
+        ("mux-async webhooks trigger video.asset.re", "video.asset.ready"),
+        ("mux-async api DE", "DELETE"),
+        ("mux-async api GET /video/v1/as", "/video/v1/assets"),
+    ],
+)
+def test_values(words: str, expected: str) -> None:
+    """Values of arguments and options are completed: policies, kinds, event types, methods, paths."""
+    variables = {"_MUX_ASYNC_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    printed = run_here(env=variables).stdout.split()
+
+    assert expected in printed
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")

@@ -1,0 +1,307 @@
+"""``mux-async api``: any request to the API, with credentials, limits, retries and paging, and its answer as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, cast
+from urllib.parse import parse_qsl, urlsplit
+
+import anyio
+import typer
+
+from mux_async import Mux
+from mux_async._operation import Pagination
+from mux_async.cli._client import BaseUrl, TransportName, make_client
+from mux_async.errors import APIStatusError, MuxError
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Complete the HTTP method."""
+    return [each for each in METHODS if each.startswith(incomplete.upper())]
+
+
+def complete_path(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the path with those that this version knows for the method."""
+    from mux_async.cli._operations import operations
+
+    method = str(ctx.params.get("method") or "GET").upper()
+    return sorted({each.path for each in operations() if each.method == method and each.path.startswith(incomplete)})
+
+
+def api(
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", autocompletion=complete_method, help=f"{', '.join(METHODS)}.", show_default=False)
+    ],
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            autocompletion=complete_path,
+            help="Path of the API, with its query if it has one: /video/v1/assets?limit=5.",
+            show_default=False,
+        ),
+    ],
+    query: Annotated[
+        list[str] | None,
+        typer.Option("--query", "-q", metavar="NAME=VALUE", help="Member of the query; may be repeated, for arrays too."),
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option("--field", "-f", metavar="NAME=TEXT", help="Member of the JSON body, as text; may be repeated."),
+    ] = None,
+    json_field: Annotated[
+        list[str] | None,
+        typer.Option("--json-field", "-F", metavar="NAME=JSON", help="Member of the JSON body, as JSON: numbers, lists, null."),
+    ] = None,
+    body: Annotated[
+        str | None,
+        typer.Option(
+            "--body", "-d", metavar="JSON|@FILE|-", help="The JSON body: text, @ and a file, or - for standard input."
+        ),
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", metavar="NAME:VALUE", help="Request header; may be repeated.")
+    ] = None,
+    paginate: Annotated[
+        bool, typer.Option("--paginate", help="Read a list to its end; all items are printed under one `data`.")
+    ] = False,
+    lines: Annotated[bool, typer.Option("--lines", help="Print the items of `data` one a line, as they arrive.")] = False,
+    include: Annotated[bool, typer.Option("--include", "-i", help="Print status and headers to standard error.")] = False,
+    base_url: BaseUrl = None,
+    transport: TransportName = "aiohttp",
+) -> None:
+    """Send any request to the API and print the JSON that it answers.
+
+    Credentials, rate limits and retries are those of every other command: a POST whose outcome is unknown is not sent again. The body of
+    an error is printed too, and the exit code is 1.
+    """
+    verb = method.upper()
+    if verb not in METHODS:
+        hint = "; the method comes first, then the path" if method.startswith("/") else ""
+        raise typer.BadParameter(f"{method!r} is not one of {', '.join(METHODS)}{hint}")
+    if paginate and verb != "GET":
+        raise typer.BadParameter(f"--paginate reads a list, and {verb} does not; use GET")
+    members = read_body(body, field or (), json_field or ())
+    if members is not None and verb in {"GET", "HEAD"}:
+        raise typer.BadParameter(f"{verb} takes no body; use --query for the query")
+    client = make_client(base_url, transport)
+    target, asked = read_target(path, client.base_url, query or ())
+    request = _Request(verb, target, asked, members, read_headers(header or ()), is_shown=include)
+    printer = Printer(is_pretty=sys.stdout.isatty())
+    anyio.run(_perform, client, request, printer, paginate, lines)
+
+
+class _Request:
+    """What goes out, page after page."""
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | list[str]],
+        body: Mapping[str, object] | None,
+        headers: Mapping[str, str],
+        *,
+        is_shown: bool,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self._body = body
+        self._headers = headers
+        self._is_shown = is_shown
+
+    async def send(self, client: Mux, query: Mapping[str, object]) -> object:
+        """Send it with *query* and return the decoded JSON.
+
+        Raises:
+            MuxError: Any of the tree in `mux_async.errors`.
+        """
+        response = await client.request(self.method, self.path, query=query, body=self._body, headers=self._headers)
+        if self._is_shown:
+            typer.echo(f"HTTP {response.status}", err=True)
+            for name, value in response.headers.items():
+                typer.echo(f"{name}: {value}", err=True)
+        return response.value
+
+    async def pages(self, client: Mux) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield the envelopes of a list, from the first to the last.
+
+        Raises:
+            MuxError: The answer is not a list, the server sends the same page again, or any other of the tree in `mux_async.errors`.
+        """
+        query: dict[str, object] = dict(self.query)
+        earlier: list[Any] | None = None
+        cursors: set[str] = set()
+        while True:
+            found = await self.send(client, query)
+            items = cast("dict[str, Any]", found).get("data") if isinstance(found, dict) else None
+            if not isinstance(items, list):
+                raise MuxError(
+                    f"{self.method} {self.path} does not answer a list under 'data'; leave out --paginate and --lines"
+                )
+            envelope, rows = cast("dict[str, Any]", found), cast("list[Any]", items)
+            yield envelope
+            following = self._following(envelope, rows, query)
+            if following is None:
+                return
+            cursor = following.get("cursor")
+            if cursor in cursors or (cursor is None and rows == earlier):
+                raise MuxError(f"{self.method} {self.path} sends the same page again and again: {following!r} does not lead on")
+            if cursor is not None:
+                cursors.add(str(cursor))
+            earlier = rows
+            query.update(following)
+
+    def _following(
+        self, envelope: Mapping[str, Any], items: Sequence[object], query: Mapping[str, object]
+    ) -> dict[str, object] | None:
+        if "next_cursor" in envelope:
+            return {"cursor": envelope["next_cursor"]} if envelope["next_cursor"] else None
+        from mux_async.cli._operations import find_operation
+
+        operation = find_operation(self.method, self.path)
+        if operation is None or operation.pagination not in {Pagination.PAGE, Pagination.PAGE_WITH_TOTAL} or not items:
+            return None
+        number = str(query.get("page", 1))
+        return {"page": int(number) + 1 if number.isdecimal() else 2}
+
+
+class Printer:
+    """Prints JSON: indented on a terminal, compact where another program reads it."""
+
+    def __init__(self, *, is_pretty: bool) -> None:
+        self._indent = 2 if is_pretty else None
+
+    def whole(self, value: object) -> None:
+        """Print one value."""
+        typer.echo(json.dumps(value, indent=self._indent, ensure_ascii=not _is_unicode()))
+
+    def line(self, value: object) -> None:
+        """Print one value on one line."""
+        typer.echo(json.dumps(value, ensure_ascii=not _is_unicode()))
+
+
+def _is_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+async def _perform(client: Mux, request: _Request, printer: Printer, paginate: bool, lines: bool) -> None:
+    async with client:
+        try:
+            if not (paginate or lines):
+                value = await request.send(client, request.query)
+                if value is not None:
+                    printer.whole(value)
+                return
+            await _print_list(client, request, printer, paginate=paginate, lines=lines)
+        except APIStatusError as error:
+            if isinstance(error.body, dict | list):
+                printer.whole(error.body)
+            raise
+
+
+async def _print_list(client: Mux, request: _Request, printer: Printer, *, paginate: bool, lines: bool) -> None:
+    """Print items as they arrive, or one envelope with all of them at the end: other members are those of the last page."""
+    gathered: list[object] = []
+    last: Mapping[str, Any] = {}
+    async for last in request.pages(client):
+        for item in last["data"]:
+            if lines:
+                printer.line(item)
+            else:
+                gathered.append(item)
+        if not paginate:
+            break
+    if not lines:
+        printer.whole({**last, "data": gathered})
+
+
+def read_target(path: str, origin: str, given: Sequence[str]) -> tuple[str, dict[str, str | list[str]]]:
+    """Split a path into what comes before its query, and the query with the members of *given* added.
+
+    Args:
+        path: As typed: a path, with or without its leading slash, or a whole URL of *origin*.
+        origin: Of the API that the client uses.
+        given: ``NAME=VALUE`` each. What is named twice is an array.
+
+    Raises:
+        typer.BadParameter: It leads to another host, or a member has no name.
+    """
+    if "://" in path:
+        if not path.startswith(f"{origin}/"):
+            raise typer.BadParameter(f"the URL is not on {origin}, where the credentials go; see --base-url")
+        path = path.removeprefix(origin)
+    parts = urlsplit(path if path.startswith("/") else f"/{path}")
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"--query takes NAME=VALUE, and {each!r} is not of that form")
+        pairs.append((name, value))
+    query: dict[str, str | list[str]] = {}
+    for name, value in pairs:
+        earlier = query.get(name)
+        query[name] = value if earlier is None else [*([earlier] if isinstance(earlier, str) else earlier), value]
+    return parts.path, query
+
+
+def read_body(body: str | None, fields: Sequence[str], json_fields: Sequence[str]) -> dict[str, object] | None:
+    """Put the JSON body together; ``None`` when nothing of it was given.
+
+    Raises:
+        typer.BadParameter: It is not a JSON object, or a member is not of its form.
+    """
+    if body is None and not fields and not json_fields:
+        return None
+    members: dict[str, object] = {}
+    if body is not None:
+        found = _json("--body", _body_text(body))
+        if not isinstance(found, dict):
+            raise typer.BadParameter("--body is not a JSON object, as bodies of the API are")
+        members.update(cast("dict[str, object]", found))
+    for option, given in (("--field", fields), ("--json-field", json_fields)):
+        for each in given:
+            name, equals, value = each.partition("=")
+            if not name or not equals:
+                raise typer.BadParameter(f"{option} takes NAME=VALUE, and {each!r} is not of that form")
+            members[name] = value if option == "--field" else _json(f"{option} {name}", value)
+    return members
+
+
+def _body_text(body: str) -> str | bytes:
+    if body == "-":
+        return sys.stdin.buffer.read()
+    if not body.startswith("@"):
+        return body
+    try:
+        return Path(body[1:]).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"--body: {body[1:]!r} cannot be read: {error.strerror}") from error
+
+
+def _json(name: str, text: str | bytes) -> object:
+    try:
+        return cast("object", json.loads(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{name} is not JSON: {error}") from error
+
+
+def read_headers(given: Sequence[str]) -> dict[str, str]:
+    """Read ``NAME:VALUE``.
+
+    Raises:
+        typer.BadParameter: One has no colon. It is not repeated: it may hold a secret.
+    """
+    headers: dict[str, str] = {}
+    for each in given:
+        name, colon, value = each.partition(":")
+        if not name or not colon:
+            raise typer.BadParameter("--header takes NAME:VALUE")
+        headers[name.strip()] = value.strip()
+    return headers

@@ -1,0 +1,86 @@
+"""Examples of every command, as its ``--help`` shows them. The tests hold each against the options that the command has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rich.markup import escape
+
+EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
+    "": (
+        "mux-async demo",
+        "mux-async ingest films/ --report films.jsonl",
+        "mux-async --profile staging api GET /video/v1/assets",
+    ),
+    "demo": ("mux-async demo", "mux-async demo --keep"),
+    "ingest": (
+        "mux-async ingest films/",
+        "mux-async ingest list.csv --dry-run",
+        "mux-async ingest 'films/**/*.mov' --policy signed --report films.csv",
+        "find films -name '*.mp4' | mux-async ingest -",
+        "mux-async ingest films/ --retry-failed",
+    ),
+    "ingest-status": (
+        "mux-async ingest-status films.mux-journal",
+        "mux-async ingest-status films.mux-journal --report films.csv",
+    ),
+    "upload": (
+        "mux-async upload film.mp4",
+        "mux-async upload film.mp4 --policy signed --title 'A film'",
+        "mux-async upload film.mp4 --bandwidth 5M --resume",
+        "ffmpeg -i in.mov -f matroska - | mux-async upload -",
+    ),
+    "emulate": (
+        "mux-async emulate",
+        "mux-async emulate --port 0 --limits off --instant",
+        "mux-async emulate --webhook-url http://127.0.0.1:8788/ --webhook-secret whsec",
+        "mux-async emulate --state mux.state --token ci:secret",
+    ),
+    "sign": (
+        "mux-async sign PLAYBACK_ID",
+        "mux-async sign PLAYBACK_ID --kind video --kind thumbnail --kind storyboard",
+        "mux-async sign PLAYBACK_ID --url --expires 2h",
+        "mux-async sign PLAYBACK_ID --kind thumbnail --param time=12.5 --url",
+    ),
+    "limits": ("mux-async limits", "mux-async limits --post 12000", "mux-async limits --json"),
+    "doctor": ("mux-async doctor", "mux-async doctor --online", "mux-async --profile staging doctor --online --json"),
+    "api": (
+        "mux-async api GET /video/v1/assets --paginate",
+        "mux-async api GET '/data/v1/video-views?limit=5' -q timeframe[]=7:days -q filters[]=country:US",
+        "mux-async api GET /video/v1/assets --paginate --lines | jq -r .id",
+        "mux-async api PATCH /video/v1/assets/ASSET_ID -f passthrough=film-7",
+        "mux-async api POST /video/v1/live-streams -F 'playback_policies=[\"public\"]'",
+        "mux-async api DELETE /video/v1/assets/ASSET_ID",
+    ),
+    "profiles": ("mux-async profiles add staging", "mux-async --profile staging doctor --online"),
+    "profiles list": ("mux-async profiles list",),
+    "profiles add": (
+        "mux-async profiles add staging --default",
+        "mux-async profiles add laptop --base-url http://127.0.0.1:8787",
+        "mux-async profiles add staging --also signing_key --also private_key",
+    ),
+    "profiles remove": ("mux-async profiles remove staging",),
+    "webhooks": ("mux-async webhooks listen", "mux-async webhooks trigger video.asset.ready --secret SECRET"),
+    "webhooks listen": (
+        "mux-async webhooks listen",
+        "mux-async webhooks listen --secret SECRET --forward http://127.0.0.1:8000/webhooks",
+        "mux-async webhooks listen --record events.jsonl",
+    ),
+    "webhooks trigger": (
+        "mux-async webhooks trigger video.asset.ready --secret SECRET",
+        'mux-async webhooks trigger video.asset.errored --to http://127.0.0.1:8000/webhooks --secret SECRET --data \'{"id": "A1"}\'',
+        "mux-async webhooks trigger list",
+    ),
+    "webhooks replay": ("mux-async webhooks replay events.jsonl --to http://127.0.0.1:8000/webhooks --secret SECRET",),
+}
+"""By the command's name; the empty one is the program itself."""
+
+
+def examples_of(command: str) -> str:
+    """Return the end of a command's help: its examples, one a line.
+
+    Raises:
+        KeyError: It has none.
+    """
+    return "\n\n".join(["[bold]Examples[/]", *(f"  $ {escape(each)}" for each in EXAMPLES[command])])

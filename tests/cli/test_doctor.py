@@ -1,0 +1,94 @@
+"""``mux-async doctor``: everything installed and set, and with ``--online`` whether it works."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.commands import CREDENTIALS, ROOT, Emulate, emulate, run_here
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Emulate]:
+    with emulate("--limits", "off") as running:
+        yield running
+
+
+def doctor(*options: str, env: dict[str, str]) -> tuple[int, dict[str, dict[str, Any]]]:
+    done = run_here("doctor", "--json", *options, env=env)
+    found = json.loads(done.stdout)
+    return done.returncode, {f"{each['topic']} {each['name']}": each for each in found["checks"]}
+
+
+def test_every_extra(tmp_path: Path) -> None:
+    """Every extra of the distribution is shown."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    _, checks = doctor(env={**CREDENTIALS, "XDG_CONFIG_HOME": str(tmp_path)})
+
+    assert {f"extra {name}" for name in extras} <= checks.keys()
+
+
+def test_every_variable(tmp_path: Path) -> None:
+    """Every variable that the sources read is shown, without the values of secrets."""
+    sources = [path.read_text() for folder in ("mux_async", "transports") for path in (ROOT / folder).rglob("*.py")]
+    names = {name for text in sources for name in re.findall(r"\"(MUX_[A-Z_]+)\"", text)}
+    canary = {name: f"canary-{name}" for name in names if "URL" not in name and name != "MUX_PROFILE"}
+    done = run_here("doctor", "--json", env={**canary, "XDG_CONFIG_HOME": str(tmp_path)})
+    shown = {each["name"] for each in json.loads(done.stdout)["checks"] if each["topic"] == "variable"}
+
+    assert names - {"MUX_API_VARIANTS"} <= shown
+    assert not re.search(r"canary-MUX_(TOKEN|AUTH|PRIVATE|SIGNING|WEBHOOK)", done.stdout + done.stderr)
+
+
+def test_online(server: Emulate, tmp_path: Path) -> None:
+    """Online, the server says who the token is, and clock and limits store are checked."""
+    env = {**CREDENTIALS, "MUX_BASE_URL": server.origin, "XDG_CONFIG_HOME": str(tmp_path)}
+    code, checks = doctor("--online", env={**env, "MUX_LIMITS_URL": f"sqlite:///{tmp_path}/limits.db"})
+
+    assert code == 0
+    assert "answered in" in checks["online whoami"]["note"]
+    assert checks["online clock"]["value"] == "right"
+    assert checks["online limits store"]["value"] == "reachable"
+
+
+def test_nothing_is_sent(server: Emulate, tmp_path: Path) -> None:
+    """Without ``--online`` nothing is sent."""
+    before = len(server.arrivals())
+    code, _ = doctor(env={**CREDENTIALS, "MUX_BASE_URL": server.origin, "XDG_CONFIG_HOME": str(tmp_path)})
+
+    assert code == 0
+    assert len(server.arrivals()) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "check"),
+    [
+        ({"MUX_TOKEN_SECRET": "wrong"}, "online whoami"),
+        ({"MUX_LIMITS_URL": "redis://127.0.0.1:9/0"}, "online limits store"),
+        ({"MUX_WEBHOOK_SECRET": " canary "}, "settings webhook secret"),
+        ({"MUX_SIGNING_KEY": "id", "MUX_PRIVATE_KEY": "canary"}, "settings signing key"),
+    ],
+)
+def test_problems(server: Emulate, tmp_path: Path, settings: dict[str, str], check: str) -> None:
+    """What does not work is named, without the secret, and the exit code is 1."""
+    env = {**CREDENTIALS, "MUX_BASE_URL": server.origin, "XDG_CONFIG_HOME": str(tmp_path)}
+    code, checks = doctor("--online", env={**env, **settings})
+
+    assert code == 1
+    assert checks[check]["is_ok"] is False
+    assert "canary" not in json.dumps(checks)
+
+
+def test_no_credentials(tmp_path: Path) -> None:
+    """Without credentials the rest is shown all the same, and the exit code is 2."""
+    code, checks = doctor(env={"XDG_CONFIG_HOME": str(tmp_path)})
+
+    assert code == 2
+    assert "MUX_TOKEN_ID" in checks["settings client"]["note"]
+    assert "version aiohttp" in checks
