@@ -136,16 +136,17 @@ class _Request:
             MuxError: The answer is not a list, the server sends the same page again, or any other of the tree in `mux_async.errors`.
         """
         query: dict[str, object] = dict(self.query)
-        earlier: list[Any] | None = None
+        earlier: list[object] | None = None
         cursors: set[str] = set()
         while True:
             found = await self.send(client, query)
-            items = cast("dict[str, Any]", found).get("data") if isinstance(found, dict) else None
+            envelope = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+            items: object = envelope.get("data")
             if not isinstance(items, list):
                 raise MuxError(
                     f"{self.method} {self.path} does not answer a list under 'data'; leave out --paginate and --lines"
                 )
-            envelope, rows = cast("dict[str, Any]", found), cast("list[Any]", items)
+            rows = cast("list[object]", items)
             yield envelope
             following = self._following(envelope, rows, query)
             if following is None:
@@ -201,7 +202,7 @@ async def _perform(client: Mux, request: _Request, printer: Printer, paginate: b
                 return
             await _print_list(client, request, printer, paginate=paginate, lines=lines)
         except APIStatusError as error:
-            if isinstance(error.body, dict | list):
+            if error.body is not None and not isinstance(error.body, str):
                 printer.whole(error.body)
             raise
 

@@ -126,7 +126,7 @@ def _checked(path: Path, found: Mapping[str, object]) -> Profiles:
             members[name][member] = value
     if default is not None and (not isinstance(default, str) or default not in members):
         raise ConfigurationError(f"{where}: default is {default!r}, and there is no profile of that name")
-    return Profiles(cast("str | None", default), members)
+    return Profiles(default, members)
 
 
 def apply_profile(name: str | None, environ: MutableMapping[str, str]) -> str | None:
