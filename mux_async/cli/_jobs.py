@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import attrs
 
+from mux_async.cli._input import read_standard_input
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest import Dedup, Journal, JournalSummary, Manifest, ManifestForm, OnBadLine, Plan, Stage, make_plan
 
@@ -48,7 +48,7 @@ class Sources:
         lists: list[Path | Manifest] = list(self.manifests)
         if STDIN in self.names:
             try:
-                text = sys.stdin.buffer.read().decode("utf-8-sig")
+                text = read_standard_input().decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 raise InvalidRequestError("standard input is not UTF-8 text") from error
             lists.append(Manifest(text, self.form, "standard input"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from mux_async import Mux
 from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client, policies
+from mux_async.cli._input import standard_input
 from mux_async.cli._output import complain, printable, size, stderr, stdout
 from mux_async.cli._upload_state import Begun, StateFile, place_of
 from mux_async.errors import NotFoundError, UploadError
@@ -86,7 +86,7 @@ def upload(
     async def run(client: Mux) -> Asset:
         async with client:
             uploads = Uploads(client, UploadSettings(max_bytes_per_second=cap))
-            source: Source = sys.stdin.buffer if file == "-" else file if "://" in file else Path(file)
+            source: Source = standard_input() if file == "-" else file if "://" in file else Path(file)
             if earlier is not None:
                 await uploads.resume(earlier.upload_id, source, state=earlier.state, on_progress=view.show)
                 return await client.video.assets.wait_for_upload(earlier.upload_id, timeout=timeout)

@@ -15,7 +15,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from mux_async.uploads._flow import LARGEST_PIECE, SMALLEST_PIECE, Flow
-from mux_async.uploads._source import Reader
+from mux_async.uploads._reader import Reader
 from mux_async.uploads.machine import GRANULE
 
 try:
@@ -139,14 +139,20 @@ class ReadAhead:
     async def _fetch(self, fetch: _Fetch, offset: int, length: int) -> None:
         try:
             async with self._flow.remote if self._reader.is_remote else self._flow.disk:
-                fetch.data = await anyio.to_thread.run_sync(self._read, offset, length)
+                if self._reader.is_async:
+                    data = await self._reader.read(offset, length)
+                    fetch.data = await anyio.to_thread.run_sync(self._checked, offset, data)
+                else:
+                    fetch.data = await anyio.to_thread.run_sync(self._read, offset, length)
         except Exception as error:  # noqa: BLE001 - raised where the piece is asked for
             fetch.error = error
         finally:
             fetch.done.set()
 
     def _read(self, offset: int, length: int) -> bytes:
-        data = self._reader.read_now(offset, length)
+        return self._checked(offset, self._reader.read_now(offset, length))
+
+    def _checked(self, offset: int, data: bytes) -> bytes:
         if self._checksums is not None:
             self._checksums.feed(offset, data)
         return data

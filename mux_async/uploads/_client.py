@@ -15,7 +15,8 @@ from mux_async._client import for_long_work
 from mux_async._types import UNSET, Secret, Unset
 from mux_async.errors import APIStatusError, InvalidRequestError, MuxError, UploadError
 from mux_async.uploads._flow import Flow, UploadSettings
-from mux_async.uploads._source import Reader, Source, open_source
+from mux_async.uploads._reader import Reader
+from mux_async.uploads._source import Source, open_source
 from mux_async.uploads.machine import UploadState
 from mux_async.uploads.runner import ProgressCallback, UploadGoneError, UploadReport, UploadRun
 
@@ -108,10 +109,10 @@ class Uploads:
         connection that breaks is taken up where the server stands. Memory does not grow with the file.
 
         Args:
-            source: A path, bytes, a binary file (from where it stands; left open), an async iterable of bytes, or a URL that fsspec can
-                open (``s3://bucket/film.mp4``; extra ``fsspec``). An iterable, or a file that cannot seek, is read once: with *length*
-                it goes out in chunks, each kept until the server has it; without, in a single request that cannot be repeated, so that
-                a broken connection ends it.
+            source: A path, bytes, an open file (from where it stands; left open), what a web framework makes of an uploaded file, an
+                iterator of bytes, plain or asynchronous, or a URL that fsspec can open (``s3://bucket/film.mp4``; extra ``fsspec``);
+                see ``docs/uploads.md``. An iterator, or a file that cannot seek, is read once: with *length* it goes out in chunks, kept
+                until the server has it; without, in a single request that cannot be repeated, so that a broken connection ends it.
             wait: ``False`` returns as soon as the server has every byte.
             length: Bytes that a source which is read once will give.
             playback_policies: ``public``, ``signed`` or ``drm``; without any, the asset cannot be played.
@@ -128,8 +129,9 @@ class Uploads:
             The ready asset; with ``wait=False`` the upload.
 
         Raises:
-            InvalidRequestError: The source is unreadable, empty or no source at all; nothing was sent.
-            UploadError: The bytes did not all arrive. ``resumable`` says whether `resume` can help.
+            InvalidRequestError: The source is unreadable, empty, gives no bytes or is no source at all; nothing was sent.
+            UploadError: The bytes did not all arrive; what the source raised half-way is its cause. ``resumable`` says whether
+                `resume` can help.
             AssetErroredError: Mux could not make an asset of the bytes.
             DeadlineExceededError: *wait_timeout* ran out.
         """

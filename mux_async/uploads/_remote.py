@@ -16,7 +16,8 @@ import anyio
 import anyio.to_thread
 
 from mux_async.errors import InvalidRequestError, MissingExtraError, UploadError
-from mux_async.uploads._source import Reader, read_at, refuse_empty
+from mux_async.uploads._foreign import ForeignFile
+from mux_async.uploads._reader import Reader, read_at, refuse_empty
 
 _TELLING = frozenset(
     {
@@ -77,7 +78,7 @@ class RemoteReader(Reader):
     def read_now(self, offset: int, length: int) -> bytes:
         """Fetch that part."""
         try:
-            data = read_at(self._file, offset, length, self.label)
+            data = read_at(ForeignFile(self._file, self._file.read), offset, length, self.label)
         except UploadError:
             raise
         except Exception as error:  # noqa: BLE001 - every store has its own

@@ -1,19 +1,19 @@
-"""Where the bytes of an upload come from: paths, files, memory, streams.
+"""Where the bytes of an upload come from: paths, files, memory, streams, and what holds one of them.
 
-What can be read again is read by blocking calls, which `_ahead` makes in worker threads. What is read once only (a stream, a pipe) is
-kept for the length of one chunk, so that the chunk can be sent again; nothing keeps more. Files elsewhere, by URL, are in `_remote`.
+What can be read again is read by blocking calls, which `_ahead` makes in worker threads. Files that the caller opened are in `_foreign`,
+what is read once only is in `_stream`, files elsewhere, by URL, are in `_remote`.
 """
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import re
 import stat
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, Awaitable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -21,74 +21,51 @@ import anyio.to_thread
 from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.uploads._buffers import Buffers
 from mux_async.uploads._flow import SMALLEST_PIECE
+from mux_async.uploads._foreign import READ_SIZE, ForeignFile, OpenedReader
+from mux_async.uploads._reader import Reader, read_at, refuse_empty
+from mux_async.uploads._stream import StreamReader, iterate, iterate_async
 
-PIPE_READ_SIZE = 256 * 1024
-_CLOSING_TIME = 5.0
 _URL = re.compile(r"[A-Za-z][\w+.-]*(::[A-Za-z][\w+.-]*)*://")
 
-Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]"
-"""A path, the bytes themselves, a binary file, an async iterable of bytes, or a URL that fsspec can open."""
+
+class Readable(Protocol):
+    """A file whose ``read`` takes a number of bytes: plain or asynchronous, of any library."""
+
+    def read(self, size: int, /) -> bytes | Awaitable[bytes | None] | None:
+        """Return up to *size* bytes; ``None`` for nothing yet, an empty result at the end."""
+        ...
 
 
-class Reader(ABC):
-    """Gives out any part of a source, again if need be.
+class FileHolder(Protocol):
+    """What a web framework makes of an uploaded file: the file itself is in its ``file``."""
 
-    Attributes:
-        size: Bytes in all; ``None`` when that shows only at the end, and then nothing but `drain` works.
-        label: Names the source in messages.
-        version: Changes when the source does, as far as that shows without reading it; ``None`` where nothing shows it.
-        is_at_hand: Whether bytes are likely to be had without waiting, by `read_at_once`.
-        is_remote: Whether `read_now` waits for another machine.
-        is_read_once: Whether only the chunk that was prepared last can be read again.
-    """
+    @property
+    def file(self) -> Any:
+        """The file, open for reading."""
+        ...
 
-    size: int | None
-    label: str
-    version: str | None = None
-    is_at_hand: bool = False
-    is_remote: bool = False
-    is_read_once: bool = False
 
-    @abstractmethod
-    def read_now(self, offset: int, length: int) -> bytes:
-        """Return *length* bytes from *offset*, which lie within the source. Blocks; never called by two threads at once.
+Source: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+    | Readable
+    | FileHolder
+    | AsyncIterable[bytes]
+    | Iterator[bytes]
+)
+"""A path, the bytes themselves, an open file (plain or asynchronous, of a web framework too), an iterator of bytes (plain or asynchronous),
+or a URL that fsspec can open."""
 
-        Raises:
-            UploadError: The source is not what it was when it was opened, or cannot go back that far.
-        """
-
-    def read_at_once(self, offset: int, length: int) -> bytes | memoryview | None:  # noqa: ARG002 - most have to wait
-        """Do as `read_now` without waiting: return as many of the bytes as can be had like that, ``None`` when there are none.
-
-        Never called while a thread is in `read_now`. What is returned does not change as long as it, or a view of it, is kept.
-
-        Raises:
-            UploadError: The source is not what it was when it was opened.
-        """
-        return None
-
-    async def prepare(self, offset: int, length: int) -> None:  # noqa: B027 - most need no preparing
-        """Get ready to read *length* bytes from *offset*, and possibly again."""
-
-    async def verify(self) -> None:  # noqa: B027 - most see it as they read
-        """Find out whether the source has changed since it was opened.
-
-        Called when a chunk was read and before the last piece of it leaves, so that a chunk of two versions is never completed.
-
-        Raises:
-            UploadError: It has.
-        """
-
-    def drain(self) -> AsyncIterator[bytes]:
-        """Yield everything, once, for sources that do not know their size."""
-        raise NotImplementedError
-
-    async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
-        """Let go of what was opened here."""
+_ITERATORS = ("aiter_bytes", "aiter_content", "iter_bytes", "iter_content")
+"""What HTTP clients call the bytes of a response, as they come."""
 
 
 def open_source(source: Source, *, length: int | None = None) -> Reader:
-    """Return a reader for *source*. Files are opened on first use.
+    """Return a reader for *source*. Nothing is opened or read before the reader's first `Reader.prepare`.
 
     A string with ``://`` in it is a URL; a `pathlib.Path` never is.
 
@@ -97,27 +74,101 @@ def open_source(source: Source, *, length: int | None = None) -> Reader:
         length: Bytes that a source which is read once will give, when known. Not for others: they know it themselves.
 
     Raises:
-        InvalidRequestError: It is nothing that bytes can be read from, or it is empty.
+        InvalidRequestError: It is nothing that bytes can be read from, or memory with nothing in it.
     """
     if isinstance(source, str) and _URL.match(source):
         from mux_async.uploads._remote import RemoteReader  # it builds on what is here
 
         return RemoteReader(source)
     if isinstance(source, str | os.PathLike):
-        return FileReader(Path(source))
+        return FileReader(_path(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return BytesReader(memoryview(source))
-    if isinstance(source, AsyncIterable):
-        return StreamReader(source, length)
-    if hasattr(source, "read"):
-        return _open_handle(source, length)
+    _refuse_response(source)
+    source = _unwrap(source)
+    if isinstance(source, bytes):
+        return BytesReader(memoryview(source))
+    if isinstance(source, io.TextIOBase):
+        raise InvalidRequestError("the file is open as text, and an upload is made of bytes: open it with mode 'rb'")
+    if (read := _read_method(source)) is not None:
+        return OpenedReader(ForeignFile(source, read), length)
+    if hasattr(type(source), "__aiter__"):
+        return StreamReader(iterate_async(source), length)
+    if isinstance(source, Iterator):
+        return StreamReader(iterate(source), length)
     raise InvalidRequestError(
-        f"{type(source).__name__} is not a source of bytes; pass a path, bytes, a binary file, an async iterable of bytes or a URL"
+        f"{type(source).__name__} is not a source of bytes; pass a path, bytes, a binary file, an iterator of bytes or a URL"
     )
 
 
-def refuse_empty(label: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{label} is empty, and nothing can be made of it: check whether it was written to the end")
+def _path(source: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(os.fsdecode(source))
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(f"{type(source).__name__} does not give the name of a file: {error}") from error
+
+
+def _read_method(source: object) -> Any:
+    """Return the method of *source* that reads a number of bytes; ``None`` when there is none.
+
+    ``read_chunk`` is that of a part of a multipart body in aiohttp, whose ``read`` returns the whole.
+    """
+    for name in ("read", "read_chunk"):
+        method = getattr(source, name, None)
+        if callable(method) and _takes_size(method):
+            return method
+    return None
+
+
+def _takes_size(method: Any) -> bool:
+    try:
+        inspect.signature(method).bind(READ_SIZE)
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # written in C, without a signature: it shows at the first call
+    return True
+
+
+def _unwrap(source: Any) -> Any:
+    """Return the file in what a web framework made of an uploaded file; anything else as it is.
+
+    Starlette, FastAPI and Litestar have asynchronous methods around ``file``, which cannot say where they stand; aiohttp has only ``file``,
+    Falcon ``stream``, Sanic and Tornado ``body``.
+    """
+    read = _read_method(source)
+    if read is not None and (not inspect.iscoroutinefunction(read) or hasattr(source, "tell")):
+        return source
+    for name in ("file", "stream", "body"):
+        inner = getattr(source, name, None)
+        inner_read = _read_method(inner)
+        if inner_read is not None and not (read is not None and inspect.iscoroutinefunction(inner_read)):
+            return inner
+        if read is None and isinstance(inner, bytes):
+            return inner
+    return source
+
+
+def _refuse_response(source: object) -> None:
+    """Refuse the response of an HTTP client, or the request of a web framework: their bytes are to be had in more than one way.
+
+    Raises:
+        InvalidRequestError: It is one.
+    """
+    kind = type(source)
+    name = next((name for name in _ITERATORS if callable(getattr(kind, name, None))), None)
+    advice = None
+    if name is not None:
+        advice = " or ".join(f".{each}()" for each in _ITERATORS if callable(getattr(kind, each, None)))
+    elif _read_method(source) is None:
+        if hasattr(getattr(source, "content", None), "iter_chunked"):
+            advice = ".content"
+        elif callable(getattr(kind, "stream", None)):
+            advice = ".stream()"
+    if advice is not None:
+        raise InvalidRequestError(
+            f"{kind.__module__}.{kind.__qualname__} is not itself a source of bytes; pass its bytes as they come: {advice}"
+        )
 
 
 def open_file(path: Path) -> tuple[io.FileIO, os.stat_result]:
@@ -258,169 +309,3 @@ class FileReader(Reader):
             sent=0,
             resumable=False,
         )
-
-
-def _open_handle(handle: BinaryIO, length: int | None) -> Reader:
-    """Return a reader for a file that is open: any part of it if it can seek, else once from front to back."""
-    try:
-        is_binary = isinstance(cast("object", handle.read(0)), bytes)
-    except (OSError, ValueError) as error:
-        raise InvalidRequestError(f"the file cannot be read ({error}): open it for reading, and keep it open") from error
-    if not is_binary:
-        raise InvalidRequestError("the file is open as text, and an upload is made of bytes: open it with mode 'rb'")
-    try:
-        start = handle.tell()
-        end = handle.seek(0, io.SEEK_END)
-        handle.seek(start)
-    except (OSError, ValueError, AttributeError):
-        return StreamReader(_read_pipe(handle), length, label="the pipe")
-    return HandleReader(handle, start, end)
-
-
-async def _read_pipe(handle: BinaryIO) -> AsyncIterator[bytes]:
-    """Yield what a file gives that can only be read on. A thread that waits for it when we stop is left behind with its last read."""
-    while True:
-        try:
-            data = await anyio.to_thread.run_sync(handle.read, PIPE_READ_SIZE, abandon_on_cancel=True)
-        except (OSError, ValueError) as error:
-            raise UploadError(
-                f"the pipe could not be read on ({error}); upload it anew", upload_id=None, sent=0, resumable=False
-            ) from error
-        if not data:
-            return
-        yield data
-
-
-class HandleReader(Reader):
-    """A binary file that somebody else opened, from where it stands to its end. It is left open."""
-
-    def __init__(self, handle: BinaryIO, start: int, end: int) -> None:
-        self.label = "the file"
-        self._handle = handle
-        self._start = start
-        self.size = end - start
-        if self.size < 1:
-            raise refuse_empty("the file, from its current position on,")
-
-    def read_now(self, offset: int, length: int) -> bytes:
-        """Read that part."""
-        data = read_at(self._handle, self._start + offset, length, self.label)
-        if len(data) < length:
-            raise UploadError(
-                "the file became shorter while it was being uploaded; upload it again", upload_id=None, sent=0, resumable=False
-            )
-        return data
-
-
-class StreamReader(Reader):
-    """An async iterable of bytes, read once.
-
-    With a known length, the current chunk is kept until the server has it, so it can be sent again. Without one, the end shows
-    only when it is there: the bytes go out in one request as they come, nothing is kept, and nothing can be sent again.
-    """
-
-    is_at_hand = True
-    is_read_once = True
-
-    def __init__(self, chunks: AsyncIterable[bytes], length: int | None, *, label: str = "the stream") -> None:
-        self.label = label
-        self.size = length
-        if length is not None and length < 1:
-            raise refuse_empty(label)
-        self._chunks = aiter(chunks)
-        self._start = 0
-        self._window = bytearray()
-
-    async def prepare(self, offset: int, length: int) -> None:
-        """Read on until the chunk is in memory, and forget what lies before it."""
-        if offset < self._start:
-            raise UploadError(
-                f"the server holds less than it did, and {self.label} cannot be read again from byte {offset}",
-                upload_id=None,
-                sent=offset,
-                resumable=False,
-            )
-        wanted = offset + length
-        while self._start + len(self._window) < wanted:
-            try:
-                self._window += await anext(self._chunks)
-            except StopAsyncIteration:
-                raise self._wrong_length("ended", self._start + len(self._window)) from None
-            self._forget(offset)
-        self._forget(offset)
-        if wanted == self.size:
-            await self._expect_end(wanted)
-
-    async def _expect_end(self, wanted: int) -> None:
-        if self._start + len(self._window) > wanted:
-            raise self._wrong_length("went on", self._start + len(self._window))
-        async for more in self._chunks:
-            if more:
-                raise self._wrong_length("went on", wanted + len(more))
-
-    def _forget(self, offset: int) -> None:
-        if dropped := min(offset - self._start, len(self._window)):
-            del self._window[:dropped]
-            self._start += dropped
-
-    def _wrong_length(self, what: str, found: int) -> UploadError:
-        return UploadError(
-            f"{self.label} was said to have {self.size} bytes and {what} after {found}; pass its true length",
-            upload_id=None,
-            sent=0,
-            resumable=False,
-        )
-
-    def read_at_once(self, offset: int, length: int) -> bytes:
-        """Return a copy of a part of what `prepare` got ready."""
-        first = offset - self._start
-        with memoryview(self._window) as window, window[first : first + length] as part:
-            return bytes(part)
-
-    def read_now(self, offset: int, length: int) -> bytes:
-        """Return a copy of a part of what `prepare` got ready."""
-        return self.read_at_once(offset, length)
-
-    async def aclose(self) -> None:
-        """Close the iterator, if it can be: nothing else will read it to its end."""
-        close = getattr(self._chunks, "aclose", None)
-        if close is not None:
-            with anyio.move_on_after(_CLOSING_TIME, shield=True):  # so that its clean-up is not cut short by our cancellation
-                await close()
-
-    async def drain(self) -> AsyncIterator[bytes]:
-        """Yield the pieces as they come."""
-        async for piece in self._chunks:
-            if piece:
-                yield piece
-
-
-def read_at(file: io.FileIO | BinaryIO, position: int, length: int, label: str) -> bytes:
-    """Read *length* bytes from *position*, or up to the end.
-
-    Raises:
-        UploadError: The disk fails, or somebody has closed the file.
-    """
-    try:
-        file.seek(position)
-        return _read_fully(file, length)
-    except (OSError, ValueError) as error:
-        raise UploadError(
-            f"{label} could not be read at byte {position} ({error}); look after it, then upload it again",
-            upload_id=None,
-            sent=0,
-            resumable=True,
-        ) from error
-
-
-def _read_fully(file: io.FileIO | BinaryIO, length: int) -> bytes:
-    """Read *length* bytes, or up to the end. A raw file may give less than was asked for in one go."""
-    data = file.read(length) or b""
-    if len(data) == length:
-        return data
-    pieces = [data]
-    missing = length - len(data)
-    while missing and (more := file.read(missing)):
-        pieces.append(more)
-        missing -= len(more)
-    return b"".join(pieces)

@@ -24,7 +24,7 @@ from mux_async.errors import Delivery, InvalidRequestError, TransportClosedError
 from mux_async.transport import Body, HttpRequest, HttpResponse, Timeouts, Transport
 from mux_async.uploads._ahead import Checksums, ReadAhead
 from mux_async.uploads._flow import Flow
-from mux_async.uploads._source import Reader
+from mux_async.uploads._reader import Reader
 from mux_async.uploads.machine import (
     MAX_CHUNK_SIZE,
     Answered,
@@ -241,7 +241,7 @@ class UploadRun:
         except Exception:
             if self._trouble is not None:
                 trouble, self._trouble = self._trouble, None
-                raise trouble from None
+                raise trouble from trouble.__cause__
             raise
         if self._trouble is not None:  # the server answered before it had the whole chunk
             raise self._trouble

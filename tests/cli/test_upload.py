@@ -100,6 +100,35 @@ def test_standard_input(tmp_path: Path) -> None:
     assert "nothing to go on with" in begun.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes differ")
+def test_standard_input_that_does_not_block(tmp_path: Path) -> None:
+    """A pipe that does not block, as node and some shells leave it, arrives whole although its writer takes breaks."""
+    data, store = Random(3).randbytes(150_000), tmp_path / "store"
+    store.mkdir()
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    with emulate("--no-limits", "--time-to-ready", "0.1", "--store", str(store)) as emulator:
+        process = subprocess.Popen(
+            command("upload", "-", "--base-url", emulator.origin),
+            stdin=read_end,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(CREDENTIALS),
+        )
+        os.close(read_end)
+        with os.fdopen(write_end, "wb", buffering=0) as pipe:
+            for start in range(0, len(data), 50_000):
+                time.sleep(0.5)  # it may be shorter than the command takes to start: then nothing is shown, and nothing fails
+                pipe.write(data[start : start + 50_000])
+        _, complaint = process.communicate(timeout=50)
+        (kept,) = store.iterdir()
+        arrived = kept.read_bytes()
+
+    assert process.returncode == 0, complaint
+    assert arrived == data
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

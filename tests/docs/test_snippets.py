@@ -196,6 +196,21 @@ async def drive_ingest_python(folder: Path, _: pytest.MonkeyPatch) -> None:
     assert len((folder / "films.csv").read_text().splitlines()) == 4
 
 
+async def drive_uploads_fastapi(folder: Path, _: pytest.MonkeyPatch) -> None:
+    from fastapi import UploadFile
+
+    film = folder / "film.mp4"
+    film.write_bytes(os.urandom(3000))
+    async with Mux(
+        token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulator()), limits=FREE
+    ) as mux:
+        with film.open("rb") as file:
+            asset_id = await define("uploads-fastapi")["publish"](mux, UploadFile(file))
+        asset = await mux.video.assets.retrieve(asset_id)
+
+    assert asset.status == "ready"
+
+
 async def drive_web(_: Path, patch: pytest.MonkeyPatch) -> None:
     from fastapi.testclient import TestClient
 

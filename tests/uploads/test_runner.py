@@ -354,13 +354,14 @@ async def test_files_that_are_open_the_wrong_way(film: Path) -> None:
     with film.open(encoding="latin-1") as text, (film.parent / "new.mp4").open("wb") as new:
         for file, message in [(text, "mode 'rb'"), (new, "for reading"), (closed, "keep it open")]:
             with pytest.raises(InvalidRequestError, match=message):
-                open_source(file)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - what the test is about
+                await put(file, Session())  # pyright: ignore[reportArgumentType] - what the test is about
 
 
 async def test_a_file_closed_meanwhile(film: Path) -> None:
     """A file that its owner closes during the upload ends it with an `UploadError`, like a disk that fails."""
     with film.open("rb") as file:
         reader = open_source(file)
+        await reader.prepare(0, 0)
     with pytest.raises(UploadError, match="closed file"):
         reader.read_now(0, 10)
 

@@ -225,7 +225,7 @@ class Pipe(io.RawIOBase):
 async def test_pipe(length: int | None) -> None:
     """A file that cannot seek is read once: with its length in chunks that survive a break, without in one request."""
     session = Session(faults={1: lambda _: reset()} if length else {})
-    await put(Pipe(DATA), session, length=length)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - close to BinaryIO
+    await put(Pipe(DATA), session, length=length)
 
     assert bytes(session.held) == DATA
 
@@ -234,7 +234,7 @@ async def test_pipe(length: int | None) -> None:
 async def test_pipe_without_length_says_why() -> None:
     """When the one request of a pipe breaks, the error says why it is not repeated."""
     with pytest.raises(UploadError, match="unknown length cannot be sent again"):
-        await put(Pipe(DATA), Session(faults={1: lambda _: reset()}))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await put(Pipe(DATA), Session(faults={1: lambda _: reset()}))
 
 
 async def test_silent_pipe_can_be_cancelled() -> None:

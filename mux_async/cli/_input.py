@@ -1,0 +1,38 @@
+"""Standard input, as shells and other programs leave it: closed, a terminal, or a pipe that does not block."""
+
+from __future__ import annotations
+
+import sys
+from typing import BinaryIO, TextIO, cast
+
+from mux_async.errors import InvalidRequestError
+from mux_async.uploads._foreign import READ_SIZE, ForeignFile
+
+
+def standard_input() -> BinaryIO:
+    """Return standard input as a file of bytes.
+
+    Raises:
+        InvalidRequestError: It is closed.
+    """
+    stream = cast("TextIO | None", sys.stdin)
+    if stream is None:
+        raise InvalidRequestError("standard input is closed: pipe something into this command, or name a file")
+    return stream.buffer
+
+
+def read_standard_input() -> bytes:
+    """Return everything that standard input gives. Blocks until its end.
+
+    Raises:
+        InvalidRequestError: It is closed, or cannot be read.
+    """
+    stream = standard_input()
+    file = ForeignFile(stream, stream.read)
+    pieces: list[bytes] = []
+    try:
+        while piece := file.read(READ_SIZE):
+            pieces.append(piece)
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"standard input cannot be read ({error})") from error
+    return b"".join(pieces)
