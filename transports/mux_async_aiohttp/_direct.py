@@ -10,6 +10,7 @@ Three rules keep it honest:
    that this was tried with; if not, everything goes through the session. What is out of the ordinary always does.
 2. Who stands in for the session's sending, as aioresponses and VCR.py do, or listens to it, gets to see every request.
 3. It passes the same conformance checks as the way through the session.
+4. The connection is checked (``_checked``) with nothing awaited between that and the write.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import aiohttp.client
@@ -31,6 +32,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from mux_async.transport import HttpRequest, HttpResponse, TransportSettings
+from mux_async_aiohttp._checked import UnusableConnectionError
 from mux_async_aiohttp._errors import FOREIGN, failure
 from mux_async_aiohttp._watch import Watch
 
@@ -82,7 +84,7 @@ def can_go_directly(session: aiohttp.ClientSession, settings: TransportSettings)
         and asked <= _parameters(ResponseHandler, "set_response_params")
         and {"req", "traces", "timeout"} <= _parameters(aiohttp.BaseConnector, "connect")
         and all(hasattr(ResponseHandler, name) for name in ("read", "set_exception"))
-        and all(hasattr(Connection, name) for name in ("protocol", "transport", "release", "close"))
+        and all(hasattr(Connection, name) for name in ("protocol", "release", "close"))
     )
 
 
@@ -157,18 +159,18 @@ class Direct:
         origin, data = written
         connection: Connection | None = None
         try:
-            connection = await self._connect(origin, timeout)
-            protocol = connection.protocol
-            transport = connection.transport
-            if protocol is None or transport is None or transport.is_closing():
-                raise aiohttp.ClientConnectionResetError("the kept connection is gone")  # nothing was sent
+            connection = await self._connector.connect(origin.destination, [], timeout)
+            protocol: Any = connection.protocol  # a CheckedProtocol
+            while not protocol.begin():
+                connection = await self._replace(connection, origin, timeout)
+                protocol = connection.protocol
             protocol.set_response_params(
                 skip_payload=request.method == hdrs.METH_HEAD,
                 read_until_eof=True,
                 auto_decompress=False,
                 read_bufsize=_READ_AHEAD,
             )
-            transport.write(data)
+            protocol.transport.write(data)
             while True:
                 if watch is not None:
                     watch.start(protocol)
@@ -179,11 +181,15 @@ class Direct:
                         watch.stop(protocol)
                 if not 100 <= message.code < 200 or message.code == 101:
                     break
+            if request.body and protocol.has_unsent:
+                protocol.force_close()
             return HttpResponse(message.code, message.headers, DirectBody(connection, payload, request, watch))
         except (*FOREIGN, http_exceptions.HttpProcessingError) as error:
-            problem = error
+            problem: Exception = error
             if connection is not None:
                 connection.close()
+            elif type(error) is TimeoutError:
+                problem = aiohttp.ConnectionTimeoutError()
         except BaseException:
             if connection is not None:
                 connection.close()
@@ -191,7 +197,16 @@ class Direct:
         # Raised out here, so that the original, which may name the URL, is only attached where it is safe to show.
         raise failure(problem, request, None)
 
-    async def _connect(self, origin: _Origin, timeout: aiohttp.ClientTimeout) -> Connection:
+    async def _replace(self, connection: Connection, origin: _Origin, timeout: aiohttp.ClientTimeout) -> Connection:
+        """Close a connection that cannot be used, and return another one.
+
+        Raises:
+            UnusableConnectionError: It was a new one, and the next would be no better.
+        """
+        protocol: Any = connection.protocol
+        connection.close()
+        if protocol.is_new:
+            raise UnusableConnectionError(is_new=True)
         try:
             return await self._connector.connect(origin.destination, [], timeout)
         except TimeoutError as error:
@@ -268,7 +283,7 @@ class DirectBody:
         else:
             if chunk:
                 return chunk
-            self._connection.release()
+            self._release()
             raise StopAsyncIteration
         finally:
             if watch is not None:
@@ -282,11 +297,21 @@ class DirectBody:
         if not payload.is_eof() or payload.exception() is not None:
             return None
         whole = payload.read_nowait()
-        self._connection.release()
+        connection = self._connection
+        if (protocol := connection.protocol) is not None:  # as in `_release`, without a call
+            protocol.is_idle = True  # type: ignore[attr-defined]
+            connection.release()
         return whole
 
     async def aclose(self) -> None:
         # The pool keeps a connection whose answer was read to its end, and cuts it when bytes remain.
         if not self._payload.is_eof():
             self._payload.set_exception(aiohttp.ClientConnectionError("the body was closed"))
-        self._connection.release()
+        self._release()
+
+    def _release(self) -> None:
+        connection = self._connection
+        protocol: Any = connection.protocol
+        if protocol is not None:  # else it was released before
+            protocol.is_idle = True
+            connection.release()

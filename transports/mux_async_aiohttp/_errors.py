@@ -29,6 +29,7 @@ TABLE: Final[dict[str, Kind]] = {
     "NonHttpUrlClientError": "no connection",
     "ServerFingerprintMismatch": "no connection",
     "UnixClientConnectorError": "no connection",
+    "UnusableConnectionError": "no connection",
     "ValueError": "no connection",  # refused while the request was put together
     "ConnectionTimeoutError": "no connection in time",
     "ServerTimeoutError": "silence",

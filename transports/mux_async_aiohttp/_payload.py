@@ -9,8 +9,10 @@ from contextlib import aclosing
 import aiohttp
 import anyio
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
 
 from mux_async.transport import Body
+from mux_async_aiohttp._checked import UnusableConnectionError, check
 
 _FIRST_PIECE = 32 * 1024
 """Small enough that aiohttp does not wait for the socket after it: when this write fails, nothing was written."""
@@ -41,6 +43,13 @@ class RequestPayload(aiohttp.Payload):
         """Whether all of the body was handed to the network."""
         self.error: Exception | None = None
         """What the caller's generator raised, or that it gave another number of bytes than it declares."""
+        self.refusal: UnusableConnectionError | None = None
+        """Why nothing may be written."""
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether aiohttp has begun to take the body."""
+        return self._settled is not None
 
     @property
     def size(self) -> int | None:
@@ -67,6 +76,8 @@ class RequestPayload(aiohttp.Payload):
                 async with aclosing(self._body.pieces()) as pieces:
                     while (piece := await self._next(pieces)) is not None:
                         await self._put(writer, piece)
+            if not self.wrote:
+                self._check(writer)  # aiohttp is about to write the head alone
             self.wrote = self.is_complete = True
         finally:
             self._settled.set()
@@ -89,12 +100,9 @@ class RequestPayload(aiohttp.Payload):
             raise
 
     async def _put(self, writer: AbstractStreamWriter, chunk: bytes | memoryview) -> None:
-        if not self.wrote and len(chunk) <= _FIRST_PIECE:
-            await writer.write(chunk)
-            self.wrote = True
-            return
         view = memoryview(chunk)
         if not self.wrote:
+            self._check(writer)
             await writer.write(view[:_FIRST_PIECE])
             self.wrote = True
             view = view[_FIRST_PIECE:]
@@ -113,6 +121,16 @@ class RequestPayload(aiohttp.Payload):
                 self._part_size = _SMALLEST_PART
             if view:
                 await asyncio.sleep(0)
+
+    def _check(self, writer: AbstractStreamWriter) -> None:
+        """Check the connection once more: since it was chosen, the body was waited for."""
+        protocol = getattr(writer, "protocol", None)
+        try:
+            if isinstance(protocol, ResponseHandler):
+                check(protocol, begins=True)
+        except UnusableConnectionError as error:
+            self.refusal = error
+            raise
 
     async def settle(self) -> None:
         """Wait until the generator is closed, if it was ever started; aiohttp has told its task to stop by then."""

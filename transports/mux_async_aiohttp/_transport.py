@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.connector import Connection
 from yarl import URL
 
 from mux_async.transport import (
@@ -24,6 +25,13 @@ from mux_async.transport import (
     TransportClosedError,
     TransportSettings,
     require_runtime,
+)
+from mux_async_aiohttp._checked import (
+    CheckedRequest,
+    CheckedResponse,
+    UnusableConnectionError,
+    check_connection,
+    use_checked_protocol,
 )
 from mux_async_aiohttp._direct import Direct, can_go_directly
 from mux_async_aiohttp._errors import FOREIGN, failure
@@ -42,6 +50,14 @@ class _ConnectionLost(Exception):  # noqa: N818 - never leaves this module
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Hide a lost connection from aiohttp, which would put the request on the wire a second time. Whether to is the engine's call."""
+    send = request.send
+
+    async def send_checked(connection: Connection) -> aiohttp.ClientResponse:
+        check_connection(request, connection)
+        return await send(connection)
+
+    # Whoever made the session chose the class of its requests; each is for one use.
+    request.send = send_checked  # type: ignore[method-assign,assignment]
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -55,7 +71,7 @@ def _once_only(session: aiohttp.ClientSession, *, is_ours: bool) -> tuple[aiohtt
     somebody else's session, a middleware does the same for a few microseconds a request.
     """
     switch = "_retry_connection"
-    if is_ours and getattr(session, switch, None) is True:
+    if is_ours and getattr(session, switch, None) is True and getattr(session, "_request_class", None) is CheckedRequest:
         setattr(session, switch, False)
         return ()
     return (_send_once,)
@@ -90,7 +106,8 @@ class AiohttpTransport:
         self._owns_session = session is None
         settings = settings or TransportSettings()
         self._session = session if session is not None else _open_session(settings)
-        self._direct = Direct(self._session) if session is None and can_go_directly(self._session, settings) else None
+        is_checked = session is None and use_checked_protocol(self._session.connector)
+        self._direct = Direct(self._session) if is_checked and can_go_directly(self._session, settings) else None
         self._middlewares = _once_only(self._session, is_ours=self._owns_session)
         self._closed = False
         self._origin = URL()
@@ -119,7 +136,18 @@ class AiohttpTransport:
         self._watch = Watch(timeouts.read) if timeouts.read is not None else None
 
     async def _send_by_session(self, request: HttpRequest) -> HttpResponse:
-        payload = RequestPayload(request.body, request.timeouts.write) if request.body else None
+        while True:
+            payload = RequestPayload(request.body, request.timeouts.write) if request.body else None
+            result = await self._try_by_session(request, payload)
+            if not isinstance(result, UnusableConnectionError):
+                return result
+            is_taken = payload is not None and payload.is_begun and not isinstance(request.body, bytes)
+            if result.is_new or is_taken:
+                raise failure(result, request, payload)
+
+    async def _try_by_session(
+        self, request: HttpRequest, payload: RequestPayload | None
+    ) -> HttpResponse | UnusableConnectionError:
         try:
             response = await self._session.request(
                 request.method,
@@ -142,10 +170,16 @@ class AiohttpTransport:
                 await payload.settle()
             raise
         else:
-            return HttpResponse(response.status, response.headers, _Body(response, request, payload))
+            if payload is None or payload.wrote or not payload.is_begun:
+                return HttpResponse(response.status, response.headers, _Body(response, request, payload))
+            response.close()  # it answers nothing: the body was still waited for
+            problem = UnusableConnectionError(is_new=False)
         # Raised out here, so that the original, which may name the URL, is only attached where it is safe to show.
         if payload is not None:
             await payload.settle()
+            problem = payload.refusal or problem
+        if isinstance(problem, UnusableConnectionError):
+            return problem
         raise failure(problem, request, payload)
 
     def _parse(self, text: str) -> URL:
@@ -214,6 +248,8 @@ def _open_session(settings: TransportSettings) -> aiohttp.ClientSession:
             ssl=settings.ssl_context if settings.ssl_context is not None else True,
         )
     options.setdefault("cookie_jar", aiohttp.DummyCookieJar())
+    options.setdefault("request_class", CheckedRequest)
+    options.setdefault("response_class", CheckedResponse)
     return aiohttp.ClientSession(proxy=settings.proxy, trust_env=settings.trust_env, **options)
 
 

@@ -1,0 +1,195 @@
+"""Connections that are checked before each request: an answer belongs to the request that was written before it.
+
+Bytes that arrive while no request is outstanding are not a response (RFC 9112, section 9.2), and a connection that the server has ended
+cannot carry one. aiohttp keeps both in its pool: the first are parsed, and become the next request's answer; the second is found out by
+writing to it, which leaves the outcome of a create unknown. So two things are added to aiohttp's protocol:
+
+1. What arrives between two exchanges closes the connection (`CheckedProtocol.data_received`).
+2. What has arrived and was not read yet, an end included, is looked for immediately before the request is written
+   (`CheckedProtocol.begin`): one system call that does not wait.
+
+The fast path (``_direct``) does so by itself, the session by way of `CheckedRequest` and `CheckedResponse`.
+
+With TLS, what waits in the socket is encrypted, and a session ticket looks like an answer. Tickets follow the handshake, so they are read
+before the first answer is. After that, whatever waits is a reason not to use the connection; before the first request it is not.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp.connector import Connection
+
+Poll: TypeAlias = Callable[[int], list[Any]]
+"""Returns what can be read within a number of milliseconds; here always 0."""
+
+_NOTHING: Final[list[Any]] = []
+_USED: Final = "_mux_async_used"
+
+
+_receive = ResponseHandler.data_received
+
+
+class UnusableConnectionError(aiohttp.ClientConnectionError):
+    """Nothing may be sent over the connection, and nothing was.
+
+    Attributes:
+        is_new: Whether it carried no request before. If it did, the next connection may be better.
+    """
+
+    def __init__(self, *, is_new: bool) -> None:
+        super().__init__("the server closed the connection, or sent bytes on it, before the request was sent")
+        self.is_new = is_new
+
+
+def _is_new(_milliseconds: int) -> list[Any]:
+    return ["not registered yet"]
+
+
+class CheckedProtocol(ResponseHandler):
+    """aiohttp's protocol for one connection, which takes nothing for an answer that arrives unasked."""
+
+    is_idle = False
+    """Whether no request is outstanding: the last answer is complete, and the next request is not begun."""
+    _poll: Poll = staticmethod(_is_new)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no request was begun on it yet."""
+        return self._poll is _is_new
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether some of what was written is still to be sent."""
+        transport = self.transport
+        return transport is not None and transport.get_write_buffer_size() > 0
+
+    def data_received(self, data: bytes) -> None:
+        """Parse *data*, or close the connection when no request is outstanding."""
+        if self.is_idle and data:  # aiohttp itself passes b"" to go on with what it holds
+            return self.close()
+        return _receive(self, data)
+
+    def is_usable(self) -> bool:
+        """Whether a request may be written now."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.should_close:
+            return False
+        self.is_idle = True
+        if self.is_new:
+            return _is_encrypted(transport) or not _make_poll(transport)(0)
+        return not self._poll(0)
+
+    def begin(self) -> bool:
+        """Note that a request is written now, and what arrives from here on is its answer; return whether it may be."""
+        transport: Any = self.transport  # its pool gives away no connection without one, unless it is new
+        if self._poll(0) or self.should_close or transport.is_closing():
+            if not self.is_new or not self.is_usable():
+                return False
+            self._poll = _make_poll(transport)
+        self.is_idle = False
+        return True
+
+    def end(self) -> None:
+        """Note that the answer is complete: what arrives from here on is not asked for."""
+        self.is_idle = True
+
+
+def _is_usable(protocol: ResponseHandler) -> bool:
+    """As `CheckedProtocol.is_usable`, of aiohttp's own, which a session that is not ours has."""
+    transport, is_new = protocol.transport, _USED not in protocol.__dict__
+    if transport is None or transport.is_closing() or protocol.should_close:
+        return False
+    return (is_new and _is_encrypted(transport)) or not _make_poll(transport)(0)
+
+
+def check(protocol: ResponseHandler, *, begins: bool) -> None:
+    """Make sure that a request may be written; it *begins* to be now, or later, after another check.
+
+    Raises:
+        UnusableConnectionError: Nothing was sent.
+    """
+    if isinstance(protocol, CheckedProtocol):
+        if not (protocol.begin() if begins else protocol.is_usable()):
+            raise UnusableConnectionError(is_new=protocol.is_new)
+    elif not _is_usable(protocol):
+        raise UnusableConnectionError(is_new=_USED not in protocol.__dict__)
+    elif begins:
+        protocol.__dict__[_USED] = True
+
+
+def _is_encrypted(transport: asyncio.BaseTransport) -> bool:
+    return transport.get_extra_info("sslcontext") is not None
+
+
+def _make_poll(transport: asyncio.BaseTransport) -> Poll:
+    """Return what tells whether bytes or an end wait in the socket of *transport*, without reading them."""
+    socket = transport.get_extra_info("socket")
+    if socket is None:
+        return lambda _milliseconds: _NOTHING
+    number: int = socket.fileno()
+    if not hasattr(select, "poll"):  # Windows
+        return lambda _milliseconds: select.select([number], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return poll.poll
+
+
+class CheckedRequest(aiohttp.ClientRequest):
+    """A session's request, which checks the connection that it is given."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Send the request; one with a body is written later, by a task, and is checked again there (``_payload``).
+
+        Raises:
+            UnusableConnectionError: Nothing was sent.
+        """
+        check_connection(self, conn)
+        return await super().send(conn)
+
+
+def check_connection(request: aiohttp.ClientRequest, connection: Connection) -> None:
+    """Check *connection* for *request*.
+
+    Raises:
+        UnusableConnectionError: Nothing was sent.
+    """
+    protocol = connection.protocol
+    if protocol is not None:
+        check(protocol, begins=not request.body)
+
+
+class CheckedResponse(aiohttp.ClientResponse):
+    """A session's response, which notes when the connection is idle again."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        """Wait for the head of the answer."""
+        protocol = connection.protocol
+        await super().start(connection)
+        if isinstance(protocol, CheckedProtocol):
+            self.content.on_eof(protocol.end)
+        return self
+
+
+def use_checked_protocol(connector: aiohttp.BaseConnector | None) -> bool:
+    """Let *connector* make connections with a `CheckedProtocol`; return whether it does.
+
+    aiohttp has no documented place for the class of its protocol. Where this one is not found, connections are checked all the same, but
+    one thing is missed: half a head that arrived unasked, which makes the next answer unreadable.
+    """
+    place = "_factory"
+    made_by: Any = getattr(connector, place, None)
+    if not isinstance(made_by, partial):
+        return False
+    if made_by.func is ResponseHandler:
+        setattr(connector, place, partial(CheckedProtocol, *made_by.args, **made_by.keywords))
+    return made_by.func in (ResponseHandler, CheckedProtocol)
