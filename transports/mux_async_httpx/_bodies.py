@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import anyio
 
 from mux_async.transport import Body, HttpRequest, Phase
+from mux_async_httpx._checked import end_exchange
 from mux_async_httpx._errors import failure
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class ResponseBody:
     """The body of an answer."""
 
     def __init__(self, response: httpx.Response, request: HttpRequest, foreign: tuple[type[Exception], ...]) -> None:
+        self._response = response
         self._stream = cast("httpx.AsyncByteStream", response.stream)
         self._chunks = self._stream.__aiter__()
         self._request = request
@@ -60,7 +62,11 @@ class ResponseBody:
                 pass
         except self._foreign as error:
             problem = error
-        except BaseException:  # the end, or a cancellation
+        except StopAsyncIteration:
+            await end_exchange(self._response)
+            await self.aclose()
+            raise
+        except BaseException:
             await self.aclose()
             raise
         else:

@@ -17,6 +17,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from mux_async.errors import MissingExtraError
 from mux_async.transport import (
     Body,
+    ConnectError,
     HttpRequest,
     HttpResponse,
     TransportClosedError,
@@ -24,6 +25,7 @@ from mux_async.transport import (
     require_runtime,
 )
 from mux_async_httpx._bodies import RequestStream, ResponseBody
+from mux_async_httpx._checked import UnusableConnectionError, use_checked_backend
 from mux_async_httpx._errors import Progress, failure
 
 if TYPE_CHECKING:
@@ -61,6 +63,16 @@ class HttpxTransport:
         """Perform one exchange. See `mux_async.transport.Transport.send`."""
         if self._closed:
             raise TransportClosedError("httpx")
+        while True:
+            try:
+                return await self._try(request)
+            except UnusableConnectionError as error:
+                if error.is_new:
+                    problem = ConnectError(f"no connection to {request.origin}: {error}")
+                    break
+        raise problem
+
+    async def _try(self, request: HttpRequest) -> HttpResponse:
         progress = Progress()
         stream: Any = self._stream_class(request.body) if isinstance(request.body, Body) else None
         try:
@@ -136,6 +148,7 @@ class HttpxTransport:
             proxy=proxy,
             **options,
         )
+        use_checked_backend(pool)
         return pool
 
 
