@@ -18,8 +18,8 @@ _alive = talk(always(Reply(body=b"alive")))
 @_check
 async def untrusted_certificate(bench: SocketBench) -> None:
     """A certificate that is not trusted, or is for another name, is a `ConnectError`; the right one works, and is asked for once."""
-    trusted, server = _certificates("127.0.0.1")
-    _also_trusted, wrong_name = _certificates("elsewhere.test")
+    trusted, server = make_certificates("127.0.0.1")
+    _also_trusted, wrong_name = make_certificates("elsewhere.test")
     for context, client in ((server, None), (wrong_name, _also_trusted), (wrong_name, trusted)):
         async with bench.listen(_alive, tls=context) as site, bench.transport(ssl_context=client) as transport:
             for method, body in BODIES.items():
@@ -51,7 +51,7 @@ async def no_tls_at_the_other_end(bench: SocketBench) -> None:
                 expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
 
 
-def _certificates(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def make_certificates(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Make an authority; return a context for clients that trust it, and one for a server of *name*."""
     try:
         import trustme

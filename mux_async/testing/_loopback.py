@@ -152,8 +152,16 @@ class Peer:
         await self._stream.send(data)
         self._site.sent += len(data)
 
-    async def reply(self, reply: Reply, *, method: str = "GET") -> None:
-        """Write a well-formed answer."""
+    def send_now(self, data: bytes) -> None:
+        """Write *data* without TLS, before the event loop, which is the client's too, runs again."""
+        self._raw.raw.sendall(data)
+
+    def end_now(self) -> None:
+        """End the connection before the event loop runs again."""
+        self._raw.raw.shutdown(socket.SHUT_WR)
+
+    async def reply(self, reply: Reply, *, method: str = "GET", also: bytes = b"") -> None:
+        """Write a well-formed answer, and *also* something more with it."""
         lines = [f"HTTP/1.1 {reply.status} Scripted", *(f"{name}: {value}" for name, value in reply.headers)]
         has_body = method != "HEAD" and reply.status not in (204, 304)
         if isinstance(reply.body, bytes):
@@ -163,7 +171,7 @@ class Peer:
         else:
             lines.append("Transfer-Encoding: chunked")
             payload = b"".join(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in reply.body) + b"0\r\n\r\n"
-        await self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (payload if has_body else b""))
+        await self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (payload if has_body else b"") + also)
 
     async def reset(self) -> None:
         """Cut the connection: the client sees a reset, not an end."""
@@ -282,6 +290,7 @@ async def _accept(
         with suppress(BlockingIOError):
             connected, _address = listener.accept()
             connected.settimeout(0)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent arrives, also after an answer
             tasks.start_soon(_serve, Peer(site, site.connections, _Socket(connected)), site, conversation, tls)
             site.connections += 1
             continue
