@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import attrs
 
 from mux_async._options import CallOptions
-from mux_async._pagination import Page, Paginator
+from mux_async._pagination import Page, Paginator, check_page
 from mux_async._response import ByteStream, Download
 from mux_async.errors import InvalidRequestError
 
@@ -62,9 +62,11 @@ class EngineCaller:
 
         async def fetch(update: Mapping[str, object]) -> Page[T, E]:
             extra = {**(arguments.extra_query or {}), **update}
+            check_page(operation.pagination, extra if "page" in extra else arguments.query)
             return await self.call(operation, attrs.evolve(arguments, extra_query=extra))
 
-        return Paginator(fetch)
+        cursor = (arguments.extra_query or {}).get("cursor", arguments.query.get("cursor"))
+        return Paginator(fetch, operation.line, cursor)
 
     def download(self, operation: Operation[bytes], arguments: Arguments) -> Download:
         """Return the bytes, not yet asked for."""

@@ -205,6 +205,12 @@ def get_kept(model: Model) -> Kept:
     return found
 
 
+def json_of(model: Model) -> object:
+    """Return what *model* was made of and is not read yet, the text or the decoded object; of one that is read, the object."""
+    held = _slot_get(model)
+    return model.to_wire() if held.__class__ is Kept else held
+
+
 _new = object.__new__
 _set = object.__setattr__
 

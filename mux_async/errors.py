@@ -29,6 +29,7 @@
     │   ├── NotReadyError                   412
     │   ├── RateLimitedError                429
     │   └── ServerError                     5xx
+    ├── RepeatedPageError                   a list that does not go on: a cursor came back, or a page
     ├── AssetErroredError                   Mux could not make the asset that was waited for
     └── UploadError                         a direct upload that cannot go on
 
@@ -263,6 +264,27 @@ class ResponseTooLargeError(ResponseError):
 
 class UndecodableResponseError(ResponseError):
     """The body is not what it says it is: not JSON, or a broken compression."""
+
+
+class RepeatedPageError(MuxError):
+    """A list does not go on: the server leads back to a page that was read. Nothing after it was asked for.
+
+    Attributes:
+        cursor: The one that came back; ``None`` for lists with page numbers.
+        page: Number of the page that held nothing but items of the page before; ``None`` for lists with cursors.
+    """
+
+    def __init__(self, line: str, *, cursor: str | None, page: int | None) -> None:
+        what = (
+            f"page {page} is the page before once more: the server ignores page="
+            if cursor is None
+            else f"cursor {cursor!r:.200} came back: it leads to a page that was read before"
+        )
+        super().__init__(
+            f"{line} does not go on, because {what}; what was read until here is complete, the rest cannot be reached"
+        )
+        self.cursor = cursor
+        self.page = page
 
 
 class APIStatusError(MuxError):

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import attrs
 
-from mux_async._types import UNSET
 from mux_async.errors import APIStatusError, AuthenticationError, MuxError, PermissionDeniedError
 from mux_async.ingest._books import Books
 from mux_async.ingest._journal_errors import JournalError
@@ -179,19 +179,18 @@ class Reconciler:
         horizons = {key: self._horizon(state) for key, state in wanted.items()}
         oldest = min(horizons.values())
         found: dict[str, Asset] = {}
-        cursor: str | None = None
-        while True:
-            page = await self._client.video.assets.list(limit=PAGE, cursor=UNSET if cursor is None else cursor)
-            for asset in page.data:
-                made_at = asset.created_at.timestamp()
-                if made_at < oldest:
-                    return found
-                key = asset.meta.external_id if asset.meta is not None else None
-                if key is not None and key in wanted and made_at >= horizons[key] and asset.id not in wanted[key].former:
-                    found.setdefault(key, asset)
-            cursor = page.next_cursor or None
-            if cursor is None or len(found) == len(wanted):
-                return found
+        async with aclosing(self._client.video.assets.list(limit=PAGE).pages()) as pages:
+            async for page in pages:
+                for asset in page.data:
+                    made_at = asset.created_at.timestamp()
+                    if made_at < oldest:
+                        return found
+                    key = asset.meta.external_id if asset.meta is not None else None
+                    if key is not None and key in wanted and made_at >= horizons[key] and asset.id not in wanted[key].former:
+                        found.setdefault(key, asset)
+                if len(found) == len(wanted):
+                    break
+        return found
 
     def _horizon(self, state: ItemState) -> float:
         """Return the server's time before which nothing was made for *state*."""

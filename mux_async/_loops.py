@@ -1,0 +1,74 @@
+"""Whether a list goes on: that a cursor comes back, or that a page is the one before.
+
+Memory is bounded however long the list: a list of a hundred million assets has a million cursors.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, final
+
+from mux_async._forms import loads
+from mux_async._model import Model, json_of
+
+_REMEMBERED: Final = 4096
+"""Cursors whose hashes are kept: half a megabyte. What comes back later than that is found by `CursorsSeen._mark`."""
+
+
+@final
+class CursorsSeen:
+    """The cursors of one list, in the order in which they came.
+
+    A cursor that came back within the last `_REMEMBERED` is known at once. For longer loops one cursor is marked, and replaced when the
+    number of cursors has doubled (Brent's method of finding cycles): that ends a loop before it was gone through three times.
+    """
+
+    __slots__ = ("_count", "_mark", "_mark_until", "_order", "_recent")
+
+    def __init__(self) -> None:
+        self._recent: set[int] = set()
+        self._order: deque[int] = deque()
+        self._count = 0
+        self._mark: str | None = None
+        self._mark_until = _REMEMBERED
+
+    def has(self, cursor: str) -> bool:
+        """Whether *cursor* came before; it has come now."""
+        number = hash(cursor)
+        if number in self._recent or cursor == self._mark:
+            return True
+        self._recent.add(number)
+        self._order.append(number)
+        if len(self._order) > _REMEMBERED:
+            self._recent.discard(self._order.popleft())
+        self._count += 1
+        if self._count == self._mark_until:
+            self._mark = cursor
+            self._mark_until *= 2
+        return False
+
+
+def remember(items: Sequence[object]) -> list[object]:
+    """Return what `is_repeated` compares the next page with: the JSON of each item, without reading it."""
+    return [_json_of(item) for item in items]
+
+
+def is_repeated(items: Sequence[Any], former: Sequence[object]) -> bool:
+    """Whether there are items, and all of them were on the page before."""
+    # The first is mostly enough: where the list went on it is another.
+    return bool(items) and bool(former) and all(_is_among(_json_of(item), former) for item in items)
+
+
+def _json_of(item: object) -> object:
+    return json_of(item) if isinstance(item, Model) else item
+
+
+def _is_among(item: object, former: Sequence[object]) -> bool:
+    if item in former:
+        return True
+    # The same object may be text on one page and decoded on the other, where the decoder met something new in it.
+    if isinstance(item, bytes):
+        others = [each for each in former if not isinstance(each, bytes)]
+        return bool(others) and loads(item) in others
+    return any(isinstance(each, bytes) and loads(each) == item for each in former)
