@@ -121,20 +121,20 @@ async def test_priority_of_one_call() -> None:
     assert "person" in done[:3]
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda mux, options: mux.video.assets.retrieve("a1", options=options),
-        lambda mux, options: mux.video.assets.with_raw_response.retrieve("a1", options=options),
-        lambda mux, options: mux.video.assets.list(options=options),
-        lambda mux, options: anext(aiter(mux.video.assets.list(options=options))),
-        lambda mux, options: mux.video.playback.thumbnail("p1", "jpg", options=options),
-        lambda mux, options: mux.video.playback.thumbnail("p1", "jpg", options=options).stream().__aenter__(),
-        lambda mux, options: mux.request("GET", "/video/v1/new", options=options),
-        lambda mux, options: mux.video.uploads.create(timeout=60, options=options),
-    ],
-)
-async def test_every_kind_of_call_takes_options(call: Callable[[Mux, object], Awaitable[object]]) -> None:
+CALLS: list[Callable[[Mux, Any], Awaitable[object]]] = [
+    lambda mux, options: mux.video.assets.retrieve("a1", options=options),
+    lambda mux, options: mux.video.assets.with_raw_response.retrieve("a1", options=options),
+    lambda mux, options: mux.video.assets.list(options=options),
+    lambda mux, options: anext(aiter(mux.video.assets.list(options=options))),
+    lambda mux, options: mux.video.playback.thumbnail("p1", "jpg", options=options),
+    lambda mux, options: mux.video.playback.thumbnail("p1", "jpg", options=options).stream().__aenter__(),
+    lambda mux, options: mux.request("GET", "/video/v1/new", options=options),
+    lambda mux, options: mux.video.uploads.create(timeout=60, options=options),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_every_kind_of_call_takes_options(call: Callable[[Mux, Any], Awaitable[object]]) -> None:
     """Values, lists and each of their pages, downloads, streams and plain requests take ``options``; something else is refused unsent."""
     transport = FakeTransport(slow)
     mux = client(transport)
