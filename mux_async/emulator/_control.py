@@ -4,8 +4,9 @@
 GET     health                                         that it runs, its version and the time
 GET     arrivals                                       the log of requests, in order of arrival
 GET     uploads                                        what is stored of every upload
-GET     events                                         what happened, oldest first, as it would be sent
-GET     webhooks                                       the log of webhook deliveries
+GET     events, events/{ID}                            what happened, oldest first, as it would be sent; one of them
+GET     webhooks, deliveries/{ID}                      the log of webhook deliveries; one of them
+GET     api/{PATH}                                     what a GET of the API answers, without a token or its limits; the page asks
 POST    webhooks/faults                                set up faults of deliveries: a `WebhookFault` as JSON, or a list of them
 DELETE  webhooks/faults                                forget them
 POST    work/faults                                    set up faults of what Mux works on: a `WorkFault` as JSON, or a list of them
@@ -130,6 +131,20 @@ def _open_upload(desk: Desk) -> Response:
 
 def _events(desk: Desk) -> Response:
     return json_response(200, {"events": [orjson.loads(event.body) for event in desk.world.events]})
+
+
+def _one_event(desk: Desk) -> Response:
+    found = next((event for event in desk.world.events if event.id == desk.request.segments[2]), None)
+    if found is None:
+        raise not_found()
+    return json_response(200, orjson.loads(found.body))
+
+
+def _one_delivery(desk: Desk) -> Response:
+    found = desk.world.deliveries.get(desk.request.segments[2])
+    if found is None:
+        raise not_found()
+    return json_response(200, _delivery(found))
 
 
 def _deliveries(desk: Desk) -> Response:
@@ -281,6 +296,8 @@ _ACTS: Mapping[tuple[str, str], Act] = {
     ("GET", "uploads"): _uploads,
     ("POST", "uploads"): _open_upload,
     ("GET", "events"): _events,
+    ("GET", "events/*"): _one_event,
+    ("GET", "deliveries/*"): _one_delivery,
     ("GET", "webhooks"): _deliveries,
     ("POST", "webhooks/faults"): _add_webhook_faults,
     ("DELETE", "webhooks/faults"): _clear_webhook_faults,

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from mux_async.emulator._http import ApiError, Request, Response, not_found
 from mux_async.emulator._limits import RateLimiter
 from mux_async.emulator._making import forget
 from mux_async.emulator._overview import answer as overview
-from mux_async.emulator._overview import asks_for_overview
+from mux_async.emulator._overview import asks_for_overview, is_from_page
 from mux_async.emulator._queries import checked
 from mux_async.emulator._records import Delivery, WebhookEvent
 from mux_async.emulator._render import origin_of
@@ -291,6 +291,8 @@ class Emulator:
             sink = Collect(self.settings.max_body, lambda _: download(request, self._world, self._archive))
         elif asks_for_overview(request):
             sink = Collect(self.settings.max_body, lambda _: self._look(request))
+        elif request.method == "GET" and request.segments[:2] == (CONTROL_PREFIX, "api"):
+            sink = Collect(self.settings.max_body, lambda _: self._read(request))
         elif family == CONTROL_PREFIX:
             desk = Desk(self._world, self.faults, self._arrivals, self.reset, request)
             sink = Collect(self.settings.max_body, partial(control, desk))
@@ -327,7 +329,20 @@ class Emulator:
 
     def _look(self, request: Request) -> Response:
         with nullcontext() if self._file is None else self._file.reading():
-            return overview(request, self._world, self._limiter, tuple(self._arrivals))
+            return overview(request, self._world, self._limiter, tuple(self._arrivals), self.settings.tokens)
+
+    def _read(self, request: Request) -> Response:
+        """Answer a GET of the API for the page, from the first environment that has the object."""
+        plain = attrs.evolve(request, target=request.target.removeprefix(f"/{CONTROL_PREFIX}/api"))
+        found = self._router.find("GET", plain.segments)
+        if found is None:
+            raise not_found()
+        handler, params = found
+        with nullcontext() if self._file is None else self._file.reading():
+            for environment in self._world.environments.values():
+                with suppress(ApiError):
+                    return handler(Call(plain, b"", params, self._world, environment))
+        raise not_found()
 
     def settle(self, request: Request, sink: Sink, headers: dict[str, str]) -> Response:
         """Let *sink* answer, now. For `Exchange`."""
@@ -355,9 +370,9 @@ class Emulator:
             self._file.close()
             self._file = None
 
-    def record(self, arrival: Arrival) -> None:
-        """Log a request that ended. For `Exchange`."""
-        if arrival.path == "/" or arrival.path.startswith(f"/{CONTROL_PREFIX}/"):
+    def record(self, request: Request, arrival: Arrival) -> None:
+        """Log a request that ended, unless it is the page's own. For `Exchange`."""
+        if request.segments[0] in {"", CONTROL_PREFIX} or is_from_page(request):
             return
         log.debug("%s %s: %s", arrival.method, arrival.path, arrival.status)
         self._arrivals.append(arrival)

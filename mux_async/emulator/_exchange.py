@@ -95,7 +95,7 @@ class Host(Protocol):
         """Let *sink* answer *request*, now."""
         ...
 
-    def record(self, arrival: Arrival, /) -> None:
+    def record(self, request: Request, arrival: Arrival, /) -> None:
         """Log a request that ended."""
         ...
 
@@ -159,4 +159,4 @@ class Exchange:
     def _end(self, status: int | None) -> None:
         if not self._ended:
             self._ended = True
-            self._emulator.record(attrs.evolve(self._arrival, status=status))
+            self._emulator.record(self._request, attrs.evolve(self._arrival, status=status))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -17,6 +17,8 @@ from mux_async.emulator._control import CONTROL_PREFIX, Arrival
 from mux_async.emulator._http import Request, Response, json_response, text
 from mux_async.emulator._limits import RateLimiter
 from mux_async.emulator._page_calls import playback_pass
+from mux_async.emulator._records import Delivery, WebhookEvent
+from mux_async.emulator._settings import DEFAULT_TOKEN, Token
 from mux_async.emulator._state import Asset, Environment, Json, LiveStream, PlaybackId, Upload, World
 
 SHOWN = 30
@@ -34,9 +36,21 @@ def asks_for_overview(request: Request) -> bool:
     return request.method == "GET" and request.segments in {("",), (CONTROL_PREFIX, "overview")}
 
 
-def answer(request: Request, world: World, limiter: RateLimiter | None, arrivals: Sequence[Arrival]) -> Response:
-    """Answer a request that `asks_for_overview`: with the page, or with what it shows."""
-    return _page() if request.segments == ("",) else _overview(world, limiter, arrivals)
+def is_from_page(request: Request) -> bool:
+    """Whether the page fetches a picture or a film to show: what a user's own program did is what the log of requests is for."""
+    return request.method == "GET" and request.headers.get("Referer") == f"{request.origin}/"
+
+
+def answer(
+    request: Request, world: World, limiter: RateLimiter | None, arrivals: Sequence[Arrival], tokens: Sequence[Token]
+) -> Response:
+    """Answer a request that `asks_for_overview`: with the page, or with what it shows.
+
+    The query's ``q`` keeps what has that text in a value: an id, a title, a status, a path, the type of an event.
+    """
+    if request.segments == ("",):
+        return _page()
+    return _overview(world, limiter, arrivals, tokens[0], request.query.get("q", "").casefold())
 
 
 @cache
@@ -50,36 +64,51 @@ def _page() -> Response:
     return text(200, content, "text/html; charset=utf-8").with_headers(headers)
 
 
-def _overview(world: World, limiter: RateLimiter | None, arrivals: Sequence[Arrival]) -> Response:
+def _overview(world: World, limiter: RateLimiter | None, arrivals: Sequence[Arrival], token: Token, wanted: str) -> Response:
     return json_response(
         200,
         {
             "now": world.now,
-            "environments": [_environment(world, environment) for environment in world.environments.values()],
-            "deliveries": [
-                {
-                    "id": entry.id,
-                    "type": entry.event.type,
-                    "address": entry.address,
-                    "status": entry.status,
-                    "attempts": len(entry.attempts),
-                    "answer": entry.attempts[-1].status or entry.attempts[-1].error if entry.attempts else None,
-                    "at": entry.event.at,
-                }
-                for entry in _newest(world.deliveries.values())
-            ],
-            "events": [{"type": event.type, "object": event.object_id, "at": event.at} for event in _newest(world.events)],
+            "token": {"id": token.id, "secret": DEFAULT_TOKEN.secret.reveal() if token == DEFAULT_TOKEN else None},
+            "environments": [_environment(world, environment, wanted) for environment in world.environments.values()],
+            "deliveries": _newest(map(_delivery, reversed(world.deliveries.values())), wanted),
+            "events": _newest(map(_event, reversed(world.events)), wanted),
             "buckets": None if limiter is None else [attrs.asdict(level) for level in limiter.levels(world.now)],
-            "arrivals": [attrs.asdict(arrival) for arrival in _newest(arrivals)],
+            "arrivals": _newest(map(attrs.asdict, reversed(arrivals)), wanted),
         },
     )
 
 
-def _newest(found: Any) -> Iterable[Any]:
-    return islice(reversed(found), SHOWN)
+def _newest(found: Iterable[Json], wanted: str) -> list[Json]:
+    """Return the first of *found*, at most `SHOWN`, that have *wanted* in a value."""
+    return list(islice((entry for entry in found if not wanted or _has(entry, wanted)), SHOWN))
 
 
-def _environment(world: World, environment: Environment) -> Json:
+def _has(value: object, wanted: str) -> bool:
+    if isinstance(value, dict):
+        return any(_has(each, wanted) for each in cast("dict[str, object]", value).values())
+    if isinstance(value, list):
+        return any(_has(each, wanted) for each in cast("list[object]", value))
+    return value is not None and wanted in str(value).casefold()
+
+
+def _delivery(entry: Delivery) -> Json:
+    return {
+        "id": entry.id,
+        "type": entry.event.type,
+        "address": entry.address,
+        "status": entry.status,
+        "attempts": len(entry.attempts),
+        "answer": entry.attempts[-1].status or entry.attempts[-1].error if entry.attempts else None,
+        "at": entry.event.at,
+    }
+
+
+def _event(event: WebhookEvent) -> Json:
+    return {"id": event.id, "type": event.type, "object": event.object_id, "at": event.at}
+
+
+def _environment(world: World, environment: Environment, wanted: str) -> Json:
     return {
         "name": environment.name,
         "counts": {
@@ -87,9 +116,9 @@ def _environment(world: World, environment: Environment) -> Json:
             "uploads": len(environment.uploads),
             "live_streams": len(environment.live_streams),
         },
-        "assets": [_asset(world, asset) for asset in _newest(environment.assets.values())],
-        "uploads": [_upload(upload) for upload in _newest(environment.uploads.values())],
-        "live_streams": [_live_stream(world, stream) for stream in _newest(environment.live_streams.values())],
+        "assets": _newest((_asset(world, asset) for asset in reversed(environment.assets.values())), wanted),
+        "uploads": _newest((_upload(upload, environment) for upload in reversed(environment.uploads.values())), wanted),
+        "live_streams": _newest((_live_stream(world, each) for each in reversed(environment.live_streams.values())), wanted),
     }
 
 
@@ -99,6 +128,11 @@ def _playable(world: World, playback_ids: Iterable[PlaybackId]) -> Json:
     if chosen is None:
         return {"playback_id": None, "token": None}
     return {"playback_id": chosen.id, "token": None if chosen.policy == "public" else playback_pass(world, chosen.id)}
+
+
+def _title(members: Mapping[str, Any]) -> str | None:
+    """Return what a user calls a thing, out of the members that it was made with."""
+    return (members.get("meta") or {}).get("title") or members.get("passthrough")
 
 
 def _asset(world: World, asset: Asset) -> Json:
@@ -115,9 +149,11 @@ def _asset(world: World, asset: Asset) -> Json:
     }
 
 
-def _upload(upload: Upload) -> Json:
+def _upload(upload: Upload, environment: Environment) -> Json:
+    made = environment.assets.get(upload.asset_id or "")
     return {
         "id": upload.id,
+        "title": _title(upload.options) or (None if made is None else (made.meta or {}).get("title") or made.passthrough),
         "status": upload.status,
         "size": upload.session.size,
         "total": upload.session.total,
@@ -129,6 +165,7 @@ def _upload(upload: Upload) -> Json:
 def _live_stream(world: World, stream: LiveStream) -> Json:
     return {
         "id": stream.id,
+        "title": _title(stream.members) or _title(stream.options),
         "status": stream.status,
         "is_connected": stream.ingest.connected,
         **_playable(world, stream.playback_ids),

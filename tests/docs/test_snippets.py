@@ -582,6 +582,31 @@ async def drive_live_spaces(_: Path, __: pytest.MonkeyPatch) -> None:
     assert {line.split()[0] for line in log} >= {"video.space.created", "video.space.broadcast.created"}
 
 
+async def run_all(name: str, origin: str) -> list[subprocess.CompletedProcess[bytes]]:
+    return [await run(shlex.split(line.removeprefix("$ ")), origin) for line in snippet(name).splitlines()]
+
+
+async def drive_command_line_api(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    async with serve(emulator()) as origin:
+        made, listed, lines, views = await run_all("command-line-api", origin)
+
+    assert [each.returncode for each in (made, listed, lines, views)] == [0, 0, 0, 0], views.stderr.decode()
+    asset_id = json.loads(made.stdout)["data"]["id"]
+    assert [each["id"] for each in json.loads(listed.stdout)["data"]] == [asset_id]
+    assert [json.loads(line)["id"] for line in lines.stdout.splitlines()] == [asset_id]
+    assert len(json.loads(views.stdout)["data"]) == 5
+
+
+async def drive_command_line_doctor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    async with serve(emulator()) as origin:
+        (done,) = await run_all("command-line-doctor", origin)
+
+    assert done.returncode == 0, done.stdout.decode()
+    assert b"whoami" in done.stdout
+
+
 async def drive_webhooks_test(_: Path, __: pytest.MonkeyPatch) -> None:
     await define("webhooks-test")["test_my_handler"]()
 

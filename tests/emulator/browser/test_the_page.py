@@ -194,6 +194,23 @@ def test_gone_and_back(visit: Visit) -> None:
     visit.until("document.querySelector('#trouble').textContent === ''")
 
 
+def test_telephone(account: Account, visit: Visit) -> None:
+    """At 390 pixels, with everything there is to show, nothing sticks out and every control can be reached."""
+    create_asset(account, meta={"title": "Holidays " * 20})
+    account.data("POST", "/video/v1/uploads", {"new_asset_settings": {"meta": {"title": "a" * 80}}})
+    account.data("POST", "/video/v1/live-streams", {"meta": {"title": "b" * 80}})
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    visit.page.wait_for_selector("#assets .tag.good")
+    visit.page.click("text=Connect a program")
+
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+    visit.page.click("#assets >> text=JSON")
+    visit.page.locator("#object pre", has_text="playback_ids").wait_for()
+    box = visit.page.locator("#object").bounding_box()
+    assert box is not None
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_narrow(account: Account, visit: Visit, scheme: str) -> None:
     """It fits a telephone, light and dark: nothing sticks out, and text stands out from what is behind it."""
@@ -212,6 +229,79 @@ def test_narrow(account: Account, visit: Visit, scheme: str) -> None:
     ink, paper = brightness("body", "color"), brightness("body", "backgroundColor")
     assert ink - paper > 400 if scheme == "dark" else paper - ink > 400
     assert visit.errors == []
+
+
+def test_own_requests(account: Account, visit: Visit) -> None:
+    """The log of requests shows what programs do, and not the pictures that the page fetches to show them."""
+    create_asset(account)
+    visit.until("document.querySelector('#assets img')?.naturalWidth > 0")
+    visit.page.locator("#requests tbody tr", has_text="POST /video/v1/assets").wait_for()
+
+    assert "thumbnail" not in visit.page.inner_text("#requests")
+    assert all("thumbnail" not in each["path"] for each in account.send("GET", "/_emulator/arrivals")["arrivals"])
+
+
+def test_titles(account: Account, visit: Visit) -> None:
+    """Live streams and uploads are shown with the titles that they were given."""
+    settings = {"meta": {"title": "Raw cut"}, "playback_policies": ["public"]}
+    account.data("POST", "/video/v1/uploads", {"new_asset_settings": settings})
+    stream = account.data("POST", "/video/v1/live-streams", {"meta": {"title": "Town hall"}, "playback_policies": ["public"]})
+    visit.page.wait_for_selector("#uploads .title >> text=Raw cut")
+    visit.page.wait_for_selector(f"{card(stream['id'])} .title >> text=Town hall")
+
+
+def test_json(account: Account, visit: Visit) -> None:
+    """Any object opens as the JSON that the API gives for it, without a request being counted; requests, events and deliveries too."""
+    asset_id = create_asset(account, meta={"title": HOSTILE})
+    visit.page.wait_for_selector(f"{card(asset_id)} .tag.good")
+    counted = len(account.send("GET", "/_emulator/arrivals")["arrivals"])
+    for selector, member in [
+        (f"{card(asset_id)}", f'"id": "{asset_id}"'),
+        ("#events tbody tr:last-child", '"type": "video.asset.created"'),
+        ("#webhooks tbody tr:last-child", '"address": "http'),
+        ("#requests tbody tr:last-child", '"path": "/video/v1/assets"'),
+    ]:
+        visit.page.click(f"{selector} >> text=JSON")
+        visit.page.locator("#object pre", has_text=member).wait_for()
+        visit.page.click("#object >> text=Close")
+
+    assert len(account.send("GET", "/_emulator/arrivals")["arrivals"]) == counted
+    assert visit.page.evaluate("window.hit") is None
+    assert visit.errors == []
+
+
+def test_copying(account: Account, visit: Visit) -> None:
+    """A click on an id copies the whole of it."""
+    visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    asset_id = create_asset(account)
+    visit.page.click(f"{card(asset_id)} button.id")
+    visit.page.wait_for_selector(f"{card(asset_id)} button.id.copied")
+
+    assert visit.page.evaluate("navigator.clipboard.readText()") == asset_id
+
+
+def test_filter(account: Account, visit: Visit) -> None:
+    """The filter keeps what has the text anywhere: also what is too old to be shown without it."""
+    old = create_asset(account, meta={"title": "An old one"})
+    for number in range(35):
+        account.send("POST", "/_emulator/uploads", {"title": f"film {number}"})
+    visit.page.fill("#filter", "OLD ONE")
+    visit.page.wait_for_selector(f"{card(old)} >> text=An old one")
+
+    visit.until("document.querySelectorAll('#uploads tbody tr').length === 0")
+    visit.page.fill("#filter", "film 0")
+    visit.until("document.querySelectorAll('#uploads tbody tr').length === 1")
+    assert visit.errors == []
+
+
+def test_connecting(account: Account, visit: Visit) -> None:
+    """The page says how to point a program at it: the variables, to be copied."""
+    visit.page.click("text=Connect a program")
+    shown = visit.page.inner_text("#variables")
+
+    assert f"export MUX_BASE_URL={account.origin}" in shown
+    assert "export MUX_TOKEN_ID=test-token" in shown
+    assert "export MUX_TOKEN_SECRET=test-secret" in shown
 
 
 def test_evidence(visit: Visit, tmp_path: Path) -> None:
