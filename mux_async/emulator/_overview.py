@@ -28,6 +28,7 @@ _POLICY = (
     "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 )
+_NO_MEMBERS: Mapping[str, Any] = {}
 _OWN = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
@@ -132,7 +133,9 @@ def _playable(world: World, playback_ids: Iterable[PlaybackId]) -> Json:
 
 def _title(members: Mapping[str, Any]) -> str | None:
     """Return what a user calls a thing, out of the members that it was made with."""
-    return (members.get("meta") or {}).get("title") or members.get("passthrough")
+    meta: Mapping[str, Any] = members.get("meta") or _NO_MEMBERS
+    title: str | None = meta.get("title") or members.get("passthrough")
+    return title
 
 
 def _asset(world: World, asset: Asset) -> Json:
