@@ -121,6 +121,40 @@ def test_passes() -> None:
     assert status(shown["token"]) == 403
 
 
+def test_objects() -> None:
+    """What a GET of the API answers is there for the page from every environment, without a token; changes are not."""
+    account = Account(EmulatorSettings(tokens=(Token("a", "b", "staging"), Token("c", "d", "live"))))
+    asset = account.create_asset(meta={"title": "Holidays"})
+    path = f"/_emulator/api/video/v1/assets/{asset['id']}"
+    found = account.send("GET", path, authorization="").json()["data"]
+
+    assert (found["id"], found["meta"]) == (asset["id"], {"title": "Holidays"})
+    assert account.send("GET", "/_emulator/api/video/v1/assets/unknown", authorization="").status == 404
+    assert account.send("GET", "/_emulator/api/nothing", authorization="").status == 404
+    assert account.send("DELETE", path, authorization="").status == 404
+    assert [arrival.path for arrival in account.emulator.arrivals] == ["/video/v1/assets"]
+
+
+def test_filter() -> None:
+    """``q`` keeps what has the text in a value, whatever its case, also beyond the newest."""
+    account = Account()
+    for index in range(40):
+        account.create_asset(meta={"title": f"Film {index}."})
+    found = account.send("GET", "/_emulator/overview?q=film%200.", authorization="").json()
+
+    assert [asset["title"] for asset in found["environments"][0]["assets"]] == ["Film 0."]
+    assert found["environments"][0]["counts"]["assets"] == 40
+    assert found["arrivals"] == []
+
+
+def test_own_secret() -> None:
+    """The secret of the emulator's own token is shown; one that somebody chose is not."""
+    own = Account(EmulatorSettings(tokens=(Token("ci", "canary"),)))
+
+    assert look(Account())["token"] == {"id": "test-token", "secret": "test-secret"}
+    assert look(own)["token"] == {"id": "ci", "secret": None}
+
+
 def test_public_needs_no_pass() -> None:
     """The page shows an asset by a public playback id where it has one, without a pass."""
     account = Account()
