@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mux_async.emulator import EmulatorSettings, Fault, LimitModel, RateRules, Token
+from mux_async.emulator import DEFAULT_TOKEN, EmulatorSettings, Fault, LimitModel, RateRules, Token
 from tests.emulator.harness import Account, Json
 
 
@@ -123,7 +123,7 @@ def test_passes() -> None:
 
 def test_objects() -> None:
     """What a GET of the API answers is there for the page from every environment, without a token; changes are not."""
-    account = Account(EmulatorSettings(tokens=(Token("a", "b", "staging"), Token("c", "d", "live"))))
+    account = Account(EmulatorSettings(tokens=(Token("c", "d", "live"), DEFAULT_TOKEN)))
     asset = account.create_asset(meta={"title": "Holidays"})
     path = f"/_emulator/api/video/v1/assets/{asset['id']}"
     found = account.send("GET", path, authorization="").json()["data"]
