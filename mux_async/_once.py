@@ -25,7 +25,7 @@ from mux_async._model import to_wire
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Replay
 from mux_async._pagination import next_query
 from mux_async._resource import Arguments
-from mux_async._times import parse_time
+from mux_async._times import parse_http_date, parse_time
 from mux_async._types import UNSET
 from mux_async._wire import build_path
 from mux_async.errors import AmbiguousOutcomeError, InvalidRequestError, MuxError
@@ -252,14 +252,9 @@ def stamp_of(item: Mapping[str, object], once: KeySpec) -> object:
 
 def oldest_possible(headers: Headers, clock: Clock) -> float:
     """Return the server's time before which nothing was made by this call, in seconds since 1970."""
-    date = headers.get("Date")
+    date = parse_http_date(headers.get("Date"))
     if date is not None:
-        from email.utils import parsedate_to_datetime  # brings a good part of the email package
-
-        try:
-            return parsedate_to_datetime(date).timestamp() - clock.elapsed() - SLACK
-        except ValueError:
-            pass
+        return date - clock.elapsed() - SLACK
     return clock.epoch() - clock.elapsed() - SLACK_WITHOUT_DATE
 
 

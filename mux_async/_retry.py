@@ -22,13 +22,13 @@ A 409 is final: for Robots it means that the job exists, and sending again canno
 from __future__ import annotations
 
 import math
-from datetime import UTC
 from typing import NamedTuple, TypeAlias
 
 import attrs
 
 from mux_async._checks import check_seconds
 from mux_async._operation import Replay
+from mux_async._times import parse_http_date
 from mux_async.errors import Delivery
 
 
@@ -152,12 +152,5 @@ def parse_retry_after(value: str | None, now_epoch: float) -> float | None:
     if text.isascii() and text.replace(".", "", 1).isdigit():
         seconds = float(text)
         return seconds if math.isfinite(seconds) else None
-    from email.utils import parsedate_to_datetime  # rarely needed, and it brings a good part of the email package
-
-    try:
-        moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)  # "-0000" and no zone at all: HTTP knows only GMT
-        return max(0.0, moment.timestamp() - now_epoch)
-    except (ValueError, OverflowError):
-        return None
+    moment = parse_http_date(text)
+    return None if moment is None else max(0.0, moment - now_epoch)

@@ -104,6 +104,23 @@ def parse_time(raw: object) -> datetime | None:
     return None
 
 
+def parse_http_date(text: str | None) -> float | None:
+    """Read the date of an HTTP header (RFC 9110, section 5.6.7).
+
+    Returns:
+        Seconds since 1970; ``None`` when *text* is absent or no date. A date without a usable zone is GMT, the only zone HTTP has.
+    """
+    if text is None:
+        return None
+    from email.utils import parsedate_to_datetime  # rarely needed, and it brings a good part of the email package
+
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
 def write_seconds(value: datetime) -> int:
     """Write Unix seconds; a fraction is cut off."""
     return math.floor(value.timestamp())

@@ -16,12 +16,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import attrs
 
+from mux_async._times import parse_http_date
 from mux_async.errors import APIStatusError, AuthenticationError, MuxError, PermissionDeniedError
 from mux_async.ingest._books import Books
 from mux_async.ingest._journal_errors import JournalError
@@ -64,12 +64,9 @@ class ServerClock:
     @classmethod
     def read(cls, headers: Mapping[str, str], epoch: Callable[[], float]) -> ServerClock:
         """Return it from an answer that has just come."""
-        date = headers.get("Date")
+        date = parse_http_date(headers.get("Date"))
         if date is not None:
-            try:
-                return cls(parsedate_to_datetime(date).timestamp() - anyio.current_time(), SLACK)
-            except ValueError:
-                pass
+            return cls(date - anyio.current_time(), SLACK)
         return cls(epoch() - anyio.current_time(), SLACK_WITHOUT_DATE)
 
     def now(self) -> float:

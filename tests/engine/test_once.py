@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from random import Random
@@ -51,6 +52,7 @@ class Account:
     hidden_for: float = 0.0
     skew: float = 0.0
     sends_date: bool = True
+    date_format: str = "%a, %d %b %Y %H:%M:%S GMT"
 
     def now(self) -> float:
         return EPOCH + anyio.current_time() + self.skew
@@ -71,7 +73,7 @@ class Account:
         shown = [thing for thing in reversed(self.made.get(request.path, [])) if self.now() - thing["at"] >= self.hidden_for]
         cut = shown[(page - 1) * limit : page * limit]
         cursor = str(page + 1) if cut and cut[-1] is not shown[-1] else None
-        headers = {"Date": format_datetime(datetime.fromtimestamp(self.now(), UTC), usegmt=True)} if self.sends_date else {}
+        headers = {"Date": datetime.fromtimestamp(self.now(), UTC).strftime(self.date_format)} if self.sends_date else {}
         return respond(json={"data": cut, "next_cursor": cursor}, headers=headers)
 
 
@@ -178,6 +180,47 @@ async def test_it_is_found_behind_others() -> None:
 
     assert asset.id == "id0"
     assert sent(transport) == ["POST"] + ["GET"] * 5
+
+
+@pytest.fixture
+def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make this process's local time that of New York."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("new_york")
+@pytest.mark.parametrize("zone", ["", " -0000", " GMT", " UTC", " XYZ"])
+async def test_a_date_is_gmt(zone: str) -> None:
+    """A ``Date`` header is read as GMT, with no zone or an unknown one too, wherever this machine is: what was made is found behind others."""
+    account = Account([(lambda: RESET, True)], date_format=f"%a, %d %b %Y %H:%M:%S{zone}")
+
+    def crowd(request: SentRequest) -> Answer:
+        answer = account.handle(request)
+        if request.method == "POST":
+            account.made["/video/v1/assets"] += [
+                {"id": f"x{n}", "created_at": str(int(account.now())), "at": 0.0} for n in range(150)
+            ]
+        return answer
+
+    mux, transport = client(account, transport=FakeTransport(crowd))
+    asset = await mux.video.assets.create(inputs=INPUTS, once="film-7")
+
+    assert asset.id == "id0"
+    assert sent(transport) == ["POST", "GET", "GET"]
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT", "0", "Tue, 14 Nov 99999 22:13:20 GMT", "\x00"])
+async def test_a_malformed_date_is_as_good_as_none(date: str) -> None:
+    """A ``Date`` that is no date fails nothing: the client's clock is used."""
+    account = Account([(lambda: RESET, False)], date_format=date)
+    mux, transport = client(account)
+    await mux.video.assets.create(inputs=INPUTS, once="film-7")
+
+    assert sent(transport) == ["POST", "GET", "GET", "POST"]
 
 
 async def test_a_list_without_end_proves_nothing() -> None:
