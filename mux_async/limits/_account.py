@@ -7,15 +7,17 @@ its entries weakly, so they live exactly as long as a client that uses them. Aft
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from weakref import WeakKeyDictionary, WeakMethod, WeakValueDictionary
 
+import anyio
 import attrs
 
 from mux_async._operation import Bucket
@@ -32,8 +34,16 @@ if TYPE_CHECKING:
     from mux_async.limits._events import BackendEvent, LimitEvent, LimitListener
     from mux_async.limits._snapshots import BucketSnapshot, Forecast, LimitsSnapshot
 
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 Gates = dict[Bucket, Gate]
+
+_STORE_TIME: Final = 1.0
+"""Seconds that undoing a grant, or recording a refusal, may take: two commands to a shared store that gives no answer."""
+_HINT_TIME: Final = 0.1
+"""Seconds that an answer may wait until a shared store knows what it said of the limit; later it travels with the next command."""
 
 
 class AccountLimits:
@@ -114,9 +124,12 @@ class AccountLimits:
             gate = gates[bucket] = Gate(self._backend, bucket, self.settings, self._clock, self._tallies[bucket], tell, loop)
         return gate
 
+    # The three below come after an answer, or a failure, that a caller waits for. They neither lose it nor keep it waiting: a deadline or
+    # a cancellation does not cut them off, a store that is slow or broken delays them by a bounded time, and they raise nothing.
+
     async def give_back(self, grant: Grant) -> None:
         """Return the grant of a request of which nothing was sent."""
-        await self._backend.give_back(grant)
+        await self._settle(self._backend.give_back(grant), _STORE_TIME)
         here = self._gates.get(current_loop(), {})
         if grant.bucket in here:
             here[grant.bucket].look_again()
@@ -125,7 +138,9 @@ class AccountLimits:
         """Close a bucket for everybody, after a 429. Returns the seconds for which it is closed."""
         bucket = grant.bucket
         self._tallies[bucket].refused += 1
-        closed_for = await self._backend.refuse(grant, delay)
+        closed_for = await self._settle(self._backend.refuse(grant, delay), _STORE_TIME)
+        if closed_for is None:
+            closed_for = self._backend.state(bucket).closed_for
         if self._listeners:
             from mux_async.limits._events import Refused
 
@@ -134,7 +149,16 @@ class AccountLimits:
 
     async def hear(self, bucket: Bucket, remaining: int) -> None:
         """Take the server's word for how many requests it would still let through."""
-        await self._backend.hear(bucket, remaining)
+        await self._settle(self._backend.hear(bucket, remaining), _HINT_TIME)
+
+    async def _settle(self, command: Coroutine[Any, Any, T], seconds: float) -> T | None:
+        """Carry out *command* of the backend, for *seconds* at most. Returns ``None`` when it failed or took longer."""
+        try:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + seconds):
+                return await command
+        except Exception:
+            logger.exception("the backend of the limits failed")
+        return None
 
     async def aclose(self) -> None:
         """Let go of the running event loop's connections to a shared backend. It opens them again when it is used."""
@@ -142,7 +166,10 @@ class AccountLimits:
 
     @contextmanager
     def listen(self, listener: LimitListener) -> Generator[None]:
-        """Tell *listener* of every wait and every 429, and when a shared backend is lost or back, while the block runs."""
+        """Tell *listener* of every wait and every 429, and when a shared backend is lost or back, while the block runs.
+
+        What it raises is logged, and changes nothing for the call that it was told of.
+        """
         # Here, and not with the first event: by then the process may be unable to open another file.
         import_module("mux_async.limits._events")
         import_module("mux_async.limits._snapshots")
@@ -215,7 +242,11 @@ class AccountLimits:
 
     def _tell(self, event: LimitEvent) -> None:
         for listener in list(self._listeners):
-            listener(event)
+            try:
+                listener(event)
+            except Exception:
+                # The call that caused the event holds a grant, or has its answer: neither is the listener's to lose.
+                logger.exception("a listener of the limits failed on %r", event)
 
 
 def _tell_weakly(tell: WeakMethod[Callable[[LimitEvent], None]]) -> Callable[[BackendEvent], None]:

@@ -72,7 +72,10 @@ class LimitBackend(Protocol):
         ...
 
     async def hear(self, bucket: Bucket, remaining: int) -> None:
-        """Record that the server would let through *remaining* more requests now."""
+        """Record that the server would let through *remaining* more requests now.
+
+        It comes with an answer that a caller waits for, and may be cut off at any time.
+        """
         ...
 
     def wait(self, bucket: Bucket, *, leave: int, rank: int, ahead: int) -> float:

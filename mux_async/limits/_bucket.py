@@ -253,12 +253,19 @@ class PacedBucket:
             self._lower(self.closed_until, 1)
         return self.closed_until - now
 
-    def hear(self, now: float, *, remaining: int) -> None:
-        """Take the server's word for how many requests it would still let through now.
+    def hear(self, now: float, *, remaining: int, at: float | None = None) -> None:
+        """Take the server's word for how many requests it would still let through.
 
         It can only lower the level: requests under way from here may not be in the server's count yet.
+
+        Args:
+            now: Monotonic seconds.
+            remaining: Requests.
+            at: When the server said so, if that was before *now*.
         """
         now = self.advance(now)
+        if at is not None and at < now:
+            now = at
         if remaining < 0:
             return
         self._roomiest = max(self._roomiest, remaining)

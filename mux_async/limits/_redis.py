@@ -113,7 +113,7 @@ class RedisStore:
         return False
 
     async def perform(self, command: Command) -> Reply:
-        """Carry out *command*. Cannot be cancelled while it is under way: nobody would know what had happened.
+        """Carry out *command*. One that takes or returns something cannot be cancelled: nobody would know what had happened.
 
         Raises:
             StoreLostError: There is no usable answer. A grant may have been taken; it is then lost.
@@ -123,7 +123,7 @@ class RedisStore:
         connected.under_way += 1
         reply: Reply | None = None
         try:
-            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._timeout):
+            with anyio.CancelScope(shield=command.verb != "hear", deadline=anyio.current_time() + self._timeout):
                 reply = await self._carry_out(connected.client, command)
         except (_redis_error(), OSError, ValueError, TypeError, IndexError) as error:
             # What the library raises may hold the URL somewhere: its words are enough.

@@ -121,6 +121,8 @@ class SharedBackend:
         self._tell = tell
         self._lock = threading.Lock()
         self._views = {bucket: _View(settings.new_bucket(bucket), 0.0, (0, 0, 0), 1, clock()) for bucket in Bucket}
+        self._unheard: dict[Bucket, Command] = {}
+        """What the server said of a bucket, and the store may not know yet."""
         self._away: _Away | None = None
         self._owners: WeakKeyDictionary[object, str] = WeakKeyDictionary()
         self._process = os.getpid()
@@ -131,6 +133,8 @@ class SharedBackend:
 
     async def take(self, bucket: Bucket, *, leave: int, rank: int) -> Grant | float:
         """Take a grant, or return the seconds until the slot that was reserved. Waits for the store, a second at most."""
+        if (unheard := self._unheard.pop(bucket, None)) is not None:
+            await self._perform(unheard)
         started = self._clock()
         reply = await self._perform(Command("ask", bucket, self._owner(), leave=leave, rank=rank))
         if isinstance(reply, _Away):
@@ -172,7 +176,7 @@ class SharedBackend:
         if away is not None:
             await away.local.hear(bucket, remaining)
             return
-        # Nearly always it is no news. A copy of what is known here tells, without asking anybody.
+        # Nearly always it changes nothing. A copy of what is known here tells, without asking anybody.
         view = self._views[bucket]
         trial = self._settings.new_bucket(bucket)
         now = self._clock() + view.offset
@@ -180,8 +184,17 @@ class SharedBackend:
         trial.advance(now)
         before = trial.dump()
         trial.hear(now, remaining=remaining)
-        if trial.dump() != before:
-            await self._perform(Command("hear", bucket, self._owner(), remaining=remaining))
+        if trial.dump() == before:
+            return
+        self._views[bucket] = attrs.evolve(view, bucket=trial)
+        # Should this be cut off, or the store be slow, it goes there before the next request for a grant.
+        self._unheard[bucket] = command = Command("hear", bucket, self._owner(), remaining=remaining, at=now)
+        try:
+            reply = await self._store.perform(command)
+        except StoreLostError:
+            return  # whoever needs a grant finds out whether the store is lost
+        self._unheard.pop(bucket, None)
+        self._note(bucket, reply)
 
     def wait(self, bucket: Bucket, *, leave: int, rank: int, ahead: int) -> float:
         """Estimate the seconds until a grant: others who wait get as many turns as we do."""

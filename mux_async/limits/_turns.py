@@ -51,7 +51,8 @@ class Command:
         owner: Who asks: one queue of one process.
         leave: For ``ask``: grants of the burst that are left to others.
         rank: For ``ask``: class of service, 0 to 2.
-        at: For ``give_back`` and ``refuse``: when the grant was made, by the store's clock; ``None`` for now.
+        at: For ``give_back`` and ``refuse``: when the grant was made, and for ``hear``: when the server said it. By the store's clock;
+            ``None`` for now.
         delay: For ``refuse``: seconds the server asked for; ``None`` when it did not say.
         remaining: For ``hear``.
         settle: For ``rejoin``: seconds in which everybody will have noticed that the store is back.
@@ -141,7 +142,7 @@ class SharedBucket:
                 at = now if command.at is None else command.at
                 return self.bucket.refuse(now, granted_at=at, delay=command.delay)
             case "hear":
-                self.bucket.hear(now, remaining=command.remaining)
+                self.bucket.hear(now, remaining=command.remaining, at=command.at)
             case "rejoin":
                 return self._rejoin(now, command.settle)
         return 0.0
