@@ -1,4 +1,9 @@
-"""One call: what is known of it while it runs, and the answer it ends with."""
+"""One call: its attempts, what follows from them, and the answer it ends with.
+
+Nothing about a call is remembered beside its attempts: what may have reached the server, what an error says of it and whether a 404 means
+that a DELETE went through are computed from the list (`AttemptRecord`). An attempt is on the list from the moment at which it may be
+written, so one that was cut off counts as one that may have been processed.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from mux_async import _once
+from mux_async._classify import RANK, delivery_of
+from mux_async._operation import Replay
 from mux_async._response import RawResponse
-from mux_async.errors import Attempt, Delivery, MuxError, ResponseError, TransportError
+from mux_async.errors import (
+    Attempt,
+    DeadlineExceededError,
+    Delivery,
+    MuxError,
+    ResponseError,
+    TransportError,
+    copied,
+)
 
 if TYPE_CHECKING:
     from mux_async._config import Config
@@ -20,21 +36,30 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_DOUBT_NOTE = "an earlier attempt has an unknown outcome; what it would have made was looked for twice, and was not there"
+_NEVER_SENT, _MAYBE_PROCESSED = Delivery.NEVER_SENT, Delivery.MAYBE_PROCESSED
+
+_SEARCHED_NOTE = "an earlier attempt has an unknown outcome; what it would have made was looked for twice, and was not there"
+_EARLIER_NOTE = "an earlier attempt may have been processed"
 
 
 @attrs.define(eq=False, repr=False)
-class Try:
-    """One attempt, and what came of it. It becomes an `Attempt` when somebody is told."""
+class AttemptRecord:
+    """One attempt, and what came of it. Converted to `Attempt` on demand."""
 
     queued_at: float
     sent_at: float
-    ended_at: float
     grant: Grant | None
-    response: HttpResponse | None
-    content: bytes
+    ended_at: float | None = None
+    """``None`` while it is under way, and for ever when it was cut off."""
+    response: HttpResponse | None = None
+    """There when the head of an answer arrived."""
+    content: bytes = b""
     """The decompressed body; empty when it is left to be streamed, or did not arrive."""
-    failure: TransportError | ResponseError | None
+    failure: TransportError | ResponseError | None = None
+    problem: MuxError | None = None
+    """The error that stands for it, when it was no success."""
+    is_searched: bool = False
+    """Whether what it would have made was looked for, and was not there."""
 
     @property
     def status(self) -> int | None:
@@ -44,15 +69,21 @@ class Try:
     def request_id(self) -> str | None:
         return None if self.response is None else self.response.headers.get("X-Request-Id")
 
-    def told(self, number: int) -> Attempt:
-        """Return what users are told of it."""
-        error = None if self.failure is None else str(self.failure)
-        queued, elapsed = self.sent_at - self.queued_at, self.ended_at - self.sent_at
-        return Attempt(number, queued, elapsed, self.status, self.request_id, error)
+    @property
+    def delivery(self) -> Delivery:
+        """What the server may have done."""
+        return _MAYBE_PROCESSED if self.ended_at is None else delivery_of(self.status, self.failure)
+
+    def to_attempt(self, number: int, now: float) -> Attempt:
+        """Return what users see of it."""
+        ended_at, error = self.ended_at, None if self.failure is None else str(self.failure)
+        if ended_at is None:
+            ended_at, error = now, "it was cut off"
+        return Attempt(number, self.sent_at - self.queued_at, ended_at - self.sent_at, self.status, self.request_id, error)
 
 
-def _told(tries: list[Try]) -> tuple[Attempt, ...]:
-    return tuple(tried.told(number) for number, tried in enumerate(tries, 1))
+def _to_attempts(attempts: list[AttemptRecord], now: float = 0.0) -> tuple[Attempt, ...]:
+    return tuple(record.to_attempt(number, now) for number, record in enumerate(attempts, 1))
 
 
 @attrs.define(eq=False, repr=False)
@@ -61,13 +92,13 @@ class Answer:
 
     Attributes:
         content: The decompressed body; empty when it is left to be streamed from `response`.
-        tries: Every time the request was put on the wire.
+        attempts: Every time the request was put on the wire.
         is_reconciled: Whether it was put together of what a search for the call's ``once`` key found; `response` is the search's.
     """
 
     response: HttpResponse
     content: bytes
-    tries: list[Try]
+    attempts: list[AttemptRecord]
     is_reconciled: bool = False
 
     def as_raw(self, value: T) -> RawResponse[T]:
@@ -77,7 +108,7 @@ class Answer:
             status=self.response.status,
             headers=self.response.headers,
             request_id=self.response.headers.get("X-Request-Id"),
-            attempts=_told(self.tries),
+            attempts=_to_attempts(self.attempts),
             content=self.content,
             is_reconciled=self.is_reconciled,
         )
@@ -85,7 +116,7 @@ class Answer:
 
 @attrs.define(eq=False, repr=False)
 class Call:
-    """One call while it runs: what has happened so far, for whoever has to report it."""
+    """One call while it runs."""
 
     operation: Operation[Any]
     options: EffectiveOptions
@@ -93,26 +124,103 @@ class Call:
     started: float
     priority: Priority
     sought: Sought | None = None
-    tries: list[Try] = attrs.field(factory=list[Try])
-    """Those that have ended."""
-    in_flight: Delivery = Delivery.NEVER_SENT
-    doubt: MuxError | None = None
-    """What left the outcome of an attempt unknown, until it is known."""
-    was_in_doubt: bool = False
-    """Whether there was such an attempt, and what it would have made was not found."""
+    attempts: list[AttemptRecord] = attrs.field(factory=list[AttemptRecord])
+    """Every time the request was put on the wire, the last one perhaps still under way."""
 
     def elapsed(self) -> float:
         """Return the seconds since the first attempt."""
-        return self.config.clock() - self.tries[0].sent_at if self.tries else 0.0
+        return self.config.clock() - self.attempts[0].sent_at if self.attempts else 0.0
 
     def epoch(self) -> float:
         """Return the seconds since 1970."""
         return self.config.epoch()
 
+    def remaining(self) -> float | None:
+        """Return the seconds until the deadline, 0.0 when it has passed; ``None`` when there is none."""
+        deadline = self.options.deadline
+        return None if deadline is None else max(0.0, self.started + deadline - self.config.clock())
+
+    @property
+    def delivery(self) -> Delivery:
+        """What the server may have done: of all attempts, the most."""
+        return max((record.delivery for record in self.attempts), key=RANK.__getitem__, default=_NEVER_SENT)
+
+    @property
+    def doubtful(self) -> AttemptRecord | None:
+        """The last attempt that the server may have acted on."""
+        return next((record for record in reversed(self.attempts) if record.delivery is not _NEVER_SENT), None)
+
+    @property
+    def problem(self) -> MuxError | None:
+        """What the last attempt that has ended came to."""
+        return next((record.problem for record in reversed(self.attempts) if record.problem is not None), None)
+
     def describe(self, error: MuxError) -> MuxError:
-        """Fill in what every error of a call carries."""
-        error.attempts = _told(self.tries)
+        """Fill in what every error of a call carries.
+
+        Returns:
+            *error*, or a copy where it would say less than what the server may have done.
+        """
+        delivery = self.delivery
+        if isinstance(error, TransportError | DeadlineExceededError) and RANK[error.delivery] < RANK[delivery]:
+            error = copied(error)  # a transport's own may be raised again elsewhere
+            error.delivery = delivery
+        error.attempts = _to_attempts(self.attempts, self.config.clock())
         error.operation = self.operation.line
-        if self.was_in_doubt and _DOUBT_NOTE not in getattr(error, "__notes__", ()):
-            error.add_note(_DOUBT_NOTE)
+        if self.operation.replay is not Replay.SAFE and any(
+            record.delivery is not _NEVER_SENT for record in self.attempts[:-1]
+        ):
+            note = _SEARCHED_NOTE if any(record.is_searched for record in self.attempts) else _EARLIER_NOTE
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
         return error
+
+    def failed(self, error: MuxError, cause: BaseException | None = None) -> MuxError:
+        """Return what to raise when *error* ends the call, with its cause.
+
+        Returns:
+            *error*, as `describe` leaves it; an `AmbiguousOutcomeError` where it would leave open whether an earlier attempt of a write
+            that must not happen twice was processed.
+        """
+        described = self.describe(error)
+        described.__cause__ = cause
+        doubtful = self.doubtful
+        if (
+            doubtful is None
+            or self.operation.replay is not Replay.NEVER
+            or not isinstance(error, TransportError | DeadlineExceededError)
+        ):
+            return described
+        looked = "it was looked for and was not there" if doubtful.is_searched else None
+        ambiguous = self.describe(self.ambiguous(doubtful.problem or described, doubtful, looked))
+        ambiguous.__cause__ = described
+        return ambiguous
+
+    def ambiguous(self, problem: MuxError, record: AttemptRecord, looked: str | None = None) -> MuxError:
+        """Return the error for a write whose outcome *record* leaves unknown; see `mux_async._once.ambiguous`."""
+        return _once.ambiguous(
+            self.operation, problem, status=record.status, request_id=record.request_id, sought=self.sought, looked=looked
+        )
+
+    def out_of_time(self, delay: float | None = None) -> MuxError:
+        """Return what to raise when the deadline has passed, or would before another attempt *delay* seconds from now."""
+        line, deadline, problem = self.operation.line, self.options.deadline or 0.0, self.problem
+        number = len(self.attempts)
+        attempts = f"{number} attempt{'s' * (number != 1)}"
+        if delay is not None:
+            left = self.remaining() or 0.0
+            text = (
+                f"{line} came to nothing in {attempts}, and another one would not fit in its deadline of {deadline:g} s: it would begin "
+                f"in {delay:.3g} s, and {left:.3g} s are left"
+            )
+        else:
+            if not number:
+                moment = "before the request was sent"
+            elif self.attempts[-1].ended_at is None:
+                moment = f"while attempt {number} was under way"
+            else:
+                moment = f"after {attempts}"
+            text = f"{line} did not end within its deadline of {deadline:g} s; it passed {moment}"
+        if problem is not None:
+            text += f"; the last problem was: {problem}"
+        return self.failed(DeadlineExceededError(text, deadline=deadline, delivery=self.delivery), problem)

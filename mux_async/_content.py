@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING
 
+import anyio
 from multidict import istr
 
 from mux_async.errors import ResponseTooLargeError, UndecodableResponseError
@@ -21,18 +22,19 @@ ACCEPT_ENCODING = "gzip, deflate"
 _ENCODING = istr("Content-Encoding")
 
 _PIECE = 256 * 1024
+_CLOSE_TIME = 1.0
+"""Seconds that giving a connection back may take."""
 
 
 class _Decoder:
     """Undoes the compression of one body, a bounded piece at a time.
 
     Raises:
-        UndecodableResponseError: The compression is none that was asked for. Also from `feed` and `finish`, when it is broken.
+        UndecodableResponseError: From `feed`: the compression is none that was asked for (an empty body has none), or is broken. From
+            `finish`: it ends too early.
     """
 
     def __init__(self, response: HttpResponse, encoding: str) -> None:
-        if encoding not in {"gzip", "x-gzip", "deflate"}:
-            raise _undecodable(response, f"the answer is compressed as {encoding!r}, which was not asked for")
         self._response = response
         self._encoding = encoding
         # Some servers send "deflate" without the zlib header it should have; the first two bytes tell.
@@ -44,6 +46,8 @@ class _Decoder:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what *data* unfolds to, in pieces of at most 256 KiB."""
+        if data and self._encoding not in {"gzip", "x-gzip", "deflate"}:
+            raise _undecodable(self._response, f"the answer is compressed as {self._encoding!r:.40}, which was not asked for")
         self._has_input = self._has_input or bool(data)
         if self._is_undecided:
             self._held += data
@@ -126,13 +130,15 @@ async def read_content(response: HttpResponse, limit: int) -> bytes:
     Raises:
         TransportError: The body broke off.
     """
+    content = _Content(response, limit)
     try:
-        content = _Content(response, limit)
         async for chunk in response.body:
             content.add(chunk)
         return content.end()
     finally:
-        await response.body.aclose()
+        # Shielded, because the answer is there, and bounded, because somebody waits for it.
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _CLOSE_TIME):
+            await response.body.aclose()
 
 
 class _Content:

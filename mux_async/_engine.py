@@ -1,8 +1,12 @@
 """The one loop: a permit, the wire, a judgement; then wait and repeat, or return.
 
 The path of a request is resource -> engine -> wire -> transport, and this file is the only one of the four that waits. What to send is
-decided in `_wire`, whether to send it again in `_retry`, when in `limits`; the transport carries it. What becomes of a create whose
-answer got lost is in `_once`, and how identical reads share one request in `_flights`.
+decided in `_wire`, what came of it in `_classify`, whether to send it again in `_retry`, when in `limits`; the transport carries it. What
+becomes of a create whose answer got lost is in `_once`, and how identical reads share one request in `_flights`. What is known of a call
+is computed from its attempts (`_call`).
+
+Between the end of an answer and the return of its value nothing waits but `AccountLimits.hear`, which is shielded and bounded: a deadline
+that passes there does not lose the answer.
 
 At most one cancel scope is opened per call, and none when the caller set no deadline: a scope costs a quarter of a small request.
 """
@@ -12,10 +16,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
@@ -23,21 +27,25 @@ import attrs
 from multidict import istr
 
 from mux_async import _once, _wire
-from mux_async._call import Answer, Call, Try
+from mux_async._call import Answer, AttemptRecord, Call
+from mux_async._classify import classify, is_success
 from mux_async._content import iter_content, read_content, take_content
 from mux_async._flights import Flights, join
 from mux_async._operation import Bucket, Replay
 from mux_async._response import ByteStream
-from mux_async._retry import Again, Ambiguous, Answered, Failed, decide, parse_retry_after
+from mux_async._retry import Again, Ambiguous, Answered, decide, parse_retry_after
 from mux_async.errors import (
     ClosedError,
     DeadlineExceededError,
     Delivery,
     LimitWaitError,
     MuxError,
+    Phase,
     ResponseError,
     TransportClosedError,
     TransportError,
+    TransportTimeoutError,
+    UndecodableResponseError,
 )
 from mux_async.transport import current_loop
 
@@ -56,10 +64,11 @@ E = TypeVar("E")
 
 logger = logging.getLogger(__name__)
 
-# Looking a member up in its enum is a call, up to Python 3.11.
-_SAFE, _NEVER_SENT, _MAYBE_PROCESSED = Replay.SAFE, Delivery.NEVER_SENT, Delivery.MAYBE_PROCESSED
+_SAFE = Replay.SAFE  # looking a member up in its enum is a call, up to Python 3.11
 
 _LEFT = istr("X-RateLimit-Remaining")
+_LONGEST_REFUSAL: Final = 1024 * 1024
+"""Bytes that are read of the body of an answer with an error status; its status says what matters."""
 
 _BUDGET_NOTE = "it was not sent again: the account's retry budget is used up (LimitSettings.retries)"
 
@@ -144,11 +153,13 @@ class Engine:
         call = Call(operation, options, self.config, self.config.clock(), options.effective_priority, sought)
         perform = self._share if options.share_reads and operation.method == "GET" else self._perform
         answer = await perform(call, request, self.here())
-        try:
-            value: T = _wire.decode(operation, arguments, answer.response, answer.content)
-        except MuxError as error:
-            raise call.describe(error) from error.__cause__
-        return value, answer
+        while True:
+            try:
+                value: T = _wire.decode(operation, arguments, answer.response, answer.content)
+            except UndecodableResponseError as error:
+                answer = await self._within(call, self._look_for_lost(call, answer, error))
+            else:
+                return value, answer
 
     @asynccontextmanager
     async def stream(
@@ -167,21 +178,21 @@ class Engine:
                 with anyio.CancelScope(shield=True):  # closing is short, and an open connection must not outlive the block
                     await response.body.aclose()
         if scope.cancelled_caught:
-            self._raise_late(call)
+            await self._cut_off(call)
 
     async def _share(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
         """Perform a read, or wait for somebody who performs the same."""
         flights = loop.flights
         while (flight := flights.find(request, call, self._written)) is not None:
-            call.in_flight = _MAYBE_PROCESSED
+            call.attempts = flight.call.attempts  # while it waits for them, they are its own
             answer: Answer | None = None
             with anyio.CancelScope(deadline=self._end(call)) as scope:
                 answer = await join(flight)
             if scope.cancelled_caught:
-                self._raise_late(call)
-            call.in_flight = _NEVER_SENT
+                raise call.out_of_time()
             if answer is not None:
                 return answer
+            call.attempts = []
         flight = flights.start(request, call, self._written)
         try:
             answer = flight.answer = await self._perform(call, request, loop)
@@ -195,16 +206,15 @@ class Engine:
             flights.end(flight)
 
     def _perform(self, call: Call, request: HttpRequest, loop: _Loop) -> Coroutine[Any, Any, Answer]:
-        within = call.options.deadline is not None
-        return self._send_within(call, request, loop) if within else self._send(call, request, loop)
+        sending = self._send(call, request, loop)
+        return sending if call.options.deadline is None else self._within(call, sending)
 
-    async def _send_within(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
+    async def _within(self, call: Call, sending: Coroutine[Any, Any, Answer]) -> Answer:
+        """Await *sending* until the call's deadline."""
         answer: Answer | None = None
         with anyio.CancelScope(deadline=self._end(call)):
-            answer = await self._send(call, request, loop)
-        if answer is None:
-            self._raise_late(call)
-        return answer
+            answer = await sending
+        return answer if answer is not None else await self._cut_off(call)
 
     async def _send(self, call: Call, request: HttpRequest, loop: _Loop, *, is_streamed: bool = False) -> Answer:
         """Send until there is an answer to return or an error to raise: permit, wire, and what to make of it."""
@@ -219,48 +229,60 @@ class Engine:
             if grant is None and gate is not None:
                 grant = await self._queue(call, gate)
                 sent_at = clock()
+            record = AttemptRecord(queued_at, sent_at, grant)
+            call.attempts.append(record)
             response: HttpResponse | None = None
-            content: bytes | None = b""
-            failure: TransportError | ResponseError | None = None
-            call.in_flight = _MAYBE_PROCESSED
+            is_ok = False
             try:
-                response = await loop.transport.send(request)
-                if not (is_streamed and response.status < 300):
+                response = record.response = await loop.transport.send(request)
+                is_ok = 199 < response.status < 300
+                if not is_ok:
+                    await self._read_refusal(call, record, response)
+                elif not is_streamed:
                     content = take_content(response, longest)
-                    if content is None:
-                        content = await read_content(response, longest)
+                    record.content = await read_content(response, longest) if content is None else content
             except (TransportError, ResponseError) as error:
-                failure = error
+                record.failure = error
             finally:
                 if operation.replay is not _SAFE:
                     self._written = next(self._writes)
-            call.in_flight = _NEVER_SENT
-            tried = Try(queued_at, sent_at, clock(), grant, response, content or b"", failure)
-            call.tries.append(tried)
+            record.ended_at = clock()
             if logger.isEnabledFor(logging.DEBUG):
-                what = tried.status or failure
-                logger.debug("%s: attempt %d: %s (request id %s)", operation.line, len(call.tries), what, tried.request_id)
-            if response is not None and grant is not None and (left := response.headers.get(_LEFT)) is not None:
-                await self._hear(grant, left)
-            if failure is None and response is not None and response.status < 300:
-                return Answer(response, tried.content, call.tries)
-            found = await self._recover(call, tried)
+                what = record.failure or record.status
+                number = len(call.attempts)
+                _log(logging.DEBUG, "%s: attempt %d: %s (request id %s)", operation.line, number, what, record.request_id)
+            if response is not None:
+                if grant is not None and (left := response.headers.get(_LEFT)) is not None:
+                    await self._hear(grant, left)
+                if is_ok and (record.failure is None or operation.result == "none"):
+                    return Answer(response, record.content, call.attempts)
+            found = await self._recover(call, record)
             if found is not None:
                 return found
+
+    async def _read_refusal(self, call: Call, record: AttemptRecord, response: HttpResponse) -> None:
+        """Read the body of an answer that is no success."""
+        if response.status == 429 and record.grant is not None:
+            # Before the body: everybody has to know, however long that takes to arrive, and whatever becomes of this call meanwhile.
+            delay = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
+            await self.limits.refuse(record.grant, delay or None)
+        longest = min(call.options.max_response_bytes, _LONGEST_REFUSAL)
+        content = take_content(response, longest)
+        record.content = await read_content(response, longest) if content is None else content
 
     async def _queue(self, call: Call, gate: Gate) -> Grant:
         """Wait for a permit."""
         try:
-            return await gate.acquire(call.priority, self._remaining(call))
+            return await gate.acquire(call.priority, call.remaining())
         except LimitWaitError as error:
-            raise call.describe(error) from None
+            raise call.failed(error, call.problem)  # noqa: B904 - its cause is what made this attempt necessary
 
     async def _hear(self, grant: Grant, left: str) -> None:
         """Pass on how many more requests the server says it would let through."""
         if left.isascii() and left.isdigit():
             await self.limits.hear(grant.bucket, int(left[:9]))
 
-    async def _recover(self, call: Call, tried: Try) -> Answer | None:
+    async def _recover(self, call: Call, record: AttemptRecord) -> Answer | None:
         """Find out what follows an attempt that was no success, and wait until it may.
 
         Returns:
@@ -269,60 +291,57 @@ class Engine:
         Raises:
             MuxError: Neither is possible.
         """
-        response, failure, status = tried.response, tried.failure, tried.status
-        if isinstance(failure, ResponseError):
-            raise call.describe(failure) from failure.__cause__
-        if response is not None and status == 404 and self._is_confirmed_delete(call):
-            return Answer(response, b"", call.tries)
-        retry_after: float | None = None
-        if response is not None and response.status >= 300:
-            # A refusal says all it has to say in its status: it counts even when its body broke off.
-            retry_after = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
-            outcome: Answered | Failed = Answered(response.status, retry_after)
+        response, failure, status = record.response, record.failure, record.status
+        if response is not None and status == 404 and call.operation.method == "DELETE" and call.doubtful is not None:
+            return Answer(response, b"", call.attempts)  # an earlier attempt went through, and its answer was lost
+        outcome = classify(status, response.headers if response is not None else None, failure, self.config.epoch())
+        assert outcome is not None  # noqa: S101 - a success has returned before
+        if isinstance(outcome, Answered) and response is not None:
             problem: MuxError = _wire.status_error(
-                call.operation, status=response.status, headers=response.headers, content=tried.content, retry_after=retry_after
+                call.operation, response, record.content, retry_after=outcome.retry_after, lost=failure
             )
         else:
-            assert failure is not None  # noqa: S101 - a success without failure is none for here
-            outcome, problem = Failed(failure.delivery), failure
-        is_never_sent = failure is not None and failure.delivery is _NEVER_SENT
-        if tried.grant is not None and (is_never_sent or status == 429):
-            with anyio.CancelScope(shield=True):  # short, and a grant must not be lost, and everybody has to know of a refusal
-                if is_never_sent:
-                    await self.limits.give_back(tried.grant)
-                else:
-                    await self.limits.refuse(tried.grant, retry_after)
+            assert failure is not None  # noqa: S101 - what was not answered has failed
+            problem = failure
+        record.problem = problem
+        is_never_sent = status is None and record.delivery is Delivery.NEVER_SENT
+        if record.grant is not None and is_never_sent:
+            await self.limits.give_back(record.grant)
+        if status == 409 and call.doubtful is not None and self._can_look(call):
+            with suppress(MuxError, _once.Inconclusive):  # then the 409 is the answer
+                if (found := await self._find(call, is_acted=True)) is not None:
+                    return found  # what it clashes with is what an earlier attempt made
         decision = decide(
             outcome,
             replay=call.operation.replay,
-            attempt=len(call.tries),
+            attempt=len(call.attempts),
             max_attempts=1 if isinstance(failure, TransportClosedError) else call.options.max_attempts,
             jitter=self.config.random.random(),
             policy=self.config.retry,
-            is_limited=tried.grant is not None,
+            is_limited=record.grant is not None,
         )
         match decision:
             case Again(delay):
                 await self._wait(call, problem, delay, is_free=status == 429 or is_never_sent)
                 return None
             case Ambiguous():
-                return await self._settle(call, problem, tried)
+                return await self._settle(call, problem, record)
             case _:
-                raise call.describe(problem) from problem.__cause__
+                raise call.failed(problem, problem.__cause__)
 
     async def _wait(self, call: Call, problem: MuxError, delay: float, *, is_free: bool) -> None:
         """Sleep for *delay* before the next attempt, which the account's retry budget pays for unless it *is_free*."""
         if not is_free and not self.limits.retries.spend(self.config.clock()):
             problem.add_note(_BUDGET_NOTE)
-            raise call.describe(problem) from problem.__cause__
-        remaining = self._remaining(call)
+            raise call.failed(problem, problem.__cause__)
+        remaining = call.remaining()
         if remaining is not None and delay >= remaining:
-            self._raise_late(call, problem)
-        line, number = call.operation.line, len(call.tries)
-        logger.info("%s: attempt %d came to nothing (%s); again in %.2f s", line, number, problem, delay)
+            raise call.out_of_time(delay)
+        line, number = call.operation.line, len(call.attempts)
+        _log(logging.INFO, "%s: attempt %d came to nothing (%s); again in %.2f s", line, number, problem, delay)
         await anyio.sleep(delay)
 
-    async def _settle(self, call: Call, problem: MuxError, tried: Try) -> Answer | None:
+    async def _settle(self, call: Call, problem: MuxError, record: AttemptRecord) -> Answer | None:
         """Find out what came of an attempt with an unknown outcome.
 
         Returns:
@@ -330,41 +349,79 @@ class Engine:
 
         Raises:
             AmbiguousOutcomeError: It cannot be found out, or may not be sent again.
+            ResponseError: Nothing can be looked for, and *problem* says already that the request was acted on.
         """
         call.describe(problem)
-        place = call.sought.once.lookup if call.sought is not None else None
-        doubt = partial(
-            _once.ambiguous, call.operation, problem, status=tried.status, request_id=tried.request_id, sought=call.sought
-        )
-        if call.sought is None or place is None:
-            raise call.describe(doubt()) from problem
-        acted = tried.status is not None and tried.status < 300
-        logger.info("%s: outcome unknown (%s); looking for what it made", call.operation.line, problem)
-        call.doubt = problem
+        if not self._can_look(call):
+            if isinstance(problem, ResponseError):
+                raise call.failed(problem, problem.__cause__)
+            raise call.describe(call.ambiguous(problem, record)) from problem
+        is_acted = record.status is not None and is_success(record.status)
+        _log(logging.INFO, "%s: outcome unknown (%s); looking for what it made", call.operation.line, problem)
         try:
-            found = await _once.reconcile(partial(self._read, call), call.sought, place, call, acted=acted)
+            found = await self._find(call, is_acted=is_acted)
         except (MuxError, _once.Inconclusive) as error:
-            raise call.describe(doubt(looked=f"looking for it came to nothing ({error})")) from problem
+            raise call.describe(call.ambiguous(problem, record, f"looking for it came to nothing ({error})")) from problem
         if found is not None:
-            return Answer(found.answer.response, found.content, call.tries, is_reconciled=True)
-        if acted or len(call.tries) >= call.options.max_attempts:
-            raise call.describe(doubt(looked="it was looked for and is not there yet")) from problem
-        if not self.limits.retries.spend(self.config.clock()):
-            problem.add_note(_BUDGET_NOTE)
-            raise call.describe(doubt(looked="it was looked for and is not there yet")) from problem
-        call.doubt, call.was_in_doubt = None, True
-        logger.info("%s: it made nothing; sending it again", call.operation.line)
+            return found
+        is_last = is_acted or len(call.attempts) >= call.options.max_attempts
+        if is_last or not self.limits.retries.spend(self.config.clock()):
+            if not is_last:
+                problem.add_note(_BUDGET_NOTE)
+            raise call.describe(call.ambiguous(problem, record, "it was looked for and is not there yet")) from problem
+        record.is_searched = True
+        _log(logging.INFO, "%s: it made nothing; sending it again", call.operation.line)
         return None
 
+    def _can_look(self, call: Call) -> bool:
+        """Whether what a call made can be looked for, and there is time for it."""
+        remaining = call.remaining()
+        has_place = call.sought is not None and call.sought.once.lookup is not None
+        return has_place and (remaining is None or remaining > _once.PAUSES[0])
+
+    async def _find(self, call: Call, *, is_acted: bool) -> Answer | None:
+        """Look for what an attempt made, by the call's key; ``None`` when it is not there."""
+        sought = call.sought
+        assert sought is not None and sought.once.lookup is not None  # noqa: S101, PT018 - `_can_look`
+        found = await _once.reconcile(partial(self._read, call), sought, sought.once.lookup, call, acted=is_acted)
+        return None if found is None else Answer(found.answer.response, found.content, call.attempts, is_reconciled=True)
+
+    async def _look_for_lost(self, call: Call, answer: Answer, error: UndecodableResponseError) -> Answer:
+        """Look for what a create made whose answer arrived and is not what belongs there.
+
+        Raises:
+            MuxError: It cannot be found.
+        """
+        if call.sought is None or answer.is_reconciled or not call.attempts:
+            raise call.failed(error, error.__cause__)
+        record = call.attempts[-1]
+        record.failure = record.problem = error
+        found = await self._settle(call, error, record)
+        assert found is not None  # noqa: S101 - it was acted on, so it is found or an error
+        return found
+
+    async def _cut_off(self, call: Call) -> Answer:
+        """Return what a deadline that has passed leaves of a call, which mostly is an error to raise."""
+        record = call.attempts[-1] if call.attempts else None
+        if record is not None and record.ended_at is None and record.status is not None and not is_success(record.status):
+            # A refusal, of which only the explanation is missing.
+            record.failure = TransportTimeoutError(
+                "the deadline passed while it arrived", delivery=Delivery.ANSWERED, phase=Phase.READ_BODY
+            )
+            record.ended_at = self.config.clock()
+            if (found := await self._recover(call, record)) is not None:
+                return found
+        raise call.out_of_time()
+
     async def _read(self, call: Call, operation: Operation[object], arguments: Arguments) -> _once.Shown:
-        remaining = self._remaining(call)
+        remaining = call.remaining()
         options = attrs.evolve(call.options.for_long_work(), deadline=None if remaining is None else max(remaining, 0.001))
         body, answer = await self.call(operation, arguments, options)
         return _once.Shown(body, answer.response.headers, answer)
 
     def _end(self, call: Call) -> float:
         """When the call's deadline is, by the event loop's clock."""
-        remaining = self._remaining(call)
+        remaining = call.remaining()
         return float("inf") if remaining is None else anyio.current_time() + remaining
 
     def _gate(self, loop: _Loop, bucket: Bucket | None) -> Gate | None:
@@ -373,29 +430,8 @@ class Engine:
         gate = loop.gates[bucket] = self.limits.gate(current_loop(), bucket)
         return gate
 
-    def _remaining(self, call: Call) -> float | None:
-        deadline = call.options.deadline
-        return None if deadline is None else max(0.0, call.started + deadline - self.config.clock())
 
-    def _is_confirmed_delete(self, call: Call) -> bool:
-        """Whether a 404 means that an earlier attempt of this very DELETE went through and only its answer was lost."""
-        earlier = call.tries[:-1]
-        return call.operation.method == "DELETE" and any(
-            tried.failure is not None or (tried.status or 0) >= 500 for tried in earlier
-        )
-
-    def _raise_late(self, call: Call, problem: MuxError | None = None) -> NoReturn:
-        operation, deadline = call.operation, call.options.deadline or 0.0
-        number = len(call.tries)
-        tried = f"after {number} attempt{'s' * (number != 1)}" if number else "before the request was sent"
-        if call.in_flight is Delivery.MAYBE_PROCESSED:
-            tried = f"while attempt {number + 1} was under way"
-        late = DeadlineExceededError(
-            f"{operation.line} did not end within its deadline of {deadline:g} s; it passed {tried}",
-            deadline=deadline,
-            delivery=call.in_flight,
-        )
-        call.describe(late)
-        if operation.replay is Replay.NEVER and (call.in_flight is Delivery.MAYBE_PROCESSED or call.doubt is not None):
-            raise call.describe(_once.ambiguous(operation, call.doubt or late, sought=call.sought)) from late
-        raise late from problem
+def _log(level: int, text: str, *values: object) -> None:
+    """Write to the log. A filter or handler of the program's that fails must not lose an answer."""
+    with suppress(Exception):
+        logger.log(level, text, *values, stacklevel=2)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 
-from mux_async.errors import MuxError
+from mux_async.errors import MuxError, copied
 
 if TYPE_CHECKING:
     from mux_async._call import Call
@@ -96,12 +96,5 @@ async def join(flight: Flight[A]) -> A | None:
         flight.landed = anyio.Event()
     await flight.landed.wait()
     if flight.error is not None:
-        raise _copy(flight.error) from flight.error.__cause__
+        raise copied(flight.error) from flight.error.__cause__
     return flight.answer
-
-
-def _copy(error: MuxError) -> MuxError:
-    """Return *error* again: one object raised by two tasks would collect the traceback of both."""
-    copy = type(error).__new__(type(error), *error.args)
-    copy.__dict__.update(error.__dict__)
-    return copy

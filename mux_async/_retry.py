@@ -10,11 +10,13 @@ nothing was sent             again                    again
 5xx                          again                    ambiguous
 no answer, bytes were sent   again                    ambiguous
 2xx whose body broke off     again                    ambiguous
+2xx that cannot be read      the error                ambiguous
 any other answer             the answer               the answer
 ===========================  =======================  =========================
 
-What is ambiguous is looked for when the call has a key (`_once`), and goes again when nothing is there. All repetitions but those
-after a 429, or when nothing was sent, come out of the account's retry budget (`limits.RetryBudget`).
+What is ambiguous is looked for when the call has a key (`_once`), and goes again when nothing is there. A success that cannot be read is
+an error of its own without one: it says that the request was acted on. All repetitions but those after a 429, or when nothing was sent,
+come out of the account's retry budget (`limits.RetryBudget`).
 
 A 409 is final: for Robots it means that the job exists, and sending again cannot change that.
 """
@@ -33,7 +35,7 @@ from mux_async.errors import Delivery
 
 
 class Answered(NamedTuple):
-    """A complete answer with a status that is not a success.
+    """An answer with a status that is not a success; its body may be lost.
 
     Attributes:
         status: HTTP status.
@@ -45,7 +47,7 @@ class Answered(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """No complete answer.
+    """No answer, or a success whose body broke off.
 
     Attributes:
         delivery: What may have reached the server.
@@ -54,7 +56,11 @@ class Failed(NamedTuple):
     delivery: Delivery
 
 
-Outcome: TypeAlias = Answered | Failed
+class Unreadable(NamedTuple):
+    """A success whose body arrived and cannot be used: a broken compression, too long, not what belongs there."""
+
+
+Outcome: TypeAlias = Answered | Failed | Unreadable
 
 
 class Again(NamedTuple):
@@ -122,8 +128,12 @@ def decide(
     may_repeat = replay is not Replay.NEVER
     retry_after: float | None = None
     match outcome:
+        case Unreadable():
+            return GiveUp() if may_repeat else Ambiguous()
         case Answered(status=429):
-            retry_after = 0.0 if is_limited else outcome.retry_after
+            if is_limited and attempt < max_attempts:
+                return Again(0.0)
+            retry_after = outcome.retry_after
         case Answered(status=status) if status == 408 or status >= 500:
             if not may_repeat:
                 return GiveUp() if status == 408 else Ambiguous()
@@ -135,9 +145,8 @@ def decide(
                 return Ambiguous()
     if attempt >= max_attempts:
         return GiveUp()
-    if retry_after is not None:
-        return Again(min(retry_after, policy.longest_retry_after))
-    return Again(policy.backoff(attempt, jitter))
+    # A server that asks for no wait at all (0, a date that has passed) gets the back-off all the same.
+    return Again(max(policy.backoff(attempt, jitter), min(retry_after or 0.0, policy.longest_retry_after)))
 
 
 def parse_retry_after(value: str | None, now_epoch: float) -> float | None:

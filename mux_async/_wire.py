@@ -24,6 +24,7 @@ from mux_async._types import UNSET
 from mux_async.errors import (
     APIStatusError,
     InvalidRequestError,
+    MuxError,
     UndecodableResponseError,
     error_class,
     parse_error_body,
@@ -33,7 +34,7 @@ from mux_async.transport import HttpRequest, Timeouts
 if TYPE_CHECKING:
     from mux_async._config import Config
     from mux_async._resource import Arguments
-    from mux_async.transport import Headers, HttpResponse
+    from mux_async.transport import HttpResponse
 
 _PATH_NAME = re.compile(r"\{(\w+)\}")
 _API = Host.API  # looking a member up in its enum is a call, up to Python 3.11
@@ -233,9 +234,23 @@ def _member(value: object, name: str) -> object:
 
 
 def status_error(
-    operation: Operation[Any], *, status: int, headers: Headers, content: bytes, retry_after: float | None
+    operation: Operation[Any],
+    response: HttpResponse,
+    content: bytes,
+    *,
+    retry_after: float | None = None,
+    lost: MuxError | None = None,
 ) -> APIStatusError:
-    """Turn an answer that is not a success into the error that stands for it."""
+    """Turn an answer that is not a success into the error that stands for it.
+
+    Args:
+        operation: That was called.
+        response: The answer.
+        content: Its body.
+        retry_after: Seconds that it asks to wait.
+        lost: Why there is no body, when it did not arrive whole or cannot be read.
+    """
+    status, headers = response.status, response.headers
     try:
         body: object = _codec.loads(content) if content else None
     except ValueError:
@@ -252,9 +267,11 @@ def status_error(
         text += f" (a redirect to {place!r:.200}, which is not followed)"
     if retry_after is not None:
         text += f"; the server asks to wait {retry_after:g} s"
+    if lost is not None:
+        text += f"; its body was lost ({lost})"
     if request_id:
         text += f" (request id {request_id!r})"
-    return error_class(status)(
+    error = error_class(status)(
         text,
         status=status,
         type=kind,
@@ -264,3 +281,5 @@ def status_error(
         body=body,
         retry_after=retry_after,
     )
+    error.__cause__ = lost
+    return error

@@ -41,21 +41,23 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
+E = TypeVar("E", bound="MuxError")
+
 
 class Delivery(enum.Enum):
-    """What may have reached the server when an exchange failed."""
+    """What may have reached the server. On the error of a call, the most that one of its attempts may have done."""
 
     NEVER_SENT = "never sent"
-    """Not one byte of the request left; it may be sent again, whatever it was."""
+    """Not one byte of the request left, or the server refused every attempt (429): it may be sent again, whatever it was."""
     MAYBE_PROCESSED = "may have been processed"
-    """Bytes left and no answer came: the server may have acted, or not."""
+    """Bytes left and no answer came, or one that does not say (a 5xx, a 408): the server may have acted, or not."""
     ANSWERED = "answered in part"
-    """The head of an answer arrived and its body did not arrive whole: the server has acted on the request."""
+    """The head of a success arrived, and its body did not arrive whole or cannot be read: the server has acted on the request."""
 
 
 class Phase(enum.Enum):
@@ -108,6 +110,16 @@ def _blank(cls: type[MuxError], args: tuple[object, ...]) -> MuxError:
     return made
 
 
+def copied(error: E) -> E:
+    """Return *error* again, without its traceback: one object raised by two tasks would collect the traceback of both."""
+    copy = type(error).__new__(type(error), *error.args)
+    vars(copy).update(vars(error))
+    if "__notes__" in vars(copy):
+        copy.__notes__ = [*error.__notes__]
+    copy.__cause__ = error.__cause__
+    return copy
+
+
 class ConfigurationError(MuxError, ValueError):
     """The client cannot be set up like this. Nothing was sent."""
 
@@ -157,7 +169,7 @@ class TransportError(MuxError):
     """An exchange that did not end in a complete answer. Raised by transports.
 
     Attributes:
-        delivery: What may have reached the server.
+        delivery: What may have reached the server; where a call made several attempts, in any of them.
         phase: The step that failed.
     """
 
@@ -168,7 +180,7 @@ class TransportError(MuxError):
 
 
 class ConnectError(TransportError):
-    """No connection (name, refusal, TLS): nothing was sent."""
+    """No connection (name, refusal, TLS): nothing was sent. An earlier attempt of the same call may have been: see `delivery`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, delivery=Delivery.NEVER_SENT, phase=Phase.CONNECT)
@@ -190,11 +202,13 @@ class TransportClosedError(TransportError):
 
 
 class DeadlineExceededError(MuxError, TimeoutError):
-    """The caller's deadline over queue, attempts, waits and body has passed.
+    """The caller's deadline over queue, attempts, waits and body has passed, or would before another attempt.
+
+    What the last attempt came to is ``__cause__``.
 
     Attributes:
         deadline: Seconds that were allowed.
-        delivery: What may have reached the server at that moment.
+        delivery: What may have reached the server by then, in any of the attempts.
     """
 
     def __init__(self, message: str, *, deadline: float, delivery: Delivery) -> None:
@@ -204,7 +218,7 @@ class DeadlineExceededError(MuxError, TimeoutError):
 
 
 class LimitWaitError(DeadlineExceededError):
-    """The rate limit's queue cannot let the request out before its deadline, so it was refused at once. Nothing was sent.
+    """The rate limit's queue cannot let the request out before its deadline, so it was refused at once, and not sent (again).
 
     Attributes:
         eta: Seconds until a permit would have been free.
@@ -245,12 +259,15 @@ class AmbiguousOutcomeError(MuxError):
 
 
 class ResponseError(MuxError):
-    """An answer arrived whole and cannot be used.
+    """A success arrived and cannot be read: the request was acted on. (Of an answer with an error status the status counts.)
 
     Attributes:
         status: HTTP status of the answer.
         request_id: ``X-Request-Id``, when there was one.
+        delivery: Always `Delivery.ANSWERED`.
     """
+
+    delivery = Delivery.ANSWERED
 
     def __init__(self, message: str, *, status: int, request_id: str | None = None) -> None:
         super().__init__(message)
@@ -263,7 +280,7 @@ class ResponseTooLargeError(ResponseError):
 
 
 class UndecodableResponseError(ResponseError):
-    """The body is not what it says it is: not JSON, or a broken compression."""
+    """The body is not what it says it is: a broken compression, not JSON, or not the JSON that belongs there."""
 
 
 class RepeatedPageError(MuxError):
@@ -296,7 +313,8 @@ class APIStatusError(MuxError):
         messages: Mux's sentences, in order; empty when the body had none.
         request_id: ``X-Request-Id``: what Mux's support asks for.
         headers: Of the answer.
-        body: Of the answer, decoded JSON, or text when it was not JSON.
+        body: Of the answer, decoded JSON, or text when it was not JSON; ``None`` when it was empty, broke off or could not be
+            decompressed (then the message says why).
         retry_after: Seconds the server asked to wait; ``None`` when it did not say, or said nonsense.
     """
 
