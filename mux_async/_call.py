@@ -42,13 +42,10 @@ _SEARCHED_NOTE = "an earlier attempt has an unknown outcome; what it would have 
 _EARLIER_NOTE = "an earlier attempt may have been processed"
 
 
-@attrs.define(eq=False, repr=False)
 class AttemptRecord:
     """One attempt, and what came of it. Converted to `Attempt` on demand."""
 
-    queued_at: float
-    sent_at: float
-    grant: Grant | None
+    # Defaults are the class's, so that every call stores only what it has.
     ended_at: float | None = None
     """``None`` while it is under way, and for ever when it was cut off."""
     response: HttpResponse | None = None
@@ -60,6 +57,11 @@ class AttemptRecord:
     """The error that stands for it, when it was no success."""
     is_searched: bool = False
     """Whether what it would have made was looked for, and was not there."""
+
+    def __init__(self, queued_at: float, sent_at: float, grant: Grant | None) -> None:
+        self.queued_at = queued_at
+        self.sent_at = sent_at
+        self.grant = grant
 
     @property
     def status(self) -> int | None:

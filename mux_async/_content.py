@@ -10,7 +10,7 @@ import zlib
 from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING
 
-import anyio
+from anyio import CancelScope
 from multidict import istr
 
 from mux_async.errors import ResponseTooLargeError, UndecodableResponseError
@@ -22,8 +22,6 @@ ACCEPT_ENCODING = "gzip, deflate"
 _ENCODING = istr("Content-Encoding")
 
 _PIECE = 256 * 1024
-_CLOSE_TIME = 1.0
-"""Seconds that giving a connection back may take."""
 
 
 class _Decoder:
@@ -136,8 +134,7 @@ async def read_content(response: HttpResponse, limit: int) -> bytes:
             content.add(chunk)
         return content.end()
     finally:
-        # Shielded, because the answer is there, and bounded, because somebody waits for it.
-        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _CLOSE_TIME):
+        with CancelScope(shield=True):  # closing is short, and by now the answer is there
             await response.body.aclose()
 
 

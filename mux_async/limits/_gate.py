@@ -108,8 +108,9 @@ class Gate:
         leave, rank = self._terms[priority]
         estimate = self._backend.wait(self._bucket, leave=leave, rank=rank, ahead=self._line.ahead(priority))
         if priority != "interactive" and estimate > self._patience:
-            # Its floor may serve it sooner than its turn.
-            estimate = min(estimate, (self._line.count(priority) + 1) * self._patience)
+            # Its floor may serve it sooner than its turn, but nothing does before there is a grant at all.
+            soonest = self._backend.wait(self._bucket, leave=leave, rank=rank, ahead=0)
+            estimate = min(estimate, max(soonest, (self._line.count(priority) + 1) * self._patience))
         return estimate
 
     def acquire_now(self, priority: Priority) -> Grant | None:

@@ -195,7 +195,7 @@ def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("new_york")
 @pytest.mark.parametrize("zone", ["", " -0000", " GMT", " UTC", " XYZ"])
 async def test_a_date_is_gmt(zone: str) -> None:
-    """A ``Date`` header is read as GMT, with no zone or an unknown one too, wherever this machine is: what was made is found behind others."""
+    """A ``Date`` is read as GMT, with no zone or an unknown one too, wherever this machine is: what was made is found behind others."""
     account = Account([(lambda: RESET, True)], date_format=f"%a, %d %b %Y %H:%M:%S{zone}")
 
     def crowd(request: SentRequest) -> Answer:
@@ -213,7 +213,9 @@ async def test_a_date_is_gmt(zone: str) -> None:
     assert sent(transport) == ["POST", "GET", "GET"]
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT", "0", "Tue, 14 Nov 99999 22:13:20 GMT", "\x00"])
+@pytest.mark.parametrize(
+    "date", ["", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT", "0", "Tue, 14 Nov 99999 22:13:20 GMT", "\x00"]
+)
 async def test_a_malformed_date_is_as_good_as_none(date: str) -> None:
     """A ``Date`` that is no date fails nothing: the client's clock is used."""
     account = Account([(lambda: RESET, False)], date_format=date)

@@ -177,6 +177,23 @@ class TestSharing:
         assert before <= 1  # the first shows how much room the server has
         assert other.limits.snapshot().post.level == pytest.approx(1.0)
 
+    async def test_what_the_store_did_not_hear_comes_later(self) -> None:
+        """What the server says while the store gives no answer is known here at once, and in the store with the next grant, as of then."""
+        store, (one, other) = processes(2, rate=1.0, burst=10, slack=0.0)
+        await one.take([], 1)
+        await anyio.sleep(60.0)
+        await one.take([], 1)
+        store.is_down = True
+        await one.limits.hear(Bucket.POST, 2)
+        level = one.limits.snapshot().post.level
+        store.is_down = False
+        await anyio.sleep(3.0)
+        await one.take([], 1)
+        await other.take([], 1)
+
+        assert level == pytest.approx(2.0)
+        assert other.limits.snapshot().post.level == pytest.approx(2.0 + 3.0 - 2.0)
+
 
 class TestAway:
     pytestmark = virtual
