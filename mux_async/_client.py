@@ -192,6 +192,7 @@ class Mux:
             share_reads=share_reads,
         ).over(options)
         choice = resolve_transport(transport)
+        choice.check(transport_settings)
         settings = transport_settings or TransportSettings()
         scope = (account or credentials.account) + (f"/{environment}" if environment else "")
         shared = AccountLimits.shared(config.base_url, scope, limits, clock, os.environ.get("MUX_LIMITS_URL"))

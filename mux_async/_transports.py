@@ -23,11 +23,29 @@ class TransportChoice(NamedTuple):
         name: As the user wrote it, or the type of what they passed.
         factory: Makes the transport.
         is_shared: Whether the user passed a transport of their own: the same one on every loop, and theirs to close.
+        package: Of an adapter of this distribution.
     """
 
     name: str
     factory: TransportFactory
     is_shared: bool = False
+    package: str | None = None
+
+    def check(self, settings: TransportSettings | None) -> None:
+        """Refuse *settings* that would have no effect, as far as that shows without an event loop.
+
+        Raises:
+            ConfigurationError: One has none.
+        """
+        if settings is None:
+            return
+        if self.is_shared:
+            raise ConfigurationError(
+                f"transport_settings have no effect on a transport that is handed in: set up the {self.name} itself, or pass its class"
+            )
+        # Imports the HTTP library, so only where there is something to check.
+        if self.package is not None and (settings.options or settings.proxy is not None):
+            import_module(self.package).check_settings(settings)
 
     def __call__(self, settings: TransportSettings) -> Transport:
         """Make the transport for the running event loop, or hand out the user's own."""
@@ -57,7 +75,8 @@ def resolve_transport(spec: str | Transport | TransportFactory) -> TransportChoi
         ConfigurationError: It is somebody else's and cannot be imported, or *spec* is none of the three.
     """
     if isinstance(spec, str):
-        return TransportChoice(spec, _find(spec))
+        built_in = _BUILT_IN.get(spec)
+        return TransportChoice(spec, _find(spec), package=built_in.package if built_in is not None else None)
     # A class has the methods that its instances have, so the protocol alone would take one for a transport.
     if isinstance(spec, Transport) and not isinstance(spec, type):
         transport = spec

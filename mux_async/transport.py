@@ -7,7 +7,7 @@ and nothing else. The rules, checked by `mux_async.testing.check_transport`:
 2. Redirects are never followed: a 3xx is an answer like any other. (A 308 without ``Location`` is how a resumable
    upload says "go on".)
 3. Bodies are bytes as they were on the wire. Decompression belongs to the core, where it is bounded.
-4. Environment variables (proxies, ``.netrc``) are not consulted unless `TransportSettings.trust_env` says so.
+4. Environment variables for proxies are not consulted unless `TransportSettings.trust_env` says so, and a ``.netrc`` never is.
    No cookies are kept.
 5. Every failure of the library is raised as a `TransportError` that says what may have reached the server (`Delivery`)
    and which phase failed (`Phase`). Cancellation, and whatever the request's own body raises, pass through untouched; neither leaves
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -66,6 +66,8 @@ __all__ = [
     "TransportTimeoutError",
     "WholeBody",
     "WrongRuntimeError",
+    "check_options",
+    "environment_proxy",
     "require_runtime",
     "running_runtime",
 ]
@@ -259,17 +261,31 @@ class TransportSettings:
     ssl_context: ssl.SSLContext | None = None
     """How to verify servers; ``None`` means the library's default, which verifies."""
     proxy: str | None = attrs.field(default=None, repr=False)
-    """Proxy URL for every request; ``None`` means none. It may hold a password, and is not shown."""
+    """Proxy for every request, as ``http://[user:password@]host[:port]``; ``None`` means none. It may hold a password, and is not shown."""
     trust_env: bool = False
-    """Whether proxy variables and ``.netrc`` of the environment are honoured."""
+    """Whether the environment's proxies are used: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``, or those of the system. A
+    ``.netrc`` is not read: credentials are the client's."""
     options: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=False)
-    """Passed on to the HTTP library's own client, for what this class does not name."""
+    """For the HTTP library's own client, by the names of its arguments: what this class does not name. An adapter refuses those that would
+    have no effect (`check_options`)."""
 
     def __attrs_post_init__(self) -> None:
         if self.max_connections < 1:
             raise ConfigurationError(f"max_connections is {self.max_connections!r}; a transport needs at least 1")
         if not (self.keepalive >= 0 and math.isfinite(self.keepalive)):
             raise ConfigurationError(f"keepalive is {self.keepalive!r}; it must be 0 seconds or more")
+        if self.proxy is not None:
+            _check_proxy(self.proxy)
+
+
+def _check_proxy(proxy: str) -> None:
+    try:
+        parts = urlsplit(proxy)
+        is_url = bool(parts.scheme and parts.hostname) and "://" in proxy and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:  # not shown: it may hold a password
+        raise ConfigurationError("the proxy is not of the form http://[user:password@]host[:port]")
 
 
 TransportFactory: TypeAlias = Callable[[TransportSettings], Transport]
@@ -317,3 +333,44 @@ def require_runtime(transport: str, *supported: Literal["asyncio", "trio"]) -> N
     running = running_runtime()
     if running not in supported:
         raise WrongRuntimeError(transport, running=running, supported=supported)
+
+
+def check_options(
+    transport: str, options: Mapping[str, object], *, valid: Collection[str], refused: Mapping[str, str] | None = None
+) -> None:
+    """Refuse what an adapter would not honour in `TransportSettings.options`.
+
+    Args:
+        transport: Name of the adapter.
+        options: As given.
+        valid: Names that it honours.
+        refused: Names that the library has and the adapter does not honour, each with what to use instead, in words.
+
+    Raises:
+        ConfigurationError: A name is not in *valid*; the message lists those that are.
+    """
+    for name in options:
+        if name in valid:
+            continue
+        if refused is not None and name in refused:
+            why = f"has no effect: {refused[name]}"
+        else:
+            import difflib
+
+            close = difflib.get_close_matches(str(name), valid, n=1)
+            why = f"is not known{f'; did you mean {close[0]!r}?' if close else ''}"
+        raise ConfigurationError(
+            f"option {name!r} of the {transport!r} transport {why} (TransportSettings(options=...) takes {', '.join(sorted(valid))})"
+        )
+
+
+def environment_proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for *url*, for adapters whose settings say ``trust_env``; ``None`` when it names none."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.hostname or ""):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"

@@ -22,6 +22,7 @@ import anyio.to_thread
 import attrs
 import orjson
 import pytest
+import trustme
 
 from mux_async import BucketSettings, LimitSettings, Mux
 from mux_async.cli._webhook_samples import sample_event
@@ -29,6 +30,7 @@ from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, We
 from mux_async.emulator.server import serve
 from mux_async.ingest import Ingest, Journal, make_plan, write_report
 from mux_async.live import LiveEvent
+from mux_async.testing._loopback import Reply, always, listen, talk
 from mux_async.webhooks import WebhookEvent, WebhookRouter, sign
 from mux_async.webhooks.events import LiveStreamEvent
 from tests.emulator import official
@@ -609,6 +611,18 @@ async def drive_command_line_doctor(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 async def drive_webhooks_test(_: Path, __: pytest.MonkeyPatch) -> None:
     await define("webhooks-test")["test_my_handler"]()
+
+
+async def drive_proxy(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    authorities = folder / "authorities.pem"
+    trustme.CA().cert_pem.write_to_path(str(authorities))
+    for name, value in {"TOKEN_ID": "i", "TOKEN_SECRET": "s", "BASE_URL": "http://nowhere.localhost"}.items():
+        patch.setenv(f"MUX_{name}", value)
+    async with listen(talk(always(Reply(body=b'{"data": {"id": "by-proxy"}}')))) as proxy:
+        async with define("proxy")["behind_a_proxy"](proxy.origin, str(authorities)) as mux:
+            assert (await mux.video.assets.retrieve("a")).id == "by-proxy"
+
+        assert proxy.requests[0].target == "http://nowhere.localhost/video/v1/assets/a"
 
 
 DRIVERS: dict[str, Driver] = {

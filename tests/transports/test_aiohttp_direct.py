@@ -39,13 +39,13 @@ BY_SESSION = TransportSettings(options={"raise_for_status": False})
 def sessions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """URLs of the requests that sessions performed."""
     seen: list[str] = []
-    request = aiohttp.ClientSession.request
+    build: Any = aiohttp.ClientSession._build_url  # pyright: ignore[reportPrivateUsage] - replacing a public method changes the way
 
-    def watched(self: aiohttp.ClientSession, method: str, url: Any, **options: Any) -> Any:
+    def watched(self: aiohttp.ClientSession, url: Any) -> Any:
         seen.append(str(url))
-        return request(self, method, url, **options)
+        return build(self, url)
 
-    monkeypatch.setattr(aiohttp.ClientSession, "request", watched)
+    monkeypatch.setattr(aiohttp.ClientSession, "_build_url", watched)
     return seen
 
 

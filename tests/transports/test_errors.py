@@ -82,7 +82,8 @@ def test_aiohttp_exceptions_are_caught(name: str) -> None:
         (aiohttp.SocketTimeoutError(), TransportTimeoutError, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD),
         (aiohttp.ServerDisconnectedError(), TransportError, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD),
         (aiohttp.ClientOSError(104, "reset"), TransportError, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD),
-        (aiohttp.ClientConnectionResetError("closing"), TransportError, Delivery.NEVER_SENT, Phase.READ_HEAD),
+        (aiohttp.ClientConnectionResetError("closing"), TransportError, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD),
+        (ValueError("by a mock"), TransportError, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD),
         (aiohttp.ClientPayloadError("cut"), TransportError, Delivery.MAYBE_PROCESSED, Phase.READ_HEAD),
     ],
 )
@@ -93,6 +94,19 @@ def test_aiohttp_mapping(error: Exception, kind: type[TransportError], delivery:
     assert type(mapped) is kind
     assert isinstance(mapped, TransportError)
     assert (mapped.delivery, mapped.phase) == (delivery, phase)
+
+
+@pytest.mark.parametrize(
+    "error", [aiohttp.InvalidURL("x"), ValueError("x"), aiohttp.SocketTimeoutError(), KeyError("x")], ids=repr
+)
+def test_aiohttp_writing_decides(error: Exception) -> None:
+    """Where it was seen whether writing began, that decides, and no class of error: a promise about money hangs on it."""
+    before, after = (aiohttp_errors.failure(error, REQUEST, has_begun=begun) for begun in (False, True))
+    refused = aiohttp_errors.failure(aiohttp.ClientConnectionResetError("closing"), REQUEST, has_begun=True)
+
+    for mapped, wanted in [(before, Delivery.NEVER_SENT), (after, Delivery.MAYBE_PROCESSED), (refused, Delivery.NEVER_SENT)]:
+        assert isinstance(mapped, TransportError)
+        assert mapped.delivery is wanted
 
 
 def test_aiohttp_class_of_tomorrow() -> None:

@@ -8,7 +8,7 @@ writing to it, which leaves the outcome of a create unknown. So two things are a
 2. What has arrived and was not read yet, an end included, is looked for immediately before the request is written
    (`CheckedProtocol.begin`): one system call that does not wait.
 
-The fast path (``_direct``) does so by itself, the session by way of `CheckedRequest` and `CheckedResponse`.
+The fast path (``_direct``) does so by itself, the session by way of a middleware (``_exchange``).
 
 With TLS, what waits in the socket is encrypted, and a session ticket looks like an answer. Tickets follow the handshake, so they are read
 before the first answer is. After that, whatever waits is a reason not to use the connection; before the first request it is not.
@@ -144,19 +144,6 @@ def _make_poll(transport: asyncio.BaseTransport) -> Poll:
     return poll.poll
 
 
-class CheckedRequest(aiohttp.ClientRequest):
-    """A session's request, which checks the connection that it is given."""
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Send the request; one with a body is written later, by a task, and is checked again there (``_payload``).
-
-        Raises:
-            UnusableConnectionError: Nothing was sent.
-        """
-        check_connection(self, conn)
-        return await super().send(conn)
-
-
 def check_connection(request: aiohttp.ClientRequest, connection: Connection) -> None:
     """Check *connection* for *request*.
 
@@ -166,18 +153,6 @@ def check_connection(request: aiohttp.ClientRequest, connection: Connection) -> 
     protocol = connection.protocol
     if protocol is not None:
         check(protocol, begins=not request.body)
-
-
-class CheckedResponse(aiohttp.ClientResponse):
-    """A session's response, which notes when the connection is idle again."""
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        """Wait for the head of the answer."""
-        protocol = connection.protocol
-        await super().start(connection)
-        if isinstance(protocol, CheckedProtocol):
-            self.content.on_eof(protocol.end)
-        return self
 
 
 def use_checked_protocol(connector: aiohttp.BaseConnector | None) -> bool:

@@ -22,8 +22,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import aiohttp
-import aiohttp.client
-from aiohttp import hdrs, http_exceptions
+from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
@@ -33,7 +32,8 @@ from yarl import URL
 
 from mux_async.transport import HttpRequest, HttpResponse, TransportSettings
 from mux_async_aiohttp._checked import UnusableConnectionError
-from mux_async_aiohttp._errors import FOREIGN, failure
+from mux_async_aiohttp._errors import failure
+from mux_async_aiohttp._interception import GENUINE, look
 from mux_async_aiohttp._watch import Watch
 
 TRIED: Final = {"3.12", "3.13", "3.14"}
@@ -57,26 +57,16 @@ _MANY: Final = 16
 """Origins that are remembered."""
 
 
-def _session_request() -> object:
-    """Return what a session sends with; ``None`` where somebody else's is in its place by now."""
-    found = getattr(aiohttp.ClientSession, "_request", None)
-    code = getattr(found, "__code__", None)
-    return found if code is not None and code.co_filename == aiohttp.client.__file__ else None
-
-
-_SESSION_REQUEST: Final = _session_request()
-
-
 def can_go_directly(session: aiohttp.ClientSession, settings: TransportSettings) -> bool:
     """Whether requests may pass *session*, made with *settings*, by."""
     if (
         session.trace_configs
         or settings.proxy is not None
         or settings.trust_env
-        or not settings.options.keys() <= {"connector"}
+        or not settings.options.keys() <= {"connector", "connector_owner"}
     ):
         return False
-    if ".".join(aiohttp.__version__.split(".")[:2]) not in TRIED or _SESSION_REQUEST is None:
+    if ".".join(aiohttp.__version__.split(".")[:2]) not in TRIED:
         return False
     asked = {"skip_payload", "read_until_eof", "auto_decompress", "read_bufsize"}
     return (
@@ -103,6 +93,7 @@ class Direct:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         assert session.connector is not None  # noqa: S101 - `can_go_directly`
         self._session = session
+        self._class = type(session)
         self._connector = session.connector
         self._origins: dict[str, _Origin] = {}
         self._origin: _Origin | None = None
@@ -110,7 +101,7 @@ class Direct:
     def write(self, request: HttpRequest) -> tuple[_Origin, bytes] | None:
         """Return where *request* goes and all its bytes; ``None`` when it has to go through the session."""
         body = request.body
-        if aiohttp.ClientSession._request is not _SESSION_REQUEST:  # pyright: ignore[reportPrivateUsage] - rule 2
+        if look(self._class) != GENUINE:  # rule 2
             return None
         if body is not None and (not isinstance(body, bytes) or len(body) > SMALL):
             return None
@@ -158,6 +149,7 @@ class Direct:
         """
         origin, data = written
         connection: Connection | None = None
+        has_begun = False
         try:
             connection = await self._connector.connect(origin.destination, [], timeout)
             protocol: Any = connection.protocol  # a CheckedProtocol
@@ -170,6 +162,7 @@ class Direct:
                 auto_decompress=False,
                 read_bufsize=_READ_AHEAD,
             )
+            has_begun = True
             protocol.transport.write(data)
             while True:
                 if watch is not None:
@@ -184,7 +177,7 @@ class Direct:
             if request.body and protocol.has_unsent:
                 protocol.force_close()
             return HttpResponse(message.code, message.headers, DirectBody(connection, payload, request, watch))
-        except (*FOREIGN, http_exceptions.HttpProcessingError) as error:
+        except Exception as error:  # noqa: BLE001 - aiohttp's, its parser's, and those of a connector or resolver that was passed
             problem: Exception = error
             if connection is not None:
                 connection.close()
@@ -195,7 +188,7 @@ class Direct:
                 connection.close()
             raise
         # Raised out here, so that the original, which may name the URL, is only attached where it is safe to show.
-        raise failure(problem, request, None)
+        raise failure(problem, request, has_begun=has_begun)
 
     async def _replace(self, connection: Connection, origin: _Origin, timeout: aiohttp.ClientTimeout) -> Connection:
         """Close a connection that cannot be used, and return another one.
@@ -275,7 +268,7 @@ class DirectBody:
             if watch is not None and not payload.is_eof():
                 watch.start(payload)
             chunk = await payload.readany()
-        except FOREIGN as error:
+        except Exception as error:  # noqa: BLE001 - as above
             problem = error
         except BaseException:
             self._connection.close()
@@ -289,7 +282,7 @@ class DirectBody:
             if watch is not None:
                 watch.stop(payload)
         self._connection.close()
-        raise failure(problem, self._request, None, is_answered=True)
+        raise failure(problem, self._request, is_answered=True)
 
     def take_whole(self) -> bytes | None:
         """See `mux_async.transport.WholeBody`."""

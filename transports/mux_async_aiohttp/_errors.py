@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import aiohttp
+from aiohttp import http_exceptions
 
 from mux_async.transport import ConnectError, Delivery, HttpRequest, Phase, TransportError, TransportTimeoutError
 
 if TYPE_CHECKING:
     from mux_async_aiohttp._payload import RequestPayload
 
-FOREIGN: Final = (aiohttp.ClientError, OSError, ValueError)
-"""What aiohttp raises for an exchange that went wrong; ``TimeoutError`` is an ``OSError``."""
+FOREIGN: Final = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError, ValueError)
+"""What aiohttp raises for an exchange that went wrong; ``TimeoutError`` is an ``OSError``. Anything else is of somebody who takes part."""
 
 Kind: TypeAlias = Literal["no connection", "no connection in time", "silence", "broken"]
 
@@ -49,17 +50,30 @@ TABLE: Final[dict[str, Kind]] = {
 
 
 def failure(
-    error: BaseException | None, request: HttpRequest, payload: RequestPayload | None, *, is_answered: bool = False
+    error: BaseException | None,
+    request: HttpRequest,
+    payload: RequestPayload | None = None,
+    *,
+    has_begun: bool | None = None,
+    is_answered: bool = False,
 ) -> Exception:
     """Build what to raise for *error*: what went wrong, in which phase, and what may have reached the server.
 
     The caller's own body has the first word: what it raised is returned as it is. aiohttp writes the URL, which may hold a signature, into
     some messages; such an exception does not become the cause, but what caused it does.
+
+    Args:
+        error: What was caught.
+        request: What was to be sent.
+        payload: Of a streamed or large body; it knows whether bytes of it were written.
+        has_begun: Whether writing began. Before that nothing left, whatever the class of *error*; after it no class proves that. ``None``
+            when somebody stood in for aiohttp's session, and only the class can tell.
+        is_answered: Whether the head of the answer had arrived.
     """
     if payload is not None and payload.error is not None and not is_answered:
         return payload.error
-    result = _build(_kind(error), error, request, payload, is_answered=is_answered)
-    while error is not None and "://" in str(error):
+    result = _build(error, request, payload, has_begun=has_begun, is_answered=is_answered)
+    while error is not None and _is_unfit(str(error), request):
         error = error.__cause__
     result.__cause__ = error
     return result
@@ -72,24 +86,60 @@ def _kind(error: BaseException | None) -> Kind:
     return "broken"
 
 
-def _build(
-    kind: Kind, error: BaseException | None, request: HttpRequest, payload: RequestPayload | None, *, is_answered: bool
-) -> TransportError:
-    origin = request.origin
-    text = str(error)
-    reason = text if text and "://" not in text else type(error).__name__
-    if kind == "no connection" and not is_answered:
-        return ConnectError(f"no connection to {origin}: {reason}")
-    if kind == "no connection in time" and not is_answered:
-        return TransportTimeoutError(
-            f"no connection to {origin} within {request.timeouts.connect} s", delivery=Delivery.NEVER_SENT, phase=Phase.CONNECT
-        )
+def _is_unfit(text: str, request: HttpRequest) -> bool:
+    """Whether a message of aiohttp's may not be shown: it names the URL, or speaks of TLS where there is none (``ssl:default``)."""
+    return "://" in text or ("ssl:" in text and request.url.startswith("http:"))
+
+
+def _reason(error: BaseException | None, request: HttpRequest) -> str:
+    # The origin is in our own message, so what aiohttp writes around the system's error says nothing more.
+    inner: object = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
+    text = str(inner or error)
+    return text if text and not _is_unfit(text, request) else type(error).__name__
+
+
+def _has_sent(error: BaseException | None, kind: Kind, payload: RequestPayload | None, has_begun: bool | None) -> bool:
+    """Whether bytes of the request may have left."""
+    if has_begun is None:
+        return not (kind in ("no connection", "no connection in time") and isinstance(error, aiohttp.ClientError))
+    if not has_begun or payload is not None:
+        return has_begun and payload is not None and payload.wrote
     # Without a body, the only write is the whole request, and this is how aiohttp refuses to begin it.
-    has_sent = payload.wrote if payload is not None else not isinstance(error, aiohttp.ClientConnectionResetError)
+    return not isinstance(error, aiohttp.ClientConnectionResetError)
+
+
+def _build(
+    error: BaseException | None,
+    request: HttpRequest,
+    payload: RequestPayload | None,
+    *,
+    has_begun: bool | None,
+    is_answered: bool,
+) -> TransportError:
+    kind = _kind(error)
+    origin = request.origin
+    reason = _reason(error, request)
+    has_sent = _has_sent(error, kind, payload, has_begun)
+    if not has_sent and not is_answered:
+        if kind == "no connection":
+            return ConnectError(f"no connection to {origin}: {reason}")
+        if kind == "no connection in time":
+            return TransportTimeoutError(
+                f"no connection to {origin} within {request.timeouts.connect} s",
+                delivery=Delivery.NEVER_SENT,
+                phase=Phase.CONNECT,
+            )
     delivery = Delivery.ANSWERED if is_answered else Delivery.MAYBE_PROCESSED if has_sent else Delivery.NEVER_SENT
     before_answer = Phase.READ_HEAD if payload is None or payload.is_complete else Phase.WRITE
-    phase = Phase.READ_BODY if is_answered else before_answer
-    if kind == "silence":
+    phase = Phase.READ_BODY if is_answered else before_answer if has_begun is not False else Phase.CONNECT
+    if not isinstance(error, FOREIGN):
+        return TransportError(
+            f"{type(error).__name__} was raised by what takes part in the request to {origin} ({phase.value}), a middleware, a trace or "
+            f"a resolver: {reason}",
+            delivery=delivery,
+            phase=phase,
+        )
+    if kind in ("silence", "no connection in time"):
         limit = request.timeouts.write if phase is Phase.WRITE else request.timeouts.read
         did = "took no more bytes" if phase is Phase.WRITE else "sent nothing"
         return TransportTimeoutError(f"{origin} {did} for {limit} s ({phase.value})", delivery=delivery, phase=phase)

@@ -2,7 +2,7 @@
 
 There are two ways. Most requests pass aiohttp's session by (``_direct``); whatever that does not take goes through it, here. Three habits
 of the session are turned off: it sends a request of an idempotent verb again by itself when a kept connection turns out to be
-closed (``_once_only``), adds headers of its own (``_brings_all``), and decompresses. How far a request got is seen by the payload
+closed, adds headers of its own (both ``_exchange``), and decompresses. How far a request got is seen there and by the payload
 (``_payload``), what aiohttp's exceptions mean stands in a table (``_errors``).
 """
 
@@ -11,104 +11,61 @@ from __future__ import annotations
 import asyncio
 import re
 from importlib import import_module
-from typing import Any
 
 import aiohttp
-from aiohttp import hdrs
-from aiohttp.connector import Connection
 from yarl import URL
 
+from mux_async.errors import ConfigurationError
 from mux_async.transport import (
     HttpRequest,
     HttpResponse,
     Timeouts,
     TransportClosedError,
     TransportSettings,
+    environment_proxy,
     require_runtime,
 )
-from mux_async_aiohttp._checked import (
-    CheckedRequest,
-    CheckedResponse,
-    UnusableConnectionError,
-    check_connection,
-    use_checked_protocol,
-)
+from mux_async_aiohttp._checked import UnusableConnectionError, use_checked_protocol
 from mux_async_aiohttp._direct import Direct, can_go_directly
-from mux_async_aiohttp._errors import FOREIGN, failure
+from mux_async_aiohttp._errors import failure
+from mux_async_aiohttp._exchange import AUTO_HEADERS, ConnectionLostError, Exchange, brings_all, check_head, middlewares_of
+from mux_async_aiohttp._interception import perform
+from mux_async_aiohttp._options import check_session, open_session
 from mux_async_aiohttp._payload import RequestPayload
 from mux_async_aiohttp._watch import Watch
 
 _PLAIN_AUTHORITY = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
 _WHEN_CALM = 1.0
 """Seconds after which the first answer is usually there."""
-_AUTO_HEADERS = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
-
-
-class _ConnectionLost(Exception):  # noqa: N818 - never leaves this module
-    """Carries aiohttp's exception, as its cause, past aiohttp's own retry."""
-
-
-async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Hide a lost connection from aiohttp, which would put the request on the wire a second time. Whether to is the engine's call."""
-    send = request.send
-
-    async def send_checked(connection: Connection) -> aiohttp.ClientResponse:
-        check_connection(request, connection)
-        return await send(connection)
-
-    # Whoever made the session chose the class of its requests; each is for one use.
-    request.send = send_checked  # type: ignore[method-assign,assignment]
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _ConnectionLost from error
-
-
-def _once_only(session: aiohttp.ClientSession, *, is_ours: bool) -> tuple[aiohttp.ClientMiddlewareType, ...]:
-    """Keep *session* from sending a request twice, and return the middlewares that this takes.
-
-    A session of our own has a switch for that, as aiohttp's own test client uses it. It is not documented: where it is not found, and for
-    somebody else's session, a middleware does the same for a few microseconds a request.
-    """
-    switch = "_retry_connection"
-    if is_ours and getattr(session, switch, None) is True and getattr(session, "_request_class", None) is CheckedRequest:
-        setattr(session, switch, False)
-        return ()
-    return (_send_once,)
-
-
-def _brings_all(request: HttpRequest) -> bool:
-    """Whether there is no header left that aiohttp would add. Having to skip one costs it two copies of all headers."""
-    headers = request.headers
-    is_bodiless = request.method == "GET" and request.body is None
-    return (
-        hdrs.ACCEPT in headers
-        and hdrs.ACCEPT_ENCODING in headers
-        and hdrs.USER_AGENT in headers
-        and (is_bodiless or hdrs.CONTENT_TYPE in headers)
-    )
 
 
 class AiohttpTransport:
     """A `mux_async.transport.Transport` over an `aiohttp.ClientSession`.
 
     Args:
-        settings: Of the connections; ``options`` are arguments of `aiohttp.ClientSession`.
-        session: A session to use instead of making one. It is not closed here, *settings* do not apply to it, and what it was set up
-            with does: its cookie jar, default headers and proxy. Its client middlewares are not run.
+        settings: Of the connections; ``options`` are arguments of `aiohttp.ClientSession` (docs/transports.md lists which).
+        session: A session to use instead of making one. It is not closed here. Its connector, cookie jar, default headers, proxy,
+            middlewares, trace configs and bounds of headers apply; its ``timeout``, ``raise_for_status``, ``auto_decompress`` and
+            ``base_url`` do not, because a request and its answer are the client's.
 
     Raises:
+        ConfigurationError: A setting cannot be used or would have no effect, or the session has credentials of its own.
         WrongRuntimeError: The running event loop is not asyncio's (nor uvloop).
     """
 
     def __init__(self, settings: TransportSettings | None = None, *, session: aiohttp.ClientSession | None = None) -> None:
         require_runtime("aiohttp", "asyncio")
         self._owns_session = session is None
+        if session is not None:
+            if settings is not None:
+                raise ConfigurationError("TransportSettings have no effect on a session that is handed in: set up the session")
+            check_session(session)
         settings = settings or TransportSettings()
-        self._session = session if session is not None else _open_session(settings)
+        self._trusts_env = settings.trust_env
+        self._session = session if session is not None else open_session(settings)
         is_checked = session is None and use_checked_protocol(self._session.connector)
         self._direct = Direct(self._session) if is_checked and can_go_directly(self._session, settings) else None
-        self._middlewares = _once_only(self._session, is_ours=self._owns_session)
+        self._middlewares = middlewares_of(self._session, is_ours=self._owns_session)
         self._closed = False
         self._origin = URL()
         self._origin_text = "no URL begins like this"
@@ -148,22 +105,26 @@ class AiohttpTransport:
     async def _try_by_session(
         self, request: HttpRequest, payload: RequestPayload | None
     ) -> HttpResponse | UnusableConnectionError:
+        exchange = Exchange(self._session, request)
         try:
-            response = await self._session.request(
+            check_head(request)
+            response = await perform(
+                self._session,
                 request.method,
                 self._parse(request.url),
                 data=payload,
-                headers=request.headers,
-                skip_auto_headers=None if _brings_all(request) else _AUTO_HEADERS,
+                headers=exchange.headers,
+                skip_auto_headers=None if brings_all(request) else AUTO_HEADERS,
                 timeout=self._client_timeout,
                 allow_redirects=False,
                 auto_decompress=False,
                 raise_for_status=False,
-                middlewares=self._middlewares,
+                middlewares=(*self._middlewares, exchange),
+                proxy=environment_proxy(request.url) if self._trusts_env else None,
             )
-        except _ConnectionLost as lost:
+        except ConnectionLostError as lost:
             problem = lost.__cause__
-        except FOREIGN as error:
+        except Exception as error:  # noqa: BLE001 - aiohttp's, and those of middlewares, trace configs and whatever else was passed
             problem = error
         except BaseException:
             if payload is not None:
@@ -180,7 +141,7 @@ class AiohttpTransport:
             problem = payload.refusal or problem
         if isinstance(problem, UnusableConnectionError):
             return problem
-        raise failure(problem, request, payload)
+        raise failure(problem, request, payload, has_begun=exchange.has_begun)
 
     def _parse(self, text: str) -> URL:
         # Most URLs differ from the one before in their path, and to take in that alone costs half the time.
@@ -219,7 +180,7 @@ class _Body:
     async def __anext__(self) -> bytes:
         try:
             chunk = await self._response.content.readany()
-        except FOREIGN as error:
+        except Exception as error:  # noqa: BLE001 - as above
             problem = error
         except BaseException:
             self._response.close()
@@ -237,20 +198,6 @@ class _Body:
             self._response.release()
         if self._payload is not None:
             await self._payload.settle()
-
-
-def _open_session(settings: TransportSettings) -> aiohttp.ClientSession:
-    options: dict[str, Any] = dict(settings.options)
-    if "connector" not in options:
-        options["connector"] = aiohttp.TCPConnector(
-            limit=settings.max_connections,
-            keepalive_timeout=settings.keepalive,
-            ssl=settings.ssl_context if settings.ssl_context is not None else True,
-        )
-    options.setdefault("cookie_jar", aiohttp.DummyCookieJar())
-    options.setdefault("request_class", CheckedRequest)
-    options.setdefault("response_class", CheckedResponse)
-    return aiohttp.ClientSession(proxy=settings.proxy, trust_env=settings.trust_env, **options)
 
 
 def create_transport(settings: TransportSettings) -> AiohttpTransport:

@@ -44,12 +44,11 @@ class RequestStream:
 class ResponseBody:
     """The body of an answer."""
 
-    def __init__(self, response: httpx.Response, request: HttpRequest, foreign: tuple[type[Exception], ...]) -> None:
+    def __init__(self, response: httpx.Response, request: HttpRequest) -> None:
         self._response = response
         self._stream = cast("httpx.AsyncByteStream", response.stream)
         self._chunks = self._stream.__aiter__()
         self._request = request
-        self._foreign = foreign
         self._is_begun = False
 
     def __aiter__(self) -> ResponseBody:
@@ -60,12 +59,12 @@ class ResponseBody:
         try:
             while not (chunk := await anext(self._chunks)):
                 pass
-        except self._foreign as error:
-            problem = error
         except StopAsyncIteration:
             await end_exchange(self._response)
             await self.aclose()
             raise
+        except Exception as error:  # noqa: BLE001 - the library's, and that of the network below it
+            problem = error
         except BaseException:
             await self.aclose()
             raise
@@ -75,7 +74,7 @@ class ResponseBody:
         raise failure(problem, self._request, Phase.READ_BODY)
 
     async def aclose(self) -> None:
-        with anyio.CancelScope(shield=True), suppress(*self._foreign):
+        with anyio.CancelScope(shield=True), suppress(Exception):
             # httpcore keeps the connection when everything was read, and closes it when bytes remain.
             await self._stream.aclose()
             # It leaves generators half way, each inside the next. Going on ends them all, by an error for the closed connection;

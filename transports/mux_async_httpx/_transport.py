@@ -10,11 +10,10 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from mux_async.errors import MissingExtraError
+from mux_async.errors import ConfigurationError, MissingExtraError
 from mux_async.transport import (
     Body,
     ConnectError,
@@ -22,11 +21,13 @@ from mux_async.transport import (
     HttpResponse,
     TransportClosedError,
     TransportSettings,
+    environment_proxy,
     require_runtime,
 )
 from mux_async_httpx._bodies import RequestStream, ResponseBody
 from mux_async_httpx._checked import UnusableConnectionError, use_checked_backend
 from mux_async_httpx._errors import Progress, failure
+from mux_async_httpx._options import check_settings
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -35,15 +36,15 @@ if TYPE_CHECKING:
 class HttpxTransport:
     """A `mux_async.transport.Transport` over httpx2 or httpx, HTTP/1.1.
 
-    `Timeouts.connect` is granted to each step on the way to a connection: waiting for a free one, TCP, TLS. With ``trust_env``, proxies of
-    the environment are used; a ``.netrc`` is not.
+    `Timeouts.connect` is granted to each step on the way to a connection: waiting for a free one, TCP, TLS.
 
     Args:
-        settings: Of the connections; ``options`` are arguments of the library's ``AsyncHTTPTransport``.
+        settings: Of the connections; ``options`` are arguments of the library's ``AsyncHTTPTransport`` (docs/transports.md lists which).
         library: Which of the two to use; ``None`` takes httpx2 where it is installed, else httpx.
 
     Raises:
         MissingExtraError: The library is not installed.
+        ConfigurationError: A setting cannot be used, or would have no effect.
         WrongRuntimeError: No event loop is running.
     """
 
@@ -51,9 +52,9 @@ class HttpxTransport:
         require_runtime("httpx", "asyncio", "trio")
         self._httpx = _import(library)
         self._settings = settings or TransportSettings()
+        check_settings(self._settings)
         self._pools: dict[str | None, httpx.AsyncHTTPTransport] = {}
         self._closed = False
-        self._foreign = (self._httpx.HTTPError, self._httpx.StreamError, self._httpx.InvalidURL, OSError, ValueError)
         # httpx insists on an instance of its own class, which is only known now.
         self._stream_class = type("RequestStream", (RequestStream, self._httpx.AsyncByteStream), {})
         # A failure to load certificates or options shows here, and not at the first request.
@@ -78,12 +79,14 @@ class HttpxTransport:
         try:
             proxy = self._proxy_for(request.url)
             response = await self._pool(proxy).handle_async_request(self._translate(request, stream, progress, proxy))
-        except self._foreign as error:
-            problem: BaseException = error
+        except UnusableConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the library's, that of the network below it, and of a proxy that cannot be used
+            problem = error
         else:
             items = ((name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in response.headers.raw)
             headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict(items))
-            return HttpResponse(response.status_code, headers, ResponseBody(response, request, self._foreign))
+            return HttpResponse(response.status_code, headers, ResponseBody(response, request))
         finally:
             await progress.abandon()
             if stream is not None:
@@ -123,10 +126,7 @@ class HttpxTransport:
     def _proxy_for(self, url: str) -> str | None:
         if self._settings.proxy is not None or not self._settings.trust_env:
             return self._settings.proxy
-        parts = urlsplit(url)
-        proxies = getproxies()
-        proxy = proxies.get(parts.scheme, proxies.get("all"))
-        return None if proxy is None or proxy_bypass(parts.hostname or "") else proxy
+        return environment_proxy(url)
 
     def _pool(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
         if proxy not in self._pools:
@@ -141,13 +141,18 @@ class HttpxTransport:
             keepalive_expiry=settings.keepalive,
         )
         options: dict[str, Any] = dict(settings.options)
-        pool: httpx.AsyncHTTPTransport = self._httpx.AsyncHTTPTransport(
-            verify=settings.ssl_context if settings.ssl_context is not None else True,
-            trust_env=settings.trust_env,
-            limits=limits,
-            proxy=proxy,
-            **options,
-        )
+        try:
+            pool: httpx.AsyncHTTPTransport = self._httpx.AsyncHTTPTransport(
+                verify=settings.ssl_context if settings.ssl_context is not None else True,
+                trust_env=settings.trust_env,
+                limits=limits,
+                proxy=proxy,
+                **options,
+            )
+        except (ImportError, TypeError, ValueError, OSError, self._httpx.InvalidURL) as error:
+            # socksio is missing, or a value is of a wrong type. What names the proxy may hold its password.
+            reason = type(error).__name__ if "://" in str(error) else str(error)
+            raise ConfigurationError(f"httpx cannot be set up with these TransportSettings: {reason}") from None
         use_checked_backend(pool)
         return pool
 
