@@ -46,8 +46,8 @@ def ingest(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files, folders, patterns ('films/**/*.mov'), URLs, .csv and .jsonl lists, s3:// and other addresses that fsspec "
-            "reads; - reads a list from standard input.",
+            help="Files, folders, patterns ('films/**/*.mov'), URLs, lists (.csv, .tsv, .json, .jsonl, .txt), s3:// and other addresses "
+            "that fsspec reads; - reads a list from standard input.",
             show_default=False,
         ),
     ] = None,
@@ -60,8 +60,24 @@ def ingest(
         ),
     ] = None,
     form: Annotated[
-        Literal["lines", "jsonl", "csv"], typer.Option("--format", help="Of a list on standard input.", rich_help_panel=_WHAT)
+        Literal["lines", "jsonl", "json", "csv"],
+        typer.Option("--format", help="Of a list on standard input.", rich_help_panel=_WHAT),
     ] = "lines",
+    null: Annotated[
+        bool,
+        typer.Option(
+            "--null", "-z", help="Names in plain lists end with NUL, as 'find -print0' writes them.", rich_help_panel=_WHAT
+        ),
+    ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="Of lists that are not UTF-8 and have no byte order mark: cp1252, latin-1.",
+            metavar="NAME",
+            show_default=False,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     glob: Annotated[
         str | None, typer.Option(help="Names of files to take from folders, instead of media suffixes.", rich_help_panel=_WHAT)
     ] = None,
@@ -127,7 +143,7 @@ def ingest(
     were wrong, 130 when interrupted.
     """
     chosen = policies(policy) if policy else None
-    named = Sources(sources or (), manifest or (), form, glob, dedup, on_bad_line)
+    named = Sources(sources or (), manifest or (), "null" if null else form, glob, dedup, on_bad_line, encoding)
     plan = named.plan()
     place = journal or named.journal()
     if report is not None:

@@ -13,6 +13,7 @@ import attrs
 from mux_async.cli._input import read_standard_input
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest import Dedup, Journal, JournalSummary, Manifest, ManifestForm, OnBadLine, Plan, Stage, make_plan
+from mux_async.ingest._suffixes import MANIFEST_SUFFIXES
 
 STDIN = "-"
 SUFFIX = ".mux-journal"
@@ -25,10 +26,11 @@ class Sources:
     Attributes:
         names: Files, folders, patterns, URLs, and ``-`` for a list on standard input.
         manifests: Lists of them.
-        form: How the list on standard input is written.
+        form: How the list on standard input is written; ``null`` is of plain lists in files too.
         glob: Names of files to take from folders.
         dedup: What counts as the same.
         on_bad_line: What becomes of the others when something is wrong.
+        encoding: Of the text of lists; ``None`` for what their bytes say.
     """
 
     names: Sequence[str]
@@ -37,23 +39,32 @@ class Sources:
     glob: str | None
     dedup: Dedup
     on_bad_line: OnBadLine
+    encoding: str | None = None
 
     def plan(self) -> Plan:
         """Find out what is to be ingested.
 
         Raises:
             PlanError: See `make_plan`.
-            InvalidRequestError: Standard input is no UTF-8 text.
+            InvalidRequestError: A list is not text.
         """
-        lists: list[Path | Manifest] = list(self.manifests)
-        if STDIN in self.names:
-            try:
-                text = read_standard_input().decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise InvalidRequestError("standard input is not UTF-8 text") from error
-            lists.append(Manifest(text, self.form, "standard input"))
+        files = [path for path in self.manifests if str(path) != STDIN]
+        lists = [self._null_ended(path) if self.form == "null" else path for path in files]
+        if STDIN in self.names or len(files) < len(self.manifests):
+            lists.append(Manifest.from_bytes(read_standard_input(), self.form, name="standard input", encoding=self.encoding))
         names = [name for name in self.names if name != STDIN]
-        return make_plan(names, manifest=lists, glob=self.glob, dedup=self.dedup, on_bad_line=self.on_bad_line)
+        return make_plan(
+            names,
+            manifest=lists,
+            glob=self.glob,
+            encoding=self.encoding,
+            dedup=self.dedup,
+            on_bad_line=self.on_bad_line,
+        )
+
+    def _null_ended(self, path: Path) -> Path | Manifest:
+        is_plain = MANIFEST_SUFFIXES.get(path.suffix.lower(), "lines") == "lines"
+        return Manifest.read(path, form="null", encoding=self.encoding) if is_plain else path
 
     def journal(self) -> Path:
         """Return the name of the journal, in the working directory: the same for the same sources."""

@@ -17,6 +17,7 @@ import attrs
 
 from mux_async.cli._output import printable, size, span, stderr
 from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, Plan, TookOver
+from mux_async.ingest._text import legible_all
 from mux_async.limits import LimitsSnapshot
 
 Form: TypeAlias = Literal["live", "plain", "json"]
@@ -188,7 +189,7 @@ class JsonReporter:
 
 
 def _print_json(**members: object) -> None:
-    _print(json.dumps(members))
+    _print(json.dumps(legible_all(members)))
 
 
 def _print(line: str) -> None:

@@ -23,12 +23,14 @@ from mux_async.ingest._events import (
 from mux_async.ingest._items import Item, Wishes, file_item, remote_item, url_item
 from mux_async.ingest._journal import Journal, JournalEntry, JournalSummary
 from mux_async.ingest._journal_errors import JournalError
-from mux_async.ingest._manifest import Manifest, ManifestForm
-from mux_async.ingest._plan import MEDIA_SUFFIXES, Dedup, OnBadLine, Plan, make_plan
+from mux_async.ingest._manifest import Manifest
+from mux_async.ingest._plan import Dedup, OnBadLine, Plan, make_plan
 from mux_async.ingest._problems import PlanError, Problem
 from mux_async.ingest._report import ReportError, write_report
 from mux_async.ingest._results import ItemResult
+from mux_async.ingest._rows import ManifestForm
 from mux_async.ingest._runner import Ingest
+from mux_async.ingest._suffixes import MEDIA_SUFFIXES
 from mux_async.ingest.machine import ItemError, ItemState, Stage
 
 __all__ = [

@@ -15,6 +15,8 @@ import attrs
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, MissingExtraError
 from mux_async.ingest._settings import LONGEST
+from mux_async.ingest._signatures import unsigned
+from mux_async.ingest._text import legible, legible_all, stripped
 from mux_async.uploads._source import open_file
 
 FETCHED = frozenset({"http", "https", "mux"})
@@ -32,7 +34,8 @@ class Item:
 
     Attributes:
         key: Stable from run to run: as given, else made of the file's path, size and time of change, or of the URL without its signature.
-        source: Names it for people: the path, or the URL without its query (which may hold a signature).
+        source: Names it for people: the path, or the URL without its query (which may hold a signature). Bytes of a name that are no
+            UTF-8 are written as ``\\xe9``.
         path: The file; ``None`` for anything else.
         url: The URL that Mux fetches; ``None`` for anything else.
         address: A file that fsspec reads, such as ``s3://bucket/film.mp4``; ``None`` for anything else.
@@ -104,7 +107,7 @@ def file_item(path: Path, wishes: Wishes = NO_WISHES, *, by_content: bool = Fals
     key = key or _made_key("f", identity)
     return Item(
         key=key,
-        source=str(path),
+        source=legible(str(path)),
         path=path,
         size=found.st_size,
         modified_ns=found.st_mtime_ns,
@@ -119,19 +122,42 @@ def url_item(url: str, wishes: Wishes = NO_WISHES) -> Item:
     Raises:
         InvalidRequestError: It is no http(s) URL and no clip (``mux://assets/...``), or a setting is too long.
     """
+    url = _normal(url)
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        is_complete = parts.scheme in FETCHED and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        parts, host = urlsplit(""), None
-    if parts.scheme not in FETCHED or not host or not url.isprintable() or " " in url:
-        shown = url.partition("?")[0][:80]
+        parts, is_complete = urlsplit(""), False
+    if not is_complete or not url.isprintable():
+        shown = legible(url.partition("?")[0][:80])
         raise InvalidRequestError(f"{shown!r} is not a URL that Mux could fetch; it has the form https://host/path")
     shown = _shown(url)
-    key = _given_key(wishes) or _made_key("u", _unsigned(url))
-    name = unquote(parts.path).rstrip("/").rpartition("/")[2] or host
+    key = _given_key(wishes) or _made_key("u", unsigned(url))
+    name = unquote(parts.path).rstrip("/").rpartition("/")[2] or parts.hostname or ""
     settings = _settings(wishes, key, name)
     return Item(key=key, source=shown, url=Secret(url), settings=settings, priority=wishes.priority)
+
+
+def _normal(url: str) -> str:
+    """Return a URL as Mux takes it: without blanks around it, those within it encoded, its scheme and host in lower case.
+
+    Raises:
+        InvalidRequestError: Something else follows the URL.
+    """
+    url = stripped(url)
+    if found := _FOLLOWED.search(url):
+        shown = url[: found.start()].partition("?")[0][:80]
+        raise InvalidRequestError(
+            f"{shown!r} is followed by something else ({found[0].strip()!r}...): write one URL a line, and nothing behind it"
+        )
+    scheme, mark, rest = url.partition("://")
+    end = next((number for number, each in enumerate(rest) if each in "/?#"), len(rest))
+    user, at, host = rest[:end].rpartition("@")
+    return f"{scheme.lower()}{mark}{user}{at}{host.lower()}{rest[end:]}".replace(" ", "%20")
+
+
+_FOLLOWED = re.compile(r"\s+(?:#|[A-Za-z][\w+.-]*://)|\t")
+"""A comment, another URL or another column behind a URL."""
 
 
 def remote_item(address: str, wishes: Wishes = NO_WISHES) -> Item:
@@ -190,43 +216,41 @@ def _shown(address: str) -> str:
     scheme, _, rest = address.partition("://")
     place, query, _ = rest.partition("?")
     host, slash, path = place.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" + ("?..." if query else "")
-
-
-_SIGNATURE = re.compile(
-    r"(x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy|se|sig|ske|skoid|sks|skt|sktid|skv|sp|spr|sr|st|sv)",
-    re.IGNORECASE,
-)
-"""Parameters that sign a URL for a time: of S3, CloudFront, Google Cloud Storage and Azure. Another signature is not another film."""
-
-
-def _unsigned(url: str) -> str:
-    """Return a URL without what changes whenever it is signed anew, so that a list made again names the same items."""
-    base, mark, query = url.partition("?")
-    kept = [each for each in query.split("&") if not _SIGNATURE.fullmatch(each.partition("=")[0])]
-    return base + (mark + "&".join(kept) if kept else "")
+    return legible(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}") + ("?..." if query else "")
 
 
 def _made_key(kind: str, identity: str) -> str:
-    return f"{kind}-{hashlib.blake2b(identity.encode(errors='surrogateescape'), digest_size=16).hexdigest()}"
+    try:
+        data = identity.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # a half of a character that stands for no byte
+        data = identity.encode(errors="surrogatepass")
+    return f"{kind}-{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 
 def _given_key(wishes: Wishes) -> str | None:
     given = wishes.key or wishes.meta.get("external_id") or None
-    if given is not None:
-        _check_length("key", given)
+    if given is None:
+        return None
+    given = legible(given)
+    _check_length("key", given)
     return given
 
 
 def _settings(wishes: Wishes, key: str, name: str) -> Mapping[str, object]:
-    for member, text in [*wishes.meta.items(), ("passthrough", wishes.passthrough or "")]:
+    meta = {member: legible(text) for member, text in wishes.meta.items()}
+    passthrough = None if wishes.passthrough is None else legible(wishes.passthrough)
+    for member, text in [*meta.items(), ("passthrough", passthrough or "")]:
         _check_length(member, text)
-    title = wishes.meta.get("title", name.encode(errors="replace").decode()[: LONGEST["title"]])
-    settings: dict[str, object] = dict(wishes.settings)
-    settings["meta"] = {**wishes.meta, "title": title, "external_id": key}
-    if wishes.passthrough is not None:
-        settings["passthrough"] = wishes.passthrough
+    settings = cast("dict[str, object]", legible_all(dict(wishes.settings)))
+    settings["meta"] = {**meta, "title": meta.get("title", default_title(name)), "external_id": key}
+    if passthrough is not None:
+        settings["passthrough"] = passthrough
     return settings
+
+
+def default_title(name: str) -> str:
+    """Return the title of an asset that is made of a file of this name, where none is given."""
+    return name.encode(errors="replace").decode()[: LONGEST["title"]]
 
 
 def _check_length(name: str, text: str) -> None:

@@ -1,8 +1,10 @@
-"""Lists of what to ingest, in the three forms that people have: plain lines, JSON lines, CSV with a header.
+"""Lists of what to ingest, in the forms that people have: plain lines, JSON, tables with a header.
 
-- ``.csv``: a header names the columns; empty cells say nothing.
-- ``.jsonl``, ``.ndjson``: one object a line.
-- anything else: one URL or path a line; ``#`` begins a comment.
+- ``.csv``, ``.tsv``: a header names the columns, in any case; separated by commas, semicolons, tabs or bars; empty cells say nothing.
+- ``.jsonl``, ``.ndjson``: one object a line. ``.json``: an array of objects, or the same.
+- anything else: one URL or path a line; ``#`` begins a comment. Names may be ended by NUL instead, as ``find -print0`` does.
+
+Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Paths are bytes: those that are no UTF-8 are names all the same.
 
 Columns and members are the same: ``url`` or ``path``; if wished ``key``, ``priority`` (a whole number; higher ones go first), ``title``,
 ``creator_id``, ``external_id``, ``passthrough``; and any setting that creating an asset takes (``playback_policies``, ``video_quality``,
@@ -12,29 +14,28 @@ and ``extra``, whose members are sent unchecked. Paths are taken from the folder
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import attrs
 
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest._items import FETCHED, NO_WISHES, Item, Wishes, file_item, remote_item, url_item
 from mux_async.ingest._problems import Problem
+from mux_async.ingest._rows import ManifestForm, Row, read_rows
 from mux_async.ingest._settings import check, fold, kinds, read_cell, suggest
-
-ManifestForm: TypeAlias = Literal["lines", "jsonl", "csv"]
-MANIFEST_SUFFIXES: Mapping[str, ManifestForm] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+from mux_async.ingest._suffixes import MANIFEST_SUFFIXES, check_film
+from mux_async.ingest._text import EncodingError, decode, is_text, legible, stripped
 
 _PLACES = ("url", "path")
 _META = ("title", "creator_id", "external_id")
 _OWN = (*_PLACES, "key", "priority", *_META)
 _OBJECTS = ("meta", "settings", "extra")
+_EXACT = frozenset({"title", "creator_id", "external_id", "key", "passthrough"})
+"""Columns of which every blank may be meant."""
 
-Row: TypeAlias = Mapping[str, object]
 Found: TypeAlias = Item | Problem
 
 
@@ -55,21 +56,55 @@ class Manifest:
     folder: Path = attrs.field(factory=Path)
 
     @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read a file; the end of its name tells the form.
+    def read(cls, path: Path, *, form: ManifestForm | None = None, encoding: str | None = None) -> Manifest:
+        """Read a file.
+
+        Args:
+            path: The file.
+            form: How it is written; ``None`` for what the end of its name says.
+            encoding: As for `from_bytes`.
 
         Raises:
-            InvalidRequestError: It cannot be read, or is no UTF-8 text.
+            InvalidRequestError: It cannot be read, or is not text.
         """
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            data = path.read_bytes()
         except OSError as error:
             raise InvalidRequestError(
-                f"the manifest {str(path)!r} cannot be read ({error.strerror}): check its name and permissions"
+                f"the manifest {legible(str(path))!r} cannot be read ({error.strerror}): check its name and permissions"
             ) from error
-        except UnicodeDecodeError as error:
-            raise InvalidRequestError(f"the manifest {str(path)!r} is not UTF-8 text: save it as that") from error
-        return cls(text, MANIFEST_SUFFIXES.get(path.suffix.lower(), "lines"), path.name, path.parent)
+        form = form or MANIFEST_SUFFIXES.get(path.suffix.lower(), "lines")
+        return cls.from_bytes(data, form, name=legible(path.name), folder=path.parent, encoding=encoding)
+
+    @classmethod
+    def from_bytes(
+        cls,
+        data: bytes,
+        form: ManifestForm = "lines",
+        *,
+        name: str = "the manifest",
+        folder: Path | None = None,
+        encoding: str | None = None,
+    ) -> Manifest:
+        """Make one of what a file or another program gave.
+
+        Args:
+            data: All of it.
+            form: How it is written.
+            name: For messages.
+            folder: Where its paths begin; ``None`` for the working directory.
+            encoding: Of the text; ``None`` for UTF-8, or what its byte order mark says.
+
+        Raises:
+            InvalidRequestError: It is not text.
+        """
+        try:
+            text = decode(data, encoding)
+        except EncodingError as error:
+            raise InvalidRequestError(f"{name} is not UTF-8 text, and {error}: save it as UTF-8") from None
+        if data and not text:
+            raise InvalidRequestError(f"{name} is not UTF-8 text, and has nothing in it but a mark: save it as UTF-8")
+        return cls(text, form, name, Path() if folder is None else folder)
 
     def items(self, *, by_content: bool = False) -> Iterator[Found]:
         """Yield the items, and in the place of a wrong line what is wrong with it. Files are opened once, which blocks.
@@ -77,63 +112,41 @@ class Manifest:
         Args:
             by_content: See `file_item`.
         """
-        read = {"lines": self._lines, "jsonl": self._json_lines, "csv": self._csv}[self.form]
-        for number, row in read():
-            if isinstance(row, Problem):
-                yield attrs.evolve(row, manifest=self.name, line=number)
-                continue
-            problems = list(_check_row(row))
-            if not problems:
-                try:
-                    yield self._make(row, by_content=by_content)
-                    continue
-                except InvalidRequestError as error:
-                    problems = [Problem(str(error))]
+        for _, found in self.entries(by_content=by_content):
+            yield found
+
+    def entries(self, *, by_content: bool = False) -> Iterator[tuple[int, Found]]:
+        """Do as `items`, with the number of each line."""
+        known = (*_OWN, *kinds())
+        for number, row in read_rows(self.text, self.form, known):
+            problems = [row] if isinstance(row, Problem) else []
+            if not isinstance(row, Problem):
+                row, problems = (_read_cells if self.form == "csv" else _flat)(row)
+                problems += _check_row(row, missing=not problems)
+                if not problems:
+                    try:
+                        yield number, self._make(row, by_content=by_content)
+                    except InvalidRequestError as error:
+                        problems = [Problem(str(error))]
             for problem in problems:
-                yield attrs.evolve(problem, manifest=self.name, line=number)
-
-    def _lines(self) -> Iterator[tuple[int, Row | Problem]]:
-        for number, line in enumerate(
-            self.text.split("\n"), 1
-        ):  # not `splitlines`: names may hold what Unicode calls a line break
-            name = line.strip()
-            if name and not name.startswith("#"):
-                yield number, {"url" if "://" in name else "path": name}
-
-    def _json_lines(self) -> Iterator[tuple[int, Row | Problem]]:
-        example = 'a line is like {"url": "https://..."}'
-        for number, line in enumerate(self.text.split("\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                yield number, Problem(f"it is not JSON from character {error.colno} on ({error.msg}); {example}")
-            except (ValueError, RecursionError):
-                yield number, Problem(f"it is not JSON; {example}")
-            else:
-                is_object = isinstance(row, dict)
-                yield number, _flat(cast("dict[str, object]", row)) if is_object else Problem(f"it is not an object; {example}")
-
-    def _csv(self) -> Iterator[tuple[int, Row | Problem]]:
-        reader = csv.DictReader(io.StringIO(self.text, newline=""), strict=True)
-        try:
-            header = [name.strip() for name in reader.fieldnames or ()]
-            if wrong := _check_header(header):
-                yield from ((1, problem) for problem in wrong)
-                return
-            reader.fieldnames = header
-            for row in reader:
-                yield reader.line_num, _read_row(cast("Mapping[str | None, str | None]", row))
-        except csv.Error as error:  # of the reader; what follows cannot be made out
-            yield reader.line_num + 1, Problem(f"it cannot be read ({error}): look for a quote that is never closed")
+                yield number, attrs.evolve(problem, manifest=self.name, line=number)
 
     def _make(self, row: Row, *, by_content: bool) -> Item:
         place = cast("str", row.get("url") or row.get("path"))
         wishes = _wishes(row)
         if "url" in row or "://" in place:
-            return address_item(place, wishes)
-        return file_item(self.folder / place, wishes, by_content=by_content)
+            return address_item(stripped(place), wishes)
+        path = self._path(place)
+        check_film(path.name)
+        return file_item(path, wishes, by_content=by_content)
+
+    def _path(self, place: str) -> Path:
+        """Return the file that a list names: as it is written there, without blanks around it, or from the code page of Windows."""
+        names = [place] if self.form == "null" else [place, stripped(place)]
+        if not is_text(place):
+            names.append(place.encode(errors="surrogateescape").decode("cp1252", "replace"))
+        paths = [self.folder / name for name in names]
+        return next((path for path in paths if os.path.lexists(path)), paths[min(len(paths), 2) - 1])
 
 
 def address_item(address: str, wishes: Wishes = NO_WISHES) -> Item:
@@ -142,56 +155,56 @@ def address_item(address: str, wishes: Wishes = NO_WISHES) -> Item:
     Raises:
         InvalidRequestError: It is neither, or cannot be read.
     """
-    scheme, found, _ = address.partition("://")
+    scheme, found, rest = address.partition("://")
+    if (scheme := scheme.lower()) not in FETCHED:
+        address = f"{scheme}{found}{rest}"
     return remote_item(address, wishes) if found and scheme not in {*FETCHED, "ftp", ""} else url_item(address, wishes)
 
 
-def _check_header(header: list[str]) -> list[Problem]:
-    known = (*_OWN, *kinds())
-    if not set(_PLACES) & set(header):
-        hint = "; separate columns by commas" if len(header) == 1 and {";", "\t"} & set(header[0]) else ""
-        return [Problem(f"the header names neither 'url' nor 'path'; the first line says what the columns are{hint}")]
-    unknown = [name for name in dict.fromkeys(header) if name not in known]
-    twice = [name for name in dict.fromkeys(header) if header.count(name) > 1]
-    return [
-        *(Problem(f"{name!r} is nothing that a manifest has: {suggest(name, known)}", column=name) for name in unknown),
-        *(Problem("it is there twice: leave one out", column=name) for name in twice if name not in unknown),
-    ]
-
-
-def _read_row(cells: Mapping[str | None, str | None]) -> Row | Problem:
-    """Turn the cells of a row into values. A cell that is missing or empty says nothing."""
-    if None in cells:
-        return Problem("it has more columns than the header; put values that hold a comma in quotes")
+def _read_cells(cells: Row) -> tuple[Row, list[Problem]]:
+    """Turn the cells of a row into values."""
     row: dict[str, object] = {}
-    for name, text in cells.items():
-        if name is None or not text:
-            continue
+    problems: list[Problem] = []
+    for name, cell in cast("Mapping[str, str]", cells).items():
+        text = cell if name in _EXACT or name == "path" else stripped(cell)
         try:
             row[name] = int(text) if name == "priority" else text if name in _OWN else read_cell(name, text)
         except ValueError as error:
-            return Problem("it is a whole number" if name == "priority" else str(error), column=name)
-    return row
+            problems.append(Problem("it is a whole number" if name == "priority" else str(error), column=name))
+    return row, problems
 
 
-def _flat(row: dict[str, object]) -> Row | Problem:
+def _flat(row: Row) -> tuple[Row, list[Problem]]:
     """Bring the members of ``meta`` and ``settings`` up among the others."""
+    known = {*_OWN, *_OBJECTS, *kinds()}
+    # Of members in capitals, those that mean something: the others are named as they are written.
+    row = {name.lower() if name.lower() in known and name.lower() not in row else name: value for name, value in row.items()}
     flat = {name: value for name, value in row.items() if name not in {"meta", "settings"}}
+    problems: list[Problem] = []
     for name in ("meta", "settings"):
         inner = row.get(name, {})
         if not isinstance(inner, dict):
-            return Problem("it is an object", column=name)
+            problems.append(Problem("it is an object", column=name))
+            continue
         for member, value in cast("dict[str, object]", inner).items():
             if name == "meta" and member not in _META:
-                return Problem(f"it holds {member!r}; it takes {', '.join(_META)}", column=name)
-            if name == "settings" and (member in _PLACES or member in _OBJECTS):
-                return Problem(f"it holds {member!r}, which has a place of its own", column=name)
-            flat[member] = value
-    return flat
+                problems.append(Problem(f"it holds {member!r}; it takes {', '.join(_META)}", column=name))
+            elif name == "settings" and (member in _PLACES or member in _OBJECTS):
+                problems.append(Problem(f"it holds {member!r}, which has a place of its own", column=name))
+            else:
+                flat[member] = value
+    return {
+        name: stripped(value) if name == "url" and isinstance(value, str) else value for name, value in flat.items()
+    }, problems
 
 
-def _check_row(row: Row) -> Iterator[Problem]:
-    """Yield what is wrong with a line; nothing has been opened yet."""
+def _check_row(row: Row, *, missing: bool) -> Iterator[Problem]:
+    """Yield what is wrong with a line; nothing has been opened yet.
+
+    Args:
+        row: What it says.
+        missing: Whether it counts if there is no place: it may be what could not be read.
+    """
     given = kinds()
     for name, value in row.items():
         if name not in given and name not in _OWN and name != "extra":
@@ -205,12 +218,13 @@ def _check_row(row: Row) -> Iterator[Problem]:
                 yield Problem("it is an object", column=name)
         elif name in _OWN and not isinstance(value, str):
             yield Problem(f"{value!r} is not text", column=name)
-    places = [row[name] for name in _PLACES if row.get(name)]
+    places = [place for name in _PLACES if (place := row.get(name)) and str(place).strip()]
     if len(places) != 1:
-        yield Problem("it needs one of 'url' and 'path', and not both")
+        if places or missing:
+            yield Problem("it needs one of 'url' and 'path', and not both")
     else:
         settings = {name: value for name, value in row.items() if name in given}
-        for name, what in check(settings, is_clip=str(places[0]).startswith("mux://")):
+        for name, what in check(settings, is_clip=str(places[0]).lower().startswith("mux://")):
             yield Problem(what, column=name)
 
 

@@ -4,62 +4,35 @@ from __future__ import annotations
 
 import glob as globs
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
 from mux_async.errors import InvalidRequestError
-from mux_async.ingest._items import Item, file_item, open_file_system, remote_item
-from mux_async.ingest._manifest import MANIFEST_SUFFIXES, Found, Manifest, address_item
+from mux_async.ingest._items import FETCHED, Item, default_title, file_item, open_file_system, remote_item
+from mux_async.ingest._manifest import Found, Manifest, address_item
 from mux_async.ingest._problems import PlanError, Problem
-
-MEDIA_SUFFIXES: Final = frozenset(
-    [
-        ".3g2",
-        ".3gp",
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".asf",
-        ".avi",
-        ".flac",
-        ".flv",
-        ".gif",
-        ".m2ts",
-        ".m2v",
-        ".m4a",
-        ".m4v",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp3",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".oga",
-        ".ogg",
-        ".ogv",
-        ".opus",
-        ".ts",
-        ".vob",
-        ".wav",
-        ".webm",
-        ".wma",
-        ".wmv",
-    ]
+from mux_async.ingest._signatures import unsigned
+from mux_async.ingest._suffixes import (
+    HEAD,
+    MANIFEST_SUFFIXES,
+    MEDIA_SUFFIXES,
+    check_film,
+    is_source_code,
+    is_transport_stream,
+    may_be_source_code,
+    suffix_of,
 )
-"""What is taken from folders. A file named itself is taken whatever it is called: Mux looks at bytes, not names."""
 
 T = TypeVar("T")
 
 Dedup: TypeAlias = Literal["key", "content", "none"]
 OnBadLine: TypeAlias = Literal["stop", "skip"]
-Sources: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+Source: TypeAlias = "str | bytes | os.PathLike[str]"
+Sources: TypeAlias = "Source | Iterable[Source]"
 Manifests: TypeAlias = "str | os.PathLike[str] | Manifest | Iterable[str | os.PathLike[str] | Manifest]"
 
 
@@ -88,6 +61,7 @@ def make_plan(
     *,
     manifest: Manifests = (),
     glob: str | None = None,
+    encoding: str | None = None,
     dedup: Dedup = "key",
     on_bad_line: OnBadLine = "stop",
 ) -> Plan:
@@ -95,9 +69,10 @@ def make_plan(
 
     Args:
         sources: Files, folders, patterns (``films/**/*.mov``), URLs, or one of them. Folders are searched to the bottom for media files;
-            hidden ones are left out. ``.csv``, ``.jsonl`` and ``.ndjson`` files are manifests. Addresses that fsspec reads
-            (``s3://bucket/film.mp4``) may be patterns too, or folders, which end with a slash.
+            hidden ones are left out. Lists (``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.ndjson``, ``.txt``, ``.lst``) are manifests.
+            Addresses that fsspec reads (``s3://bucket/film.mp4``) may be patterns too, or folders, which end with a slash.
         manifest: Lists of URLs and files; see `Manifest`.
+        encoding: Of the text of lists; ``None`` for UTF-8, or what their byte order marks say.
         glob: Pattern for the names of files in folders, like ``*.mxf``, instead of the known media suffixes.
         dedup: ``key`` takes a source that is named twice once; ``content`` reads every file and takes equal ones once, wherever they are;
             ``none`` makes an asset of each that is named.
@@ -112,11 +87,11 @@ def make_plan(
     lists = [manifest] if isinstance(manifest, str | os.PathLike | Manifest) else list(manifest)
     if not named and not lists:
         raise PlanError([Problem("nothing was named to ingest: give files, folders, URLs or a manifest")])
-    finds = _Finds(glob, by_content=dedup == "content")
+    finds = _Finds(glob, encoding, by_content=dedup == "content")
     found = [each for name in named for each in finds.of_source(name)]
     found += [each for name in lists for each in finds.of_manifest(name)]
-    problems = [each for each in found if isinstance(each, Problem)]
-    items, duplicates, clashes = _dedup([each for each in found if isinstance(each, Item)], dedup)
+    problems = [each.what for each in found if isinstance(each.what, Problem)]
+    items, duplicates, clashes = _dedup([(each.what, each) for each in found if isinstance(each.what, Item)], dedup)
     problems += clashes
     if problems and (on_bad_line == "stop" or not items):
         raise PlanError(problems)
@@ -125,7 +100,26 @@ def make_plan(
 
 
 def _several(sources: Sources) -> list[str]:
-    return [os.fspath(sources)] if isinstance(sources, str | os.PathLike) else [os.fspath(each) for each in sources]
+    return [os.fsdecode(each) for each in ([sources] if isinstance(sources, str | bytes | os.PathLike) else sources)]
+
+
+@attrs.frozen
+class _Find:
+    """An item or a problem, and where it was named.
+
+    Attributes:
+        what: It.
+        manifest: Name of the list; ``None`` for what was named itself.
+        line: Of the list.
+    """
+
+    what: Found
+    manifest: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        source = repr(self.what.source) if isinstance(self.what, Item) else "it"
+        return source if self.manifest is None else f"{source} of {self.manifest}, line {self.line}"
 
 
 @attrs.frozen
@@ -133,46 +127,59 @@ class _Finds:
     """Looks sources up."""
 
     glob: str | None
+    encoding: str | None
     by_content: bool
 
-    def of_source(self, name: str) -> Iterator[Found]:
+    def of_source(self, name: str) -> Iterator[_Find]:
         """Yield what a source stands for."""
         try:
             if "://" in name:
-                yield from self._address(name)
+                yield from map(_Find, self._address(name))
             elif os.path.isdir(name):  # noqa: PTH112 - false for names that no file can have, where pathlib fails
-                yield from self._files(_search(Path(name), self.glob))
-            elif os.path.splitext(name)[1].lower() in MANIFEST_SUFFIXES:  # noqa: PTH122 - as above
-                yield from self.of_manifest(name)
+                yield from map(_Find, _each(_search(Path(name), self.glob), self._film))
             elif globs.has_magic(name) and not os.path.lexists(name):
-                yield from self._files(_match(name))
+                for path in _match(name):
+                    yield from self._named(path)
             else:
-                yield from self._files([Path(name)])
+                yield from self._named(Path(name))
         except PlanError as error:
-            yield from error.problems
+            yield from map(_Find, error.problems)
         except InvalidRequestError as error:
-            yield Problem(str(error))
+            yield _Find(Problem(str(error)))
 
-    def of_manifest(self, name: str | os.PathLike[str] | Manifest) -> Iterator[Found]:
+    def of_manifest(self, name: str | os.PathLike[str] | Manifest) -> Iterator[_Find]:
         """Yield what a manifest lists."""
         try:
-            manifest = name if isinstance(name, Manifest) else Manifest.read(Path(name))
+            manifest = name if isinstance(name, Manifest) else Manifest.read(Path(name), encoding=self.encoding)
         except InvalidRequestError as error:
-            yield Problem(str(error))
+            yield _Find(Problem(str(error)))
             return
         is_empty = True
-        for each in manifest.items(by_content=self.by_content):
+        for line, each in manifest.entries(by_content=self.by_content):
             is_empty = False
-            yield each
+            yield _Find(each, manifest.name, line)
         if is_empty:
-            yield Problem(f"the manifest {manifest.name!r} names nothing: write one URL a line")
+            yield _Find(Problem(f"the manifest {manifest.name!r} names nothing: write one URL a line"))
 
-    def _files(self, paths: Iterable[Path]) -> Iterator[Found]:
-        yield from _each(paths, lambda path: file_item(path, by_content=self.by_content))
+    def _named(self, path: Path) -> Iterator[_Find]:
+        if suffix_of(path.name) in MANIFEST_SUFFIXES:
+            yield from self.of_manifest(path)
+        else:
+            yield from map(_Find, _each([path], self._film))
+
+    def _film(self, path: Path) -> Item:
+        check_film(path.name)
+        item = file_item(path, by_content=self.by_content)
+        if is_source_code(path):
+            raise InvalidRequestError(
+                f"{item.source!r} is no MPEG transport stream, but source code or something else: leave it out"
+            )
+        return item
 
     def _address(self, name: str) -> Iterator[Found]:
         is_folder, is_pattern = name.endswith("/"), "*" in name
-        if name.startswith(("http://", "https://", "mux://")) or not (is_folder or is_pattern):
+        if name.partition("://")[0].lower() in FETCHED or not (is_folder or is_pattern):
+            check_film(name.partition("?")[0])
             yield address_item(name)
             return
         system, place = open_file_system(name)
@@ -181,9 +188,18 @@ class _Finds:
         except Exception as error:  # whatever the library behind fsspec raises
             raise InvalidRequestError(f"{name!r} cannot be listed ({error}): check its name and your access") from error
         chosen = [each for each in names if is_pattern or _is_wanted(each.rpartition("/")[2], self.glob)]
+        chosen = [each for each in chosen if not (may_be_source_code(each) and _is_remote_source_code(system, each))]
         if not chosen:
             raise InvalidRequestError(f"nothing in {name!r} is a media file: check the name, or give a pattern")
+
         yield from _each(chosen, lambda each: remote_item(str(system.unstrip_protocol(each))))
+
+
+def _is_remote_source_code(system: Any, place: str) -> bool:
+    try:
+        return not is_transport_stream(system.cat_file(place, start=0, end=HEAD))
+    except Exception:  # noqa: BLE001 - whatever it raises, it is told when the file is opened
+        return False
 
 
 def _each(names: Iterable[T], make: Callable[[T], Item]) -> Iterator[Found]:
@@ -198,7 +214,7 @@ def _each(names: Iterable[T], make: Callable[[T], Item]) -> Iterator[Found]:
 def _is_wanted(name: str, glob: str | None) -> bool:
     if name.startswith("."):
         return False
-    return fnmatch(name, glob) if glob is not None else Path(name).suffix.lower() in MEDIA_SUFFIXES
+    return fnmatch(name, glob) if glob is not None else suffix_of(name) in MEDIA_SUFFIXES
 
 
 def _match(pattern: str) -> list[Path]:
@@ -226,7 +242,8 @@ def _search(folder: Path, glob: str | None) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = sorted(name for name in names if not name.startswith("."))
         seen += len(visible)
-        found += [Path(root, name) for name in visible if _is_wanted(name, glob)]
+        chosen = [Path(root, name) for name in visible if _is_wanted(name, glob)]
+        found += [path for path in chosen if glob is not None or not is_source_code(path)]
     if unreadable:
         raise PlanError(unreadable)
     if not seen:
@@ -238,43 +255,66 @@ def _search(folder: Path, glob: str | None) -> list[Path]:
     return found
 
 
-def _dedup(items: Sequence[Item], dedup: Dedup) -> tuple[list[Item], list[str], list[Problem]]:
+def _dedup(found: Sequence[tuple[Item, _Find]], dedup: Dedup) -> tuple[list[Item], list[str], list[Problem]]:
     """Take each key and each place once: return what is kept, the sources that are left out, and what contradicts itself."""
     kept: dict[str, Item] = {}
+    named: dict[str, _Find] = {}
     places: dict[str, Item] = {}
     duplicates: list[str] = []
     clashes: list[Problem] = []
-    for each in items:
+    for each, find in found:
         place = _place(each)
         first, item = kept.get(each.key), each
         if first is not None and dedup == "none":
             item = _another(each, kept)
-        elif first is not None and (dedup == "content" or (_place(first) == place and first.settings == each.settings)):
-            duplicates.append(each.source)
-            continue
         elif first is not None:
-            told = f"{first.source!r} and {each.source!r} have the same key {each.key!r}: give each its own"
-            if _place(first) == place:
-                told = f"{each.source!r} is there twice, with different settings: keep one of the two"
-            clashes.append(Problem(told))
+            is_same = _place(first) == place
+            different = _differences(first, each)
+            if dedup == "content" or (is_same and not different):
+                duplicates.append(each.source)
+            else:
+                other = named[each.key]
+                told = f"{each.source!r} and {other} have the same key {each.key!r}: give each its own"
+                if is_same:
+                    told = (
+                        f"{each.source!r} is there twice, with different settings ({', '.join(different)}):"
+                        f" the other is {other}; keep one of the two"
+                    )
+                clashes.append(Problem(told, find.manifest, find.line))
             continue
         elif dedup == "key" and place in places:
-            clashes.append(
-                Problem(
-                    f"{each.source!r} is there twice, with the keys {places[place].key!r} and {each.key!r}: that is two assets and two "
-                    "POSTs; write all its settings on one line, or ask for both (--dedup none)"
-                )
+            other = named[places[place].key]
+            told = (
+                f"{each.source!r} is there twice, with the keys {places[place].key!r} ({other}) and {each.key!r}: that is two assets and"
+                " two POSTs; write all its settings on one line, or ask for both (--dedup none)"
             )
+            clashes.append(Problem(told, find.manifest, find.line))
             continue
         kept[item.key] = item
+        named[item.key] = find
         places.setdefault(place, item)
     return list(kept.values()), duplicates, clashes
 
 
 def _place(item: Item) -> str:
+    """Return where the bytes are: the same for a link and what it leads to, and for a URL however it is signed."""
     if item.path is not None:
         return os.path.realpath(item.path)
-    return item.url.reveal() if item.url is not None else item.address or ""
+    return unsigned(item.url.reveal()) if item.url is not None else item.address or ""
+
+
+def _differences(first: Item, other: Item) -> list[str]:
+    """Return the names of the settings in which two items differ. Titles that they have from their names are none: links have others."""
+    one, two = _wished(first), _wished(other)
+    return sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+
+
+def _wished(item: Item) -> dict[str, object]:
+    settings = dict(item.settings)
+    meta = dict(cast("Mapping[str, object]", settings.pop("meta", {})))
+    if item.path is not None and meta.get("title") == default_title(item.path.name):
+        del meta["title"]
+    return {**settings, **meta}
 
 
 def _another(item: Item, kept: dict[str, Item]) -> Item:

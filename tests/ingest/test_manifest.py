@@ -97,7 +97,7 @@ def test_csv_manifest(tmp_path: Path) -> None:
         ("list.csv", f"url,title\nhttps://e.com/a,{'x' * 200_000}\n", "field larger than"),
         ("list.jsonl", "[" * 100_000, "line 1: it is not JSON"),
         ("list.jsonl", '{"url": "https://e.com/a"\n', "line 1: it is not JSON from character 26 on"),
-        ("list.csv", "url;title\nhttps://e.com/a;b\n", "separate columns by commas"),
+        ("list.csv", "link;title\nhttps://e.com/a;b\n", "separated by commas, semicolons or tabs"),
         ("list.csv", "url,title,title\nhttps://e.com/a,b,c\n", "line 1, column 'title': it is there twice"),
         ("list.csv", "url,priority\nhttps://e.com/a,soon\n", "line 2, column 'priority': it is a whole number"),
         ("list.csv", "url,test\nhttps://e.com/a,perhaps\n", "line 2, column 'test': 'perhaps' is neither true nor false"),
