@@ -5,6 +5,7 @@ what happened                reads, idempotent or     everything else (most
                              harmless writes          POSTs)
 ===========================  =======================  =========================
 nothing was sent             again                    again
+nothing can be sent          the failure              the failure
 429                          again                    again
 408                          again                    the answer, as an error
 5xx                          again                    ambiguous
@@ -17,6 +18,9 @@ any other answer             the answer               the answer
 What is ambiguous is looked for when the call has a key (`_once`), and goes again when nothing is there. A success that cannot be read is
 an error of its own without one: it says that the request was acted on. All repetitions but those after a 429, or when nothing was sent,
 come out of the account's retry budget (`limits.RetryBudget`).
+
+Nothing can be sent when the name of the host does not exist, the certificate is not trusted, or the transport was closed
+(`TransportError.is_permanent`): the caller allows one attempt then.
 
 A 409 is final: for Robots it means that the job exists, and sending again cannot change that.
 """

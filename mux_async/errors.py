@@ -171,7 +171,10 @@ class TransportError(MuxError):
     Attributes:
         delivery: What may have reached the server; where a call made several attempts, in any of them.
         phase: The step that failed.
+        is_permanent: Whether another attempt would end in the same way, so that none is made.
     """
+
+    is_permanent: bool = False
 
     def __init__(self, message: str, *, delivery: Delivery, phase: Phase) -> None:
         super().__init__(message)
@@ -180,10 +183,17 @@ class TransportError(MuxError):
 
 
 class ConnectError(TransportError):
-    """No connection (name, refusal, TLS): nothing was sent. An earlier attempt of the same call may have been: see `delivery`."""
+    """No connection (name, refusal, TLS): nothing was sent. An earlier attempt of the same call may have been: see `delivery`.
 
-    def __init__(self, message: str) -> None:
+    Args:
+        message: What happened.
+        is_permanent: Whether another attempt would end in the same way: the name does not exist, the certificate is not trusted or is for
+            another name, the URL is none. See `mux_async.transport.is_permanent`.
+    """
+
+    def __init__(self, message: str, *, is_permanent: bool = False) -> None:
         super().__init__(message, delivery=Delivery.NEVER_SENT, phase=Phase.CONNECT)
+        self.is_permanent = is_permanent
 
 
 class TransportTimeoutError(TransportError, TimeoutError):
@@ -192,6 +202,8 @@ class TransportTimeoutError(TransportError, TimeoutError):
 
 class TransportClosedError(TransportError):
     """The transport was used after ``aclose``: nothing was sent."""
+
+    is_permanent = True
 
     def __init__(self, transport: str) -> None:
         super().__init__(

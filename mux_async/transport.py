@@ -68,6 +68,7 @@ __all__ = [
     "WrongRuntimeError",
     "check_options",
     "environment_proxy",
+    "is_permanent",
     "require_runtime",
     "running_runtime",
 ]
@@ -290,6 +291,26 @@ def _check_proxy(proxy: str) -> None:
 
 TransportFactory: TypeAlias = Callable[[TransportSettings], Transport]
 """Makes a transport for the event loop that is running. See the entry point group in the module's text."""
+
+
+def is_permanent(error: BaseException | None) -> bool:
+    """Whether a failed connection would fail in the same way again, as far as *error* and what caused it say.
+
+    So it does when a name does not exist (``EAI_NONAME``: a name server said so), and when a certificate is not trusted, has expired or is
+    for another name. A name that cannot be looked up now (``EAI_AGAIN``: no name server answered) may be found the next time.
+    """
+    import socket
+    import ssl
+
+    for _ in range(10):  # exceptions can cause each other
+        if error is None:
+            break
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(error, socket.gaierror):
+            return error.errno == socket.EAI_NONAME
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def current_loop() -> object:

@@ -161,6 +161,7 @@ class UploadRun:
         longest_known = await self._compare(state, ahead)
         machine = UploadMachine(state, random=self.random, max_failures=self.max_failures)
         last_error: TransportError | None = None
+        has_answered = False
         while True:
             self._report(machine.state)
             if longest_known is not None and machine.state.is_sure:
@@ -180,9 +181,10 @@ class UploadRun:
                     event: Event
                     try:
                         event = await self._exchange(action, ahead)
-                    except TransportClosedError:
-                        raise
+                        has_answered = True
                     except TransportError as error:
+                        if isinstance(error, TransportClosedError) or (error.is_permanent and not has_answered):
+                            raise
                         last_error = error
                         is_sent = error.delivery is not Delivery.NEVER_SENT
                         event = Broken(f"the connection failed ({type(error).__name__})", is_sent=is_sent)
