@@ -314,7 +314,7 @@ class Engine:
             outcome,
             replay=call.operation.replay,
             attempt=len(call.attempts),
-            max_attempts=1 if failure is not None and failure.is_permanent else call.options.max_attempts,
+            max_attempts=1 if isinstance(failure, TransportError) and failure.is_permanent else call.options.max_attempts,
             jitter=self.config.random.random(),
             policy=self.config.retry,
             is_limited=record.grant is not None,

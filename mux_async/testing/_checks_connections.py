@@ -10,9 +10,21 @@ from functools import partial
 import anyio
 import anyio.lowlevel
 
-from mux_async.testing._bench import PATIENCE, Check, SocketBench, Upload, collect, exchange, expect, expect_alive, request
+from mux_async.errors import Delivery, TransportError
+from mux_async.testing._bench import (
+    PATIENCE,
+    Check,
+    SocketBench,
+    Upload,
+    collect,
+    exchange,
+    expect,
+    expect_alive,
+    failing,
+    request,
+)
 from mux_async.testing._loopback import Peer, Reply, Site, always, talk
-from mux_async.transport import Transport
+from mux_async.transport import Body, Transport
 
 CONNECTION_CHECKS: list[Check] = []
 
@@ -224,6 +236,34 @@ async def proxies_of_the_environment(bench: SocketBench) -> None:
             await exchange(transport, Site("http://nowhere.test"), "/a%2Fb?c=d")
 
         expect(proxy.requests[-1].target == "http://nowhere.test/a%2Fb?c=d", "the proxy did not get the whole URL as it stands")
+
+
+@_check
+async def closed_with_requests_under_way(bench: SocketBench) -> None:
+    """``aclose`` ends what is under way, by a `TransportError` that says what may have been sent; nothing hangs or looks cancelled."""
+
+    async def conversation(peer: Peer) -> None:
+        await peer.request()
+        await peer.wait_closed()
+
+    errors: list[TransportError] = []
+    async with bench.listen(conversation) as site, bench.transport(max_connections=10) as transport:
+
+        async def call(number: int) -> None:
+            body: bytes | Body = b"{}" if number % 3 else b"x" * 40_000 if number % 2 else Upload(2, 10, length=20).body
+            errors.append(await failing(exchange(transport, site, f"/{number}", method="POST", body=body), TransportError))
+
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                for number in range(100):
+                    tasks.start_soon(call, number)
+                while sum(received.is_complete for received in site.requests) < 10:
+                    await anyio.lowlevel.checkpoint()
+                await transport.aclose()
+        await _expect_none_left(site, "aclose")
+
+        unsent = sum(error.delivery is Delivery.NEVER_SENT for error in errors)
+        expect(unsent == 90, f"10 of 100 requests were sent, and {100 - unsent} errors say that theirs may have been")
 
 
 @contextmanager

@@ -46,6 +46,7 @@ async def refused_connection(bench: SocketBench) -> None:
         for method, body in BODIES.items():
             error = await failing(transport.send(request(site, method=method, body=body)), ConnectError)
             expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
+            expect(not error.is_permanent, f"{error!r} is said to be permanent; a refusal may pass")
         upload = Upload()
         await failing(transport.send(request(site, method="PUT", body=upload.body)), ConnectError)
         upload.expect_closed()
@@ -62,6 +63,7 @@ async def unusable_url(bench: SocketBench) -> None:
             "http://[::1/?Signature=secret",
         ):
             error = await failing(transport.send(HttpRequest("GET", url)), ConnectError)
+            expect(error.is_permanent, f"{error!r} is not said to be permanent")
             shown: BaseException | None = error
             while shown is not None:
                 expect("secret" not in str(shown), f"a message shows the query of the URL: {shown!r}")

@@ -17,7 +17,7 @@ _alive = talk(always(Reply(body=b"alive")))
 
 @_check
 async def untrusted_certificate(bench: SocketBench) -> None:
-    """A certificate that is not trusted, or is for another name, is a `ConnectError`; the right one works, and is asked for once."""
+    """A certificate that is not trusted, or is for another name, is a permanent `ConnectError`; the right one is asked for once."""
     trusted, server = make_certificates("127.0.0.1")
     _also_trusted, wrong_name = make_certificates("elsewhere.test")
     for context, client in ((server, None), (wrong_name, _also_trusted), (wrong_name, trusted)):
@@ -25,6 +25,7 @@ async def untrusted_certificate(bench: SocketBench) -> None:
             for method, body in BODIES.items():
                 error = await failing(transport.send(request(site, method=method, body=body)), ConnectError)
                 expect_failure(error, Delivery.NEVER_SENT, Phase.CONNECT)
+                expect(error.is_permanent, f"{error!r} is not said to be permanent, and certificates do not get better")
             expect(not site.requests, "a request was sent to a server that is not trusted")
     async with bench.listen(_alive, tls=server) as site, bench.transport(ssl_context=trusted) as transport:
         await expect_alive(transport, site)

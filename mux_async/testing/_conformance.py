@@ -9,11 +9,19 @@ from mux_async.testing._bench import Check, Connect, InProcessBench, SocketBench
 from mux_async.testing._checks_connections import CONNECTION_CHECKS
 from mux_async.testing._checks_faults import FAULT_CHECKS
 from mux_async.testing._checks_kept import KEPT_CHECKS
+from mux_async.testing._checks_malformed import MALFORMED_CHECKS
 from mux_async.testing._checks_messages import MESSAGE_CHECKS
 from mux_async.testing._checks_tls import TLS_CHECKS
 from mux_async.transport import TransportFactory
 
-CHECKS: Final[Sequence[Check]] = (*MESSAGE_CHECKS, *FAULT_CHECKS, *TLS_CHECKS, *CONNECTION_CHECKS, *KEPT_CHECKS)
+CHECKS: Final[Sequence[Check]] = (
+    *MESSAGE_CHECKS,
+    *FAULT_CHECKS,
+    *TLS_CHECKS,
+    *CONNECTION_CHECKS,
+    *KEPT_CHECKS,
+    *MALFORMED_CHECKS,
+)
 """Everything that is expected of a transport; ``str(check)`` is a name to parametrise tests with."""
 
 IN_PROCESS_CHECKS: Final[Sequence[Check]] = tuple(MESSAGE_CHECKS)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,6 +34,7 @@ Poll: TypeAlias = Callable[[int], list[Any]]
 """Returns what can be read within a number of milliseconds; here always 0."""
 
 _NOTHING: Final[list[Any]] = []
+_NO_CAUSE: Final = BaseException()
 _USED: Final = "_mux_async_used"
 
 
@@ -79,6 +81,14 @@ class CheckedProtocol(ResponseHandler):
             return self.close()
         return _receive(self, data)
 
+    def set_exception(self, exc: BaseException, exc_cause: BaseException = _NO_CAUSE) -> None:
+        """End the wait for the head of an answer; and that for its body, which aiohttp (3.14.5) lets wait when a chunk is malformed."""
+        cause = () if exc_cause is _NO_CAUSE else (exc_cause,)
+        super().set_exception(exc, *cause)
+        payload = self._payload
+        if isinstance(exc, HttpProcessingError) and payload is not None and not payload.is_eof():
+            payload.set_exception(aiohttp.ClientPayloadError(), *cause)
+
     def is_usable(self) -> bool:
         """Whether a request may be written now."""
         transport = self.transport
@@ -91,11 +101,11 @@ class CheckedProtocol(ResponseHandler):
 
     def begin(self) -> bool:
         """Note that a request is written now, and what arrives from here on is its answer; return whether it may be."""
-        transport: Any = self.transport  # its pool gives away no connection without one, unless it is new
-        if self._poll(0) or self.should_close or transport.is_closing():
+        # The pool gives away no connection without a transport, unless it is new.
+        if self._poll(0) or self.should_close or self.transport.is_closing():  # type: ignore[union-attr]
             if not self.is_new or not self.is_usable():
                 return False
-            self._poll = _make_poll(transport)
+            self._poll = _make_poll(self.transport)
         self.is_idle = False
         return True
 
@@ -131,9 +141,9 @@ def _is_encrypted(transport: asyncio.BaseTransport) -> bool:
     return transport.get_extra_info("sslcontext") is not None
 
 
-def _make_poll(transport: asyncio.BaseTransport) -> Poll:
+def _make_poll(transport: asyncio.BaseTransport | None) -> Poll:
     """Return what tells whether bytes or an end wait in the socket of *transport*, without reading them."""
-    socket = transport.get_extra_info("socket")
+    socket = transport.get_extra_info("socket") if transport is not None else None
     if socket is None:
         return lambda _milliseconds: _NOTHING
     number: int = socket.fileno()

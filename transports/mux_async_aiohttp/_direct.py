@@ -30,7 +30,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from mux_async.transport import HttpRequest, HttpResponse, TransportSettings
+from mux_async.transport import HttpRequest, HttpResponse, TransportClosedError, TransportError, TransportSettings
 from mux_async_aiohttp._checked import UnusableConnectionError
 from mux_async_aiohttp._errors import failure
 from mux_async_aiohttp._interception import GENUINE, look
@@ -110,10 +110,11 @@ class Direct:
             origin = self._origin = self._find(url)
             if origin is None:
                 return None
-        start = len(origin.start) - 1
+        start = origin.length
         if not _TARGET.fullmatch(url, start):
             return None
-        head = origin.head(request.method, request.headers)
+        kept = origin.heads.get(request.method)
+        head = kept[1] if kept is not None and kept[0] is request.headers else origin.head(request.method, request.headers)
         if head is None:
             return None
         length = "" if not body and request.method in _BODILESS else f"Content-Length: {len(body or b'')}\r\n"
@@ -172,23 +173,26 @@ class Direct:
                 finally:
                     if watch is not None:
                         watch.stop(protocol)
-                if not 100 <= message.code < 200 or message.code == 101:
+                status = message.code
+                if status >= 200 or status == 101 or status < 100:  # anything else is followed by the answer
                     break
             if request.body and protocol.has_unsent:
                 protocol.force_close()
-            return HttpResponse(message.code, message.headers, DirectBody(connection, payload, request, watch))
+            return HttpResponse(status, message.headers, DirectBody(connection, payload, request, watch))
         except Exception as error:  # noqa: BLE001 - aiohttp's, its parser's, and those of a connector or resolver that was passed
             problem: Exception = error
             if connection is not None:
                 connection.close()
             elif type(error) is TimeoutError:
                 problem = aiohttp.ConnectionTimeoutError()
+            elif self._connector.closed:
+                problem = TransportClosedError("aiohttp")
         except BaseException:
             if connection is not None:
                 connection.close()
             raise
         # Raised out here, so that the original, which may name the URL, is only attached where it is safe to show.
-        raise failure(problem, request, has_begun=has_begun)
+        raise problem if isinstance(problem, TransportError) else failure(problem, request, has_begun=has_begun)
 
     async def _replace(self, connection: Connection, origin: _Origin, timeout: aiohttp.ClientTimeout) -> Connection:
         """Close a connection that cannot be used, and return another one.
@@ -222,19 +226,18 @@ class _Destination(aiohttp.ClientRequest):
 class _Origin:
     """What all requests to one origin have in common."""
 
-    __slots__ = ("_heads", "destination", "start")
+    __slots__ = ("destination", "heads", "length", "start")
 
     def __init__(self, start: str, destination: _Destination) -> None:
         self.start = start
+        """With the slash that every target begins with."""
+        self.length = len(start) - 1
         self.destination = destination
-        self._heads: dict[str, tuple[object, str]] = {}
+        self.heads: dict[str, tuple[object, str]] = {}
         """The last headers, by method, and how they are written."""
 
     def head(self, method: str, headers: Mapping[str, str]) -> str | None:
         """Return all lines of headers but that of the length, in ASCII; ``None`` when aiohttp has to look at them."""
-        kept = self._heads.get(method)
-        if kept is not None and kept[0] is headers:
-            return kept[1]
         if not _METHOD.fullmatch(method) or method == hdrs.METH_CONNECT:
             return None
         lines = [f"Host: {self.destination.headers[hdrs.HOST]}\r\n"]
@@ -244,7 +247,7 @@ class _Origin:
             lines.append(f"{name}: {value}\r\n")
         head = "".join(lines)
         if isinstance(headers, CIMultiDictProxy):  # anything else may have changed by the next request
-            self._heads[method] = headers, head
+            self.heads[method] = headers, head
         return head
 
 

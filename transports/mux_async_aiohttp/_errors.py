@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import aiohttp
 from aiohttp import http_exceptions
 
-from mux_async.transport import ConnectError, Delivery, HttpRequest, Phase, TransportError, TransportTimeoutError
+from mux_async.transport import (
+    ConnectError,
+    Delivery,
+    HttpRequest,
+    Phase,
+    TransportError,
+    TransportTimeoutError,
+    is_permanent,
+)
 
 if TYPE_CHECKING:
     from mux_async_aiohttp._payload import RequestPayload
@@ -49,6 +58,21 @@ TABLE: Final[dict[str, Kind]] = {
 """By name, because not every release of aiohttp has all of them. Classes that are not in it count as their nearest ancestor."""
 
 
+_PERMANENT: Final = {"InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError", "ServerFingerprintMismatch", "ValueError"}
+"""What would happen again, whenever it is tried."""
+
+_ABOUT_ANSWERS: Final = (
+    aiohttp.ClientResponseError,
+    aiohttp.ClientPayloadError,
+    http_exceptions.HttpProcessingError,
+    UnicodeError,
+)
+"""Classes whose messages hold what the server sent."""
+
+_OF_A_BODY = re.compile(r"Not enough data to satisfy (content|transfer) length header( \(received \d+ of \d+ bytes\))?")
+"""What aiohttp says about a body that broke off."""
+
+
 def failure(
     error: BaseException | None,
     request: HttpRequest,
@@ -59,8 +83,8 @@ def failure(
 ) -> Exception:
     """Build what to raise for *error*: what went wrong, in which phase, and what may have reached the server.
 
-    The caller's own body has the first word: what it raised is returned as it is. aiohttp writes the URL, which may hold a signature, into
-    some messages; such an exception does not become the cause, but what caused it does.
+    The caller's own body has the first word: what it raised is returned as it is. Some of aiohttp's messages hold the URL, which may be
+    signed, and some hold what the server sent; neither is shown, and such an exception does not become the cause, but what caused it may.
 
     Args:
         error: What was caught.
@@ -73,7 +97,7 @@ def failure(
     if payload is not None and payload.error is not None and not is_answered:
         return payload.error
     result = _build(error, request, payload, has_begun=has_begun, is_answered=is_answered)
-    while error is not None and _is_unfit(str(error), request):
+    while error is not None and not _may_be_attached(error, request):
         error = error.__cause__
     result.__cause__ = error
     return result
@@ -91,11 +115,39 @@ def _is_unfit(text: str, request: HttpRequest) -> bool:
     return "://" in text or ("ssl:" in text and request.url.startswith("http:"))
 
 
+def _may_be_shown(error: BaseException, request: HttpRequest) -> bool:
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)  # else it is the head that had arrived
+    return not isinstance(error, _ABOUT_ANSWERS) and not _is_unfit(str(error), request)
+
+
+def _may_be_attached(error: BaseException | None, request: HttpRequest) -> bool:
+    for _ in range(10):  # exceptions can cause each other
+        if error is None:
+            return True
+        if not _may_be_shown(error, request):
+            return False
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _reason(error: BaseException | None, request: HttpRequest) -> str:
+    """Say what went wrong, in words that hold nothing of the URL and nothing that the server sent."""
+    if error is None:
+        return "unknown"
     # The origin is in our own message, so what aiohttp writes around the system's error says nothing more.
     inner: object = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
     text = str(inner or error)
-    return text if text and not _is_unfit(text, request) else type(error).__name__
+    if text and not _is_unfit(text, request) and _may_be_shown(inner if isinstance(inner, BaseException) else error, request):
+        return text
+    known = _OF_A_BODY.search(text) if isinstance(error, aiohttp.ClientPayloadError) else None
+    if known is not None:
+        return known[0]
+    is_about_answer = isinstance(error, _ABOUT_ANSWERS)
+    while error.__cause__ is not None and not _may_be_shown(error.__cause__, request):
+        error = error.__cause__  # more precise: BadStatusLine, LineTooLong, TransferEncodingError, ...
+    name = type(error).__name__
+    return f"what it sent is not HTTP/1.1 ({name})" if is_about_answer else name
 
 
 def _has_sent(error: BaseException | None, kind: Kind, payload: RequestPayload | None, has_begun: bool | None) -> bool:
@@ -122,7 +174,8 @@ def _build(
     has_sent = _has_sent(error, kind, payload, has_begun)
     if not has_sent and not is_answered:
         if kind == "no connection":
-            return ConnectError(f"no connection to {origin}: {reason}")
+            is_final = type(error).__name__ in _PERMANENT or is_permanent(error)
+            return ConnectError(f"no connection to {origin}: {reason}", is_permanent=is_final)
         if kind == "no connection in time":
             return TransportTimeoutError(
                 f"no connection to {origin} within {request.timeouts.connect} s",

@@ -76,15 +76,27 @@ class AiohttpTransport:
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         """Perform one exchange. See `mux_async.transport.Transport.send`."""
-        if self._closed or self._session.closed:
+        if self._closed:
             raise TransportClosedError("aiohttp")
         if request.timeouts is not self._timeouts:
             self._use(request.timeouts)
         direct = self._direct
-        written = direct.write(request) if direct is not None else None
-        if direct is None or written is None:
-            return await self._send_by_session(request)
-        return await direct.send(request, written, self._client_timeout, self._watch)
+        try:
+            if direct is not None:
+                written = direct.write(request)
+                if written is not None:
+                    return await direct.send(request, written, self._client_timeout, self._watch)
+            if not self._session.closed:  # one that was handed in may be
+                return await self._send_by_session(request)
+        except asyncio.CancelledError:
+            if not self._was_closed_meanwhile():
+                raise
+        raise TransportClosedError("aiohttp")
+
+    def _was_closed_meanwhile(self) -> bool:
+        """Whether closing the session is what ended a request: aiohttp cancels what waits for a connection, and not the task."""
+        task = asyncio.current_task()
+        return self._session.closed and task is not None and not task.cancelling()
 
     def _use(self, timeouts: Timeouts) -> None:
         """Prepare for requests with *timeouts*. What waits with others goes on with those."""

@@ -11,6 +11,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+import anyio
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mux_async.errors import ConfigurationError, MissingExtraError
@@ -19,6 +20,7 @@ from mux_async.transport import (
     ConnectError,
     HttpRequest,
     HttpResponse,
+    Phase,
     TransportClosedError,
     TransportSettings,
     environment_proxy,
@@ -55,6 +57,7 @@ class HttpxTransport:
         check_settings(self._settings)
         self._pools: dict[str | None, httpx.AsyncHTTPTransport] = {}
         self._closed = False
+        self._under_way: dict[anyio.CancelScope, Progress] = {}
         # httpx insists on an instance of its own class, which is only known now.
         self._stream_class = type("RequestStream", (RequestStream, self._httpx.AsyncByteStream), {})
         # A failure to load certificates or options shows here, and not at the first request.
@@ -76,28 +79,39 @@ class HttpxTransport:
     async def _try(self, request: HttpRequest) -> HttpResponse:
         progress = Progress()
         stream: Any = self._stream_class(request.body) if isinstance(request.body, Body) else None
+        scope = anyio.CancelScope()
+        self._under_way[scope] = progress
+        response: httpx.Response | None = None
+        problem: BaseException | None = None
         try:
             proxy = self._proxy_for(request.url)
-            response = await self._pool(proxy).handle_async_request(self._translate(request, stream, progress, proxy))
+            with scope:
+                response = await self._pool(proxy).handle_async_request(self._translate(request, stream, progress, proxy))
         except UnusableConnectionError:
             raise
         except Exception as error:  # noqa: BLE001 - the library's, that of the network below it, and of a proxy that cannot be used
             problem = error
-        else:
-            items = ((name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in response.headers.raw)
-            headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict(items))
-            return HttpResponse(response.status_code, headers, ResponseBody(response, request))
         finally:
+            del self._under_way[scope]
             await progress.abandon()
             if stream is not None:
                 await stream.close()
+        if response is not None:
+            items = ((name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in response.headers.raw)
+            headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict(items))
+            return HttpResponse(response.status_code, headers, ResponseBody(response, request))
         if stream is not None and stream.error is not None:
             raise stream.error
+        if problem is None:
+            raise TransportClosedError("httpx")  # while it waited for a connection
         raise failure(problem, request, progress.phase)
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection. What waits for one, which httpcore would let wait, is refused."""
         self._closed = True
+        for scope, progress in self._under_way.items():
+            if progress.phase is Phase.CONNECT:
+                scope.cancel()
         while self._pools:
             _, pool = self._pools.popitem()
             await pool.aclose()

@@ -1,0 +1,231 @@
+"""On the way to a connection, over each adapter: names, several addresses, certificates, and what is final among what goes wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+import ssl
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+import trustme
+
+from mux_async import LimitSettings, Mux, RetryPolicy
+from mux_async.errors import ConnectError, DeadlineExceededError, Delivery
+from mux_async.testing import FakeTransport
+from mux_async.testing._loopback import Reply, always, listen, talk
+from mux_async.transport import HttpRequest, Timeouts, Transport, TransportSettings
+from mux_async_aiohttp import AiohttpTransport
+from mux_async_httpx import HttpxTransport
+
+Make = Callable[[TransportSettings], Transport]
+
+OK = talk(always(Reply(body=b'{"data": {"id": "a1"}}', headers=[("Content-Type", "application/json")])))
+
+
+def make_session(settings: TransportSettings) -> Transport:
+    return AiohttpTransport(attrs.evolve(settings, trust_env=True))
+
+
+def make_httpx(settings: TransportSettings) -> Transport:
+    return HttpxTransport(settings, library="httpx")
+
+
+def make_httpx2(settings: TransportSettings) -> Transport:
+    return HttpxTransport(settings, library="httpx2")
+
+
+AIOHTTP: list[Make] = [AiohttpTransport, make_session]
+HTTPX: list[Make] = [make_httpx, make_httpx2]
+
+
+def over_all(function: Any) -> Any:
+    """Run a test over every adapter, on each event loop that it supports."""
+    return pytest.mark.parametrize("make", [*AIOHTTP, *HTTPX], ids=["aiohttp", "session", "httpx", "httpx2"])(
+        pytest.mark.anyio(function)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _no_trio_with_aiohttp(request: pytest.FixtureRequest) -> None:
+    make = request.node.callspec.params.get("make") if hasattr(request.node, "callspec") else None
+    backend = request.node.callspec.params.get("anyio_backend") if hasattr(request.node, "callspec") else None
+    if make in AIOHTTP and backend == "trio":
+        pytest.skip("aiohttp runs on asyncio")
+
+
+@contextmanager
+def names(monkeypatch: pytest.MonkeyPatch, answer: Callable[[int], Any]) -> Generator[list[str]]:
+    """Let *answer*, of a port, be what every name is resolved to, or raise; give what was asked for."""
+    original = socket.getaddrinfo
+    asked: list[str] = []
+
+    def getaddrinfo(host: Any, port: Any, *args: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name is None or not name.endswith(".test"):
+            return original(host, port, *args, **options)
+        asked.append(name)
+        return answer(int(port))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield asked
+
+
+def addresses(*hosts: str) -> Callable[[int], Any]:
+    return lambda port: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+
+
+def failing_with(number: int) -> Callable[[int], Any]:
+    def fail(_port: int) -> Any:
+        raise socket.gaierror(number, "as the test wants it")
+
+    return fail
+
+
+def client(transport: Transport, origin: str, **options: Any) -> Mux:
+    return Mux(token_id="id", token_secret="secret", base_url=origin, transport=transport, **options)
+
+
+async def attempts_until_it_fails(transport: Transport, origin: str) -> int:
+    """How often a create is tried, whose every attempt ends without a connection."""
+    async with client(
+        transport, origin, max_attempts=5, retry=RetryPolicy(first=0.001), limits=LimitSettings(enabled=False)
+    ) as mux:
+        with pytest.raises(ConnectError) as caught:
+            await mux.video.assets.create(inputs=[{"url": "https://example.com/a.mp4"}])
+    assert caught.value.delivery is Delivery.NEVER_SENT
+    return len(caught.value.attempts)
+
+
+@over_all
+async def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+    """A host that the name servers do not know is tried once; one that could not be looked up now is tried again."""
+    for number, expected in ((socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 5)):
+        transport = make(TransportSettings())
+        with names(monkeypatch, failing_with(number)) as asked:
+            attempts = await attempts_until_it_fails(transport, "https://nowhere.test")
+        await transport.aclose()
+
+        assert (attempts, set(asked)) == (expected, {"nowhere.test"})
+
+
+@over_all
+async def test_a_certificate_that_is_not_trusted(make: Make) -> None:
+    """A certificate of an unknown authority, for another name, or out of date, is tried once, and nothing is sent."""
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    certificates = {
+        "unknown": (trustme.CA().issue_cert("127.0.0.1"), trusting),
+        "another name": (authority.issue_cert("elsewhere.test"), trusting),
+        "expired": (authority.issue_cert("127.0.0.1", not_after=past), trusting),
+        "not in the default store": (authority.issue_cert("127.0.0.1"), None),
+    }
+    for what, (certificate, context) in certificates.items():
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(server)
+        async with listen(OK, tls=server) as site:
+            transport = make(TransportSettings(ssl_context=context))
+            attempts = await attempts_until_it_fails(transport, site.origin)
+            await transport.aclose()
+
+            assert (what, attempts, len(site.requests)) == (what, 1, 0)
+
+
+@over_all
+async def test_a_refusal_may_pass(make: Make) -> None:
+    """A port that refuses is tried again, a create too: nothing was sent."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        transport = make(TransportSettings())
+        attempts = await attempts_until_it_fails(transport, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        await transport.aclose()
+
+    assert attempts == 5
+
+
+@over_all
+async def test_the_second_address_answers(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+    """A name with two addresses, of which the first refuses, is reached at the second, and asked once."""
+    async with listen(OK) as site:
+        transport = make(TransportSettings())
+        port = site.origin.rpartition(":")[2]
+        with names(monkeypatch, addresses("127.0.0.2", "127.0.0.1")):
+            response = await transport.send(HttpRequest("POST", f"http://two.test:{port}/", body=b"{}"))
+            await response.body.aclose()
+        await transport.aclose()
+
+        assert response.status == 200
+        assert len(site.requests) == 1
+
+
+@over_all
+async def test_the_first_address_does_not_answer(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+    """A name whose first address swallows what is sent to it is reached at the second, long before the time for a connection is over."""
+    async with listen(OK) as site:
+        port = int(site.origin.rpartition(":")[2])
+        with ExitStack() as stack:
+            swallows = stack.enter_context(socket.create_server(("127.0.0.3", port), backlog=0))
+            assert swallows.getsockname()[1] == port
+            for _ in range(4):  # the queue is full then, and the kernel drops what comes
+                waiting = stack.enter_context(socket.socket())
+                waiting.settimeout(0)
+                waiting.connect_ex(("127.0.0.3", port))
+            transport = make(TransportSettings())
+            with names(monkeypatch, addresses("127.0.0.3", "127.0.0.1")), anyio.fail_after(10):
+                timeouts = Timeouts(connect=30.0)
+                response = await transport.send(HttpRequest("GET", f"http://two.test:{port}/", timeouts=timeouts))
+                await response.body.aclose()
+            await transport.aclose()
+
+            assert response.status == 200
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_permanent_failures_are_not_repeated() -> None:
+    """A `ConnectError` that is permanent, of whatever transport, is the call's at once."""
+
+    def fail(_request: HttpRequest) -> Any:
+        raise ConnectError("no such place", is_permanent=True)
+
+    transport = FakeTransport(fail)
+    async with client(transport, "https://api.test") as mux:
+        with pytest.raises(ConnectError) as caught:
+            await mux.request("GET", "/x")
+
+    assert len(caught.value.attempts) == len(transport.requests) == 1
+    assert anyio.current_time() < 0.1
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_connection_that_stalls() -> None:
+    """When connecting takes three seconds, a call that has the time is answered, and one with a deadline of two ends at two."""
+
+    class Stalling:
+        def __init__(self) -> None:
+            self.inner = FakeTransport()
+
+        async def send(self, request: HttpRequest, /) -> Any:
+            await anyio.sleep(3.0)
+            return await self.inner.send(request)
+
+        async def aclose(self) -> None:
+            await self.inner.aclose()
+
+    transport = Stalling()
+    async with client(transport, "https://api.test") as mux:
+        await mux.request("GET", "/x")
+        assert anyio.current_time() == pytest.approx(3.0, abs=0.01)
+        with pytest.raises(DeadlineExceededError):
+            await mux.with_options(deadline=2.0).request("GET", "/x")
+
+        assert anyio.current_time() == pytest.approx(5.0, abs=0.01)
+        assert len(transport.inner.requests) == 1
