@@ -22,7 +22,7 @@ from mux_async._operation import Bucket
 from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._limits import limits_table
 from mux_async.cli._media import DEMO, Recipe, ffmpeg, make_media, probe_media
-from mux_async.cli._output import FAILED, size, span, stdout
+from mux_async.cli._output import FAILED, counted, size, span, stdout
 from mux_async.cli.emulate import banner
 from mux_async.emulator import DEFAULT_TOKEN, Arrival, Emulator, EmulatorSettings
 from mux_async.emulator.media import MediaWorker, has_media
@@ -76,7 +76,7 @@ async def _demo(keep: bool, port: int) -> None:
     with TemporaryDirectory(prefix="mux-async-demo-") as name:
         folder = Path(name, "media")
         await anyio.Path(folder).mkdir()
-        console.print(f"making {len(DEMO)} media files", markup=False)
+        console.print(f"making {counted(len(DEMO), 'media file')}", markup=False)
         async with anyio.create_task_group() as tasks:
             for recipe in DEMO:
                 tasks.start_soon(_make, recipe, folder)
@@ -119,7 +119,7 @@ async def _ingest(emulator: Emulator, folder: Path, origin: str) -> IngestSummar
         console.print(limits_table(mux.limits.snapshot()))
     for line in _arrivals(emulator.arrivals):
         console.print(line, markup=False)
-    console.print(f"{summary.ready} of {len(plan.items)} files ready in {span(summary.elapsed)}", markup=False)
+    console.print(f"{summary.ready} of {counted(len(plan.items), 'file')} ready in {span(summary.elapsed)}", markup=False)
     return summary
 
 
@@ -165,13 +165,13 @@ def _addresses(results: Sequence[ItemResult]) -> Iterator[str]:
 
 def _arrivals(arrivals: Sequence[Arrival]) -> list[str]:
     """Sum up what the emulator saw: its own word, not the client's."""
-    counted = Counter(arrival.bucket for arrival in arrivals if arrival.bucket is not None)
+    buckets = Counter(arrival.bucket for arrival in arrivals if arrival.bucket is not None)
     refused = sum(arrival.status == 429 for arrival in arrivals)
     posts = sorted(arrival.at for arrival in arrivals if arrival.bucket is Bucket.POST)
     gaps = [after - before for before, after in pairwise(posts)]
-    per_bucket = ", ".join(f"{count} {bucket}" for bucket, count in sorted(counted.items()))
+    per_bucket = ", ".join(f"{count} {bucket}" for bucket, count in sorted(buckets.items()))
     uploads = sum("/_upload/" in arrival.path for arrival in arrivals)
     return [
-        f"seen by the emulator: {per_bucket} and {uploads} upload requests; {refused} answers of 429",
+        f"seen by the emulator: {per_bucket} and {counted(uploads, 'upload request')}; {counted(refused, 'answer')} of 429",
         f"POSTs arrived at least {min(gaps, default=0.0):.2f} s apart; Mux allows 1 a second",
     ]

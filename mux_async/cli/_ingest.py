@@ -18,7 +18,7 @@ from mux_async._operation import Bucket
 from mux_async.cli._client import BaseUrl, TransportName, make_client, policies
 from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._jobs import SUFFIX, Before, Options, Sources, summarize
-from mux_async.cli._output import FAILED, MOST_LINES, STOPPED, printable, size, span, stderr, stdout
+from mux_async.cli._output import FAILED, MOST_LINES, STOPPED, counted, printable, size, span, stderr, stdout
 from mux_async.cli._progress import Budget, Form, Job, Reporter, make_reporter
 from mux_async.errors import ConfigurationError
 from mux_async.ingest import Ingest, IngestSummary, Journal, Plan, Stage, write_report
@@ -175,7 +175,8 @@ def ingest(
         finally:
             if report is not None:
                 count = write_report(report, book.entries(), base_url=client.base_url, problems=plan.problems)
-                _say([f"{count} items are in {printable(str(report))}"])
+                verb = "is" if count == 1 else "are"
+                _say([f"{counted(count, 'item')} {verb} in {printable(str(report))}"])
     if code or plan.problems:
         raise typer.Exit(code or FAILED)
 
@@ -198,7 +199,7 @@ def _say(lines: list[str]) -> None:
 def _refusals(plan: Plan) -> list[str]:
     lines = [f"left out: {printable(str(problem))}" for problem in plan.problems[:MOST_LINES]]
     if len(plan.problems) > MOST_LINES:
-        lines.append(f"and {len(plan.problems) - MOST_LINES} more are left out; --report has them")
+        lines.append(f"left out: {len(plan.problems) - MOST_LINES} more; --report has them")
     return lines
 
 
@@ -249,10 +250,11 @@ def _show_plan(plan: Plan, place: Path, base_url: str | None, transport: str, *,
     except ConfigurationError:  # no credentials: nobody knows more than what everybody starts with
         seconds = AccountLimits(LimitSettings()).forecast({Bucket.POST: job.posts}).batch
     console = stdout()
+    verb = "takes" if job.posts == 1 else "take"
     for line in [
         *_refusals(plan),
         *job.greeting(),
-        f"{job.posts} POST requests, one for each item that is not created, take at least {span(seconds)}",
+        f"{counted(job.posts, 'POST request')}, one for each item that is not created, {verb} at least {span(seconds)}",
         f"{size(job.size_left)} to send; that may take longer",
         "nothing was sent",
     ]:
@@ -280,9 +282,10 @@ def ingest_status(
         typer.echo(json.dumps(told | {"bytes": summary.size, "bytes_ready": summary.size_done}))
     else:
         console = stdout()
-        counted = ", ".join(f"{count} {name}" for name, count in summarize(summary) if count)
+        stages = ", ".join(f"{count} {name}" for name, count in summarize(summary) if count)
         console.print(
-            f"{summary.total} items: {counted or 'none'}; {size(summary.size_done)} of {size(summary.size)}", markup=False
+            f"{counted(summary.total, 'item')}: {stages or 'none'}; {size(summary.size_done)} of {size(summary.size)}",
+            markup=False,
         )
         console.print(f"{summary.runs} at work on it now" if summary.runs else "nobody works on it now", markup=False)
         for entry in dead[:MOST_LINES]:

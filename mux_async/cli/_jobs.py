@@ -98,7 +98,7 @@ class Before:
         # The plan's own strings are kept, and not a second copy of a hundred thousand keys.
         keys = {item.key: item.key for item in plan.items}
         found: dict[str, list[str]] = {"done": [], "failed": [], "begun": []}
-        for entry in journal.entries():
+        for entry in journal.entries(superseded=True):
             key = keys.get(entry.key)
             if key is not None and entry.stage not in {Stage.PLANNED, Stage.CREATING}:
                 place = "done" if entry.stage is Stage.DONE else "failed" if entry.stage is Stage.DEAD else "begun"

@@ -66,6 +66,11 @@ def printable(text: str) -> str:
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a number of things: ``1 item``, ``3 items``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def size(count: float) -> str:
     """Write bytes for people: ``532 B``, ``1.4 MB``."""
     for unit in ("B", "kB", "MB", "GB"):

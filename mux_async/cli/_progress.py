@@ -15,12 +15,15 @@ from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-from mux_async.cli._output import printable, size, span, stderr
+from mux_async.cli._output import counted, printable, size, span, stderr
 from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, Plan, TookOver
 from mux_async.ingest._text import legible_all
 from mux_async.limits import LimitsSnapshot
 
 Form: TypeAlias = Literal["live", "plain", "json"]
+
+_MOST_REASONS = 3
+"""Sentences about failures at the end."""
 
 
 @attrs.frozen
@@ -74,14 +77,14 @@ class Job:
     def greeting(self) -> list[str]:
         """Say what there is to do, in sentences."""
         urls = sum(item.url is not None for item in self.plan.items)
-        lines = [
-            f"{self.total} items: {self.total - urls} files and {urls} URLs; the journal is {printable(str(self.journal))}"
-        ]
+        parts = f"{counted(self.total - urls, 'file')} and {counted(urls, 'URL')}"
+        lines = [f"{counted(self.total, 'item')}: {parts}; the journal is {printable(str(self.journal))}"]
         if self.done or self.begun:
             begun = f", {len(self.begun)} begun" if self.begun else ""
             lines.append(f"{len(self.done)} of {self.total} done before{begun}")
         if self.failed:
-            lines.append(f"{len(self.failed)} failed before, and are not tried again without --retry-failed")
+            verb = "is" if len(self.failed) == 1 else "are"
+            lines.append(f"{len(self.failed)} failed before, and {verb} not tried again without --retry-failed")
         if self.plan.duplicates:
             lines.append(f"{len(self.plan.duplicates)} named more than once, or equal to another, and taken once")
         return lines
@@ -137,13 +140,24 @@ def summary_lines(summary: IngestSummary | None, job: Job) -> list[str]:
     if summary.unfinished or summary.not_started:
         lines.append(again)
     if summary.failed:
+        lines += failure_lines(summary)
         lines.append("--retry-failed tries those that failed again")
+    return lines
+
+
+def failure_lines(summary: IngestSummary) -> list[str]:
+    """Say why items failed: the most frequent reasons."""
+    reasons = list(summary.errors.items())
+    lines = [f"{count} failed: {printable(sentence)}" for sentence, count in reasons[:_MOST_REASONS]]
+    if rest := summary.failed - sum(count for _, count in reasons[:_MOST_REASONS]):
+        lines.append(f"{rest} failed for other reasons; --report has them")
     return lines
 
 
 def took_over(event: TookOver) -> str:
     """Say that another run's items are gone on with."""
-    return f"an earlier run was killed; the {event.items} items that it had are gone on with"
+    verb = "is" if event.items == 1 else "are"
+    return f"an earlier run was killed; the {counted(event.items, 'item')} that it had {verb} gone on with"
 
 
 class JsonReporter:
@@ -209,7 +223,7 @@ class PlainReporter:
 
     def begin(self) -> None:
         """Say how much there is to send."""
-        _print(f"ingesting {self._job.total - self._count} items, {size(self._job.size_left)} to send")
+        _print(f"ingesting {counted(self._job.total - self._count, 'item')}, {size(self._job.size_left)} to send")
 
     def event(self, event: IngestEvent) -> None:
         """Print a line for a finished item."""

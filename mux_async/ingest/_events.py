@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import attrs
@@ -79,6 +79,7 @@ class IngestSummary:
         reason: Why it could not go on; ``None`` when it could.
         ready_before: Items that had become assets before, or in another run beside this one.
         unfinished: Items that were begun and are neither: the next run with the same journal goes on with them.
+        errors: Why items failed: how many by sentence, the most frequent first; at most 1000 different ones.
     """
 
     ready: int
@@ -89,6 +90,7 @@ class IngestSummary:
     reason: str | None
     ready_before: int = 0
     unfinished: int = 0
+    errors: Mapping[str, int] = attrs.field(factory=dict[str, int])
 
     @property
     def is_complete(self) -> bool:

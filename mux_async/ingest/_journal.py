@@ -141,7 +141,7 @@ class Journal:
         return self._store.path
 
     def summary(self) -> JournalSummary:
-        """Count the items."""
+        """Count the items, without those that are superseded (see `entries`)."""
         rows = self._store.counts()
         return JournalSummary(
             stages={Stage(stage): count for stage, count, _ in rows},
@@ -150,9 +150,14 @@ class Journal:
             runs=sum(is_alive(self._store, runner) for runner, *_ in self._store.runners()),
         )
 
-    def entries(self) -> Iterator[JournalEntry]:
-        """Yield every item, those of earlier runs too, in the order in which they were first named."""
-        for key, source, size, _, state, outcome, seconds, changed_at in self._store.rows():
+    def entries(self, *, superseded: bool = False) -> Iterator[JournalEntry]:
+        """Yield every item, those of earlier runs too, in the order in which they were first named.
+
+        Args:
+            superseded: Whether those are among them that came to nothing, and whose file was written to and taken again since: a file that
+                changes is another item. Assets that were made of an earlier version are always among them.
+        """
+        for key, source, size, _, state, outcome, seconds, changed_at in self._store.rows(superseded=superseded):
             told = cast("dict[str, object]", json.loads(outcome)) if outcome is not None else {}
             yield JournalEntry(
                 key=key,

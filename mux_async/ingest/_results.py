@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
@@ -68,6 +70,30 @@ class ItemResult:
         members: dict[str, object] = attrs.asdict(self)
         members["playback_ids"] = dict(self.playback_ids)
         return members
+
+
+_EACH_TIME: Final = re.compile(r" \(request id '[^']*'\)|(?<=asset )'\w+' |(?<=upload )'[\w-]+' ")
+"""What makes one sentence of Mux a different one each time."""
+_MOST_REASONS: Final = 1000
+"""Sentences that are kept: those that name their item are all different."""
+
+
+class FailureCounts:
+    """Why items failed, and how many."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[str]()
+
+    def add(self, error: ItemError | None) -> None:
+        """Count an item that is finished; ``None`` for one that did not fail."""
+        if error is not None:
+            sentence = _EACH_TIME.sub("", error.message)
+            if sentence in self._counts or len(self._counts) < _MOST_REASONS:
+                self._counts[sentence] += 1
+
+    def most_common(self) -> dict[str, int]:
+        """Return the number of items by sentence, the most frequent first."""
+        return dict(self._counts.most_common())
 
 
 def playback_url(base_url: str, playback_id: str) -> str:

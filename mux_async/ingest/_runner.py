@@ -10,8 +10,8 @@ goes wrong is one of four things:
 1. The item's own fault: it is dead, with a reason, and somebody may have it retried.
 2. The network's or Mux's fault: the item is tried again for as long as such things last, about half an hour, and then dead.
 3. A create whose outcome is unknown: it is looked into (`_reconcile`) before anything else is done with the item.
-4. What every item would meet (credentials, a client that was closed, a journal that cannot be written): the run ends, no item is blamed,
-   and running the same again goes on from there.
+4. What every item would meet (credentials, a client that was closed, a journal that cannot be written, a plan that is used up:
+   `_refusals`): the run ends, no item is blamed, and running the same again goes on from there.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ from mux_async.ingest._feed import Feed
 from mux_async.ingest._items import Item
 from mux_async.ingest._journal import Journal, store_of
 from mux_async.ingest._reconcile import Reconciler, meet
-from mux_async.ingest._results import ItemResult
+from mux_async.ingest._refusals import Refusals
+from mux_async.ingest._results import FailureCounts, ItemResult
 from mux_async.ingest._runs import begin_run, bury
 from mux_async.ingest._steps import Running, Steps, Wants
 from mux_async.ingest._store import Change
@@ -148,6 +149,8 @@ class Ingest:
         self._feed: Feed | None = None
         self._open: dict[str, Running] = {}
         self._doubts: dict[str, int] = {}
+        self._refusals = Refusals()
+        self._failures = FailureCounts()
         self._skipped: dict[Stage, int] = {Stage.DONE: 0, Stage.DEAD: 0}
         self._ready = 0
         self._failed = 0
@@ -201,6 +204,7 @@ class Ingest:
             reason=self._reason,
             ready_before=self._skipped[Stage.DONE],
             unfinished=unfinished,
+            errors=self._failures.most_common(),
         )
 
     @asynccontextmanager
@@ -252,6 +256,8 @@ class Ingest:
 
                 for _ in range(self._concurrency):
                     workers.start_soon(self._work, feed, steps, books, reconciler, wait)
+            self._refusals.accepted()  # too few for a reason
+            await self._finish_refused(books)
             background.cancel_scope.cancel()
 
     async def _go_on_looking(self, books: Books, feed: Feed, reconciler: Reconciler) -> None:
@@ -277,6 +283,7 @@ class Ingest:
             if running.state.is_fetched != (running.item.url is not None):
                 self._die(running, InvalidRequestError(_OTHER_KIND.format(running.item.source, running.item.key)))
             asset = await self._go(running, steps, until_waiting=True)
+            await self._finish_refused(books)
             step = next_step(running.state)
             if step is None:
                 await self._finish(running, books, asset)
@@ -304,6 +311,7 @@ class Ingest:
                 match step:
                     case Create():
                         await steps.create(running)
+                        self._refusals.accepted()
                     case Send():
                         await steps.send(running)
                     case WaitReady():
@@ -318,6 +326,10 @@ class Ingest:
                 is_trouble = self._is_trouble(running, steps, error)
                 if is_trouble and self._is_stopping:
                     break  # whoever stopped it does not want to sit out an outage; the next run goes on
+                if not is_trouble and isinstance(step, Create) and self._refusals.hold(running, error):
+                    if self._refusals.reason is not None:
+                        self._give_up(self._refusals.reason, is_orderly=True)
+                    break
                 if not is_trouble:
                     self._die(running, error)
                 elif running.state.stage is not Stage.CREATING:  # what came of a create is looked into, which takes its time
@@ -357,16 +369,24 @@ class Ingest:
             self._size += item.size or 0
         else:
             self._failed += 1
+            self._failures.add(state.error)
         self._tell(ItemFinished(item, result))
+
+    async def _finish_refused(self, books: Books) -> None:
+        """End the items that were held, and turned out to be refused for reasons of their own."""
+        for running, error in self._refusals.released():
+            self._die(running, error)
+            await self._finish(running, books, None)
 
     def _skip(self, item: Item, state: ItemState) -> None:
         self._open.pop(item.key, None)
         self._skipped[state.stage] += 1
+        self._failures.add(state.error)
         self._tell(ItemSkipped(item, state))
 
-    def _give_up(self, error: MuxError, *, is_orderly: bool = False) -> None:
+    def _give_up(self, reason: MuxError | str, *, is_orderly: bool = False) -> None:
         """End the run: at once, or with *is_orderly* by beginning nothing more."""
-        self._reason = self._reason or str(error)
+        self._reason = self._reason or str(reason)
         self.stop()
         if not is_orderly and self._scope is not None:
             self._scope.cancel()

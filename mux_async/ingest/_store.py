@@ -229,12 +229,39 @@ class Store:
         return len(states)
 
     def counts(self) -> list[tuple[str, int, int]]:
-        """Return stage, number of items and bytes of their files, for each stage that there is."""
+        """Return stage, number of items and bytes of their files, for each stage that there is, without what is superseded."""
         with self._lock, explained(self.name):
-            return self._sql.execute("SELECT stage, count(*), coalesce(sum(size), 0) FROM items GROUP BY stage").fetchall()
+            rows = self._sql.execute("SELECT stage, count(*), coalesce(sum(size), 0) FROM items GROUP BY stage").fetchall()
+            found = {stage: (count, size) for stage, count, size in rows}
+            for stage, size in self._superseded().values():
+                found[stage] = (found[stage][0] - 1, found[stage][1] - size)
+        return [(stage, count, size) for stage, (count, size) in found.items() if count]
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Yield all items in the order in which they came. Between pages of `PAGE` rows nothing is locked."""
+    def _superseded(self) -> dict[int, tuple[str, int]]:
+        """Return positions, stages and sizes of items that came to nothing, and whose file was taken again as it was later on.
+
+        A file that is written to is another item: its key is made of its size and time of change, or of its bytes.
+        """
+        found: dict[int, tuple[str, int]] = {}
+        latest: dict[str, int] = {}
+        several = (
+            "SELECT position, source, stage, coalesce(size, 0) FROM items WHERE key GLOB '[cfr]-*' AND length(key) = 34 AND source IN "
+            "(SELECT source FROM items WHERE key GLOB '[cfr]-*' AND length(key) = 34 GROUP BY source HAVING count(*) > 1) "
+            "ORDER BY changed_at DESC, position DESC"
+        )
+        for position, source, stage, size in self._sql.execute(several):
+            if latest.setdefault(source, position) != position and stage != "done":
+                found[position] = (stage, size)
+        return found
+
+    def rows(self, *, superseded: bool = True) -> Iterator[tuple[Any, ...]]:
+        """Yield all items in the order in which they came. Between pages of `PAGE` rows nothing is locked.
+
+        Args:
+            superseded: Whether items are among them that came to nothing before their file was taken again.
+        """
+        with self._lock, explained(self.name):
+            left_out = {} if superseded else self._superseded()
         last = -1
         while True:
             with self._lock, explained(self.name):
@@ -243,7 +270,7 @@ class Store:
                     "WHERE position > ? ORDER BY position LIMIT ?",
                     (last, PAGE),
                 ).fetchall()
-            for row in page:
+            for row in (row for row in page if row[0] not in left_out):
                 yield (*row[1:5], self._state(row[1], row[4], row[5]), *row[6:])
             if len(page) < PAGE:
                 return

@@ -156,7 +156,7 @@ def test_retry_failed(line: Line, films: Path) -> None:
 
     code, lines, err = line("films")
     assert (code, lines[0]["failed_before"], len(lines)) == (1, 1, 2)
-    assert "1 failed before, and are not tried again without --retry-failed" in err
+    assert "1 failed before, and is not tried again without --retry-failed" in err
 
     code, lines, err = line("films", "--retry-failed")
     assert (code, [each["status"] for each in lines[1:-1]]) == (0, ["ready"])
@@ -400,7 +400,7 @@ def test_as_a_process(server: Emulate, films: Path, tmp_path: Path, transport: s
 
     assert done.returncode == 0, done.stderr
     first, item, end = done.stdout.splitlines()
-    assert first == "ingesting 1 items, 1.0 kB to send"
+    assert first == "ingesting 1 item, 1.0 kB to send"
     assert item.startswith(f"[1/1] ready   {films / '0.mp4'} -> {server.origin}/")
     assert end.startswith("1 ready (1.0 kB) in")
 

@@ -24,7 +24,8 @@ from rich.console import Console
 
 from mux_async import LimitSettings
 from mux_async.cli._live import LiveReporter, Pace
-from mux_async.cli._progress import Budget, Job, make_reporter, summary_lines
+from mux_async.cli._output import counted
+from mux_async.cli._progress import Budget, Job, make_reporter, summary_lines, took_over
 from mux_async.ingest import (
     IngestSummary,
     Item,
@@ -360,3 +361,31 @@ def wait_for(look: Callable[[], list[str]], is_right: Callable[[list[str]], bool
         assert time.monotonic() < deadline, "\n".join(seen)
         anyio.run(anyio.sleep, 0.2)
     return seen
+
+
+def test_why_items_failed() -> None:
+    """The end says why items failed, the most frequent reasons first, and how many failed for others."""
+    errors = {"the plan is used up": 5, "no film": 2, "too long": 2, "x": 1}
+    summary = IngestSummary(ready=1, failed=10, not_started=0, size=0, elapsed=1.0, reason=None, errors=errors)
+
+    assert summary_lines(summary, Job(Plan(()), Path("j"))) == [
+        "1 ready, 10 failed in 1.0 s",
+        "5 failed: the plan is used up",
+        "2 failed: no film",
+        "2 failed: too long",
+        "1 failed for other reasons; --report has them",
+        "--retry-failed tries those that failed again",
+    ]
+
+
+def test_one_of_a_thing() -> None:
+    """One item, one file, one failure are counted in the singular."""
+    (item,) = some(1)
+    job = Job(Plan((item,)), Path("j"), failed={item.key})
+
+    assert job.greeting() == [
+        "1 item: 1 file and 0 URLs; the journal is j",
+        "1 failed before, and is not tried again without --retry-failed",
+    ]
+    assert took_over(TookOver(1)) == "an earlier run was killed; the 1 item that it had is gone on with"
+    assert [counted(number, "POST request") for number in (0, 1, 2)] == ["0 POST requests", "1 POST request", "2 POST requests"]

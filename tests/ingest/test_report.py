@@ -11,8 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from mux_async.emulator import Fault
 from mux_async.errors import InvalidRequestError
-from mux_async.ingest import ItemError, JournalEntry, Problem, ReportError, Stage, write_report
+from mux_async.ingest import (
+    Ingest,
+    ItemError,
+    Journal,
+    JournalEntry,
+    Problem,
+    ReportError,
+    Stage,
+    make_plan,
+    url_item,
+    write_report,
+)
+from tests.ingest.emulation import client_of, emulate
 
 API = "https://api.mux.com"
 
@@ -122,3 +135,25 @@ def test_where_it_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InvalidRequestError, match="name a file"):
         write_report(tmp_path / "folder.csv", [], base_url=API)
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_later_success(tmp_path: Path) -> None:
+    """A file that failed, was mended and then became an asset has one row, and counts once; two films of one name have two."""
+    emulator, film = emulate(), tmp_path / "film.mp4"
+    film.write_bytes(b"wrong")
+    listed = [url_item("https://e.com/play.mp4?id=1"), url_item("https://e.com/play.mp4?id=2")]
+    emulator.faults.add(Fault(method="POST", path="/video/v1/.*", nth=1, status=400))
+    with Journal.open(tmp_path / "j") as journal:
+        for content in (b"wrong", b"right!"):
+            film.write_bytes(content)
+            async with client_of(emulator) as mux:
+                await Ingest(mux, [*make_plan(film).items, *listed], journal=journal, concurrency=1).run()
+        write_report(tmp_path / "r.jsonl", journal.entries(), base_url=API)
+        summary = journal.summary()
+
+        assert len(list(journal.entries(superseded=True))) == 4
+    rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert sorted(row["status"] for row in rows) == ["ready", "ready", "ready"]
+    assert (summary.total, summary.done, summary.dead, summary.size, summary.size_done) == (3, 3, 0, 6, 6)
