@@ -99,7 +99,7 @@ class Answer:
     """
 
     response: HttpResponse
-    content: bytes
+    content: bytes = attrs.field(repr=False)
     attempts: list[AttemptRecord]
     is_reconciled: bool = False
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
 from mux_async._options import CallOptions
 from mux_async._pagination import Page, Paginator, check_page
 from mux_async._response import ByteStream, Download
+from mux_async._tracebacks import hides_locals
 from mux_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -50,23 +52,26 @@ class EngineCaller:
         """The same, for work that makes many calls in its own time. See `EffectiveOptions.for_long_work`."""
         return EngineCaller(self.engine, self.options.for_long_work(), is_raw=self._is_raw)
 
-    async def call(self, operation: Operation[T], arguments: Arguments) -> T:
-        """Perform a call to its end."""
-        value, answer = await self.engine.call(operation, arguments, self.options_of(arguments))
+    def call(self, operation: Operation[T], arguments: Arguments) -> Coroutine[Any, Any, T]:
+        """Perform a call to its end. Resources hide the locals of what fails below them (`hides_coroutines`)."""
         if self._is_raw:
-            return cast("T", answer.as_raw(value))  # `returns_raw` tells type checkers
-        return value
+            return self._call_raw(operation, arguments)
+        return self.engine.call(operation, arguments, self.options_of(arguments))
+
+    async def _call_raw(self, operation: Operation[T], arguments: Arguments) -> T:
+        value, answer = await self.engine.call(operation, arguments, self.options_of(arguments), with_answer=True)
+        return cast("T", answer.as_raw(value))  # `returns_raw` tells type checkers
 
     def paginate(self, operation: Operation[Page[T, E]], arguments: Arguments) -> Paginator[T, E]:
         """Return the list, not yet asked for."""
-
-        async def fetch(update: Mapping[str, object]) -> Page[T, E]:
-            extra = {**(arguments.extra_query or {}), **update}
-            check_page(operation.pagination, extra if "page" in extra else arguments.query)
-            return await self.call(operation, attrs.evolve(arguments, extra_query=extra))
-
         cursor = (arguments.extra_query or {}).get("cursor", arguments.query.get("cursor"))
-        return Paginator(fetch, operation.line, cursor)
+        return Paginator(partial(self._fetch, operation, arguments), operation.line, cursor)
+
+    @hides_locals
+    async def _fetch(self, operation: Operation[Page[T, E]], arguments: Arguments, update: Mapping[str, object]) -> Page[T, E]:
+        extra = {**(arguments.extra_query or {}), **update}
+        check_page(operation.pagination, extra if "page" in extra else arguments.query)
+        return await self.call(operation, attrs.evolve(arguments, extra_query=extra))
 
     def download(self, operation: Operation[bytes], arguments: Arguments) -> Download:
         """Return the bytes, not yet asked for."""
@@ -74,7 +79,11 @@ class EngineCaller:
         def open_stream() -> AbstractAsyncContextManager[ByteStream]:
             return self.engine.stream(operation, arguments, self.options_of(arguments))
 
-        return Download(lambda: self.call(operation, arguments), open_stream)
+        return Download(partial(self._download, operation, arguments), open_stream)
+
+    @hides_locals
+    async def _download(self, operation: Operation[bytes], arguments: Arguments) -> bytes:
+        return await self.call(operation, arguments)
 
     def options_of(self, arguments: Arguments) -> EffectiveOptions:
         """Return the options of one call.

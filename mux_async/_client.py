@@ -26,6 +26,7 @@ from mux_async._options import CallOptions, EffectiveOptions
 from mux_async._resource import Arguments
 from mux_async._response import RawResponse
 from mux_async._retry import RetryPolicy
+from mux_async._tracebacks import hides_locals
 from mux_async._transports import resolve_transport
 from mux_async._types import UNSET, Secret, Unset
 from mux_async._wire import standing_headers
@@ -146,6 +147,7 @@ class Mux:
         ConfigurationError: Something else about the arguments; the message says what to change.
     """
 
+    @hides_locals
     def __init__(
         self,
         *,
@@ -335,6 +337,7 @@ class Mux:
     def _for_long_work(self) -> Self:
         return self._variant(self._caller.options.for_long_work())
 
+    @hides_locals
     async def request(
         self,
         method: str,
@@ -381,7 +384,8 @@ class Mux:
             id="request", method=verb, path=path, bucket=bucket_of(verb, path), replay=replay_of(verb), result="json"
         )
         arguments = Arguments(query=query or {}, body=body, extra_headers=headers, options=options)
-        value, answer = await self._caller.engine.call(operation, arguments, self._caller.options_of(arguments))
+        made = self._caller.options_of(arguments)
+        value, answer = await self._caller.engine.call(operation, arguments, made, with_answer=True)
         return answer.as_raw(value)
 
     def webhook_received(self, event: Event) -> None:
@@ -427,7 +431,10 @@ class Mux:
         await self.aclose()
 
     def __repr__(self) -> str:
-        config = self._caller.engine.config
+        caller: EngineCaller | None = vars(self).get("_caller")
+        if caller is None:
+            return "<Mux, which could not be set up>"
+        config = caller.engine.config
         return f"<Mux {config.base_url} account={config.credentials.account!r}>"
 
 

@@ -53,7 +53,7 @@ class Config:
     credentials: Credentials
     base_url: str
     """Origin and path prefix of the API, without a trailing slash."""
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = attrs.field(repr=False)
     """Sent with every request to the API."""
     retry: RetryPolicy
     clock: Callable[[], float] = time.monotonic

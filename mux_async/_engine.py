@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
@@ -34,6 +34,7 @@ from mux_async._flights import Flights, join
 from mux_async._operation import Bucket, Replay
 from mux_async._response import ByteStream
 from mux_async._retry import Again, Ambiguous, Answered, decide, parse_retry_after
+from mux_async._tracebacks import clear_locals
 from mux_async.errors import (
     ClosedError,
     DeadlineExceededError,
@@ -139,8 +140,16 @@ class Engine:
             finally:
                 await self.limits.aclose()  # other clients of the account open it again when they need it
 
-    async def call(self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions) -> tuple[T, Answer]:
-        """Perform a call to its end.
+    @overload
+    async def call(self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions) -> T: ...
+    @overload
+    async def call(
+        self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions, *, with_answer: Literal[True]
+    ) -> tuple[T, Answer]: ...
+    async def call(
+        self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions, *, with_answer: bool = False
+    ) -> T | tuple[T, Answer]:
+        """Perform a call to its end, and return what it decodes to; *with_answer*, a pair of that and the answer.
 
         Raises:
             MuxError: Any of the tree in `mux_async.errors`.
@@ -158,13 +167,25 @@ class Engine:
             except UndecodableResponseError as error:
                 answer = await self._within(call, self._look_for_lost(call, answer, error))
             else:
-                return value, answer
+                return (value, answer) if with_answer else value
 
     @asynccontextmanager
     async def stream(
         self, operation: Operation[bytes], arguments: Arguments, options: EffectiveOptions
     ) -> AsyncGenerator[ByteStream]:
         """Perform a call up to the head of its answer, and hand the body out as it comes."""
+        try:
+            async with self._open(operation, arguments, options) as stream:
+                yield stream
+        except BaseException as error:
+            del self, operation, arguments
+            clear_locals(error)
+            raise
+
+    @asynccontextmanager
+    async def _open(
+        self, operation: Operation[bytes], arguments: Arguments, options: EffectiveOptions
+    ) -> AsyncGenerator[ByteStream]:
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
         call = Call(operation, options, self.config, self.config.clock(), options.effective_priority)
         deadline = anyio.current_time() + options.deadline if options.deadline is not None else float("inf")
@@ -415,7 +436,7 @@ class Engine:
     async def _read(self, call: Call, operation: Operation[object], arguments: Arguments) -> _once.Shown:
         remaining = call.remaining()
         options = attrs.evolve(call.options.for_long_work(), deadline=None if remaining is None else max(remaining, 0.001))
-        body, answer = await self.call(operation, arguments, options)
+        body, answer = await self.call(operation, arguments, options, with_answer=True)
         return _once.Shown(body, answer.response.headers, answer)
 
     def _end(self, call: Call) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overloa
 import attrs
 
 from mux_async._operation import Pagination
+from mux_async._tracebacks import hides_locals
 from mux_async._types import UNSET
 from mux_async.errors import InvalidRequestError, RepeatedPageError
 
@@ -33,8 +34,9 @@ class Page(Generic[T, E]):
         next_query: What to add to the query for the next page; ``None`` when this page is known to be the last.
     """
 
-    data: list[T]
-    envelope: E
+    # The fields are not shown: rich goes by them, and not by `__repr__`.
+    data: list[T] = attrs.field(repr=False)
+    envelope: E = attrs.field(repr=False)
     next_cursor: str | None
     total: int | None
     next_query: Mapping[str, object] | None
@@ -85,6 +87,7 @@ class Paginator(Coroutine[Any, Any, Page[T, E]], Generic[T, E]):
     def __await__(self) -> Generator[Any, Any, Page[T, E]]:
         return self._fetch({}).__await__()
 
+    @hides_locals
     async def pages(self) -> AsyncGenerator[Page[T, E]]:
         """Yield pages until the end. Empty pages are not yielded.
 
@@ -119,12 +122,14 @@ class Paginator(Coroutine[Any, Any, Page[T, E]], Generic[T, E]):
                 raise self._repeated(cursor=cast("str", cursor))
             query = following
 
+    @hides_locals
     async def __aiter__(self) -> AsyncIterator[T]:
         async with aclosing(self.pages()) as pages:
             async for page in pages:
                 for item in page.data:
                     yield item
 
+    @hides_locals
     async def first(self) -> T | None:
         """Return the first item, or ``None`` when there is no item."""
         async with aclosing(self.pages()) as pages:
@@ -132,6 +137,7 @@ class Paginator(Coroutine[Any, Any, Page[T, E]], Generic[T, E]):
                 return page.data[0]
         return None
 
+    @hides_locals
     async def collect(self, limit: int | None = None) -> list[T]:
         """Return the items of all pages, in their order.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
 
+from mux_async._tracebacks import hides_coroutines
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -32,13 +34,13 @@ _NOTHING: Mapping[str, Any] = {}
 class Arguments:
     """What a user passed to one call, by wire name. ``UNSET`` values are still in it; the wire leaves them out."""
 
-    path: Mapping[str, str] = _NOTHING
-    query: Mapping[str, object] = _NOTHING
-    body: Mapping[str, object] | None = None
+    path: Mapping[str, str] = attrs.field(default=_NOTHING, repr=False)
+    query: Mapping[str, object] = attrs.field(default=_NOTHING, repr=False)
+    body: Mapping[str, object] | None = attrs.field(default=None, repr=False)
     """JSON members; ``None`` for operations that take no body, so that none is sent."""
-    extra_headers: Mapping[str, str] | None = None
-    extra_query: Mapping[str, object] | None = None
-    extra_body: Mapping[str, object] | None = None
+    extra_headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
+    extra_query: Mapping[str, object] | None = attrs.field(default=None, repr=False)
+    extra_body: Mapping[str, object] | None = attrs.field(default=None, repr=False)
     once: str | None = None
     """The user's key for what is made, to be stamped into the body and looked for when the answer is lost."""
     options: CallOptions | None = None
@@ -81,6 +83,10 @@ class Caller(Protocol):
 class Resource:
     """A group of operations. Cheap to make: it holds its caller and nothing else."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        hides_coroutines(cls)
+
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
@@ -100,8 +106,7 @@ class Resource:
         once: str | None = None,
         options: CallOptions | None = None,
     ) -> Coroutine[Any, Any, T]:
-        arguments = Arguments(path, query, body, extra_headers, extra_query, extra_body, once, options)
-        return self._caller.call(operation, arguments)
+        return self._caller.call(operation, Arguments(path, query, body, extra_headers, extra_query, extra_body, once, options))
 
     def _list(
         self,

@@ -31,12 +31,12 @@ class RawResponse(Generic[T]):
             request id are those of the read that showed it, and *content* is what the lost answer would have held.
     """
 
-    value: T
+    value: T = attrs.field(repr=False)
     status: int
-    headers: CIMultiDictProxy[str]
+    headers: CIMultiDictProxy[str] = attrs.field(repr=False)
     request_id: str | None
     attempts: Sequence[Attempt]
-    content: bytes
+    content: bytes = attrs.field(repr=False)
     is_reconciled: bool = False
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ Three states of a field are three different things here: *absent* (``UNSET``, no
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Final, Literal, TypeAlias, final
 
 
@@ -36,14 +37,15 @@ class Secret:
     Call `reveal` at the one place where the characters are needed.
     """
 
-    __slots__ = ("_value",)
+    __slots__ = ("_read",)
 
     def __init__(self, value: str | Secret) -> None:
-        self._value: str = value._value if isinstance(value, Secret) else value
+        # In a closure, and not in a slot: what walks through objects by their attributes finds a function.
+        self._read: Callable[[], str] = value._read if isinstance(value, Secret) else lambda: value
 
     def reveal(self) -> str:
         """Return the characters."""
-        return self._value
+        return self._read()
 
     def __repr__(self) -> str:
         return "Secret('***')"
@@ -51,13 +53,19 @@ class Secret:
     __str__ = __repr__
 
     def __bool__(self) -> bool:
-        return bool(self._value)
+        return bool(self._read())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
+        return isinstance(other, Secret) and other._read() == self._read()
 
     def __hash__(self) -> int:
-        return hash(("Secret", self._value))
+        return hash(("Secret", self._read()))
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Secret:
+        return self
 
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("a Secret is not pickled; pass the text and wrap it on the other side")

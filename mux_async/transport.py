@@ -34,6 +34,7 @@ import anyio
 import attrs
 from multidict import CIMultiDictProxy
 
+from mux_async._tracebacks import clear_locals, hides_arguments
 from mux_async.errors import (
     ConfigurationError,
     ConnectError,
@@ -67,6 +68,7 @@ __all__ = [
     "WholeBody",
     "WrongRuntimeError",
     "check_options",
+    "clear_locals",
     "environment_proxy",
     "is_permanent",
     "require_runtime",
@@ -172,9 +174,10 @@ class HttpRequest:
     """
 
     method: str
-    url: str
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    body: bytes | Body | None = None
+    # Not shown: rich goes by the fields, and not by `__repr__`.
+    url: str = attrs.field(repr=False)
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    body: bytes | Body | None = attrs.field(default=None, repr=False)
     timeouts: Timeouts = Timeouts()
 
     @property
@@ -224,8 +227,8 @@ class HttpResponse:
     """An answer whose head has arrived; the body is still to be read, and must be read or closed."""
 
     status: int
-    headers: Headers
-    body: ResponseBody
+    headers: Headers = attrs.field(repr=False)
+    body: ResponseBody = attrs.field(repr=False)
 
     def __repr__(self) -> str:
         return f"<HttpResponse {self.status} headers={sorted(set(self.headers))}>"
@@ -251,6 +254,7 @@ class Transport(Protocol):
         ...
 
 
+@hides_arguments
 @attrs.frozen
 class TransportSettings:
     """What an adapter is told when it is created. The defaults are the client's."""

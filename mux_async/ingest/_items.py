@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
+from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, MissingExtraError
 from mux_async.ingest._settings import LONGEST
@@ -26,6 +27,18 @@ FETCHED = frozenset({"http", "https", "mux"})
 def _names(settings: Mapping[str, object]) -> str:
     """Show settings by name only: inputs may hold signed URLs."""
     return f"<{', '.join(settings)}>"
+
+
+def _shown(address: str) -> str:
+    """Return an address as it may be shown and stored: without a password, and without its query, which may be a signature."""
+    scheme, _, rest = address.partition("://")
+    place, query, _ = rest.partition("?")
+    host, slash, path = place.partition("/")
+    return legible(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}") + ("?..." if query else "")
+
+
+def _show(address: str | None) -> str:
+    return repr(None if address is None else _shown(address))
 
 
 @attrs.frozen
@@ -50,7 +63,7 @@ class Item:
     source: str
     path: Path | None = None
     url: Secret | None = None
-    address: str | None = None
+    address: str | None = attrs.field(default=None, repr=_show)
     size: int | None = None
     modified_ns: int | None = None
     settings: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=_names)
@@ -116,6 +129,7 @@ def file_item(path: Path, wishes: Wishes = NO_WISHES, *, by_content: bool = Fals
     )
 
 
+@hides_locals
 def url_item(url: str, wishes: Wishes = NO_WISHES) -> Item:
     """Return the item of a URL that Mux fetches. Nothing is fetched here.
 
@@ -160,6 +174,7 @@ _FOLLOWED = re.compile(r"\s+(?:#|[A-Za-z][\w+.-]*://)|\t")
 """A comment, another URL or another column behind a URL."""
 
 
+@hides_locals
 def remote_item(address: str, wishes: Wishes = NO_WISHES) -> Item:
     """Return the item of a file that fsspec can read, having asked for its size. Blocks while it does.
 
@@ -209,14 +224,6 @@ def open_file_system(address: str) -> tuple[Any, str]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def _shown(address: str) -> str:
-    """Return an address as it may be shown and stored: without a password, and without its query, which may be a signature."""
-    scheme, _, rest = address.partition("://")
-    place, query, _ = rest.partition("?")
-    host, slash, path = place.partition("/")
-    return legible(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}") + ("?..." if query else "")
 
 
 def _made_key(kind: str, identity: str) -> str:

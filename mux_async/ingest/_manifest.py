@@ -21,6 +21,7 @@ from typing import TypeAlias, cast
 
 import attrs
 
+from mux_async._tracebacks import hides_methods
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest._items import FETCHED, NO_WISHES, Item, Wishes, file_item, remote_item, url_item
 from mux_async.ingest._problems import Problem
@@ -39,6 +40,7 @@ _EXACT = frozenset({"title", "creator_id", "external_id", "key", "passthrough"})
 Found: TypeAlias = Item | Problem
 
 
+@hides_methods
 @attrs.frozen
 class Manifest:
     """A list of what to ingest, as text.

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
+from mux_async._tracebacks import hides_locals
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest._items import FETCHED, Item, default_title, file_item, open_file_system, remote_item
 from mux_async.ingest._manifest import Found, Manifest, address_item
@@ -56,6 +57,7 @@ class Plan:
         return sum(item.size or 0 for item in self.items)
 
 
+@hides_locals
 def make_plan(
     sources: Sources = (),
     *,

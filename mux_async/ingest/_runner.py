@@ -27,6 +27,7 @@ import anyio.to_thread
 import attrs
 
 from mux_async._client import for_long_work
+from mux_async._tracebacks import hides_methods
 from mux_async._types import UNSET, Unset
 from mux_async.errors import (
     APIStatusError,
@@ -96,6 +97,7 @@ _FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDenied
 """What every other item would meet too."""
 
 
+@hides_methods
 class Ingest:
     """A bulk ingest. Runs once; with a journal, the same can be run again, in any process, and goes on where the last one was.
 

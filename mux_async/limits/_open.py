@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
 from mux_async.limits._backend import LimitBackend, MemoryBackend
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _FORMS = "memory://, sqlite:///path or redis://[user[:password]@]host[:port][/db] (rediss:// for TLS)"
 
 
+@hides_locals
 def open_backend(
     url: str | Secret,
     account_key: str,

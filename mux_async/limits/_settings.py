@@ -8,6 +8,7 @@ import attrs
 
 from mux_async._checks import check_seconds, check_whole
 from mux_async._operation import Bucket
+from mux_async._tracebacks import hides_arguments
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
 from mux_async.limits._bucket import Lessons, PacedBucket
@@ -55,6 +56,7 @@ class BucketSettings:
         return cls(rate=(requests - burst + 1) / (seconds + jitter), burst=burst)
 
 
+@hides_arguments
 @attrs.frozen
 class LimitSettings:
     """What an account is allowed, how it is shared out, and what to do when Mux says 429 all the same.

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
+from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError
 from mux_async.playback._hosts import MUX, Hosts
@@ -94,11 +95,13 @@ class Playback(PlaybackUrls):
 _ACCESS: Final = frozenset({"token", "signer", "expires_in", "playback_restriction_id", "hosts"})
 
 
+@hides_locals
 def viewer_counts_url(token: str | Secret, *, hosts: Hosts = MUX) -> str:
     """Return the address of how many are watching what *token* is for; see `mux_async.signing.Signer.sign_viewer_counts`."""
     return f"{hosts.stats}/counts?token={_shape(token)}"
 
 
+@hides_locals
 def player_url(playback_id: str, tokens: Mapping[str, str] | None = None, *, hosts: Hosts = MUX) -> str:
     """Return the address of Mux's hosted player, for an ``iframe``.
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import attrs
 
 from mux_async._model import hidden
+from mux_async._tracebacks import hides_locals
 from mux_async.errors import InvalidRequestError
 
 Region: TypeAlias = Literal["global", "us-east", "us-west", "eu-west"]
@@ -60,6 +61,7 @@ class LiveIngest:
         return ingest_addresses(self.stream_key, self.srt_passphrase, region)
 
 
+@hides_locals
 def ingest_addresses(stream_key: str, srt_passphrase: str | None = None, region: Region = "global") -> IngestAddresses:
     """Return the addresses that an encoder sends to, for a stream key from somewhere else than an answer of Mux.
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from mux_async._tracebacks import hides_methods
 from mux_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Playable(Protocol):
         ...
 
 
+@hides_methods
 class PlaybackUrls:
     """Addresses. Each method returns a URL as text; one with a token in it is as good as the token, so keep it out of logs.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, overload
 import anyio.to_thread
 import orjson
 
+from mux_async._tracebacks import hides_methods
 from mux_async.errors import ConfigurationError, InvalidRequestError
 from mux_async.playback import (
     AnimatedParams,
@@ -54,6 +55,7 @@ def _base64url(data: bytes) -> bytes:
     return urlsafe_b64encode(data).rstrip(b"=")
 
 
+@hides_methods
 class Signer:
     """Signs tokens (JWT, RS256) with one of the account's signing keys.
 
@@ -334,7 +336,7 @@ class Signer:
         return repr((self._head, {**claims, "exp": expires - int(now)}))
 
     def __repr__(self) -> str:
-        return f"<Signer key_id={self._key_id!r}>"
+        return f"<Signer key_id={getattr(self, '_key_id', None)!r}>"  # a constructor that failed leaves none
 
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("a Signer is not pickled: it holds a private key; make another where it is needed")

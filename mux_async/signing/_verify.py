@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import attrs
 import jwt
 
+from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import MuxError
 from mux_async.signing._keys import JWS, PublicKey, read_public_key
@@ -60,6 +61,7 @@ class VerifiedToken:
     """All of them, parameters included."""
 
 
+@hides_locals
 def verify(
     token: str | Secret,
     keys: Mapping[str, PublicKey],

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from mux_async._client import for_long_work
+from mux_async._tracebacks import hides_methods
 from mux_async._types import UNSET, Secret, Unset
 from mux_async.errors import APIStatusError, InvalidRequestError, MuxError, UploadError
 from mux_async.uploads._flow import Flow, UploadSettings
@@ -30,6 +31,7 @@ _CANCEL_TIME = 10.0
 """Seconds that a cancelled upload may take to be cancelled at Mux as well."""
 
 
+@hides_methods
 class Uploads:
     """Direct uploads. A client's `Mux.uploads`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
 from mux_async.webhooks._store import EventStore, MemoryEventStore
@@ -12,6 +13,7 @@ from mux_async.webhooks._store import EventStore, MemoryEventStore
 _FORMS = "memory://, sqlite:///path or redis://[user[:password]@]host[:port][/db] (rediss:// for TLS)"
 
 
+@hides_locals
 def open_event_store(url: str | Secret) -> EventStore:
     """Return the store that *url* names. Nothing is opened yet: files and connections are with the first delivery.
 

@@ -22,6 +22,7 @@ from uuid import uuid4
 import anyio
 import attrs
 
+from mux_async._tracebacks import clear_locals, hides_methods
 from mux_async._types import Secret
 from mux_async.errors import MuxError
 from mux_async.webhooks._errors import BodyTooLargeError, EventStoreError, SignatureError, WebhookError
@@ -58,6 +59,7 @@ class WebhookAnswer:
     text: str
 
 
+@hides_methods
 class WebhookRouter(Registration):
     """Handlers of webhook events, and the way of a delivery to them.
 
@@ -232,8 +234,12 @@ class WebhookRouter(Registration):
                 for current in wanted:
                     if not (current.latest and claim.is_stale):
                         await current.handler(event)
-        except Exception:
-            logger.exception("the handler %s failed on %s %s; Mux will deliver it again", _name(current), event.type, event.id)
+        except Exception as error:
+            clear_locals(error)
+            # Without the frame that is here: it holds the event.
+            trace = error.__traceback__ and error.__traceback__.tb_next
+            what = "the handler %s failed on %s %s; Mux will deliver it again"
+            logger.error(what, _name(current), event.type, event.id, exc_info=(type(error), error, trace))  # noqa: TRY400
             return False
         if scope.cancelled_caught:
             logger.error(

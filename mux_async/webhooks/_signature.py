@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
+from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
 from mux_async.webhooks._diagnosis import likely_cause
@@ -77,6 +78,7 @@ class Verifier:
         return content
 
 
+@hides_locals
 def verifier(secrets: Secrets = None, tolerance: float = TOLERANCE, max_body: int = MAX_BODY) -> Verifier:
     """Check settings and make them ready.
 
@@ -153,6 +155,7 @@ def _too_large(size: int, most: int) -> BodyTooLargeError:
     return BodyTooLargeError(f"the body of a webhook has {size} bytes and {most} are allowed; if it is Mux's, raise max_body")
 
 
+@hides_locals
 def verify(
     body: Body, headers: Headers, secrets: Secrets = None, *, tolerance: float = TOLERANCE, now: float | None = None
 ) -> None:
@@ -175,6 +178,7 @@ def verify(
     verifier(secrets, tolerance, sys.maxsize).verify(body, headers, time.time() if now is None else now)
 
 
+@hides_locals
 def sign(body: bytes, secret: str | bytes | Secret, *, at: int | None = None) -> str:
     """Return the value of ``Mux-Signature`` that Mux would send with *body*: for tests, and to send deliveries again.
 

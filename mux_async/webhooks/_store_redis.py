@@ -19,6 +19,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
+from mux_async._tracebacks import hides_methods
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingExtraError
 from mux_async.transport import running_runtime
@@ -77,6 +78,7 @@ class _Connected:
     """Those under way, by event."""
 
 
+@hides_methods
 class RedisEventStore:
     """Remembers in Redis.
 

@@ -10,6 +10,7 @@ import orjson
 # Events are read in the event loop; what they are read with is imported here, because that takes a while.
 import mux_async.models.webhooks as _  # noqa: F401
 from mux_async._forms import GIVES_UP
+from mux_async._tracebacks import hides_locals
 from mux_async.webhooks._errors import EventFormatError
 from mux_async.webhooks._headers import Headers
 from mux_async.webhooks._signature import MAX_BODY, TOLERANCE, Body, Secrets, Verifier, verifier
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mux_async.webhooks.events import WebhookEvent
 
 
+@hides_locals
 def unwrap(
     body: Body,
     headers: Headers,

@@ -27,6 +27,7 @@ LAYERS: list[set[str]] = [
         "_model",
         "_reading",
         "_times",
+        "_tracebacks",
         "models",
         "playback",
     },

@@ -187,6 +187,7 @@ def test_errors_bring_no_client() -> None:
     assert loaded.mine == {
         "mux_async",
         "mux_async._lazy",
+        "mux_async._tracebacks",
         "mux_async._version",
         "mux_async.errors",
         "mux_async.transport",

@@ -22,6 +22,7 @@ from mux_async.transport import (
     Timeouts,
     TransportClosedError,
     TransportSettings,
+    clear_locals,
     environment_proxy,
     require_runtime,
 )
@@ -81,16 +82,21 @@ class AiohttpTransport:
         if request.timeouts is not self._timeouts:
             self._use(request.timeouts)
         direct = self._direct
+        written = direct.write(request) if direct is not None else None
         try:
-            if direct is not None:
-                written = direct.write(request)
-                if written is not None:
-                    return await direct.send(request, written, self._client_timeout, self._watch)
+            if direct is not None and written is not None:
+                return await direct.send(request, written, self._client_timeout, self._watch)
             if not self._session.closed:  # one that was handed in may be
                 return await self._send_by_session(request)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if not self._was_closed_meanwhile():
+                del self, request, direct, written
+                clear_locals(error)
                 raise
+        except BaseException as error:
+            del self, request, direct, written
+            clear_locals(error)
+            raise
         raise TransportClosedError("aiohttp")
 
     def _was_closed_meanwhile(self) -> bool:

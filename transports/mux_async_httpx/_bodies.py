@@ -22,6 +22,8 @@ class RequestStream:
         self.body = body
         self.error: Exception | None = None
         """What the caller's generator raised, or that it gave another number of bytes than it declares."""
+        self.cause: BaseException | None = None
+        """Of `error`: httpcore raises that on "from None", which takes it away."""
         self._pieces = body.pieces()
 
     def __aiter__(self) -> RequestStream:
@@ -33,7 +35,7 @@ class RequestStream:
         except StopAsyncIteration:
             raise
         except Exception as error:
-            self.error = error
+            self.error, self.cause = error, error.__cause__
             raise
 
     async def close(self) -> None:

@@ -23,6 +23,7 @@ from mux_async.transport import (
     Phase,
     TransportClosedError,
     TransportSettings,
+    clear_locals,
     environment_proxy,
     require_runtime,
 )
@@ -67,6 +68,14 @@ class HttpxTransport:
         """Perform one exchange. See `mux_async.transport.Transport.send`."""
         if self._closed:
             raise TransportClosedError("httpx")
+        try:
+            return await self._send(request)
+        except BaseException as error:
+            del self, request
+            clear_locals(error)
+            raise
+
+    async def _send(self, request: HttpRequest) -> HttpResponse:
         while True:
             try:
                 return await self._try(request)
@@ -101,7 +110,7 @@ class HttpxTransport:
             headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict(items))
             return HttpResponse(response.status_code, headers, ResponseBody(response, request))
         if stream is not None and stream.error is not None:
-            raise stream.error
+            raise stream.error from stream.cause
         if problem is None:
             raise TransportClosedError("httpx")  # while it waited for a connection
         raise failure(problem, request, progress.phase)
