@@ -17,7 +17,7 @@ from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, MissingExtraError
 from mux_async.ingest._settings import LONGEST
 from mux_async.ingest._signatures import unsigned
-from mux_async.ingest._text import legible, legible_all, stripped
+from mux_async.ingest._text import is_path, legible, legible_all, stripped
 from mux_async.uploads._source import open_file
 
 FETCHED = frozenset({"http", "https", "mux"})
@@ -227,10 +227,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _made_key(kind: str, identity: str) -> str:
-    try:
-        data = identity.encode(errors="surrogateescape")
-    except UnicodeEncodeError:  # a half of a character that stands for no byte
-        data = identity.encode(errors="surrogatepass")
+    data = identity.encode(errors="surrogateescape" if is_path(identity) else "surrogatepass")
     return f"{kind}-{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 
@@ -257,6 +254,8 @@ def _settings(wishes: Wishes, key: str, name: str) -> Mapping[str, object]:
 
 def default_title(name: str) -> str:
     """Return the title of an asset that is made of a file of this name, where none is given."""
+    if is_path(name):  # in a locale without UTF-8, every other character is kept as bytes
+        name = name.encode(errors="surrogateescape").decode(errors="surrogateescape")
     return name.encode(errors="replace").decode()[: LONGEST["title"]]
 
 

@@ -15,6 +15,7 @@ and ``extra``, whose members are sent unchecked. Paths are taken from the folder
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -28,7 +29,7 @@ from mux_async.ingest._problems import Problem
 from mux_async.ingest._rows import ManifestForm, Row, read_rows
 from mux_async.ingest._settings import check, fold, kinds, read_cell, suggest
 from mux_async.ingest._suffixes import MANIFEST_SUFFIXES, check_film
-from mux_async.ingest._text import EncodingError, decode, is_text, legible, stripped
+from mux_async.ingest._text import EncodingError, decode, is_path, is_text, legible, stripped
 
 _PLACES = ("url", "path")
 _META = ("title", "creator_id", "external_id")
@@ -145,7 +146,9 @@ class Manifest:
     def _path(self, place: str) -> Path:
         """Return the file that a list names: as it is written there, without blanks around it, or from the code page of Windows."""
         names = [place] if self.form == "null" else [place, stripped(place)]
-        if not is_text(place):
+        if sys.getfilesystemencoding() != "utf-8":  # the list has the bytes of names, whatever the locale makes of them
+            names = [os.fsdecode(name.encode(errors="surrogateescape")) if is_path(name) else name for name in names]
+        elif not is_text(place) and is_path(place):
             names.append(place.encode(errors="surrogateescape").decode("cp1252", "replace"))
         paths = [self.folder / name for name in names]
         return next((path for path in paths if os.path.lexists(path)), paths[min(len(paths), 2) - 1])

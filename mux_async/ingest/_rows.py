@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final, Literal, TypeAlias, cast
 
 from mux_async.ingest._problems import Problem
-from mux_async.ingest._text import is_text, legible_all, stripped
+from mux_async.ingest._text import is_text, legible, legible_all, stripped
 
 ManifestForm: TypeAlias = Literal["lines", "null", "jsonl", "json", "csv"]
 Row: TypeAlias = Mapping[str, object]
@@ -118,11 +118,11 @@ def _from_json(value: object, *, is_pure: bool) -> Iterator[Row | Problem]:
         return
     row = cast("dict[str, object]", value)
     # The path may hold bytes that are no text, as escapes or as they are; elsewhere escapes may, and bytes are of another encoding.
-    others = {name: each for name, each in row.items() if name != "path"}
+    others = {name: each for name, each in row.items() if name.lower() != "path"}
     if not is_pure and not is_text(json.dumps(others, ensure_ascii=False)):
         yield Problem(NOT_UTF8)
         return
-    yield {name: row[name] if name == "path" else each for name, each in cast("Row", legible_all(row)).items()}
+    yield {legible(name): each if name.lower() in {"path", "url"} else legible_all(each) for name, each in row.items()}
 
 
 def _table(text: str, known: Collection[str]) -> Iterator[Numbered]:

@@ -69,14 +69,20 @@ def is_text(text: str) -> bool:
     return True
 
 
+def is_path(text: str) -> bool:
+    """Return whether *text* stands for bytes: of its lone surrogates, each must be one (PEP 383)."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def legible(text: str) -> str:
     r"""Return *text* with bytes that are no UTF-8 written as ``\xe9``, and other halves of characters as ``\ud83d``."""
     if is_text(text):
         return text
-    try:
-        data = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        data = text.encode("utf-8", "backslashreplace")
+    data = text.encode("utf-8", "surrogateescape" if is_path(text) else "backslashreplace")
     return data.decode("utf-8", "backslashreplace")
 
 

@@ -9,6 +9,7 @@ import csv
 import functools
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -479,3 +480,36 @@ def test_interrupted_twice(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "films.mux-journal", create=False) as journal:
         assert journal.summary().done == 0
         assert journal.summary().begun >= created
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are no text")
+def test_names_that_are_no_text(server: Emulate, tmp_path: Path) -> None:
+    """Names that are not UTF-8 are ingested without a locale too, from a folder and from what ``find -print0`` writes, and once."""
+    films = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    films.mkdir()
+    (films / os.fsdecode(b"a\xff\n.mp4")).write_bytes(b"one")
+    (films / "b.mp4").write_bytes(b"two")
+    (films / "link.mp4").symlink_to("b.mp4")
+    (films / "é.mp4").write_bytes(b"three")
+    listed = b"".join(os.fsencode(path) + b"\0" for path in sorted(films.iterdir()))
+    env = environment({**CREDENTIALS, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+    options = ("--journal", "j", "--report", "r.jsonl", "--base-url", server.origin)
+    folder, again = (
+        subprocess.run(
+            command("ingest", *what, *options, *form),
+            input=listed,
+            capture_output=True,
+            timeout=50,
+            check=False,
+            env=env,
+            cwd=tmp_path,
+        )
+        for what, form in [((os.fsdecode(b"caf\xe9"),), ("--plain",)), (("-z", "-"), ("--json",))]
+    )
+    rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text(encoding="utf-8").splitlines()]
+
+    assert folder.returncode == 0, folder.stderr
+    assert rb"caf\xe9/a\xff\n.mp4 -> " in folder.stdout
+    assert again.returncode == 0, again.stderr
+    assert [json.loads(line)["event"] for line in again.stdout.splitlines()] == ["begin", "end"]
+    assert sorted(row["source"] for row in rows) == ["caf\\xe9/a\\xff\n.mp4", "caf\\xe9/b.mp4", "caf\\xe9/é.mp4"]

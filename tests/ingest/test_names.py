@@ -118,6 +118,10 @@ def test_halves_of_characters() -> None:
             "passthrough": "\\xff",
             "meta": {"title": "t\\ud83d", "external_id": "k\\ud83d"},
         }
+    for line in ('{"path": "\\ud83d.mp4"}', '{"url": "https://e.com/\\ud83d"}', '{"url": "https://e.com/a", "\\ud83d": 1}'):
+        with pytest.raises(PlanError, match=r"l\.jsonl, line 1") as caught:
+            make_plan(manifest=Manifest(line, "jsonl", "l.jsonl"))
+        assert is_text(str(caught.value))
 
 
 def test_bytes_of_another_encoding(tmp_path: Path) -> None:
