@@ -6,6 +6,7 @@ would tidy away: resets, truncated answers, silence.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -151,6 +152,10 @@ class Peer:
         """Write *data* as it is."""
         await self._stream.send(data)
         self._site.sent += len(data)
+
+    def has_input(self) -> bool:
+        """Whether something of a request is here."""
+        return bool(self._buffer) or bool(select.select([self._raw.raw], [], [], 0)[0])
 
     def send_now(self, data: bytes) -> None:
         """Write *data* without TLS, before the event loop, which is the client's too, runs again."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 import attrs
 import pytest
 from aiohttp.client_proto import ResponseHandler
@@ -14,6 +15,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from mux_async.testing._loopback import Peer, Reply, always, listen, talk
 from mux_async.transport import (
+    ConnectError,
     Delivery,
     HttpRequest,
     Phase,
@@ -292,3 +294,68 @@ async def test_silence_of_several_lengths() -> None:
         await transport.aclose()
 
         assert [(error.phase, error.delivery) for error in caught] == [(Phase.READ_HEAD, Delivery.MAYBE_PROCESSED)] * 3
+
+
+class ClosingConnector(aiohttp.TCPConnector):
+    """Gives away connections that are being closed, once they carried a request, as one is that ended in this turn of the loop."""
+
+    closes = False
+
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+        connection = await super().connect(*args, **options)
+        if self.closes and connection.transport is not None:
+            connection.transport.abort()
+            self.closes = False
+        return connection
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_a_connection_that_is_being_closed(*, is_new: bool) -> None:
+    """Nothing is written to a connection that is being closed: a kept one is replaced, and a new one is a failure that sent nothing."""
+    async with listen(OK) as site:
+        connector = ClosingConnector()
+        transport = AiohttpTransport(TransportSettings(options={"connector": connector}))
+        request = HttpRequest("POST", f"{site.origin}/", HEADERS, b"{}")
+        if not is_new:
+            await fetch(transport, request)
+        connector.closes = True
+        if is_new:
+            with pytest.raises(ConnectError) as caught:
+                await fetch(transport, request)
+            assert caught.value.delivery is Delivery.NEVER_SENT
+        else:
+            assert await fetch(transport, request) == b"ok"
+        await transport.aclose()
+
+        assert len(site.requests) == (0 if is_new else 2)
+
+
+async def test_a_server_that_speaks_first() -> None:
+    """A new connection on which the server sends a refusal, or which it ends, before it was asked: nothing was sent."""
+
+    async def refuse(peer: Peer) -> None:
+        peer.send_now(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+
+    async def end(peer: Peer) -> None:
+        del peer
+
+    for conversation in (refuse, end):
+        async with listen(conversation) as site:
+            settled = SlowConnector()
+            transport = AiohttpTransport(TransportSettings(options={"connector": settled}))
+            for body in (b"{}", b"x" * (SMALL + 1)):
+                with pytest.raises(ConnectError) as caught:
+                    await fetch(transport, HttpRequest("POST", f"{site.origin}/", HEADERS, body))
+                assert caught.value.delivery is Delivery.NEVER_SENT
+                assert not caught.value.is_permanent
+            await transport.aclose()
+
+
+class SlowConnector(aiohttp.TCPConnector):
+    """Gives a new connection away when the server had time to do something with it."""
+
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+        connection = await super().connect(*args, **options)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        return connection

@@ -119,7 +119,7 @@ async def test_a_certificate_that_is_not_trusted(make: Make) -> None:
     """A certificate of an unknown authority, for another name, or out of date, is tried once, and nothing is sent."""
     authority = trustme.CA()
     trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
+    authority.configure_trust(trusting)  # pyright: ignore[reportUnknownMemberType] - names pyOpenSSL's types
     past = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     certificates = {
         "unknown": (trustme.CA().issue_cert("127.0.0.1"), trusting),
@@ -129,7 +129,7 @@ async def test_a_certificate_that_is_not_trusted(make: Make) -> None:
     }
     for what, (certificate, context) in certificates.items():
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(server)
+        certificate.configure_cert(server)  # pyright: ignore[reportUnknownMemberType]
         async with listen(OK, tls=server) as site:
             transport = make(TransportSettings(ssl_context=context))
             attempts = await attempts_until_it_fails(transport, site.origin)
