@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from mux_async._version import __version__
 from mux_async.cli._examples import examples_of
+from mux_async.cli._network import CommonCaFile, CommonProxy, CommonTrustEnv, Network, set_network, with_network
 from mux_async.cli._output import STOPPED, explain
 from mux_async.cli._profile_commands import complete_profile, make_profiles_app
 from mux_async.cli._profiles import VARIABLES, apply_profile
@@ -78,6 +79,9 @@ def _common(
             help="Use the credentials of this profile; see `mux-async profiles`.",
         ),
     ] = None,
+    proxy: CommonProxy = None,
+    ca_file: CommonCaFile = None,
+    trust_env: CommonTrustEnv = False,
 ) -> None:
     """Work with Mux from the command line: ingest files, try things on an emulator.
 
@@ -86,6 +90,7 @@ def _common(
     The server is that of MUX_BASE_URL; Mux itself when not set.
     """
     _use_profile(ctx, profile)
+    set_network(Network(proxy, ca_file, trust_env))
     if debug:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(relativeCreated)8d %(name)s: %(message)s")
         logging.getLogger("mux_async").setLevel(logging.DEBUG)
@@ -112,8 +117,10 @@ def make_app() -> typer.Typer:
         name="mux-async", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
     )
     app.callback(epilog=examples_of(""))(_common)
+    asking = (ingest, upload, api, limits, doctor)
     for command in (demo, ingest, ingest_status, upload, emulate, sign, api, limits, doctor):
-        app.command(help=_paragraphs(command), epilog=examples_of(command.__name__.replace("_", "-")))(command)
+        made = with_network(command) if command in asking else command
+        app.command(help=_paragraphs(command), epilog=examples_of(command.__name__.replace("_", "-")))(made)
     app.add_typer(make_profiles_app())
     app.add_typer(make_webhooks_app())
     return app

@@ -8,6 +8,7 @@ import typer
 
 from mux_async import Mux
 from mux_async._transports import installed_transports
+from mux_async.cli._network import current_network
 
 _POLICIES = ("public", "signed", "drm")
 
@@ -51,12 +52,13 @@ Test = Annotated[bool, typer.Option("--test", help="Make test assets: free, wate
 
 
 def make_client(base_url: str | None, transport: str) -> Mux:
-    """Return a client with the credentials of the environment.
+    """Return a client with the credentials of the environment, and the proxy and authorities that the command was given.
 
     Raises:
         ConfigurationError: They are missing, or an option cannot be used.
     """
-    return Mux(base_url=base_url, transport=transport, user_agent_suffix="cli")
+    settings = current_network().settings()
+    return Mux(base_url=base_url, transport=transport, transport_settings=settings, user_agent_suffix="cli")
 
 
 def policies(given: list[str] | None) -> list[str]:

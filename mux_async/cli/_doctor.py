@@ -23,15 +23,16 @@ from mux_async import Mux
 from mux_async._transports import installed_transports, load_transport
 from mux_async._version import __version__
 from mux_async.cli._client import BaseUrl, make_client
+from mux_async.cli._network import VARIABLES as NETWORK_VARIABLES
 from mux_async.cli._output import FAILED, stdout
 from mux_async.cli._profiles import VARIABLES, profiles_path
 from mux_async.errors import ConfigurationError, MuxError
 from mux_async.limits import BackendLost, LimitEvent
 
 _LIBRARIES: Final = ("aiohttp", "anyio", "attrs", "cattrs", "msgspec", "orjson", "uvloop", "trio")
-_NOT_SECRET: Final = frozenset({"MUX_BASE_URL", "MUX_PROFILE", "MUX_LOG"})
+_NOT_SECRET: Final = frozenset({"MUX_BASE_URL", "MUX_PROFILE", "MUX_LOG", "MUX_CA_FILE", "MUX_TRUST_ENV"})
 """Variables whose value is shown."""
-VARIABLE_NAMES: Final = (*VARIABLES.values(), "MUX_PROFILE", "MUX_LOG")
+VARIABLE_NAMES: Final = (*VARIABLES.values(), *NETWORK_VARIABLES, "MUX_PROFILE", "MUX_LOG")
 """Every variable that the SDK or this command reads."""
 _LARGEST_SKEW: Final = 60.0
 """Seconds that this machine's clock may be off: webhooks are refused from 300 on, and tokens can be expired when they are made."""
