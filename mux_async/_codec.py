@@ -1,26 +1,29 @@
 """JSON bytes and values: how the body of an answer becomes what a call returns.
 
 `decoder` picks the generated code that reads an operation's answer, importing its models on first use; `converter` offers the same code to
-programs that build on cattrs. msgspec finds the objects in the text of an answer (`mux_async._forms`), orjson does all other JSON.
+programs that build on cattrs. msgspec finds the objects in the text of an answer (`mux_async._forms`), `mux_async._json` reads
+what it refuses, and orjson writes.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Literal, Union, cast, get_args, get_origin
 
 import msgspec
 import orjson
 
-from mux_async._forms import GIVES_UP
-from mux_async._model import Model, fill, unread
+from mux_async._forms import OBJECT, OBJECTS
+from mux_async._json import GIVES_UP, NotJsonError, loads
+from mux_async._model import Model, fill, get_kept, unread
 from mux_async._reading import many as read_many
 from mux_async._reading import one as read_one
 from mux_async._times import parse_time, write_day, write_iso
+from mux_async._types import UNSET
 from mux_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -41,25 +44,16 @@ def dumps(value: object) -> bytes:
         raise InvalidRequestError(f"the body cannot be written as JSON: {error}") from error
 
 
-def loads(body: bytes) -> object:
-    """Decode JSON.
-
-    Raises:
-        ValueError: It is not JSON.
-    """
-    found: object = orjson.loads(body)
-    return found
-
-
 class BodyError(ValueError):
-    """The body of an answer is not JSON, or not an object; the text says what it is, and holds nothing of it."""
+    """The body of an answer is not JSON, or not of the form that belongs there; the text says what it is, and holds nothing of it."""
 
 
 def decoder(operation: Operation[Any]) -> Callable[[bytes], object]:
     """Return what reads an answer of *operation* whose body is JSON: from its bytes to what the user gets.
 
-    For a page that is the envelope, whose ``data`` is the list of items. Where the parts have not the expected form they are returned as
-    they are, without an error: the request was acted on, and its answer is worth having. It raises `BodyError` when the whole has not.
+    For a page that is the envelope, whose ``data`` is the list of items. It raises `BodyError` when the body is not JSON, when the whole is
+    not an object, or when ``data`` is not what belongs there: an object, or a list of objects. What is further inside is never refused:
+    there, whatever does not fit is kept as it is.
     """
     if operation.model is None:
         return _nothing if operation.result == "none" else decode
@@ -72,27 +66,87 @@ def _decoder(path: str, result: str, is_list: bool) -> Callable[[bytes], object]
 
     # Text inside the text is not looked at when it arrives, so whether it is UTF-8 is found out first.
 
+    if result == "data":
+        find, read = (_list_of, read_many) if is_list else (_data_of, read_one)
+
+        def data(content: bytes) -> object:
+            if _is_utf8(content):
+                try:
+                    return read(model, find(content).data)
+                except GIVES_UP:
+                    pass
+            found: Any = read(model, decode_object(content).get("data", UNSET))
+            _check(found, is_list=is_list)
+            return found
+
+        return data
+
+    known: set[type] = set()
+    """What a list of objects may hold."""
+    kind, is_optional = model._form().kind_of("data")  # pyright: ignore[reportPrivateUsage] - of what is generated
+
     def whole(content: bytes) -> object:
+        envelope: Any
         if content[:1] != b"{" or not _is_utf8(content):
-            return unread(model, decode_object(content))
-        envelope = unread(model, content)
-        try:
-            fill(envelope, loads)
-        except ValueError:
-            raise _bad(content) from None
+            envelope = unread(model, decode_object(content))
+        else:
+            envelope = unread(model, content)
+            try:
+                fill(envelope)
+            except NotJsonError:
+                raise _bad(content) from None
+        found = envelope.data
+        if kind is not OBJECTS or found.__class__ is not list or not known.issuperset(map(type, found)):
+            if found is None:
+                found = cast("Any", get_kept(envelope).notes.get("data", UNSET if is_optional else None))
+                if is_optional and found is UNSET:
+                    return envelope
+            _check(found, is_list=kind is not OBJECT, has_objects=kind is not list)
+            if kind is OBJECTS:
+                known.update(map(type, found))
         return envelope
 
-    find, read = (_list_of, read_many) if is_list else (_data_of, read_one)
+    return whole
 
-    def data(content: bytes) -> object:
-        if _is_utf8(content):
-            try:
-                return read(model, find(content).data)
-            except GIVES_UP:
-                pass
-        return read(model, decode_object(content).get("data"))
 
-    return data if result == "data" else whole
+def _check(data: Any, *, is_list: bool, has_objects: bool = True) -> None:
+    """Make sure that *data*, which an answer has under that name, is what belongs there.
+
+    Args:
+        data: An object has become a model; one of a kind that this version does not know is a dictionary.
+        is_list: Whether a list belongs there, or an object.
+        has_objects: Whether that list holds objects.
+
+    Raises:
+        BodyError: It is something else.
+    """
+    kind = cast("type[object]", data.__class__)
+    if not is_list:
+        if not issubclass(kind, Model | dict):
+            raise BodyError(f"{_name(kind)} as its data, where an object belongs")
+    elif kind is not list:
+        raise BodyError(f"{_name(kind)} as its data, where a list belongs")
+    elif has_objects:
+        item: type[object]
+        for item in {*map(type, data)}:
+            if not issubclass(item, Model | dict):
+                raise BodyError(f"{_name(item)} among its data, where objects belong")
+
+
+_NAMES: Final[Mapping[type, str]] = {
+    type(UNSET): "nothing",
+    type(None): "null",
+    str: "a string",
+    list: "a list",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+}
+
+
+def _name(kind: type) -> str:
+    """Return what JSON calls a value of type *kind*."""
+    return _NAMES.get(kind, "an object")
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -125,7 +179,7 @@ def decode(content: bytes) -> object:
     """
     try:
         return loads(content)
-    except ValueError:
+    except NotJsonError:
         raise _bad(content) from None
 
 

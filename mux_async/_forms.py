@@ -17,7 +17,6 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, cast, final
 
 import msgspec
-import orjson
 
 from mux_async._times import Notes
 from mux_async._types import UNSET
@@ -31,9 +30,6 @@ OBJECTS: Final = list[msgspec.Raw]
 
 Kinds: TypeAlias = Mapping[str, Any]
 """Field name to what it holds: a type that msgspec knows, one of the above, or a tuple of the values of an enum."""
-
-GIVES_UP: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What says that a text does not fit its form."""
 
 BRACE: Final = ord("{")
 
@@ -96,16 +92,6 @@ def object_text(text: bytes) -> bytes:
 _raw_of = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-def loads(text: bytes) -> Any:
-    """Decode a text that was found to be JSON before."""
-    try:
-        return orjson.loads(text)
-    except ValueError:
-        import json
-
-        return json.loads(text)  # a number too large for a float; JSON has no bounds
-
-
 @final
 class Form:
     """How one class is read. Immutable, so that threads may read with the old one while another is put in its place.
@@ -165,6 +151,10 @@ class Form:
         """Read a text. Raises one of `GIVES_UP`."""
         self.is_plain = not _watched and not self._extras
         """Whether storing the fields is all there is to do."""
+
+    def kind_of(self, name: str) -> tuple[Any, bool]:
+        """Return what the field *name* holds, and whether it may be absent."""
+        return self._kinds[name], name in self._optional
 
     @property
     def wires(self) -> Iterable[str]:

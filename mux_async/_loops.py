@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, final
 
-from mux_async._forms import loads
+from mux_async._json import loads
 from mux_async._model import Model, json_of
 
 _REMEMBERED: Final = 4096

@@ -16,7 +16,6 @@ of what an answer holds is never asked for. Reading never fails, so nothing is p
 from __future__ import annotations
 
 import enum
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
@@ -25,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
 import attrs
 
-from mux_async._forms import GIVES_UP, NOTHING, Fill, Form, Kept, keep, loads, object_text
+from mux_async._forms import NOTHING, Fill, Form, Kept, keep, object_text
+from mux_async._json import GIVES_UP, NotJsonError, load_object
 from mux_async._times import Notes, write_day, write_iso, write_seconds, write_seconds_text
 from mux_async._types import UNSET, Secret
 from mux_async.errors import InvalidRequestError
@@ -110,16 +110,16 @@ class Model:
         Raises:
             ValueError: It is not the text of a JSON object. Nothing else in it is refused.
         """
-        content = text.encode() if isinstance(text, str) else bytes(text)
+        content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
         try:
             return unread(cls, object_text(content))
         except GIVES_UP:
             pass
         try:
-            # What msgspec refuses and JSON allows, such as half a character.
-            return unread(cls, {**json.loads(content)})
-        except (ValueError, TypeError, RecursionError):
-            raise ValueError(f"{len(content)} bytes that are no JSON object cannot be read as {cls.__name__}") from None
+            return unread(cls, load_object(content))
+        except NotJsonError as error:
+            problem = str(error)
+        raise ValueError(f"{len(content)} bytes that are no JSON object cannot be read as {cls.__name__}: they are {problem}")
 
     @classmethod
     def _form(cls) -> Form:
@@ -222,7 +222,7 @@ def unread(cls: type[M], data: object) -> M:
     return it
 
 
-def fill(model: Any, loads: Callable[[bytes], Any] = loads) -> None:
+def fill(model: Any) -> None:
     """Read *model*, unless that was done.
 
     Setting the attributes of a frozen class goes through Python for each. So while it is read it is a *draft*: of a subclass that is not
@@ -230,9 +230,8 @@ def fill(model: Any, loads: Callable[[bytes], Any] = loads) -> None:
 
     Threads that share a model can get here together: each stores the same, and whoever finds it frozen again knows that it is complete.
 
-    Args:
-        model: To be read.
-        loads: Decodes a text that does not fit its form; raises ``ValueError`` for one that was not found to be JSON before and is none.
+    Raises:
+        NotJsonError: It holds a text that was not found to be that of an object before, and is none.
     """
     data = _slot_get(model)
     if data.__class__ is Kept:
@@ -250,7 +249,7 @@ def fill(model: Any, loads: Callable[[bytes], Any] = loads) -> None:
                 else:
                     kept = NOTHING
             except GIVES_UP:
-                members = loads(data)
+                members = load_object(data)
                 kept = form.fill_loosely(model, members, read)
                 _learn(cls, draft, form.widened(members), read)
         else:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, final
 
 import msgspec
 
-from mux_async._forms import BRACE, GIVES_UP, OddError, loads, text_of
+from mux_async._forms import BRACE, OddError, text_of
+from mux_async._json import GIVES_UP, load_object, loads
 from mux_async._model import Model, set_kept, unread
 
 M = TypeVar("M", bound=Model)
@@ -95,4 +96,4 @@ class Variants:
         try:
             return self._tag(text).tag
         except GIVES_UP:
-            return loads(text).get(self._field)
+            return load_object(text).get(self._field)

@@ -14,11 +14,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
-from mux_async import _codec
+from mux_async import _codec, _json
 from mux_async._config import check_headers
 from mux_async._content import ACCEPT_ENCODING
 from mux_async._model import Model, check_text, to_wire
-from mux_async._operation import Host, Operation
+from mux_async._operation import Host, Operation, Replay
 from mux_async._pagination import Page, next_query
 from mux_async._types import UNSET
 from mux_async.errors import (
@@ -189,7 +189,7 @@ def decode(operation: Operation[Any], arguments: Arguments, response: HttpRespon
     """Turn *content*, the body of the successful answer *response*, into what the call returns.
 
     Raises:
-        UndecodableResponseError: The body is not JSON, or not an object where one belongs.
+        UndecodableResponseError: The body is not JSON, or not the JSON that belongs there.
     """
     result = operation.result
     if result == "none":
@@ -203,8 +203,9 @@ def decode(operation: Operation[Any], arguments: Arguments, response: HttpRespon
     try:
         value = _codec.decoder(operation)(content)
     except _codec.BodyError as error:
+        acted = "" if operation.replay is Replay.SAFE else "; the request was acted on"
         raise UndecodableResponseError(
-            f"{operation.line} was answered {response.status} with {error}",
+            f"{operation.line} was answered {response.status} with {error}{acted}",
             status=response.status,
             request_id=response.headers.get("X-Request-Id"),
         ) from error
@@ -252,7 +253,7 @@ def status_error(
     """
     status, headers = response.status, response.headers
     try:
-        body: object = _codec.loads(content) if content else None
+        body: object = _json.loads(content) if content else None
     except ValueError:
         body = content[:2000].decode("utf-8", "replace")
     kind, messages = parse_error_body(body)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import attrs
 import msgspec
 
-from mux_async._forms import OBJECT, OBJECTS, TIME, Form, loads, object_text
+from mux_async._forms import OBJECT, OBJECTS, TIME, Form, object_text
+from mux_async._json import GIVES_UP, load_object
 from mux_async._model import ABSENT, ISO, Model, Wire, unread
 from mux_async._reading import many, one
 from mux_async._times import Notes, iso
@@ -107,7 +108,7 @@ def _data(model: type[Model], got: Any, notes: Notes) -> Any:
         data = one(model, v)
         if kind.__class__ is not str or not isinstance(data, model) or f'"{kind}"'.encode() not in bytes(v):
             return data
-        v = loads(bytes(v))
+        v = load_object(bytes(v))
     nested: Any = v.get(kind) if kind.__class__ is str else None
     if nested.__class__ is not dict:
         return one(model, v)
@@ -131,15 +132,19 @@ def read_text(text: bytes, family: Callable[[object], type[E]]) -> E:
     """Read the text of a delivery as an event of the class that *family* gives for its type.
 
     Raises:
-        msgspec.MsgspecError: It is no JSON object.
-        UnicodeDecodeError: It is not UTF-8.
+        NotJsonError: It is no JSON object.
     """
-    if text[:1] != b"{":
-        text = object_text(text)
-    elif not text.isascii():
-        text.decode()  # as `object_text` does
-    head = _head_of(text)
-    return family(head.type)._begun(text, head.id, head.type)  # pyright: ignore[reportPrivateUsage] - of this module
+    data: Any = text
+    try:
+        if text[:1] != b"{":
+            data = object_text(text)
+        elif not text.isascii():
+            text.decode()  # as `object_text` does
+        head = _head_of(data)
+        return family(head.type)._begun(data, head.id, head.type)  # pyright: ignore[reportPrivateUsage] - of this module
+    except GIVES_UP:
+        data = load_object(text)
+    return family(data.get("type")).from_wire(data)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import TYPE_CHECKING
 
 # Events are read in the event loop; what they are read with is imported here, because that takes a while.
 import mux_async.models.webhooks as _  # noqa: F401
-from mux_async._forms import GIVES_UP
+from mux_async._json import NotJsonError
 from mux_async._tracebacks import hides_locals
 from mux_async.webhooks._errors import EventFormatError
 from mux_async.webhooks._headers import Headers
 from mux_async.webhooks._signature import MAX_BODY, TOLERANCE, Body, Secrets, Verifier, verifier
-from mux_async.webhooks.events import parse_event, parse_event_text
+from mux_async.webhooks.events import parse_event_text
 
 if TYPE_CHECKING:
     from mux_async.webhooks.events import WebhookEvent
@@ -60,20 +58,6 @@ def open_delivery(checked_by: Verifier, body: Body, headers: Headers, now: float
     content = checked_by.verify(body, headers, now)
     try:
         return parse_event_text(content)
-    except GIVES_UP:
-        pass
-    # Outside of the handler, for the errors of JSON hold the whole body.
-    problem: str | None = None
-    data: Any = None
-    try:
-        data = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        problem = error.msg
-    if problem is not None:
-        hint = "; it begins with a byte order mark" if content[:3] == b"\xef\xbb\xbf" else ""
-        raise EventFormatError(f"the signature is right, but the body is not JSON ({problem}){hint}")
-    if data.__class__ is not dict:
-        raise EventFormatError(
-            f"the signature is right, but the body is a JSON {type(data).__name__} and an event is an object"
-        )
-    return parse_event(data)
+    except NotJsonError as error:
+        problem = str(error)
+    raise EventFormatError(f"the signature is right, but the body is {problem}")

@@ -223,6 +223,10 @@ CREATED_WRONG: dict[str, Callable[..., HttpResponse]] = {
     **BROKEN,
     "no JSON": with_body(b"<html>"),
     "empty": with_body(b""),
+    "no data": with_body(b"{}"),
+    "null": with_body(b'{"data": null}'),
+    "a list": with_body(b'{"data": []}'),
+    "text": with_body(b'{"data": "a1"}'),
 }
 
 

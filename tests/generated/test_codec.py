@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import pytest
 
-from mux_async._codec import BodyError, converter, decoder, dumps, loads
+from mux_async._codec import BodyError, converter, decoder, dumps
+from mux_async._json import loads
 from mux_async._operation import Bucket, Operation, Replay, Result
 from mux_async.errors import InvalidRequestError
 from mux_async.models import Asset, AssetStatus, ListAssetsResponse, Track
-from tests.generated.spec import is_object
 
 
 def operation(result: Result, model: str | None, *, is_list: bool = False) -> Operation[Any]:
@@ -25,7 +25,7 @@ def test_bytes() -> None:
     """JSON goes out without spaces and comes back as it was."""
     assert dumps({"a": [1, None, "é"]}) == '{"a":[1,null,"é"]}'.encode()
     assert loads(b'{"a":[1,null]}') == {"a": [1, None]}
-    with pytest.raises(ValueError, match="unexpected"):
+    with pytest.raises(ValueError, match="not JSON"):
         loads(b"{nonsense")
 
 
@@ -54,28 +54,6 @@ def test_decoders() -> None:
     assert decoder(operation("json", None))(b"[1]") == [1]
 
 
-@pytest.mark.parametrize("inner", [None, "text", [1], [{}, None], 7, {"id": 3}])
-@pytest.mark.parametrize("space", [b"", b" \n"])
-def test_odd_data(inner: object, space: bytes) -> None:
-    """What stands where the data belongs, and is none, is returned as it is: the request was acted on."""
-    body = space + dumps({"data": inner, "new": 1})
-
-    expected = Asset.from_wire(inner) if is_object(inner) else inner
-    assert decoder(operation("data", "video_assets:Asset"))(body) == expected
-    listed = decoder(operation("data", "video_assets:Asset", is_list=True))(body)
-    items = cast("list[object]", inner) if isinstance(inner, list) else None
-    assert listed == (inner if items is None else [Asset.from_wire(x) if is_object(x) else x for x in items])
-    envelope = decoder(operation("page", "video_assets:ListAssetsResponse"))(body)
-    assert isinstance(envelope, ListAssetsResponse)
-    assert envelope.to_wire() == {"data": inner, "new": 1}
-
-
-def test_no_data() -> None:
-    """An answer without data has none."""
-    assert decoder(operation("data", "video_assets:Asset"))(b"{}") is None
-    assert decoder(operation("data", "video_assets:Asset", is_list=True))(b"{}") is None
-
-
 READERS: list[tuple[Result, str, bool]] = [
     ("data", "video_assets:Asset", False),
     ("data", "video_assets:Asset", True),
@@ -100,11 +78,11 @@ def test_not_an_object(result: Result, model: str, is_list: bool, body: bytes) -
         b'{"data":{"id":"a"}',
         b'{"data":{"id":"a"}} x',
         b'{"data":{"id":"a",}}',
-        b'{"data":{"id":"\\ud800"}}',
         b'{"data":{"id":"\xff"}}',
         b'{"data":[{"id":"\xff"}]}',
         b'{"data":[{"id":"\\x"}]}',
         b'{"data":{"id":nan}}',
+        b'{"data":[{"id":nan}]}',
         b'{"data":{"meta":{"title":tru}}}',
         b'{"data":{"a":[1,]}}',
         b'{"data":"x","next_cursor":}',
@@ -116,14 +94,6 @@ def test_not_json(result: Result, model: str, is_list: bool, body: bytes) -> Non
         decoder(operation(result, model, is_list=is_list))(body)
 
     assert refused.value.__cause__ is None
-
-
-def test_endless_number() -> None:
-    """A number that no float holds is JSON all the same: it is read as infinite, and the rest of the answer as ever."""
-    asset = decoder(operation("data", "video_assets:Asset"))(b'{"data":{"id":"a","duration":1e999}}')
-
-    assert isinstance(asset, Asset)
-    assert (asset.id, asset.duration) == ("a", float("inf"))
 
 
 def test_decoder_is_made_once() -> None:

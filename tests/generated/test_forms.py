@@ -9,7 +9,8 @@ import msgspec
 import orjson
 import pytest
 
-from mux_async._forms import GIVES_UP, NUMBER, OBJECT, OBJECTS, TIME, Form, object_text
+from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form, object_text
+from mux_async._json import GIVES_UP
 from mux_async._model import Model
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text

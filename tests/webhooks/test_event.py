@@ -11,7 +11,8 @@ import attrs
 import orjson
 import pytest
 
-from mux_async._forms import GIVES_UP, Kept
+from mux_async._forms import Kept
+from mux_async._json import NotJsonError
 from mux_async._model import slot
 from mux_async.models.webhooks import WebhookAsset
 from mux_async.webhooks import Event, WebhookEvent, parse_event
@@ -72,7 +73,7 @@ def test_text() -> None:
 )
 def test_not_the_text_of_an_event(body: bytes) -> None:
     """A body that is not JSON anywhere in it is refused when it is parsed, not when its data is looked at."""
-    with pytest.raises(GIVES_UP):
+    with pytest.raises(NotJsonError):
         parse_event_text(body)
 
 

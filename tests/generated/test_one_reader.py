@@ -1,0 +1,283 @@
+"""One reader of JSON: answers, pages, errors, webhooks and `Model.from_json` take the same texts, and none is lost for one bad value."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mux_async._codec import BodyError, decoder
+from mux_async._json import NotJsonError, loads
+from mux_async._operation import Bucket, Operation, Replay, Result
+from mux_async.models import Asset, ListAssetsResponse
+from mux_async.webhooks import parse_event
+from mux_async.webhooks.events import AssetEvent, parse_event_text
+
+DIGITS = b"9" * 5000
+PLAIN = b'{"id":"a","duration":12.5,"meta":{"title":"t"},"tracks":[{"id":"t1"}],"new":[1]}'
+
+ODD: dict[str, bytes] = {
+    "byte order mark": b"\xef\xbb\xbf" + PLAIN,
+    "UTF-16": PLAIN.decode().encode("utf-16"),
+    "UTF-16, little-endian, unmarked": PLAIN.decode().encode("utf-16-le"),
+    "UTF-16, big-endian, unmarked": PLAIN.decode().encode("utf-16-be"),
+    "UTF-32": PLAIN.decode().encode("utf-32"),
+    "space around": b" \r\n\t" + PLAIN + b"\n",
+    "half a character": PLAIN.replace(b'"t"', b'"\\ud800"'),
+    "half a character, the other half": PLAIN.replace(b'"t"', b'"x\\udfff"'),
+    "half a character in a name": PLAIN.replace(b'"new"', b'"\\ud800"'),
+    "half a character in UTF-8": PLAIN.replace(b'"t"', b'"\xed\xa0\x80"'),
+    "NaN": PLAIN.replace(b"12.5", b"NaN"),
+    "NaN inside": PLAIN.replace(b'"t1"', b"NaN"),
+    "infinite": PLAIN.replace(b"12.5", b"-Infinity"),
+    "more than a float holds": PLAIN.replace(b"12.5", b"1e999"),
+    "less than a float holds": PLAIN.replace(b"12.5", b"-1e999"),
+    "5,000 digits": PLAIN.replace(b"12.5", DIGITS),
+    "5,000 digits below zero": PLAIN.replace(b"12.5", b"-" + DIGITS),
+    "5,000 digits and a fraction": PLAIN.replace(b"12.5", DIGITS + b".5"),
+    "5,000 digits inside": PLAIN.replace(b'"t1"', DIGITS),
+    "5,000 digits for text": PLAIN.replace(b'"a"', DIGITS),
+    "5,000 digits for an object": PLAIN.replace(b'{"title":"t"}', DIGITS),
+    "5,000 digits in what is new": PLAIN.replace(b"[1]", b'{"deep":[' + DIGITS + b"]}"),
+    "30 digits": PLAIN.replace(b"12.5", b"1" + b"0" * 29),
+    "30 digits in what is new": PLAIN.replace(b"[1]", b"[1" + b"0" * 29 + b"]"),
+    "one name twice": PLAIN.replace(b'"duration"', b'"id":"b","duration":1,"duration"'),
+    "one name twice, with a bad value": PLAIN.replace(b'"duration"', b'"duration":NaN,"duration"'),
+    "minus zero": PLAIN.replace(b"12.5", b"-0.0"),
+}
+REFUSED: dict[str, bytes] = {
+    "nothing": b"",
+    "space": b" \n",
+    "not UTF-8": PLAIN.replace(b'"t"', b'"\xff"'),
+    "cut": PLAIN[:-1],
+    "more": PLAIN + b"x",
+    "two": PLAIN + PLAIN,
+    "nan": PLAIN.replace(b"12.5", b"nan"),
+    "+1": PLAIN.replace(b"12.5", b"+1"),
+    "01": PLAIN.replace(b"12.5", b"01"),
+    "a comma too many": PLAIN.replace(b"[1]", b"[1,]"),
+    "a tab in text": PLAIN.replace(b'"t"', b'"\t"'),
+    "single quotes": PLAIN.replace(b'"t"', b"'t'"),
+    "too deep": PLAIN.replace(b"[1]", b"[" * 100_000 + b"]" * 100_000),
+    "cut UTF-16": PLAIN.decode().encode("utf-16")[:-1],
+}
+
+
+def operation(result: Result, model: str | None = "video_assets:Asset", *, is_list: bool = False) -> Operation[Any]:
+    return Operation(
+        id="x.y", method="GET", path="/", bucket=Bucket.OTHER, replay=Replay.SAFE, result=result, model=model, is_list=is_list
+    )
+
+
+def around(before: bytes, text: bytes, after: bytes) -> bytes:
+    """Put *text*, in whatever encoding it is, into a larger one."""
+    encoding: str = json.detect_encoding(text)
+    if encoding in {"utf-8", "utf-8-sig"}:
+        mark = b"\xef\xbb\xbf" if encoding == "utf-8-sig" else b""
+        return mark + before + text.removeprefix(mark) + after
+    mark, body = b"", text
+    if encoding in {"utf-16", "utf-32"}:
+        mark = "".encode(encoding)
+        body = text[len(mark) :]
+        encoding = f"{encoding}-le"
+    return mark + before.decode().encode(encoding) + body + after.decode().encode(encoding)
+
+
+def from_answer(text: bytes) -> Any:
+    return decoder(operation("data"))(around(b'{"data":', text, b"}"))
+
+
+def from_list(text: bytes) -> Any:
+    found: Any = decoder(operation("data", is_list=True))(around(b'{"data":[{"id":"other"},', text, b"]}"))
+    assert found[0].id == "other"
+    return found[1]
+
+
+def from_page(text: bytes) -> Any:
+    page = decoder(operation("page", "video_assets:ListAssetsResponse"))(
+        around(b'{"data":[{"id":"other"},', text, b'],"next_cursor":"c"}')
+    )
+    assert isinstance(page, ListAssetsResponse)
+    assert page.data[0].id == "other"
+    assert page.next_cursor == "c"
+    return page.data[1]
+
+
+def from_event(text: bytes) -> Any:
+    event = parse_event_text(around(b'{"type":"video.asset.ready","id":"e","data":', text, b"}"))
+    assert isinstance(event, AssetEvent)
+    assert event.id == "e"
+    # The data of an event has a class of its own.
+    return Asset.from_wire(event.data.to_wire()) if _is_writable(event.data) else _as_asset(event.data)
+
+
+def _is_writable(model: Any) -> bool:
+    try:
+        model.to_wire()
+    except ValueError:  # JSON has no such number
+        return False
+    return True
+
+
+def _as_asset(data: Any) -> Any:
+    class Same:
+        extra = data.extra
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(data, name)
+
+    return Same()
+
+
+READERS: dict[str, Callable[[bytes], Any]] = {
+    "from_json": Asset.from_json,
+    "answer": from_answer,
+    "list": from_list,
+    "page": from_page,
+    "event": from_event,
+}
+
+
+def facts(asset: Any) -> list[object]:
+    """Return what an asset says, comparable: not a number is that, and equal to itself."""
+    title = getattr(asset.meta, "title", asset.meta)
+    tracks: Any = asset.tracks
+    found = [asset.id, asset.duration, title, tracks[0].id, dict(asset.extra)]
+    return [repr(value) for value in found]
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("name", ODD)
+def test_all_read_the_same(name: str, reader: str) -> None:
+    """Every door reads every odd text, and to the same values as Python's own JSON parser; all fields can be touched and shown."""
+    text = ODD[name]
+    asset = READERS[reader](text)
+    expected: Any = Asset.from_wire(_expected(text))
+
+    assert hasattr(asset, "status")
+    assert facts(asset) == facts(expected)
+    assert repr(asset)
+
+
+def _expected(text: bytes) -> Any:
+    def read_int(digits: str) -> int | float:
+        return int(digits) if len(digits) < 4000 else math.copysign(math.inf, -1 if digits.startswith("-") else 1)
+
+    return json.JSONDecoder(parse_int=read_int).decode(text.decode(json.detect_encoding(text), "surrogatepass"))
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("name", REFUSED)
+def test_all_refuse_the_same(name: str, reader: str) -> None:
+    """What is no JSON is refused by every door, when it arrives, with an error that holds nothing of it."""
+    with pytest.raises(ValueError) as caught:
+        READERS[reader](REFUSED[name])
+
+    assert isinstance(caught.value, BodyError | NotJsonError) or type(caught.value) is ValueError
+    assert "title" not in str(caught.value)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert not hasattr(error, "doc")
+        error = error.__context__
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_read_in_every_way(name: str) -> None:
+    """Whatever a text holds, its model can be hashed or compared, pickled and shown; writing fails with a reason or gives it back."""
+    asset = Asset.from_json(ODD[name])
+    again = pickle.loads(pickle.dumps(asset))
+
+    assert facts(again) == facts(asset)
+    assert asset != "something else"
+    if _is_writable(asset):
+        assert facts(Asset.from_wire(asset.to_wire())) == facts(asset)
+    else:
+        with pytest.raises(ValueError, match=r"JSON|lone surrogate"):
+            asset.to_wire()
+
+
+def test_text_is_read_as_bytes_are() -> None:
+    """`from_json` of text reads what it reads of bytes, half characters and a byte order mark too."""
+    for name, text in ODD.items():
+        if json.detect_encoding(text) != "utf-8":
+            continue
+        assert facts(Asset.from_json(text.decode("utf-8", "surrogatepass"))) == facts(Asset.from_json(text)), name
+    assert Asset.from_json("\ufeff" + PLAIN.decode()).id == "a"
+
+
+def test_events_of_bad_heads() -> None:
+    """An event whose own members are odd is an event: what tells its type is looked at in the same way."""
+    for text in (b'{"id":%b,"type":1e999}' % DIGITS, b'{"id":"\\ud800","type":NaN}', b"\xef\xbb\xbf{}"):
+        event = parse_event_text(text)
+        assert repr(event)
+        assert repr(event.id) == repr(parse_event(_expected(text)).id)
+
+
+def test_open_values() -> None:
+    """Decoding without a model takes the same: `mux.request`, and the bodies of errors."""
+    for text in ODD.values():
+        assert repr(loads(text)) == repr(_expected(text))
+    for text in REFUSED.values():
+        with pytest.raises(NotJsonError, match=r"^not JSON"):
+            loads(text)
+
+
+WRONG: dict[str, tuple[bytes, str]] = {
+    "absent": (b"{}", "nothing"),
+    "null": (b'{"data":null}', "null"),
+    "text": (b'{"data":"x"}', "a string"),
+    "a number": (b'{"data":7}', "a number"),
+    "a boolean": (b'{"data":true}', "a boolean"),
+    "a list of numbers": (b'{"data":[1]}', "a list|a number"),
+    "a list with null": (b'{"data":[{"id":"a"},null]}', "a list|null"),
+    "a list of lists": (b'{"data":[[{"id":"a"}]]}', "a list"),
+    "not a number": (b'{"data":NaN}', "a number"),
+    "half a character": (b'{"data":"\\ud800"}', "a string"),
+}
+FOR_OBJECTS = {**WRONG, "a list": (b'{"data":[{"id":"a"}]}', "a list"), "an empty list": (b'{"data":[]}', "a list")}
+FOR_LISTS = {**WRONG, "an object": (b'{"data":{"id":"a"}}', "an object"), "an empty object": (b'{"data":{}}', "an object")}
+
+
+@pytest.mark.parametrize("more", [b"", b',"new":{"a":1},"next_cursor":null'])
+@pytest.mark.parametrize("name", FOR_OBJECTS)
+@pytest.mark.parametrize("result", ["data", "envelope"])
+def test_no_object(result: Result, name: str, more: bytes) -> None:
+    """Where an object belongs under ``data``, everything else is refused with what it is, as often as it comes."""
+    text, what = FOR_OBJECTS[name]
+    model = "video_assets:Asset" if result == "data" else "data_incidents:IncidentResponse"
+    for _ in range(3):
+        with pytest.raises(BodyError, match=f"^({what}) as its data, where an object belongs$"):
+            decoder(operation(result, model))(text[:-1] + (more if text != b"{}" else more[1:]) + b"}")
+
+
+@pytest.mark.parametrize("more", [b"", b',"new":{"a":1},"next_cursor":null'])
+@pytest.mark.parametrize("name", FOR_LISTS)
+@pytest.mark.parametrize("result", ["data", "page", "envelope"])
+def test_no_list(result: Result, name: str, more: bytes) -> None:
+    """Where a list of objects belongs under ``data``, everything else is refused, one object too, and as often as it comes."""
+    text, what = FOR_LISTS[name]
+    model = {
+        "data": "video_assets:Asset",
+        "page": "video_assets:ListAssetsResponse",
+        "envelope": "data_errors:ListErrorsResponse",
+    }
+    read = decoder(operation(result, model[result], is_list=result == "data"))
+    for _ in range(3):
+        with pytest.raises(BodyError, match=f"^({what}) (as|among) its data, where (a list belongs|objects belong)$"):
+            read(text[:-1] + (more if text != b"{}" else more[1:]) + b"}")
+
+
+def test_lists_that_are_right() -> None:
+    """An empty list is one, and a list of no objects is right where the API has such."""
+    for result in ("data", "page"):
+        model = "video_assets:Asset" if result == "data" else "video_assets:ListAssetsResponse"
+        decoder(operation(result, model, is_list=result == "data"))(b'{"data":[]}')
+    decoder(operation("envelope", "data_metrics:GetMetricTimeseriesDataResponse"))(
+        b'{"data":[["2026-01-01",1,2]],"timeframe":[1,2]}'
+    )
+    with pytest.raises(BodyError, match="a list belongs"):
+        decoder(operation("envelope", "data_metrics:GetMetricTimeseriesDataResponse"))(b'{"data":{}}')
