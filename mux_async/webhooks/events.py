@@ -1016,8 +1016,7 @@ def parse_event_text(text: bytes) -> WebhookEvent:
     """Read the body of a webhook delivery as it arrived; much faster than decoding it first.
 
     Raises:
-        msgspec.MsgspecError: It is no JSON object.
-        UnicodeDecodeError: It is not UTF-8.
+        ValueError: It is no JSON object.
     """
     event: WebhookEvent = read_text(text, _class_of)
     return event
