@@ -4,7 +4,8 @@ httpcore closes an idle connection whose socket has something to read. It does n
 the end of an answer, which h11 keeps for the next one, and records of TLS that wait to be decrypted. It does not look again between
 choosing a connection and writing to it. Here both are done, by what stands between httpcore and the network.
 
-anyio and trio run the event loop once between the check and the write; what arrives in that turn is taken for an answer.
+anyio and trio run the event loop once between the check and the write, trio with TLS a few times; what arrives then is taken for an
+answer.
 """
 
 from __future__ import annotations
