@@ -92,21 +92,27 @@ class Stamp:
     Attributes:
         field: Names of the members that lead to the stamp, in the request's body and in the thing made.
         longest: Characters it takes.
-        found_in: Id of the operation that shows the things; ``None`` when nobody looks.
+        found_in: Id of the operation that shows the things.
         items: Names of the members that lead to the array.
         limit: Elements on a page; ``None`` without pages.
         query: What to ask for besides, in the operation's own words: ``$a.b`` is a member of the request's body.
-        element: Id of the operation that shows one element whole; ``None`` when the array does.
+        is_summary: Whether elements of the array leave the key out.
+        retrieve: Id of the operation that shows one thing by its id; ``None`` when there is none.
+        dead_statuses: Statuses of a thing that counts as not made.
+        pages: Pages that a search reads at most; ``None`` for the usual bound.
     """
 
     field: tuple[str, ...]
     longest: int
-    found_in: str | None
+    found_in: str
     items: tuple[str, ...]
     limit: int | None
     is_newest_first: bool
     query: dict[str, str]
-    element: str | None
+    is_summary: bool
+    retrieve: str | None
+    dead_statuses: tuple[str, ...]
+    pages: int | None
 
 
 @attrs.frozen

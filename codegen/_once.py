@@ -50,7 +50,7 @@ class Recognition:
         longest = self._longest(id, body, field)
         shown_by = self._entry("found", self._found, id)
         if shown_by is None:
-            return Stamp(field, longest, None, (), None, is_newest_first=False, query={}, element=None)
+            raise GeneratorError(f"operations.toml: [once] of {id} needs an entry under [found]")
         _verb, shown_path, read = self._operations[shown_by]
         last = path.rpartition("/")[2]
         query = {name: value.replace("{LAST}", last) for name, value in entry.get("query", {}).items()}
@@ -63,9 +63,9 @@ class Recognition:
         is_list = read["x-pagination"]["style"] != "none"
         if not is_list and shown_path.count("{") > path.count("{"):
             raise GeneratorError(f"operations.toml: [once] of {id} cannot fill in the path of {shown_by}")
-        element = f"{id.rpartition('.')[0]}.retrieve" if entry.get("is_summary") else None
-        if element is not None and element not in self._operations:
-            raise GeneratorError(f"operations.toml: [once] of {id} needs {element}")
+        retrieve = self._retrieve(id, path)
+        if entry.get("is_summary") and retrieve is None:
+            raise GeneratorError(f"operations.toml: [once] of {id} needs a retrieve of its own")
         return Stamp(
             field,
             longest,
@@ -74,8 +74,18 @@ class Recognition:
             entry.get("limit", 100) if is_list else None,
             is_newest_first=bool(entry.get("newest_first")),
             query=query,
-            element=element,
+            is_summary=bool(entry.get("is_summary")),
+            retrieve=retrieve,
+            dead_statuses=tuple(entry.get("dead_statuses", ())),
+            pages=entry.get("pages"),
         )
+
+    def _retrieve(self, id: str, path: str) -> str | None:
+        """Return the id of the operation that shows what *id* made, by the id of that."""
+        group, _, own = id.rpartition(".")
+        name = f"{group}.{own.replace('create', 'retrieve', 1)}"
+        verb, shown_path, _read = self._operations.get(name, ("", "", {}))
+        return name if verb == "get" and shown_path.rpartition("/")[0] == path else None
 
     def refuse_unmatched(self) -> None:
         """Raise when an entry took no effect."""
@@ -110,11 +120,20 @@ class Recognition:
 def once_value(api: Api, stamp: Stamp, names: Names) -> str:
     """Write the value of ``Operation.once``."""
     names.use("mux_async._operation", "KeySpec")
-    lookup = "None" if stamp.found_in is None else _place(api, stamp, stamp.found_in, names)
-    return f"KeySpec(members={_tuple(stamp.field)}, longest={stamp.longest}, lookup={lookup})"
+    arguments = [
+        f"members={_tuple(stamp.field)}",
+        f"longest={stamp.longest}",
+        f"lookup={_lookup(api, stamp, stamp.found_in, names)}",
+    ]
+    if stamp.retrieve is not None:
+        path = api.method(stamp.retrieve).path
+        arguments.append(f"retrieve={quoted(path[: path.rindex('{')] + '{ID}')}")
+    if stamp.dead_statuses:
+        arguments.append(f"dead_statuses={_tuple(stamp.dead_statuses)}")
+    return f"KeySpec({', '.join(arguments)})"
 
 
-def _place(api: Api, stamp: Stamp, found_in: str, names: Names) -> str:
+def _lookup(api: Api, stamp: Stamp, found_in: str, names: Names) -> str:
     shown_by = api.method(found_in)
     names.use("mux_async._operation", "LookupSpec", "Bucket")
     arguments = [f"id={quoted(found_in)}", f"path={quoted(shown_by.path)}", f"bucket=Bucket.{shown_by.bucket}"]
@@ -130,9 +149,10 @@ def _place(api: Api, stamp: Stamp, found_in: str, names: Names) -> str:
     if stamp.query:
         members = (f"{quoted(name)}: {_asked(text)}" for name, text in stamp.query.items())
         arguments.append(f"query={{{', '.join(members)}}}")
-    if stamp.element is not None:
-        path = api.method(stamp.element).path
-        arguments.append(f"element={quoted(path[: path.rindex('{')] + '{ID}')}")
+    if stamp.is_summary:
+        arguments.append("is_summary=True")
+    if stamp.pages is not None:
+        arguments.append(f"pages={stamp.pages}")
     return f"LookupSpec({', '.join(arguments)})"
 
 
@@ -144,15 +164,13 @@ def _tuple(names: tuple[str, ...]) -> str:
     return f"({', '.join(map(quoted, names))}{',' if len(names) == 1 else ''})"
 
 
-def about_once(stamp: Stamp) -> str:
+def about_once(stamp: Stamp, *, is_harmless: bool) -> str:
     """Describe the argument ``once``."""
     text = (
         f"A key of your own for this one creation, at most {stamp.longest} characters, kept in "
-        f"``{'.'.join(stamp.field)}``. One key, one call at a time."
+        f"``{'.'.join(stamp.field)}``. Calls with the same key give the same thing, as far as it can be known: see `Once`, which also "
+        f"makes a call look in ``mux.{stamp.found_in}`` before it sends anything."
     )
-    if stamp.found_in is None:
+    if is_harmless:
         return text
-    return (
-        f"{text} When the answer gets lost, ``mux.{stamp.found_in}`` is searched for the key, and the request is sent again only "
-        f"if nothing has it."
-    )
+    return f"{text} When the answer gets lost, it is looked for there too, and the request is sent again only if nothing has the key."

@@ -244,7 +244,8 @@ def _method(api: Api, method: Method, names: Names, typing: dict[str, set[str]],
             else f"        {parameter.name}: {kind} | Unset = UNSET,"
         )
     if method.once:
-        lines.append("        once: str | None = None,")
+        typing.setdefault("mux_async._options", set()).add("Once")
+        lines.append("        once: str | Once | None = None,")
     for extra in extras:
         item = "str" if extra == "extra_headers" else "object"
         lines.append(f"        {extra}: Mapping[str, {item}] | None = None,")
@@ -289,7 +290,7 @@ def _about(api: Api, method: Method, parameters: list[Parameter], extras: list[s
         about = said(own or _words_of(api, method, parameter), is_deprecated=parameter.is_deprecated)
         lines += _item(parameter.name, _with_default(about, parameter))
     if method.once:
-        lines += _item("once", about_once(method.once))
+        lines += _item("once", about_once(method.once, is_harmless=method.replay == "harmless"))
     lines += [line for name in extras for line in _item(name, _EXTRAS[name])]
     lines += _item("options", _OPTIONS)
     lines += ["", *_facts(method)]
@@ -319,7 +320,7 @@ def _item(name: str, text: str | None) -> list[str]:
 
 def _facts(method: Method) -> list[str]:
     replay = _REPLAY_WORDS[method.replay]
-    if method.once and method.once.found_in:
+    if method.once and method.replay == "never":
         replay += "; with ``once``, what it made is looked for first"
     if method.replay_reason:
         reason = method.replay_reason.rstrip(".")

@@ -7,7 +7,7 @@ from mux_async._version import __version__
 
 if TYPE_CHECKING:
     from mux_async._client import Limits, Mux
-    from mux_async._options import CallOptions, use_priority
+    from mux_async._options import CallOptions, Once, use_priority
     from mux_async._pagination import Page, Paginator
     from mux_async._response import ByteStream, Download, RawResponse
     from mux_async._retry import RetryPolicy
@@ -56,6 +56,7 @@ __all__ = [
     "MuxError",
     "NotFoundError",
     "NotReadyError",
+    "Once",
     "Page",
     "Paginator",
     "PermissionDeniedError",
@@ -82,7 +83,7 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
         __name__,
         {
             "_client": ["Limits", "Mux"],
-            "_options": ["CallOptions", "use_priority"],
+            "_options": ["CallOptions", "Once", "use_priority"],
             "_pagination": ["Page", "Paginator"],
             "_response": ["ByteStream", "Download", "RawResponse"],
             "_retry": ["RetryPolicy"],

@@ -26,6 +26,8 @@ from mux_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from mux_async._config import Config
     from mux_async._once import Sought
     from mux_async._operation import Operation
@@ -128,6 +130,8 @@ class Call:
     sought: Sought | None = None
     attempts: list[AttemptRecord] = attrs.field(factory=list[AttemptRecord])
     """Every time the request was put on the wire, the last one perhaps still under way."""
+    before_sending: Callable[[], Awaitable[None]] | None = None
+    """Awaited before each attempt; what it raises keeps the request from being sent."""
 
     def elapsed(self) -> float:
         """Return the seconds since the first attempt."""

@@ -198,8 +198,17 @@ class Mux:
         settings = transport_settings or TransportSettings()
         scope = (account or credentials.account) + (f"/{environment}" if environment else "")
         shared = AccountLimits.shared(config.base_url, scope, limits, clock, os.environ.get("MUX_LIMITS_URL"))
-        engine = Engine(config, shared, lambda: choice(settings), owns_transport=not choice.is_shared)
-        self._caller = EngineCaller(engine, EffectiveOptions().merged(call_options))
+        self._caller = EngineCaller(
+            Engine(
+                config,
+                shared,
+                lambda: choice(settings),
+                owns_transport=not choice.is_shared,
+                whose_keys=f"{config.base_url} {scope}" + ("" if environment else f" {credentials.account}"),
+                own_transport=None if isinstance(transport, str) else transport,
+            ),
+            EffectiveOptions().merged(call_options),
+        )
         self._upload_settings = uploads
 
     # Resource groups, imported on first use: most programs need one of the four.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from itertools import count
@@ -32,6 +32,7 @@ from mux_async._classify import classify, is_success
 from mux_async._content import iter_content, read_content, take_content
 from mux_async._flights import Flights, join
 from mux_async._operation import Bucket, Replay
+from mux_async._options import RecordedKey
 from mux_async._response import ByteStream
 from mux_async._retry import Again, Ambiguous, Answered, decide, parse_retry_after
 from mux_async._tracebacks import clear_locals
@@ -51,6 +52,8 @@ from mux_async.transport import current_loop
 
 if TYPE_CHECKING:
     from mux_async._config import Config
+    from mux_async._once_guard import KeyFlight
+    from mux_async._once_keys._ledger import KeyLedger
     from mux_async._operation import Operation
     from mux_async._options import EffectiveOptions
     from mux_async._resource import Arguments
@@ -76,12 +79,13 @@ _BUDGET_NOTE = "it was not sent again: the account's retry budget is used up (Li
 class _Loop:
     """What belongs to one event loop: its transport, its queues, what features keep there."""
 
-    __slots__ = ("flights", "gates", "local", "transport")
+    __slots__ = ("flights", "gates", "key_flights", "local", "transport")
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.gates: dict[Bucket | None, Gate] = {}
         self.flights: Flights[Answer] = Flights()
+        self.key_flights: dict[str, KeyFlight] = {}
         self.local: dict[Any, Any] = {}
 
 
@@ -93,12 +97,24 @@ class Engine:
         limits: Of the account.
         open_transport: Makes the transport of the running event loop.
         owns_transport: Whether `aclose` closes what *open_transport* made.
+        whose_keys: Names the things that ``once`` keys stand for: server, account, token.
+        own_transport: The caller's transport, or what makes one; ``None`` for one that was chosen by name.
     """
 
     def __init__(
-        self, config: Config, limits: AccountLimits, open_transport: Callable[[], Transport], *, owns_transport: bool
+        self,
+        config: Config,
+        limits: AccountLimits,
+        open_transport: Callable[[], Transport],
+        *,
+        owns_transport: bool,
+        whose_keys: str,
+        own_transport: object | None,
     ) -> None:
         self.config = config
+        self._whose_keys = whose_keys
+        self._own_transport = own_transport
+        self._keys: KeyLedger | None = None
         self.limits = limits
         self._open_transport = open_transport
         self._owns_transport = owns_transport
@@ -139,6 +155,8 @@ class Engine:
                     await loop.transport.aclose()
             finally:
                 await self.limits.aclose()  # other clients of the account open it again when they need it
+                if self._keys is not None:
+                    await self._keys.aclose()
 
     @overload
     async def call(self, operation: Operation[T], arguments: Arguments, options: EffectiveOptions) -> T: ...
@@ -159,8 +177,11 @@ class Engine:
             arguments, sought = _once.stamp(operation, arguments)
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
         call = Call(operation, options, self.config, self.config.clock(), options.effective_priority, sought)
-        perform = self._share if options.share_reads and operation.method == "GET" else self._perform
-        answer = await perform(call, request, self.here())
+        if sought is not None and not isinstance(sought.given, RecordedKey):
+            answer = await self._perform_once(call, request, arguments)
+        else:
+            perform = self._share if options.share_reads and operation.method == "GET" else self._perform
+            answer = await perform(call, request, self.here())
         while True:
             try:
                 value: T = _wire.decode(operation, arguments, answer.response, answer.content)
@@ -225,6 +246,28 @@ class Engine:
         finally:
             flights.end(flight)
 
+    async def _perform_once(self, call: Call, request: HttpRequest, arguments: Arguments) -> Answer:
+        """Perform a create with a key, unless what the key stands for is there already. See `_once_guard`."""
+        loop = self.here()
+
+        async def send() -> Answer:
+            answer = await self._send(call, request, loop)
+            try:
+                _wire.decode(call.operation, arguments, answer.response, answer.content)
+            except UndecodableResponseError as error:
+                return await self._look_for_lost(call, answer, error)
+            return answer
+
+        # Imported here: most programs that only read need none of it.
+        from mux_async._once_guard import OnceGuard
+        from mux_async._once_keys._ledger import KeyLedger
+
+        if self._keys is None:
+            self._keys = KeyLedger.of(self._whose_keys, self.limits.settings.url, self._own_transport, self.config.clock)
+        guard = OnceGuard(call, self._keys, partial(self._read, call))
+        call.before_sending = guard.announce
+        return await self._within(call, guard.run(loop.key_flights, send))
+
     def _perform(self, call: Call, request: HttpRequest, loop: _Loop) -> Coroutine[Any, Any, Answer]:
         sending = self._send(call, request, loop)
         return sending if call.options.deadline is None else self._within(call, sending)
@@ -249,6 +292,8 @@ class Engine:
             if grant is None and gate is not None:
                 grant = await self._queue(call, gate)
                 sent_at = clock()
+            if call.before_sending is not None:
+                await self._announce(call.before_sending, grant)
             record = AttemptRecord(queued_at, sent_at, grant)
             call.attempts.append(record)
             response: HttpResponse | None = None
@@ -289,6 +334,15 @@ class Engine:
         longest = min(call.options.max_response_bytes, _LONGEST_REFUSAL)
         content = take_content(response, longest)
         record.content = await read_content(response, longest) if content is None else content
+
+    async def _announce(self, announce: Callable[[], Awaitable[None]], grant: Grant | None) -> None:
+        """Await *announce*; the grant is given back when that keeps the request from being sent."""
+        try:
+            await announce()
+        except BaseException:
+            if grant is not None:
+                await self.limits.give_back(grant)
+            raise
 
     async def _queue(self, call: Call, gate: Gate) -> Grant:
         """Wait for a permit."""
@@ -396,13 +450,12 @@ class Engine:
     def _can_look(self, call: Call) -> bool:
         """Whether what a call made can be looked for, and there is time for it."""
         remaining = call.remaining()
-        has_place = call.sought is not None and call.sought.once.lookup is not None
-        return has_place and (remaining is None or remaining > _once.PAUSES[0])
+        return call.sought is not None and (remaining is None or remaining > _once.PAUSES[0])
 
     async def _find(self, call: Call, *, is_acted: bool) -> Answer | None:
         """Look for what an attempt made, by the call's key; ``None`` when it is not there."""
         sought = call.sought
-        assert sought is not None and sought.once.lookup is not None  # noqa: S101, PT018 - `_can_look`
+        assert sought is not None  # noqa: S101 - `_can_look`
         found = await _once.reconcile(partial(self._read, call), sought, sought.once.lookup, call, acted=is_acted)
         return None if found is None else Answer(found.answer.response, found.content, call.attempts, is_reconciled=True)
 

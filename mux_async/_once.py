@@ -23,12 +23,13 @@ import attrs
 from mux_async import _codec
 from mux_async._model import to_wire
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Replay
+from mux_async._options import Once
 from mux_async._pagination import next_query
 from mux_async._resource import Arguments
 from mux_async._times import parse_http_date, parse_time
 from mux_async._types import UNSET
 from mux_async._wire import build_path
-from mux_async.errors import AmbiguousOutcomeError, InvalidRequestError, MuxError
+from mux_async.errors import AmbiguousOutcomeError, APIStatusError, InvalidRequestError, MuxError
 
 if TYPE_CHECKING:
     from mux_async.transport import Headers
@@ -38,7 +39,11 @@ PAUSES: Final = (0.5, 3.0)
 PAUSES_AFTER_SUCCESS: Final = (0.5, 3.0, 10.0)
 """The same when a 2xx arrived without its body: what was made is there, and will show."""
 MAX_PAGES: Final = 50
-"""Pages read in one look; 5000 assets are what an account makes in 80 minutes."""
+"""Pages read in one look, where the operation does not say less; 5000 assets are what an account makes in 80 minutes."""
+SETTLE: Final = 10.0
+"""Seconds after an attempt of an earlier call that make its absence believed: a server may still be at work, and lists lag behind."""
+_GONE: Final = frozenset({400, 404, 410})
+"""Statuses that say that an id is no longer, or never was, that of anything."""
 SLACK: Final = 10.0
 """Seconds that a thing may seem older than it is: times are whole seconds, and servers differ a little."""
 SLACK_WITHOUT_DATE: Final = 300.0
@@ -53,6 +58,14 @@ class Sought:
     once: KeySpec
     operation: Operation[Any]
     arguments: Arguments
+    given: Once
+    """As the user wrote it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells this key from the same text elsewhere: another operation, another object in the path, another asset of a job."""
+        query = first_query(self.once.lookup, self.arguments)
+        return (self.operation.id, build_path(self.operation.path, self.arguments.path), repr(sorted(query.items())), self.key)
 
     @property
     def how(self) -> str:
@@ -106,19 +119,26 @@ def stamp(operation: Operation[Any], arguments: Arguments) -> tuple[Arguments, S
     Raises:
         InvalidRequestError: The operation has no field for a key, the field is taken, or the key does not fit into it.
     """
-    key, once = arguments.once, operation.once
-    if once is None or key is None:
+    given, once = arguments.once, operation.once
+    if once is None or given is None:
         raise InvalidRequestError(f"{operation.line} has no field that could hold a key; leave once= out")
+    if not isinstance(given, Once):
+        given = Once(_check_text(given))
+    key = given.key
     _check_key(key, once)
     body: dict[str, object] = {**(arguments.body or {}), **(arguments.extra_body or {})}
     _set(body, once, key)
     stamped = attrs.evolve(arguments, body=body, extra_body=None)
-    return stamped, Sought(key, once, operation, stamped)
+    return stamped, Sought(key, once, operation, stamped, given)
 
 
-def _check_key(key: object, once: KeySpec) -> None:
+def _check_text(key: object) -> str:
     if not isinstance(key, str):
-        raise InvalidRequestError(f"once is of type {type(key).__name__}; it must be a str")
+        raise InvalidRequestError(f"once is of type {type(key).__name__}; it must be a str or a Once")
+    return key
+
+
+def _check_key(key: str, once: KeySpec) -> None:
     if not key or key != key.strip() or not key.isprintable():
         raise InvalidRequestError(
             f"once is {key[:80]!r}; a key has printable characters, at least one, and no space at either end, so that it comes "
@@ -190,7 +210,8 @@ async def look(read: Read, sought: Sought, place: LookupSpec, clock: Clock) -> F
         id=place.id, method="GET", path=place.path, bucket=place.bucket, replay=Replay.SAFE, result="json"
     )
     query = first_query(place, sought.arguments)
-    for _ in range(MAX_PAGES):
+    pages = place.pages or MAX_PAGES
+    for _ in range(pages):
         shown = await read(reading, Arguments(path=sought.arguments.path, query=query))
         items = items_of(shown.body, place)
         horizon = oldest_possible(shown.headers, clock)
@@ -201,25 +222,49 @@ async def look(read: Read, sought: Sought, place: LookupSpec, clock: Clock) -> F
         if following is None:
             return None
         query = following
-    raise Inconclusive(f"{MAX_PAGES} pages of {place.id} did not go back to the first attempt")
+    raise Inconclusive(f"{pages} pages of {place.id} did not go back to the first attempt")
 
 
 async def _recognise(
     read: Read, sought: Sought, place: LookupSpec, item: Mapping[str, object], shown: Shown, horizon: float
 ) -> Found | None:
-    if place.element is None:
-        return Found(_codec.dumps({"data": item}), shown.answer) if stamp_of(item, sought.once) == sought.key else None
+    if not place.is_summary:
+        return _found(sought, item, shown) if stamp_of(item, sought.once) == sought.key else None
     if is_older(item, horizon):
         return None
-    path = build_path(place.element, {**sought.arguments.path, "ID": cast("str", item.get("id"))})
+    whole, element = await _retrieve(read, sought, cast("str", item.get("id")))
+    return _found(sought, element, whole) if stamp_of(element, sought.once) == sought.key else None
+
+
+async def retrieve(read: Read, sought: Sought, made_id: str) -> Found | None:
+    """Return what is known to have been made, as it is now; ``None`` when it is gone.
+
+    Raises:
+        MuxError: It cannot be read.
+    """
+    try:
+        whole, element = await _retrieve(read, sought, made_id)
+    except APIStatusError as error:
+        if error.status in _GONE:
+            return None
+        raise
+    return _found(sought, element, whole)
+
+
+async def _retrieve(read: Read, sought: Sought, made_id: str) -> tuple[Shown, Mapping[str, object]]:
+    path = build_path(sought.once.retrieve or "", {**sought.arguments.path, "ID": made_id})
     reading: Operation[object] = Operation(
-        id=place.id, method="GET", path=path, bucket=Bucket.OTHER, replay=Replay.SAFE, result="json"
+        id=sought.once.lookup.id, method="GET", path=path, bucket=Bucket.OTHER, replay=Replay.SAFE, result="json"
     )
     whole = await read(reading, Arguments())
     element = member(whole.body, ("data",))
-    if isinstance(element, dict) and stamp_of(cast("dict[str, object]", element), sought.once) == sought.key:
-        return Found(_codec.dumps({"data": cast("object", element)}), whole.answer)
-    return None
+    return whole, cast("dict[str, object]", element) if isinstance(element, dict) else {}
+
+
+def _found(sought: Sought, item: Mapping[str, object], shown: Shown) -> Found | None:
+    if item.get("status") in sought.once.dead_statuses:
+        return None
+    return Found(_codec.dumps({"data": item}), shown.answer)
 
 
 def first_query(place: LookupSpec, arguments: Arguments) -> dict[str, object]:

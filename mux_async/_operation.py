@@ -76,9 +76,10 @@ class LookupSpec:
         pagination: How it is read to its end.
         items: Names of the members, outermost first, that lead to the array.
         limit: Elements on a page, at most; ``None`` where there are no pages.
+        pages: Pages that a search reads at most; ``None`` for the usual bound.
         is_newest_first: Whether what comes later on the list is older.
         query: What to ask for besides: text, or the names of the members of the request's body that hold it.
-        element: Template of one element's own path, when the array leaves its key out; ``{ID}`` stands for its id.
+        is_summary: Whether the array leaves keys out, so that each element has to be read by itself (`KeySpec.retrieve`).
     """
 
     id: str
@@ -87,9 +88,10 @@ class LookupSpec:
     pagination: Pagination = Pagination.NONE
     items: tuple[str, ...] = ("data",)
     limit: int | None = None
+    pages: int | None = None
     is_newest_first: bool = False
     query: Mapping[str, str | tuple[str, ...]] = attrs.field(factory=dict[str, "str | tuple[str, ...]"], hash=False)
-    element: str | None = None
+    is_summary: bool = False
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -99,12 +101,17 @@ class KeySpec:
     Attributes:
         members: Their names, outermost first, lead to the field; the same in the request and in the thing.
         longest: Characters that the field takes (facts/BEHAVIOUR.md, section 4.1).
-        lookup: Where the thing is looked for; ``None`` when a second one is harmless, so that no search is needed.
+        lookup: Where the thing is looked for.
+        retrieve: Template of the thing's own path; ``{ID}`` stands for its id, and the other names are those of the operation's path.
+            ``None`` for a part of another thing, which has none.
+        dead_statuses: What the thing's ``status`` is when it is of no use any more, and counts as not made.
     """
 
     members: tuple[str, ...]
     longest: int
-    lookup: LookupSpec | None
+    lookup: LookupSpec
+    retrieve: str | None = None
+    dead_statuses: tuple[str, ...] = ()
 
     @property
     def field(self) -> str:

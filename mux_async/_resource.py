@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mux_async._operation import Operation
-    from mux_async._options import CallOptions
+    from mux_async._options import CallOptions, Once
     from mux_async._pagination import Page, Paginator
     from mux_async._response import Download, RawResponse
     from mux_async.transport import Transport
@@ -41,7 +41,7 @@ class Arguments:
     extra_headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     extra_query: Mapping[str, object] | None = attrs.field(default=None, repr=False)
     extra_body: Mapping[str, object] | None = attrs.field(default=None, repr=False)
-    once: str | None = None
+    once: str | Once | None = None
     """The user's key for what is made, to be stamped into the body and looked for when the answer is lost."""
     options: CallOptions | None = None
     """How this one call is made, where that differs from the client's other calls."""
@@ -103,7 +103,7 @@ class Resource:
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
-        once: str | None = None,
+        once: str | Once | None = None,
         options: CallOptions | None = None,
     ) -> Coroutine[Any, Any, T]:
         return self._caller.call(operation, Arguments(path, query, body, extra_headers, extra_query, extra_body, once, options))

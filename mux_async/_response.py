@@ -27,8 +27,9 @@ class RawResponse(Generic[T]):
         request_id: ``X-Request-Id``: what Mux's support asks for; ``None`` when the answer had none.
         attempts: Every time the request was put on the wire, the last one being this answer.
         content: The body, decompressed.
-        is_reconciled: Whether the request's own answer got lost and *value* was found by its ``once`` key: then status, headers and
-            request id are those of the read that showed it, and *content* is what the lost answer would have held.
+        is_reconciled: Whether *value* was found by its ``once`` key, because the request's own answer got lost or another call had made
+            it: then status, headers and request id are those of the answer that showed it, and *content* is what an answer of this
+            call's own would have held.
     """
 
     value: T = attrs.field(repr=False)

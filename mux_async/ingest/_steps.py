@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from mux_async._options import RecordedKey
 from mux_async._types import UNSET, Unset
 from mux_async.errors import InvalidRequestError, NotFoundError, UploadError
 from mux_async.ingest._books import Books
@@ -132,14 +133,14 @@ class Steps:
         if item.url is not None:
             test = {"test": True} if wants.test else {}
             inputs = cast("list[Mapping[str, object]]", settings.pop("inputs"))
-            asset = await video.assets.create(inputs=inputs, extra_body=settings | test, once=item.key)
+            asset = await video.assets.create(inputs=inputs, extra_body=settings | test, once=RecordedKey(item.key))
             self.told(running, AssetCreated(asset.id))
             return
         upload = await video.uploads.create(
             new_asset_settings=settings,
             timeout=wants.upload_timeout,
             test=True if wants.test else UNSET,
-            once=item.key,
+            once=RecordedKey(item.key),
         )
         running.upload = upload
         self.told(running, UploadCreated(upload.id))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import attrs
+
 from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
@@ -42,25 +44,54 @@ def open_backend(
         ConfigurationError: The URL names no backend. The message does not repeat it, for it may hold a password.
         MissingExtraError: The backend needs a library that is not installed.
     """
-    secret = Secret(url)
+    place = locate(Secret(url))
+    if place is None:
+        return MemoryBackend(settings, clock)
+    # Imported here: most programs share with nobody.
+    from mux_async.limits._shared import SharedBackend
+
+    if isinstance(place, RedisAddress):
+        from mux_async.limits._redis import RedisStore, connect_to
+
+        store = RedisStore(place.name, account_key, settings, connect_to(place.url), secret=place.password)
+        return SharedBackend(store, settings, clock, tell or _nobody)
+    from mux_async.limits._sqlite import SqliteStore
+
+    return SharedBackend(SqliteStore(place, account_key, settings, clock), settings, clock, tell or _nobody)
+
+
+@attrs.frozen
+class RedisAddress:
+    """A Redis server.
+
+    Attributes:
+        name: Where it is, without secrets.
+        url: Whole.
+        password: Must not show up in messages.
+    """
+
+    name: str
+    url: Secret
+    password: Secret | None
+
+
+def locate(url: Secret) -> RedisAddress | Path | None:
+    """Return where *url* says that what processes share is kept: a server, a file, or ``None`` for this process.
+
+    Raises:
+        ConfigurationError: It names no such place. The message does not repeat it, for it may hold a password.
+    """
     try:
-        parts = urlsplit(secret.reveal())
+        parts = urlsplit(url.reveal())
         port = parts.port
     except ValueError:
         raise ConfigurationError(f"the limits' URL is not a URL; it is {_FORMS}") from None
     match parts.scheme:
         case "memory":
-            return MemoryBackend(settings, clock)
+            return None
         case "sqlite":
-            # Imported here: most programs share with nobody.
-            from mux_async.limits._shared import SharedBackend
-            from mux_async.limits._sqlite import SqliteStore
-
-            return SharedBackend(SqliteStore(_file_of(parts), account_key, settings, clock), settings, clock, tell or _nobody)
+            return _file_of(parts)
         case "redis" | "rediss":
-            from mux_async.limits._redis import RedisStore, connect_to
-            from mux_async.limits._shared import SharedBackend
-
             if not parts.hostname:
                 raise ConfigurationError(f"the limits' URL names no host; it is {_FORMS}")
             if not (database := parts.path.removeprefix("/")).isdecimal() and database:
@@ -68,9 +99,7 @@ def open_backend(
                 raise ConfigurationError(f"the limits' URL names a database that is no number; it is {_FORMS}")
             host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             name = f"{parts.scheme}://{host}:{port or 6379}{parts.path}"
-            password = Secret(unquote(parts.password)) if parts.password else None
-            store = RedisStore(name, account_key, settings, connect_to(secret), secret=password)
-            return SharedBackend(store, settings, clock, tell or _nobody)
+            return RedisAddress(name, url, Secret(unquote(parts.password)) if parts.password else None)
         case scheme:
             raise ConfigurationError(f"limits cannot be kept at {scheme!r} URLs; the URL is {_FORMS}")
 

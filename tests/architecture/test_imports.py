@@ -44,7 +44,7 @@ LAYERS: list[set[str]] = [
         "limits",
         "signing",
     },
-    {"_wire", "_once", "_call"},
+    {"_wire", "_once", "_once_keys", "_call", "_once_guard"},
     {"_engine", "_caller", "_transports"},
     {"resources", "_asset_waits", "_news", "_pace", "_waiting", "webhooks"},
     {"live"},
