@@ -141,13 +141,16 @@ class OnceGuard:
     async def _hold(self) -> Held:
         """Hold the key, waiting for whoever does."""
         pause = _FIRST_POLL
-        while True:
-            with anyio.CancelScope(shield=True):  # short and bounded: whether the key is held must be known
-                held = await self._ledger.claim(self._name, self._token)
-            if held.is_mine:
-                return held
+        while not (held := await self._claim()).is_mine:
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL)
+        return held
+
+    async def _claim(self) -> Held:
+        held: Held | None = None
+        with anyio.CancelScope(shield=True):  # short and bounded: whether the key is held must be known
+            held = await self._ledger.claim(self._name, self._token)
+        return cast("Held", held)
 
     async def _perform(self, held: Held, send: Callable[[], Awaitable[Answer]]) -> Answer:
         self._is_announced = False

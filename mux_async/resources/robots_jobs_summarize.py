@@ -14,7 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mux_async._options import CallOptions
+    from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_summarize import SummarizeJob, SummarizeJobParameters
 
 CREATE: Operation[SummarizeJob] = Operation(
@@ -34,8 +34,9 @@ CREATE: Operation[SummarizeJob] = Operation(
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "summarize"},
-            element="/robots/v0/jobs/summarize/{ID}",
+            is_summary=True,
         ),
+        retrieve="/robots/v0/jobs/summarize/{ID}",
     ),
     model="robots_jobs_summarize:SummarizeJob",
 )
@@ -62,7 +63,7 @@ class RobotsJobsSummarize(Resource):
         *,
         parameters: SummarizeJobParameters | Mapping[str, object],
         passthrough: str | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -77,9 +78,10 @@ class RobotsJobsSummarize(Resource):
             parameters: Settings of the job, the asset among them.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
-            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
-                key, one call at a time. When the answer gets lost, ``mux.robots.jobs.list`` is searched for the
-                key, and the request is sent again only if nothing has it.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
+                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
+                a call look in ``mux.robots.jobs.list`` before it sends anything. When the answer gets lost, it is
+                looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
-    from mux_async._options import CallOptions
+    from mux_async._options import CallOptions, Once
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared import AssetMetadata
     from mux_async.models.shared_video import (
@@ -58,6 +58,7 @@ CREATE: Operation[Asset] = Operation(
             limit=100,
             is_newest_first=True,
         ),
+        retrieve="/video/v1/assets/{ID}",
     ),
     model="video_assets:Asset",
 )
@@ -280,7 +281,7 @@ class VideoAssets(AssetWaits):
         test: bool | Unset = UNSET,
         video_quality: VideoQuality | Unset = UNSET,
         per_title_encode: bool | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -318,8 +319,9 @@ class VideoAssets(AssetWaits):
             video_quality: Quality of the encoding; default the account's setting.
             per_title_encode: Whether encoding is fitted to the title. Legacy: newer clients do not know it.
             once: A key of your own for this one creation, at most 128 characters, kept in ``meta.external_id``.
-                One key, one call at a time. When the answer gets lost, ``mux.video.assets.list`` is searched for
-                the key, and the request is sent again only if nothing has it.
+                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
+                a call look in ``mux.video.assets.list`` before it sends anything. When the answer gets lost, it is
+                looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -863,7 +865,7 @@ class VideoAssets(AssetWaits):
         *,
         resolution: StaticRenditionResolution,
         passthrough: str | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -880,9 +882,10 @@ class VideoAssets(AssetWaits):
             resolution: What to make: ``highest``, ``audio-only`` or one size. A size above the source's is
                 skipped.
             passthrough: Text of your own for the file, at most 255 characters.
-            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
-                key, one call at a time. When the answer gets lost, ``mux.video.assets.retrieve`` is searched for
-                the key, and the request is sent again only if nothing has it.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
+                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
+                a call look in ``mux.video.assets.retrieve`` before it sends anything. When the answer gets lost, it
+                is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -988,7 +991,7 @@ class VideoAssets(AssetWaits):
         name: str | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         text_type: Literal["subtitles"] | str | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -1009,9 +1012,10 @@ class VideoAssets(AssetWaits):
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             text_type: Kind of text for a text track; ``subtitles`` is the only one.
-            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
-                key, one call at a time. When the answer gets lost, ``mux.video.assets.retrieve`` is searched for
-                the key, and the request is sent again only if nothing has it.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
+                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
+                a call look in ``mux.video.assets.retrieve`` before it sends anything. When the answer gets lost, it
+                is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

@@ -14,7 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mux_async._options import CallOptions
+    from mux_async._options import CallOptions, Once
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared_video import (
         AssetOptions,
@@ -54,6 +54,7 @@ CREATE: Operation[LiveStream] = Operation(
             limit=100,
             is_newest_first=True,
         ),
+        retrieve="/video/v1/live-streams/{ID}",
     ),
     model="video_live_streams:LiveStream",
 )
@@ -198,6 +199,7 @@ CREATE_SIMULCAST_TARGET: Operation[SimulcastTarget] = Operation(
             bucket=Bucket.OTHER,
             items=("data", "simulcast_targets"),
         ),
+        retrieve="/video/v1/live-streams/{LIVE_STREAM_ID}/simulcast-targets/{ID}",
     ),
     model="video_live_streams:SimulcastTarget",
 )
@@ -248,7 +250,7 @@ class VideoLiveStreams(Resource):
         simulcast_targets: Sequence[CreateSimulcastTargetRequest | Mapping[str, object]] | Unset = UNSET,
         test: bool | Unset = UNSET,
         use_slate_for_standard_latency: bool | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -285,9 +287,10 @@ class VideoLiveStreams(Resource):
             test: True makes a test stream: it is disabled after 5 minutes and its recording deleted after 24
                 hours.
             use_slate_for_standard_latency: Whether a picture fills gaps at standard latency too; default false.
-            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
-                key, one call at a time. When the answer gets lost, ``mux.video.live_streams.list`` is searched for
-                the key, and the request is sent again only if nothing has it.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
+                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
+                a call look in ``mux.video.live_streams.list`` before it sends anything. When the answer gets lost,
+                it is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -900,7 +903,7 @@ class VideoLiveStreams(Resource):
         url: str,
         passthrough: str | Unset = UNSET,
         stream_key: str | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -917,9 +920,10 @@ class VideoLiveStreams(Resource):
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             stream_key: Key that the other service wants, where its address does not contain it. Secret.
-            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
-                key, one call at a time. When the answer gets lost, ``mux.video.live_streams.retrieve`` is searched
-                for the key, and the request is sent again only if nothing has it.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
+                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
+                a call look in ``mux.video.live_streams.retrieve`` before it sends anything. When the answer gets
+                lost, it is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

@@ -16,7 +16,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mux_async._options import CallOptions
+    from mux_async._options import CallOptions, Once
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_spaces import (
         Broadcast,
@@ -42,6 +42,7 @@ CREATE: Operation[Space] = Operation(
         lookup=LookupSpec(
             id="video.spaces.list", path="/video/v1/spaces", bucket=Bucket.OTHER, pagination=Pagination.PAGE, limit=100
         ),
+        retrieve="/video/v1/spaces/{ID}",
     ),
     model="video_spaces:Space",
 )
@@ -88,6 +89,7 @@ CREATE_BROADCAST: Operation[Broadcast] = Operation(
         lookup=LookupSpec(
             id="video.spaces.retrieve", path="/video/v1/spaces/{SPACE_ID}", bucket=Bucket.OTHER, items=("data", "broadcasts")
         ),
+        retrieve="/video/v1/spaces/{SPACE_ID}/broadcasts/{ID}",
     ),
     model="video_spaces:Broadcast",
 )
@@ -146,7 +148,7 @@ class VideoSpaces(Resource):
         type: SpaceType | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         broadcasts: Sequence[CreateBroadcastRequest | Mapping[str, object]] | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -161,9 +163,10 @@ class VideoSpaces(Resource):
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             broadcasts: Broadcasts to create with the space.
-            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
-                key, one call at a time. When the answer gets lost, ``mux.video.spaces.list`` is searched for the
-                key, and the request is sent again only if nothing has it.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
+                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
+                a call look in ``mux.video.spaces.list`` before it sends anything. When the answer gets lost, it is
+                looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -298,7 +301,7 @@ class VideoSpaces(Resource):
         layout: BroadcastLayout | Unset = UNSET,
         background: str | Unset = UNSET,
         resolution: BroadcastResolution | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -314,9 +317,10 @@ class VideoSpaces(Resource):
             layout: How participants are arranged.
             background: Background of the picture.
             resolution: Size of the picture.
-            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
-                key, one call at a time. When the answer gets lost, ``mux.video.spaces.retrieve`` is searched for
-                the key, and the request is sent again only if nothing has it.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
+                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
+                a call look in ``mux.video.spaces.retrieve`` before it sends anything. When the answer gets lost, it
+                is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

@@ -14,7 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mux_async._options import CallOptions
+    from mux_async._options import CallOptions, Once
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_transcription_vocabularies import ListTranscriptionVocabulariesResponse, TranscriptionVocabulary
 
@@ -35,6 +35,7 @@ CREATE: Operation[TranscriptionVocabulary] = Operation(
             pagination=Pagination.PAGE,
             limit=10,
         ),
+        retrieve="/video/v1/transcription-vocabularies/{ID}",
     ),
     model="video_transcription_vocabularies:TranscriptionVocabulary",
 )
@@ -88,7 +89,7 @@ class VideoTranscriptionVocabularies(Resource):
         phrases: Sequence[str],
         name: str | Unset = UNSET,
         passthrough: str | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -101,9 +102,11 @@ class VideoTranscriptionVocabularies(Resource):
             name: Name of the vocabulary.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
-            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
-                key, one call at a time. When the answer gets lost, ``mux.video.transcription_vocabularies.list`` is
-                searched for the key, and the request is sent again only if nothing has it.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
+                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
+                a call look in ``mux.video.transcription_vocabularies.list`` before it sends anything. When the
+                answer gets lost, it is looked for there too, and the request is sent again only if nothing has the
+                key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

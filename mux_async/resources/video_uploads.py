@@ -7,14 +7,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mux_async._operation import Bucket, KeySpec, Operation, Pagination, Replay
+from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import Resource, returns_raw
 from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mux_async._options import CallOptions
+    from mux_async._options import CallOptions, Once
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared_video import AssetOptions
     from mux_async.models.video_uploads import ListUploadsResponse, Upload
@@ -25,7 +25,21 @@ CREATE: Operation[Upload] = Operation(
     path="/video/v1/uploads",
     bucket=Bucket.POST,
     replay=Replay.HARMLESS,
-    once=KeySpec(members=("new_asset_settings", "meta", "external_id"), longest=128, lookup=None),
+    found_in="video.uploads.list",
+    once=KeySpec(
+        members=("new_asset_settings", "meta", "external_id"),
+        longest=128,
+        lookup=LookupSpec(
+            id="video.uploads.list",
+            path="/video/v1/uploads",
+            bucket=Bucket.OTHER,
+            pagination=Pagination.PAGE,
+            limit=100,
+            pages=5,
+        ),
+        retrieve="/video/v1/uploads/{ID}",
+        dead_statuses=("cancelled", "errored", "timed_out"),
+    ),
     model="video_uploads:Upload",
 )
 LIST: Operation[Page[Upload, ListUploadsResponse]] = Operation(
@@ -71,7 +85,7 @@ class VideoUploads(Resource):
         new_asset_settings: AssetOptions | Mapping[str, object] | Unset = UNSET,
         test: bool | Unset = UNSET,
         timeout: int | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -92,7 +106,9 @@ class VideoUploads(Resource):
             test: True makes the asset a test asset: watermarked, cut to 10 s, deleted after 24 hours.
             timeout: Seconds for which the address works, 60 to 604800; default 3600.
             once: A key of your own for this one creation, at most 128 characters, kept in
-                ``new_asset_settings.meta.external_id``. One key, one call at a time.
+                ``new_asset_settings.meta.external_id``. Calls with the same key give the same thing, as far as it
+                can be known: see `Once`, which also makes a call look in ``mux.video.uploads.list`` before it sends
+                anything.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

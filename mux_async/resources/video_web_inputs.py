@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Literal
 
-    from mux_async._options import CallOptions
+    from mux_async._options import CallOptions, Once
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_web_inputs import ListWebInputsResponse, WebInput
 
@@ -35,6 +35,7 @@ CREATE: Operation[WebInput] = Operation(
         lookup=LookupSpec(
             id="video.web_inputs.list", path="/video/v1/web-inputs", bucket=Bucket.OTHER, pagination=Pagination.PAGE, limit=100
         ),
+        retrieve="/video/v1/web-inputs/{ID}",
     ),
     model="video_web_inputs:WebInput",
 )
@@ -124,7 +125,7 @@ class VideoWebInputs(Resource):
         passthrough: str | Unset = UNSET,
         resolution: Literal["1920x1080", "1280x720", "1080x1920", "720x1280", "1080x1080", "720x720"] | str | Unset = UNSET,
         timeout: int | Unset = UNSET,
-        once: str | None = None,
+        once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -140,9 +141,10 @@ class VideoWebInputs(Resource):
                 characters.
             resolution: Size of the browser window, width by height in pixels; default ``1920x1080``.
             timeout: Seconds after which the browser ends; default 3600.
-            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``. One
-                key, one call at a time. When the answer gets lost, ``mux.video.web_inputs.list`` is searched for
-                the key, and the request is sent again only if nothing has it.
+            once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
+                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
+                a call look in ``mux.video.web_inputs.list`` before it sends anything. When the answer gets lost, it
+                is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

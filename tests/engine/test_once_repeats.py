@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from mux_async import AmbiguousOutcomeError, BadRequestError, DeadlineExceededError, LimitSettings, Mux, MuxError, Once
-from mux_async.errors import Delivery, InvalidRequestError, NotFoundError, Phase, ServerError, TransportError
+from mux_async.errors import Delivery, InvalidRequestError, Phase, ServerError, TransportError
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse
 
