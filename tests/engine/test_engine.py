@@ -387,6 +387,18 @@ async def test_what_goes_over_the_wire() -> None:
         "x-team": "red",
     }
     assert request.headers["User-Agent"].endswith(" bot/1")
+    assert sorted(name.lower() for name in request.headers) == sorted({name.lower() for name in request.headers})
+
+
+@pytest.mark.parametrize("name", ["Accept", "ACCEPT", "accept"])
+async def test_a_header_is_replaced_in_any_case(name: str) -> None:
+    """A header of the call takes the place of the client's own, in whatever case it is written: it goes out once."""
+    transport = script(ok)
+    await client(transport, headers={"X-Team": "blue"}).request("GET", "/x", headers={name: "text/plain", "x-TEAM": "red"})
+
+    sent = [(name.lower(), value) for name, value in transport.requests[0].headers.items()]
+    assert [value for name, value in sent if name == "accept"] == ["text/plain"]
+    assert [value for name, value in sent if name == "x-team"] == ["red"]
 
 
 @pytest.mark.parametrize(

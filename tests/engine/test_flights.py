@@ -121,6 +121,17 @@ async def test_different_reads_are_sent_each() -> None:
     assert len(transport.requests) == 8
 
 
+@pytest.mark.parametrize(
+    "other", [{"priority": "interactive"}, {"priority": "batch"}, {"max_response_bytes": 1000}, {"max_attempts": 1}]
+)
+async def test_what_differs_in_one_option_is_sent_apart(other: dict[str, Any]) -> None:
+    """Two reads of the same address share a request only when their class of service, attempts and bound are the same."""
+    mux, transport = client(counted())
+    await together(lambda: mux.video.assets.retrieve("a"), lambda: mux.with_options(**other).video.assets.retrieve("a"))
+
+    assert len(transport.requests) == 2
+
+
 async def test_it_can_be_turned_off() -> None:
     """With ``share_reads=False`` every GET is sent."""
     mux, transport = client(counted())

@@ -133,6 +133,30 @@ def test_an_errored_asset_is_remembered() -> None:
     assert advance(dead, Retried()) == ItemState("k", is_fetched=True, former=("a",))
 
 
+def test_all_errored_assets_are_remembered() -> None:
+    """Each asset of an item that came to nothing stays known, not the last one alone."""
+    state = ItemState("k", is_fetched=True)
+    for asset_id in ("a", "b", "c"):
+        state = follow(state, Began(), AssetCreated(asset_id), Began(), Died(ItemError("AssetErroredError", "bad")), Retried())
+
+    assert state.former == ("a", "b", "c")
+
+
+def test_a_retry_has_all_uploads_again() -> None:
+    """An item that died of upload URLs that expired may use as many again when it is retried."""
+    state = ItemState("k")
+    for _ in range(MAX_UPLOADS):
+        state = follow(state, Began(), UploadCreated("u"), Began(), SessionLost())
+    assert (state.stage, state.uploads) == (Stage.DEAD, MAX_UPLOADS)
+
+    state = advance(state, Retried())
+    assert (state.stage, state.uploads) == (Stage.SENDING, 0)
+    state = advance(state, SessionLost())
+    for number in range(1, MAX_UPLOADS):
+        state = follow(state, Began(), UploadCreated("u"), Began(), SessionLost())
+        assert (state.stage, state.uploads) == (Stage.PLANNED, number)
+
+
 def test_another_file() -> None:
     """An upload of a file that is no more is given up, and does not count as one that expired."""
     state = follow(ItemState("k"), Began(), UploadCreated("u"), Began(), SourceChanged())

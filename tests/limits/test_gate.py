@@ -316,6 +316,40 @@ async def test_a_share_of_the_burst_is_kept_for_people() -> None:
     assert [await at_once(priority) for priority in ("batch", "default", "interactive")] == [1, 7, 2]
 
 
+@pytest.mark.parametrize("queued", [0, 1, 3])
+async def test_the_estimate_by_the_floor(queued: int) -> None:
+    """Behind many people, a batch call waits by its class's floor: one turn for each of its class that waits, and its own."""
+    _, gate = make(rate=1.0, burst=1, floor=0.1)
+    turn = (1.0 / 0.1 - 1.0) / 1.0
+    eta: float | None = None
+    async with anyio.create_task_group() as tasks:
+        for _ in range(100):
+            tasks.start_soon(gate.acquire, "interactive", None)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(queued):
+            tasks.start_soon(gate.acquire, "batch", None)
+            await anyio.wait_all_tasks_blocked()
+        with pytest.raises(LimitWaitError) as caught:
+            await gate.acquire("batch", 0.5)
+        eta = caught.value.eta
+        tasks.cancel_scope.cancel()
+
+    assert eta == pytest.approx((queued + 1) * turn)
+
+
+@pytest.mark.parametrize("priority", PRIORITIES)
+async def test_a_closed_bucket_refuses_at_once(priority: Priority) -> None:
+    """A call that a closed bucket cannot let out within its patience is refused at once, in classes with a floor too."""
+    limits, gate = make(rate=5.0, burst=1)
+    await limits.refuse(await gate.acquire("interactive", None), 30.0)
+    start = anyio.current_time()
+    with pytest.raises(LimitWaitError) as caught:
+        await gate.acquire(priority, 20.0)
+
+    assert anyio.current_time() == start
+    assert caught.value.eta >= 30.0
+
+
 async def test_waits_and_refusals_are_told() -> None:
     """A listener hears of every wait and every 429, and of nothing once it is gone."""
     limits, gate = make(rate=1.0, burst=1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mux_async._operation import Bucket
 from mux_async.limits import BucketSettings, Lessons, LimitSettings, PacedBucket
 from mux_async.limits import _bucket as arithmetic
-from mux_async.limits._turns import LEASE, LONGEST_GRACE, MEMBERSHIP, Command, SharedBucket
+from mux_async.limits._turns import LEASE, LONGEST_GRACE, MEMBERSHIP, Asker, Command, SharedBucket
 from tests.limits.stores import worst_window
 
 ASK = Command("ask", Bucket.POST, "")
@@ -234,6 +234,21 @@ def test_a_dump_remembers_the_newest_grants() -> None:
     assert not loaded.give_back(times[0])
     assert loaded.give_back(times[-1])
     assert loaded.full_at == pytest.approx(times[-1])
+
+
+@pytest.mark.parametrize("ahead", [1.5, 60.0, 900.0, 5_000.0])
+def test_a_clock_that_is_a_little_behind(ahead: float) -> None:
+    """A bucket, and who waits for it, from a clock seconds or minutes ahead is of another clock: nobody waits for the difference."""
+    bucket = PacedBucket(1.0, 2, Lessons(backoff=1.0))
+    now = 10_000.0
+    assert [bucket.take(now), bucket.take(now)] == [0.0, 0.0]
+    loaded = PacedBucket(1.0, 2, Lessons(backoff=1.0))
+    loaded.load(*bucket.dump(), now - ahead)
+    shared = SharedBucket(loaded, {"other": Asker(now, now + 5.0, now, 0)})
+
+    assert loaded.ready_at(now - ahead) == pytest.approx(now - ahead + 1.0)
+    shared.perform(Command("ask", Bucket.POST, "me"), now - ahead)
+    assert "other" not in shared.askers
 
 
 def test_a_clock_that_starts_again() -> None:

@@ -298,6 +298,19 @@ def test_a_server_that_keeps_losing() -> None:
     assert end.is_resumable
 
 
+@pytest.mark.parametrize(("elapsed", "granules"), [(0.01, 32), (0.0, 32), (100.0, 2)])
+def test_chunks_cut_short(elapsed: float, granules: int) -> None:
+    """A chunk that a bound of the client's cut short says nothing against larger ones, unless it was slow itself."""
+    size = 64 * GRANULE
+    machine = UploadMachine(UploadState(size, chunk_size=32 * GRANULE), random=Random(1), max_chunk_size=4 * GRANULE)
+    chunk = machine.next_action()
+    assert isinstance(chunk, SendChunk)
+    assert chunk.length == 4 * GRANULE
+    machine.receive(Answered(308, f"bytes=0-{4 * GRANULE - 1}", elapsed))
+
+    assert machine.state.chunk_size == granules * GRANULE
+
+
 def test_retry_after_is_honoured() -> None:
     """When the server names a time, it is waited for, up to two minutes."""
     machine = UploadMachine(UploadState(100), random=Random(1))

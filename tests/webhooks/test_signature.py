@@ -307,6 +307,24 @@ def test_work_is_bounded(header: str, body: bytes, most: int, hashed: list[int])
     assert len(hashed) <= most
 
 
+def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every signature, right or wrong, is compared by `hmac.compare_digest`: how long that takes tells nothing of where they differ."""
+    compared: list[tuple[Any, Any]] = []
+
+    def compare(a: Any, b: Any) -> bool:
+        compared.append((a, b))
+        return original(a, b)
+
+    original = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    body = b'{"type":"x","id":"1"}'
+    right = headers_of(body)["mux-signature"].partition("v1=")[2]
+    unwrap(body, {"Mux-Signature": f"t={NOW},v1={'0' * 64},v1={right}"}, SECRET, now=NOW)
+
+    assert [given for _, given in compared] == ["0" * 64, right]
+    assert {expected for expected, _ in compared} == {right}
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
