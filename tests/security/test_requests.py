@@ -347,6 +347,7 @@ def test_every_status_error_is_tried() -> None:
     tried = {cls for _, expected in FAILURES.values() for cls in expected}
     tried |= {
         errors.ConnectError,
+        errors.RepeatedPageError,
         errors.DeadlineExceededError,
         errors.ClosedError,
         errors.LimitWaitError,
