@@ -59,6 +59,14 @@ def emulate(
     host: Annotated[
         str, typer.Option(help="Address to listen on; there is no TLS, so keep it this machine's own.")
     ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST",
+            help="A name, without a port, under which the page and the control calls may be used, besides those of this machine; may be"
+            " repeated.",
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = DEFAULT_PORT,
     token: Annotated[
         list[str] | None,
@@ -156,6 +164,7 @@ def emulate(
         time_scale=time_scale,
         instant=instant,
         webhooks=_webhooks(webhook_url or (), webhook_secret),
+        allowed_hosts=tuple(allow_host or ()),
     )
     rule = cast("FetchRule", one_of("--fetch", fetch, get_args(FetchRule)))
     wants_media = one_of("--media", media, MEDIA) == "auto" and not stub and has_media()

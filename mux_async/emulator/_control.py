@@ -85,6 +85,11 @@ class Desk:
 Act: TypeAlias = Callable[[Desk], Response]
 
 
+def is_download(request: Request) -> bool:
+    """Whether a URL out of an answer of the API is followed: Mux has those files on hosts that are open to everybody."""
+    return request.method == "GET" and request.segments[1:2] in {("shots",), ("robots",), ("usage-exports",)}
+
+
 def control(desk: Desk, body: bytes) -> Response:
     """Answer a request below ``/_emulator``; the head of this module has the list.
 

@@ -15,13 +15,14 @@ from contextlib import nullcontext, suppress
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import attrs
 
 from mux_async._operation import Bucket, bucket_of
 from mux_async.emulator import _uploads
 from mux_async.emulator._auth import WHOAMI, authenticate, authorize, whoami
-from mux_async.emulator._control import CONTROL_PREFIX, Arrival, Desk, control
+from mux_async.emulator._control import CONTROL_PREFIX, Arrival, Desk, control, is_download
 from mux_async.emulator._deliveries import WebhookRequest, take_due
 from mux_async.emulator._deliveries import settle as settle_delivery
 from mux_async.emulator._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
@@ -44,6 +45,7 @@ from mux_async.emulator._state_file import StateFile
 from mux_async.emulator._steps import run
 from mux_async.emulator._storage import StorageSink
 from mux_async.emulator._stub import Stub, StubStorage
+from mux_async.emulator._visitors import check_visitor
 from mux_async.emulator._webhook_faults import WebhookFaults
 from mux_async.emulator._work_faults import WorkFaults
 from mux_async.emulator.data import EXPORTS_PREFIX, OPERATIONS, Archive, download
@@ -101,6 +103,7 @@ class Emulator:
         self._on_delivery = on_delivery
         self._watchers: list[Callable[[], None]] = []
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
+        self._hosts = {urlsplit(self.settings.public_origin or "").hostname or "", *map(str.lower, self.settings.allowed_hosts)}
         self._archive = Archive()
         self._router = Router(map(checked, (*ROUTES, *self._archive.routes(OPERATIONS))))
         if self.settings.upload_folder is not None:
@@ -289,6 +292,8 @@ class Emulator:
             sink = StorageSink(self._world, request) if self._stub is None else StubStorage(request)
         elif request.method == "GET" and request.segments[: len(EXPORTS_PREFIX)] == EXPORTS_PREFIX:
             sink = Collect(self.settings.max_body, lambda _: download(request, self._world, self._archive))
+        elif family in {CONTROL_PREFIX, ""} and (refusal := self._refusal(request)) is not None:
+            sink = Ignore(refusal)
         elif asks_for_overview(request):
             sink = Collect(self.settings.max_body, lambda _: self._look(request))
         elif request.method == "GET" and request.segments[:2] == (CONTROL_PREFIX, "api"):
@@ -301,6 +306,20 @@ class Emulator:
         else:
             sink = Collect(self.settings.max_body, lambda body: answer_host(request, self._world, self._archive, body))
         return Exchange(self, request, sink, fault, arrival, headers)
+
+    def _refusal(self, request: Request) -> Response | None:
+        """Return what answers a control call, or one for the page, that comes from where it should not; `_visitors` says which."""
+        if is_download(request):
+            return None
+        try:
+            check_visitor(request, self._hosts, is_page=request.segments == ("",))
+        except ApiError as error:
+            return error.response()
+        return None
+
+    def listens_at(self, host: str) -> None:
+        """Take *host* for one of the emulator's own: a server listens there."""
+        self._hosts.add(host.lower())
 
     def _begin_api(self, request: Request, arrival: Arrival, headers: dict[str, str]) -> tuple[Sink, Arrival]:
         token = authenticate(self.settings.tokens, request)

@@ -137,6 +137,8 @@ class EmulatorSettings:
         store: Folder that uploaded bytes are kept in, one file per upload named by its id; ``None`` drops them, unless *media* needs
             them.
         public_origin: What upload URLs begin with; ``None`` takes it from each request.
+        allowed_hosts: Names or addresses, without a port, under which the page and the control calls (``/_emulator``) may be used,
+            besides those of this machine and the address that a server listens at; also of pages that may call them.
         seed: Makes ids. The same seed and the same calls give the same ids.
         max_arrivals: How many `Arrival` values are remembered.
         max_body: Bytes of an API request's body; more is a 413. Uploads have no limit.
@@ -163,6 +165,7 @@ class EmulatorSettings:
     can_delete_preparing: bool = False
     store: Path | None = None
     public_origin: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
     seed: int | str = 0
     max_arrivals: int = 100_000
     max_body: int = 1024 * 1024

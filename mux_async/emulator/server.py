@@ -57,6 +57,7 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
     Raises:
         OSError: The address is taken.
     """
+    emulator.listens_at(host)
     server = web.Server(
         _Door(emulator).handle,
         access_log=None,
