@@ -78,6 +78,12 @@ def ingest(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    allow_private: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private", help="Take file:// and addresses of private networks out of lists too.", rich_help_panel=_WHAT
+        ),
+    ] = False,
     glob: Annotated[
         str | None, typer.Option(help="Names of files to take from folders, instead of media suffixes.", rich_help_panel=_WHAT)
     ] = None,
@@ -143,7 +149,7 @@ def ingest(
     were wrong, 130 when interrupted.
     """
     chosen = policies(policy) if policy else None
-    named = Sources(sources or (), manifest or (), "null" if null else form, glob, dedup, on_bad_line, encoding)
+    named = Sources(sources or (), manifest or (), "null" if null else form, glob, dedup, on_bad_line, encoding, allow_private)
     plan = named.plan()
     place = journal or named.journal()
     if report is not None:

@@ -31,6 +31,7 @@ class Sources:
         dedup: What counts as the same.
         on_bad_line: What becomes of the others when something is wrong.
         encoding: Of the text of lists; ``None`` for what their bytes say.
+        allow_private: Whether lists may name files by URL, and private addresses.
     """
 
     names: Sequence[str]
@@ -40,6 +41,7 @@ class Sources:
     dedup: Dedup
     on_bad_line: OnBadLine
     encoding: str | None = None
+    allow_private: bool = False
 
     def plan(self) -> Plan:
         """Find out what is to be ingested.
@@ -60,6 +62,7 @@ class Sources:
             encoding=self.encoding,
             dedup=self.dedup,
             on_bad_line=self.on_bad_line,
+            allow_private=self.allow_private,
         )
 
     def _null_ended(self, path: Path) -> Path | Manifest:

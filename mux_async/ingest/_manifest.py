@@ -25,6 +25,7 @@ import attrs
 from mux_async._tracebacks import hides_methods
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest._items import FETCHED, NO_WISHES, Item, Wishes, file_item, remote_item, url_item
+from mux_async.ingest._private import check_public
 from mux_async.ingest._problems import Problem
 from mux_async.ingest._rows import ManifestForm, Row, read_rows
 from mux_async.ingest._settings import check, fold, kinds, read_cell, suggest
@@ -109,16 +110,17 @@ class Manifest:
             raise InvalidRequestError(f"{name} is not UTF-8 text, and has nothing in it but a mark: save it as UTF-8")
         return cls(text, form, name, Path() if folder is None else folder)
 
-    def items(self, *, by_content: bool = False) -> Iterator[Found]:
+    def items(self, *, by_content: bool = False, allow_private: bool = False) -> Iterator[Found]:
         """Yield the items, and in the place of a wrong line what is wrong with it. Files are opened once, which blocks.
 
         Args:
             by_content: See `file_item`.
+            allow_private: See `make_plan`.
         """
-        for _, found in self.entries(by_content=by_content):
+        for _, found in self.entries(by_content=by_content, allow_private=allow_private):
             yield found
 
-    def entries(self, *, by_content: bool = False) -> Iterator[tuple[int, Found]]:
+    def entries(self, *, by_content: bool = False, allow_private: bool = False) -> Iterator[tuple[int, Found]]:
         """Do as `items`, with the number of each line."""
         known = (*_OWN, *kinds())
         for number, row in read_rows(self.text, self.form, known):
@@ -128,16 +130,19 @@ class Manifest:
                 problems += _check_row(row, missing=not problems)
                 if not problems:
                     try:
-                        yield number, self._make(row, by_content=by_content)
+                        yield number, self._make(row, by_content=by_content, allow_private=allow_private)
                     except InvalidRequestError as error:
                         problems = [Problem(str(error))]
             for problem in problems:
                 yield number, attrs.evolve(problem, manifest=self.name, line=number)
 
-    def _make(self, row: Row, *, by_content: bool) -> Item:
+    def _make(self, row: Row, *, by_content: bool, allow_private: bool) -> Item:
         place = cast("str", row.get("url") or row.get("path"))
         wishes = _wishes(row)
-        if "url" in row or "://" in place:
+        is_address = "url" in row or "://" in place
+        if not allow_private:
+            check_public(stripped(place) if is_address else "", wishes.settings)
+        if is_address:
             return address_item(stripped(place), wishes)
         path = self._path(place)
         check_film(path.name)

@@ -66,6 +66,7 @@ def make_plan(
     encoding: str | None = None,
     dedup: Dedup = "key",
     on_bad_line: OnBadLine = "stop",
+    allow_private: bool = False,
 ) -> Plan:
     """Find out what is to be ingested. Reads folders and opens every file once; blocks while it does.
 
@@ -79,6 +80,9 @@ def make_plan(
         dedup: ``key`` takes a source that is named twice once; ``content`` reads every file and takes equal ones once, wherever they are;
             ``none`` makes an asset of each that is named.
         on_bad_line: ``skip`` leaves out what something is wrong with, and tells it in `Plan.problems`; ``stop`` makes an error of it.
+        allow_private: Take ``file://`` URLs and addresses of private networks (loopback, link-local, names such as ``nas.local``) out of
+            lists too, which may come from elsewhere. What is named in *sources* is taken anyway, and so are paths in lists. Names are not
+            looked up.
 
     Raises:
         PlanError: Something is wrong: a file is missing, unreadable or empty; a folder or manifest has nothing in it; a line cannot be
@@ -89,7 +93,7 @@ def make_plan(
     lists = [manifest] if isinstance(manifest, str | os.PathLike | Manifest) else list(manifest)
     if not named and not lists:
         raise PlanError([Problem("nothing was named to ingest: give files, folders, URLs or a manifest")])
-    finds = _Finds(glob, encoding, by_content=dedup == "content")
+    finds = _Finds(glob, encoding, by_content=dedup == "content", allow_private=allow_private)
     found = [each for name in named for each in finds.of_source(name)]
     found += [each for name in lists for each in finds.of_manifest(name)]
     problems = [each.what for each in found if isinstance(each.what, Problem)]
@@ -131,6 +135,7 @@ class _Finds:
     glob: str | None
     encoding: str | None
     by_content: bool
+    allow_private: bool
 
     def of_source(self, name: str) -> Iterator[_Find]:
         """Yield what a source stands for."""
@@ -157,7 +162,7 @@ class _Finds:
             yield _Find(Problem(str(error)))
             return
         is_empty = True
-        for line, each in manifest.entries(by_content=self.by_content):
+        for line, each in manifest.entries(by_content=self.by_content, allow_private=self.allow_private):
             is_empty = False
             yield _Find(each, manifest.name, line)
         if is_empty:
