@@ -18,6 +18,7 @@ from mux_async._config import (
     Config,
     check_base_url,
     load_credentials,
+    tell_foreign_host,
     user_agent,
 )
 from mux_async._engine import Engine
@@ -177,6 +178,8 @@ class Mux:
     ) -> None:
         credentials = load_credentials(token_id, token_secret, authorization_token)
         url = base_url or os.environ.get("MUX_BASE_URL") or DEFAULT_BASE_URL
+        if not base_url:
+            tell_foreign_host(url)
         config = Config(
             credentials=credentials,
             base_url=check_base_url(url, allow_insecure=allow_insecure),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import string
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from functools import cache
 from random import Random
 from typing import cast
 from urllib.parse import urlsplit
@@ -19,6 +21,8 @@ from mux_async._retry import RetryPolicy
 from mux_async._types import Secret
 from mux_async._version import __version__
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.mux.com"
 
@@ -151,6 +155,17 @@ def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
             f"or say Mux(allow_insecure=True) if that network is yours"
         )
     return base_url.rstrip("/")
+
+
+@cache
+def tell_foreign_host(base_url: str) -> None:
+    """Log, once in a process, that the environment's *base_url* sends credentials elsewhere than to Mux or this machine."""
+    try:
+        host = urlsplit(base_url).hostname or ""
+    except ValueError:
+        return  # `check_base_url` refuses it
+    if host and host != "mux.com" and not host.endswith(".mux.com") and not is_loopback(host):
+        logger.warning("MUX_BASE_URL: requests and the access token go to %s, which is not Mux's", host)
 
 
 def is_loopback(host: str) -> bool:
