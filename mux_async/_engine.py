@@ -20,7 +20,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 import anyio
 import attrs
@@ -31,6 +31,7 @@ from mux_async._call import Answer, AttemptRecord, Call
 from mux_async._classify import classify, is_success
 from mux_async._content import iter_content, read_content, take_content
 from mux_async._flights import Flights, join
+from mux_async._lifetimes import PerLoop
 from mux_async._operation import Bucket, Replay
 from mux_async._options import RecordedKey
 from mux_async._response import ByteStream
@@ -118,7 +119,7 @@ class Engine:
         self.limits = limits
         self._open_transport = open_transport
         self._owns_transport = owns_transport
-        self._loops: WeakKeyDictionary[object, _Loop] = WeakKeyDictionary()
+        self._loops: PerLoop[_Loop] = PerLoop()
         self._process = os.getpid()
         self._closed_in: WeakSet[object] = WeakSet()
         self._writes = count(1)
@@ -132,23 +133,24 @@ class Engine:
             ClosedError: The client was closed in this event loop.
             ConfigurationError: The transport cannot be used here.
         """
-        token = current_loop()
         if self._process != os.getpid():
-            # A fork's child must not write to connections that its parent uses too.
             self._process = os.getpid()
-            self._loops = WeakKeyDictionary()
-        loop = self._loops.get(token)
-        if loop is None:
-            if token in self._closed_in:
-                raise ClosedError("the client was closed in this event loop; make a new Mux()")
-            loop = self._loops[token] = _Loop(self._open_transport())
+            self._loops = self._loops.in_this_process()
+        return self._loops.open.get(current_loop()) or self._open_loop()
+
+    def _open_loop(self) -> _Loop:
+        token = current_loop()
+        if token in self._closed_in:
+            raise ClosedError("the client was closed in this event loop; make a new Mux()")
+        loop = _Loop(self._open_transport())
+        self._loops.put(token, loop, loop.transport if self._owns_transport else None)
         return loop
 
     async def aclose(self) -> None:
         """Close the transport of the running event loop, and refuse further calls in it. Any number of times."""
         token = current_loop()
         self._closed_in.add(token)
-        loop = self._loops.pop(token, None)
+        loop = self._loops.pop(token)
         if loop is not None:
             try:
                 if self._owns_transport:

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import attrs
 
-from mux_async import _codec, _once
+from mux_async import _once
 from mux_async._call import Answer
+from mux_async._json import loads
 from mux_async._once_keys._records import LEASE, KeyCommand
 from mux_async._operation import Replay
 from mux_async.errors import AmbiguousOutcomeError, Delivery, MuxError
@@ -266,7 +267,7 @@ class OnceGuard:
 def _id_of(content: bytes) -> str | None:
     """Return the id in the answer to a create."""
     try:
-        found: Any = _once.member(_codec.loads(content), ("data", "id"))
+        found: Any = _once.member(loads(content), ("data", "id"))
     except ValueError:
         return None
     return found if isinstance(found, str) else None

@@ -19,15 +19,17 @@ An adapter registers a factory under the entry point group ``mux_async.transport
     [project.entry-points."mux_async.transports"]
     mine = "my_package:create_transport"
 
-where ``create_transport(settings: TransportSettings) -> Transport`` is called inside the running event loop, once per loop.
+where ``create_transport(settings: TransportSettings) -> Transport`` is called inside the running event loop, once per loop. The transport
+is closed when the client is, or when the loop ends; it may also be `Abandonable`. In a forked child it is neither used nor closed.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 import anyio
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     import ssl
 
 __all__ = [
+    "Abandonable",
     "Body",
     "ConnectError",
     "Delivery",
@@ -67,6 +70,7 @@ __all__ = [
     "TransportTimeoutError",
     "WholeBody",
     "WrongRuntimeError",
+    "callbacks_at_once",
     "check_options",
     "clear_locals",
     "environment_proxy",
@@ -254,6 +258,18 @@ class Transport(Protocol):
         ...
 
 
+@runtime_checkable
+class Abandonable(Protocol):
+    """What can be closed although its event loop does not run. No transport needs to offer this."""
+
+    def abandon(self) -> None:
+        """Close every connection without the event loop, which was closed with them still open, and without a warning.
+
+        Called at most once, from any thread. Where a transport does not offer it, its connections are left to the garbage collector.
+        """
+        ...
+
+
 @hides_arguments
 @attrs.frozen
 class TransportSettings:
@@ -336,6 +352,27 @@ def current_loop() -> object:
     from anyio.lowlevel import current_token
 
     return current_token().native_token
+
+
+@contextmanager
+def callbacks_at_once(loop: object) -> Generator[None]:
+    """Run what *loop* is asked to call soon at once, while the block runs. For `Abandonable.abandon`.
+
+    Closing a connection of asyncio ends in such a callback, which a closed loop refuses; the socket then stays open.
+
+    Args:
+        loop: An event loop of asyncio that does not run, closed or not.
+    """
+
+    def call_soon(callback: Callable[..., object], *args: object, context: object = None) -> None:  # noqa: ARG001 - asyncio's
+        callback(*args)
+
+    instance: dict[str, Any] = loop.__dict__
+    instance["call_soon"] = call_soon
+    try:
+        yield
+    finally:
+        del instance["call_soon"]
 
 
 def running_runtime() -> Literal["asyncio", "trio"] | None:

@@ -3,8 +3,7 @@
 A lease with a time on it has two faults. When its holder was killed, others wait for the time to run out; and when its holder was merely
 stopped (a laptop's lid, a debugger, a machine that swaps), others begin with what it still holds. A lock of the operating system has
 neither: it goes when the process goes, however that ends, and never before. The price is that all holders share one machine, which SQLite's
-write-ahead log asks for anyway. (A process that was forked from a holder, without starting a program of its own, shares the lock and keeps
-it until it ends as well.)
+write-ahead log asks for anyway. A process that was forked from a holder shares the lock, and lets go of it at once.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 
+from mux_async._lifetimes import after_fork
 from mux_async.ingest._journal_errors import JournalError
 
 if sys.platform == "win32":
@@ -39,6 +39,12 @@ class Lease:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        after_fork(self)
+
+    def start_afresh(self) -> object:
+        """Close the descriptor, in a forked child: the lock stays the parent's, and would otherwise be held for as long as both live."""
+        self.close()
+        return None
 
     def close(self) -> None:
         """Let go, and leave the file."""

@@ -4,7 +4,7 @@ What is on disk when: the file is in write-ahead mode with ``synchronous=FULL``,
 before it counts as committed, and a crash of the process, the system or the machine leaves whole transactions or nothing of them. The
 log goes into the file itself now and then, and when the last one closes it.
 
-Every method blocks; the runner calls them in worker threads. A `threading.Lock` makes one connection serve all threads, SQLite's own locks
+Every method blocks; the runner calls them in worker threads. A lock makes one connection serve all threads, SQLite's own locks
 make the file serve all processes.
 """
 
@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
 import attrs
 
+from mux_async._sqlite_connection import SqliteConnection
 from mux_async.ingest._journal_errors import JournalError, explained
 from mux_async.ingest._schema import prepare
 from mux_async.ingest.machine import ItemState, Retried, advance
@@ -95,30 +96,35 @@ class Store:
         self.name = str(path) if path is not None else "in memory"
         if path is not None and not create and not path.exists():
             raise JournalError(f"there is no journal {self.name!r}: check its name; an ingest makes it where it is told to")
-        self._lock = threading.RLock()
-        with explained(self.name):
-            self._sql = sqlite3.connect(path or ":memory:", timeout=BUSY, isolation_level=None, check_same_thread=False)
-            try:
-                prepare(self._sql, self.name)
-            except BaseException:
-                self._sql.close()
-                raise
+        self._connection = SqliteConnection(partial(_connect, path, self.name), in_memory=path is None)
+        self._is_closed = False
+        with self._connection, explained(self.name):
+            self._connection.get()
+
+    @property
+    def _sql(self) -> sqlite3.Connection:
+        """The connection of this process. With the lock held."""
+        if self._is_closed:
+            raise JournalError(f"the journal {self.name!r} was closed")
+        return self._connection.get()
 
     def close(self) -> None:
         """Close the file. Any number of times."""
-        with self._lock, explained(self.name):
-            self._sql.close()
+        with self._connection, explained(self.name):
+            self._is_closed = True
+            self._connection.drop()
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
-        with self._lock, explained(self.name):
-            self._sql.execute("BEGIN IMMEDIATE")
+        with self._connection, explained(self.name):
+            sql = self._sql
+            sql.execute("BEGIN IMMEDIATE")
             try:
-                yield self._sql
-                self._sql.execute("COMMIT")
+                yield sql
+                sql.execute("COMMIT")
             except BaseException:
-                if self._sql.in_transaction:  # SQLite has rolled back by itself when the disk was full
-                    self._sql.execute("ROLLBACK")
+                if sql.in_transaction:  # SQLite has rolled back by itself when the disk was full
+                    sql.execute("ROLLBACK")
                 raise
 
     # The items
@@ -150,7 +156,7 @@ class Store:
 
     def standings(self, keys: Sequence[str]) -> dict[str, Standing]:
         """Say how items stand; those that are not on the books are left out."""
-        with self._lock, explained(self.name):
+        with self._connection, explained(self.name):
             return self._standings(self._sql, keys)
 
     def _standings(self, sql: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Standing]:
@@ -230,7 +236,7 @@ class Store:
 
     def counts(self) -> list[tuple[str, int, int]]:
         """Return stage, number of items and bytes of their files, for each stage that there is, without what is superseded."""
-        with self._lock, explained(self.name):
+        with self._connection, explained(self.name):
             rows = self._sql.execute("SELECT stage, count(*), coalesce(sum(size), 0) FROM items GROUP BY stage").fetchall()
             found = {stage: (count, size) for stage, count, size in rows}
             for stage, size in self._superseded().values():
@@ -260,11 +266,11 @@ class Store:
         Args:
             superseded: Whether items are among them that came to nothing before their file was taken again.
         """
-        with self._lock, explained(self.name):
+        with self._connection, explained(self.name):
             left_out = {} if superseded else self._superseded()
         last = -1
         while True:
-            with self._lock, explained(self.name):
+            with self._connection, explained(self.name):
                 page = self._sql.execute(
                     "SELECT position, key, source, size, stage, state, outcome, seconds, changed_at FROM items "
                     "WHERE position > ? ORDER BY position LIMIT ?",
@@ -302,14 +308,14 @@ class Store:
 
     def runners(self) -> list[tuple[str, int, str, float]]:
         """Return id, process id, host and start (seconds since 1970) of all that are noted."""
-        with self._lock, explained(self.name):
+        with self._connection, explained(self.name):
             return self._sql.execute("SELECT id, process, host, started_at FROM runners ORDER BY started_at").fetchall()
 
     # Notes
 
     def note(self, name: str) -> object:
         """Return what was noted under *name*; ``None`` when nothing was."""
-        with self._lock, explained(self.name):
+        with self._connection, explained(self.name):
             row = self._sql.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         return json.loads(row[0]) if row is not None else None
 
@@ -321,6 +327,16 @@ class Store:
             sql.execute("INSERT OR IGNORE INTO notes (name, value) VALUES (?, ?)", (name, json.dumps(value)))
             (text,) = sql.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         return cast("object", json.loads(text))
+
+
+def _connect(path: Path | None, name: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path or ":memory:", timeout=BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        prepare(connection, name)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _state_text(state: ItemState) -> str:

@@ -15,17 +15,17 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
-from weakref import WeakKeyDictionary, WeakMethod, WeakValueDictionary
+from weakref import WeakMethod, WeakValueDictionary
 
 import anyio
 import attrs
 
+from mux_async._lifetimes import PerLoop
 from mux_async._operation import Bucket
 from mux_async.errors import ConfigurationError
-from mux_async.limits._backend import Grant, LimitBackend
+from mux_async.limits._backend import Grant, LimitBackend, MemoryBackend
 from mux_async.limits._gate import Gate, Tally
 from mux_async.limits._line import PRIORITIES, Priority
-from mux_async.limits._open import open_backend
 from mux_async.limits._retries import RetryBudget
 from mux_async.limits._settings import LimitSettings
 from mux_async.transport import current_loop
@@ -70,10 +70,14 @@ class AccountLimits:
         self.retries = RetryBudget(settings.retries)
         self._clock = clock
         if backend is None:
-            url = settings.url if settings.url is not None and settings.enabled else "memory://"
-            backend = open_backend(url, key, settings, clock, _tell_weakly(WeakMethod(self._tell)))
+            if settings.url is None or not settings.enabled:
+                backend = MemoryBackend(settings, clock)
+            else:
+                from mux_async.limits._open import open_backend  # most programs share with nobody
+
+                backend = open_backend(settings.url, key, settings, clock, _tell_weakly(WeakMethod(self._tell)))
         self._backend = backend
-        self._gates: WeakKeyDictionary[object, Gates] = WeakKeyDictionary()
+        self._gates: PerLoop[Gates] = PerLoop()
         self._tallies = {bucket: Tally() for bucket in Bucket}
         self._listeners: list[LimitListener] = []
 
@@ -115,9 +119,10 @@ class AccountLimits:
 
     def gate(self, loop: object, bucket: Bucket) -> Gate:
         """Return the queue of *bucket* for one event loop, made on first use."""
-        gates = self._gates.get(loop)
+        gates = self._gates.open.get(loop)
         if gates is None:
-            gates = self._gates[loop] = {}
+            gates = {}
+            self._gates.put(loop, gates)
         gate = gates.get(bucket)
         if gate is None:
             tell = partial(self._tell_waited, bucket)
@@ -130,7 +135,7 @@ class AccountLimits:
     async def give_back(self, grant: Grant) -> None:
         """Return the grant of a request of which nothing was sent."""
         await self._settle(self._backend.give_back(grant), _STORE_TIME)
-        here = self._gates.get(current_loop(), {})
+        here = self._gates.open.get(current_loop(), {})
         if grant.bucket in here:
             here[grant.bucket].look_again()
 
@@ -232,7 +237,7 @@ class AccountLimits:
         )
 
     def _gates_of(self, bucket: Bucket) -> list[Gate]:
-        return [gates[bucket] for gates in list(self._gates.values()) if bucket in gates]
+        return [gates[bucket] for gates in list(self._gates.open.values()) if bucket in gates]
 
     def _tell_waited(self, bucket: Bucket, priority: Priority, seconds: float) -> None:
         if self._listeners:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from mux_async._lifetimes import after_fork
 from mux_async._operation import Bucket
 from mux_async.limits._bucket import PacedBucket
 from mux_async.limits._settings import LimitSettings
@@ -112,6 +113,12 @@ class MemoryBackend:
         self._skew = 0.0
         """Seconds by which the clock stepped back so far."""
         self._buckets = dict(buckets) if buckets is not None else {bucket: settings.new_bucket(bucket) for bucket in Bucket}
+        after_fork(self)
+
+    def start_afresh(self) -> object:
+        """Make a new lock, in a forked child: another thread may have held the old one, and does not exist there."""
+        self._lock = threading.Lock()
+        return None
 
     def _now(self) -> float:
         """Return the clock's time, going on from where it was when the clock steps back. Called with the lock held."""

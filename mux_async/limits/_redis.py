@@ -10,20 +10,18 @@ Redis' asyncio client runs on asyncio alone, and so does this.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha1, sha256
 from importlib import resources
 from typing import Any, Final, Protocol, cast
-from weakref import WeakKeyDictionary
 
 import anyio
-import anyio.lowlevel
-import attrs
 import orjson
 
+from mux_async._lifetimes import PerLoop, notice_fork
 from mux_async._operation import Bucket
+from mux_async._redis_connections import LoopClient
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingExtraError
 from mux_async.limits._bucket import CLOCK_SLACK, MEMORY, REMEMBERED
@@ -40,7 +38,7 @@ from mux_async.limits._turns import (
     Reply,
     SharedBucket,
 )
-from mux_async.transport import running_runtime
+from mux_async.transport import current_loop, running_runtime
 
 KEEP: Final = 7 * 24 * 3600.0
 """Seconds without a command after which Redis forgets a bucket."""
@@ -60,15 +58,6 @@ def _script() -> tuple[str, str]:
     """Return the script and the digest by which Redis knows it."""
     text = resources.files("mux_async.limits").joinpath("_bucket.lua").read_text(encoding="utf-8")
     return text, sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names scripts so; nothing is protected by it
-
-
-@attrs.define(eq=False)
-class _Connected:
-    """The client of one event loop."""
-
-    client: Client
-    under_way: int = 0
-    is_closing: bool = False
 
 
 class RedisStore:
@@ -104,8 +93,7 @@ class RedisStore:
         # The braces keep an account's keys on one node of a cluster.
         digest = sha256(account.encode()).hexdigest()[:24]
         self._prefix = f"mux-async:limits:1:{{{digest}}}"
-        self._clients: WeakKeyDictionary[object, _Connected] = WeakKeyDictionary()
-        self._process = os.getpid()
+        self._clients: PerLoop[LoopClient[Client]] = PerLoop()
 
     @property
     def is_local_clock(self) -> bool:
@@ -120,43 +108,36 @@ class RedisStore:
             ConfigurationError: The event loop is not asyncio's.
         """
         connected = self._here()
-        connected.under_way += 1
         reply: Reply | None = None
         try:
-            with anyio.CancelScope(shield=command.verb != "hear", deadline=anyio.current_time() + self._timeout):
-                reply = await self._carry_out(connected.client, command)
+            async with connected as client:
+                with anyio.CancelScope(shield=command.verb != "hear", deadline=anyio.current_time() + self._timeout):
+                    reply = await self._carry_out(client, command)
         except (_redis_error(), OSError, ValueError, TypeError, IndexError) as error:
             # What the library raises may hold the URL somewhere: its words are enough.
             raise StoreLostError(self._describe(error)) from None
-        finally:
-            connected.under_way -= 1
-            if connected.is_closing and connected.under_way == 0:
-                await connected.client.aclose()
         if reply is None:
             raise StoreLostError(f"no answer within {self._timeout:g} s")
         return reply
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop, once its commands have ended."""
-        connected = self._clients.pop(anyio.lowlevel.current_token().native_token, None)
+        connected = self._clients.pop(current_loop())
         if connected is not None:
-            connected.is_closing = True
-            if connected.under_way == 0:
-                await connected.client.aclose()
+            await connected.aclose()
 
-    def _here(self) -> _Connected:
+    def _here(self) -> LoopClient[Client]:
         """Return what belongs to the running event loop."""
-        if self._process != os.getpid():
-            # Connections must not be used on both sides of a fork.
-            self._process, self._clients = os.getpid(), WeakKeyDictionary()
-        loop = anyio.lowlevel.current_token().native_token
-        connected = self._clients.get(loop)
+        notice_fork()
+        loop = current_loop()
+        connected = self._clients.open.get(loop)
         if connected is None:
             if running_runtime() != "asyncio":
                 raise ConfigurationError(
                     f"limits shared through {self.name} need asyncio, and this is trio; sqlite:///path shares them on one host"
                 )
-            connected = self._clients[loop] = _Connected(self._connect())
+            connected = LoopClient(self._connect(), loop)
+            self._clients.put(loop, connected, connected)
         return connected
 
     async def _carry_out(self, client: Client, command: Command) -> Reply:

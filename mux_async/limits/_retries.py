@@ -16,6 +16,7 @@ from typing import Final
 import attrs
 
 from mux_async._checks import check_whole
+from mux_async._lifetimes import after_fork
 from mux_async.errors import ConfigurationError
 
 _REFILL_TIME: Final = 60.0
@@ -51,7 +52,7 @@ class RetryBudget:
         refused: Repetitions that were not let through.
     """
 
-    __slots__ = ("_at", "_counted", "_level", "_lock", "_settings", "calls", "refused")
+    __slots__ = ("__weakref__", "_at", "_counted", "_level", "_lock", "_settings", "calls", "refused")
 
     def __init__(self, settings: RetrySettings) -> None:
         self._settings = settings
@@ -61,6 +62,12 @@ class RetryBudget:
         self._at = -math.inf
         self.calls = 0
         self.refused = 0
+        after_fork(self)
+
+    def start_afresh(self) -> object:
+        """Make a new lock, in a forked child: another thread may have held the old one, and does not exist there."""
+        self._lock = threading.Lock()
+        return None
 
     def spend(self, now: float) -> bool:
         """Take a token for one repetition.

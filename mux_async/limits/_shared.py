@@ -12,17 +12,14 @@ A store carries out commands (`Command`) on buckets that others use too. This is
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import threading
 from collections.abc import Callable
 from typing import Final, Protocol
-from weakref import WeakKeyDictionary
 
-import anyio
-import anyio.lowlevel
 import attrs
 
+from mux_async._lifetimes import PerLoop, after_fork, notice_fork
 from mux_async._operation import Bucket
 from mux_async.limits._backend import Grant, MemoryBackend
 from mux_async.limits._bucket import PacedBucket
@@ -30,6 +27,7 @@ from mux_async.limits._events import BackendBack, BackendEvent, BackendLost
 from mux_async.limits._settings import LimitSettings
 from mux_async.limits._snapshots import BucketState
 from mux_async.limits._turns import LEASE, Command, Reply
+from mux_async.transport import current_loop
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +122,15 @@ class SharedBackend:
         self._unheard: dict[Bucket, Command] = {}
         """What the server said of a bucket, and the store may not know yet."""
         self._away: _Away | None = None
-        self._owners: WeakKeyDictionary[object, str] = WeakKeyDictionary()
-        self._process = os.getpid()
+        self._owners: PerLoop[str] = PerLoop()
+        after_fork(self)
+
+    def start_afresh(self) -> object:
+        """Look for a lost store by itself, in a forked child: a thread of the parent may do so, or hold the lock."""
+        self._lock = threading.Lock()
+        if self._away is not None:
+            self._away.is_looking = False
+        return None
 
     def take_now(self, bucket: Bucket, *, leave: int) -> Grant | None:  # noqa: ARG002 - every answer is in the store
         """Return ``None``: the store has to be asked."""
@@ -309,12 +314,11 @@ class SharedBackend:
         return True
 
     def _owner(self) -> str:
-        """Return the name of this event loop's queues."""
-        if self._process != os.getpid():
-            # A fork's child is somebody else.
-            self._process, self._owners, self._lock = os.getpid(), WeakKeyDictionary(), threading.Lock()
-        loop = anyio.lowlevel.current_token().native_token
-        owner = self._owners.get(loop)
+        """Return the name of this event loop's queues: another one in each loop, and in each process."""
+        notice_fork()
+        loop = current_loop()
+        owner = self._owners.open.get(loop)
         if owner is None:
-            owner = self._owners[loop] = secrets.token_hex(8)
+            owner = secrets.token_hex(8)
+            self._owners.put(loop, owner)
         return owner

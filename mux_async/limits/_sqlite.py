@@ -11,10 +11,10 @@ file's write lock first, so processes go one after the other. Two things are not
 from __future__ import annotations
 
 import math
-import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ import attrs
 import orjson
 
 from mux_async._operation import Bucket
+from mux_async._sqlite_connection import SqliteConnection
 from mux_async.limits._settings import LimitSettings
 from mux_async.limits._shared import CALL_TIMEOUT, StoreLostError
 from mux_async.limits._turns import Asker, Command, Reply, SharedBucket
@@ -90,10 +91,8 @@ class SqliteStore:
         self._settings = settings
         self._clock = clock
         self._timeout = timeout
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._connection = SqliteConnection(partial(_connect, path, timeout))
         self._identity: tuple[int, int] | None = None
-        self._process = os.getpid()
 
     @property
     def is_local_clock(self) -> bool:
@@ -132,8 +131,8 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the file, in this thread. The next command opens it again."""
-        with self._lock:
-            self._drop()
+        with self._connection:
+            self._connection.drop()
 
     async def _undo(self, command: Command, reply: Reply | None) -> None:
         undo = _undo_of(command, reply)
@@ -145,10 +144,7 @@ class SqliteStore:
                     return  # a grant that is lost with its store is not used twice
 
     def _run(self, command: Command, ticket: _Ticket) -> Reply:
-        if self._process != os.getpid():
-            # A connection must not be used across a fork, not even to close it; nor may a lock that another thread held then.
-            self._process, self._lock, self._connection = os.getpid(), threading.Lock(), None
-        if not self._lock.acquire(timeout=self._timeout):
+        if not self._connection.acquire(self._timeout):
             raise StoreLostError("an earlier command has not ended")
         try:
             reply = self._transact(command, ticket)
@@ -156,10 +152,10 @@ class SqliteStore:
                 self._transact(undo, _Ticket())
             return reply
         except (sqlite3.Error, OSError) as error:
-            self._drop()
+            self._connection.drop()
             raise StoreLostError(f"{type(error).__name__}: {error}") from error
         finally:
-            self._lock.release()
+            self._connection.release()
 
     def _transact(self, command: Command, ticket: _Ticket) -> Reply:
         connection = self._open()
@@ -194,26 +190,28 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection:
         """Return the connection, a new one if the file was replaced under the old one."""
-        if self._connection is not None and _identity(self._path) != self._identity:
-            self._drop()
-        if self._connection is None:
-            # Threads take turns under the lock; `isolation_level=None` leaves transactions to us.
-            connection = sqlite3.connect(self._path, timeout=self._timeout / 2, isolation_level=None, check_same_thread=False)
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                # A crash of the machine may lose the last moments; by the time it is up again they do not matter.
-                connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute(_SCHEMA)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection, self._identity = connection, _identity(self._path)
-        return self._connection
+        held = self._connection
+        if held.is_open and _identity(self._path) != self._identity:
+            held.drop()
+        if held.is_open:
+            return held.get()
+        connection = held.get()
+        self._identity = _identity(self._path)
+        return connection
 
-    def _drop(self) -> None:
-        if self._connection is not None and self._process == os.getpid():
-            self._connection.close()
-        self._connection = None
+
+def _connect(path: Path, timeout: float) -> sqlite3.Connection:
+    # Threads take turns under a lock; `isolation_level=None` leaves transactions to us.
+    connection = sqlite3.connect(path, timeout=timeout / 2, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A crash of the machine may lose the last moments; by the time it is up again they do not matter.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(_SCHEMA)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _undo_of(command: Command, reply: Reply | None) -> Command | None:

@@ -13,16 +13,16 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, Final, Protocol, cast
-from weakref import WeakKeyDictionary
 
 import anyio
-import anyio.lowlevel
 import attrs
 
+from mux_async._lifetimes import PerLoop, notice_fork
+from mux_async._redis_connections import LoopClient
 from mux_async._tracebacks import hides_methods
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingExtraError
-from mux_async.transport import running_runtime
+from mux_async.transport import current_loop, running_runtime
 from mux_async.webhooks._errors import EventStoreError
 from mux_async.webhooks._store import KEEP, Answer, Claim, Sighting
 
@@ -72,7 +72,7 @@ class _Claiming:
 class _Connected:
     """What belongs to one event loop."""
 
-    client: Client
+    connection: LoopClient[Client]
     turns: anyio.Semaphore = attrs.field(factory=lambda: anyio.Semaphore(_CONNECTIONS, fast_acquire=True))
     claims: dict[str, _Claiming] = attrs.field(factory=dict[str, _Claiming])
     """Those under way, by event."""
@@ -101,7 +101,7 @@ class RedisEventStore:
             raise ConfigurationError("the URL of events kept in Redis is redis://host[:port][/db], or rediss:// for TLS")
         self._keep = _milliseconds(keep)
         self._timeout = timeout
-        self._connected: WeakKeyDictionary[object, _Connected] = WeakKeyDictionary()
+        self._connected: PerLoop[_Connected] = PerLoop()
 
     async def claim(self, seen: Sighting, token: str, lease: float) -> Claim:
         """See `EventStore.claim`."""
@@ -139,18 +139,18 @@ class RedisEventStore:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        connected = self._connected.pop(anyio.lowlevel.current_token().native_token, None)
+        connected = self._connected.pop(current_loop())
         if connected is not None:
-            await connected.client.aclose()
+            await connected.connection.aclose()
 
     async def _within(self, command: Callable[[Client], Awaitable[Any]]) -> Any:
         connected = self._here()
         async with connected.turns:
             try:
-                return await self._carry_out(connected.client, command)
+                return await self._carry_out(connected.connection.client, command)
             except EventStoreError:
                 # Once more: a connection that was idle for long breaks when it is used, and an event loop that was held up sees timeouts.
-                return await self._carry_out(connected.client, command)
+                return await self._carry_out(connected.connection.client, command)
 
     async def _carry_out(self, client: Client, command: Callable[[Client], Awaitable[Any]]) -> Any:
         try:
@@ -165,12 +165,15 @@ class RedisEventStore:
         raise EventStoreError(f"events cannot be kept in Redis: {problem}")
 
     def _here(self) -> _Connected:
-        loop = anyio.lowlevel.current_token().native_token
-        connected = self._connected.get(loop)
+        notice_fork()
+        loop = current_loop()
+        connected = self._connected.open.get(loop)
         if connected is None:
             if running_runtime() != "asyncio":
                 raise ConfigurationError("events kept in Redis need asyncio, and this is trio; SqliteEventStore does not")
-            connected = self._connected[loop] = _Connected(self._connect())
+            connection = LoopClient(self._connect(), loop)
+            connected = _Connected(connection)
+            self._connected.put(loop, connected, connection)
         return connected
 
     def _connect(self) -> Client:

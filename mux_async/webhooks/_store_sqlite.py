@@ -6,17 +6,17 @@ lock first, so that processes go one after the other. The clock is the wall's: i
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 import anyio
 import anyio.to_thread
 
+from mux_async._sqlite_connection import SqliteConnection
 from mux_async.webhooks._errors import EventStoreError
 from mux_async.webhooks._store import KEEP, Claim, Sighting
 
@@ -53,9 +53,7 @@ class SqliteEventStore:
         self._path = Path(path).absolute()
         self._keep = keep
         self._clock = clock
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._process = os.getpid()
+        self._connection = SqliteConnection(partial(_connect, self._path))
         self._claims = 0
 
     async def claim(self, seen: Sighting, token: str, lease: float) -> Claim:
@@ -117,38 +115,32 @@ class SqliteEventStore:
         return await anyio.to_thread.run_sync(self._transact, act)
 
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        if self._process != os.getpid():
-            # A connection must not be used across a fork, not even to close it; nor may a lock that another thread held then.
-            self._process, self._lock, self._connection = os.getpid(), threading.Lock(), None
-        with self._lock:
+        with self._connection:
             try:
-                connection = self._open()
+                connection = self._connection.get()
                 connection.execute("BEGIN IMMEDIATE")
                 with connection:  # commits, or rolls back
                     return act(connection)
             except (sqlite3.Error, OSError) as error:
                 raise EventStoreError(f"events cannot be kept in {self._path.name!r}: {error}") from error
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            # Threads take turns under the lock; `isolation_level=None` leaves transactions to us.
-            connection = sqlite3.connect(self._path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False)
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                # When the machine loses power the last moments may be lost, and what was done in them is done again.
-                connection.execute("PRAGMA synchronous = NORMAL")
-                connection.executescript(_SCHEMA)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return self._connection
-
     def _drop(self) -> None:
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-            self._connection = None
+        with self._connection:
+            self._connection.drop()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Threads take turns under a lock; `isolation_level=None` leaves transactions to us.
+    connection = sqlite3.connect(path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # When the machine loses power the last moments may be lost, and what was done in them is done again.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.executescript(_SCHEMA)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _newest(connection: sqlite3.Connection, subject: str, now: float) -> int | None:

@@ -22,7 +22,11 @@ LAYERS: list[set[str]] = [
         "_checks",
         "_operation",
         "transport",
+        "_lifetimes",
+        "_redis_connections",
+        "_sqlite_connection",
         "_forms",
+        "_json",
         "_late",
         "_model",
         "_reading",
@@ -32,6 +36,8 @@ LAYERS: list[set[str]] = [
         "playback",
     },
     {
+        "_classify",
+        "_loops",
         "_codec",
         "_content",
         "_config",
@@ -60,9 +66,9 @@ MAY_NAME_HTTP = {"emulator", "testing", "cli"}
 """They sit on top, and serve or fake HTTP."""
 SERVES_IN_A_FRAMEWORK = Path("webhooks/aiohttp_web.py")
 """An adapter to a web framework that happens to be a client too; nothing imports it but who uses that framework."""
-MAY_NAME_A_LOOP = {"transport.py", "limits/_nap.py", "testing", "emulator", "cli"}
-"""The core speaks anyio. `transport.py` tells the loops apart, and `_nap` is paid for by every paced request; the others sit at the edge,
-where a loop is started."""
+MAY_NAME_A_LOOP = {"transport.py", "_lifetimes.py", "limits/_nap.py", "testing", "emulator", "cli"}
+"""The core speaks anyio. `transport.py` tells the loops apart, `_lifetimes.py` closes what they leave, and `_nap` is paid for by every
+paced request; the others sit at the edge, where a loop is started."""
 
 
 def modules(but: Collection[str] = ()) -> list[Path]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from importlib import import_module
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -22,6 +23,7 @@ from mux_async.transport import (
     Timeouts,
     TransportClosedError,
     TransportSettings,
+    callbacks_at_once,
     clear_locals,
     environment_proxy,
     require_runtime,
@@ -72,7 +74,8 @@ class AiohttpTransport:
         self._origin_text = "no URL begins like this"
         # What deals with failures stands on anyio, whose back end takes longer to import than this client. The first answer need not
         # wait for it; but the first failure may be a process that can open no more files, and then it is too late.
-        self._preparing = asyncio.get_running_loop().call_later(_WHEN_CALM, import_module, "anyio._backends._asyncio")
+        self._loop = asyncio.get_running_loop()
+        self._preparing = self._loop.call_later(_WHEN_CALM, import_module, "anyio._backends._asyncio")
         self._use(Timeouts())
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
@@ -182,6 +185,21 @@ class AiohttpTransport:
             self._watch.close()
         if self._owns_session:
             await self._session.close()
+
+    def abandon(self) -> None:
+        """Close every connection without the event loop. See `mux_async.transport.Abandonable`."""
+        self._closed = True
+        # A connector knows its connections under names of its own, and closes them by its event loop alone.
+        connector: Any = self._session.connector
+        if self._owns_session and connector is not None:
+            pools = getattr(connector, "_conns", {}).values()
+            protocols = [protocol for pool in pools for protocol, _ in pool] + list(getattr(connector, "_acquired", ()))
+            with callbacks_at_once(self._loop):
+                for protocol in protocols:
+                    if protocol.transport is not None:
+                        protocol.transport.abort()
+            self._session.detach()
+            connector._close()
 
 
 class _Body:

@@ -23,7 +23,9 @@ from mux_async.transport import (
     Phase,
     TransportClosedError,
     TransportSettings,
+    callbacks_at_once,
     clear_locals,
+    current_loop,
     environment_proxy,
     require_runtime,
 )
@@ -53,6 +55,7 @@ class HttpxTransport:
 
     def __init__(self, settings: TransportSettings | None = None, *, library: Literal["httpx", "httpx2"] | None = None) -> None:
         require_runtime("httpx", "asyncio", "trio")
+        self._loop = current_loop()
         self._httpx = _import(library)
         self._settings = settings or TransportSettings()
         check_settings(self._settings)
@@ -125,6 +128,16 @@ class HttpxTransport:
             _, pool = self._pools.popitem()
             await pool.aclose()
 
+    def abandon(self) -> None:
+        """Close every connection without the event loop, if it is asyncio's. See `mux_async.transport.Abandonable`."""
+        self._closed = True
+        pools: list[Any] = [getattr(pool, "_pool", None) for pool in self._pools.values()]
+        transports = [_asyncio_transport(connection) for pool in pools for connection in getattr(pool, "connections", ())]
+        with callbacks_at_once(self._loop):
+            for transport in transports:
+                if transport is not None:
+                    transport.abort()
+
     def _translate(self, request: HttpRequest, stream: Any, progress: Progress, proxy: str | None) -> httpx.Request:
         headers = [(name.encode("ascii"), value.encode()) for name, value in request.headers.items()]
         timeouts = request.timeouts
@@ -178,6 +191,18 @@ class HttpxTransport:
             raise ConfigurationError(f"httpx cannot be set up with these TransportSettings: {reason}") from None
         use_checked_backend(pool)
         return pool
+
+
+_INWARDS = ("_connection", "_network_stream", "_stream", "transport_stream", "_transport")
+"""Where connections of httpcore, and streams of anyio, keep what is inside them."""
+
+
+def _asyncio_transport(connection: Any) -> Any:
+    """Return what asyncio calls a transport; ``None`` where *connection* has none, or is built in another way."""
+    inner = connection
+    while inner is not None and not hasattr(inner, "abort"):
+        inner = next((found for name in _INWARDS if (found := getattr(inner, name, None)) is not None), None)
+    return inner
 
 
 def _import(library: str | None) -> Any:

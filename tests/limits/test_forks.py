@@ -1,0 +1,194 @@
+"""Forked workers that use the limits of their parent: what only one process may use is not used by two."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mux_async.ingest._runs import begin_run, end_run, is_alive
+from mux_async.ingest._store import Store
+from mux_async.limits import AccountLimits, Bucket, BucketSettings, LimitSettings, MemoryBackend
+from mux_async.limits._sqlite import SqliteStore
+from mux_async.limits._turns import Command
+from mux_async.webhooks import SqliteEventStore
+from mux_async.webhooks._store import Sighting
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    pytest.mark.filterwarnings(
+        "ignore:.*fork.*:DeprecationWarning"
+    ),  # that a thread is in the middle of something is the point
+]
+
+SETTINGS = LimitSettings(post=BucketSettings(rate=100.0, burst=10))
+
+
+class Clock:
+    """A clock that makes one thread wait for it, inside of whatever holds a lock at that moment."""
+
+    def __init__(self) -> None:
+        self.is_asked, self.may_go = threading.Event(), threading.Event()
+        self.may_go.set()
+
+    def __call__(self) -> float:
+        if threading.current_thread().name == "stopped":
+            self.is_asked.set()
+            self.may_go.wait(60)
+        return time.monotonic()
+
+    @contextmanager
+    def stopped(self, act: Callable[[], object]) -> Generator[None]:
+        """Let a thread be in the middle of *act* while the block runs, and be done with it after."""
+        self.may_go.clear()
+        thread = threading.Thread(target=act, name="stopped")
+        thread.start()
+        try:
+            assert self.is_asked.wait(60)
+            yield
+        finally:
+            self.may_go.set()
+            thread.join()
+
+
+_before_forks = list[Callable[[], object]]()
+
+
+def _before_fork() -> None:
+    while _before_forks:
+        _before_forks.pop()()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)  # runs before what was registered earlier, and cannot be taken back
+
+
+def forked(clock: Clock, act: Callable[[], object], child: Callable[[], object], *, goes_on: bool) -> int:
+    """Fork while another thread is in the middle of *act*, perform *child* there when *act* has ended here, and return how that ended.
+
+    With *goes_on* the thread goes on when the fork begins, which may wait for it. A child that hangs is killed by an alarm, and returns
+    less than 0.
+    """
+    reading, writing = os.pipe()
+    with clock.stopped(act):
+        if goes_on:
+            _before_forks.append(clock.may_go.set)
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                signal.alarm(30)
+                os.read(reading, 1)
+                child()
+                status = 0
+            finally:
+                os._exit(status)
+    os.write(writing, b"x")
+    os.close(reading)
+    os.close(writing)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_sqlite_store(tmp_path: Path) -> None:
+    """A fork waits for the transaction of a thread, and both processes go on with connections of their own."""
+    clock = Clock()
+    store = SqliteStore(tmp_path / "limits.db", "account", SETTINGS, clock)
+    ask = Command("ask", Bucket.POST, "owner")
+    store.perform_now(ask)
+
+    def child() -> None:
+        store.perform_now(ask)
+        store.close()
+
+    assert forked(clock, lambda: store.perform_now(ask), child, goes_on=True) == 0
+    store.perform_now(ask)
+    store.close()
+
+
+def test_a_child_leaves_the_log_of_sqlite_alone(tmp_path: Path) -> None:
+    """What a parent writes while its child comes and goes is in the file, for everybody who opens it later."""
+    path = tmp_path / "limits.db"
+    store = SqliteStore(path, "account", SETTINGS, time.monotonic)
+    ask = Command("ask", Bucket.POST, "owner")
+    store.perform_now(ask)
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            store.perform_now(ask)
+            store.close()
+            status = 0
+        finally:
+            os._exit(status)
+    store.perform_now(Command("release", Bucket.POST, "owner"))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    store.perform_now(Command("ask", Bucket.POST, "other"))
+    store.close()
+
+    with closing(sqlite3.connect(path)) as reader:
+        ((state,),) = reader.execute("SELECT state FROM mux_async_limits_1").fetchall()
+        assert reader.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert b'"other"' in state
+
+
+def test_a_sqlite_event_store(tmp_path: Path) -> None:
+    """The same for handled events: what the parent was in the middle of is done once, and the child sees it done."""
+    clock = Clock()
+    store = SqliteEventStore(tmp_path / "events.db", clock=clock)
+    seen = Sighting("event", None, 0)
+
+    def claim(token: str = "token") -> str:
+        return anyio.run(store.claim, seen, token, 60.0).state
+
+    def stop_in_the_middle() -> None:
+        clock.is_asked.set()
+        clock.may_go.wait(60)
+        assert claim() == "mine"
+
+    def child() -> None:
+        assert claim("another") == "busy"
+        anyio.run(store.aclose)
+
+    assert forked(clock, stop_in_the_middle, child, goes_on=True) == 0
+    assert claim() == "busy"
+    anyio.run(store.aclose)
+
+
+def test_a_journal(tmp_path: Path) -> None:
+    """A child of a process that works on a journal reads and writes it, and does not end the parent's run when it closes it."""
+    path = tmp_path / "run.journal"
+    store = Store(path)
+    runner, lease = begin_run(store)
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            store.set_note("child", "was here")
+            end_run(store, "another", lease)
+            store.close()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    assert store.note("child") == "was here"
+    with closing(Store(path)) as other:
+        assert is_alive(other, runner)
+    end_run(store, runner, lease)
+    store.close()
+
+
+def test_the_memory_of_a_process() -> None:
+    """A child whose parent was asking the buckets in another thread does not wait for that thread, which it has not got."""
+    clock = Clock()
+    limits = AccountLimits(SETTINGS, MemoryBackend(SETTINGS, clock))
+
+    assert forked(clock, limits.snapshot, limits.snapshot, goes_on=False) == 0
