@@ -284,10 +284,20 @@ def member(body: object, names: tuple[str, ...]) -> object:
 
 
 def items_of(body: object, place: LookupSpec) -> list[Mapping[str, object]]:
-    """Return the elements of the array that *place* names; what is no object is left out."""
-    found = member(body, place.items)
-    listed = cast("list[object]", found) if isinstance(found, list) else []
-    return [cast("dict[str, object]", item) for item in listed if isinstance(item, dict)]
+    """Return the elements of the array that *place* names; an object that has none may leave it out.
+
+    Raises:
+        Inconclusive: It is not there, or holds something else than objects, so that nothing can be told from it.
+    """
+    *outer, last = place.items
+    holder = member(body, tuple(outer))
+    found = cast("dict[str, object]", holder).get(last) if isinstance(holder, dict) else None
+    if found is None and outer and isinstance(holder, dict):
+        return []
+    listed = cast("list[object]", found) if isinstance(found, list) else [found]
+    if not all(isinstance(item, dict) for item in listed):
+        raise Inconclusive(f"{place.id} was answered without the list that belongs there")
+    return cast("list[Mapping[str, object]]", listed)
 
 
 def stamp_of(item: Mapping[str, object], once: KeySpec) -> object:

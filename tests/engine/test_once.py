@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import partial
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -223,6 +224,40 @@ async def test_a_malformed_date_is_as_good_as_none(date: str) -> None:
     await mux.video.assets.create(inputs=INPUTS, once="film-7")
 
     assert sent(transport) == ["POST", "GET", "GET", "POST"]
+
+
+@pytest.mark.parametrize(
+    "shown", [{}, [], None, {"data": None}, {"data": "x"}, {"data": 7}, {"data": [1]}, {"data": [{}, None]}]
+)
+async def test_an_answer_without_a_list_proves_nothing(shown: object) -> None:
+    """When the search is answered with something else than a list, the outcome stays unknown and nothing is sent again."""
+    transport = FakeTransport(lambda request: RESET if request.method == "POST" else respond(json=shown))
+    mux, _ = client(Account(), transport=transport)
+    with pytest.raises(AmbiguousOutcomeError, match="without the list"):
+        await mux.video.assets.create(inputs=INPUTS, once="film-7")
+
+    assert sent(transport) == ["POST", "GET"]
+
+
+@pytest.mark.parametrize(("shown", "posts"), [({"data": {}}, 2), ({"data": {"tracks": []}}, 2), ({"data": None}, 1), ({}, 1)])
+async def test_an_object_may_leave_its_list_out(shown: object, posts: int) -> None:
+    """An asset without tracks has no list of them; what is no asset proves nothing."""
+
+    def answer(request: SentRequest) -> Answer:
+        if request.method == "GET":
+            return respond(json=shown)
+        return RESET if sent(transport).count("POST") == 1 else respond(201, json={"data": {"id": "t1"}})
+
+    transport = FakeTransport(answer)
+    mux, _ = client(Account(), transport=transport)
+    create = partial(mux.video.assets.create_track, "a1", language_code="de", type="text", url="https://example.com/de.vtt")
+    if posts == 2:
+        assert (await create(once="german")).id == "t1"
+    else:
+        with pytest.raises(AmbiguousOutcomeError):
+            await create(once="german")
+
+    assert sent(transport).count("POST") == posts
 
 
 async def test_a_list_without_end_proves_nothing() -> None:
