@@ -6,19 +6,18 @@ again. Redis' asyncio client runs on asyncio alone, and so does this.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Final, Protocol
-from weakref import WeakKeyDictionary
 
 import anyio
-import anyio.lowlevel
 import attrs
 import orjson
 
+from mux_async._lifetimes import PerLoop, notice_fork
 from mux_async._once_keys._records import KEEP, KeyCommand, KeyRecord, KeyReply, KeyStoreLostError, perform
+from mux_async._redis_connections import LoopClient
 from mux_async.errors import ConfigurationError
-from mux_async.transport import running_runtime
+from mux_async.transport import current_loop, running_runtime
 
 TIMEOUT: Final = 1.0
 """Seconds that a command may take."""
@@ -49,18 +48,18 @@ class RedisKeyStore:
 
     def __init__(self, connect: Callable[[], Client]) -> None:
         self._connect = connect
-        self._clients: WeakKeyDictionary[object, Client] = WeakKeyDictionary()
-        self._process = os.getpid()
+        self._clients: PerLoop[LoopClient[Client]] = PerLoop()
 
     async def perform(self, key: str, command: KeyCommand) -> KeyReply:
         """See `KeyStore.perform`."""
         from redis.exceptions import RedisError
 
-        client = self._here()
+        connected = self._here()
         try:
             # Shielded: whether a command that was cancelled has been carried out would not be known.
-            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + TIMEOUT):
-                return await self._carry_out(client, _PREFIX + key, command)
+            async with connected as client:
+                with anyio.CancelScope(shield=True, deadline=anyio.current_time() + TIMEOUT):
+                    return await self._carry_out(client, _PREFIX + key, command)
         except (RedisError, OSError, ValueError, TypeError, IndexError) as error:
             problem = type(error).__name__  # what the library says may hold the URL: its class is enough
         else:
@@ -69,9 +68,9 @@ class RedisKeyStore:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        client = self._clients.pop(anyio.lowlevel.current_token().native_token, None)
-        if client is not None:
-            await client.aclose()
+        connected = self._clients.pop(current_loop())
+        if connected is not None:
+            await connected.aclose()
 
     async def _carry_out(self, client: Client, key: str, command: KeyCommand) -> KeyReply:
         while True:
@@ -81,16 +80,15 @@ class RedisKeyStore:
             if after == before or int(await client.eval(_WRITE, 1, key, before, after, str(int(KEEP * 1000)))) == 1:
                 return reply
 
-    def _here(self) -> Client:
-        if self._process != os.getpid():
-            # Connections must not be used on both sides of a fork.
-            self._process, self._clients = os.getpid(), WeakKeyDictionary()
-        loop = anyio.lowlevel.current_token().native_token
-        client = self._clients.get(loop)
-        if client is None:
+    def _here(self) -> LoopClient[Client]:
+        notice_fork()
+        loop = current_loop()
+        connected = self._clients.open.get(loop)
+        if connected is None:
             if running_runtime() != "asyncio":
                 raise ConfigurationError(
                     "once keys in Redis need asyncio, and this is trio; sqlite:///path shares them on one host"
                 )
-            client = self._clients[loop] = self._connect()
-        return client
+            connected = LoopClient(self._connect(), loop)
+            self._clients.put(loop, connected, connected)
+        return connected

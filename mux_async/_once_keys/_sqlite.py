@@ -6,11 +6,10 @@ lock first, so that processes go one after the other. The clock is the wall's: i
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ import attrs
 import orjson
 
 from mux_async._once_keys._records import KeyCommand, KeyRecord, KeyReply, KeyStoreLostError, perform
+from mux_async._sqlite_connection import SqliteConnection
 
 TIMEOUT: Final = 2.0
 """Seconds that a command waits for other processes."""
@@ -43,11 +43,8 @@ class SqliteKeyStore:
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._path = path
         self._clock = clock
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._process = os.getpid()
+        self._connection = SqliteConnection(partial(_connect, path))
         self._commands = 0
 
     async def perform(self, key: str, command: KeyCommand) -> KeyReply:
@@ -61,12 +58,9 @@ class SqliteKeyStore:
             await anyio.to_thread.run_sync(self._drop)
 
     def _transact(self, key: str, command: KeyCommand) -> KeyReply:
-        if self._process != os.getpid():
-            # A connection must not be used across a fork, not even to close it; nor may a lock that another thread held then.
-            self._process, self._lock, self._connection = os.getpid(), threading.Lock(), None
-        with self._lock:
+        with self._connection:
             try:
-                connection = self._open()
+                connection = self._connection.get()
                 connection.execute("BEGIN IMMEDIATE")
                 with connection:  # commits, or rolls back
                     return self._carry_out(connection, key, command)
@@ -89,23 +83,20 @@ class SqliteKeyStore:
             )
         return reply
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            # Threads take turns under the lock; `isolation_level=None` leaves transactions to us.
-            connection = sqlite3.connect(self._path, timeout=TIMEOUT, isolation_level=None, check_same_thread=False)
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                # When the machine loses power the last moments may be lost, with the processes whose keys they were about.
-                connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute(_SCHEMA)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return self._connection
-
     def _drop(self) -> None:
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-            self._connection = None
+        with self._connection:
+            self._connection.drop()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Threads take turns under a lock; `isolation_level=None` leaves transactions to us.
+    connection = sqlite3.connect(path, timeout=TIMEOUT, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # When the machine loses power the last moments may be lost, with the processes whose keys they were about.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(_SCHEMA)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
