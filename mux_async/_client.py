@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from copy import copy
 from functools import cached_property
-from random import Random
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
 from mux_async._caller import EngineCaller
@@ -141,7 +141,7 @@ class Mux:
         uploads: What uploads may use together: bytes a second, how many at once, memory.
         allow_insecure: Whether credentials may go over plain http to another machine.
         clock: Monotonic seconds; for tests in virtual time.
-        random: Source of jitter.
+        random: Source of jitter; the system's by default. One with a state of its own gives the same to all processes forked from this one.
 
     Raises:
         MissingCredentialsError: No credentials were given or found.
@@ -186,7 +186,7 @@ class Mux:
             headers=standing_headers(user_agent(user_agent_suffix), headers),
             retry=retry or RetryPolicy(),
             clock=clock,
-            random=random or Random(),  # noqa: S311 - jitter, not secrets
+            random=random or SystemRandom(),
         )
         call_options = CallOptions(
             priority=priority,

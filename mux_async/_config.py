@@ -10,7 +10,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import cache
-from random import Random
+from random import Random, SystemRandom
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -64,7 +64,8 @@ class Config:
     """Monotonic seconds."""
     epoch: Callable[[], float] = time.time
     """Seconds since 1970, for dates in headers."""
-    random: Random = attrs.field(factory=Random)
+    random: Random = attrs.field(factory=SystemRandom)
+    """Source of jitter. Without a state, which forked processes would share."""
     api_headers: CIMultiDictProxy[str] = attrs.field(
         init=False, repr=False, eq=False, default=attrs.Factory(_api_headers, takes_self=True)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from random import Random
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Literal, overload
 from urllib.parse import urlsplit
 
@@ -40,7 +40,7 @@ class Uploads:
             options are for single calls and not for uploads: bytes go to another host, which has no rate limit, and are retried chunk
             by chunk.
         settings: What these uploads may use together; ``None`` for the client's (``Mux(uploads=...)``), shared with all of its others.
-        random: Source of jitter.
+        random: Source of jitter; the system's by default. One with a state of its own gives the same to all processes forked from this one.
         max_failures: Failures in a row, without a byte getting through, after which an upload is given up. They are up to 30 s
             apart.
     """
@@ -56,7 +56,7 @@ class Uploads:
         self._client = for_long_work(client)
         self._settings = settings if settings is not None else client.upload_settings
         self._max_failures = max_failures
-        self._random = random or Random()  # noqa: S311 - jitter, not secrets
+        self._random = random or SystemRandom()
 
     @overload
     async def send(
