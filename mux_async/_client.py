@@ -206,6 +206,7 @@ class Mux:
                 config,
                 shared,
                 lambda: choice(settings),
+                adopts_limits=limits is None,
                 owns_transport=not choice.is_shared,
                 whose_keys=f"{config.base_url} {scope}" + ("" if environment else f" {credentials.account}"),
                 own_transport=None if isinstance(transport, str) else transport,

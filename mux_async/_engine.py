@@ -96,6 +96,7 @@ class Engine:
     Args:
         config: What all calls share.
         limits: Of the account.
+        adopts_limits: Whether it takes the limits that other clients of the account have.
         open_transport: Makes the transport of the running event loop.
         owns_transport: Whether `aclose` closes what *open_transport* made.
         whose_keys: Names the things that ``once`` keys stand for: server, account, token.
@@ -108,6 +109,7 @@ class Engine:
         limits: AccountLimits,
         open_transport: Callable[[], Transport],
         *,
+        adopts_limits: bool,
         owns_transport: bool,
         whose_keys: str,
         own_transport: object | None,
@@ -116,7 +118,9 @@ class Engine:
         self._whose_keys = whose_keys
         self._own_transport = own_transport
         self._keys: KeyLedger | None = None
-        self.limits = limits
+        self._is_pending = True
+        self._adopts_limits = adopts_limits
+        self.limits = limits.shared_with(self, is_flexible=adopts_limits)
         self._open_transport = open_transport
         self._owns_transport = owns_transport
         self._loops: PerLoop[_Loop] = PerLoop()
@@ -131,7 +135,7 @@ class Engine:
 
         Raises:
             ClosedError: The client was closed in this event loop.
-            ConfigurationError: The transport cannot be used here.
+            ConfigurationError: The transport cannot be used here, or clients of the account were opened with other limits meanwhile.
         """
         if self._process != os.getpid():
             self._process = os.getpid()
@@ -142,14 +146,25 @@ class Engine:
         token = current_loop()
         if token in self._closed_in:
             raise ClosedError("the client was closed in this event loop; make a new Mux()")
-        loop = _Loop(self._open_transport())
-        self._loops.put(token, loop, loop.transport if self._owns_transport else None)
+        self._is_pending = True
+        try:
+            self.limits = self.limits.shared_with(self, is_flexible=self._adopts_limits)
+            loop = _Loop(self._open_transport())
+            self._loops.put(token, loop, loop.transport if self._owns_transport else None)
+        finally:
+            self._is_pending = False
         return loop
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open in an event loop that has not ended, is being opened, or was not opened yet."""
+        return self._is_pending or self._loops.is_open
 
     async def aclose(self) -> None:
         """Close the transport of the running event loop, and refuse further calls in it. Any number of times."""
         token = current_loop()
         self._closed_in.add(token)
+        self._is_pending = False
         loop = self._loops.pop(token)
         if loop is not None:
             try:

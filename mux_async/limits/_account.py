@@ -2,7 +2,8 @@
 
 The registry below is the one piece of process-wide state. A rate limit belongs to an account, not to an object: two clients of one
 token that did not know of each other would together ask for twice what is allowed. It is keyed by base URL and account, and holds
-its entries weakly, so they live exactly as long as a client that uses them. After a fork each process paces for itself.
+its entries weakly, so they live no longer than a client that uses them; one that no open client uses gives way to other settings.
+After a fork each process paces for itself.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
-from weakref import WeakMethod, WeakValueDictionary
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar
+from weakref import WeakMethod, WeakSet, WeakValueDictionary
 
 import anyio
 import attrs
 
-from mux_async._lifetimes import PerLoop
+from mux_async._lifetimes import PerLoop, after_fork
 from mux_async._operation import Bucket
 from mux_async.errors import ConfigurationError
 from mux_async.limits._backend import Grant, LimitBackend, MemoryBackend
@@ -39,6 +40,21 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 Gates = dict[Bucket, Gate]
+
+_OTHER_LIMITS: Final = (
+    "another client of this account has other limits, and an account has one set of them: close it first, give both the same `limits`, "
+    "leave them out of one, or name two accounts (account='...')"
+)
+
+
+class LimitsUser(Protocol):
+    """A client, as far as its limits know it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may send requests without being opened again: false once it was closed, or its event loops have ended."""
+        ...
+
 
 _STORE_TIME: Final = 1.0
 """Seconds that undoing a grant, or recording a refusal, may take: two commands to a shared store that gives no answer."""
@@ -80,6 +96,15 @@ class AccountLimits:
         self._gates: PerLoop[Gates] = PerLoop()
         self._tallies = {bucket: Tally() for bucket in Bucket}
         self._listeners: list[LimitListener] = []
+        self._users: WeakSet[LimitsUser] = WeakSet()
+        self._place: tuple[str, str] | None = None
+        self._had_users = False
+        after_fork(self)
+
+    def start_afresh(self) -> object:
+        """Make a new lock, in a forked child: another thread may have held the old one, and does not exist there."""
+        type(self)._registry_lock = threading.Lock()
+        return None
 
     @classmethod
     def shared(
@@ -100,22 +125,51 @@ class AccountLimits:
             url: Where the buckets are kept when the settings do not say.
 
         Raises:
-            ConfigurationError: A living client of the account has other settings, or the URL names no backend.
+            ConfigurationError: An open client of the account has other settings, or the URL names no backend.
         """
         if settings is not None and settings.url is None and url:
             settings = attrs.evolve(settings, url=url)
         with cls._registry_lock:
-            limits = cls._registry.get((base_url, account))
+            place = base_url, account
+            limits = cls._registry.get(place)
+            if limits is not None and settings is not None and settings != limits.settings:
+                if limits._is_in_use:
+                    raise ConfigurationError(_OTHER_LIMITS)
+                limits = None
             if limits is None:
-                limits = cls._registry[base_url, account] = cls(
+                limits = cls._registry[place] = cls(
                     settings or LimitSettings(url=url or None), clock=clock, key=f"{base_url} {account}"
                 )
-            elif settings is not None and settings != limits.settings:
-                raise ConfigurationError(
-                    "another client of this account has other limits, and an account has one set of them: give both the same "
-                    "`limits`, leave them out of one, or name two accounts (account='...')"
-                )
+                limits._place = place
             return limits
+
+    def shared_with(self, user: LimitsUser, *, is_flexible: bool) -> AccountLimits:
+        """Return the limits for *user* to open with: these, or those that took their place when no client had these open.
+
+        Args:
+            user: Counts from now on, as long as it is open. Held weakly.
+            is_flexible: Whether it may have other settings than these.
+
+        Raises:
+            ConfigurationError: Other clients of the account are open with other settings.
+        """
+        with self._registry_lock:
+            limits = self
+            if self._place is not None:
+                current = self._registry.get(self._place)
+                if current is not None and current is not self and current._is_in_use:
+                    if not is_flexible and current.settings != self.settings:
+                        raise ConfigurationError(_OTHER_LIMITS)
+                    limits = current
+                self._registry[self._place] = limits
+            limits._users.add(user)
+            limits._had_users = True
+            return limits
+
+    @property
+    def _is_in_use(self) -> bool:
+        """Whether a client has them open. Something that failed may hold a client for long after it was closed."""
+        return not self._had_users or any(user.is_open for user in list(self._users))
 
     def gate(self, loop: object, bucket: Bucket) -> Gate:
         """Return the queue of *bucket* for one event loop, made on first use."""

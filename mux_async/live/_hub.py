@@ -77,6 +77,10 @@ class LiveHub:
         self._watches.add(watch)
         self._pace.soon()
 
+    def leave(self, watch: Watcher) -> None:
+        """Look for *watch* no longer, whoever still holds it."""
+        self._watches.discard(watch)
+
     async def wait(self, watch: Watcher) -> None:
         """Wait until there may be news for *watch*, and look meanwhile if nobody else does."""
         watch.woken = anyio.Event()

@@ -93,6 +93,7 @@ class LiveWatch:
     def close(self) -> None:
         """End the iteration, of whichever task waits. Any number of times."""
         self._is_closed = True
+        self._hub.leave(self)
         self._wake()
         self._hub.interrupt()
 

@@ -435,6 +435,23 @@ async def test_closed_by_another_task() -> None:
         assert anyio.current_time() - began == pytest.approx(30.5)
 
 
+async def test_a_closed_watch_costs_nothing() -> None:
+    """A watch that was closed is not looked at any more, although somebody still holds it, as a traceback does."""
+    async with silent() as (emulator, mux), anyio.create_task_group() as tasks:
+        streams = [await mux.video.live_streams.create() for _ in range(2)]
+        watches = [mux.live.watch(stream) for stream in streams]
+        tasks.start_soon(collect, watches[0], [])
+        await anyio.sleep(5)
+        watches[1].close()
+        await anyio.sleep(20)
+        before = len(emulator.arrivals)
+        await anyio.sleep(60)
+        arrived = emulator.arrivals[before:]
+        watches[0].close()
+
+    assert {each.path for each in arrived} == {f"/video/v1/live-streams/{streams[0].id}"}
+
+
 async def test_webhooks_do_not_stop_the_looking() -> None:
     """Webhooks that come faster than a look takes do not keep it from seeing what none of them says."""
     events: list[LiveEvent] = []
