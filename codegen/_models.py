@@ -107,7 +107,12 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
     if has_times:
         names.use("mux_async._times", "Notes")
         lines.append("        notes: Notes = {}")
-    lines += [f"        {_read(api, field, names)}" for field in in_order]
+    names.use("mux_async._model", "drafts", "thaw")
+    made = {field.name: call for field in in_order if (call := _made(api, field, names))}
+    lines += [f"        {name} = {call}" for name, call in made.items()]
+    lines.append("        thaw[it] = drafts[cls]")
+    lines += [f"        it.{field.name} = {field.name if field.name in made else f'got.{field.name}'}" for field in in_order]
+    lines.append("        it.__class__ = cls")
     return [*lines, *(["        return notes"] if has_times else ()), "", ""]
 
 
@@ -189,16 +194,16 @@ def _default(field: Field, names: Names) -> str:
     return " = ABSENT" if arguments == ["default=ABSENT"] else f" = attrs.field({', '.join(arguments)})"
 
 
-def _read(api: Api, field: Field, names: Names) -> str:
-    """Write the statement that reads a field."""
-    target, got = f"it.{field.name}", f"got.{field.name}"
+def _made(api: Api, field: Field, names: Names) -> str | None:
+    """Write the call that makes the value of a field; ``None`` where it is what was read."""
+    got = f"got.{field.name}"
     if kind := time_format(field.schema):
-        return f"{target} = {names.use('mux_async._times', kind)}({got}, notes, {quoted(field.name)})"
+        return f"{names.use('mux_async._times', kind)}({got}, notes, {quoted(field.name)})"
     if reader := _reader(api, field.schema, names):
-        return f"{target} = {_reading('one', reader, got, names)}"
+        return _reading("one", reader, got, names)
     if reader := _reader(api, field.schema.get("items", {}), names):
-        return f"{target} = {_reading('many', reader, got, names)}"
-    return f"{target} = {got}"
+        return _reading("many", reader, got, names)
+    return None
 
 
 def _reading(how: str, reader: str, got: str, names: Names) -> str:

@@ -7,6 +7,7 @@ from mux_async._version import __version__
 
 if TYPE_CHECKING:
     from mux_async._client import Limits, Mux
+    from mux_async._codec import converter
     from mux_async._options import CallOptions, Once, use_priority
     from mux_async._pagination import Page, Paginator
     from mux_async._response import ByteStream, Download, RawResponse
@@ -74,6 +75,7 @@ __all__ = [
     "Unset",
     "UploadError",
     "__version__",
+    "converter",
     "use_priority",
 ]
 
@@ -83,6 +85,7 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
         __name__,
         {
             "_client": ["Limits", "Mux"],
+            "_codec": ["converter"],
             "_options": ["CallOptions", "Once", "use_priority"],
             "_pagination": ["Page", "Paginator"],
             "_response": ["ByteStream", "Download", "RawResponse"],

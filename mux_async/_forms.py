@@ -12,7 +12,7 @@ give up is replaced by one that has a place for what it met (`Form.widened`), a 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, cast, final
 
@@ -155,6 +155,21 @@ class Form:
     def kind_of(self, name: str) -> tuple[Any, bool]:
         """Return what the field *name* holds, and whether it may be absent."""
         return self._kinds[name], name in self._optional
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all fields."""
+        return self._kinds.keys()
+
+    def with_optional(self, added: Mapping[str, str]) -> Form:
+        """Return a form that has these optional fields too, each with its wire name, that hold anything."""
+        kinds = {**self._kinds, **dict.fromkeys(added, Any)}
+        return Form(
+            {name: kind for name, kind in kinds.items() if name not in self._optional and name not in added},
+            {name: kind for name, kind in kinds.items() if name in self._optional or name in added},
+            {name: wire for wire, name in self._names.items() if wire != name}
+            | {name: wire for name, wire in added.items() if wire != name},
+        )
 
     @property
     def wires(self) -> Iterable[str]:

@@ -11,11 +11,69 @@ factories, no zero-argument ``super``.
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 __all__ = ["late"]
+
+
+class Annotations(dict[str, str]):
+    """Annotations of a generated class, which are text; the names in them are imported when somebody looks at them.
+
+    Type checkers alone need these names otherwise. Whoever evaluates annotations (`typing.get_type_hints`, `attrs.resolve_types`, cattrs)
+    looks names up in the module of the class, after reading the annotations: so that is where they are put.
+    """
+
+    __slots__ = ("_module",)
+
+    def __init__(self, texts: Mapping[str, str], module: str) -> None:
+        super().__init__(texts)
+        self._module: str | None = module
+
+    def _import_names(self) -> None:
+        if self._module is None:
+            return
+        models: Any = import_module("mux_async.models")
+        namespace, known = vars(sys.modules[self._module]), frozenset(models.__all__)
+        for text in super().values():
+            for name in re.findall(r"\w+", text):
+                if name in known and name not in namespace:
+                    namespace[name] = getattr(models, name)
+        self._module = None
+
+    def plain(self) -> dict[str, str]:
+        """Return a copy that imports nothing."""
+        return dict(super().items())
+
+    def __iter__(self) -> Iterator[str]:
+        self._import_names()
+        return super().__iter__()
+
+    def __getitem__(self, name: str) -> str:
+        self._import_names()
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._import_names()
+        return super().get(name, default)
+
+    def keys(self) -> Any:
+        self._import_names()
+        return super().keys()
+
+    def items(self) -> Any:
+        self._import_names()
+        return super().items()
+
+    def values(self) -> Any:
+        self._import_names()
+        return super().values()
+
 
 if TYPE_CHECKING:
     # To type checkers these are classes of attrs like any other.
@@ -32,6 +90,7 @@ else:
                 for name, value in body.__dict__.items()
                 if name not in fields and name not in {"__dict__", "__weakref__"}
             }
+            body.__annotations__ = members["__annotations__"] = Annotations(body.__annotations__, body.__module__)
             members |= {"__slots__": tuple(fields), **{name: _Unfinished(body, options) for name in _MADE}}
             return type(body)(body.__name__, body.__bases__, members)
 
@@ -55,7 +114,10 @@ class _Unfinished:
         self._name = name
 
     def __get__(self, instance: object, owner: type) -> Any:
+        annotations: Any = self._body.__annotations__
+        self._body.__annotations__ = annotations.plain()  # attrs reads the text alone, and nothing is to be imported for that
         made: type = cast("Any", attrs.frozen)(**self._options)(self._body)
+        made.__annotations__ = self._body.__annotations__ = annotations
         for name in _MADE:
             setattr(self._owner, name, made.__dict__[name])
         return getattr(owner if instance is None else instance, self._name)

@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, cast, final
 
 import attrs
+import orjson
 
 from mux_async._forms import NOTHING, Fill, Form, Kept, keep, object_text
 from mux_async._json import GIVES_UP, NotJsonError, load_object
@@ -56,13 +59,59 @@ def hidden(_value: object) -> str:
 
 
 @final
-class _Evolving:
-    """The model that a new one is made of: what ``attrs.evolve`` finds in place of `Kept`, and hands to the constructor."""
+class Extra(dict[str, object]):
+    """Fields without a name here, as `Model.extra` shows them: a dictionary that cannot be changed.
+
+    It knows the model it is of: ``attrs.evolve`` reads every field of the old object and passes it on, so the new object gets this one, and
+    can tell a field that was set to None from one that read None all along.
+    """
 
     __slots__ = ("model",)
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, members: Mapping[str, object], model: Model) -> None:
+        super().__init__(members)
         self.model = model
+
+    def _refuse(self, *_args: Any, **_more: Any) -> Any:
+        raise TypeError("extra cannot be changed; use with_extra(...) for a copy of the model with other fields in it")
+
+    if not TYPE_CHECKING:
+        __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return dict, (dict(self),)  # a copy is a copy of the fields alone
+
+
+@final
+class _AsDataclass:
+    """``__dataclass_fields__`` of an instance, and not of its class: what msgspec, and Litestar with it, ask an object for its attributes.
+
+    They read the slots of attrs classes past `Model.__getattr__`, and so nothing of a model that is not read yet; of what has such fields
+    they get each attribute as anybody does. To everything that looks at the class a model is no dataclass.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __get__(self, model: Model | None, owner: type[Model]) -> dict[str, Any]:
+        if model is None:
+            raise AttributeError("__dataclass_fields__")
+        try:
+            return self._fields
+        except AttributeError:
+            from mux_async._foreign import a_dataclass_field
+
+            self._fields: dict[str, Any] = dict.fromkeys(shape_of(owner).names, a_dataclass_field())
+            return self._fields
+
+
+@final
+class _PydanticSerializer:
+    """``__pydantic_serializer__``: how pydantic, and FastAPI with it, writes a model that stands where no type was said."""
+
+    def __get__(self, model: Model | None, owner: type[Model]) -> Any:
+        from mux_async._foreign import pydantic_serializer
+
+        return pydantic_serializer(cast("Any", owner))
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -74,11 +123,14 @@ class Model:
     them later use `with_extra`). ``repr`` leaves out what is ``None`` and hides secrets.
     """
 
-    _kept: Mapping[str, object] = attrs.field(default=ABSENT, alias="extra", repr=False)
+    extra: Mapping[str, object] = attrs.field(default=ABSENT, repr=False)
+    """Fields that this version has no name for, as they are on the wire."""
 
     def __attrs_post_init__(self) -> None:
         given: object = slot.__get__(self)
-        origin = given.model if isinstance(given, _Evolving) else None
+        origin = given.model if isinstance(given, Extra) else None
+        if origin.__class__ is not self.__class__:
+            origin = None
         shape = shape_of(type(self))
         notes: Notes = {}
         if origin is not None:
@@ -91,9 +143,21 @@ class Model:
             value = getattr(self, name)
             if value is UNSET:
                 object.__setattr__(self, name, None)
-            elif value is None and name not in notes and (origin is None or getattr(origin, name) is not None):
+            elif (
+                value is None
+                and name in shape.presence
+                and name not in notes
+                and (origin is None or getattr(origin, name) is not None)
+            ):
                 notes[name] = None
         set_kept(self, Kept(extra, notes) if extra or notes else NOTHING)
+
+    __pydantic_serializer__: ClassVar[Any] = _PydanticSerializer()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__slots__" in cls.__dict__:
+            type.__setattr__(cls, "__dataclass_fields__", _AsDataclass())
 
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
@@ -128,7 +192,7 @@ class Model:
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes | None:
-        """Store every field of what was read, *got*, in the draft *it*, and return the notes of times, if there can be any. Generated."""
+        """Store every field of *got* in *it*, and return the notes of times, if there can be any. Generated; see `drafts`."""
 
     if not TYPE_CHECKING:  # a type checker would believe in every misspelt attribute
 
@@ -138,17 +202,43 @@ class Model:
             return object.__getattribute__(self, name)
 
     def to_wire(self) -> dict[str, object]:
-        """Return the JSON object, ready to be encoded: what was read, or what the constructor was told.
+        """Return the JSON object, ready to be encoded: what was read, or what the constructor was given.
+
+        `to_dict` and ``dict(model)`` are the same, and `to_json` is its text.
 
         Raises:
             InvalidRequestError: A value has no JSON form; the message says where it stands.
         """
         return _guarded(_write_model, self, type(self).__name__)
 
-    @property
-    def extra(self) -> Mapping[str, object]:
-        """Fields that this version has no name for, as they are on the wire."""
-        return get_kept(self).extra
+    def to_dict(self) -> dict[str, object]:
+        """Return what `to_wire` does, under the name that other libraries have for it: ``json.dumps(asset, default=Asset.to_dict)``."""
+        return self.to_wire()
+
+    def to_json(self) -> str:
+        """Return the JSON text of the object, as Mux would write it; `from_json` reads it.
+
+        Raises:
+            InvalidRequestError: A value has no JSON form; the message says where it stands.
+        """
+        return orjson.dumps(self.to_wire()).decode()
+
+    def __iter__(self) -> Iterator[tuple[str, object]]:
+        """Iterate over name and value of each member, as on the wire: ``dict(asset)``. FastAPI writes an answer so."""
+        return iter(self.to_wire().items())
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        """Let a model be a field, an argument or an answer of pydantic. Called by pydantic alone, which is imported no sooner."""
+        from mux_async._foreign import pydantic_schema
+
+        return pydantic_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> dict[str, Any]:
+        from mux_async._foreign import json_schema
+
+        return json_schema(cast("Any", cls))
 
     def with_extra(self, **fields: object) -> Self:
         """Return a copy with *fields* as its whole `extra`; they are sent as they are and win over fields of the same name."""
@@ -167,13 +257,14 @@ class Model:
         return all(getattr(self, name) == getattr(other, name) for name in shape_of(type(self)).names)
 
     def __hash__(self) -> int:
-        get_kept(self)  # a draft has another class
-        return hash((type(self), *(getattr(self, name) for name in shape_of(type(self)).names)))
+        """Of what can be hashed: lists and objects without a class are left out, so that every model has a hash."""
+        values = (getattr(self, name) for name in shape_of(type(self)).names)
+        return hash((type(self), *(value if isinstance(value, _HASHED) else None for value in values)))
 
     def __repr__(self) -> str:
         shown: list[str] = []
         for field in attrs.fields(type(self)):
-            value = None if field.name == "_kept" else getattr(self, field.name)
+            value = None if field.name == "extra" else getattr(self, field.name)
             if value is not None:
                 shown.append(f"{field.name}={field.repr(value) if callable(field.repr) else repr(value)}")
         if self.extra:
@@ -186,13 +277,12 @@ class Model:
         return _restore, (type(self), values, dict(kept.extra), dict(kept.notes))
 
 
-slot: Any = Model.__dict__["_kept"]
+slot: Any = Model.__dict__["extra"]
 _slot_get: Callable[[Model], Any] = slot.__get__
 set_kept: Callable[[Model, object], None] = slot.__set__
 """Store a `Kept`, or of a model that is not read yet, the JSON text of the object, or the object."""
-# attrs.evolve reads every field of the old object and passes it on. For this one it gets the old object itself, so that the new one can
-# tell a field that was set to None from one that read None all along.
-type.__setattr__(Model, "_kept", property(_Evolving, set_kept))
+type.__setattr__(Model, "extra", property(lambda model: Extra(get_kept(model).extra, model), set_kept))
+_HASHED: Final = (str, int, float, date, Model, Secret)
 
 
 def get_kept(model: Model) -> Kept:
@@ -225,20 +315,18 @@ def unread(cls: type[M], data: object) -> M:
 def fill(model: Any) -> None:
     """Read *model*, unless that was done.
 
-    Setting the attributes of a frozen class goes through Python for each. So while it is read it is a *draft*: of a subclass that is not
-    frozen and has the same layout, whose attributes are stored by the interpreter alone.
-
-    Threads that share a model can get here together: each stores the same, and whoever finds it frozen again knows that it is complete.
+    Threads that share a model read it one at a time, and all methods of a model wait for that (`get_kept`): what is kept is stored last,
+    when every field is there. The lock can be taken twice, because a garbage collection while a model is read may run code that reads
+    models.
 
     Raises:
         NotJsonError: It holds a text that was not found to be that of an object before, and is none.
     """
-    data = _slot_get(model)
-    if data.__class__ is Kept:
-        return
-    cls, draft, form, read = _readers.get(model.__class__) or _reader(model.__class__)
-    _set(model, "__class__", draft)
-    try:
+    with _lock:
+        data = _slot_get(model)
+        if data.__class__ is Kept:
+            return
+        cls, form, read = _readers.get(model.__class__) or _reader(model.__class__)
         if data.__class__ is bytes:
             try:
                 got = form.decode(data)
@@ -251,29 +339,91 @@ def fill(model: Any) -> None:
             except GIVES_UP:
                 members = load_object(data)
                 kept = form.fill_loosely(model, members, read)
-                _learn(cls, draft, form.widened(members), read)
+                _learn(cls, form.widened(members), read)
         else:
             kept = form.fill_loosely(model, data, read)
-        model.kept = kept
-        model.__class__ = cls
-    except attrs.exceptions.FrozenInstanceError:
-        pass
+        set_kept(model, kept)
 
 
-_Reader: TypeAlias = tuple[type["Model"], type["Model"], Form, Fill]
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent may hold it, and is not there to give it back
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+_Reader: TypeAlias = tuple[type["Model"], Form, Fill]
 _readers: dict[type[Model], _Reader] = {}
-"""By class, and by that of its drafts: the class, the class of drafts, the form, and what stores the fields."""
+"""By class: the class, the form, and what stores the fields."""
+drafts: dict[type[Model], type[Model]] = {}
+"""By class, the class that an object has while its fields are stored: a subclass of the same layout that is not frozen.
+
+Setting an attribute of a frozen class goes through Python; of a draft, the interpreter stores it by itself. Other threads must not see a
+draft, so ``_fill`` makes an object one and stores in one go, without calling anything in between: CPython lets other threads run when a
+function is called or a loop goes round, and otherwise not. Values that take a call are therefore made before.
+"""
+
+
+@final
+class _Thaw:
+    """``thaw[it] = draft`` is ``it.__class__ = draft`` for an object that is frozen, without a call of the interpreter's."""
+
+    __slots__ = ()
+    __setitem__: Callable[[Model, type[Model]], None] = object.__dict__["__class__"].__set__
+
+
+thaw: Any = _Thaw()
 
 
 def _reader(cls: type[Model]) -> _Reader:
     # Both of the methods: with one of them, CPython would still call Python for every attribute.
-    members = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__, "kept": slot}
-    draft = type(cls.__name__, (cls,), {"__module__": cls.__module__, **members})
-    return _learn(cls, draft, cls._form(), cls._fill)  # pyright: ignore[reportPrivateUsage] - of this module's own class
+    members = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    drafts[cls] = type(cls.__name__, (cls,), {"__module__": cls.__module__, **members})
+    form: Form = cls._form()  # pyright: ignore[reportPrivateUsage] - of this module's own class
+    read: Fill = cls._fill  # pyright: ignore[reportPrivateUsage] - of this module's own class
+    added = [field for field in attrs.fields(cls) if field.name not in form.names] if _has_own_fields(cls) else []
+    if added := [field for field in added if field.name != "extra"]:
+        form = form.with_optional({field.name: cast("str", field.metadata.get("wire", field.name)) for field in added})
+        read = _with_added(read, added)
+    return _learn(cls, form, read)
 
 
-def _learn(cls: type[Model], draft: type[Model], form: Form, read: Fill) -> _Reader:
-    reader = _readers[cls] = _readers[draft] = (cls, draft, form, read)
+def _has_own_fields(cls: type[Model]) -> bool:
+    """Whether attrs made the class at once, as with a program's subclasses; the classes here have all their fields in their form."""
+    return isinstance(cls.__dict__.get("__attrs_attrs__"), tuple)
+
+
+def _with_added(read: Fill, added: list[attrs.Attribute[Any]]) -> Fill:
+    """Return what stores the fields that a program's subclass has besides, too: what was received, or the default."""
+
+    def read_all(it: Any, got: Any) -> Notes:
+        notes = read(it, got) or {}
+        for field in added:
+            value = getattr(got, field.name)
+            if value is None and (default := _default_of(field, it)) is not None:
+                value, notes[field.name] = default, UNSET
+            _set(it, field.name, value)
+        return notes
+
+    return read_all
+
+
+def _default_of(field: attrs.Attribute[Any], it: Model) -> Any:
+    default: Any = field.default
+    if default is attrs.NOTHING or default is UNSET:
+        return None
+    if not isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return default
+    return default.factory(it) if default.takes_self else default.factory()
+
+
+def _learn(cls: type[Model], form: Form, read: Fill) -> _Reader:
+    reader = _readers[cls] = (cls, form, read)
     return reader
 
 
@@ -289,6 +439,8 @@ class Shape:
     names: tuple[str, ...]
     optional: tuple[str, ...]
     required: tuple[str, ...]
+    presence: frozenset[str]
+    """Optional ones for which passing None is not the same as passing nothing."""
     wire: Mapping[str, str]
     writers: Mapping[str, Callable[[Any], object]]
 
@@ -300,13 +452,14 @@ def shape_of(cls: type[Model]) -> Shape:
     """Return the shape of a model class; found out once."""
     shape = _shapes.get(cls)
     if shape is None:
-        fields = [field for field in attrs.fields(cls) if field.name != "_kept"]
+        fields = [field for field in attrs.fields(cls) if field.name != "extra"]
         wire = {field.name: cast("str", field.metadata.get("wire", field.name)) for field in fields}
         required = tuple(field.name for field in fields if field.default is attrs.NOTHING)
         shape = _shapes[cls] = Shape(
             names=tuple(wire),
             optional=tuple(name for name in wire if name not in required),
             required=required,
+            presence=frozenset(field.name for field in fields if field.default is UNSET),
             wire=wire,
             writers={field.name: field.metadata["write"] for field in fields if "write" in field.metadata},
         )

@@ -40,10 +40,22 @@ class RawResponse(Generic[T]):
     content: bytes = attrs.field(repr=False)
     is_reconciled: bool = False
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A proxy of headers cannot be pickled; the pairs in it can.
+        values = {field.name: getattr(self, field.name) for field in attrs.fields(RawResponse)}
+        return _raw_response, ({**values, "headers": list(self.headers.items())},)
+
     def __repr__(self) -> str:
         attempts = len(self.attempts)
         # Of the value its type alone: a plain object shows all it holds, stream keys and signed URLs included.
         return f"<RawResponse {self.status} request_id={self.request_id!r} attempts={attempts} value=<{type(self.value).__name__}>>"
+
+
+def _raw_response(values: dict[str, Any]) -> RawResponse[Any]:
+    from multidict import CIMultiDict, CIMultiDictProxy
+
+    headers: Any = CIMultiDictProxy(CIMultiDict(values.pop("headers")))
+    return RawResponse(headers=headers, **values)
 
 
 class ByteStream:

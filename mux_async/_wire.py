@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 from mux_async import _codec, _json
 from mux_async._config import check_headers
 from mux_async._content import ACCEPT_ENCODING
-from mux_async._model import Model, check_text, to_wire
+from mux_async._model import Model, check_text, get_kept, to_wire
 from mux_async._operation import Host, Operation, Replay
 from mux_async._pagination import Page, next_query
 from mux_async._types import UNSET
@@ -230,7 +230,8 @@ def _page(operation: Operation[Any], arguments: Arguments, envelope: Any) -> Pag
 def _member(value: object, name: str) -> object:
     """Return a member of an object, whether it has a field of that name or not."""
     if isinstance(value, Model):
-        return value.extra.get(name) if name in value.extra else getattr(value, name, None)
+        extra = get_kept(value).extra
+        return extra[name] if name in extra else getattr(value, name, None)
     return cast("Mapping[str, object]", value).get(name) if isinstance(value, Mapping) else None
 
 

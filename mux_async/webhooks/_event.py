@@ -20,7 +20,8 @@ import msgspec
 
 from mux_async._forms import OBJECT, OBJECTS, TIME, Form, object_text
 from mux_async._json import GIVES_UP, load_object
-from mux_async._model import ABSENT, ISO, Model, Wire, unread
+from mux_async._late import late
+from mux_async._model import ABSENT, ISO, Model, Wire, drafts, thaw, unread
 from mux_async._reading import many, one
 from mux_async._times import Notes, iso
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound="Event")
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class Event(Model):
     """What every event has besides its ``type`` and ``data``."""
 
@@ -89,16 +90,23 @@ class Event(Model):
         from mux_async.models.webhooks import WebhookEventAttempt, WebhookEventEnvironment, WebhookEventObject
 
         notes: Notes = {}
+        created_at = iso(got.created_at, notes, "created_at")
+        about = one(WebhookEventObject, got.object)
+        environment = one(WebhookEventEnvironment, got.environment)
+        attempts = many(WebhookEventAttempt, got.attempts)
+        data = got.data if cls.model_path is None else _data(_model(cls.model_path), got, notes)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = iso(got.created_at, notes, "created_at")
-        it.object = one(WebhookEventObject, got.object)
-        it.environment = one(WebhookEventEnvironment, got.environment)
-        it.attempts = many(WebhookEventAttempt, got.attempts)
+        it.created_at = created_at
+        it.object = about
+        it.environment = environment
+        it.attempts = attempts
         it.request_id = got.request_id
         it.accessor = got.accessor
         it.accessor_source = got.accessor_source
         it.type = got.type
-        it.data = got.data if cls.model_path is None else _data(_model(cls.model_path), got, notes)
+        it.data = data
+        it.__class__ = cls
         return notes
 
 
@@ -147,7 +155,7 @@ def read_text(text: bytes, family: Callable[[object], type[E]]) -> E:
     return family(data.get("type")).from_wire(data)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@late(kw_only=True, eq=False, repr=False)
 class UnknownEvent(Event):
     """An event whose type this version does not know. ``data`` is what arrived."""
 

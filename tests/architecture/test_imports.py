@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
         "_redis_connections",
         "_sqlite_connection",
         "_forms",
+        "_foreign",
         "_json",
         "_late",
         "_model",

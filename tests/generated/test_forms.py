@@ -11,7 +11,7 @@ import pytest
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form, object_text
 from mux_async._json import GIVES_UP
-from mux_async._model import Model
+from mux_async._model import Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 from mux_async._types import UNSET
@@ -27,7 +27,9 @@ class Inner(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.name = got.name
+        it.__class__ = cls
 
 
 class Thing:
@@ -183,4 +185,4 @@ def test_no_hold_on_the_whole() -> None:
 
     assert all(isinstance(raw, msgspec.Raw) for raw in others)
     kept = many(Inner, others)
-    assert [len(vars(Model)["_kept"].fset.__self__.__get__(item)) for item in kept] == [1011, 2]
+    assert [len(vars(Model)["extra"].fset.__self__.__get__(item)) for item in kept] == [1011, 2]

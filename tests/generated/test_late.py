@@ -13,7 +13,7 @@ import pytest
 
 from mux_async._forms import NUMBER, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, Model
+from mux_async._model import ABSENT, Model, drafts, thaw
 
 
 def is_finished(cls: type) -> bool:
@@ -35,8 +35,10 @@ def make() -> Any:
 
         @classmethod
         def _fill(cls, it: Any, got: Any) -> None:
+            thaw[it] = drafts[cls]
             it.id = got.id
             it.size = got.size
+            it.__class__ = cls
 
         def double(self) -> int:
             return 2 * (self.size or 0)
@@ -63,7 +65,7 @@ def test_finished_when_needed(use: str) -> None:
     USES[use](cls)
 
     assert is_finished(cls)
-    assert [field.name for field in attrs.fields(cls)] == ["_kept", "id", "size"]
+    assert [field.name for field in attrs.fields(cls)] == ["extra", "id", "size"]
     assert attrs.fields(cls).size.metadata == {"wire": "Size"}
     assert str(inspect.signature(cls)).startswith("(*, extra: ")
     thing = cls(id="a", size=2)
@@ -87,7 +89,7 @@ def test_subclass() -> None:
 
     more: Any = More
     assert more(id="a").colour == "red"
-    assert [field.name for field in attrs.fields(More)] == ["_kept", "id", "size", "colour"]
+    assert [field.name for field in attrs.fields(More)] == ["extra", "id", "size", "colour"]
 
 
 def test_receiving_finishes_nothing() -> None:
