@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, ISO, SECONDS, Model
+from mux_async._model import ABSENT, ISO, SECONDS, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, iso, seconds
 
@@ -48,10 +48,13 @@ class Annotation(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        date = iso(got.date, notes, "date")
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.date = iso(got.date, notes, "date")
+        it.date = date
         it.note = got.note
         it.sub_property_id = got.sub_property_id
+        it.__class__ = cls
         return notes
 
 
@@ -81,9 +84,12 @@ class AnnotationInput(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.date = seconds(got.date, notes, "date")
+        date = seconds(got.date, notes, "date")
+        thaw[it] = drafts[cls]
+        it.date = date
         it.note = got.note
         it.sub_property_id = got.sub_property_id
+        it.__class__ = cls
         return notes
 
 
@@ -105,7 +111,10 @@ class AnnotationResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(Annotation, got.data)
+        data = one(Annotation, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -133,6 +142,9 @@ class ListAnnotationsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(Annotation, got.data)
+        data = many(Annotation, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
         it.timeframe = got.timeframe
+        it.__class__ = cls

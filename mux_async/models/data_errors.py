@@ -8,7 +8,7 @@ from typing import Any
 
 from mux_async._forms import NUMBER, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import Model
+from mux_async._model import Model, drafts, thaw
 from mux_async._reading import many
 
 
@@ -54,6 +54,7 @@ class DataError(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.code = got.code
         it.count = got.count
@@ -63,6 +64,7 @@ class DataError(Model):
         it.notes = got.notes
         it.percentage = got.percentage
         it.player_error_code = got.player_error_code
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -89,6 +91,9 @@ class ListErrorsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(DataError, got.data)
+        data = many(DataError, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls

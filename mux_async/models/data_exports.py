@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, DAY, Model, hidden
+from mux_async._model import ABSENT, DAY, Model, drafts, hidden, thaw
 from mux_async._reading import many
 from mux_async._times import Notes, day
 
@@ -40,9 +40,11 @@ class ListExportsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.data = got.data
         it.total_row_count = got.total_row_count
         it.timeframe = got.timeframe
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -69,9 +71,12 @@ class ListVideoViewExportsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(VideoViewExport, got.data)
+        data = many(VideoViewExport, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -96,8 +101,12 @@ class VideoViewExport(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.export_date = day(got.export_date, notes, "export_date")
-        it.files = many(VideoViewExportFile, got.files)
+        export_date = day(got.export_date, notes, "export_date")
+        files = many(VideoViewExportFile, got.files)
+        thaw[it] = drafts[cls]
+        it.export_date = export_date
+        it.files = files
+        it.__class__ = cls
         return notes
 
 
@@ -125,6 +134,8 @@ class VideoViewExportFile(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.path = got.path
         it.type = got.type
         it.version = got.version
+        it.__class__ = cls

@@ -8,7 +8,7 @@ from typing import Any
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, Model
+from mux_async._model import ABSENT, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async.models.shared_data import DimensionGroups
 
@@ -34,8 +34,10 @@ class FilterValue(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.value = got.value
         it.total_count = got.total_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -62,9 +64,12 @@ class ListFilterValuesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(FilterValue, got.data)
+        data = many(FilterValue, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
         it.timeframe = got.timeframe
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -91,6 +96,9 @@ class ListFiltersResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(DimensionGroups, got.data)
+        data = one(DimensionGroups, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
         it.timeframe = got.timeframe
+        it.__class__ = cls

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, Model
+from mux_async._model import ABSENT, Model, drafts, thaw
 from mux_async._reading import many, one
 
 if TYPE_CHECKING:
@@ -93,11 +93,15 @@ class Incident(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        breakdowns = many(IncidentBreakdown, got.breakdowns)
+        notification_rules = many(IncidentNotificationRule, got.notification_rules)
+        notifications = many(IncidentNotification, got.notifications)
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.affected_views = got.affected_views
         it.affected_views_per_hour = got.affected_views_per_hour
         it.affected_views_per_hour_on_open = got.affected_views_per_hour_on_open
-        it.breakdowns = many(IncidentBreakdown, got.breakdowns)
+        it.breakdowns = breakdowns
         it.description = got.description
         it.error_description = got.error_description
         it.impact = got.impact
@@ -105,8 +109,8 @@ class Incident(Model):
         it.measured_value = got.measured_value
         it.measured_value_on_close = got.measured_value_on_close
         it.measurement = got.measurement
-        it.notification_rules = many(IncidentNotificationRule, got.notification_rules)
-        it.notifications = many(IncidentNotification, got.notifications)
+        it.notification_rules = notification_rules
+        it.notifications = notifications
         it.resolved_at = got.resolved_at
         it.sample_size = got.sample_size
         it.sample_size_unit = got.sample_size_unit
@@ -114,6 +118,7 @@ class Incident(Model):
         it.started_at = got.started_at
         it.status = got.status
         it.threshold = got.threshold
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -140,9 +145,11 @@ class IncidentBreakdown(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.name = got.name
         it.value = got.value
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -169,9 +176,11 @@ class IncidentNotification(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.attempted_at = got.attempted_at
         it.queued_at = got.queued_at
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -204,11 +213,14 @@ class IncidentNotificationRule(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        rules = many(NotificationRule, got.rules)
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.action = got.action
         it.property_id = got.property_id
-        it.rules = many(NotificationRule, got.rules)
+        it.rules = rules
         it.status = got.status
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -235,9 +247,12 @@ class IncidentResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(Incident, got.data)
+        data = one(Incident, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -265,9 +280,12 @@ class ListIncidentsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(Incident, got.data)
+        data = many(Incident, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
         it.timeframe = got.timeframe
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -295,9 +313,12 @@ class ListRelatedIncidentsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(Incident, got.data)
+        data = many(Incident, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
         it.timeframe = got.timeframe
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -324,6 +345,8 @@ class NotificationRule(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.name = got.name
         it.value = got.value
+        it.__class__ = cls

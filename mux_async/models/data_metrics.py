@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, Model
+from mux_async._model import ABSENT, Model, drafts, thaw
 from mux_async._reading import many, one
 
 DataMetricId: TypeAlias = (
@@ -558,12 +558,14 @@ class BreakdownValue(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.field = got.field
         it.negative_impact = got.negative_impact
         it.total_playing_time = got.total_playing_time
         it.total_watch_time = got.total_watch_time
         it.value = got.value
         it.views = got.views
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -593,10 +595,13 @@ class GetMetricTimeseriesDataResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        meta = one(MetricResponseMeta, got.meta)
+        thaw[it] = drafts[cls]
         it.data = got.data
-        it.meta = one(MetricResponseMeta, got.meta)
+        it.meta = meta
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -626,10 +631,14 @@ class GetOverallValuesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(OverallValues, got.data)
-        it.meta = one(MetricResponseMeta, got.meta)
+        data = one(OverallValues, got.data)
+        meta = one(MetricResponseMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.meta = meta
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -668,6 +677,7 @@ class Insight(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.filter_column = got.filter_column
         it.filter_value = got.filter_value
         it.metric = got.metric
@@ -675,6 +685,7 @@ class Insight(Model):
         it.total_playing_time = got.total_playing_time
         it.total_views = got.total_views
         it.total_watch_time = got.total_watch_time
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -701,9 +712,12 @@ class ListAllMetricValuesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(MetricComparisonScore, got.data)
+        data = many(MetricComparisonScore, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -734,10 +748,14 @@ class ListBreakdownValuesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(BreakdownValue, got.data)
+        data = many(BreakdownValue, got.data)
+        meta = one(MetricResponseMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
         it.timeframe = got.timeframe
-        it.meta = one(MetricResponseMeta, got.meta)
+        it.meta = meta
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -767,10 +785,14 @@ class ListInsightsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(Insight, got.data)
-        it.meta = one(MetricResponseMeta, got.meta)
+        data = many(Insight, got.data)
+        meta = one(MetricResponseMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.meta = meta
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -804,11 +826,13 @@ class MetricComparisonItem(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.metric = got.metric
         it.name = got.name
         it.type = got.type
         it.value = got.value
         it.measurement = got.measurement
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -862,9 +886,11 @@ class MetricComparisonScore(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        items = many(MetricComparisonItem, got.items)
+        thaw[it] = drafts[cls]
         it.name = got.name
         it.ended_views = got.ended_views
-        it.items = many(MetricComparisonItem, got.items)
+        it.items = items
         it.metric = got.metric
         it.started_views = got.started_views
         it.total_playing_time = got.total_playing_time
@@ -873,6 +899,7 @@ class MetricComparisonScore(Model):
         it.value = got.value
         it.view_count = got.view_count
         it.watch_time = got.watch_time
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -896,8 +923,10 @@ class MetricResponseMeta(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.aggregation = got.aggregation
         it.granularity = got.granularity
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -931,8 +960,10 @@ class OverallValues(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.total_playing_time = got.total_playing_time
         it.total_views = got.total_views
         it.total_watch_time = got.total_watch_time
         it.value = got.value
         it.global_value = got.global_value
+        it.__class__ = cls

@@ -8,7 +8,7 @@ from typing import Any
 
 from mux_async._forms import NUMBER, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import Model
+from mux_async._model import Model, drafts, thaw
 from mux_async._reading import many
 from mux_async.models.shared_data import DisplayNameEntry
 
@@ -37,6 +37,9 @@ class ListMonitoringDimensionsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(DisplayNameEntry, got.data)
+        data = many(DisplayNameEntry, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls

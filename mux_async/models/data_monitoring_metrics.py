@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import Model
+from mux_async._model import Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async.models.shared_data import (
     DisplayNameEntry,
@@ -97,9 +97,12 @@ class GetMonitoringBreakdownResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(MonitoringBreakdownValue, got.data)
+        data = many(MonitoringBreakdownValue, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -126,9 +129,12 @@ class GetMonitoringBreakdownTimeseriesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(MonitoringBreakdownTimeseriesDatapoint, got.data)
+        data = many(MonitoringBreakdownTimeseriesDatapoint, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -158,10 +164,14 @@ class GetMonitoringHistogramTimeseriesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(HistogramTimeseriesDatapoint, got.data)
-        it.meta = one(HistogramTimeseriesMeta, got.meta)
+        data = many(HistogramTimeseriesDatapoint, got.data)
+        meta = one(HistogramTimeseriesMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.meta = meta
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -188,9 +198,12 @@ class GetMonitoringTimeseriesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(MonitoringTimeseriesDatapoint, got.data)
+        data = many(MonitoringTimeseriesDatapoint, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -217,9 +230,12 @@ class ListMonitoringMetricsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(DisplayNameEntry, got.data)
+        data = many(DisplayNameEntry, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -243,8 +259,11 @@ class MonitoringBreakdownTimeseriesDatapoint(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        values = many(MonitoringBreakdownTimeseriesValue, got.values)
+        thaw[it] = drafts[cls]
         it.date = got.date
-        it.values = many(MonitoringBreakdownTimeseriesValue, got.values)
+        it.values = values
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -274,7 +293,9 @@ class MonitoringBreakdownTimeseriesValue(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.concurrent_viewers = got.concurrent_viewers
         it.metric_value = got.metric_value
         it.starting_up_viewers = got.starting_up_viewers
         it.value = got.value
+        it.__class__ = cls

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import Model
+from mux_async._model import Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async.models.shared_data import (
     DisplayNameEntry,
@@ -93,9 +93,12 @@ class GetRealTimeBreakdownResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(MonitoringBreakdownValue, got.data)
+        data = many(MonitoringBreakdownValue, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -125,10 +128,14 @@ class GetRealTimeHistogramTimeseriesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(HistogramTimeseriesDatapoint, got.data)
-        it.meta = one(HistogramTimeseriesMeta, got.meta)
+        data = many(HistogramTimeseriesDatapoint, got.data)
+        meta = one(HistogramTimeseriesMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.meta = meta
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -155,9 +162,12 @@ class GetRealTimeTimeseriesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(MonitoringTimeseriesDatapoint, got.data)
+        data = many(MonitoringTimeseriesDatapoint, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -184,9 +194,12 @@ class ListRealTimeDimensionsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(DisplayNameEntry, got.data)
+        data = many(DisplayNameEntry, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -213,6 +226,9 @@ class ListRealTimeMetricsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(DisplayNameEntry, got.data)
+        data = many(DisplayNameEntry, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import Model
+from mux_async._model import Model, drafts, thaw
 from mux_async._reading import many, one
 
 SubviewGroupBy: TypeAlias = (
@@ -69,9 +69,12 @@ class SubviewBreakdownTimeseriesDatapoint(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        values = many(SubviewBreakdownValue, got.values)
+        thaw[it] = drafts[cls]
         it.date = got.date
         it.status = got.status
-        it.values = many(SubviewBreakdownValue, got.values)
+        it.values = values
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -101,10 +104,14 @@ class SubviewBreakdownTimeseriesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(SubviewBreakdownTimeseriesDatapoint, got.data)
-        it.meta = one(SubviewBreakdownTimeseriesResponseMeta, got.meta)
+        data = many(SubviewBreakdownTimeseriesDatapoint, got.data)
+        meta = one(SubviewBreakdownTimeseriesResponseMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.meta = meta
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -143,12 +150,14 @@ class SubviewBreakdownTimeseriesResponseMeta(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.complete_through = got.complete_through
         it.group_by = got.group_by
         it.metric = got.metric
         it.subview_type = got.subview_type
         it.time_granularity = got.time_granularity
         it.unit = got.unit
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -172,8 +181,10 @@ class SubviewBreakdownValue(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.breakdown_value = got.breakdown_value
         it.metric_value = got.metric_value
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -203,10 +214,14 @@ class SubviewBreakdownValuesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(SubviewBreakdownValue, got.data)
-        it.meta = one(SubviewBreakdownValuesResponseMeta, got.meta)
+        data = many(SubviewBreakdownValue, got.data)
+        meta = one(SubviewBreakdownValuesResponseMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.meta = meta
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -236,10 +251,12 @@ class SubviewBreakdownValuesResponseMeta(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.group_by = got.group_by
         it.metric = got.metric
         it.subview_type = got.subview_type
         it.unit = got.unit
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -263,8 +280,11 @@ class SubviewComparisonGroup(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        values = many(SubviewBreakdownValue, got.values)
+        thaw[it] = drafts[cls]
         it.dimension_value = got.dimension_value
-        it.values = many(SubviewBreakdownValue, got.values)
+        it.values = values
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -294,10 +314,14 @@ class SubviewComparisonValuesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(SubviewComparisonGroup, got.data)
-        it.meta = one(SubviewComparisonValuesResponseMeta, got.meta)
+        data = many(SubviewComparisonGroup, got.data)
+        meta = one(SubviewComparisonValuesResponseMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.meta = meta
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -330,11 +354,13 @@ class SubviewComparisonValuesResponseMeta(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.dimension = got.dimension
         it.group_by = got.group_by
         it.metric = got.metric
         it.subview_type = got.subview_type
         it.unit = got.unit
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -358,8 +384,10 @@ class SubviewDimensionValue(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.playing_time = got.playing_time
         it.value = got.value
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -389,10 +417,14 @@ class SubviewDimensionValuesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(SubviewDimensionValue, got.data)
-        it.meta = one(SubviewDimensionValuesResponseMeta, got.meta)
+        data = many(SubviewDimensionValue, got.data)
+        meta = one(SubviewDimensionValuesResponseMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.meta = meta
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -422,10 +454,12 @@ class SubviewDimensionValuesResponseMeta(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.dimension_name = got.dimension_name
         it.metric = got.metric
         it.subview_type = got.subview_type
         it.unit = got.unit
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -449,8 +483,11 @@ class SubviewDimensionsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(SubviewDimensionsResponseData, got.data)
+        data = one(SubviewDimensionsResponseData, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -474,8 +511,10 @@ class SubviewDimensionsResponseData(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.subview = got.subview
         it.view = got.view
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -505,10 +544,14 @@ class SubviewOverallValuesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(SubviewOverallValuesResponseData, got.data)
-        it.meta = one(SubviewOverallValuesResponseMeta, got.meta)
+        data = one(SubviewOverallValuesResponseData, got.data)
+        meta = one(SubviewOverallValuesResponseMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.meta = meta
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -529,7 +572,9 @@ class SubviewOverallValuesResponseData(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.metric_value = got.metric_value
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -556,6 +601,8 @@ class SubviewOverallValuesResponseMeta(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.metric = got.metric
         it.subview_type = got.subview_type
         it.unit = got.unit
+        it.__class__ = cls

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, JsonObject, Model
+from mux_async._model import ABSENT, JsonObject, Model, drafts, thaw
 from mux_async._reading import many, one
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class AbridgedVideoView(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.country_code = got.country_code
         it.error_type_id = got.error_type_id
@@ -86,6 +87,7 @@ class AbridgedVideoView(Model):
         it.viewer_experience_score = got.viewer_experience_score
         it.viewer_os_family = got.viewer_os_family
         it.watch_time = got.watch_time
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -113,9 +115,12 @@ class ListVideoViewsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(AbridgedVideoView, got.data)
+        data = many(AbridgedVideoView, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
         it.timeframe = got.timeframe
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -721,6 +726,8 @@ class VideoView(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        events = many(VideoViewEvent, got.events)
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.ad_attempt_count = got.ad_attempt_count
         it.ad_break_count = got.ad_break_count
@@ -762,7 +769,7 @@ class VideoView(Model):
         it.custom_9 = got.custom_9
         it.environment_id = got.environment_id
         it.error_type_id = got.error_type_id
-        it.events = many(VideoViewEvent, got.events)
+        it.events = events
         it.exit_before_video_start = got.exit_before_video_start
         it.experiment_name = got.experiment_name
         it.inserted_at = got.inserted_at
@@ -915,6 +922,7 @@ class VideoView(Model):
         it.watched = got.watched
         it.weighted_average_bitrate = got.weighted_average_bitrate
         it.player_error_context = got.player_error_context
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -947,11 +955,13 @@ class VideoViewEvent(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.details = got.details
         it.event_time = got.event_time
         it.name = got.name
         it.playback_time = got.playback_time
         it.viewer_time = got.viewer_time
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -978,6 +988,9 @@ class VideoViewResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(VideoView, got.data)
+        data = one(VideoView, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls

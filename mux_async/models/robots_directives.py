@@ -12,7 +12,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, JsonObject, Model, hidden
+from mux_async._model import ABSENT, SECONDS, JsonObject, Model, drafts, hidden, thaw
 from mux_async._reading import Variants, many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -68,10 +68,13 @@ class AskQuestionsBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.params = one(AskQuestionsBindingParameters, got.params)
+        params = one(AskQuestionsBindingParameters, got.params)
+        thaw[it] = drafts[cls]
+        it.params = params
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -102,10 +105,14 @@ class AskQuestionsBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.questions = many(AskQuestionsQuestion, got.questions)
+        questions = many(AskQuestionsQuestion, got.questions)
+        output_steering = one(AskQuestionsOutputSteering, got.output_steering)
+        thaw[it] = drafts[cls]
+        it.questions = questions
         it.language_code = got.language_code
         it.max_free_form_answer_length = got.max_free_form_answer_length
-        it.output_steering = one(AskQuestionsOutputSteering, got.output_steering)
+        it.output_steering = output_steering
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -136,10 +143,15 @@ class CreateDirectiveRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        subject = one(DirectiveSubject, got.subject)
+        workflows = WORKFLOW_BINDING_VARIANTS.many(got.workflows)
+        resources = RESOURCE_DECLARATION_VARIANTS.many(got.resources)
+        thaw[it] = drafts[cls]
         it.name = got.name
-        it.subject = one(DirectiveSubject, got.subject)
-        it.workflows = WORKFLOW_BINDING_VARIANTS.many(got.workflows)
-        it.resources = RESOURCE_DECLARATION_VARIANTS.many(got.resources)
+        it.subject = subject
+        it.workflows = workflows
+        it.resources = resources
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -179,13 +191,20 @@ class Directive(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        resources = RESOURCE_DECLARATION_VARIANTS.many(got.resources)
+        subject = one(DirectiveSubject, got.subject)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        workflows = WORKFLOW_BINDING_VARIANTS.many(got.workflows)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.name = got.name
-        it.resources = RESOURCE_DECLARATION_VARIANTS.many(got.resources)
-        it.subject = one(DirectiveSubject, got.subject)
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
-        it.workflows = WORKFLOW_BINDING_VARIANTS.many(got.workflows)
+        it.resources = resources
+        it.subject = subject
+        it.updated_at = updated_at
+        it.workflows = workflows
+        it.__class__ = cls
         return notes
 
 
@@ -207,7 +226,10 @@ class DirectiveResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(Directive, got.data)
+        data = one(Directive, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -231,7 +253,9 @@ class DirectiveSubject(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.type = got.type
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -262,10 +286,13 @@ class EditCaptionsBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(EditCaptionsBindingParameters, got.params)
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
-        it.params = one(EditCaptionsBindingParameters, got.params)
+        it.params = params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -303,12 +330,17 @@ class EditCaptionsBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.auto_censor_profanity = one(EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
+        auto_censor_profanity = one(EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
+        replacements = many(EditCaptionsReplacement, got.replacements)
+        speaker_replacements = many(EditCaptionsSpeakerReplacement, got.speaker_replacements)
+        thaw[it] = drafts[cls]
+        it.auto_censor_profanity = auto_censor_profanity
         it.delete_original_track = got.delete_original_track
-        it.replacements = many(EditCaptionsReplacement, got.replacements)
-        it.speaker_replacements = many(EditCaptionsSpeakerReplacement, got.speaker_replacements)
+        it.replacements = replacements
+        it.speaker_replacements = speaker_replacements
         it.track_name_suffix = got.track_name_suffix
         it.upload_to_mux = got.upload_to_mux
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -339,10 +371,13 @@ class FindBestThumbnailsBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(FindBestThumbnailsBindingParameters, got.params)
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
-        it.params = one(FindBestThumbnailsBindingParameters, got.params)
+        it.params = params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -369,9 +404,12 @@ class FindBestThumbnailsBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(FindBestThumbnailsOutputSteering, got.output_steering)
+        thaw[it] = drafts[cls]
         it.max_thumbnails = got.max_thumbnails
-        it.output_steering = one(FindBestThumbnailsOutputSteering, got.output_steering)
+        it.output_steering = output_steering
         it.update_asset_thumbnail = got.update_asset_thumbnail
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -402,10 +440,13 @@ class FindKeyMomentsBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(FindKeyMomentsBindingParameters, got.params)
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
-        it.params = one(FindKeyMomentsBindingParameters, got.params)
+        it.params = params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -435,10 +476,14 @@ class FindKeyMomentsBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(FindKeyMomentsOutputSteering, got.output_steering)
+        target_duration_ms = one(KeyMomentTargetDuration, got.target_duration_ms)
+        thaw[it] = drafts[cls]
         it.max_moments = got.max_moments
-        it.output_steering = one(FindKeyMomentsOutputSteering, got.output_steering)
-        it.target_duration_ms = one(KeyMomentTargetDuration, got.target_duration_ms)
+        it.output_steering = output_steering
+        it.target_duration_ms = target_duration_ms
         it.use_shots = got.use_shots
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -469,10 +514,13 @@ class FindScenesBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(FindScenesBindingParameters, got.params)
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
-        it.params = one(FindScenesBindingParameters, got.params)
+        it.params = params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -502,10 +550,13 @@ class FindScenesBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(FindScenesOutputSteering, got.output_steering)
+        thaw[it] = drafts[cls]
         it.language_code = got.language_code
         it.min_scene_duration_ms = got.min_scene_duration_ms
         it.min_scenes = got.min_scenes
-        it.output_steering = one(FindScenesOutputSteering, got.output_steering)
+        it.output_steering = output_steering
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -536,10 +587,13 @@ class GenerateChaptersBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(GenerateChaptersBindingParameters, got.params)
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
-        it.params = one(GenerateChaptersBindingParameters, got.params)
+        it.params = params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -572,11 +626,15 @@ class GenerateChaptersBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(GenerateChaptersOutputSteering, got.output_steering)
+        prompt_overrides = one(GenerateChaptersPromptOverrides, got.prompt_overrides)
+        thaw[it] = drafts[cls]
         it.language_code = got.language_code
         it.output_language_code = got.output_language_code
-        it.output_steering = one(GenerateChaptersOutputSteering, got.output_steering)
-        it.prompt_overrides = one(GenerateChaptersPromptOverrides, got.prompt_overrides)
+        it.output_steering = output_steering
+        it.prompt_overrides = prompt_overrides
         it.update_asset_chapters = got.update_asset_chapters
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -607,10 +665,12 @@ class GenerateEngagementInsightsBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
         it.params = got.params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -641,10 +701,13 @@ class GeneratePremiumCaptionsBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(GeneratePremiumCaptionsBindingParameters, got.params)
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
-        it.params = one(GeneratePremiumCaptionsBindingParameters, got.params)
+        it.params = params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -688,6 +751,7 @@ class GeneratePremiumCaptionsBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.include_speakers = got.include_speakers
         it.include_words = got.include_words
         it.language_code = got.language_code
@@ -696,6 +760,7 @@ class GeneratePremiumCaptionsBindingParameters(Model):
         it.track_name = got.track_name
         it.upload_to_mux = got.upload_to_mux
         it.replace_existing_tracks = got.replace_existing_tracks
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -719,8 +784,11 @@ class ListDirectivesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(Directive, got.data)
+        data = many(Directive, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -751,10 +819,13 @@ class ModerateBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(ModerateBindingParameters, got.params)
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
-        it.params = one(ModerateBindingParameters, got.params)
+        it.params = params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -790,12 +861,17 @@ class ModerateBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        on_flagged = one(ActionOnFlagged, got.on_flagged)
+        output_steering = one(ModerateOutputSteering, got.output_steering)
+        thresholds = one(ModerationThresholds, got.thresholds)
+        thaw[it] = drafts[cls]
         it.language_code = got.language_code
         it.max_samples = got.max_samples
-        it.on_flagged = one(ActionOnFlagged, got.on_flagged)
-        it.output_steering = one(ModerateOutputSteering, got.output_steering)
+        it.on_flagged = on_flagged
+        it.output_steering = output_steering
         it.sampling_interval = got.sampling_interval
-        it.thresholds = one(ModerationThresholds, got.thresholds)
+        it.thresholds = thresholds
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -823,9 +899,12 @@ class ShotsResourceDeclaration(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        source = SOURCE_VARIANTS.one(got.source)
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.type = got.type
-        it.source = SOURCE_VARIANTS.one(got.source)
+        it.source = source
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -846,7 +925,9 @@ class SourceExternal(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.via = got.via
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -873,9 +954,12 @@ class SourceMuxApiCreateTrack(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(SourceMuxApiCreateTrackParams, got.params)
+        thaw[it] = drafts[cls]
         it.action = got.action
-        it.params = one(SourceMuxApiCreateTrackParams, got.params)
+        it.params = params
         it.via = got.via
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -905,9 +989,11 @@ class SourceMuxApiCreateTrackParams(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.language_code = got.language_code
         it.type = got.type
         it.url = got.url
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -935,9 +1021,12 @@ class SourceMuxApiGenerateSubtitles(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(SourceMuxApiGenerateSubtitlesParams, got.params)
+        thaw[it] = drafts[cls]
         it.action = got.action
         it.via = got.via
-        it.params = one(SourceMuxApiGenerateSubtitlesParams, got.params)
+        it.params = params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -961,8 +1050,10 @@ class SourceMuxApiGenerateSubtitlesParams(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.language_code = got.language_code
         it.source_audio_language = got.source_audio_language
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -990,9 +1081,12 @@ class SourceMuxApiRequestShots(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(SourceMuxApiRequestShotsParams, got.params)
+        thaw[it] = drafts[cls]
         it.action = got.action
         it.via = got.via
-        it.params = one(SourceMuxApiRequestShotsParams, got.params)
+        it.params = params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1016,7 +1110,9 @@ class SourceMuxApiRequestShotsParams(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.image_source = got.image_source
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1037,7 +1133,9 @@ class SourceRequired(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.via = got.via
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1061,8 +1159,10 @@ class SourceWorkflow(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.binding = got.binding
         it.via = got.via
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1093,10 +1193,13 @@ class SummarizeBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        params = one(SummarizeBindingParameters, got.params)
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
-        it.params = one(SummarizeBindingParameters, got.params)
+        it.params = params
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1145,15 +1248,19 @@ class SummarizeBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(SummarizeOutputSteering, got.output_steering)
+        prompt_overrides = one(SummarizePromptOverrides, got.prompt_overrides)
+        thaw[it] = drafts[cls]
         it.description_length = got.description_length
         it.language_code = got.language_code
         it.output_language_code = got.output_language_code
-        it.output_steering = one(SummarizeOutputSteering, got.output_steering)
-        it.prompt_overrides = one(SummarizePromptOverrides, got.prompt_overrides)
+        it.output_steering = output_steering
+        it.prompt_overrides = prompt_overrides
         it.tag_count = got.tag_count
         it.title_length = got.title_length
         it.tone = got.tone
         it.update_asset_meta = got.update_asset_meta
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1190,11 +1297,14 @@ class TrackResourceDeclaration(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        source = SOURCE_VARIANTS.one(got.source)
+        thaw[it] = drafts[cls]
         it.kind = got.kind
         it.reference_id = got.reference_id
         it.type = got.type
         it.language = got.language
-        it.source = SOURCE_VARIANTS.one(got.source)
+        it.source = source
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1225,10 +1335,13 @@ class TranslateAudioBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.params = one(TranslateAudioBindingParameters, got.params)
+        params = one(TranslateAudioBindingParameters, got.params)
+        thaw[it] = drafts[cls]
+        it.params = params
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1256,9 +1369,11 @@ class TranslateAudioBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.to_language_code = got.to_language_code
         it.upload_to_mux = got.upload_to_mux
         it.replace_existing_tracks = got.replace_existing_tracks
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1289,10 +1404,13 @@ class TranslateCaptionsBinding(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.params = one(TranslateCaptionsBindingParameters, got.params)
+        params = one(TranslateCaptionsBindingParameters, got.params)
+        thaw[it] = drafts[cls]
+        it.params = params
         it.reference_id = got.reference_id
         it.workflow = got.workflow
         it.inputs = got.inputs
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1327,10 +1445,12 @@ class TranslateCaptionsBindingParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.to_language_code = got.to_language_code
         it.never_translate = got.never_translate
         it.upload_to_mux = got.upload_to_mux
         it.replace_existing_tracks = got.replace_existing_tracks
+        it.__class__ = cls
 
 
 SourceMuxApi: TypeAlias = (

@@ -12,7 +12,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import SECONDS, Model
+from mux_async._model import SECONDS, Model, drafts, thaw
 from mux_async._reading import Variants, many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import ROBOTS_WORKFLOW_VALUES
@@ -61,9 +61,11 @@ class DirectiveRun(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.run_id = got.run_id
         it.status = got.status
         it.subject_id = got.subject_id
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -100,12 +102,17 @@ class DirectiveRunDetail(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.completed_at = seconds(got.completed_at, notes, "completed_at")
-        it.node_states = NODE_STATE_VARIANTS.many(got.node_states)
+        completed_at = seconds(got.completed_at, notes, "completed_at")
+        node_states = NODE_STATE_VARIANTS.many(got.node_states)
+        started_at = seconds(got.started_at, notes, "started_at")
+        thaw[it] = drafts[cls]
+        it.completed_at = completed_at
+        it.node_states = node_states
         it.run_id = got.run_id
-        it.started_at = seconds(got.started_at, notes, "started_at")
+        it.started_at = started_at
         it.status = got.status
         it.subject_id = got.subject_id
+        it.__class__ = cls
         return notes
 
 
@@ -127,7 +134,10 @@ class DirectiveRunDetailResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(DirectiveRunDetail, got.data)
+        data = one(DirectiveRunDetail, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -148,7 +158,10 @@ class DirectiveRunResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(DirectiveRun, got.data)
+        data = one(DirectiveRun, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -172,8 +185,11 @@ class ListDirectiveRunsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(DirectiveRunDetail, got.data)
+        data = many(DirectiveRunDetail, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -203,10 +219,12 @@ class NodeStateDispatched(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.job_id = got.job_id
         it.reference_id = got.reference_id
         it.status = got.status
         it.workflow_name = got.workflow_name
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -233,9 +251,11 @@ class NodeStateFailed(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.reason = got.reason
         it.reference_id = got.reference_id
         it.status = got.status
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -262,9 +282,11 @@ class NodeStateWaitingForResources(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.status = got.status
         it.workflow_name = got.workflow_name
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -294,10 +316,12 @@ class NodeStateWaitingForSourceWorkflow(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.reference_id = got.reference_id
         it.source_workflows = got.source_workflows
         it.status = got.status
         it.workflow_name = got.workflow_name
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -318,7 +342,9 @@ class RunDirectiveRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
+        it.__class__ = cls
 
 
 NodeState: TypeAlias = (

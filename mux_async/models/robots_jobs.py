@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import SECONDS, Model
+from mux_async._model import SECONDS, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import JOB_STATUS_VALUES, ROBOTS_WORKFLOW_VALUES, ResourceLinks
@@ -39,7 +39,10 @@ class CancelJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(JobSummary, got.data)
+        data = one(JobSummary, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -79,12 +82,17 @@ class JobSummary(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        links = one(ResourceLinks, got.links)
+        created_at = seconds(got.created_at, notes, "created_at")
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.links = one(ResourceLinks, got.links)
-        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.links = links
+        it.created_at = created_at
         it.status = got.status
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
+        it.__class__ = cls
         return notes
 
 
@@ -109,5 +117,8 @@ class ListJobsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(JobSummary, got.data)
+        data = many(JobSummary, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
+        it.__class__ = cls

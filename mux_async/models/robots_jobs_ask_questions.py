@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._model import ABSENT, SECONDS, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -58,11 +58,13 @@ class AskQuestionsAnswer(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.answer = got.answer
         it.confidence = got.confidence
         it.question = got.question
         it.reasoning = got.reasoning
         it.skipped = got.skipped
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -118,18 +120,27 @@ class AskQuestionsJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(AskQuestionsJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(AskQuestionsJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(AskQuestionsJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(AskQuestionsJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -151,7 +162,10 @@ class AskQuestionsJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.answers = many(AskQuestionsAnswer, got.answers)
+        answers = many(AskQuestionsAnswer, got.answers)
+        thaw[it] = drafts[cls]
+        it.answers = answers
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -185,11 +199,15 @@ class AskQuestionsJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        questions = many(AskQuestionsQuestion, got.questions)
+        output_steering = one(AskQuestionsOutputSteering, got.output_steering)
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
-        it.questions = many(AskQuestionsQuestion, got.questions)
+        it.questions = questions
         it.language_code = got.language_code
         it.max_free_form_answer_length = got.max_free_form_answer_length
-        it.output_steering = one(AskQuestionsOutputSteering, got.output_steering)
+        it.output_steering = output_steering
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -210,7 +228,10 @@ class AskQuestionsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(AskQuestionsJob, got.data)
+        data = one(AskQuestionsJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -235,5 +256,8 @@ class CreateAskQuestionsJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(AskQuestionsJobParameters, got.parameters)
+        parameters = one(AskQuestionsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model, hidden
+from mux_async._model import ABSENT, SECONDS, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -51,8 +51,11 @@ class CreateEditCaptionsJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(EditCaptionsJobParameters, got.parameters)
+        parameters = one(EditCaptionsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -108,18 +111,27 @@ class EditCaptionsJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(EditCaptionsJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(EditCaptionsJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(EditCaptionsJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(EditCaptionsJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -148,9 +160,11 @@ class EditCaptionsJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.total_replacement_count = got.total_replacement_count
         it.temporary_vtt_url = got.temporary_vtt_url
         it.uploaded_track_id = got.uploaded_track_id
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -195,14 +209,19 @@ class EditCaptionsJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        auto_censor_profanity = one(EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
+        replacements = many(EditCaptionsReplacement, got.replacements)
+        speaker_replacements = many(EditCaptionsSpeakerReplacement, got.speaker_replacements)
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.track_id = got.track_id
-        it.auto_censor_profanity = one(EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
+        it.auto_censor_profanity = auto_censor_profanity
         it.delete_original_track = got.delete_original_track
-        it.replacements = many(EditCaptionsReplacement, got.replacements)
-        it.speaker_replacements = many(EditCaptionsSpeakerReplacement, got.speaker_replacements)
+        it.replacements = replacements
+        it.speaker_replacements = speaker_replacements
         it.track_name_suffix = got.track_name_suffix
         it.upload_to_mux = got.upload_to_mux
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -223,4 +242,7 @@ class EditCaptionsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(EditCaptionsJob, got.data)
+        data = one(EditCaptionsJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

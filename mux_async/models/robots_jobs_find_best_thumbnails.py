@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._model import ABSENT, SECONDS, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -58,11 +58,14 @@ class BestThumbnail(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        subscores = one(BestThumbnailSubscores, got.subscores)
+        thaw[it] = drafts[cls]
         it.description = got.description
         it.overall = got.overall
-        it.subscores = one(BestThumbnailSubscores, got.subscores)
+        it.subscores = subscores
         it.timestamp_ms = got.timestamp_ms
         it.alt_text = got.alt_text
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -95,11 +98,13 @@ class BestThumbnailSubscores(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.brand_fit = got.brand_fit
         it.composition = got.composition
         it.contrast_color = got.contrast_color
         it.face_or_action = got.face_or_action
         it.focus = got.focus
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -124,8 +129,11 @@ class CreateFindBestThumbnailsJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(FindBestThumbnailsJobParameters, got.parameters)
+        parameters = one(FindBestThumbnailsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -181,18 +189,27 @@ class FindBestThumbnailsJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(FindBestThumbnailsJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(FindBestThumbnailsJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(FindBestThumbnailsJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(FindBestThumbnailsJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -214,7 +231,10 @@ class FindBestThumbnailsJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.best_thumbnails = many(BestThumbnail, got.best_thumbnails)
+        best_thumbnails = many(BestThumbnail, got.best_thumbnails)
+        thaw[it] = drafts[cls]
+        it.best_thumbnails = best_thumbnails
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -245,10 +265,13 @@ class FindBestThumbnailsJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(FindBestThumbnailsOutputSteering, got.output_steering)
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.max_thumbnails = got.max_thumbnails
-        it.output_steering = one(FindBestThumbnailsOutputSteering, got.output_steering)
+        it.output_steering = output_steering
         it.update_asset_thumbnail = got.update_asset_thumbnail
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -269,4 +292,7 @@ class FindBestThumbnailsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(FindBestThumbnailsJob, got.data)
+        data = one(FindBestThumbnailsJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

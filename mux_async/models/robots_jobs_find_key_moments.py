@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._model import ABSENT, SECONDS, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -52,8 +52,11 @@ class CreateFindKeyMomentsJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(FindKeyMomentsJobParameters, got.parameters)
+        parameters = one(FindKeyMomentsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -109,18 +112,27 @@ class FindKeyMomentsJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(FindKeyMomentsJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(FindKeyMomentsJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(FindKeyMomentsJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(FindKeyMomentsJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -142,7 +154,10 @@ class FindKeyMomentsJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.moments = many(KeyMoment, got.moments)
+        moments = many(KeyMoment, got.moments)
+        thaw[it] = drafts[cls]
+        it.moments = moments
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -176,11 +191,15 @@ class FindKeyMomentsJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(FindKeyMomentsOutputSteering, got.output_steering)
+        target_duration_ms = one(KeyMomentTargetDuration, got.target_duration_ms)
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.max_moments = got.max_moments
-        it.output_steering = one(FindKeyMomentsOutputSteering, got.output_steering)
-        it.target_duration_ms = one(KeyMomentTargetDuration, got.target_duration_ms)
+        it.output_steering = output_steering
+        it.target_duration_ms = target_duration_ms
         it.use_shots = got.use_shots
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -201,7 +220,10 @@ class FindKeyMomentsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(FindKeyMomentsJob, got.data)
+        data = one(FindKeyMomentsJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -250,16 +272,21 @@ class KeyMoment(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        cues = many(TranscriptCue, got.cues)
+        notable_visual_concepts = many(NotableVisualConcept, got.notable_visual_concepts)
+        quotable_segment = one(KeyMomentQuotableSegment, got.quotable_segment)
+        thaw[it] = drafts[cls]
         it.audible_narrative = got.audible_narrative
-        it.cues = many(TranscriptCue, got.cues)
+        it.cues = cues
         it.end_ms = got.end_ms
         it.notable_audible_concepts = got.notable_audible_concepts
         it.overall_score = got.overall_score
         it.start_ms = got.start_ms
         it.title = got.title
-        it.notable_visual_concepts = many(NotableVisualConcept, got.notable_visual_concepts)
-        it.quotable_segment = one(KeyMomentQuotableSegment, got.quotable_segment)
+        it.notable_visual_concepts = notable_visual_concepts
+        it.quotable_segment = quotable_segment
         it.visual_narrative = got.visual_narrative
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -283,5 +310,7 @@ class KeyMomentQuotableSegment(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.start_ms = got.start_ms
         it.text = got.text
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._model import ABSENT, SECONDS, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -51,8 +51,11 @@ class CreateFindScenesJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(FindScenesJobParameters, got.parameters)
+        parameters = one(FindScenesJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -108,18 +111,27 @@ class FindScenesJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(FindScenesJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(FindScenesJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(FindScenesJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(FindScenesJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -141,7 +153,10 @@ class FindScenesJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.scenes = many(Scene, got.scenes)
+        scenes = many(Scene, got.scenes)
+        thaw[it] = drafts[cls]
+        it.scenes = scenes
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -175,11 +190,14 @@ class FindScenesJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(FindScenesOutputSteering, got.output_steering)
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.language_code = got.language_code
         it.min_scene_duration_ms = got.min_scene_duration_ms
         it.min_scenes = got.min_scenes
-        it.output_steering = one(FindScenesOutputSteering, got.output_steering)
+        it.output_steering = output_steering
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -200,7 +218,10 @@ class FindScenesJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(FindScenesJob, got.data)
+        data = one(FindScenesJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -252,7 +273,11 @@ class Scene(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.cues = many(TranscriptCue, got.cues)
+        cues = many(TranscriptCue, got.cues)
+        notable_visual_concepts = many(NotableVisualConcept, got.notable_visual_concepts)
+        shots = many(SceneShot, got.shots)
+        thaw[it] = drafts[cls]
+        it.cues = cues
         it.end_ms = got.end_ms
         it.shot_count = got.shot_count
         it.start_ms = got.start_ms
@@ -260,9 +285,10 @@ class Scene(Model):
         it.audible_narrative = got.audible_narrative
         it.blended_narrative = got.blended_narrative
         it.notable_audible_concepts = got.notable_audible_concepts
-        it.notable_visual_concepts = many(NotableVisualConcept, got.notable_visual_concepts)
-        it.shots = many(SceneShot, got.shots)
+        it.notable_visual_concepts = notable_visual_concepts
+        it.shots = shots
         it.visual_narrative = got.visual_narrative
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -289,6 +315,8 @@ class SceneShot(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.end_ms = got.end_ms
         it.start_ms = got.start_ms
         it.visual_description = got.visual_description
+        it.__class__ = cls

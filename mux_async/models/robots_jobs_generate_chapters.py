@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._model import ABSENT, SECONDS, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -49,8 +49,10 @@ class Chapter(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.start_time = got.start_time
         it.title = got.title
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -75,8 +77,11 @@ class CreateGenerateChaptersJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(GenerateChaptersJobParameters, got.parameters)
+        parameters = one(GenerateChaptersJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -107,9 +112,11 @@ class GenerateChaptersAssetUpdate(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.status = got.status
         it.replaced_track_id = got.replaced_track_id
         it.track_id = got.track_id
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -165,18 +172,27 @@ class GenerateChaptersJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(GenerateChaptersJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(GenerateChaptersJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(GenerateChaptersJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(GenerateChaptersJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -202,8 +218,12 @@ class GenerateChaptersJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.chapters = many(Chapter, got.chapters)
-        it.asset_update = one(GenerateChaptersAssetUpdate, got.asset_update)
+        chapters = many(Chapter, got.chapters)
+        asset_update = one(GenerateChaptersAssetUpdate, got.asset_update)
+        thaw[it] = drafts[cls]
+        it.chapters = chapters
+        it.asset_update = asset_update
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -240,12 +260,16 @@ class GenerateChaptersJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(GenerateChaptersOutputSteering, got.output_steering)
+        prompt_overrides = one(GenerateChaptersPromptOverrides, got.prompt_overrides)
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.language_code = got.language_code
         it.output_language_code = got.output_language_code
-        it.output_steering = one(GenerateChaptersOutputSteering, got.output_steering)
-        it.prompt_overrides = one(GenerateChaptersPromptOverrides, got.prompt_overrides)
+        it.output_steering = output_steering
+        it.prompt_overrides = prompt_overrides
         it.update_asset_chapters = got.update_asset_chapters
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -266,4 +290,7 @@ class GenerateChaptersJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(GenerateChaptersJob, got.data)
+        data = one(GenerateChaptersJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

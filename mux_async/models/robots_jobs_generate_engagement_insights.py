@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._model import ABSENT, SECONDS, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import JOB_STATUS_VALUES, JobDirectiveContext, JobError, JobResources
@@ -43,8 +43,11 @@ class CreateGenerateEngagementInsightsJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(GenerateEngagementInsightsJobParameters, got.parameters)
+        parameters = one(GenerateEngagementInsightsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -74,10 +77,12 @@ class EngagementMomentInsight(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.end_ms = got.end_ms
         it.engagement_score = got.engagement_score
         it.insight = got.insight
         it.start_ms = got.start_ms
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -101,8 +106,10 @@ class EngagementOverallInsight(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.summary = got.summary
         it.trends = got.trends
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -158,18 +165,27 @@ class GenerateEngagementInsightsJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(GenerateEngagementInsightsJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(GenerateEngagementInsightsJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(GenerateEngagementInsightsJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(GenerateEngagementInsightsJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -194,8 +210,12 @@ class GenerateEngagementInsightsJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.moment_insights = many(EngagementMomentInsight, got.moment_insights)
-        it.overall_insight = one(EngagementOverallInsight, got.overall_insight)
+        moment_insights = many(EngagementMomentInsight, got.moment_insights)
+        overall_insight = one(EngagementOverallInsight, got.overall_insight)
+        thaw[it] = drafts[cls]
+        it.moment_insights = moment_insights
+        it.overall_insight = overall_insight
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -216,7 +236,9 @@ class GenerateEngagementInsightsJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -237,4 +259,7 @@ class GenerateEngagementInsightsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(GenerateEngagementInsightsJob, got.data)
+        data = one(GenerateEngagementInsightsJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model, hidden
+from mux_async._model import ABSENT, SECONDS, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -50,8 +50,11 @@ class CreateGeneratePremiumCaptionsJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(GeneratePremiumCaptionsJobParameters, got.parameters)
+        parameters = one(GeneratePremiumCaptionsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -107,18 +110,27 @@ class GeneratePremiumCaptionsJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(GeneratePremiumCaptionsJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(GeneratePremiumCaptionsJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(GeneratePremiumCaptionsJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(GeneratePremiumCaptionsJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -164,6 +176,8 @@ class GeneratePremiumCaptionsJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        replaced_tracks = many(ReplacedTrack, got.replaced_tracks)
+        thaw[it] = drafts[cls]
         it.language_code = got.language_code
         it.auto_language_confidence = got.auto_language_confidence
         it.detected_language = got.detected_language
@@ -171,7 +185,8 @@ class GeneratePremiumCaptionsJobOutputs(Model):
         it.temporary_srt_url = got.temporary_srt_url
         it.temporary_words_url = got.temporary_words_url
         it.track_id = got.track_id
-        it.replaced_tracks = many(ReplacedTrack, got.replaced_tracks)
+        it.replaced_tracks = replaced_tracks
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -219,6 +234,7 @@ class GeneratePremiumCaptionsJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.include_speakers = got.include_speakers
         it.include_words = got.include_words
@@ -228,6 +244,7 @@ class GeneratePremiumCaptionsJobParameters(Model):
         it.track_name = got.track_name
         it.upload_to_mux = got.upload_to_mux
         it.replace_existing_tracks = got.replace_existing_tracks
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -248,4 +265,7 @@ class GeneratePremiumCaptionsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(GeneratePremiumCaptionsJob, got.data)
+        data = one(GeneratePremiumCaptionsJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._model import ABSENT, SECONDS, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -51,8 +51,11 @@ class CreateModerateJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(ModerateJobParameters, got.parameters)
+        parameters = one(ModerateJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -108,18 +111,27 @@ class ModerateJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(ModerateJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(ModerateJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(ModerateJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(ModerateJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -151,10 +163,15 @@ class ModerateJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        max_scores = one(ModerationScores, got.max_scores)
+        thumbnail_scores = many(ModerationThumbnailScore, got.thumbnail_scores)
+        flagged_action = one(ModerationFlaggedAction, got.flagged_action)
+        thaw[it] = drafts[cls]
         it.exceeds_threshold = got.exceeds_threshold
-        it.max_scores = one(ModerationScores, got.max_scores)
-        it.thumbnail_scores = many(ModerationThumbnailScore, got.thumbnail_scores)
-        it.flagged_action = one(ModerationFlaggedAction, got.flagged_action)
+        it.max_scores = max_scores
+        it.thumbnail_scores = thumbnail_scores
+        it.flagged_action = flagged_action
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -194,13 +211,18 @@ class ModerateJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        on_flagged = one(ActionOnFlagged, got.on_flagged)
+        output_steering = one(ModerateOutputSteering, got.output_steering)
+        thresholds = one(ModerationThresholds, got.thresholds)
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.language_code = got.language_code
         it.max_samples = got.max_samples
-        it.on_flagged = one(ActionOnFlagged, got.on_flagged)
-        it.output_steering = one(ModerateOutputSteering, got.output_steering)
+        it.on_flagged = on_flagged
+        it.output_steering = output_steering
         it.sampling_interval = got.sampling_interval
-        it.thresholds = one(ModerationThresholds, got.thresholds)
+        it.thresholds = thresholds
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -221,7 +243,10 @@ class ModerateJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(ModerateJob, got.data)
+        data = one(ModerateJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -245,8 +270,10 @@ class ModerationFlaggedAction(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.action = got.action
         it.deleted_playback_ids = got.deleted_playback_ids
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -270,8 +297,10 @@ class ModerationScores(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.sexual = got.sexual
         it.violence = got.violence
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -299,6 +328,8 @@ class ModerationThumbnailScore(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.sexual = got.sexual
         it.violence = got.violence
         it.time = got.time
+        it.__class__ = cls

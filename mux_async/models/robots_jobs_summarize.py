@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model
+from mux_async._model import ABSENT, SECONDS, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -50,8 +50,11 @@ class CreateSummarizeJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(SummarizeJobParameters, got.parameters)
+        parameters = one(SummarizeJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -107,18 +110,27 @@ class SummarizeJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(SummarizeJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(SummarizeJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(SummarizeJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(SummarizeJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -146,9 +158,11 @@ class SummarizeJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.description = got.description
         it.tags = got.tags
         it.title = got.title
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -201,16 +215,20 @@ class SummarizeJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(SummarizeOutputSteering, got.output_steering)
+        prompt_overrides = one(SummarizePromptOverrides, got.prompt_overrides)
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.description_length = got.description_length
         it.language_code = got.language_code
         it.output_language_code = got.output_language_code
-        it.output_steering = one(SummarizeOutputSteering, got.output_steering)
-        it.prompt_overrides = one(SummarizePromptOverrides, got.prompt_overrides)
+        it.output_steering = output_steering
+        it.prompt_overrides = prompt_overrides
         it.tag_count = got.tag_count
         it.title_length = got.title_length
         it.tone = got.tone
         it.update_asset_meta = got.update_asset_meta
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -231,4 +249,7 @@ class SummarizeJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(SummarizeJob, got.data)
+        data = one(SummarizeJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model, hidden
+from mux_async._model import ABSENT, SECONDS, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.shared_robots import (
@@ -49,8 +49,11 @@ class CreateTranslateAudioJobRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.parameters = one(TranslateAudioJobParameters, got.parameters)
+        parameters = one(TranslateAudioJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -106,18 +109,27 @@ class TranslateAudioJob(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        parameters = one(TranslateAudioJobParameters, got.parameters)
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        directive = one(JobDirectiveContext, got.directive)
+        errors = many(JobError, got.errors)
+        outputs = one(TranslateAudioJobOutputs, got.outputs)
+        resources = one(JobResources, got.resources)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.parameters = one(TranslateAudioJobParameters, got.parameters)
+        it.created_at = created_at
+        it.parameters = parameters
         it.status = got.status
         it.units_consumed = got.units_consumed
-        it.updated_at = seconds(got.updated_at, notes, "updated_at")
+        it.updated_at = updated_at
         it.workflow = got.workflow
-        it.directive = one(JobDirectiveContext, got.directive)
-        it.errors = many(JobError, got.errors)
-        it.outputs = one(TranslateAudioJobOutputs, got.outputs)
+        it.directive = directive
+        it.errors = errors
+        it.outputs = outputs
         it.passthrough = got.passthrough
-        it.resources = one(JobResources, got.resources)
+        it.resources = resources
+        it.__class__ = cls
         return notes
 
 
@@ -142,8 +154,10 @@ class TranslateAudioJobOutputs(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.temporary_audio_url = got.temporary_audio_url
         it.uploaded_track_id = got.uploaded_track_id
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -174,10 +188,12 @@ class TranslateAudioJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.to_language_code = got.to_language_code
         it.upload_to_mux = got.upload_to_mux
         it.replace_existing_tracks = got.replace_existing_tracks
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -198,4 +214,7 @@ class TranslateAudioJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(TranslateAudioJob, got.data)
+        data = one(TranslateAudioJob, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS_TEXT, Model, hidden
+from mux_async._model import ABSENT, SECONDS_TEXT, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 
@@ -43,9 +43,11 @@ class AssetMetadata(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.creator_id = got.creator_id
         it.external_id = got.external_id
         it.title = got.title
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -69,8 +71,10 @@ class ErrorDetail(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.type = got.type
         it.messages = got.messages
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -91,7 +95,10 @@ class ErrorResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.error = one(ErrorDetail, got.error)
+        error = one(ErrorDetail, got.error)
+        thaw[it] = drafts[cls]
+        it.error = error
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -112,7 +119,10 @@ class ListSigningKeysResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(SigningKey, got.data)
+        data = many(SigningKey, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -133,7 +143,9 @@ class RateLimitedResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.errors = got.errors
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -164,9 +176,12 @@ class SigningKey(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds_text(got.created_at, notes, "created_at")
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.private_key = got.private_key
+        it.__class__ = cls
         return notes
 
 
@@ -188,4 +203,7 @@ class SigningKeyResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(SigningKey, got.data)
+        data = one(SigningKey, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

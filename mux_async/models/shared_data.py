@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, Model
+from mux_async._model import ABSENT, Model, drafts, thaw
 from mux_async._reading import many, one
 
 MetricOrderBy: TypeAlias = Literal["negative_impact", "value", "views", "field"] | str
@@ -53,8 +53,10 @@ class DimensionGroups(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.advanced = got.advanced
         it.basic = got.basic
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -78,8 +80,10 @@ class DisplayNameEntry(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.display_name = got.display_name
         it.name = got.name
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -103,8 +107,10 @@ class EngagementHeatmap(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.total_views = got.total_views
         it.value = got.value
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -128,8 +134,11 @@ class EngagementHotspots(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.hotspots = many(Hotspot, got.hotspots)
+        hotspots = many(Hotspot, got.hotspots)
+        thaw[it] = drafts[cls]
+        it.hotspots = hotspots
         it.total_views = got.total_views
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -156,9 +165,12 @@ class GetEngagementHeatmapResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(EngagementHeatmap, got.data)
+        data = one(EngagementHeatmap, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -185,9 +197,12 @@ class GetEngagementHotspotsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(EngagementHotspots, got.data)
+        data = one(EngagementHotspots, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.timeframe = got.timeframe
         it.total_row_count = got.total_row_count
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -211,8 +226,10 @@ class HistogramTimeseriesBucket(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.end = got.end
         it.start = got.start
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -236,8 +253,10 @@ class HistogramTimeseriesBucketValue(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.count = got.count
         it.percentage = got.percentage
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -276,13 +295,16 @@ class HistogramTimeseriesDatapoint(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        bucket_values = many(HistogramTimeseriesBucketValue, got.bucket_values)
+        thaw[it] = drafts[cls]
         it.average = got.average
-        it.bucket_values = many(HistogramTimeseriesBucketValue, got.bucket_values)
+        it.bucket_values = bucket_values
         it.max_percentage = got.max_percentage
         it.median = got.median
         it.p95 = got.p95
         it.sum = got.sum
         it.timestamp = got.timestamp
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -306,8 +328,11 @@ class HistogramTimeseriesMeta(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        buckets = many(HistogramTimeseriesBucket, got.buckets)
+        thaw[it] = drafts[cls]
         it.bucket_unit = got.bucket_unit
-        it.buckets = many(HistogramTimeseriesBucket, got.buckets)
+        it.buckets = buckets
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -334,9 +359,11 @@ class Hotspot(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.end_ms = got.end_ms
         it.score = got.score
         it.start_ms = got.start_ms
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -373,12 +400,14 @@ class MonitoringBreakdownValue(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.concurrent_viewers = got.concurrent_viewers
         it.metric_value = got.metric_value
         it.negative_impact = got.negative_impact
         it.starting_up_viewers = got.starting_up_viewers
         it.value = got.value
         it.display_value = got.display_value
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -405,6 +434,8 @@ class MonitoringTimeseriesDatapoint(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.concurrent_viewers = got.concurrent_viewers
         it.date = got.date
         it.value = got.value
+        it.__class__ = cls

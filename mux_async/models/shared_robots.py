@@ -10,7 +10,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, Model
+from mux_async._model import ABSENT, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async.models.shared import AssetMetadata
 
@@ -96,7 +96,9 @@ class ActionOnFlagged(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.action = got.action
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -117,7 +119,10 @@ class AskQuestionsOutputSteering(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.scope = one(OutputSteeringScope, got.scope)
+        scope = one(OutputSteeringScope, got.scope)
+        thaw[it] = drafts[cls]
+        it.scope = scope
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -149,9 +154,11 @@ class AskQuestionsQuestion(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.question = got.question
         it.answer_options = got.answer_options
         it.free_form_reply = got.free_form_reply
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -187,10 +194,12 @@ class EditCaptionsAutoCensorProfanity(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.always_censor = got.always_censor
         it.detection_method = got.detection_method
         it.mode = got.mode
         it.never_censor = got.never_censor
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -218,9 +227,11 @@ class EditCaptionsReplacement(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.find = got.find
         it.replace = got.replace
         it.case_sensitive = got.case_sensitive
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -244,8 +255,10 @@ class EditCaptionsSpeakerReplacement(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.find = got.find
         it.replace = got.replace
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -293,12 +306,15 @@ class FindBestThumbnailsOutputSteering(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        scope = one(OutputSteeringScope, got.scope)
+        thaw[it] = drafts[cls]
         it.audience = got.audience
         it.campaign_style = got.campaign_style
         it.looking_for = got.looking_for
-        it.scope = one(OutputSteeringScope, got.scope)
+        it.scope = scope
         it.scoring_priorities = got.scoring_priorities
         it.selection_strategy = got.selection_strategy
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -356,13 +372,17 @@ class FindKeyMomentsOutputSteering(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        scope = one(OutputSteeringScope, got.scope)
+        topic_taxonomy = one(OutputSteeringTaxonomy, got.topic_taxonomy)
+        thaw[it] = drafts[cls]
         it.audience = got.audience
         it.brand_terms = got.brand_terms
         it.rubric_priorities = got.rubric_priorities
-        it.scope = one(OutputSteeringScope, got.scope)
+        it.scope = scope
         it.selection_strategy = got.selection_strategy
         it.title_style = got.title_style
-        it.topic_taxonomy = one(OutputSteeringTaxonomy, got.topic_taxonomy)
+        it.topic_taxonomy = topic_taxonomy
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -422,13 +442,17 @@ class FindScenesOutputSteering(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        scope = one(OutputSteeringScope, got.scope)
+        topic_taxonomy = one(OutputSteeringTaxonomy, got.topic_taxonomy)
+        thaw[it] = drafts[cls]
         it.audience = got.audience
         it.brand_terms = got.brand_terms
         it.narration_detail = got.narration_detail
-        it.scope = one(OutputSteeringScope, got.scope)
+        it.scope = scope
         it.segmentation_strategy = got.segmentation_strategy
         it.title_style = got.title_style
-        it.topic_taxonomy = one(OutputSteeringTaxonomy, got.topic_taxonomy)
+        it.topic_taxonomy = topic_taxonomy
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -468,10 +492,12 @@ class GenerateChaptersOutputSteering(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.audience = got.audience
         it.brand_terms = got.brand_terms
         it.chapter_granularity = got.chapter_granularity
         it.chapter_style = got.chapter_style
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -501,10 +527,12 @@ class GenerateChaptersPromptOverrides(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.chapter_guidelines = got.chapter_guidelines
         it.output_format = got.output_format
         it.task = got.task
         it.title_guidelines = got.title_guidelines
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -528,8 +556,10 @@ class JobDirectiveContext(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.run_id = got.run_id
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -557,9 +587,11 @@ class JobError(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.message = got.message
         it.type = got.type
         it.retryable = got.retryable
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -580,7 +612,10 @@ class JobResources(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.assets = many(SlimlineAsset, got.assets)
+        assets = many(SlimlineAsset, got.assets)
+        thaw[it] = drafts[cls]
+        it.assets = assets
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -604,8 +639,10 @@ class KeyMomentTargetDuration(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.max = got.max
         it.min = got.min
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -626,7 +663,10 @@ class ModerateOutputSteering(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.scope = one(OutputSteeringScope, got.scope)
+        scope = one(OutputSteeringScope, got.scope)
+        thaw[it] = drafts[cls]
+        it.scope = scope
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -650,8 +690,10 @@ class ModerationThresholds(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.sexual = got.sexual
         it.violence = got.violence
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -678,9 +720,11 @@ class NotableVisualConcept(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.concept = got.concept
         it.rationale = got.rationale
         it.score = got.score
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -704,8 +748,10 @@ class OutputSteeringScope(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.end_time = got.end_time
         it.start_time = got.start_time
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -733,9 +779,12 @@ class OutputSteeringTaxonomy(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        values = many(OutputSteeringTaxonomyValue, got.values)
+        thaw[it] = drafts[cls]
         it.allow_other = got.allow_other
-        it.values = many(OutputSteeringTaxonomyValue, got.values)
+        it.values = values
         it.name = got.name
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -763,9 +812,11 @@ class OutputSteeringTaxonomyValue(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.label = got.label
         it.aliases = got.aliases
         it.description = got.description
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -786,7 +837,9 @@ class ResourceLink(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.href = got.href
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -810,7 +863,10 @@ class ResourceLinks(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.self_ = one(ResourceLink, got.self_)
+        self_ = one(ResourceLink, got.self_)
+        thaw[it] = drafts[cls]
+        it.self_ = self_
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -834,8 +890,10 @@ class RobotsErrorDetail(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.type = got.type
         it.message = got.message
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -856,7 +914,10 @@ class RobotsErrorResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.error = one(RobotsErrorDetail, got.error)
+        error = one(RobotsErrorDetail, got.error)
+        thaw[it] = drafts[cls]
+        it.error = error
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -890,10 +951,14 @@ class SlimlineAsset(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        links = one(ResourceLinks, got.links)
+        meta = one(AssetMetadata, got.meta)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.links = one(ResourceLinks, got.links)
-        it.meta = one(AssetMetadata, got.meta)
+        it.links = links
+        it.meta = meta
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -932,11 +997,15 @@ class SummarizeOutputSteering(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        scope = one(OutputSteeringScope, got.scope)
+        tag_taxonomy = one(SummaryTagTaxonomy, got.tag_taxonomy)
+        thaw[it] = drafts[cls]
         it.audience = got.audience
         it.brand_terms = got.brand_terms
-        it.scope = one(OutputSteeringScope, got.scope)
+        it.scope = scope
         it.summary_style = got.summary_style
-        it.tag_taxonomy = one(SummaryTagTaxonomy, got.tag_taxonomy)
+        it.tag_taxonomy = tag_taxonomy
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -969,11 +1038,13 @@ class SummarizePromptOverrides(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.description = got.description
         it.keywords = got.keywords
         it.quality_guidelines = got.quality_guidelines
         it.task = got.task
         it.title = got.title
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1001,9 +1072,12 @@ class SummaryTagTaxonomy(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        values = many(OutputSteeringTaxonomyValue, got.values)
+        thaw[it] = drafts[cls]
         it.allow_other = got.allow_other
-        it.values = many(OutputSteeringTaxonomyValue, got.values)
+        it.values = values
         it.name = got.name
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1030,9 +1104,11 @@ class TranscriptCue(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.end_ms = got.end_ms
         it.start_ms = got.start_ms
         it.text = got.text
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1068,9 +1144,11 @@ class ReplacedTrack(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.type = got.type
         it.name = got.name
         it.language_code = got.language_code
         it.text_source = got.text_source
         it.passthrough = got.passthrough
+        it.__class__ = cls

@@ -10,7 +10,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, Model, hidden
+from mux_async._model import ABSENT, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async.models.shared import AssetMetadata
 from mux_async.playback._urls import PlaybackUrls
@@ -186,7 +186,9 @@ class AssetDirective(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -213,9 +215,11 @@ class AssetGeneratedSubtitleSettings(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.language_code = got.language_code
         it.name = got.name
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -287,24 +291,32 @@ class AssetOptions(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        directives = many(AssetDirective, got.directives)
+        input = many(InputSettings, got.input)
+        inputs = many(InputSettings, got.inputs)
+        meta = one(AssetMetadata, got.meta)
+        static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        thaw[it] = drafts[cls]
+        it.advanced_playback_policies = advanced_playback_policies
         it.copy_overlays = got.copy_overlays
-        it.directives = many(AssetDirective, got.directives)
+        it.directives = directives
         it.encoding_tier = got.encoding_tier
         it.generate_shots = got.generate_shots
-        it.input = many(InputSettings, got.input)
-        it.inputs = many(InputSettings, got.inputs)
+        it.input = input
+        it.inputs = inputs
         it.master_access = got.master_access
         it.max_resolution_tier = got.max_resolution_tier
-        it.meta = one(AssetMetadata, got.meta)
+        it.meta = meta
         it.mp4_support = got.mp4_support
         it.normalize_audio = got.normalize_audio
         it.passthrough = got.passthrough
         it.playback_policies = got.playback_policies
         it.playback_policy = got.playback_policy
-        it.static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        it.static_renditions = static_renditions
         it.test = got.test
         it.video_quality = got.video_quality
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -328,8 +340,10 @@ class CreatePlaybackIdRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.drm_configuration_id = got.drm_configuration_id
         it.policy = got.policy
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -354,8 +368,10 @@ class CreateStaticRenditionRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.resolution = got.resolution
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -410,17 +426,21 @@ class InputSettings(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        generated_subtitles = many(AssetGeneratedSubtitleSettings, got.generated_subtitles)
+        overlay_settings = one(InputSettingsOverlaySettings, got.overlay_settings)
+        thaw[it] = drafts[cls]
         it.closed_captions = got.closed_captions
         it.end_time = got.end_time
-        it.generated_subtitles = many(AssetGeneratedSubtitleSettings, got.generated_subtitles)
+        it.generated_subtitles = generated_subtitles
         it.language_code = got.language_code
         it.name = got.name
-        it.overlay_settings = one(InputSettingsOverlaySettings, got.overlay_settings)
+        it.overlay_settings = overlay_settings
         it.passthrough = got.passthrough
         it.start_time = got.start_time
         it.text_type = got.text_type
         it.type = got.type
         it.url = got.url
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -469,6 +489,7 @@ class InputSettingsOverlaySettings(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.height = got.height
         it.horizontal_align = got.horizontal_align
         it.horizontal_margin = got.horizontal_margin
@@ -476,6 +497,7 @@ class InputSettingsOverlaySettings(Model):
         it.vertical_align = got.vertical_align
         it.vertical_margin = got.vertical_margin
         it.width = got.width
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -503,9 +525,11 @@ class PlaybackId(PlaybackUrls, Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.policy = got.policy
         it.drm_configuration_id = got.drm_configuration_id
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -526,4 +550,7 @@ class PlaybackIdResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(PlaybackId, got.data)
+        data = one(PlaybackId, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import DAY, SECONDS, Model, hidden
+from mux_async._model import DAY, SECONDS, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, day, seconds
 
@@ -37,8 +37,12 @@ class ListUsageExportsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(UsageExport, got.data)
-        it.meta = one(UsageExportsMeta, got.meta)
+        data = many(UsageExport, got.data)
+        meta = one(UsageExportsMeta, got.meta)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.meta = meta
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -69,10 +73,14 @@ class UsageExport(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.date = day(got.date, notes, "date")
+        date = day(got.date, notes, "date")
+        download_url_expires_at = seconds(got.download_url_expires_at, notes, "download_url_expires_at")
+        thaw[it] = drafts[cls]
+        it.date = date
         it.download_url = got.download_url
-        it.download_url_expires_at = seconds(got.download_url_expires_at, notes, "download_url_expires_at")
+        it.download_url_expires_at = download_url_expires_at
         it.file_size = got.file_size
+        it.__class__ = cls
         return notes
 
 
@@ -103,7 +111,9 @@ class UsageExportsMeta(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.limit = got.limit
         it.page = got.page
         it.pages = got.pages
         it.total = got.total
+        it.__class__ = cls

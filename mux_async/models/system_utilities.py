@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mux_async._forms import OBJECT, Form
 from mux_async._late import late
-from mux_async._model import Model
+from mux_async._model import Model, drafts, thaw
 from mux_async._reading import one
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Whoami(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.access_token_name = got.access_token_name
         it.environment_id = got.environment_id
         it.environment_name = got.environment_name
@@ -60,6 +61,7 @@ class Whoami(Model):
         it.organization_id = got.organization_id
         it.organization_name = got.organization_name
         it.permissions = got.permissions
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -80,4 +82,7 @@ class WhoamiResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(Whoami, got.data)
+        data = one(Whoami, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

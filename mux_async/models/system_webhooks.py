@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, ISO, Model, hidden
+from mux_async._model import ABSENT, ISO, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, iso
 
@@ -37,7 +37,9 @@ class CreateWebhookRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.address = got.address
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -68,10 +70,13 @@ class ListWebhooksResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(Webhook, got.data)
+        data = many(Webhook, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
         it.page = got.page
         it.limit = got.limit
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -95,8 +100,10 @@ class UpdateWebhookRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.address = got.address
         it.enabled = got.enabled
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -133,11 +140,14 @@ class Webhook(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = iso(got.created_at, notes, "created_at")
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.address = got.address
-        it.created_at = iso(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.enabled = got.enabled
         it.signing_secret = got.signing_secret
+        it.__class__ = cls
         return notes
 
 
@@ -159,4 +169,7 @@ class WebhookResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(Webhook, got.data)
+        data = one(Webhook, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

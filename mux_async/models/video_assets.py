@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, ISO, SECONDS_TEXT, Model, hidden
+from mux_async._model import ABSENT, ISO, SECONDS_TEXT, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, iso, seconds_text
 from mux_async.models.shared import AssetMetadata
@@ -290,41 +290,55 @@ class Asset(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds_text(got.created_at, notes, "created_at")
+        progress = one(AssetProgress, got.progress)
+        directives = many(AssetDirective, got.directives)
+        errors = one(AssetErrors, got.errors)
+        master = one(AssetMaster, got.master)
+        meta = one(AssetMetadata, got.meta)
+        non_standard_input_reasons = one(AssetNonStandardInputReasons, got.non_standard_input_reasons)
+        playback_ids = many(PlaybackId, got.playback_ids)
+        recording_times = many(AssetRecordingTime, got.recording_times)
+        shots = one(AssetShots, got.shots)
+        static_renditions = one(AssetStaticRenditions, got.static_renditions)
+        tracks = many(Track, got.tracks)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.encoding_tier = got.encoding_tier
         it.master_access = got.master_access
         it.max_resolution_tier = got.max_resolution_tier
-        it.progress = one(AssetProgress, got.progress)
+        it.progress = progress
         it.status = got.status
         it.aspect_ratio = got.aspect_ratio
-        it.directives = many(AssetDirective, got.directives)
+        it.directives = directives
         it.duration = got.duration
-        it.errors = one(AssetErrors, got.errors)
+        it.errors = errors
         it.generate_shots = got.generate_shots
         it.ingest_type = got.ingest_type
         it.is_live = got.is_live
         it.live_stream_id = got.live_stream_id
-        it.master = one(AssetMaster, got.master)
+        it.master = master
         it.max_stored_frame_rate = got.max_stored_frame_rate
         it.max_stored_resolution = got.max_stored_resolution
-        it.meta = one(AssetMetadata, got.meta)
+        it.meta = meta
         it.mp4_support = got.mp4_support
-        it.non_standard_input_reasons = one(AssetNonStandardInputReasons, got.non_standard_input_reasons)
+        it.non_standard_input_reasons = non_standard_input_reasons
         it.normalize_audio = got.normalize_audio
         it.passthrough = got.passthrough
-        it.playback_ids = many(PlaybackId, got.playback_ids)
-        it.recording_times = many(AssetRecordingTime, got.recording_times)
+        it.playback_ids = playback_ids
+        it.recording_times = recording_times
         it.resolution_tier = got.resolution_tier
-        it.shots = one(AssetShots, got.shots)
+        it.shots = shots
         it.source_asset_id = got.source_asset_id
-        it.static_renditions = one(AssetStaticRenditions, got.static_renditions)
+        it.static_renditions = static_renditions
         it.test = got.test
         it.thumbnail_time = got.thumbnail_time
-        it.tracks = many(Track, got.tracks)
+        it.tracks = tracks
         it.upload_id = got.upload_id
         it.video_quality = got.video_quality
         it.per_title_encode = got.per_title_encode
+        it.__class__ = cls
         return notes
 
 
@@ -349,8 +363,10 @@ class AssetErrors(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.messages = got.messages
         it.type = got.type
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -378,8 +394,10 @@ class AssetMaster(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.status = got.status
         it.url = got.url
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -430,6 +448,7 @@ class AssetNonStandardInputReasons(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.audio_codec = got.audio_codec
         it.audio_edit_list = got.audio_edit_list
         it.pixel_aspect_ratio = got.pixel_aspect_ratio
@@ -441,6 +460,7 @@ class AssetNonStandardInputReasons(Model):
         it.video_frame_rate = got.video_frame_rate
         it.video_gop_size = got.video_gop_size
         it.video_resolution = got.video_resolution
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -464,8 +484,10 @@ class AssetProgress(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.progress = got.progress
         it.state = got.state
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -496,9 +518,12 @@ class AssetRecordingTime(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        started_at = iso(got.started_at, notes, "started_at")
+        thaw[it] = drafts[cls]
         it.duration = got.duration
-        it.started_at = iso(got.started_at, notes, "started_at")
+        it.started_at = started_at
         it.type = got.type
+        it.__class__ = cls
         return notes
 
 
@@ -520,7 +545,10 @@ class AssetResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(Asset, got.data)
+        data = one(Asset, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -548,9 +576,12 @@ class AssetShots(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        errors = one(AssetShotsErrors, got.errors)
+        thaw[it] = drafts[cls]
         it.status = got.status
-        it.errors = one(AssetShotsErrors, got.errors)
+        it.errors = errors
         it.shots_manifest_url = got.shots_manifest_url
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -574,8 +605,10 @@ class AssetShotsErrors(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.messages = got.messages
         it.type = got.type
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -596,7 +629,10 @@ class AssetShotsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(AssetShots, got.data)
+        data = one(AssetShots, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -625,8 +661,11 @@ class AssetStaticRenditions(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.files = many(StaticRendition, got.files)
+        files = many(StaticRendition, got.files)
+        thaw[it] = drafts[cls]
+        it.files = files
         it.status = got.status
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -702,25 +741,33 @@ class CreateAssetRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.inputs = many(InputSettings, got.inputs)
-        it.advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        inputs = many(InputSettings, got.inputs)
+        advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        directives = many(AssetDirective, got.directives)
+        input = many(InputSettings, got.input)
+        meta = one(AssetMetadata, got.meta)
+        static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        thaw[it] = drafts[cls]
+        it.inputs = inputs
+        it.advanced_playback_policies = advanced_playback_policies
         it.copy_overlays = got.copy_overlays
-        it.directives = many(AssetDirective, got.directives)
+        it.directives = directives
         it.encoding_tier = got.encoding_tier
         it.generate_shots = got.generate_shots
-        it.input = many(InputSettings, got.input)
+        it.input = input
         it.master_access = got.master_access
         it.max_resolution_tier = got.max_resolution_tier
-        it.meta = one(AssetMetadata, got.meta)
+        it.meta = meta
         it.mp4_support = got.mp4_support
         it.normalize_audio = got.normalize_audio
         it.passthrough = got.passthrough
         it.playback_policies = got.playback_policies
         it.playback_policy = got.playback_policy
-        it.static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        it.static_renditions = static_renditions
         it.test = got.test
         it.video_quality = got.video_quality
         it.per_title_encode = got.per_title_encode
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -763,6 +810,7 @@ class CreateTrackRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.language_code = got.language_code
         it.type = got.type
         it.url = got.url
@@ -770,6 +818,7 @@ class CreateTrackRequest(Model):
         it.name = got.name
         it.passthrough = got.passthrough
         it.text_type = got.text_type
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -795,7 +844,10 @@ class GenerateTrackSubtitlesRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.generated_subtitles = many(AssetGeneratedSubtitleSettings, got.generated_subtitles)
+        generated_subtitles = many(AssetGeneratedSubtitleSettings, got.generated_subtitles)
+        thaw[it] = drafts[cls]
+        it.generated_subtitles = generated_subtitles
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -816,7 +868,10 @@ class GenerateTrackSubtitlesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(Track, got.data)
+        data = many(Track, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -837,7 +892,10 @@ class GetAssetInputInfoResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(InputInfo, got.data)
+        data = many(InputInfo, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -861,8 +919,11 @@ class InputFile(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        tracks = many(InputTrack, got.tracks)
+        thaw[it] = drafts[cls]
         it.container_format = got.container_format
-        it.tracks = many(InputTrack, got.tracks)
+        it.tracks = tracks
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -886,8 +947,12 @@ class InputInfo(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.file = one(InputFile, got.file)
-        it.settings = one(InputSettings, got.settings)
+        file = one(InputFile, got.file)
+        settings = one(InputSettings, got.settings)
+        thaw[it] = drafts[cls]
+        it.file = file
+        it.settings = settings
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -933,6 +998,7 @@ class InputTrack(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.type = got.type
         it.channels = got.channels
         it.duration = got.duration
@@ -942,6 +1008,7 @@ class InputTrack(Model):
         it.sample_rate = got.sample_rate
         it.sample_size = got.sample_size
         it.width = got.width
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -966,8 +1033,11 @@ class ListAssetsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(Asset, got.data)
+        data = many(Asset, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.next_cursor = got.next_cursor
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1027,6 +1097,7 @@ class StaticRendition(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.bitrate = got.bitrate
         it.ext = got.ext
@@ -1039,6 +1110,7 @@ class StaticRendition(Model):
         it.status = got.status
         it.type = got.type
         it.width = got.width
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1059,7 +1131,10 @@ class StaticRenditionResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(StaticRendition, got.data)
+        data = one(StaticRendition, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1128,6 +1203,7 @@ class Track(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.auto_language_confidence = got.auto_language_confidence
         it.closed_captions = got.closed_captions
@@ -1145,6 +1221,7 @@ class Track(Model):
         it.text_type = got.text_type
         it.type = got.type
         it.max_channel_layout = got.max_channel_layout
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1165,7 +1242,10 @@ class TrackResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(Track, got.data)
+        data = one(Track, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1186,7 +1266,9 @@ class UpdateAssetMasterAccessRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.master_access = got.master_access
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1207,7 +1289,9 @@ class UpdateAssetMp4SupportRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.mp4_support = got.mp4_support
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1234,9 +1318,12 @@ class UpdateAssetRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.meta = one(AssetMetadata, got.meta)
+        meta = one(AssetMetadata, got.meta)
+        thaw[it] = drafts[cls]
+        it.meta = meta
         it.passthrough = got.passthrough
         it.thumbnail_time = got.thumbnail_time
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1266,7 +1353,9 @@ class UpdateTrackRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.closed_captions = got.closed_captions
         it.language_code = got.language_code
         it.name = got.name
         it.passthrough = got.passthrough
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS_TEXT, Model
+from mux_async._model import ABSENT, SECONDS_TEXT, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 from mux_async.models.shared_video import ENCODING_TIER_VALUES, RESOLUTION_TIER_VALUES, VIDEO_QUALITY_VALUES
@@ -78,20 +78,23 @@ class DeliveryReport(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds_text(got.created_at, notes, "created_at")
+        delivered_seconds_by_resolution = one(DeliveryReportDeliveredSecondsByResolution, got.delivered_seconds_by_resolution)
+        deleted_at = seconds_text(got.deleted_at, notes, "deleted_at")
+        thaw[it] = drafts[cls]
         it.asset_duration = got.asset_duration
         it.asset_encoding_tier = got.asset_encoding_tier
         it.asset_id = got.asset_id
         it.asset_resolution_tier = got.asset_resolution_tier
         it.asset_state = got.asset_state
-        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.delivered_seconds = got.delivered_seconds
-        it.delivered_seconds_by_resolution = one(
-            DeliveryReportDeliveredSecondsByResolution, got.delivered_seconds_by_resolution
-        )
+        it.delivered_seconds_by_resolution = delivered_seconds_by_resolution
         it.asset_video_quality = got.asset_video_quality
-        it.deleted_at = seconds_text(got.deleted_at, notes, "deleted_at")
+        it.deleted_at = deleted_at
         it.live_stream_id = got.live_stream_id
         it.passthrough = got.passthrough
+        it.__class__ = cls
         return notes
 
 
@@ -125,11 +128,13 @@ class DeliveryReportDeliveredSecondsByResolution(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.tier_1080p = got.tier_1080p
         it.tier_1440p = got.tier_1440p
         it.tier_2160p = got.tier_2160p
         it.tier_720p = got.tier_720p
         it.tier_audio_only = got.tier_audio_only
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -163,8 +168,11 @@ class ListDeliveryUsageResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(DeliveryReport, got.data)
+        data = many(DeliveryReport, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
         it.total_row_count = got.total_row_count
         it.timeframe = got.timeframe
         it.limit = got.limit
         it.page = got.page
+        it.__class__ = cls

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mux_async._forms import OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import Model
+from mux_async._model import Model, drafts, thaw
 from mux_async._reading import many, one
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ class DrmConfiguration(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -54,7 +56,10 @@ class DrmConfigurationResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(DrmConfiguration, got.data)
+        data = one(DrmConfiguration, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -75,4 +80,7 @@ class ListDrmConfigurationsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(DrmConfiguration, got.data)
+        data = many(DrmConfiguration, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, hidden
+from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 from mux_async.models.shared import AssetMetadata
@@ -156,24 +156,32 @@ class CreateLiveStreamRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        embedded_subtitles = many(LiveStreamEmbeddedSubtitleRequest, got.embedded_subtitles)
+        generated_subtitles = many(LiveStreamGeneratedSubtitleRequest, got.generated_subtitles)
+        meta = one(LiveStreamMetadata, got.meta)
+        new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        simulcast_targets = many(CreateSimulcastTargetRequest, got.simulcast_targets)
+        thaw[it] = drafts[cls]
+        it.advanced_playback_policies = advanced_playback_policies
         it.audio_only = got.audio_only
-        it.embedded_subtitles = many(LiveStreamEmbeddedSubtitleRequest, got.embedded_subtitles)
-        it.generated_subtitles = many(LiveStreamGeneratedSubtitleRequest, got.generated_subtitles)
+        it.embedded_subtitles = embedded_subtitles
+        it.generated_subtitles = generated_subtitles
         it.latency_mode = got.latency_mode
         it.low_latency = got.low_latency
         it.max_continuous_duration = got.max_continuous_duration
-        it.meta = one(LiveStreamMetadata, got.meta)
-        it.new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        it.meta = meta
+        it.new_asset_settings = new_asset_settings
         it.passthrough = got.passthrough
         it.playback_policies = got.playback_policies
         it.playback_policy = got.playback_policy
         it.reconnect_slate_url = got.reconnect_slate_url
         it.reconnect_window = got.reconnect_window
         it.reduced_latency = got.reduced_latency
-        it.simulcast_targets = many(CreateSimulcastTargetRequest, got.simulcast_targets)
+        it.simulcast_targets = simulcast_targets
         it.test = got.test
         it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -201,9 +209,11 @@ class CreateSimulcastTargetRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.url = got.url
         it.passthrough = got.passthrough
         it.stream_key = got.stream_key
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -224,7 +234,9 @@ class DisableLiveStreamResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.data = got.data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -245,7 +257,9 @@ class EnableLiveStreamResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.data = got.data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -266,7 +280,10 @@ class ListLiveStreamsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(LiveStream, got.data)
+        data = many(LiveStream, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -363,8 +380,16 @@ class LiveStream(LiveIngest, Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds_text(got.created_at, notes, "created_at")
+        embedded_subtitles = many(LiveStreamEmbeddedSubtitleSettings, got.embedded_subtitles)
+        generated_subtitles = many(LiveStreamGeneratedSubtitleSettings, got.generated_subtitles)
+        meta = one(LiveStreamMetadata, got.meta)
+        new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        playback_ids = many(PlaybackId, got.playback_ids)
+        simulcast_targets = many(SimulcastTarget, got.simulcast_targets)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.latency_mode = got.latency_mode
         it.max_continuous_duration = got.max_continuous_duration
         it.status = got.status
@@ -372,21 +397,22 @@ class LiveStream(LiveIngest, Model):
         it.active_asset_id = got.active_asset_id
         it.active_ingest_protocol = got.active_ingest_protocol
         it.audio_only = got.audio_only
-        it.embedded_subtitles = many(LiveStreamEmbeddedSubtitleSettings, got.embedded_subtitles)
-        it.generated_subtitles = many(LiveStreamGeneratedSubtitleSettings, got.generated_subtitles)
+        it.embedded_subtitles = embedded_subtitles
+        it.generated_subtitles = generated_subtitles
         it.low_latency = got.low_latency
-        it.meta = one(LiveStreamMetadata, got.meta)
-        it.new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        it.meta = meta
+        it.new_asset_settings = new_asset_settings
         it.passthrough = got.passthrough
-        it.playback_ids = many(PlaybackId, got.playback_ids)
+        it.playback_ids = playback_ids
         it.recent_asset_ids = got.recent_asset_ids
         it.reconnect_slate_url = got.reconnect_slate_url
         it.reconnect_window = got.reconnect_window
         it.reduced_latency = got.reduced_latency
-        it.simulcast_targets = many(SimulcastTarget, got.simulcast_targets)
+        it.simulcast_targets = simulcast_targets
         it.srt_passphrase = got.srt_passphrase
         it.test = got.test
         it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
+        it.__class__ = cls
         return notes
 
 
@@ -417,10 +443,12 @@ class LiveStreamEmbeddedSubtitleRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.language_channel = got.language_channel
         it.language_code = got.language_code
         it.name = got.name
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -451,10 +479,12 @@ class LiveStreamEmbeddedSubtitleSettings(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.language_channel = got.language_channel
         it.language_code = got.language_code
         it.name = got.name
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -484,10 +514,12 @@ class LiveStreamGeneratedSubtitleRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.language_code = got.language_code
         it.name = got.name
         it.passthrough = got.passthrough
         it.transcription_vocabulary_ids = got.transcription_vocabulary_ids
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -518,10 +550,12 @@ class LiveStreamGeneratedSubtitleSettings(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.language_code = got.language_code
         it.name = got.name
         it.passthrough = got.passthrough
         it.transcription_vocabulary_ids = got.transcription_vocabulary_ids
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -542,7 +576,9 @@ class LiveStreamMetadata(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.title = got.title
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -563,7 +599,10 @@ class LiveStreamResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(LiveStream, got.data)
+        data = one(LiveStream, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -584,7 +623,9 @@ class SignalLiveStreamCompleteResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.data = got.data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -624,12 +665,14 @@ class SimulcastTarget(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.status = got.status
         it.url = got.url
         it.error_severity = got.error_severity
         it.passthrough = got.passthrough
         it.stream_key = got.stream_key
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -650,7 +693,10 @@ class SimulcastTargetResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(SimulcastTarget, got.data)
+        data = one(SimulcastTarget, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -671,7 +717,10 @@ class UpdateLiveStreamEmbeddedSubtitlesRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.embedded_subtitles = many(LiveStreamEmbeddedSubtitleRequest, got.embedded_subtitles)
+        embedded_subtitles = many(LiveStreamEmbeddedSubtitleRequest, got.embedded_subtitles)
+        thaw[it] = drafts[cls]
+        it.embedded_subtitles = embedded_subtitles
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -692,7 +741,10 @@ class UpdateLiveStreamGeneratedSubtitlesRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.generated_subtitles = many(LiveStreamGeneratedSubtitleRequest, got.generated_subtitles)
+        generated_subtitles = many(LiveStreamGeneratedSubtitleRequest, got.generated_subtitles)
+        thaw[it] = drafts[cls]
+        it.generated_subtitles = generated_subtitles
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -725,10 +777,13 @@ class UpdateLiveStreamNewAssetSettings(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        meta = one(AssetMetadata, got.meta)
+        thaw[it] = drafts[cls]
         it.master_access = got.master_access
-        it.meta = one(AssetMetadata, got.meta)
+        it.meta = meta
         it.mp4_support = got.mp4_support
         it.video_quality = got.video_quality
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -749,7 +804,10 @@ class UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        thaw[it] = drafts[cls]
+        it.static_renditions = static_renditions
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -793,11 +851,15 @@ class UpdateLiveStreamRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        meta = one(LiveStreamMetadata, got.meta)
+        new_asset_settings = one(UpdateLiveStreamNewAssetSettings, got.new_asset_settings)
+        thaw[it] = drafts[cls]
         it.latency_mode = got.latency_mode
         it.max_continuous_duration = got.max_continuous_duration
-        it.meta = one(LiveStreamMetadata, got.meta)
-        it.new_asset_settings = one(UpdateLiveStreamNewAssetSettings, got.new_asset_settings)
+        it.meta = meta
+        it.new_asset_settings = new_asset_settings
         it.passthrough = got.passthrough
         it.reconnect_slate_url = got.reconnect_slate_url
         it.reconnect_window = got.reconnect_window
         it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
+        it.__class__ = cls

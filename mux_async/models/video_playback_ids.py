@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mux_async._forms import OBJECT, Form
 from mux_async._late import late
-from mux_async._model import Model
+from mux_async._model import Model, drafts, thaw
 from mux_async._reading import one
 from mux_async.models.shared_video import PLAYBACK_POLICY_VALUES
 from mux_async.playback._urls import PlaybackUrls
@@ -42,9 +42,12 @@ class PlaybackIdLookup(PlaybackUrls, Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        object = one(PlaybackIdLookupObject, got.object)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.object = one(PlaybackIdLookupObject, got.object)
+        it.object = object
         it.policy = got.policy
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -71,8 +74,10 @@ class PlaybackIdLookupObject(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.type = got.type
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -93,4 +98,7 @@ class PlaybackIdLookupResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(PlaybackIdLookup, got.data)
+        data = one(PlaybackIdLookup, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

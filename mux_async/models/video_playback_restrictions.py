@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS_TEXT, Model
+from mux_async._model import ABSENT, SECONDS_TEXT, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 
@@ -40,8 +40,12 @@ class CreatePlaybackRestrictionRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.referrer = one(UpdateReferrerDomainRestrictionRequest, got.referrer)
-        it.user_agent = one(UserAgentRestrictionRequest, got.user_agent)
+        referrer = one(UpdateReferrerDomainRestrictionRequest, got.referrer)
+        user_agent = one(UserAgentRestrictionRequest, got.user_agent)
+        thaw[it] = drafts[cls]
+        it.referrer = referrer
+        it.user_agent = user_agent
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -62,7 +66,10 @@ class ListPlaybackRestrictionsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(PlaybackRestriction, got.data)
+        data = many(PlaybackRestriction, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -96,11 +103,17 @@ class PlaybackRestriction(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds_text(got.created_at, notes, "created_at")
+        referrer = one(ReferrerDomainRestrictionSettings, got.referrer)
+        updated_at = seconds_text(got.updated_at, notes, "updated_at")
+        user_agent = one(UserAgentRestrictionSettings, got.user_agent)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds_text(got.created_at, notes, "created_at")
-        it.referrer = one(ReferrerDomainRestrictionSettings, got.referrer)
-        it.updated_at = seconds_text(got.updated_at, notes, "updated_at")
-        it.user_agent = one(UserAgentRestrictionSettings, got.user_agent)
+        it.created_at = created_at
+        it.referrer = referrer
+        it.updated_at = updated_at
+        it.user_agent = user_agent
+        it.__class__ = cls
         return notes
 
 
@@ -122,7 +135,10 @@ class PlaybackRestrictionResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(PlaybackRestriction, got.data)
+        data = one(PlaybackRestriction, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -148,8 +164,10 @@ class ReferrerDomainRestrictionSettings(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.allow_no_referrer = got.allow_no_referrer
         it.allowed_domains = got.allowed_domains
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -176,8 +194,10 @@ class UpdateReferrerDomainRestrictionRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.allowed_domains = got.allowed_domains
         it.allow_no_referrer = got.allow_no_referrer
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -201,8 +221,10 @@ class UpdateUserAgentRestrictionRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.allow_high_risk_user_agent = got.allow_high_risk_user_agent
         it.allow_no_user_agent = got.allow_no_user_agent
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -226,8 +248,10 @@ class UserAgentRestrictionRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.allow_high_risk_user_agent = got.allow_high_risk_user_agent
         it.allow_no_user_agent = got.allow_no_user_agent
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -251,5 +275,7 @@ class UserAgentRestrictionSettings(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.allow_high_risk_user_agent = got.allow_high_risk_user_agent
         it.allow_no_user_agent = got.allow_no_user_agent
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model
+from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 
@@ -98,6 +98,7 @@ class Broadcast(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.live_stream_id = got.live_stream_id
         it.status = got.status
@@ -105,6 +106,7 @@ class Broadcast(Model):
         it.resolution = got.resolution
         it.passthrough = got.passthrough
         it.background = got.background
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -125,7 +127,10 @@ class BroadcastResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(Broadcast, got.data)
+        data = one(Broadcast, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -159,11 +164,13 @@ class CreateBroadcastRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.live_stream_id = got.live_stream_id
         it.passthrough = got.passthrough
         it.layout = got.layout
         it.background = got.background
         it.resolution = got.resolution
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -190,9 +197,12 @@ class CreateSpaceRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        broadcasts = many(CreateBroadcastRequest, got.broadcasts)
+        thaw[it] = drafts[cls]
         it.type = got.type
         it.passthrough = got.passthrough
-        it.broadcasts = many(CreateBroadcastRequest, got.broadcasts)
+        it.broadcasts = broadcasts
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -213,7 +223,10 @@ class ListSpacesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(Space, got.data)
+        data = many(Space, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -254,13 +267,17 @@ class Space(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds_text(got.created_at, notes, "created_at")
+        broadcasts = many(Broadcast, got.broadcasts)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.type = got.type
         it.status = got.status
         it.passthrough = got.passthrough
-        it.broadcasts = many(Broadcast, got.broadcasts)
+        it.broadcasts = broadcasts
         it.active_session_id = got.active_session_id
+        it.__class__ = cls
         return notes
 
 
@@ -282,7 +299,10 @@ class SpaceResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(Space, got.data)
+        data = one(Space, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -303,7 +323,9 @@ class StartSpaceBroadcastResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.data = got.data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -324,4 +346,6 @@ class StopSpaceBroadcastResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.data = got.data
+        it.__class__ = cls

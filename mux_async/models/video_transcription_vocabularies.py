@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS_TEXT, Model
+from mux_async._model import ABSENT, SECONDS_TEXT, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 
@@ -44,9 +44,11 @@ class CreateTranscriptionVocabularyRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.phrases = got.phrases
         it.name = got.name
         it.passthrough = got.passthrough
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -67,7 +69,10 @@ class ListTranscriptionVocabulariesResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(TranscriptionVocabulary, got.data)
+        data = many(TranscriptionVocabulary, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -105,12 +110,16 @@ class TranscriptionVocabulary(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds_text(got.created_at, notes, "created_at")
+        updated_at = seconds_text(got.updated_at, notes, "updated_at")
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds_text(got.created_at, notes, "created_at")
-        it.updated_at = seconds_text(got.updated_at, notes, "updated_at")
+        it.created_at = created_at
+        it.updated_at = updated_at
         it.name = got.name
         it.passthrough = got.passthrough
         it.phrases = got.phrases
+        it.__class__ = cls
         return notes
 
 
@@ -132,7 +141,10 @@ class TranscriptionVocabularyResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(TranscriptionVocabulary, got.data)
+        data = one(TranscriptionVocabulary, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -160,6 +172,8 @@ class UpdateTranscriptionVocabularyRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.phrases = got.phrases
         it.name = got.name
         it.passthrough = got.passthrough
+        it.__class__ = cls

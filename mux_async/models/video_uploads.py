@@ -10,7 +10,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, Model, hidden
+from mux_async._model import ABSENT, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async.models.shared_video import AssetOptions
 
@@ -56,10 +56,13 @@ class CreateUploadRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        thaw[it] = drafts[cls]
         it.cors_origin = got.cors_origin
-        it.new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        it.new_asset_settings = new_asset_settings
         it.test = got.test
         it.timeout = got.timeout
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -80,7 +83,10 @@ class ListUploadsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(Upload, got.data)
+        data = many(Upload, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -126,15 +132,19 @@ class Upload(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        error = one(UploadError, got.error)
+        new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.status = got.status
         it.timeout = got.timeout
         it.cors_origin = got.cors_origin
         it.asset_id = got.asset_id
-        it.error = one(UploadError, got.error)
-        it.new_asset_settings = one(AssetOptions, got.new_asset_settings)
+        it.error = error
+        it.new_asset_settings = new_asset_settings
         it.test = got.test
         it.url = got.url
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -158,8 +168,10 @@ class UploadError(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.message = got.message
         it.type = got.type
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -180,4 +192,7 @@ class UploadResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(Upload, got.data)
+        data = one(Upload, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model
+from mux_async._model import ABSENT, SECONDS_TEXT, JsonObject, Model, drafts, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds_text
 
@@ -75,8 +75,10 @@ class CreateWebInputRequest(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds_text(got.created_at, notes, "created_at")
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.url = got.url
         it.auto_launch = got.auto_launch
         it.live_stream_id = got.live_stream_id
@@ -84,6 +86,7 @@ class CreateWebInputRequest(Model):
         it.passthrough = got.passthrough
         it.resolution = got.resolution
         it.timeout = got.timeout
+        it.__class__ = cls
         return notes
 
 
@@ -105,7 +108,9 @@ class LaunchWebInputResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.data = got.data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -126,7 +131,10 @@ class ListWebInputsResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = many(WebInput, got.data)
+        data = many(WebInput, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -147,7 +155,9 @@ class ReloadWebInputResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.data = got.data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -168,7 +178,9 @@ class ShutdownWebInputResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.data = got.data
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -189,7 +201,9 @@ class UpdateWebInputUrlRequest(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.url = got.url
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -246,8 +260,10 @@ class WebInput(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds_text(got.created_at, notes, "created_at")
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds_text(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.url = got.url
         it.auto_launch = got.auto_launch
         it.live_stream_id = got.live_stream_id
@@ -255,6 +271,7 @@ class WebInput(Model):
         it.passthrough = got.passthrough
         it.resolution = got.resolution
         it.timeout = got.timeout
+        it.__class__ = cls
         return notes
 
 
@@ -276,4 +293,7 @@ class WebInputResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.data = one(WebInput, got.data)
+        data = one(WebInput, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls

@@ -11,7 +11,7 @@ import attrs
 
 from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model, hidden
+from mux_async._model import ABSENT, SECONDS, Model, drafts, hidden, thaw
 from mux_async._reading import many, one
 from mux_async._times import Notes, seconds
 from mux_async.models.robots_directives_runs import DIRECTIVE_RUN_STATUS_VALUES, NODE_STATE_VARIANTS
@@ -216,40 +216,54 @@ class WebhookAsset(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        progress = one(AssetProgress, got.progress)
+        directives = many(AssetDirective, got.directives)
+        errors = one(AssetErrors, got.errors)
+        master = one(AssetMaster, got.master)
+        meta = one(AssetMetadata, got.meta)
+        non_standard_input_reasons = one(WebhookAssetNonStandardInputReasons, got.non_standard_input_reasons)
+        playback_ids = many(PlaybackId, got.playback_ids)
+        recording_times = many(WebhookAssetRecordingTime, got.recording_times)
+        shots = one(AssetShots, got.shots)
+        static_renditions = one(WebhookAssetStaticRenditions, got.static_renditions)
+        tracks = many(WebhookAssetEmbeddedTrack, got.tracks)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.encoding_tier = got.encoding_tier
         it.master_access = got.master_access
         it.max_resolution_tier = got.max_resolution_tier
-        it.progress = one(AssetProgress, got.progress)
+        it.progress = progress
         it.status = got.status
         it.aspect_ratio = got.aspect_ratio
-        it.directives = many(AssetDirective, got.directives)
+        it.directives = directives
         it.duration = got.duration
-        it.errors = one(AssetErrors, got.errors)
+        it.errors = errors
         it.generate_shots = got.generate_shots
         it.ingest_type = got.ingest_type
         it.is_live = got.is_live
         it.live_stream_id = got.live_stream_id
-        it.master = one(AssetMaster, got.master)
+        it.master = master
         it.max_stored_frame_rate = got.max_stored_frame_rate
         it.max_stored_resolution = got.max_stored_resolution
-        it.meta = one(AssetMetadata, got.meta)
+        it.meta = meta
         it.mp4_support = got.mp4_support
-        it.non_standard_input_reasons = one(WebhookAssetNonStandardInputReasons, got.non_standard_input_reasons)
+        it.non_standard_input_reasons = non_standard_input_reasons
         it.normalize_audio = got.normalize_audio
         it.passthrough = got.passthrough
-        it.playback_ids = many(PlaybackId, got.playback_ids)
-        it.recording_times = many(WebhookAssetRecordingTime, got.recording_times)
+        it.playback_ids = playback_ids
+        it.recording_times = recording_times
         it.resolution_tier = got.resolution_tier
-        it.shots = one(AssetShots, got.shots)
+        it.shots = shots
         it.source_asset_id = got.source_asset_id
-        it.static_renditions = one(WebhookAssetStaticRenditions, got.static_renditions)
+        it.static_renditions = static_renditions
         it.test = got.test
         it.thumbnail_time = got.thumbnail_time
-        it.tracks = many(WebhookAssetEmbeddedTrack, got.tracks)
+        it.tracks = tracks
         it.upload_id = got.upload_id
         it.video_quality = got.video_quality
+        it.__class__ = cls
         return notes
 
 
@@ -319,11 +333,13 @@ class WebhookAssetEmbeddedTrack(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        error = one(AssetErrors, got.error)
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.auto_language_confidence = got.auto_language_confidence
         it.closed_captions = got.closed_captions
         it.duration = got.duration
-        it.error = one(AssetErrors, got.error)
+        it.error = error
         it.language_code = got.language_code
         it.max_channels = got.max_channels
         it.max_frame_rate = got.max_frame_rate
@@ -336,6 +352,7 @@ class WebhookAssetEmbeddedTrack(Model):
         it.text_source = got.text_source
         it.text_type = got.text_type
         it.type = got.type
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -389,6 +406,7 @@ class WebhookAssetNonStandardInputReasons(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.audio_codec = got.audio_codec
         it.audio_edit_list = got.audio_edit_list
         it.pixel_aspect_ratio = got.pixel_aspect_ratio
@@ -401,6 +419,7 @@ class WebhookAssetNonStandardInputReasons(Model):
         it.video_frame_rate = got.video_frame_rate
         it.video_gop_size = got.video_gop_size
         it.video_resolution = got.video_resolution
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -430,9 +449,12 @@ class WebhookAssetRecordingTime(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        started_at = one(WebhookAssetRecordingTimeStartedAt, got.started_at)
+        thaw[it] = drafts[cls]
         it.duration = got.duration
-        it.started_at = one(WebhookAssetRecordingTimeStartedAt, got.started_at)
+        it.started_at = started_at
         it.type = got.type
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -457,8 +479,10 @@ class WebhookAssetRecordingTimeStartedAt(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.seconds = got.seconds
         it.nanos = got.nanos
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -524,10 +548,12 @@ class WebhookAssetStaticRendition(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        error = one(AssetErrors, got.error)
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.asset_id = got.asset_id
         it.bitrate = got.bitrate
-        it.error = one(AssetErrors, got.error)
+        it.error = error
         it.ext = got.ext
         it.filesize = got.filesize
         it.height = got.height
@@ -538,6 +564,7 @@ class WebhookAssetStaticRendition(Model):
         it.status = got.status
         it.type = got.type
         it.width = got.width
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -566,8 +593,11 @@ class WebhookAssetStaticRenditions(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.files = many(WebhookAssetStaticRenditionsFile, got.files)
+        files = many(WebhookAssetStaticRenditionsFile, got.files)
+        thaw[it] = drafts[cls]
+        it.files = files
         it.status = got.status
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -627,6 +657,7 @@ class WebhookAssetStaticRenditionsFile(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.bitrate = got.bitrate
         it.ext = got.ext
@@ -639,6 +670,7 @@ class WebhookAssetStaticRenditionsFile(Model):
         it.status = got.status
         it.type = got.type
         it.width = got.width
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -710,12 +742,14 @@ class WebhookAssetTrack(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        error = one(AssetErrors, got.error)
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.asset_id = got.asset_id
         it.auto_language_confidence = got.auto_language_confidence
         it.closed_captions = got.closed_captions
         it.duration = got.duration
-        it.error = one(AssetErrors, got.error)
+        it.error = error
         it.language_code = got.language_code
         it.max_channels = got.max_channels
         it.max_frame_rate = got.max_frame_rate
@@ -728,6 +762,7 @@ class WebhookAssetTrack(Model):
         it.text_source = got.text_source
         it.text_type = got.text_type
         it.type = got.type
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -766,13 +801,16 @@ class WebhookAssetWarning(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        warning = one(UploadError, got.warning)
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.live_stream_id = got.live_stream_id
         it.passthrough = got.passthrough
         it.source_asset_id = got.source_asset_id
         it.status = got.status
         it.upload_id = got.upload_id
-        it.warning = one(UploadError, got.warning)
+        it.warning = warning
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -815,14 +853,17 @@ class WebhookDirectUpload(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        new_asset_settings = one(WebhookDirectUploadNewAssetSettings, got.new_asset_settings)
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.status = got.status
         it.timeout = got.timeout
         it.cors_origin = got.cors_origin
         it.asset_id = got.asset_id
-        it.new_asset_settings = one(WebhookDirectUploadNewAssetSettings, got.new_asset_settings)
+        it.new_asset_settings = new_asset_settings
         it.test = got.test
         it.url = got.url
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -888,22 +929,29 @@ class WebhookDirectUploadNewAssetSettings(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        it.advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
+        directives = many(AssetDirective, got.directives)
+        inputs = many(InputSettings, got.inputs)
+        meta = one(AssetMetadata, got.meta)
+        static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        thaw[it] = drafts[cls]
+        it.advanced_playback_policies = advanced_playback_policies
         it.copy_overlays = got.copy_overlays
-        it.directives = many(AssetDirective, got.directives)
+        it.directives = directives
         it.encoding_tier = got.encoding_tier
         it.generate_shots = got.generate_shots
-        it.inputs = many(InputSettings, got.inputs)
+        it.inputs = inputs
         it.master_access = got.master_access
         it.max_resolution_tier = got.max_resolution_tier
-        it.meta = one(AssetMetadata, got.meta)
+        it.meta = meta
         it.mp4_support = got.mp4_support
         it.normalize_audio = got.normalize_audio
         it.passthrough = got.passthrough
         it.playback_policies = got.playback_policies
-        it.static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
+        it.static_renditions = static_renditions
         it.test = got.test
         it.video_quality = got.video_quality
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -934,10 +982,14 @@ class WebhookDirectiveRun(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
-        it.created_at = seconds(got.created_at, notes, "created_at")
-        it.directive_run = one(WebhookDirectiveRunData, got.directive_run)
+        created_at = seconds(got.created_at, notes, "created_at")
+        directive_run = one(WebhookDirectiveRunData, got.directive_run)
+        thaw[it] = drafts[cls]
+        it.created_at = created_at
+        it.directive_run = directive_run
         it.environment_id = got.environment_id
         it.internal_id = got.internal_id
+        it.__class__ = cls
         return notes
 
 
@@ -978,13 +1030,18 @@ class WebhookDirectiveRunData(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        completed_at = seconds(got.completed_at, notes, "completed_at")
+        node_states = NODE_STATE_VARIANTS.many(got.node_states)
+        started_at = seconds(got.started_at, notes, "started_at")
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.asset_id = got.asset_id
-        it.completed_at = seconds(got.completed_at, notes, "completed_at")
+        it.completed_at = completed_at
         it.directive_id = got.directive_id
-        it.node_states = NODE_STATE_VARIANTS.many(got.node_states)
-        it.started_at = seconds(got.started_at, notes, "started_at")
+        it.node_states = node_states
+        it.started_at = started_at
         it.status = got.status
+        it.__class__ = cls
         return notes
 
 
@@ -1027,6 +1084,7 @@ class WebhookEventAttempt(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.address = got.address
         it.created_at = got.created_at
@@ -1035,6 +1093,7 @@ class WebhookEventAttempt(Model):
         it.response_headers = got.response_headers
         it.response_status_code = got.response_status_code
         it.webhook_id = got.webhook_id
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1058,8 +1117,10 @@ class WebhookEventEnvironment(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.name = got.name
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1083,8 +1144,10 @@ class WebhookEventObject(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.type = got.type
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1187,8 +1250,16 @@ class WebhookLiveStream(LiveIngest, Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        embedded_subtitles = many(LiveStreamEmbeddedSubtitleSettings, got.embedded_subtitles)
+        generated_subtitles = many(LiveStreamGeneratedSubtitleSettings, got.generated_subtitles)
+        meta = one(LiveStreamMetadata, got.meta)
+        new_asset_settings = one(WebhookDirectUploadNewAssetSettings, got.new_asset_settings)
+        playback_ids = many(PlaybackId, got.playback_ids)
+        simulcast_targets = many(SimulcastTarget, got.simulcast_targets)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.latency_mode = got.latency_mode
         it.max_continuous_duration = got.max_continuous_duration
         it.status = got.status
@@ -1197,22 +1268,23 @@ class WebhookLiveStream(LiveIngest, Model):
         it.active_ingest_protocol = got.active_ingest_protocol
         it.audio_only = got.audio_only
         it.connected = got.connected
-        it.embedded_subtitles = many(LiveStreamEmbeddedSubtitleSettings, got.embedded_subtitles)
-        it.generated_subtitles = many(LiveStreamGeneratedSubtitleSettings, got.generated_subtitles)
+        it.embedded_subtitles = embedded_subtitles
+        it.generated_subtitles = generated_subtitles
         it.low_latency = got.low_latency
-        it.meta = one(LiveStreamMetadata, got.meta)
-        it.new_asset_settings = one(WebhookDirectUploadNewAssetSettings, got.new_asset_settings)
+        it.meta = meta
+        it.new_asset_settings = new_asset_settings
         it.passthrough = got.passthrough
-        it.playback_ids = many(PlaybackId, got.playback_ids)
+        it.playback_ids = playback_ids
         it.recent_asset_ids = got.recent_asset_ids
         it.reconnect_slate_url = got.reconnect_slate_url
         it.reconnect_window = got.reconnect_window
         it.recording = got.recording
         it.reduced_latency = got.reduced_latency
-        it.simulcast_targets = many(SimulcastTarget, got.simulcast_targets)
+        it.simulcast_targets = simulcast_targets
         it.srt_passphrase = got.srt_passphrase
         it.test = got.test
         it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
+        it.__class__ = cls
         return notes
 
 
@@ -1249,12 +1321,15 @@ class WebhookLiveStreamWarning(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        warning = one(UploadError, got.warning)
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.active_asset_id = got.active_asset_id
         it.passthrough = got.passthrough
         it.status = got.status
         it.stream_key = got.stream_key
-        it.warning = one(UploadError, got.warning)
+        it.warning = warning
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1297,6 +1372,7 @@ class WebhookSimulcastTarget(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
         it.id = got.id
         it.status = got.status
         it.url = got.url
@@ -1304,6 +1380,7 @@ class WebhookSimulcastTarget(Model):
         it.live_stream_id = got.live_stream_id
         it.passthrough = got.passthrough
         it.stream_key = got.stream_key
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1333,10 +1410,13 @@ class WebhookVideoDeliveryHighTraffic(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        data = many(WebhookVideoDeliveryHighTrafficData, got.data)
+        thaw[it] = drafts[cls]
         it.id = got.id
-        it.data = many(WebhookVideoDeliveryHighTrafficData, got.data)
+        it.data = data
         it.threshold = got.threshold
         it.timeframe = got.timeframe
+        it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
@@ -1396,18 +1476,21 @@ class WebhookVideoDeliveryHighTrafficData(Model):
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        delivered_seconds_by_resolution = one(DeliveryReportDeliveredSecondsByResolution, got.delivered_seconds_by_resolution)
+        deleted_at = seconds(got.deleted_at, notes, "deleted_at")
+        thaw[it] = drafts[cls]
         it.asset_duration = got.asset_duration
         it.asset_encoding_tier = got.asset_encoding_tier
         it.asset_id = got.asset_id
         it.asset_resolution_tier = got.asset_resolution_tier
         it.asset_state = got.asset_state
-        it.created_at = seconds(got.created_at, notes, "created_at")
+        it.created_at = created_at
         it.delivered_seconds = got.delivered_seconds
-        it.delivered_seconds_by_resolution = one(
-            DeliveryReportDeliveredSecondsByResolution, got.delivered_seconds_by_resolution
-        )
+        it.delivered_seconds_by_resolution = delivered_seconds_by_resolution
         it.asset_video_quality = got.asset_video_quality
-        it.deleted_at = seconds(got.deleted_at, notes, "deleted_at")
+        it.deleted_at = deleted_at
         it.live_stream_id = got.live_stream_id
         it.passthrough = got.passthrough
+        it.__class__ = cls
         return notes
