@@ -74,3 +74,22 @@ def test_any_way(total: int, steps: list[tuple[str, int, int, int]]) -> None:
         assert _feed(session, data[session.size :], session.size, total, 50_000)
     assert (session.size, session.crc) == (total, crc32(data))
     assert session.head == data[: len(session.head)]
+
+
+@pytest.mark.parametrize("stored", [1, 2])
+@pytest.mark.parametrize("total", [1, 10, GRANULE - 1])
+def test_a_total_smaller_than_what_is_stored(stored: int, total: int) -> None:
+    """A query, a chunk or a whole file that gives a total below what is stored is refused, and nothing changes."""
+    data = _SOURCE[: stored * GRANULE]
+    session = UploadSession()
+    session.begin(f"bytes 0-{len(data) - 1}/*", len(data)).feed(data)
+    session.settle(is_last=False)
+    before = session.dump()
+    for content_range, length in [(f"bytes */{total}", 0), (f"bytes 0-{total - 1}/{total}", total), (None, total)]:
+        with pytest.raises(SessionError, match=f"said to have {total} bytes, and {len(data)} are stored") as caught:
+            session.begin(content_range, length)
+        assert caught.value.status == 400
+        assert session.dump() == before
+
+    session.begin(f"bytes */{len(data) + 1}", 0).finish()
+    assert (session.total, session.size) == (len(data) + 1, len(data))
