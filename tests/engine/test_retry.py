@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -16,10 +17,11 @@ from mux_async._retry import (
     GiveUp,
     Outcome,
     RetryPolicy,
+    Unreadable,
     decide,
     parse_retry_after,
 )
-from mux_async.errors import Delivery
+from mux_async.errors import ConfigurationError, Delivery
 
 REPEATABLE = [Replay.SAFE, Replay.IDEMPOTENT, Replay.HARMLESS]
 
@@ -81,6 +83,51 @@ def test_backoff_is_capped_and_jittered() -> None:
     assert policy.backoff(10_000, 0.25) == 2.0
 
 
+def test_a_wait_is_bounded_however_many_attempts() -> None:
+    """The ceiling stops doubling after thirty times, where a float would go on to infinity and beyond."""
+    policy = RetryPolicy(first=1.0, longest=1e300)
+
+    assert [policy.backoff(attempt, 1.0) for attempt in (30, 31, 32, 10_000)] == [2.0**29, 2.0**30, 2.0**30, 2.0**30]
+
+
+@pytest.mark.parametrize("name", ["first", "longest", "longest_retry_after"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), "1"])
+def test_a_policy_that_cannot_be(name: str, value: Any) -> None:
+    """Seconds that are none are refused, and the message begins with whose they are."""
+    with pytest.raises(ConfigurationError, match=f"^the retry policy's {name} is "):
+        RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("replay", Replay)
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+def test_an_unreadable_success_is_not_sent_again(replay: Replay, attempt: int) -> None:
+    """A success that cannot be read would be no better another time: it is an error, and for a write that may not repeat in doubt."""
+    assert judge(Unreadable(), replay, attempt=attempt) == (Ambiguous() if replay is Replay.NEVER else GiveUp())
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3, 4])
+def test_a_write_that_timed_out_at_the_server(attempt: int) -> None:
+    """A 408 says that the request never came to be complete: for a write that may not repeat it is the answer."""
+    assert judge(Answered(408, 1.0), Replay.NEVER, attempt=attempt) == GiveUp()
+
+
+@pytest.mark.parametrize(("status", "again"), [(407, False), (408, True), (409, False), (499, False), (500, True), (501, True)])
+def test_statuses_beside_those_that_repeat(status: int, again: bool) -> None:
+    """408 and everything from 500 on is sent again, and nothing beside it."""
+    for replay in REPEATABLE:
+        assert isinstance(judge(Answered(status), replay), Again if again else GiveUp)
+
+
+@pytest.mark.parametrize(
+    ("asked", "attempt", "delay"),
+    [(None, 1, 0.25), (0.0, 2, 0.5), (0.4, 2, 0.5), (2.0, 1, 2.0), (60.0, 1, 60.0), (61.0, 1, 60.0)],
+)
+def test_the_wait(asked: float | None, attempt: int, delay: float) -> None:
+    """A wait is the server's wish, at most a minute, and at least the back-off."""
+    assert judge(Answered(503, asked), Replay.SAFE, attempt=attempt) == Again(delay)
+    assert judge(Answered(429, asked), Replay.NEVER, attempt=attempt, is_limited=False) == Again(delay)
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
@@ -88,6 +135,9 @@ def test_backoff_is_capped_and_jittered() -> None:
         ("", None),
         ("2", 2.0),
         (" 1.5 ", 1.5),
+        (".5", 0.5),
+        ("1.2.3", None),
+        (".", None),
         ("-3", None),
         ("soon", None),
         ("nan", None),
