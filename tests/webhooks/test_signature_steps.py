@@ -1,0 +1,274 @@
+"""What verifying a signature takes and refuses, with the whole message of every refusal."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import sys
+from typing import Any
+
+import pytest
+
+from mux_async._types import Secret
+from mux_async.errors import ConfigurationError
+from mux_async.webhooks import BodyTooLargeError, SignatureError, sign, unwrap, verify
+from mux_async.webhooks._signature import MAX_HEADER, parse_signature, verifier
+from tests.webhooks.samples import NOW, SECRET, body_of
+
+DIGEST = "0" * 64
+FORM = "Mux writes t=<Unix seconds>,v1=<hex>"
+OLD = "it was recorded and sent again, it waited on its way, or the clock of this machine is fast"
+DECODED = "what was decoded or parsed before cannot be verified"
+
+
+def refused(header: str, body: Any = b"{}", *, now: float = NOW, **options: Any) -> SignatureError:
+    with pytest.raises(SignatureError) as caught:
+        verify(body, {"Mux-Signature": header}, SECRET, now=now, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("t=1" + "," * (MAX_HEADER - 2), "has 8193 characters, and 8192 are allowed"),
+        (f"t={NOW},v1=\u00e9", "has characters beyond ASCII"),
+        (f"t={NOW},v1={DIGEST},t={NOW}", "gives its time twice"),
+        (f"t=,t={NOW},v1={DIGEST}", "gives its time twice"),
+        (f"v1={DIGEST}", "has no time (t=)"),
+        ("," * MAX_HEADER, "has no time (t=)"),
+        (f"\nt={NOW},v1={DIGEST}", "has no time (t=)"),
+        (f"T={NOW},v1={DIGEST}", "has no time (t=)"),
+        (f"t=x,v1={DIGEST}", "has a time (t=) that is not Unix seconds"),
+        (f"t={'9' * 13},v1={DIGEST}", "has a time (t=) that is not Unix seconds"),
+        (f"t=1=2,v1={DIGEST}", "has a time (t=) that is not Unix seconds"),
+        (f"t={NOW},v2={DIGEST}", "has no signature of scheme v1"),
+        (f"t={NOW},v1", "has no v1 that is 64 lower-case hexadecimal digits"),
+        (f"t={NOW},v1={DIGEST}0", "has no v1 that is 64 lower-case hexadecimal digits"),
+        (f"t={NOW},v1={DIGEST[1:]}", "has no v1 that is 64 lower-case hexadecimal digits"),
+        (f"t={NOW},v1={DIGEST[1:]}g", "has no v1 that is 64 lower-case hexadecimal digits"),
+        (f"t={NOW},v1={DIGEST[1:]}A", "has no v1 that is 64 lower-case hexadecimal digits"),
+        (f"t={NOW},v1={DIGEST[1:]}g,v1=x", "has no v1 that is 64 lower-case hexadecimal digits"),
+    ],
+)
+def test_malformed(header: str, said: str) -> None:
+    """A header that is not of the form is refused, with what is wrong and what the form is."""
+    error = refused(header)
+
+    assert (str(error), error.reason) == (f"the Mux-Signature header {said}; {FORM}", "malformed")
+
+
+@pytest.mark.parametrize(
+    ("header", "parsed"),
+    [
+        (f"t=1,v1={DIGEST}", (b"1", [DIGEST])),
+        (f"v1={DIGEST},t=999999999999", (b"999999999999", [DIGEST])),
+        (f"\t t=01 ,\t v1={DIGEST}\t ", (b"01", [DIGEST])),
+        (f"t=1,v1=x,v1={DIGEST},v1=", (b"1", ["x", DIGEST, ""])),
+        (f"t=1,v1={DIGEST},v1=x", (b"1", [DIGEST, "x"])),
+        (f"t=1,v1={'0123456789abcdef' * 4},v0=7,v1=a=b", (b"1", ["0123456789abcdef" * 4, "a=b"])),
+        (f"t=1,v1={DIGEST}" + "," * (MAX_HEADER - 71), (b"1", [DIGEST])),
+    ],
+)
+def test_well_formed(header: str, parsed: tuple[bytes, list[str]]) -> None:
+    """The time comes out as it was written, and every signature of scheme ``v1`` in its order; white space is spaces and tabs."""
+    assert len(header) <= MAX_HEADER
+    assert parse_signature(header) == parsed
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, bytes.decode])
+def test_kinds_of_bodies(kind: Any) -> None:
+    """Bytes of any kind, and text as what its UTF-8 is, verify; what is signed otherwise does not."""
+    body = '{"name":"\u00e9"}'.encode()
+    checked = verifier(SECRET).verify(kind(body), {"Mux-Signature": sign(body, SECRET, at=NOW)}, NOW)
+
+    assert (checked, type(checked)) == (body, bytes)
+    assert refused(sign(body + b" ", SECRET, at=NOW), kind(body)).reason == "mismatch"
+
+
+@pytest.mark.parametrize("body", ["{}", "\ud800", None, 5, {"a": 1}, [123]])
+def test_what_is_not_bytes(body: Any) -> None:
+    """What cannot be the bytes that arrived is a `TypeError` too, and the message says what is needed and what was passed."""
+    with pytest.raises(TypeError) as caught:
+        verify(body, {"Mux-Signature": f"t={NOW},v1={DIGEST}"}, SECRET, now=NOW)
+
+    error = caught.value
+    assert isinstance(error, SignatureError)
+    assert error.reason == "mismatch"
+    assert str(error) == (
+        f"the body of a webhook is needed as the bytes that arrived, and this is {type(body).__name__}: {DECODED}"
+    )
+    assert error.__cause__ is None
+    assert error.__suppress_context__ or error.__context__ is None
+
+
+def test_a_view_of_other_items() -> None:
+    """A view that skips bytes, or takes them from the end, stands for the bytes that it shows."""
+    verify(memoryview(b"abcd")[::-1], {"Mux-Signature": sign(b"dcba", SECRET, at=NOW)}, SECRET, now=NOW)
+
+
+def test_a_released_buffer() -> None:
+    """A memoryview that was released has no bytes any more."""
+    view = memoryview(b"{}")
+    view.release()
+    with pytest.raises(TypeError, match="and this is memoryview"):
+        verify(view, {"Mux-Signature": f"t={NOW},v1={DIGEST}"}, SECRET, now=NOW)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, bytes.decode])
+def test_the_bound(kind: Any) -> None:
+    """A body of just the bound is verified, one byte more is refused before that, and the message says both numbers."""
+    checker = verifier(SECRET, max_body=4)
+    headers = {"Mux-Signature": sign(b"1234", SECRET, at=NOW)}
+    assert checker.verify(kind(b"1234"), headers, NOW) == b"1234"
+    with pytest.raises(BodyTooLargeError) as caught:
+        checker.verify(kind(b"12345"), {}, NOW)
+
+    assert str(caught.value) == "the body of a webhook has 5 bytes and 4 are allowed; if it is Mux's, raise max_body"
+
+
+def test_bytes_are_counted_and_not_characters() -> None:
+    """Text, and views of larger items, are bounded by their bytes."""
+    for body in ("\u00e9\u00e9\u00e9", memoryview(bytes(6)).cast("H")):
+        with pytest.raises(BodyTooLargeError, match="has 6 bytes and 5 are allowed"):
+            verifier(SECRET, max_body=5).verify(body, {}, NOW)
+    with pytest.raises(BodyTooLargeError, match="has 6 bytes and 5 are allowed"):
+        verifier(SECRET, max_body=5).verify("\ud800" * 6, {}, NOW)  # refused before it is encoded
+
+
+@pytest.mark.parametrize("secrets", [SECRET, SECRET.encode(), Secret(SECRET), ["x", SECRET], ("x", b"y", Secret(SECRET))])
+def test_secrets(secrets: Any) -> None:
+    """One secret or several, as text, bytes or `Secret`: each is tried with each signature."""
+    body = body_of()
+    right = sign(body, SECRET, at=NOW).partition("v1=")[2]
+    for header in (f"t={NOW},v1={right}", f"t={NOW},v1={DIGEST},v1={right}", f"t={NOW},v1={right},v1={DIGEST}"):
+        verify(body, {"Mux-Signature": header}, secrets, now=NOW)
+
+    assert sign(body, secrets if isinstance(secrets, str | bytes | Secret) else secrets[-1], at=NOW) == f"t={NOW},v1={right}"
+
+
+@pytest.mark.parametrize(
+    ("secrets", "said"),
+    [
+        ("", "a webhook secret is empty: anybody could sign with it"),
+        ([b""], "a webhook secret is empty: anybody could sign with it"),
+        (5, "secrets= is one webhook secret or a list of them, and this is int"),
+        ({"a": "b"}, "secrets= is one webhook secret or a list of them, and this is dict"),
+        ([5], "a webhook secret is text, or its bytes, and this is int"),
+        ([None], "a webhook secret is text, or its bytes, and this is NoneType"),
+        ("\ud800", "a webhook secret is text, or its bytes, and this is str"),
+        ([], "no webhook secret: secrets= is empty, and without one nothing can be verified"),
+        (None, "no webhook secret: pass secrets=, or set MUX_WEBHOOK_SECRET; Mux shows it where the endpoint was created"),
+        *[
+            (
+                text,
+                "a webhook secret begins or ends with white space; it was probably read from a file with its line break: strip it",
+            )
+            for text in (" x", "x ", b"\tx", "x\n", b"x\r\n", " ")
+        ],
+    ],
+)
+def test_secrets_that_cannot_be_right(secrets: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that cannot be right is refused at once, and the message says why."""
+    monkeypatch.delenv("MUX_WEBHOOK_SECRET", raising=False)
+    with pytest.raises(ConfigurationError) as caught:
+        verifier(secrets)
+
+    assert str(caught.value) == said
+
+
+def test_secrets_with_white_space_inside() -> None:
+    """White space within a secret is part of it."""
+    verify(b"{}", {"Mux-Signature": sign(b"{}", "a b", at=NOW)}, "a b", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("now", "tolerance", "said", "reason"),
+    [
+        (NOW - 300, 300.0, None, ""),
+        (NOW + 300, 300.0, None, ""),
+        (NOW, 0.0, None, ""),
+        (0, math.inf, None, ""),
+        (
+            NOW + 300.6,
+            300.0,
+            f"the signature is right and 301 s old, where 300 s are tolerated: {OLD}",
+            "too_old",
+        ),
+        (
+            NOW + 0.9,
+            0.5,
+            f"the signature is right and 1 s old, where 0.5 s are tolerated: {OLD}",
+            "too_old",
+        ),
+        (
+            NOW - 300.6,
+            300.0,
+            "the signature is right and 301 s ahead of the clock of this machine, where 300 s are tolerated: set the clock",
+            "too_new",
+        ),
+        (
+            NOW - 0.9,
+            0.5,
+            "the signature is right and 1 s ahead of the clock of this machine, where 0.5 s are tolerated: set the clock",
+            "too_new",
+        ),
+    ],
+)
+def test_age(now: float, tolerance: float, said: str | None, reason: str) -> None:
+    """A signature of just the tolerance is taken, either way; beyond, the message says how old it is and what is tolerated."""
+    header = sign(b"{}", SECRET, at=NOW)
+    if said is None:
+        verify(b"{}", {"Mux-Signature": header}, SECRET, now=now, tolerance=tolerance)
+        return
+    error = refused(header, now=now, tolerance=tolerance)
+
+    assert (str(error), error.reason) == (said, reason)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "wrong"),
+    [
+        (SECRET, "the secret is not the one of this endpoint"),
+        (["a", SECRET], "none of the 2 secrets is the one of this endpoint"),
+    ],
+)
+def test_nothing_fits(secrets: Any, wrong: str) -> None:
+    """The message of a mismatch names what is likely, and knows how many secrets there are."""
+    with pytest.raises(SignatureError) as caught:
+        verify(b"{}", {"Mux-Signature": f"t={NOW},v1={DIGEST}"}, secrets, now=NOW)
+
+    assert caught.value.reason == "mismatch"
+    assert str(caught.value) == (
+        f"no signature fits the body: either {wrong} (each has its own), or the body was changed on its way, for example parsed and "
+        "written anew"
+    )
+
+
+def test_a_change_is_found_with_the_time_that_was_signed() -> None:
+    """What was done to a body is found with any of the signatures and secrets, under the time as it was signed."""
+    body = body_of()
+    header = f"t=0{NOW},v1={DIGEST},v1={hmac.new(SECRET.encode(), f'0{NOW}.'.encode() + body, 'sha256').hexdigest()}"
+    with pytest.raises(SignatureError, match="with the white space around it"):
+        verify(body + b"\n", {"Mux-Signature": header}, ["other", SECRET], now=NOW)
+
+
+def test_every_comparison_takes_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signatures are compared by `hmac.compare_digest` and nothing else: what it denies is not taken, though it is equal."""
+
+    def deny(_: str, __: str) -> bool:
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", deny)
+
+    assert refused(sign(b"{}", SECRET, at=NOW)).reason == "mismatch"
+
+
+def test_without_a_bound() -> None:
+    """`verify` takes bodies of any size; `unwrap` bounds them."""
+    body = bytes(2 * 1024 * 1024)
+    header = {"Mux-Signature": sign(body, SECRET, at=NOW)}
+    verify(body, header, SECRET, now=NOW)
+
+    with pytest.raises(BodyTooLargeError):
+        unwrap(body, header, SECRET, now=NOW)
+    assert verifier(SECRET, 300.0, sys.maxsize).keys == (SECRET.encode(),)
