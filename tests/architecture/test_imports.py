@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
         "_model",
         "_reading",
         "_times",
+        "_setting_text",
         "_tracebacks",
         "models",
         "playback",
