@@ -7,12 +7,19 @@ number, a number is not text, and nothing is converted or rounded. Values that m
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import unwrap
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
-from mux_async.errors import ConfigurationError
+from mux_async.errors import ConfigurationError, UnknownArgumentError
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+C = TypeVar("C", bound=type)
 
 _LONGEST_SHOWN = 80
 
@@ -55,6 +62,7 @@ def check_number(
     least: float = -math.inf,
     above: float = -math.inf,
     most: float = math.inf,
+    below: float = math.inf,
     allow_infinite: bool = False,
 ) -> None:
     """Refuse what is not a number within bounds.
@@ -66,6 +74,7 @@ def check_number(
         least: The smallest that is taken.
         above: What it must be larger than.
         most: The largest that is taken.
+        below: What it must be smaller than.
         allow_infinite: Whether infinity, within the bounds, is taken.
 
     Raises:
@@ -77,7 +86,7 @@ def check_number(
         number = float(value)
     except OverflowError:  # an int beyond any float
         number = math.nan
-    in_range = least <= number <= most and (number > above or above == -math.inf)
+    in_range = least <= number <= most and (number > above or above == -math.inf) and (number < below or below == math.inf)
     if not in_range or (math.isinf(number) and not allow_infinite):
         raise wrong(name, value, takes)
 
@@ -146,7 +155,9 @@ def check_path(name: str, value: object) -> None:
     Raises:
         ConfigurationError: It is neither a ``str`` nor a path, or empty.
     """
-    if not isinstance(value, str | os.PathLike) or not os.fspath(cast("str | os.PathLike[str]", value)):
+    convert: Callable[[object], object] | None = getattr(type(value), "__fspath__", None)
+    text = value if convert is None else convert(value)
+    if not isinstance(text, str) or not text:
         raise wrong(name, value, "it must be a path")
 
 
@@ -190,6 +201,24 @@ def check_mapping(name: str, value: object, takes: str, *, allow_none: bool = Fa
     for key in cast("Mapping[object, object]", value):
         if not isinstance(key, str):
             raise ConfigurationError(f"{name} holds a name of type {type(key).__name__}; names are of type str")
+
+
+def explains_arguments(cls: C) -> C:
+    """Let the constructor of *cls* say what an argument that it does not have is called here. A class decorator."""
+    construct: Any = vars(cls)["__init__"]
+    code: CodeType = unwrap(construct).__code__
+    known = frozenset(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+
+    def explained(self: object, *args: object, **given: object) -> None:
+        for name in given:
+            if name not in known:
+                from mux_async._names import about_argument
+
+                raise UnknownArgumentError(about_argument(cls.__name__, name, known))
+        construct(self, *args, **given)
+
+    setattr(cls, "__init__", hides_locals(wraps(construct)(explained)))  # noqa: B010 - type checkers do not let one be replaced
+    return cls
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -11,7 +12,15 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
 from mux_async._caller import EngineCaller
-from mux_async._checks import check_instance
+from mux_async._checks import (
+    check_callable,
+    check_flag,
+    check_instance,
+    check_mapping,
+    check_secret,
+    check_text,
+    explains_arguments,
+)
 from mux_async._config import (
     DEFAULT_BASE_URL,
     Config,
@@ -26,13 +35,13 @@ from mux_async._options import CallOptions, EffectiveOptions
 from mux_async._resource import Arguments
 from mux_async._response import RawResponse
 from mux_async._retry import RetryPolicy
-from mux_async._setting_text import read_variable
 from mux_async._tracebacks import hides_locals
 from mux_async._transports import resolve_transport
 from mux_async._types import UNSET, Secret, Unset
 from mux_async._wire import standing_headers
 from mux_async.errors import InvalidRequestError
 from mux_async.limits._account import AccountLimits
+from mux_async.limits._settings import LimitSettings
 from mux_async.transport import Timeouts, Transport, TransportFactory, TransportSettings
 
 if TYPE_CHECKING:
@@ -40,7 +49,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mux_async._resource import Caller
-    from mux_async.limits import Forecast, LimitListener, LimitSettings, LimitsSnapshot, Priority
+    from mux_async.limits import Forecast, LimitListener, LimitsSnapshot, Priority
     from mux_async.live import Live
     from mux_async.playback import Hosts
     from mux_async.resources.data import Data
@@ -103,6 +112,7 @@ class Limits:
         return self._account.settings
 
 
+@explains_arguments
 class Mux:
     """The Mux API, awaited.
 
@@ -143,6 +153,8 @@ class Mux:
         clock: Monotonic seconds; for tests in virtual time.
         random: Source of jitter; the system's by default. One with a state of its own gives the same to all processes forked from this one.
 
+    ``MUX_LOG=debug`` (or ``info``) shows what a program without logging of its own would log.
+
     Raises:
         MissingCredentialsError: No credentials were given or found.
         ConfigurationError: Something else about the arguments; the message says what to change.
@@ -176,8 +188,40 @@ class Mux:
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
     ) -> None:
+        if "MUX_LOG" in os.environ:
+            from mux_async._logging import set_up
+
+            set_up()
+        _check_options(options)
+        check_text("token_id", token_id, allow_none=True)
+        check_secret("token_secret", token_secret, allow_none=True)
+        check_secret("authorization_token", authorization_token, allow_none=True)
+        check_text("base_url", base_url, allow_none=True)
+        check_text("account", account, allow_none=True)
+        check_text("environment", environment, allow_none=True)
+        check_text("user_agent_suffix", user_agent_suffix, allow_none=True)
+        check_mapping("headers", headers, "it must be a mapping of header names to texts", allow_none=True)
+        takes = "it must be a TransportSettings"
+        check_instance("transport_settings", transport_settings, TransportSettings, takes, allow_none=True)
+        check_instance(
+            "limits",
+            limits,
+            LimitSettings,
+            "it must be a LimitSettings; LimitSettings(enabled=False) turns them off",
+            allow_none=True,
+        )
+        check_instance(
+            "retry", retry, RetryPolicy, "it must be a RetryPolicy; the number of attempts is max_attempts", allow_none=True
+        )
+        if uploads is not None:
+            from mux_async.uploads import UploadSettings
+
+            check_instance("uploads", uploads, UploadSettings, "it must be an UploadSettings", allow_none=True)
+        check_flag("allow_insecure", allow_insecure)
+        check_callable("clock", clock, "it must be a function that returns monotonic seconds")
+        check_instance("random", random, Random, "it must be a random.Random", allow_none=True)
         credentials = load_credentials(token_id, token_secret, authorization_token)
-        url = base_url or read_variable("MUX_BASE_URL") or DEFAULT_BASE_URL
+        url = base_url or os.environ.get("MUX_BASE_URL") or DEFAULT_BASE_URL
         if not base_url:
             tell_foreign_host(url)
         config = Config(
@@ -200,7 +244,7 @@ class Mux:
         choice.check(transport_settings)
         settings = transport_settings or TransportSettings()
         scope = (account or credentials.account) + (f"/{environment}" if environment else "")
-        shared = AccountLimits.shared(config.base_url, scope, limits, clock, read_variable("MUX_LIMITS_URL"))
+        shared = AccountLimits.shared(config.base_url, scope, limits, clock, os.environ.get("MUX_LIMITS_URL"))
         self._caller = EngineCaller(
             Engine(
                 config,
@@ -214,6 +258,13 @@ class Mux:
             EffectiveOptions().merged(call_options),
         )
         self._upload_settings = uploads
+
+    if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
+
+        def __getattr__(self, name: str) -> object:
+            from mux_async._names import attribute
+
+            return attribute(self, name)
 
     # Resource groups, imported on first use: most programs need one of the four.
 

@@ -389,7 +389,12 @@ class Engine:
         assert outcome is not None  # noqa: S101 - a success has returned before
         if isinstance(outcome, Answered) and response is not None:
             problem: MuxError = _wire.status_error(
-                call.operation, response, record.content, retry_after=outcome.retry_after, lost=failure
+                call.operation,
+                response,
+                record.content,
+                retry_after=outcome.retry_after,
+                lost=failure,
+                whose=self.config.whose,
             )
         else:
             assert failure is not None  # noqa: S101 - what was not answered has failed

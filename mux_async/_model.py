@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, cast, final
+from urllib.parse import ParseResult, SplitResult
 
 import attrs
 import orjson
@@ -541,9 +542,15 @@ def _write(value: object, where: str) -> object:
             raise InvalidRequestError(f"{where} is bytes, and JSON holds text; decode it first")
         case Mapping():
             return _object(cast("Mapping[object, object]", value), where)
+        case SplitResult() | ParseResult():  # a URL, and not a list
+            return check_text(value.geturl(), where)
         case Sequence():
             return [_write(item, f"{where}[{index}]") for index, item in enumerate(cast("Sequence[object]", value))]
         case _:
+            from mux_async._plain_values import UNKNOWN, plain
+
+            if (known := plain(value, where)) is not UNKNOWN:
+                return _write(known, where)
             kind = type(value)
             hint = "; pass a list" if issubclass(kind, set | frozenset) else ""
             raise InvalidRequestError(f"{where} is of type {kind.__name__}, which JSON cannot hold{hint}")

@@ -13,7 +13,15 @@ from typing import Any, Final
 
 import attrs
 
-from mux_async._checks import check_choice, check_flag, check_instance, check_period, check_text, check_whole
+from mux_async._checks import (
+    check_choice,
+    check_flag,
+    check_instance,
+    check_period,
+    check_text,
+    check_whole,
+    explains_arguments,
+)
 from mux_async._types import UNSET, Unset
 from mux_async.errors import ConfigurationError, InvalidRequestError
 from mux_async.limits._line import PRIORITIES, Priority
@@ -45,6 +53,7 @@ def use_priority(priority: Priority) -> Generator[None]:
         _ambient_priority.reset(token)
 
 
+@explains_arguments
 @attrs.frozen(kw_only=True)
 class CallOptions:
     """How calls are made. For one call: ``await mux.video.assets.retrieve(id, options=CallOptions(deadline=2))``.
@@ -113,6 +122,7 @@ class CallOptions:
 LOOK_BACK: Final = 24 * 3600.0
 
 
+@explains_arguments
 @attrs.frozen
 class Once:
     """A key of your own for one thing to be made: ``create(..., once=Once("order-7", look_first=True))``.

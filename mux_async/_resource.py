@@ -90,6 +90,13 @@ class Resource:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
+    if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
+
+        def __getattr__(self, name: str) -> object:
+            from mux_async._names import attribute
+
+            return attribute(self, name)
+
     def _raw(self) -> Self:
         return type(self)(self._caller.raw)
 

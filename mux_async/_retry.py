@@ -32,7 +32,7 @@ from typing import NamedTuple, TypeAlias
 
 import attrs
 
-from mux_async._checks import check_seconds
+from mux_async._checks import check_seconds, explains_arguments
 from mux_async._operation import Replay
 from mux_async._times import parse_http_date
 from mux_async.errors import Delivery
@@ -86,6 +86,7 @@ class Ambiguous:
 Decision: TypeAlias = Again | GiveUp | Ambiguous
 
 
+@explains_arguments
 @attrs.frozen
 class RetryPolicy:
     """How long to wait between attempts, in seconds.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import ParseResult, SplitResult, quote, urlencode
 
 from mux_async import _codec, _json
 from mux_async._config import check_headers
@@ -28,7 +28,6 @@ from mux_async.errors import (
     UndecodableResponseError,
     error_class,
     parse_error_body,
-    quote_sentence,
 )
 from mux_async.transport import HttpRequest, Timeouts
 
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from mux_async._resource import Arguments
     from mux_async.transport import HttpResponse
 
+_URL_PARTS = (SplitResult, ParseResult)
+"""What urllib.parse makes of a URL: tuples, and not lists of values."""
 _PATH_NAME = re.compile(r"\{(\w+)\}")
 _API = Host.API  # looking a member up in its enum is a call, up to Python 3.11
 _LONGEST_QUOTE = 1000
@@ -97,7 +98,9 @@ def _path_value(name: str, value: object) -> str:
         return value
     argument = name.lower()
     if not isinstance(value, str):
-        raise InvalidRequestError(f"{argument} is of type {type(value).__name__}; it must be a str")
+        from mux_async._plain_values import id_text
+
+        value = id_text(value, argument)
     if not value:
         raise InvalidRequestError(f"{argument} is empty, and it names what the request is about")
     if (bad := _UNSAFE_IN_ID.search(value)) or value in {".", ".."}:
@@ -118,9 +121,9 @@ def encode_query(query: Mapping[str, object], extra: Mapping[str, object] | None
     for name, value in ({**query, **extra} if extra else query).items():
         if value is UNSET:
             continue
-        if name.endswith("[]") and not isinstance(value, list | tuple):
+        if name.endswith("[]") and (not isinstance(value, list | tuple) or isinstance(value, _URL_PARTS)):
             pairs.append((name, _query_text(name, value)))
-        elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, *_URL_PARTS)):
             pairs.extend((name, _query_text(name, item)) for item in cast("Sequence[object]", value))
         else:
             pairs.append((name, _query_text(name, value)))
@@ -138,7 +141,7 @@ def _query_text(name: str, value: object) -> str:
         case int():
             return str(int(value))
         case float() if math.isfinite(value):
-            return repr(value)
+            return repr(float(value))  # of NumPy's the repr is another
         case datetime():
             if value.tzinfo is None:
                 raise InvalidRequestError(
@@ -149,7 +152,13 @@ def _query_text(name: str, value: object) -> str:
             return value.isoformat()
         case None:
             raise InvalidRequestError(f"{name.removesuffix('[]')} is None, and a query cannot hold null; leave it out instead")
+        case SplitResult() | ParseResult():  # a URL, and not a list
+            return _query_text(name, value.geturl())
         case _:
+            from mux_async._plain_values import UNKNOWN, plain
+
+            if (known := plain(value, name.removesuffix("[]"))) is not UNKNOWN:
+                return _query_text(name, known)
             raise InvalidRequestError(
                 f"{name.removesuffix('[]')} is {value!r:.80} of type {type(value).__name__}, which a query cannot hold"
             )
@@ -243,6 +252,7 @@ def status_error(
     *,
     retry_after: float | None = None,
     lost: MuxError | None = None,
+    whose: str | None = None,
 ) -> APIStatusError:
     """Turn an answer that is not a success into the error that stands for it.
 
@@ -252,6 +262,7 @@ def status_error(
         content: Its body.
         retry_after: Seconds that it asks to wait.
         lost: Why there is no body, when it did not arrive whole or cannot be read.
+        whose: Which credentials a 401 is about, in words.
     """
     status, headers = response.status, response.headers
     try:
@@ -264,10 +275,12 @@ def status_error(
     if kind:
         text += f" {kind}"
     if messages:
-        text += f": {quote_sentence('; '.join(messages)):.{_LONGEST_QUOTE}}"
+        text += f": {'; '.join(messages):.{_LONGEST_QUOTE}}"
     if 300 <= status < 400:
         place = headers.get("Location", "nowhere").partition("?")[0]  # a query may hold a signature
         text += f" (a redirect to {place!r:.200}, which is not followed)"
+    if status == 401 and whose is not None:
+        text += f"; {whose}: check that the two belong together, to an environment of this server, and were not revoked"
     if retry_after is not None:
         text += f"; the server asks to wait {retry_after:g} s"
     if lost is not None:

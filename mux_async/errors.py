@@ -6,8 +6,10 @@
     ├── ConfigurationError (ValueError)     the client cannot be set up like this; nothing was sent
     │   ├── MissingCredentialsError
     │   ├── MissingExtraError               a library that an extra brings is not installed
+    │   ├── UnknownArgumentError (TypeError)   a setting has another name here
     │   ├── UnknownTransportError
     │   └── WrongRuntimeError               the transport cannot run on this event loop
+    ├── UnknownNameError (AttributeError)   an operation or a part of the client has another name here
     ├── InvalidRequestError (ValueError)    an argument cannot be sent; nothing was
     ├── ClosedError (RuntimeError)          the client was closed
     ├── TransportError                      no complete answer; says what may have reached the server
@@ -40,7 +42,6 @@ signed URL.
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -135,6 +136,14 @@ class MissingExtraError(ConfigurationError):
     def __init__(self, what: str, library: str, extra: str) -> None:
         super().__init__(f"{what} needs {library}: pip install 'mux-async[{extra}]'")
         self.extra = extra
+
+
+class UnknownArgumentError(ConfigurationError, TypeError):
+    """A client or setting has no argument of this name; the message says what it is called here."""
+
+
+class UnknownNameError(MuxError, AttributeError):
+    """A client or a group of operations has nothing of this name; the message says what it is called here."""
 
 
 class UnknownTransportError(ConfigurationError):
@@ -410,7 +419,7 @@ class AssetErroredError(MuxError):
     """
 
     def __init__(self, asset_id: str, *, type: str | None, messages: Sequence[str]) -> None:
-        reasons = quote_sentence("; ".join(messages)) or "no reason given"
+        reasons = "; ".join(messages) or "no reason given"
         super().__init__(f"asset {asset_id!r} is errored ({type or 'no type'}): {reasons}")
         self.asset_id = asset_id
         self.type = type
@@ -431,17 +440,6 @@ class UploadError(MuxError):
         self.upload_id = upload_id
         self.sent = sent
         self.resumable = resumable
-
-
-_URL = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^\s/?#'\"<>]*@)?([^\s?#'\"<>]*)([?#][^\s'\"<>]*)?", re.IGNORECASE)
-
-
-def quote_sentence(text: str) -> str:
-    """Return a sentence of Mux's as it may stand in a message: without the passwords and queries of URLs, which may be signatures.
-
-    An error about an input repeats its URL.
-    """
-    return _URL.sub(lambda found: f"{found[1]}{found[2]}{'?...' if found[3] else ''}", text)
 
 
 def error_class(status: int) -> type[APIStatusError]:

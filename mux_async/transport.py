@@ -25,17 +25,17 @@ is closed when the client is, or when the loop ends; it may also be `Abandonable
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 from urllib.parse import urlsplit
 
 import anyio
 import attrs
 from multidict import CIMultiDictProxy
 
+from mux_async._checks import check_flag, check_mapping, check_period, check_seconds, check_whole, explains_arguments, wrong
 from mux_async._tracebacks import clear_locals, hides_arguments
 from mux_async.errors import (
     ConfigurationError,
@@ -86,6 +86,7 @@ Headers: TypeAlias = CIMultiDictProxy[str]
 """Response headers: case-insensitive, ordered, repeated names kept."""
 
 
+@explains_arguments
 @attrs.frozen
 class Timeouts:
     """How long one attempt may be silent, in seconds, above 0; ``None`` means no limit.
@@ -104,8 +105,7 @@ class Timeouts:
     def __attrs_post_init__(self) -> None:
         # Libraries do not agree on 0: no time to one, no limit to another.
         for name, value in [("connect", self.connect), ("read", self.read), ("write", self.write)]:
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ConfigurationError(f"the {name} timeout is {value!r}; it must be above 0 seconds, or None for no limit")
+            check_period(f"the {name} timeout", value, none_means="no limit")
 
 
 @attrs.frozen
@@ -270,6 +270,7 @@ class Abandonable(Protocol):
         ...
 
 
+@explains_arguments
 @hides_arguments
 @attrs.frozen
 class TransportSettings:
@@ -291,11 +292,16 @@ class TransportSettings:
     have no effect (`check_options`)."""
 
     def __attrs_post_init__(self) -> None:
-        if self.max_connections < 1:
-            raise ConfigurationError(f"max_connections is {self.max_connections!r}; a transport needs at least 1")
-        if not (self.keepalive >= 0 and math.isfinite(self.keepalive)):
-            raise ConfigurationError(f"keepalive is {self.keepalive!r}; it must be 0 seconds or more")
+        check_whole("max_connections", self.max_connections, 1, "a transport needs at least 1, and it is a whole number")
+        check_seconds("keepalive", self.keepalive)
+        ssl_module = sys.modules.get("ssl")  # whoever has a context has imported it
+        if self.ssl_context is not None and not (ssl_module and isinstance(self.ssl_context, ssl_module.SSLContext)):
+            raise wrong("ssl_context", self.ssl_context, "it must be an ssl.SSLContext, or None")
+        check_flag("trust_env", self.trust_env)
+        check_mapping("options", self.options, "it must be a mapping of names of the HTTP library's own arguments")
         if self.proxy is not None:
+            if not isinstance(cast("object", self.proxy), str):  # not shown: it may hold a password
+                raise ConfigurationError(f"proxy is of type {type(self.proxy).__name__}; it must be a str, or None")
             _check_proxy(self.proxy)
 
 

@@ -20,7 +20,9 @@ from mux_async.errors import ConfigurationError
 from mux_async.transport import current_loop, running_runtime
 
 TIMEOUT: Final = 1.0
-"""Seconds that a command may take."""
+"""Seconds that a command may take, from its turn on."""
+_CONNECTIONS: Final = 16
+"""Of one event loop. Commands wait for one in order of arrival, without their time running."""
 _PREFIX: Final = "mux-async:once:1:"
 _READ: Final = (
     "local t = redis.call('TIME') return {redis.call('GET', KEYS[1]) or '', t[1] .. '.' .. string.format('%06d', t[2])}"
@@ -39,6 +41,14 @@ class Client(Protocol):
     async def aclose(self) -> None: ...
 
 
+@attrs.define(eq=False)
+class _Connected:
+    """What belongs to one event loop."""
+
+    connection: LoopClient[Client]
+    turns: anyio.Semaphore = attrs.field(factory=lambda: anyio.Semaphore(_CONNECTIONS, fast_acquire=True))
+
+
 class RedisKeyStore:
     """Keeps records in Redis.
 
@@ -48,7 +58,7 @@ class RedisKeyStore:
 
     def __init__(self, connect: Callable[[], Client]) -> None:
         self._connect = connect
-        self._clients: PerLoop[LoopClient[Client]] = PerLoop()
+        self._clients: PerLoop[_Connected] = PerLoop()
 
     async def perform(self, key: str, command: KeyCommand) -> KeyReply:
         """See `KeyStore.perform`."""
@@ -57,7 +67,7 @@ class RedisKeyStore:
         connected = self._here()
         try:
             # Shielded: whether a command that was cancelled has been carried out would not be known.
-            async with connected as client:
+            async with connected.turns, connected.connection as client:
                 with anyio.CancelScope(shield=True, deadline=anyio.current_time() + TIMEOUT):
                     return await self._carry_out(client, _PREFIX + key, command)
         except (RedisError, OSError, ValueError, TypeError, IndexError) as error:
@@ -70,7 +80,7 @@ class RedisKeyStore:
         """Close the connections of the running event loop."""
         connected = self._clients.pop(current_loop())
         if connected is not None:
-            await connected.aclose()
+            await connected.connection.aclose()
 
     async def _carry_out(self, client: Client, key: str, command: KeyCommand) -> KeyReply:
         while True:
@@ -80,7 +90,7 @@ class RedisKeyStore:
             if after == before or int(await client.eval(_WRITE, 1, key, before, after, str(int(KEEP * 1000)))) == 1:
                 return reply
 
-    def _here(self) -> LoopClient[Client]:
+    def _here(self) -> _Connected:
         notice_fork()
         loop = current_loop()
         connected = self._clients.open.get(loop)
@@ -89,6 +99,7 @@ class RedisKeyStore:
                 raise ConfigurationError(
                     "once keys in Redis need asyncio, and this is trio; sqlite:///path shares them on one host"
                 )
-            connected = LoopClient(self._connect(), loop)
-            self._clients.put(loop, connected, connected)
+            connection = LoopClient(self._connect(), loop)
+            connected = _Connected(connection)
+            self._clients.put(loop, connected, connection)
         return connected

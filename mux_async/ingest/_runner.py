@@ -26,7 +26,8 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from mux_async._client import for_long_work
+from mux_async._checks import check_callable, check_flag, check_instance, check_path, check_period, check_whole, wrong
+from mux_async._client import Mux, for_long_work
 from mux_async._tracebacks import hides_methods
 from mux_async._types import UNSET, Unset
 from mux_async.errors import (
@@ -72,7 +73,6 @@ from mux_async.uploads import Uploads, UploadState
 from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE
 
 if TYPE_CHECKING:
-    from mux_async._client import Mux
     from mux_async.models import Asset
 
 DEFAULT_CONCURRENCY: Final = 4
@@ -132,13 +132,22 @@ class Ingest:
         chunk_size: int = DEFAULT_CHUNK_SIZE,
         on_event: EventCallback | None = None,
     ) -> None:
-        if concurrency < 1:
-            raise ConfigurationError(f"concurrency is {concurrency}; it must be at least 1")
+        check_instance("client", client, Mux, "it must be a Mux")
+        check_whole("concurrency", concurrency, 1, "it must be at least 1, and whole")
+        _check_items(items)
+        if journal is not None and not isinstance(journal, Journal):
+            check_path("journal", journal)
+        check_flag("test", test)
+        if upload_timeout is not UNSET:
+            check_whole("upload_timeout", upload_timeout, 1, "it must be above 0 seconds, and whole")
+        check_period("wait_timeout", wait_timeout, none_means="no limit")
+        check_whole("chunk_size", chunk_size, 1, "it must be a multiple of 256 KiB")
+        check_callable("on_event", on_event, "it must be a function that takes an event", allow_none=True)
         self._client = for_long_work(client).with_options(priority="batch", max_attempts=_CREATE_ATTEMPTS)
         self._items = items
         self._journal = journal
         self._concurrency = concurrency
-        policies = [playback_policies] if isinstance(playback_policies, str) else list(playback_policies)
+        policies = _policies(playback_policies)
         try:
             UploadState(1, chunk_size=chunk_size)
         except ValueError as error:
@@ -408,3 +417,17 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     if len(group.exceptions) > 1:
         return group
     return _only(cast("BaseExceptionGroup[BaseException]", inner)) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _policies(given: object) -> list[str]:
+    policies = [given] if isinstance(given, str) else given
+    if not isinstance(policies, Sequence) or not all(isinstance(each, str) for each in cast("Sequence[object]", policies)):
+        raise wrong("playback_policies", given, "it must be a list of names such as 'public'")
+    return list(cast("Sequence[str]", policies))
+
+
+def _check_items(items: object) -> None:
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        raise ConfigurationError(
+            f"items is of type {type(items).__name__}; it must be an iterable of items, as make_plan gives them"
+        )

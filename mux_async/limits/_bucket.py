@@ -34,6 +34,8 @@ from typing import Final
 
 import attrs
 
+from mux_async._checks import check_flag, check_number, check_period, check_seconds, explains_arguments
+
 MEMORY: Final = 60.0
 """Seconds for which a grant can be given back."""
 REMEMBERED: Final = 256
@@ -42,6 +44,7 @@ CLOCK_SLACK: Final = 1.0
 """Seconds by which a dumped bucket may be ahead of whoever loads it; beyond, it is of another clock (`PacedBucket.load`)."""
 
 
+@explains_arguments
 @attrs.frozen
 class Lessons:
     """How a bucket learns.
@@ -64,6 +67,14 @@ class Lessons:
     recovery: float = 8.0
     floor: float = 0.05
     discover: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("first_pause", "longest_pause", "hold"):
+            check_seconds(f"the lessons' {name}", getattr(self, name))
+        check_number("the lessons' backoff", self.backoff, "it is a factor above 0 and at most 1", above=0, most=1)
+        check_period("the lessons' recovery", self.recovery)
+        check_number("the lessons' floor", self.floor, "it is a share of the ceiling above 0 and at most 1", above=0, most=1)
+        check_flag("the lessons' discover", self.discover)
 
 
 _STEP: Final = 0.25

@@ -15,14 +15,14 @@ from typing import Final
 
 import attrs
 
-from mux_async._checks import check_whole
+from mux_async._checks import check_number, check_whole, explains_arguments
 from mux_async._lifetimes import after_fork
-from mux_async.errors import ConfigurationError
 
 _REFILL_TIME: Final = 60.0
 """Seconds in which an empty reserve fills up by itself."""
 
 
+@explains_arguments
 @attrs.frozen
 class RetrySettings:
     """How much of what an account sends may be repetition. See docs/decisions/retry-budget.md.
@@ -36,8 +36,8 @@ class RetrySettings:
     reserve: int = 20
 
     def __attrs_post_init__(self) -> None:
-        if not self.share >= 0:
-            raise ConfigurationError(f"the retry budget's share is {self.share!r}; it is repetitions per call, 0 or more")
+        takes = "it is repetitions per call, 0 or more"
+        check_number("the retry budget's share", self.share, takes, least=0, allow_infinite=True)
         check_whole("the retry budget's reserve", self.reserve, 0, "it must be 0 or more, and whole")
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import attrs
 
-from mux_async._checks import check_seconds, check_whole
+from mux_async._checks import (
+    check_flag,
+    check_instance,
+    check_number,
+    check_period,
+    check_seconds,
+    check_secret,
+    check_whole,
+    explains_arguments,
+)
 from mux_async._operation import Bucket
 from mux_async._tracebacks import hides_arguments
 from mux_async._types import Secret
@@ -16,6 +23,7 @@ from mux_async.limits._line import Priority
 from mux_async.limits._retries import RetrySettings
 
 
+@explains_arguments
 @attrs.frozen
 class BucketSettings:
     """One allowance: in every *w* seconds at most ``burst + rate * w`` requests go out.
@@ -31,8 +39,7 @@ class BucketSettings:
     burst: int
 
     def __attrs_post_init__(self) -> None:
-        if not (self.rate > 0 and math.isfinite(self.rate)):
-            raise ConfigurationError(f"a bucket's rate is {self.rate!r}; it must be above 0 requests a second")
+        check_number("a bucket's rate", self.rate, "it must be above 0 requests a second", above=0)
         check_whole("a bucket's burst", self.burst, 1, "it must be at least 1 request, and whole")
 
     @classmethod
@@ -51,11 +58,21 @@ class BucketSettings:
         Raises:
             ConfigurationError: The burst does not fit into the window.
         """
-        if not 1 <= burst <= requests:
+        check_whole("a window's requests", requests, 1, "it must be at least 1, and whole")
+        check_period("a window's seconds", seconds)
+        check_seconds("a window's jitter", jitter)
+        check_whole("a bucket's burst", burst, 1, "it must be at least 1 request, and whole")
+        if burst > requests:
             raise ConfigurationError(f"a burst of {burst!r} does not fit into a window of {requests!r} requests")
         return cls(rate=(requests - burst + 1) / (seconds + jitter), burst=burst)
 
 
+def _to_url(value: str | Secret | None) -> Secret | None:
+    check_secret("url", value, allow_none=True)
+    return None if value is None else Secret(value)
+
+
+@explains_arguments
 @hides_arguments
 @attrs.frozen
 class LimitSettings:
@@ -92,15 +109,18 @@ class LimitSettings:
     reserve: float = 0.2
     floor: float = 0.1
     retries: RetrySettings = attrs.field(factory=RetrySettings)
-    url: Secret | None = attrs.field(default=None, converter=attrs.converters.optional(Secret))
+    url: Secret | None = attrs.field(default=None, converter=_to_url)
     enabled: bool = True
 
     def __attrs_post_init__(self) -> None:
+        for name in ("post", "other", "realtime_data", "general_data"):
+            check_instance(name, getattr(self, name), BucketSettings, "it must be a BucketSettings(rate=..., burst=...)")
+        check_instance("lessons", self.lessons, Lessons, "it must be a Lessons")
         check_seconds("slack", self.slack)
-        if not 0 <= self.reserve <= 1:
-            raise ConfigurationError(f"reserve is {self.reserve!r}; it is a share of the burst, 0 to 1")
-        if not 0 <= self.floor <= 1 / 3:
-            raise ConfigurationError(f"floor is {self.floor!r}; it is a share of the rate, 0 to a third")
+        check_number("reserve", self.reserve, "it is a share of the burst, 0 to 1", least=0, most=1)
+        check_number("floor", self.floor, "it is a share of the rate, 0 to a third", least=0, most=1 / 3)
+        check_instance("retries", self.retries, RetrySettings, "it must be a RetrySettings")
+        check_flag("enabled", self.enabled)
 
     def left_by(self, priority: Priority, burst: int) -> int:
         """Return how many grants of a burst a call leaves to others."""

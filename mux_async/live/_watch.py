@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
+from mux_async._checks import check_whole
 from mux_async._resource import Resource
 from mux_async.errors import MuxError
 from mux_async.live._events import LiveEvent
@@ -167,10 +168,10 @@ class Live(Resource):
                 of the same stream or recording has overtaken: how things stand at last is kept.
 
         Raises:
-            ValueError: *buffer* is less than 1, or an id is empty.
+            ConfigurationError: *buffer* is not a whole number from 1 on.
+            ValueError: An id is empty.
         """
-        if buffer < 1:
-            raise ValueError(f"buffer is {buffer!r}; it takes room for one event at least")
+        check_whole("buffer", buffer, 1, "it takes room for one event at least, and is a whole number")
         hub = hub_of(self._caller)
         watch = LiveWatch(hub, ApiSource(self._caller.for_long_work), Stories.of(streams), buffer)
         hub.join(watch)

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final, NamedTuple
 
-from mux_async.errors import ConfigurationError
+from mux_async._checks import check_number, check_whole
 
 
 class _Entry(NamedTuple):
@@ -32,10 +32,8 @@ class TokenCache:
     """
 
     def __init__(self, *, size: int = 10_000, fresh: float = 0.5) -> None:
-        if size < 1:
-            raise ConfigurationError(f"size is {size!r}; it must be 1 or more tokens")
-        if not 0 <= fresh < 1:
-            raise ConfigurationError(f"fresh is {fresh!r}; it must be a share of the life of a token, from 0 to below 1")
+        check_whole("size", size, 1, "it must be 1 or more tokens, and whole")
+        check_number("fresh", fresh, "it must be a share of the life of a token, from 0 to below 1", least=0, below=1)
         self._size: Final = size
         self._fresh: Final = fresh
         self._entries: Final = OrderedDict[Hashable, _Entry]()
@@ -66,6 +64,4 @@ class TokenCache:
         return len(self._entries)
 
     def __repr__(self) -> str:
-        return (
-            f"<TokenCache {len(getattr(self, '_entries', ()))} of {getattr(self, '_size', 0)}>"  # a constructor may have failed
-        )
+        return f"<TokenCache {len(self._entries)} of {self._size}>"

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from mux_async._client import for_long_work
+from mux_async._checks import check_instance, check_whole
+from mux_async._client import Mux, for_long_work
 from mux_async._tracebacks import hides_methods
 from mux_async._types import UNSET, Secret, Unset
 from mux_async.errors import APIStatusError, InvalidRequestError, MuxError, UploadError
@@ -22,7 +23,6 @@ from mux_async.uploads.machine import UploadState
 from mux_async.uploads.runner import ProgressCallback, UploadGoneError, UploadReport, UploadRun
 
 if TYPE_CHECKING:
-    from mux_async._client import Mux
     from mux_async.models import Asset, AssetOptions, Upload
 
 logger = logging.getLogger(__name__)
@@ -53,10 +53,21 @@ class Uploads:
         random: Random | None = None,
         max_failures: int = 10,
     ) -> None:
+        check_instance("client", client, Mux, "it must be a Mux")
+        check_instance("settings", settings, UploadSettings, "it must be an UploadSettings", allow_none=True)
+        check_instance("random", random, Random, "it must be a random.Random", allow_none=True)
+        check_whole("max_failures", max_failures, 0, "it must be 0 or more, and whole")
         self._client = for_long_work(client)
         self._settings = settings if settings is not None else client.upload_settings
         self._max_failures = max_failures
         self._random = random or SystemRandom()
+
+    if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
+
+        def __getattr__(self, name: str) -> object:
+            from mux_async._names import attribute
+
+            return attribute(self, name)
 
     @overload
     async def send(

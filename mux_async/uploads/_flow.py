@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import anyio
 import attrs
 
-from mux_async.errors import ConfigurationError
+from mux_async._checks import check_number, check_whole, explains_arguments
 from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE, GRANULE
 
 LARGEST_PIECE = 2 * 1024 * 1024
@@ -33,6 +33,7 @@ _REMOTE_READERS = 24
 """Threads that read from elsewhere and mostly wait. Threads are the program's, 40 as a rule: some are left to others."""
 
 
+@explains_arguments
 @attrs.frozen
 class UploadSettings:
     """How much of the machine and the line the uploads of one client may use together.
@@ -54,15 +55,12 @@ class UploadSettings:
     memory: int = 32 * 1024 * 1024
 
     def __attrs_post_init__(self) -> None:
-        if self.max_concurrent < 1:
-            raise ConfigurationError(f"max_concurrent is {self.max_concurrent!r}; uploads need a place for at least 1")
+        check_whole("max_concurrent", self.max_concurrent, 1, "uploads need a place for at least 1, and it is a whole number")
         cap = self.max_bytes_per_second
-        if cap is not None and not (cap > 0 and math.isfinite(cap)):
-            raise ConfigurationError(f"max_bytes_per_second is {cap!r}; it must be above 0, or None for no cap")
-        if self.memory < _PIECES_EACH * SMALLEST_PIECE:
-            raise ConfigurationError(
-                f"memory is {self.memory!r}; an upload needs at least {_PIECES_EACH * SMALLEST_PIECE} bytes"
-            )
+        if cap is not None:
+            check_number("max_bytes_per_second", cap, "it must be above 0, or None for no cap", above=0)
+        least = _PIECES_EACH * SMALLEST_PIECE
+        check_whole("memory", self.memory, least, f"an upload needs at least {least} bytes, a whole number")
 
     def open_flow(self, _client: object) -> Flow:
         """Return a flow with these settings; for `Mux.local`."""

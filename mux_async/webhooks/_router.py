@@ -22,6 +22,7 @@ from uuid import uuid4
 import anyio
 import attrs
 
+from mux_async._checks import check_callable, check_number, check_text, wrong
 from mux_async._tracebacks import clear_locals, hides_methods
 from mux_async._types import Secret
 from mux_async.errors import MuxError
@@ -101,11 +102,15 @@ class WebhookRouter(Registration):
         timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if not 0 < timeout < float("inf"):
-            raise ValueError(f"timeout is {timeout!r}; it is seconds, more than 0, and has an end so that a crash has one too")
+        takes = "it is seconds, more than 0, and has an end so that a crash has one too"
+        check_number("timeout", timeout, takes, above=0)
+        check_text("name", name)
+        check_callable("clock", clock, "it must be a function that returns Unix seconds")
         self._verifier = verifier(secrets, tolerance, max_body)
         if store is None:
             store = MemoryEventStore()
+        elif not isinstance(store, str | Secret) and not callable(getattr(store, "claim", None)):
+            raise wrong("store", store, "it must be an event store, the URL of one, or None")
         self._store: EventStore = open_event_store(store) if isinstance(store, str | Secret) else store
         self._name = name
         self._timeout = timeout
@@ -237,9 +242,9 @@ class WebhookRouter(Registration):
         except Exception as error:
             clear_locals(error)
             # Without the frame that is here: it holds the event.
-            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+            trace = error.__traceback__ and error.__traceback__.tb_next
             what = "the handler %s failed on %s %s; Mux will deliver it again"
-            logger.error(what, _name(current), event.type, event.id, exc_info=error)  # noqa: TRY400
+            logger.error(what, _name(current), event.type, event.id, exc_info=(type(error), error, trace))  # noqa: TRY400
             return False
         if scope.cancelled_caught:
             logger.error(

@@ -18,6 +18,8 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 import attrs
 
+from mux_async._checks import check_callable, check_period, check_whole
+
 KEEP: Final = 48 * 3600.0
 """Seconds."""
 CAPACITY: Final = 100_000
@@ -88,6 +90,9 @@ class MemoryEventStore:
     """
 
     def __init__(self, *, keep: float = KEEP, capacity: int = CAPACITY, clock: Callable[[], float] = time.monotonic) -> None:
+        check_period("keep", keep)
+        check_whole("capacity", capacity, 1, "it must be at least 1 event, and whole")
+        check_callable("clock", clock, "it must be a function that returns seconds")
         self._keep = keep
         self._capacity = capacity
         self._clock = clock

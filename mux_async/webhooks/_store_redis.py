@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, cast
 import anyio
 import attrs
 
+from mux_async._checks import check_period, check_secret
 from mux_async._lifetimes import PerLoop, notice_fork
 from mux_async._redis_connections import LoopClient
 from mux_async._tracebacks import hides_methods
@@ -96,6 +97,9 @@ class RedisEventStore:
     def __init__(self, url: str | Secret, *, keep: float = KEEP, timeout: float = 2.0) -> None:
         if find_spec("redis") is None:
             raise MissingExtraError("remembering webhooks in Redis", "redis", "redis")
+        check_secret("url", url)
+        check_period("keep", keep)
+        check_period("timeout", timeout)
         self._url = Secret(url)
         if not self._url.reveal().startswith(("redis://", "rediss://")):
             raise ConfigurationError("the URL of events kept in Redis is redis://host[:port][/db], or rediss:// for TLS")

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import anyio
 import anyio.to_thread
 
+from mux_async._checks import check_callable, check_path, check_period
 from mux_async._sqlite_connection import SqliteConnection
 from mux_async.webhooks._errors import EventStoreError
 from mux_async.webhooks._store import KEEP, Claim, Sighting
@@ -50,6 +51,9 @@ class SqliteEventStore:
     """
 
     def __init__(self, path: Path | str, *, keep: float = KEEP, clock: Callable[[], float] = time.time) -> None:
+        check_path("path", path)
+        check_period("keep", keep)
+        check_callable("clock", clock, "it must be a function that returns Unix seconds")
         self._path = Path(path).absolute()
         self._keep = keep
         self._clock = clock

@@ -186,8 +186,10 @@ def test_errors_bring_no_client() -> None:
 
     assert loaded.mine == {
         "mux_async",
+        "mux_async._checks",
         "mux_async._lazy",
         "mux_async._tracebacks",
+        "mux_async._types",
         "mux_async._version",
         "mux_async.errors",
         "mux_async.transport",

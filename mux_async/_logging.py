@@ -1,0 +1,46 @@
+"""``MUX_LOG``: the log of this package on standard error, for programs that have set up no logging of their own.
+
+``debug`` shows every attempt, ``info`` every repetition; nothing of what is logged holds credentials, bodies or signed URLs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from mux_async.errors import ConfigurationError
+
+VARIABLE: Final = "MUX_LOG"
+LEVELS: Final[Mapping[str, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "off": logging.CRITICAL + 1,
+}
+LOGGERS: Final = ("mux_async", "mux_async_aiohttp", "mux_async_httpx")
+
+
+def set_up(environ: Mapping[str, str] | None = None) -> None:
+    """Do what ``MUX_LOG`` says. Any number of times; without the variable nothing is changed.
+
+    Where a handler would see the messages already, only the level is set.
+
+    Raises:
+        ConfigurationError: The variable holds no level.
+    """
+    value = (os.environ if environ is None else environ).get(VARIABLE, "").strip().lower()
+    if not value:
+        return
+    if value not in LEVELS:
+        raise ConfigurationError(f"{VARIABLE} is {value[:40]!r}; it is one of {', '.join(map(repr, LEVELS))}")
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(LEVELS[value])
+        if not logger.hasHandlers():
+            handler = logging.StreamHandler()
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            logger.addHandler(handler)
