@@ -35,7 +35,7 @@ def serve(context: ssl.SSLContext | None = None) -> Generator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             targets.append(f"{self.command} {self.path}")
-            data: object = {"environment_name": "Production"} if "whoami" in self.path else []
+            data: object = {"environment_name": "Production", "permissions": ["video:read"]} if "whoami" in self.path else []
             body = json.dumps({"data": data} if self.command == "GET" else {"error": {"messages": ["by the proxy"]}}).encode()
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
             self.send_response(200 if self.command == "GET" else 400)
