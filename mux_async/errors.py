@@ -298,7 +298,8 @@ class ResponseError(MuxError):
 
 
 class ResponseTooLargeError(ResponseError):
-    """The body, decompressed, is larger than ``max_response_bytes``; reading stopped there."""
+    """The body is larger than ``max_response_bytes``, before or after decompression, or its compression by far longer than what it holds.
+    Reading stopped there."""
 
 
 class UndecodableResponseError(ResponseError):

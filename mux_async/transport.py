@@ -12,7 +12,9 @@ and nothing else. The rules, checked by `mux_async.testing.check_transport`:
 5. Every failure of the library is raised as a `TransportError` that says what may have reached the server (`Delivery`)
    and which phase failed (`Phase`). Cancellation, and whatever the request's own body raises, pass through untouched; neither leaves
    anything open.
-6. ``aclose`` may be called twice; a response body may be closed at any time, read or not.
+6. An exchange is given up when the server has sent more than `FRAMING_ALLOWANCE` bytes, and `FRAMING_FACTOR` for each byte of the body,
+   that are not its body: informational answers, heads, chunk sizes and their extensions, trailers.
+7. ``aclose`` may be called twice; a response body may be closed at any time, read or not.
 
 An adapter registers a factory under the entry point group ``mux_async.transports``::
 
@@ -28,7 +30,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast, runtime_checkable
 from urllib.parse import urlsplit
 
 import anyio
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     import ssl
 
 __all__ = [
+    "FRAMING_ALLOWANCE",
+    "FRAMING_FACTOR",
     "Abandonable",
     "Body",
     "ConnectError",
@@ -81,6 +85,11 @@ __all__ = [
 
 ENTRY_POINT_GROUP = "mux_async.transports"
 """Where adapters announce themselves: ``name = "package:factory"``."""
+
+FRAMING_ALLOWANCE: Final = 1024 * 1024
+"""Bytes of an answer that may be something else than its body (rule 6)."""
+FRAMING_FACTOR: Final = 8
+"""How many more there may be for each byte of the body: chunks of a single byte take 6."""
 
 Headers: TypeAlias = CIMultiDictProxy[str]
 """Response headers: case-insensitive, ordered, repeated names kept."""

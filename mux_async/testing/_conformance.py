@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from mux_async.testing._bench import Check, Connect, InProcessBench, SocketBench
+from mux_async.testing._checks_bounds import BOUND_CHECKS
 from mux_async.testing._checks_connections import CONNECTION_CHECKS
 from mux_async.testing._checks_faults import FAULT_CHECKS
 from mux_async.testing._checks_kept import KEPT_CHECKS
@@ -21,6 +22,7 @@ CHECKS: Final[Sequence[Check]] = (
     *CONNECTION_CHECKS,
     *KEPT_CHECKS,
     *MALFORMED_CHECKS,
+    *BOUND_CHECKS,
 )
 """Everything that is expected of a transport; ``str(check)`` is a name to parametrise tests with."""
 

@@ -74,6 +74,19 @@ async def test_environment_trusted() -> None:
         )
 
 
+async def test_framing_without_a_bound() -> None:
+    """An adapter that reads interim answers for as long as they come is found out."""
+
+    def create(settings: TransportSettings) -> AiohttpTransport:
+        return AiohttpTransport(session=sessions[-1])
+
+    sessions: list[aiohttp.ClientSession] = []
+    async with aiohttp.ClientSession() as session:
+        sessions.append(session)
+        with pytest.raises(ConformanceError, match=r"endless interim answers: .* bytes were read"):
+            await check_transport(create, [BY_NAME["endless answer"]])
+
+
 class Wrapper:
     """An adapter with a fault of its own around a good one."""
 

@@ -172,10 +172,10 @@ class _Response(aiohttp.ClientResponse):
         type(self).made += 1
 
 
-async def test_classes_headers_version_and_bufsize() -> None:
+async def test_classes_headers_and_version() -> None:
     """Request and response classes are used, default headers sent, and the version of HTTP is the one that was asked for."""
     async with listen(OK) as site:
-        options = {"request_class": _Request, "response_class": _Response, "headers": {"X-Mine": "1"}, "read_bufsize": 1024}
+        options = {"request_class": _Request, "response_class": _Response, "headers": {"X-Mine": "1"}}
         transport = create_transport(TransportSettings(options=options))
         await fetch(transport, site.origin + "/")
         await transport.aclose()

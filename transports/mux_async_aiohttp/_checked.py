@@ -25,6 +25,8 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
+from mux_async.transport import FRAMING_ALLOWANCE, FRAMING_FACTOR
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -57,11 +59,18 @@ def _is_new(_milliseconds: int) -> list[Any]:
     return ["not registered yet"]
 
 
+class FramingError(aiohttp.ClientPayloadError):
+    """The server sent more around the body of an answer than can be (rule 6 of `mux_async.transport`)."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the server sent more than {FRAMING_ALLOWANCE} bytes that are not the body of its answer")
+
+
 class CheckedProtocol(ResponseHandler):
     """aiohttp's protocol for one connection, which takes nothing for an answer that arrives unasked."""
 
-    is_idle = False
-    """Whether no request is outstanding: the last answer is complete, and the next request is not begun."""
+    allowance = FRAMING_ALLOWANCE
+    """Bytes that may still arrive; 0 while no request is outstanding: the last answer is complete, and the next request is not begun."""
     _poll: Poll = staticmethod(_is_new)
 
     @property
@@ -76,10 +85,22 @@ class CheckedProtocol(ResponseHandler):
         return transport is not None and transport.get_write_buffer_size() > 0
 
     def data_received(self, data: bytes) -> None:
-        """Parse *data*, or close the connection when no request is outstanding."""
-        if self.is_idle and data:  # aiohttp itself passes b"" to go on with what it holds
-            return self.close()
+        """Parse *data*, or close the connection when no request is outstanding, or more arrived than can be an answer."""
+        self.allowance -= len(data)
+        if self.allowance < 0:  # not for b"", which aiohttp itself passes to go on with what it holds
+            return self._refuse(len(data))
         return _receive(self, data)
+
+    def _refuse(self, length: int) -> None:
+        transport, payload = self.transport, self._payload
+        if self.allowance + length > 0 and transport is not None:
+            error = FramingError()
+            self.set_exception(error)
+            if payload is not None and not payload.is_eof():
+                payload.set_exception(error)
+            transport.abort()
+        else:
+            self.close()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _NO_CAUSE) -> None:
         """End the wait for the head of an answer; and that for its body, which aiohttp (3.14.5) lets wait when a chunk is malformed."""
@@ -94,7 +115,7 @@ class CheckedProtocol(ResponseHandler):
         transport = self.transport
         if transport is None or transport.is_closing() or self.should_close:
             return False
-        self.is_idle = True
+        self.allowance = 0
         if self.is_new:
             return _is_encrypted(transport) or not _make_poll(transport)(0)
         return not self._poll(0)
@@ -106,12 +127,17 @@ class CheckedProtocol(ResponseHandler):
             if not self.is_new or not self.is_usable():
                 return False
             self._poll = _make_poll(self.transport)
-        self.is_idle = False
+        self.allowance = FRAMING_ALLOWANCE
         return True
+
+    def give(self, length: int) -> None:
+        """Note that *length* bytes of the body were taken, and allow for what surrounds them."""
+        if self.allowance > 0:  # else the answer is complete
+            self.allowance += FRAMING_FACTOR * length
 
     def end(self) -> None:
         """Note that the answer is complete: what arrives from here on is not asked for."""
-        self.is_idle = True
+        self.allowance = 0
 
 
 def _is_usable(protocol: ResponseHandler) -> bool:

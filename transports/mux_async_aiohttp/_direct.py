@@ -19,7 +19,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import aiohttp
 from aiohttp import hdrs
@@ -53,6 +53,8 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t -~]*")
 _FRAMING: Final = {"connection", "content-length", "expect", "host", "transfer-encoding", "upgrade"}
 _BODILESS: Final = {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS, hdrs.METH_TRACE}
+_Head: TypeAlias = tuple[object, str, str]
+"""Headers, their lines, and what follows the request line of a request without a body."""
 _MANY: Final = 16
 """Origins that are remembered."""
 
@@ -114,12 +116,14 @@ class Direct:
         if not _TARGET.fullmatch(url, start):
             return None
         kept = origin.heads.get(request.method)
-        head = kept[1] if kept is not None and kept[0] is request.headers else origin.head(request.method, request.headers)
-        if head is None:
-            return None
-        length = "" if not body and request.method in _BODILESS else f"Content-Length: {len(body or b'')}\r\n"
-        text = f"{request.method} {url[start:]} HTTP/1.1\r\n{head}{length}\r\n"
-        return origin, text.encode() + body if body else text.encode()
+        if kept is None or kept[0] is not request.headers:
+            kept = origin.head(request.method, request.headers)
+            if kept is None:
+                return None
+        if not body:
+            return origin, f"{request.method} {url[start:]} HTTP/1.1\r\n{kept[2]}".encode()
+        text = f"{request.method} {url[start:]} HTTP/1.1\r\n{kept[1]}Content-Length: {len(body)}\r\n\r\n"
+        return origin, text.encode() + body
 
     def _find(self, url: str) -> _Origin | None:
         match = _ORIGIN.match(url)
@@ -233,11 +237,11 @@ class _Origin:
         """With the slash that every target begins with."""
         self.length = len(start) - 1
         self.destination = destination
-        self.heads: dict[str, tuple[object, str]] = {}
+        self.heads: dict[str, _Head] = {}
         """The last headers, by method, and how they are written."""
 
-    def head(self, method: str, headers: Mapping[str, str]) -> str | None:
-        """Return all lines of headers but that of the length, in ASCII; ``None`` when aiohttp has to look at them."""
+    def head(self, method: str, headers: Mapping[str, str]) -> _Head | None:
+        """Return how *headers* are written, in ASCII; ``None`` when aiohttp has to look at them."""
         if not _METHOD.fullmatch(method) or method == hdrs.METH_CONNECT:
             return None
         lines = [f"Host: {self.destination.headers[hdrs.HOST]}\r\n"]
@@ -245,9 +249,10 @@ class _Origin:
             if name.lower() in _FRAMING or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
                 return None
             lines.append(f"{name}: {value}\r\n")
-        head = "".join(lines)
+        text = "".join(lines)
+        head = headers, text, f"{text}\r\n" if method in _BODILESS else f"{text}Content-Length: 0\r\n\r\n"
         if isinstance(headers, CIMultiDictProxy):  # anything else may have changed by the next request
-            self.heads[method] = headers, head
+            self.heads[method] = head
         return head
 
 
@@ -278,6 +283,9 @@ class DirectBody:
             raise
         else:
             if chunk:
+                protocol: Any = self._connection.protocol
+                if protocol is not None:
+                    protocol.give(len(chunk))
                 return chunk
             self._release()
             raise StopAsyncIteration
@@ -295,7 +303,7 @@ class DirectBody:
         whole = payload.read_nowait()
         connection = self._connection
         if (protocol := connection.protocol) is not None:  # as in `_release`, without a call
-            protocol.is_idle = True  # type: ignore[attr-defined]
+            protocol.allowance = 0  # type: ignore[attr-defined]
             connection.release()
         return whole
 
@@ -309,5 +317,5 @@ class DirectBody:
         connection = self._connection
         protocol: Any = connection.protocol
         if protocol is not None:  # else it was released before
-            protocol.is_idle = True
+            protocol.allowance = 0
             connection.release()

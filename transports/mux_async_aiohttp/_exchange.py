@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from aiohttp import hdrs
@@ -76,11 +76,13 @@ class Exchange:
     Attributes:
         has_begun: Whether bytes may have been written; ``None`` when that cannot be seen, because a method of the session is replaced.
         headers: To pass to the session.
+        protocol: Of the connection that was written to, if it is one of ours; ``None`` before that.
     """
 
     def __init__(self, session: aiohttp.ClientSession, request: HttpRequest) -> None:
         self.has_begun = False if is_genuine(session) else None
         self.headers: Mapping[str, str] = request.headers
+        self.protocol: CheckedProtocol | None = None
         self._authorization: str | None = None
         if session.trust_env and hdrs.AUTHORIZATION in request.headers:
             # The session would refuse the header where a .netrc names the host; it is put in its place afterwards.
@@ -95,12 +97,10 @@ class Exchange:
             UnusableConnectionError: The connection is not, and nothing was written.
         """
         send = request.send
-        protocol: Any = None
 
         async def begin(connection: Connection) -> aiohttp.ClientResponse:
-            nonlocal protocol
             check_connection(request, connection)
-            protocol = connection.protocol
+            self.protocol = connection.protocol if isinstance(connection.protocol, CheckedProtocol) else None
             self.has_begun = True
             return await send(connection)
 
@@ -108,6 +108,6 @@ class Exchange:
         if self._authorization is not None:
             request.headers[hdrs.AUTHORIZATION] = self._authorization
         response = await handler(request)
-        if isinstance(protocol, CheckedProtocol):
-            response.content.on_eof(protocol.end)
+        if self.protocol is not None:
+            response.content.on_eof(self.protocol.end)
         return response

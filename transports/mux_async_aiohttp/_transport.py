@@ -28,7 +28,7 @@ from mux_async.transport import (
     environment_proxy,
     require_runtime,
 )
-from mux_async_aiohttp._checked import UnusableConnectionError, use_checked_protocol
+from mux_async_aiohttp._checked import CheckedProtocol, UnusableConnectionError, use_checked_protocol
 from mux_async_aiohttp._direct import Direct, can_go_directly
 from mux_async_aiohttp._errors import failure
 from mux_async_aiohttp._exchange import AUTO_HEADERS, ConnectionLostError, Exchange, brings_all, check_head, middlewares_of
@@ -66,7 +66,9 @@ class AiohttpTransport:
         settings = settings or TransportSettings()
         self._trusts_env = settings.trust_env
         self._session = session if session is not None else open_session(settings)
-        is_checked = session is None and use_checked_protocol(self._session.connector)
+        # Requests of somebody else over a connector that is shared would go on unchecked, and their answers be taken for stray ones.
+        is_ours = session is None and settings.options.get("connector_owner", True) is True
+        is_checked = is_ours and use_checked_protocol(self._session.connector)
         self._direct = Direct(self._session) if is_checked and can_go_directly(self._session, settings) else None
         self._middlewares = middlewares_of(self._session, is_ours=self._owns_session)
         self._closed = False
@@ -153,7 +155,7 @@ class AiohttpTransport:
             raise
         else:
             if payload is None or payload.wrote or not payload.is_begun:
-                return HttpResponse(response.status, response.headers, _Body(response, request, payload))
+                return HttpResponse(response.status, response.headers, _Body(response, request, payload, exchange.protocol))
             response.close()  # it answers nothing: the body was still waited for
             problem = UnusableConnectionError(is_new=False)
         # Raised out here, so that the original, which may name the URL, is only attached where it is safe to show.
@@ -205,8 +207,15 @@ class AiohttpTransport:
 class _Body:
     """The body of an answer. An iterator of itself, so that there is no generator to finalise when reading stops early."""
 
-    def __init__(self, response: aiohttp.ClientResponse, request: HttpRequest, payload: RequestPayload | None) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        request: HttpRequest,
+        payload: RequestPayload | None,
+        protocol: CheckedProtocol | None,
+    ) -> None:
         self._response = response
+        self._protocol = protocol
         self._request = request
         self._payload = payload
 
@@ -223,6 +232,8 @@ class _Body:
             raise
         else:
             if chunk:
+                if self._protocol is not None:
+                    self._protocol.give(len(chunk))
                 return chunk
             raise StopAsyncIteration
         await self.aclose()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import anyio
 
 from mux_async.transport import Body, HttpRequest, Phase
-from mux_async_httpx._checked import end_exchange
+from mux_async_httpx._checked import end_exchange, give
 from mux_async_httpx._errors import failure
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class ResponseBody:
             await self.aclose()
             raise
         else:
+            give(self._response, len(chunk))
             return chunk
         await self.aclose()
         raise failure(problem, self._request, Phase.READ_BODY)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mux_async.transport import FRAMING_ALLOWANCE, FRAMING_FACTOR
+
 
 class UnusableConnectionError(Exception):
     """Nothing may be sent over the connection, and nothing was.
@@ -23,6 +25,13 @@ class UnusableConnectionError(Exception):
     def __init__(self, *, is_new: bool) -> None:
         super().__init__("the server closed the connection, or sent bytes on it, before the request was sent")
         self.is_new = is_new
+
+
+class FramingError(Exception):
+    """The server sent more around the body of an answer than can be (rule 6 of `mux_async.transport`)."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the server sent more than {FRAMING_ALLOWANCE} bytes that are not the body of its answer")
 
 
 class CheckedBackend:
@@ -62,11 +71,23 @@ class CheckedStream:
         self._is_encrypted = is_encrypted
         self._is_new = True
         self._is_idle = True
+        self._allowance = FRAMING_ALLOWANCE
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read some bytes."""
+        """Read some bytes.
+
+        Raises:
+            FramingError: The server sent more than can be an answer.
+        """
         data: bytes = await self._stream.read(max_bytes, timeout=timeout)
+        self._allowance -= len(data)
+        if self._allowance < 0:
+            raise FramingError
         return data
+
+    def give(self, length: int) -> None:
+        """Note that *length* bytes of the body were taken, and allow for what surrounds them."""
+        self._allowance += FRAMING_FACTOR * length
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write bytes; the first of a request only when there is nothing to read.
@@ -78,6 +99,7 @@ class CheckedStream:
             if self.has_input():
                 raise UnusableConnectionError(is_new=self._is_new)
             self._is_idle = self._is_new = False
+            self._allowance = FRAMING_ALLOWANCE
         await self._stream.write(buffer, timeout=timeout)
 
     def end(self) -> None:
@@ -129,6 +151,13 @@ def use_checked_backend(transport: Any) -> bool:
         return False
     pool._network_backend = CheckedBackend(backend)
     return True
+
+
+def give(response: Any, length: int) -> None:
+    """Note that *length* bytes of the body of *response* were taken."""
+    stream = response.extensions.get("network_stream")
+    if isinstance(stream, CheckedStream):
+        stream.give(length)
 
 
 async def end_exchange(response: Any) -> None:
