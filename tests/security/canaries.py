@@ -89,8 +89,10 @@ def _frames(error: BaseException, seen: set[int]) -> Iterator[FrameType]:
         if _is_ours(trace.tb_frame):
             yield trace.tb_frame
         trace = trace.tb_next
-    group = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    for each in (error.__cause__, error.__context__, *group):
+    inner: tuple[BaseException, ...] = ()
+    if isinstance(error, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    for each in (error.__cause__, error.__context__, *inner):
         if each is not None:
             yield from _frames(each, seen)
 
@@ -108,7 +110,7 @@ def _walk(value: object, path: str, depth: int, seen: set[int]) -> Iterator[tupl
     if isinstance(value, str | bytes | int | float | type):
         return
     if isinstance(value, Mapping):
-        for name, member in _items(value):
+        for name, member in _items(cast("Any", value)):
             yield from _walk(member, f"{path}[{name}]", depth - 1, seen)
         return
     if isinstance(value, list | tuple | set | frozenset):
@@ -119,7 +121,8 @@ def _walk(value: object, path: str, depth: int, seen: set[int]) -> Iterator[tupl
         return
     for name, member in _items(getattr(value, "__dict__", {})):
         yield from _walk(member, f"{path}.{name}", depth - 1, seen)
-    for cls in type(value).__mro__:
+    kind: type = value.__class__
+    for cls in kind.__mro__:
         slots: object = vars(cls).get("__slots__", ())
         for slot in [slots] if isinstance(slots, str) else cast("Iterable[str]", slots):
             name = f"_{cls.__name__.lstrip('_')}{slot}" if slot.startswith("__") and not slot.endswith("__") else slot
