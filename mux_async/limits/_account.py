@@ -175,7 +175,7 @@ class AccountLimits:
         """Return the queue of *bucket* for one event loop, made on first use."""
         gates = self._gates.open.get(loop)
         if gates is None:
-            gates = {}
+            gates = dict[Bucket, Gate]()
             self._gates.put(loop, gates)
         gate = gates.get(bucket)
         if gate is None:

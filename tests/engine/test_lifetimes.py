@@ -88,7 +88,7 @@ def serving(certificates: Path | None) -> Generator[Origin]:
     if certificates is not None:
         authority = trustme.CA()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
+        authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType] - names pyOpenSSL
         authority.cert_pem.write_to_path(certificates)
     origin = Origin(context)
     try:

@@ -227,7 +227,17 @@ async def test_a_malformed_date_is_as_good_as_none(date: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "shown", [{}, [], None, {"data": None}, {"data": "x"}, {"data": 7}, {"data": [1]}, {"data": [{}, None]}]
+    "shown",
+    [
+        dict[str, object](),
+        list[object](),
+        None,
+        {"data": None},
+        {"data": "x"},
+        {"data": 7},
+        {"data": [1]},
+        {"data": [dict[str, object](), None]},
+    ],
 )
 async def test_an_answer_without_a_list_proves_nothing(shown: object) -> None:
     """When the search is answered with something else than a list, the outcome stays unknown and nothing is sent again."""

@@ -42,7 +42,11 @@ EPOCH = 1_700_000_000
 
 def with_body(body: Any, encoding: str = "") -> Callable[..., HttpResponse]:
     headers = {"X-Request-Id": "r1", **({"Content-Encoding": encoding} if encoding else {})}
-    return lambda status, **more: respond(status, body=body, headers={**headers, **more})
+
+    def answer(status: int, **more: str) -> HttpResponse:
+        return respond(status, body=body, headers={**headers, **more})
+
+    return answer
 
 
 PACKED = gzip.compress(b'{"data": {"id": "a1"}}', mtime=0)
