@@ -1,9 +1,8 @@
 """The one loop: a permit, the wire, a judgement; then wait and repeat, or return.
 
 The path of a request is resource -> engine -> wire -> transport, and this file is the only one of the four that waits. What to send is
-decided in `_wire`, what came of it in `_classify`, whether to send it again in `_retry`, when in `limits`; the transport carries it. What
-becomes of a create whose answer got lost is in `_once`, and how identical reads share one request in `_flights`. What is known of a call
-is computed from its attempts (`_call`).
+decided in `_wire`, what came of it in `_classify`, when in `limits`; the transport carries it. What follows a failure is in `_recovery`,
+and how identical reads share one request in `_flights`. What is known of a call is computed from its attempts (`_call`).
 
 Between the end of an answer and the return of its value nothing waits but `AccountLimits.hear`, which is shielded and bounded: a deadline
 that passes there does not lose the answer.
@@ -16,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
@@ -28,25 +27,22 @@ from multidict import istr
 
 from mux_async import _once, _wire
 from mux_async._call import Answer, AttemptRecord, Call
-from mux_async._classify import classify, is_success
 from mux_async._content import iter_content, read_content, take_content
 from mux_async._flights import Flights, join
 from mux_async._lifetimes import PerLoop
 from mux_async._operation import Bucket, Replay
 from mux_async._options import RecordedKey
+from mux_async._recovery import Recovery, log
 from mux_async._response import ByteStream
-from mux_async._retry import Again, Ambiguous, Answered, decide, parse_retry_after
+from mux_async._retry import parse_retry_after
 from mux_async._tracebacks import clear_locals
 from mux_async.errors import (
     ClosedError,
     DeadlineExceededError,
-    Delivery,
     LimitWaitError,
     MuxError,
-    Phase,
     ResponseError,
     TransportError,
-    TransportTimeoutError,
     UndecodableResponseError,
 )
 from mux_async.transport import current_loop
@@ -73,8 +69,6 @@ _SAFE = Replay.SAFE  # looking a member up in its enum is a call, up to Python 3
 _LEFT = istr("X-RateLimit-Remaining")
 _LONGEST_REFUSAL: Final = 1024 * 1024
 """Bytes that are read of the body of an answer with an error status; its status says what matters."""
-
-_BUDGET_NOTE = "it was not sent again: the account's retry budget is used up (LimitSettings.retries)"
 
 
 class _Loop:
@@ -203,7 +197,7 @@ class Engine:
             try:
                 value: T = _wire.decode(operation, arguments, answer.response, answer.content)
             except UndecodableResponseError as error:
-                answer = await self._within(call, self._look_for_lost(call, answer, error))
+                answer = await self._within(call, self._recovery().look_for_lost(call, answer, error))
             else:
                 return (value, answer) if with_answer else value
 
@@ -236,7 +230,7 @@ class Engine:
                 with anyio.CancelScope(shield=True):  # closing is short, and an open connection must not outlive the block
                     await response.body.aclose()
         if scope.cancelled_caught:
-            await self._cut_off(call)
+            await self._recovery().cut_off(call)
 
     async def _share(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
         """Perform a read, or wait for somebody who performs the same."""
@@ -272,7 +266,7 @@ class Engine:
             try:
                 _wire.decode(call.operation, arguments, answer.response, answer.content)
             except UndecodableResponseError as error:
-                return await self._look_for_lost(call, answer, error)
+                return await self._recovery().look_for_lost(call, answer, error)
             return answer
 
         # Imported here: most programs that only read need none of it.
@@ -285,6 +279,10 @@ class Engine:
         call.before_sending = guard.announce
         return await self._within(call, guard.run(loop.key_flights, send))
 
+    def _recovery(self) -> Recovery:
+        # Made when something failed: kept, it and this engine would hold each other.
+        return Recovery(self.config, self.limits, self._read)
+
     def _perform(self, call: Call, request: HttpRequest, loop: _Loop) -> Coroutine[Any, Any, Answer]:
         sending = self._send(call, request, loop)
         return sending if call.options.deadline is None else self._within(call, sending)
@@ -294,7 +292,7 @@ class Engine:
         answer: Answer | None = None
         with anyio.CancelScope(deadline=self._end(call)):
             answer = await sending
-        return answer if answer is not None else await self._cut_off(call)
+        return answer if answer is not None else await self._recovery().cut_off(call)
 
     async def _send(self, call: Call, request: HttpRequest, loop: _Loop, *, is_streamed: bool = False) -> Answer:
         """Send until there is an answer to return or an error to raise: permit, wire, and what to make of it."""
@@ -332,13 +330,15 @@ class Engine:
             if logger.isEnabledFor(logging.DEBUG):
                 what = record.failure or record.status
                 number = len(call.attempts)
-                _log(logging.DEBUG, "%s: attempt %d: %s (request id %s)", operation.line, number, what, record.request_id)
+                log(
+                    logger, logging.DEBUG, "%s: attempt %d: %s (request id %s)", operation.line, number, what, record.request_id
+                )
             if response is not None:
                 if grant is not None and (left := response.headers.get(_LEFT)) is not None:
                     await self._hear(grant, left)
                 if is_ok and (record.failure is None or operation.result == "none"):
                     return Answer(response, record.content, call.attempts)
-            found = await self._recover(call, record)
+            found = await self._recovery().recover(call, record)
             if found is not None:
                 return found
 
@@ -373,141 +373,6 @@ class Engine:
         if left.isascii() and left.isdigit():
             await self.limits.hear(grant.bucket, int(left[:9]))
 
-    async def _recover(self, call: Call, record: AttemptRecord) -> Answer | None:
-        """Find out what follows an attempt that was no success, and wait until it may.
-
-        Returns:
-            What the attempt made all the same; ``None`` when the request has to be sent again.
-
-        Raises:
-            MuxError: Neither is possible.
-        """
-        response, failure, status = record.response, record.failure, record.status
-        if response is not None and status == 404 and call.operation.method == "DELETE" and call.doubtful is not None:
-            return Answer(response, b"", call.attempts)  # an earlier attempt went through, and its answer was lost
-        outcome = classify(status, response.headers if response is not None else None, failure, self.config.epoch())
-        assert outcome is not None  # noqa: S101 - a success has returned before
-        if isinstance(outcome, Answered) and response is not None:
-            problem: MuxError = _wire.status_error(
-                call.operation,
-                response,
-                record.content,
-                retry_after=outcome.retry_after,
-                lost=failure,
-                whose=self.config.whose,
-            )
-        else:
-            assert failure is not None  # noqa: S101 - what was not answered has failed
-            problem = failure
-        record.problem = problem
-        is_never_sent = status is None and record.delivery is Delivery.NEVER_SENT
-        if record.grant is not None and is_never_sent:
-            await self.limits.give_back(record.grant)
-        if status == 409 and call.doubtful is not None and self._can_look(call):
-            with suppress(MuxError, _once.Inconclusive):  # then the 409 is the answer
-                if (found := await self._find(call, is_acted=True)) is not None:
-                    return found  # what it clashes with is what an earlier attempt made
-        decision = decide(
-            outcome,
-            replay=call.operation.replay,
-            attempt=len(call.attempts),
-            max_attempts=1 if isinstance(failure, TransportError) and failure.is_permanent else call.options.max_attempts,
-            jitter=self.config.random.random(),
-            policy=self.config.retry,
-            is_limited=record.grant is not None,
-        )
-        match decision:
-            case Again(delay):
-                await self._wait(call, problem, delay, is_free=status == 429 or is_never_sent)
-                return None
-            case Ambiguous():
-                return await self._settle(call, problem, record)
-            case _:
-                raise call.failed(problem, problem.__cause__)
-
-    async def _wait(self, call: Call, problem: MuxError, delay: float, *, is_free: bool) -> None:
-        """Sleep for *delay* before the next attempt, which the account's retry budget pays for unless it *is_free*."""
-        if not is_free and not self.limits.retries.spend(self.config.clock()):
-            problem.add_note(_BUDGET_NOTE)
-            raise call.failed(problem, problem.__cause__)
-        remaining = call.remaining()
-        if remaining is not None and delay >= remaining:
-            raise call.out_of_time(delay)
-        line, number = call.operation.line, len(call.attempts)
-        _log(logging.INFO, "%s: attempt %d came to nothing (%s); again in %.2f s", line, number, problem, delay)
-        await anyio.sleep(delay)
-
-    async def _settle(self, call: Call, problem: MuxError, record: AttemptRecord) -> Answer | None:
-        """Find out what came of an attempt with an unknown outcome.
-
-        Returns:
-            What it made; ``None`` when it made nothing and may be sent again.
-
-        Raises:
-            AmbiguousOutcomeError: It cannot be found out, or may not be sent again.
-            ResponseError: Nothing can be looked for, and *problem* says already that the request was acted on.
-        """
-        call.describe(problem)
-        if not self._can_look(call):
-            if isinstance(problem, ResponseError):
-                raise call.failed(problem, problem.__cause__)
-            raise call.describe(call.ambiguous(problem, record)) from problem
-        is_acted = record.status is not None and is_success(record.status)
-        _log(logging.INFO, "%s: outcome unknown (%s); looking for what it made", call.operation.line, problem)
-        try:
-            found = await self._find(call, is_acted=is_acted)
-        except (MuxError, _once.Inconclusive) as error:
-            raise call.describe(call.ambiguous(problem, record, f"looking for it came to nothing ({error})")) from problem
-        if found is not None:
-            return found
-        is_last = is_acted or len(call.attempts) >= call.options.max_attempts
-        if is_last or not self.limits.retries.spend(self.config.clock()):
-            if not is_last:
-                problem.add_note(_BUDGET_NOTE)
-            raise call.describe(call.ambiguous(problem, record, "it was looked for and is not there yet")) from problem
-        record.is_searched = True
-        _log(logging.INFO, "%s: it made nothing; sending it again", call.operation.line)
-        return None
-
-    def _can_look(self, call: Call) -> bool:
-        """Whether what a call made can be looked for, and there is time for it."""
-        remaining = call.remaining()
-        return call.sought is not None and (remaining is None or remaining > _once.PAUSES[0])
-
-    async def _find(self, call: Call, *, is_acted: bool) -> Answer | None:
-        """Look for what an attempt made, by the call's key; ``None`` when it is not there."""
-        sought = call.sought
-        assert sought is not None  # noqa: S101 - `_can_look`
-        found = await _once.reconcile(partial(self._read, call), sought, sought.once.lookup, call, acted=is_acted)
-        return None if found is None else Answer(found.answer.response, found.content, call.attempts, is_reconciled=True)
-
-    async def _look_for_lost(self, call: Call, answer: Answer, error: UndecodableResponseError) -> Answer:
-        """Look for what a create made whose answer arrived and is not what belongs there.
-
-        Raises:
-            MuxError: It cannot be found.
-        """
-        if call.sought is None or answer.is_reconciled or not call.attempts:
-            raise call.failed(error, error.__cause__)
-        record = call.attempts[-1]
-        record.failure = record.problem = error
-        found = await self._settle(call, error, record)
-        assert found is not None  # noqa: S101 - it was acted on, so it is found or an error
-        return found
-
-    async def _cut_off(self, call: Call) -> Answer:
-        """Return what a deadline that has passed leaves of a call, which mostly is an error to raise."""
-        record = call.attempts[-1] if call.attempts else None
-        if record is not None and record.ended_at is None and record.status is not None and not is_success(record.status):
-            # A refusal, of which only the explanation is missing.
-            record.failure = TransportTimeoutError(
-                "the deadline passed while it arrived", delivery=Delivery.ANSWERED, phase=Phase.READ_BODY
-            )
-            record.ended_at = self.config.clock()
-            if (found := await self._recover(call, record)) is not None:
-                return found
-        raise call.out_of_time()
-
     async def _read(self, call: Call, operation: Operation[object], arguments: Arguments) -> _once.Shown:
         remaining = call.remaining()
         options = attrs.evolve(call.options.for_long_work(), deadline=None if remaining is None else max(remaining, 0.001))
@@ -524,9 +389,3 @@ class Engine:
             return None
         gate = loop.gates[bucket] = self.limits.gate(current_loop(), bucket)
         return gate
-
-
-def _log(level: int, text: str, *values: object) -> None:
-    """Write to the log. A filter or handler of the program's that fails must not lose an answer."""
-    with suppress(Exception):
-        logger.log(level, text, *values, stacklevel=2)

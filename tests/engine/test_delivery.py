@@ -452,15 +452,16 @@ class TestAfterTheAnswer:
         def fail(_record: logging.LogRecord) -> bool:
             raise RuntimeError("a fault of the filter's")
 
-        log = logging.getLogger("mux_async._engine")
-        log.addFilter(fail)
-        level = log.level
-        log.setLevel(logging.DEBUG)
+        logs = [logging.getLogger(f"mux_async.{name}") for name in ("_engine", "_recovery")]
+        for log in logs:
+            log.addFilter(fail)
+            log.setLevel(logging.DEBUG)
         try:
             raw = await client(script(status(503), status(200))).request("GET", "/x")
         finally:
-            log.removeFilter(fail)
-            log.setLevel(level)
+            for log in logs:
+                log.removeFilter(fail)
+                log.setLevel(logging.NOTSET)
 
         assert raw.status == 200
 

@@ -1,0 +1,200 @@
+"""What follows an attempt that was no success: send it again after a wait, find out what it made, or raise.
+
+What came of it is decided in `_classify` and what may follow in `_retry`; both are pure, and this is what carries it out. It waits between
+attempts, and while it looks for what a create made whose answer got lost (`_once`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from mux_async import _once, _wire
+from mux_async._call import Answer, AttemptRecord, Call
+from mux_async._classify import classify, is_success
+from mux_async._retry import Again, Ambiguous, Answered, decide
+from mux_async.errors import (
+    Delivery,
+    MuxError,
+    Phase,
+    ResponseError,
+    TransportError,
+    TransportTimeoutError,
+    UndecodableResponseError,
+)
+
+if TYPE_CHECKING:
+    from mux_async._config import Config
+    from mux_async._operation import Operation
+    from mux_async._resource import Arguments
+    from mux_async.limits import AccountLimits
+
+logger = logging.getLogger(__name__)
+
+_BUDGET_NOTE = "it was not sent again: the account's retry budget is used up (LimitSettings.retries)"
+
+
+class Recovery:
+    """Decides, and waits.
+
+    Args:
+        config: What all calls share.
+        limits: Of the account.
+        read: Performs a GET for a call, within its deadline.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        limits: AccountLimits,
+        read: Callable[[Call, Operation[object], Arguments], Awaitable[_once.Shown]],
+    ) -> None:
+        self._config = config
+        self._limits = limits
+        self._read = read
+
+    async def recover(self, call: Call, record: AttemptRecord) -> Answer | None:
+        """Find out what follows an attempt that was no success, and wait until it may.
+
+        Returns:
+            What the attempt made all the same; ``None`` when the request has to be sent again.
+
+        Raises:
+            MuxError: Neither is possible.
+        """
+        response, failure, status = record.response, record.failure, record.status
+        if response is not None and status == 404 and call.operation.method == "DELETE" and call.doubtful is not None:
+            return Answer(response, b"", call.attempts)  # an earlier attempt went through, and its answer was lost
+        outcome = classify(status, response.headers if response is not None else None, failure, self._config.epoch())
+        assert outcome is not None  # noqa: S101 - a success has returned before
+        if isinstance(outcome, Answered) and response is not None:
+            problem: MuxError = _wire.status_error(
+                call.operation,
+                response,
+                record.content,
+                retry_after=outcome.retry_after,
+                lost=failure,
+                whose=self._config.whose,
+            )
+        else:
+            assert failure is not None  # noqa: S101 - what was not answered has failed
+            problem = failure
+        record.problem = problem
+        is_never_sent = status is None and record.delivery is Delivery.NEVER_SENT
+        if record.grant is not None and is_never_sent:
+            await self._limits.give_back(record.grant)
+        if status == 409 and call.doubtful is not None and self._can_look(call):
+            with suppress(MuxError, _once.Inconclusive):  # then the 409 is the answer
+                if (found := await self._find(call, is_acted=True)) is not None:
+                    return found  # what it clashes with is what an earlier attempt made
+        decision = decide(
+            outcome,
+            replay=call.operation.replay,
+            attempt=len(call.attempts),
+            max_attempts=1 if isinstance(failure, TransportError) and failure.is_permanent else call.options.max_attempts,
+            jitter=self._config.random.random(),
+            policy=self._config.retry,
+            is_limited=record.grant is not None,
+        )
+        match decision:
+            case Again(delay):
+                await self._wait(call, problem, delay, is_free=status == 429 or is_never_sent)
+                return None
+            case Ambiguous():
+                return await self._settle(call, problem, record)
+            case _:
+                raise call.failed(problem, problem.__cause__)
+
+    async def _wait(self, call: Call, problem: MuxError, delay: float, *, is_free: bool) -> None:
+        """Sleep for *delay* before the next attempt, which the account's retry budget pays for unless it *is_free*."""
+        if not is_free and not self._limits.retries.spend(self._config.clock()):
+            problem.add_note(_BUDGET_NOTE)
+            raise call.failed(problem, problem.__cause__)
+        remaining = call.remaining()
+        if remaining is not None and delay >= remaining:
+            raise call.out_of_time(delay)
+        line, number = call.operation.line, len(call.attempts)
+        log(logger, logging.INFO, "%s: attempt %d came to nothing (%s); again in %.2f s", line, number, problem, delay)
+        await anyio.sleep(delay)
+
+    async def _settle(self, call: Call, problem: MuxError, record: AttemptRecord) -> Answer | None:
+        """Find out what came of an attempt with an unknown outcome.
+
+        Returns:
+            What it made; ``None`` when it made nothing and may be sent again.
+
+        Raises:
+            AmbiguousOutcomeError: It cannot be found out, or may not be sent again.
+            ResponseError: Nothing can be looked for, and *problem* says already that the request was acted on.
+        """
+        call.describe(problem)
+        if not self._can_look(call):
+            if isinstance(problem, ResponseError):
+                raise call.failed(problem, problem.__cause__)
+            raise call.describe(call.ambiguous(problem, record)) from problem
+        is_acted = record.status is not None and is_success(record.status)
+        log(logger, logging.INFO, "%s: outcome unknown (%s); looking for what it made", call.operation.line, problem)
+        try:
+            found = await self._find(call, is_acted=is_acted)
+        except (MuxError, _once.Inconclusive) as error:
+            raise call.describe(call.ambiguous(problem, record, f"looking for it came to nothing ({error})")) from problem
+        if found is not None:
+            return found
+        is_last = is_acted or len(call.attempts) >= call.options.max_attempts
+        if is_last or not self._limits.retries.spend(self._config.clock()):
+            if not is_last:
+                problem.add_note(_BUDGET_NOTE)
+            raise call.describe(call.ambiguous(problem, record, "it was looked for and is not there yet")) from problem
+        record.is_searched = True
+        log(logger, logging.INFO, "%s: it made nothing; sending it again", call.operation.line)
+        return None
+
+    def _can_look(self, call: Call) -> bool:
+        """Whether what a call made can be looked for, and there is time for it."""
+        remaining = call.remaining()
+        return call.sought is not None and (remaining is None or remaining > _once.PAUSES[0])
+
+    async def _find(self, call: Call, *, is_acted: bool) -> Answer | None:
+        """Look for what an attempt made, by the call's key; ``None`` when it is not there."""
+        sought = call.sought
+        assert sought is not None  # noqa: S101 - `_can_look`
+        found = await _once.reconcile(partial(self._read, call), sought, sought.once.lookup, call, acted=is_acted)
+        return None if found is None else Answer(found.answer.response, found.content, call.attempts, is_reconciled=True)
+
+    async def look_for_lost(self, call: Call, answer: Answer, error: UndecodableResponseError) -> Answer:
+        """Look for what a create made whose answer arrived and is not what belongs there.
+
+        Raises:
+            MuxError: It cannot be found.
+        """
+        if call.sought is None or answer.is_reconciled or not call.attempts:
+            raise call.failed(error, error.__cause__)
+        record = call.attempts[-1]
+        record.failure = record.problem = error
+        found = await self._settle(call, error, record)
+        assert found is not None  # noqa: S101 - it was acted on, so it is found or an error
+        return found
+
+    async def cut_off(self, call: Call) -> Answer:
+        """Return what a deadline that has passed leaves of a call, which mostly is an error to raise."""
+        record = call.attempts[-1] if call.attempts else None
+        if record is not None and record.ended_at is None and record.status is not None and not is_success(record.status):
+            # A refusal, of which only the explanation is missing.
+            record.failure = TransportTimeoutError(
+                "the deadline passed while it arrived", delivery=Delivery.ANSWERED, phase=Phase.READ_BODY
+            )
+            record.ended_at = self._config.clock()
+            if (found := await self.recover(call, record)) is not None:
+                return found
+        raise call.out_of_time()
+
+
+def log(logger: logging.Logger, level: int, text: str, *values: object) -> None:
+    """Write to the log. A filter or handler of the program's that fails must not lose an answer."""
+    with suppress(Exception):
+        logger.log(level, text, *values, stacklevel=2)
