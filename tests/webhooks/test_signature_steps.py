@@ -38,6 +38,7 @@ def refused(header: str, body: Any = b"{}", *, now: float = NOW, **options: Any)
         ("," * MAX_HEADER, "has no time (t=)"),
         (f"\nt={NOW},v1={DIGEST}", "has no time (t=)"),
         (f"T={NOW},v1={DIGEST}", "has no time (t=)"),
+        (f"Xt={NOW},v1={DIGEST}", "has no time (t=)"),
         (f"t=x,v1={DIGEST}", "has a time (t=) that is not Unix seconds"),
         (f"t={'9' * 13},v1={DIGEST}", "has a time (t=) that is not Unix seconds"),
         (f"t=1=2,v1={DIGEST}", "has a time (t=) that is not Unix seconds"),
@@ -46,6 +47,7 @@ def refused(header: str, body: Any = b"{}", *, now: float = NOW, **options: Any)
         (f"t={NOW},v1={DIGEST}0", "has no v1 that is 64 lower-case hexadecimal digits"),
         (f"t={NOW},v1={DIGEST[1:]}", "has no v1 that is 64 lower-case hexadecimal digits"),
         (f"t={NOW},v1={DIGEST[1:]}g", "has no v1 that is 64 lower-case hexadecimal digits"),
+        (f"t={NOW},v1=X{DIGEST[1:]}", "has no v1 that is 64 lower-case hexadecimal digits"),
         (f"t={NOW},v1={DIGEST[1:]}A", "has no v1 that is 64 lower-case hexadecimal digits"),
         (f"t={NOW},v1={DIGEST[1:]}g,v1=x", "has no v1 that is 64 lower-case hexadecimal digits"),
     ],
@@ -82,6 +84,7 @@ def test_kinds_of_bodies(kind: Any) -> None:
     checked = verifier(SECRET).verify(kind(body), {"Mux-Signature": sign(body, SECRET, at=NOW)}, NOW)
 
     assert (checked, type(checked)) == (body, bytes)
+    assert kind is not bytes or checked is kind(body)  # they are not copied
     assert refused(sign(body + b" ", SECRET, at=NOW), kind(body)).reason == "mismatch"
 
 
