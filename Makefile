@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := mux_async transports codegen tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit bench example codegen check-codegen constraints build clean
+.PHONY: help demo test lint format types unit bench example mutants codegen check-codegen constraints build clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,13 @@ $(VENV)/.bench-installed: requirements-bench.txt $(VENV)/.dev-installed
 
 bench: $(VENV)/.bench-installed ## Measure this client beside what one would pick instead
 	$(BIN)/python -m benchmarks
+
+$(VENV)/.mutants-installed: requirements-mutants.txt $(VENV)/.dev-installed
+	$(PIP) install --quiet --constraint constraints.txt --requirement requirements-mutants.txt
+	@touch $@
+
+mutants: $(VENV)/.mutants-installed ## Break the pure modules line by line, and see the tests fail; MODULE= for one of them
+	$(BIN)/python -m tests.mutants $(MODULE)
 
 example: $(VENV)/.dev-installed ## Run the example web application, with a Mux of its own
 	$(BIN)/python -m examples.fastapi_app
