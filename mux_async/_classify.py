@@ -59,4 +59,4 @@ def delivery_of(status: int | None, failure: TransportError | ResponseError | No
         return failure.delivery if isinstance(failure, TransportError) else _MAYBE_PROCESSED
     if is_success(status):
         return _ANSWERED
-    return _MAYBE_PROCESSED if status < 200 or status == 408 or status >= 500 else _NEVER_SENT
+    return _NEVER_SENT if 300 <= status < 500 and status != 408 else _MAYBE_PROCESSED

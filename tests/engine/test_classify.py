@@ -58,6 +58,8 @@ def test_no_answer(delivery: Delivery) -> None:
     for status, headers in [(None, None), (None, HEADERS)]:
         assert classify(status, headers, lost, NOW) == Failed(delivery)
     assert delivery_of(None, lost) is delivery
+    for status, said in [(404, Delivery.NEVER_SENT), (503, Delivery.MAYBE_PROCESSED)]:  # a head whose headers were lost
+        assert classify(status, None, lost, NOW) == Failed(said)
     for unclear in (None, UNUSABLE):
         assert classify(None, None, unclear, NOW) == Failed(Delivery.MAYBE_PROCESSED)
         assert delivery_of(None, unclear) is Delivery.MAYBE_PROCESSED
