@@ -1,4 +1,4 @@
-"""Which event loops a test runs on.
+"""Which event loops a test runs on, and signals as programs expect them.
 
 Tests marked ``anyio`` run on asyncio and trio, in real time. Two markers change that, on a test, a class or a module:
 
@@ -10,6 +10,7 @@ Tests that are about asyncio alone are marked ``asyncio`` instead and run by pyt
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,24 @@ RUNTIMES: dict[str, Callable[[], Backend]] = {
 }
 
 
+def give_children_default_signals() -> None:
+    """Let programs that tests start get signals as from a terminal, also where pytest was started in the background of a script.
+
+    A process inherits which signals are ignored and which are blocked. One that is handled is back to its default in a program that is
+    started, so a handler that does nothing keeps pytest itself as deaf as it was started.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        return
+    for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGALRM"):
+        if signal.getsignal(number := signal.Signals[name]) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # the system would keep no child's exit status
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    give_children_default_signals()
     config.addinivalue_line("markers", "virtual_time: run on asyncio and trio with clocks that jump instead of waiting")
     config.addinivalue_line("markers", f"runtimes(name, ...): run on exactly these event loops, of {', '.join(RUNTIMES)}")
 

@@ -15,6 +15,7 @@ import anyio
 def open_interrupts() -> Generator[AsyncIterator[signal.Signals]]:
     """Give out the interrupts that arrive while the block runs, in place of the exception that they would raise: SIGINT and SIGTERM.
 
+    One that was ignored when the program started stays ignored, as in the background of a script, where Ctrl-C is meant for the script.
     For the main thread, on asyncio.
     """
     loop = asyncio.get_running_loop()
@@ -27,7 +28,8 @@ def open_interrupts() -> Generator[AsyncIterator[signal.Signals]]:
     def on_signal(number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(arrived, number)  # wakes the loop, which may be waiting
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, on_signal) for number in heard}
     try:
         with send, receive:
             yield receive

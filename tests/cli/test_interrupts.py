@@ -37,3 +37,17 @@ async def test_a_loop_that_waits() -> None:
         asyncio.get_running_loop().run_in_executor(None, os.kill, os.getpid(), signal.SIGINT)
 
         assert await anext(interrupts) is signal.SIGINT
+
+
+@pytest.mark.asyncio
+async def test_what_was_ignored_stays_ignored() -> None:
+    """In the background of a script, where Ctrl-C is for the script, SIGINT does nothing, and SIGTERM what it always does."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with open_interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert await anext(interrupts) is signal.SIGTERM
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
