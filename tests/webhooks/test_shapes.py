@@ -112,7 +112,7 @@ HOSTILE: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("headers", "reason"), HOSTILE, ids=lambda value: ascii(value)[:40])
+@pytest.mark.parametrize(("headers", "reason"), HOSTILE, ids=range(len(HOSTILE)))
 def test_headers_that_hold_no_signature(headers: Any, reason: str) -> None:
     """Whatever stands in the place of the headers is refused as a signature, never a `TypeError` that becomes a 500."""
     for take in (unwrap, verify):
