@@ -37,6 +37,8 @@ def test_also_in_the_background_of_a_script() -> None:
     """The test above passes in a pytest that ignores and blocks what a shell, ``nohup`` or a runner may make it ignore and block."""
     inner = f"{Path(__file__)}::{test_programs_get_default_signals.__name__}"
     command = [sys.executable, "-c", DEAF, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", inner]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2], env={**os.environ})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2], env={**os.environ}
+    )
 
     assert done.returncode == 0, done.stdout
