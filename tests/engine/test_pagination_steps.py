@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Generator, Mapping
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ CURSOR, PAGE, TOTAL, NONE = Pagination.CURSOR, Pagination.PAGE, Pagination.PAGE_
         (CURSOR, {"page": UNSET}, 2, "c", 9, {"cursor": "c"}),
         (CURSOR, {"page": "3"}, 2, None, None, {"page": 4}),
         (CURSOR, {"page": 3}, 0, "c", None, None),
+        (PAGE, {}, 1, None, None, {"page": 2}),
         (PAGE, {"page": UNSET, "limit": UNSET}, 1, "c", None, {"page": 2}),
         (PAGE, {"page": UNSET, "limit": UNSET}, 1, "c", 1, {"page": 2}),
         (PAGE, {"page": 0, "limit": 10}, 1, None, 1, {"page": 1}),
@@ -134,7 +137,8 @@ async def collected(found: Paginator[int, None]) -> tuple[list[list[int]], str]:
         async for each in found.pages():
             pages.append(list(each))  # noqa: PERF401 - what came before the error counts
     except RepeatedPageError as error:
-        return pages, f"{error.operation} {error.cursor} {error.page}"
+        line = error.operation if str(error).startswith(f"{error.operation} does not go on") else str(error)
+        return pages, f"{line} {error.cursor} {error.page}"
     return pages, ""
 
 
@@ -230,3 +234,111 @@ def test_stepped_by_hand() -> None:
         found.throw(KeyError)
 
     assert asked == [{}, {}]
+
+
+class Suspended:
+    """Waits for what it is sent."""
+
+    def __await__(self) -> Generator[str, Any, Any]:
+        return (yield "waits")
+
+
+def waiting() -> tuple[Paginator[int, None], list[object]]:
+    """Return a list whose every request waits, and what each of them was sent or ended by."""
+    seen = list[object]()
+
+    async def fetch(_: Mapping[str, object]) -> Page[int, None]:
+        try:
+            seen.append(await Suspended())
+        except BaseException as error:
+            seen.append(error)
+            raise
+        return page([1])
+
+    return Paginator(fetch, "GET /x"), seen
+
+
+def test_what_is_sent_comes_in() -> None:
+    """What a request that waits is sent is what it gets."""
+    found, seen = waiting()
+    assert found.send(None) == "waits"
+    with pytest.raises(StopIteration):
+        found.send("value")
+
+    assert seen == ["value"]
+
+
+@pytest.mark.parametrize("how", ["one", "two", "three"])
+def test_what_is_thrown_comes_in(how: str) -> None:
+    """An exception is raised where the request waits, as it was thrown: by itself, with its class, or with its traceback."""
+    found, seen = waiting()
+    found.send(None)
+    error = KeyError("thrown")
+    traceback: TracebackType | None = None
+    try:
+        raise ValueError
+    except ValueError as other:
+        traceback = other.__traceback__
+    thrown: dict[str, tuple[Any, ...]] = {"one": (error,), "two": (KeyError, error), "three": (KeyError, error, traceback)}
+    with pytest.raises(KeyError) as caught:
+        found.throw(*thrown[how])
+
+    assert caught.value is error
+    assert seen == [error]
+    lines = list[int]()
+    trace = error.__traceback__
+    while trace is not None:
+        lines.append(id(trace))
+        trace = trace.tb_next
+    assert (id(traceback) in lines) == (how == "three")
+
+
+def test_closed_while_it_waits() -> None:
+    """A request that waits is ended by closing, and the next step makes a new one."""
+    found, seen = waiting()
+    found.send(None)
+    found.close()
+    assert [type(each) for each in seen] == [GeneratorExit]
+
+    assert found.send(None) == "waits"
+    found.close()
+
+
+def test_awaited() -> None:
+    """``await`` is one page."""
+    found, asked = served(page([1]), page([2]))
+
+    async def twice() -> list[list[int]]:
+        return [list(await found), list(await found)]
+
+    assert run(twice()) == [[1], [2]]
+    assert asked == [{}, {}]
+
+
+def test_each_task_has_its_own_request() -> None:
+    """Tasks that step one list at the same time get a page each, and what ends one ends no other."""
+    ended = list[BaseException]()
+    count = 0
+
+    async def fetch(_: Mapping[str, object]) -> Page[int, None]:
+        nonlocal count
+        count += 1
+        number = count
+        try:
+            for _step in range(3):
+                await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            ended.append(error)
+            raise
+        return page([number])
+
+    async def main() -> list[list[int]]:
+        found = Paginator[int, None](fetch, "GET /x")
+        tasks = [asyncio.create_task(found) for _ in range(3)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        return [list(await task) for task in (tasks[0], tasks[2])]
+
+    assert asyncio.run(main()) == [[1], [3]]
+    assert len(ended) == 1

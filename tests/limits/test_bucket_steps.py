@@ -415,6 +415,18 @@ def test_two_lessons_at_one_moment() -> None:
     assert bucket.rate == pytest.approx(1.4)
 
 
+def test_a_refusal_of_the_moment_of_a_lesson() -> None:
+    """A request of just the moment of the last lesson was let out before it, and teaches nothing more."""
+    for granted_at, rate in [(10.0, 1.4), (10.1, 0.98)]:
+        bucket = PacedBucket(2.0, 9)
+        for _ in range(5):
+            bucket.take(10.0)
+        bucket.hear(10.0, remaining=0)
+        bucket.load({**bucket.dump()[0], "full_at": 10.0}, [], 10.0)
+        bucket.refuse(10.1, granted_at=granted_at)
+        assert bucket.rate == pytest.approx(rate)
+
+
 def test_what_was_said_before() -> None:
     """What the server said some time ago is of that time; what it says in the future is of now."""
     bucket = PacedBucket(2.0, 4)

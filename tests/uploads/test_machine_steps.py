@@ -57,6 +57,16 @@ def test_delays() -> None:
     assert machine.next_action() == Failed("refused, 11 times in a row", is_resumable=True)
 
 
+@pytest.mark.parametrize(("asked", "delay"), [(None, 0.25), (0.1, 0.25), (20.0, 20.0), (120.0, 120.0), (121.0, 120.0)])
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_time_that_a_server_names(status: int, asked: float | None, delay: float) -> None:
+    """A time that the server names is waited for, up to two minutes, and not less than the wait without it."""
+    machine = half(UploadState(100))
+    machine.receive(Answered(status, None, 0.1, retry_after=asked))
+
+    assert machine.next_action() == Wait(delay)
+
+
 def test_progress_begins_the_count_anew() -> None:
     """Any byte more that the server holds is progress: failures before it do not count."""
     machine = half(UploadState(4 * GRANULE, chunk_size=GRANULE), max_failures=1)
