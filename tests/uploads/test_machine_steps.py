@@ -257,6 +257,7 @@ def test_the_next_chunk(chunk_size: int, elapsed: float, expected: int) -> None:
     machine.receive(Answered(308, f"bytes=0-{chunk_size * GRANULE - 1}", elapsed))
 
     assert machine.state.chunk_size == expected * GRANULE
+    assert type(machine.state.chunk_size) is int  # it is bytes, and a place in a file
 
 
 def test_a_chunk_that_was_cut_short() -> None:
@@ -274,6 +275,7 @@ def test_a_halved_chunk_is_whole_granules(before: int, after: int) -> None:
     machine.receive(Broken("reset"))
 
     assert machine.state.chunk_size == after * GRANULE
+    assert type(machine.state.chunk_size) is int
 
 
 @pytest.mark.parametrize(
