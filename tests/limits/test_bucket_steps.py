@@ -483,6 +483,27 @@ def test_a_refusal_after_a_burst(granted_at: float, burst: int) -> None:
     assert bucket.burst == burst
 
 
+def test_the_smallest_bursts() -> None:
+    """A burst of two that is refused goes to one; one of one cannot get smaller, so that the rate is lowered."""
+    two = emptied(1.0, 2)
+    two.refuse(10.0, granted_at=10.0)
+    assert (two.burst, two.rate) == (1, 1.0)
+
+    one = emptied(10.0, 1)
+    one.refuse(10.0, granted_at=10.0)
+    one.refuse(10.5, granted_at=10.05)
+    assert one.burst == 1
+    assert one.rate == pytest.approx(4.9)
+
+
+def test_nothing_is_owed() -> None:
+    """A bucket that is full again owes nothing: that the server has nothing left is the doing of others."""
+    bucket = emptied(10.0, 4)
+    bucket.hear(12.0, remaining=0)
+
+    assert bucket.rate == pytest.approx(7.0)
+
+
 def test_a_smaller_burst_has_less_slack() -> None:
     """What follows from the burst changes with it."""
     bucket = emptied(1.0, 4, slack=9.0)
@@ -581,6 +602,14 @@ def test_recovery() -> None:
     assert [rate for _, rate in rates] == pytest.approx([5.6, 5.6, 5.85, 5.85, 6.1, 6.6, 7.6, 8.0])
     assert bucket.quiet_until() == INF
     assert numbers(bucket)["_raised_at"] == 31.0
+
+
+def test_quiet_ends_early() -> None:
+    """Until when nothing changes is rounded to a little earlier than the step, never later."""
+    bucket = emptied(8.0, 1)
+    bucket.refuse(10.0, granted_at=10.0)
+
+    assert 28.25 - 1e-5 < bucket.quiet_until() < 28.25
 
 
 def test_a_change_of_rate_stretches_debts() -> None:
