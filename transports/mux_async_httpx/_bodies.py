@@ -10,6 +10,7 @@ import anyio
 from mux_async.transport import Body, HttpRequest, Phase
 from mux_async_httpx._checked import end_exchange, give
 from mux_async_httpx._errors import failure
+from mux_async_httpx._slots import Lease
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -46,8 +47,9 @@ class RequestStream:
 class ResponseBody:
     """The body of an answer."""
 
-    def __init__(self, response: httpx.Response, request: HttpRequest) -> None:
+    def __init__(self, response: httpx.Response, request: HttpRequest, lease: Lease) -> None:
         self._response = response
+        self._lease = lease
         self._stream = cast("httpx.AsyncByteStream", response.stream)
         self._chunks = self._stream.__aiter__()
         self._request = request
@@ -77,11 +79,15 @@ class ResponseBody:
         raise failure(problem, self._request, Phase.READ_BODY)
 
     async def aclose(self) -> None:
-        with anyio.CancelScope(shield=True), suppress(Exception):
-            # httpcore keeps the connection when everything was read, and closes it when bytes remain.
-            await self._stream.aclose()
-            # It leaves generators half way, each inside the next. Going on ends them all, by an error for the closed connection;
-            # left alone they would be finalised later, which trio complains about.
-            if self._is_begun:
-                async for _chunk in self._chunks:
-                    pass
+        self._lease.begin_end()
+        try:
+            with anyio.CancelScope(shield=True), suppress(Exception):
+                # httpcore keeps the connection when everything was read, and closes it when bytes remain.
+                await self._stream.aclose()
+                # It leaves generators half way, each inside the next. Going on ends them all, by an error for the closed connection;
+                # left alone they would be finalised later, which trio complains about.
+                if self._is_begun:
+                    async for _chunk in self._chunks:
+                        pass
+        finally:
+            self._lease.end()
