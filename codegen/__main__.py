@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from codegen import _api, _events, _facts, _models, _output, _overlays, _reading, _resources, _spec
+from codegen import _api, _events, _facts, _models, _output, _overlays, _params, _reading, _resources, _spec
 from codegen._facts import GeneratorError
 
 
@@ -24,7 +24,7 @@ def load_api(facts: Path = _facts.FACTS, overlays: Path = _overlays.OVERLAYS) ->
 
 def generate(api: _api.Api) -> dict[str, str]:
     """Return every file, formatted, by its path below the repository."""
-    python = _output.formatted({**_models.write(api), **_resources.write(api), **_events.write(api)})
+    python = _output.formatted({**_models.write(api), **_params.write(api), **_resources.write(api), **_events.write(api)})
     return dict(sorted({**python, **_spec.write(api.document)}.items()))
 
 
@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m codegen",
-        description="Write mux_async/models, mux_async/resources, mux_async/webhooks/events.py and mux_async/emulator/spec.json "
+        description="Write mux_async/models, mux_async/params.py, mux_async/resources, mux_async/webhooks/events.py and "
+        "mux_async/emulator/spec.json "
         "from facts and overlays.",
     )
     parser.add_argument(

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from codegen._facts import Json
+from codegen._facts import SCHEMAS, Json
 from codegen._overlays import Words
 
 TimeFormat: TypeAlias = Literal["seconds", "seconds_text", "iso", "day"]
@@ -175,6 +175,27 @@ class Api:
     def method(self, id: str) -> Method:
         """Return an operation by its id."""
         return next(method for method in self.methods if method.id == id)
+
+    def request_schemas(self, *, with_bodies: bool = True) -> set[str]:
+        """Return the names of the schemas that bodies of requests are made of; the bodies themselves are among them if asked for."""
+        found: set[str] = set()
+        waiting = [p.schema for method in self.methods for p in method.parameters if p.place == "body"]
+        if with_bodies:
+            found.update(method.body for method in self.methods if method.body)
+        while waiting:
+            schema = waiting.pop()
+            waiting += [schema["items"]] if "items" in schema else []
+            name = schema.get("$ref", "").removeprefix(SCHEMAS)
+            if name and name not in found:
+                found.add(name)
+                match self.schemas[name]:
+                    case Object(fields=fields):
+                        waiting += [field.schema for field in fields]
+                    case Union(variants=variants):
+                        waiting += [{"$ref": f"{SCHEMAS}{variant}"} for variant in variants.values()]
+                    case Enum():
+                        pass
+        return found
 
     def modules(self) -> dict[str, list[Schema]]:
         """Return the schemas by the module they are written to."""

@@ -94,8 +94,10 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
         "",
     ]
     for field in schema.fields:
-        lines.append(f"    {field.name}: {_annotation(api, field, names)}{_default(field, names)}")
-        about = said(api.words.of_field(schema.name, field.wire), is_deprecated=field.is_deprecated)
+        words = api.words.of_field(schema.name, field.wire)
+        about = said(words, is_deprecated=field.is_deprecated)
+        deprecated = (words or "Mux says so") if field.is_deprecated and schema.name in api.request_schemas() else None
+        lines.append(f"    {field.name}: {_annotation(api, field, names)}{_default(field, names, deprecated)}")
         if about:
             lines += docstring(wrap(about, 10), 4)
     if not schema.fields:
@@ -174,20 +176,26 @@ def _annotation(api: Api, field: Field, names: Names) -> str:
     return text
 
 
-def _default(field: Field, names: Names) -> str:
+def _default(field: Field, names: Names, deprecated: str | None) -> str:
     arguments: list[str] = []
     metadata: list[str] = []
     if kind := time_format(field.schema):
         metadata.append(f"**{names.use('mux_async._model', _METADATA[kind])}")
     if field.wire != field.name:
         metadata.append(f'"wire": {quoted(field.wire)}')
+    if deprecated:
+        metadata.append(f'"deprecated": {quoted(deprecated)}')
     if not field.is_required:
         names.use("mux_async._model", "ABSENT")
         arguments.append("default=ABSENT")
     if field.is_secret:
         arguments.append(f"repr={names.use('mux_async._model', 'hidden')}")
     if metadata:
-        whole = metadata[0].removeprefix("**") if len(metadata) == 1 and kind else "{" + ", ".join(metadata) + "}"
+        whole = (
+            metadata[0].removeprefix("**")
+            if len(metadata) == 1 and kind and not deprecated
+            else "{" + ", ".join(metadata) + "}"
+        )
         arguments.append(f"metadata={whole}")
     if not arguments:
         return ""

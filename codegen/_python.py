@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from codegen._api import Api, Enum, Object, Parameter, is_nullable, time_format
+from codegen._api import Api, Enum, Object, Parameter, Union, is_nullable, time_format
 from codegen._facts import SCHEMAS, GeneratorError, Json
 
 HEADER = (
@@ -110,7 +110,7 @@ def field_type(api: Api, schema: Json, names: Names, id_type: str | None = None)
 def argument_type(api: Api, parameter: Parameter, names: Names) -> str:
     """Return the type of an argument, without ``UNSET``: models or mappings, any sequence, a moment or its seconds."""
     schema = parameter.schema
-    text = _accepted(api, schema, names)
+    text = accepted(api, schema, names) if parameter.place == "body" else _accepted(api, schema, names)
     if parameter.place == "query" and schema.get("type") == "array":
         # A list of one is what most calls pass; the server takes one.
         items = " | ".join(sorted({"str", *api.query_items.get(parameter.name, [])}, key=["str", "int", "datetime"].index))
@@ -125,23 +125,39 @@ def argument_type(api: Api, parameter: Parameter, names: Names) -> str:
     return text + (" | None" if is_nullable(schema) else "")
 
 
+def strict_literal(values: Iterable[object]) -> str:
+    """Write a closed set of values as a type."""
+    return f"Literal[{', '.join(map(quoted, values))}]"
+
+
 def _accepted(api: Api, schema: Json, names: Names) -> str:
-    if "$ref" in schema:
-        name: str = schema["$ref"].removeprefix(SCHEMAS)
+    """Return the type of what a query takes: sets of values are open there."""
+    name: str = schema.get("$ref", "").removeprefix(SCHEMAS)
+    if isinstance(api.schemas.get(name), Enum):
         names.typing.add(name)
-        if isinstance(api.schemas[name], Object):
-            names.use("collections.abc", "Mapping")
-            return f"{name} | Mapping[str, object]"
         return name
+    if schema.get("type") == "array":
+        names.use("collections.abc", "Sequence")
+        return f"Sequence[{_accepted(api, schema['items'], names)}]"
+    return field_type(api, schema, names) if "enum" in schema else accepted(api, schema, names)
+
+
+def accepted(api: Api, schema: Json, names: Names) -> str:
+    """Return the type of what a body takes: classes or their typed dicts, closed sets of values, any sequence."""
+    if "$ref" in schema:
+        return _accepted_schema(api, schema["$ref"].removeprefix(SCHEMAS), names)
     if time_format(schema) is not None:
         if time_format(schema) != "seconds":
             raise GeneratorError(f"no way to send a time as {schema}")
         names.use("datetime", "datetime")
         return "datetime | int"
+    if "enum" in schema:
+        names.use("typing", "Literal")
+        return strict_literal(schema["enum"])
     match schema.get("type"):
         case "array":
             names.use("collections.abc", "Sequence")
-            return f"Sequence[{_accepted(api, schema['items'], names)}]"
+            return f"Sequence[{accepted(api, schema['items'], names)}]"
         case "object":
             names.use("collections.abc", "Mapping")
             return "Mapping[str, object]"
@@ -149,10 +165,25 @@ def _accepted(api: Api, schema: Json, names: Names) -> str:
             return field_type(api, schema, names)
 
 
+def _accepted_schema(api: Api, name: str, names: Names) -> str:
+    match api.schemas[name]:
+        case Enum():
+            names.typing.add(f"{name}Param")
+            return f"{name}Param"
+        case Union(variants=variants):
+            return " | ".join(dict.fromkeys(_accepted_schema(api, variant, names) for variant in variants.values()))
+        case Object():
+            names.typing.update({name, f"{name}Param"})
+            return f"{name} | {name}Param"
+
+
 def model_imports(api: Api, names: Iterable[str], here: str | None) -> dict[str, set[str]]:
     """Group names of schemas and ids by the module below ``mux_async`` that has them, leaving out module *here*."""
     found: dict[str, set[str]] = {}
     for name in names:
+        if name.endswith("Param"):
+            found.setdefault("mux_async.params", set()).add(name)
+            continue
         module = "ids" if name in api.ids else _module_of(api, name)
         if module != here:
             found.setdefault(f"mux_async.models.{module}", set()).add(name)

@@ -98,6 +98,8 @@ def _module(api: Api, group: str) -> str:
     runtime.setdefault(base[0], set()).add(base[1])
     if methods:
         runtime.setdefault("mux_async._resource", set()).add("returns_raw")
+        if any(_older_names(api, method) for method in methods):
+            runtime["mux_async._resource"].add("takes_older_name")
         runtime["mux_async._types"] = {"UNSET"} if any("UNSET" in line for line in body) else set()
         if not runtime["mux_async._types"]:
             del runtime["mux_async._types"]
@@ -155,6 +157,8 @@ def _operation(api: Api, method: Method, names: Names, typing: dict[str, set[str
         arguments.append(f"once={once_value(api, method.once, names)}")
     if method.model:
         arguments.append(f"model={quoted(f'{api.schemas[method.model].module}:{method.model}')}")
+    if method.body:
+        arguments.append(f"request={quoted(f'{api.schemas[method.body].module}:{method.body}')}")
     if method.result == "page":
         typing.setdefault("mux_async._pagination", set()).add("Page")
     return [f"{constant(method.name)}: Operation[{_value_type(method, names, 'list')}] = Operation({', '.join(arguments)})"]
@@ -233,6 +237,8 @@ def _method(api: Api, method: Method, names: Names, typing: dict[str, set[str]],
     lines: list[str] = []
     if method.deprecated:
         lines.append(f"    @deprecated({quoted(method.deprecated)})")
+    for name, older in _older_names(api, method):
+        lines.append(f"    @takes_older_name({quoted(name)}, {quoted(older)})")
     lines += [f"    {word} {method.name}(", "        self,"]
     lines += [f"        {parameter.name}: {argument_type(api, parameter, names)}," for parameter in path]
     lines.append("        *,")
@@ -271,6 +277,13 @@ def _sent(parameter: Parameter, names: Names) -> str:
         names.use("mux_async._model", "listed")
         return f"listed({parameter.name}, {quoted(parameter.shorthand)})"
     return parameter.name
+
+
+def _older_names(api: Api, method: Method) -> list[tuple[str, str]]:
+    """Return the required arguments that have an older name besides, each with that."""
+    required = {p.name: p for p in method.parameters if p.place == "body" and p.is_required}
+    older = [p for p in method.parameters if p.place == "body" and p.is_deprecated]
+    return [(name, p.name) for name in required for p in older if f"``{name}``" in (_words_of(api, method, p) or "")]
 
 
 def _refuse_clashes(method: Method, extras: list[str]) -> None:

@@ -134,6 +134,7 @@ class Operation(Generic[T]):
         result: What a call returns.
         model: ``module:Class`` below `mux_async.models`, of what is decoded: for ``data`` the object under ``data`` (or one
             element of that list), for ``envelope`` and ``page`` the whole body. ``None`` where nothing typed is decoded.
+        request: As *model*, of the request's body; ``None`` when it takes none.
         is_list: With ``data``: whether ``data`` is a list of *model*.
         deprecated: Why it should not be used any more; ``None`` when it is current.
         found_in: Id of the operation that shows what this one made; ``None`` when there is none, or nothing is made.
@@ -149,6 +150,7 @@ class Operation(Generic[T]):
     host: Host = Host.API
     result: Result = "data"
     model: str | None = None
+    request: str | None = None
     is_list: bool = False
     deprecated: str | None = None
     found_in: str | None = None

@@ -7,6 +7,7 @@ A `Resource` knows nothing about HTTP; its `Caller` does (`mux_async._engine`). 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
@@ -138,6 +139,25 @@ class Resource:
         options: CallOptions | None = None,
     ) -> Download:
         return self._caller.download(operation, Arguments(path, query, None, extra_headers, extra_query, options=options))
+
+
+def takes_older_name(name: str, older: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a method that needs the argument *name* be called with its *older* name alone, which Mux has deprecated."""
+
+    def wrap(method: Callable[P, T]) -> Callable[P, T]:
+        @wraps(method)
+        def call(*args: P.args, **arguments: P.kwargs) -> T:
+            if older in arguments and name not in arguments:
+                from mux_async._misspelt import warn
+                from mux_async.errors import DeprecatedArgumentWarning
+
+                arguments[name] = arguments.pop(older)
+                warn(f"{older}= is deprecated, and its value was taken for {name}=; use that", DeprecatedArgumentWarning)
+            return method(*args, **arguments)
+
+        return call
+
+    return wrap
 
 
 def returns_raw(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[RawResponse[T]]]:

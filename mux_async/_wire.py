@@ -60,7 +60,7 @@ def build_request(operation: Operation[Any], arguments: Arguments, config: Confi
     body: bytes | None = None
     headers: Mapping[str, str] = config.api_headers
     if arguments.body is not None or arguments.extra_body is not None:
-        body = encode_body(arguments.body or {}, arguments.extra_body)
+        body = encode_body(arguments.body or {}, arguments.extra_body, operation)
         headers = config.api_headers_with_body
     if not is_api:  # credentials are for the API alone
         headers = {**config.headers, "Accept": "*/*", **({"Content-Type": "application/json"} if body is not None else {})}
@@ -164,8 +164,12 @@ def _query_text(name: str, value: object) -> str:
             )
 
 
-def encode_body(body: Mapping[str, object], extra: Mapping[str, object] | None) -> bytes:
+def encode_body(
+    body: Mapping[str, object], extra: Mapping[str, object] | None, operation: Operation[Any] | None = None
+) -> bytes:
     """Encode a JSON body; ``UNSET`` members are left out, ``None`` is null, *extra* members win.
+
+    With the *operation* whose body it is, mistakes in it are warned of (`mux_async._misspelt`).
 
     Raises:
         InvalidRequestError: A value has no JSON form.
@@ -174,6 +178,10 @@ def encode_body(body: Mapping[str, object], extra: Mapping[str, object] | None) 
     for name, value in ({**body, **extra} if extra else body).items():
         if value is not UNSET:
             members[name] = to_wire(value, name)
+    if operation is not None and operation.request is not None and members:
+        from mux_async._misspelt import check_body
+
+        check_body(members, operation.request, operation.line)
     return _codec.dumps(members)
 
 

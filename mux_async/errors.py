@@ -35,7 +35,11 @@
     ├── AssetErroredError                   Mux could not make the asset that was waited for
     └── UploadError                         a direct upload that cannot go on
 
-Catching `MuxError` catches all of it. Cancellation is never turned into an error. No message holds a credential, a body or a
+    MuxWarning (UserWarning)                what a request probably says by mistake
+    ├── MisspeltArgumentWarning             a member or value that is close to a known one
+    └── DeprecatedArgumentWarning (DeprecationWarning)
+
+Catching `MuxError` catches all errors. Cancellation is never turned into an error. No message holds a credential, a body or a
 signed URL.
 """
 
@@ -104,6 +108,18 @@ class MuxError(Exception):
         # Python would call the class with `args` alone, and most of the classes below take more: such an error could not be copied, nor
         # come out of another process. Its cause stays behind, as with any exception.
         return _blank, (type(self), self.args), self.__getstate__()
+
+
+class MuxWarning(UserWarning):
+    """The root of warnings. ``warnings.simplefilter("error", MuxWarning)`` makes errors of them, in tests for example."""
+
+
+class MisspeltArgumentWarning(MuxWarning):
+    """A member of a request, or a value, is not known to this version and close to one that is. It was sent all the same."""
+
+
+class DeprecatedArgumentWarning(MuxWarning, DeprecationWarning):
+    """A member of a request is deprecated; the message says what takes its place."""
 
 
 def _blank(cls: type[MuxError], args: tuple[object, ...]) -> MuxError:

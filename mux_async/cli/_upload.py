@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -22,6 +22,9 @@ from mux_async.ingest import Wishes, file_item
 from mux_async.ingest._results import playback_url
 from mux_async.models import Asset
 from mux_async.uploads import Source, UploadProgress, Uploads, UploadSettings
+
+if TYPE_CHECKING:
+    from mux_async.params import AssetOptionsParam
 
 _RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmg]?i?)(?P<what>bit|b)?(?:/s|ps)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -93,7 +96,7 @@ def upload(
             return await uploads.send(
                 source,
                 playback_policies=chosen,
-                new_asset_settings=settings,
+                new_asset_settings=cast("AssetOptionsParam", settings),
                 timeout=valid,
                 test=test,
                 wait_timeout=timeout,

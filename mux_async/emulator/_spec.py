@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 from urllib.parse import unquote
 
 import attrs
@@ -80,6 +80,20 @@ class Spec:
         while "$ref" in schema:
             schema = self.schemas[schema["$ref"]]
         return schema
+
+    @cached_property
+    def property_names(self) -> frozenset[str]:
+        """The names of all members of all objects, in requests and answers."""
+        found: set[str] = set()
+        waiting: list[Any] = [self.schemas, *(operation.body for operation in self.operations)]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, Mapping):
+                found.update(cast("Mapping[str, Any]", part).get("properties", ()))
+                waiting += cast("Mapping[str, Any]", part).values()
+            elif isinstance(part, list):
+                waiting += part
+        return frozenset(found)
 
     def operation(self, verb: str, path: str) -> Operation | None:
         """Return the operation of this verb and path, written with ``{NAME}``."""

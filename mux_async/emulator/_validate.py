@@ -6,13 +6,18 @@ does not name are let through: the API grows, and so do its clients.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import orjson
 
+from mux_async._misspelt import close_to
 from mux_async.emulator._http import invalid
+from mux_async.emulator._spec import load
+
+logger = logging.getLogger(__name__)
 
 Shape: TypeAlias = Callable[[object, str, list[str]], None]
 
@@ -91,11 +96,20 @@ def members(required: Sequence[str] = (), /, **shapes: Shape) -> Shape:
         found = cast("dict[str, object]", value)
         prefix = f"{name}." if name else ""
         problems.extend(f"{prefix}{key} is required" for key in required if found.get(key) is None)
+        if not found.keys() <= shapes.keys():
+            _say_misspelt(found.keys() - shapes.keys(), shapes, prefix)
         for key, shape in shapes.items():
             if found.get(key) is not None:
                 shape(found[key], f"{prefix}{key}", problems)
 
     return check
+
+
+def _say_misspelt(given: Iterable[str], known: Iterable[str], prefix: str) -> None:
+    """Log members that Mux would ignore and that are close to one it would not: a misspelt one has no other sign."""
+    for name in given:
+        if name not in load().property_names and (close := close_to(name, known)):
+            logger.warning("%s%s is no member that Mux knows, and was ignored; did you mean %s?", prefix, name[:80], close)
 
 
 def any_of(first: Shape, *others: Shape) -> Shape:

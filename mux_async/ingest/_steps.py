@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -44,6 +44,7 @@ from mux_async.uploads import UploadGoneError, UploadProgress, Uploads, UploadSt
 if TYPE_CHECKING:
     from mux_async._client import Mux
     from mux_async.models import Asset, Upload
+    from mux_async.params import AssetOptionsParam, InputSettingsParam
 
 logger = logging.getLogger(__name__)
 
@@ -127,17 +128,19 @@ class Steps:
         settings = item.create_body()
         if not _POLICIES & settings.keys():
             settings["playback_policies"] = wants.policies
+        elif "playback_policy" in settings:  # the older name, which lists may have
+            settings.setdefault("playback_policies", settings.pop("playback_policy"))
         if item.path is not None:
             await anyio.to_thread.run_sync(_check_unchanged, item)
         await self.begin(running, Began(self._clock.now()))
         if item.url is not None:
             test = {"test": True} if wants.test else {}
-            inputs = cast("list[Mapping[str, object]]", settings.pop("inputs"))
+            inputs = cast("list[InputSettingsParam]", settings.pop("inputs"))
             asset = await video.assets.create(inputs=inputs, extra_body=settings | test, once=RecordedKey(item.key))
             self.told(running, AssetCreated(asset.id))
             return
         upload = await video.uploads.create(
-            new_asset_settings=settings,
+            new_asset_settings=cast("AssetOptionsParam", settings),
             timeout=wants.upload_timeout,
             test=True if wants.test else UNSET,
             once=RecordedKey(item.key),

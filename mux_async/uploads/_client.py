@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from random import Random, SystemRandom
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, cast, overload
 from urllib.parse import urlsplit
 
 import anyio
@@ -24,6 +24,7 @@ from mux_async.uploads.runner import ProgressCallback, UploadGoneError, UploadRe
 
 if TYPE_CHECKING:
     from mux_async.models import Asset, AssetOptions, Upload
+    from mux_async.params import AssetOptionsParam
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Uploads:
         wait: Literal[True] = True,
         length: int | None = None,
         playback_policies: Sequence[str] | Unset = UNSET,
-        new_asset_settings: AssetOptions | Mapping[str, object] | Unset = UNSET,
+        new_asset_settings: AssetOptions | AssetOptionsParam | Unset = UNSET,
         cors_origin: str | Unset = UNSET,
         timeout: int | Unset = UNSET,
         test: bool | Unset = UNSET,
@@ -93,7 +94,7 @@ class Uploads:
         wait: Literal[False],
         length: int | None = None,
         playback_policies: Sequence[str] | Unset = UNSET,
-        new_asset_settings: AssetOptions | Mapping[str, object] | Unset = UNSET,
+        new_asset_settings: AssetOptions | AssetOptionsParam | Unset = UNSET,
         cors_origin: str | Unset = UNSET,
         timeout: int | Unset = UNSET,
         test: bool | Unset = UNSET,
@@ -108,7 +109,7 @@ class Uploads:
         wait: bool = True,
         length: int | None = None,
         playback_policies: Sequence[str] | Unset = UNSET,
-        new_asset_settings: AssetOptions | Mapping[str, object] | Unset = UNSET,
+        new_asset_settings: AssetOptions | AssetOptionsParam | Unset = UNSET,
         cors_origin: str | Unset = UNSET,
         timeout: int | Unset = UNSET,
         test: bool | Unset = UNSET,
@@ -366,19 +367,18 @@ def is_settled(upload: Upload) -> bool:
 
 
 def merge_settings(
-    settings: AssetOptions | Mapping[str, object] | Unset, *, playback_policies: Sequence[str] | Unset
-) -> Mapping[str, object] | Unset:
+    settings: AssetOptions | AssetOptionsParam | Unset, *, playback_policies: Sequence[str] | Unset
+) -> AssetOptionsParam | Unset:
     """Return *settings* as a mapping with *playback_policies* in it; ``UNSET`` when there is nothing to say."""
     from mux_async._model import Model
 
+    merged: dict[str, object] = {}
     if isinstance(settings, Model):
         merged = dict(settings.to_wire())
-    elif isinstance(settings, Mapping):
+    elif settings is not UNSET:
         merged = dict(settings)
-    else:
-        merged = {}
     if playback_policies is not UNSET:
         if "playback_policies" in merged:
             raise InvalidRequestError("playback_policies is given twice, by itself and in new_asset_settings; leave one out")
         merged["playback_policies"] = [playback_policies] if isinstance(playback_policies, str) else list(playback_policies)
-    return merged or UNSET
+    return cast("AssetOptionsParam", merged) if merged else UNSET

@@ -37,6 +37,7 @@ LAYERS: list[set[str]] = [
         "_times",
         "_tracebacks",
         "models",
+        "params",
         "playback",
     },
     {
@@ -54,7 +55,7 @@ LAYERS: list[set[str]] = [
         "limits",
         "signing",
     },
-    {"_wire", "_recovery", "_once", "_once_keys", "_call", "_once_guard"},
+    {"_wire", "_recovery", "_once", "_once_keys", "_call", "_misspelt", "_once_guard"},
     {"_engine", "_caller", "_transports"},
     {"resources", "_asset_waits", "_news", "_pace", "_waiting", "webhooks"},
     {"live"},

@@ -23,6 +23,7 @@ import pytest
 from mux_async import BucketSettings, LimitSettings, Mux, MuxError, TransportSettings
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault, serve
 from mux_async.errors import ConnectError, Delivery, Phase, TransportError
+from mux_async.params import InputSettingsParam
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpRequest, HttpResponse
 
@@ -115,7 +116,7 @@ def listed() -> HttpResponse:
     return respond(body=pieces(b'{"data": [{"id": "a", ', b'"meta": {"external_id": "k"}}]}'))
 
 
-INPUTS = [{"url": "https://example.com/a.mp4"}]
+INPUTS: list[InputSettingsParam] = [{"url": "https://example.com/a.mp4"}]
 ASSET_PATH = "/video/v1/assets"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
@@ -19,6 +19,7 @@ from mux_async import AmbiguousOutcomeError, LimitSettings, Mux, MuxError, RateL
 from mux_async._once import MAX_PAGES
 from mux_async.errors import ConflictError, ConnectError, Delivery, InvalidRequestError, Phase, TransportError
 from mux_async.models import AssetMetadata
+from mux_async.params import InputSettingsParam
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse
 
@@ -96,7 +97,7 @@ def sent(transport: FakeTransport) -> list[str]:
     return [request.method for request in transport.requests]
 
 
-INPUTS: Sequence[Mapping[str, object]] = [{"url": "https://example.com/a.mp4"}]
+INPUTS: Sequence[InputSettingsParam] = [{"url": "https://example.com/a.mp4"}]
 
 
 @pytest.mark.parametrize("problem", AMBIGUOUS)
@@ -456,7 +457,7 @@ async def test_without_a_key_the_error_says_where_to_look() -> None:
     """Without ``once`` nothing is looked for, and the error names the operation that would show what was made."""
     mux, transport = client(Account([(lambda: RESET, True)]))
     with pytest.raises(AmbiguousOutcomeError, match=r"see what mux\.video\.playback_restrictions\.list shows") as caught:
-        await mux.video.playback_restrictions.create(referrer={}, user_agent={})
+        await mux.video.playback_restrictions.create(referrer={"allowed_domains": []}, user_agent={})
 
     assert caught.value.how == "see what mux.video.playback_restrictions.list shows"
     assert caught.value.once is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import inspect
+import typing
 import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -14,9 +15,10 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import attrs
 import pytest
 
-from mux_async import LimitSettings, Mux
+from mux_async import LimitSettings, Mux, models, params
 from mux_async._model import Model
 from mux_async._operation import bucket_of, replay_of
 from mux_async._response import RawResponse
@@ -45,6 +47,7 @@ def test_count() -> None:
 
 @pytest.mark.anyio
 @each_operation
+@pytest.mark.filterwarnings("ignore::mux_async.errors.DeprecatedArgumentWarning")  # every member is passed
 async def test_round_trip(operation: Operation) -> None:
     """A call sends the method, path, query and body of the facts to the right host with the right credentials, and what comes back is
     typed, complete with fields and values that nobody knows yet."""
@@ -65,6 +68,7 @@ async def test_round_trip(operation: Operation) -> None:
 
 @pytest.mark.anyio
 @each_operation
+@pytest.mark.filterwarnings("ignore::mux_async.errors.DeprecatedArgumentWarning")  # every member is passed
 async def test_raw(operation: Operation) -> None:
     """With `with_raw_response` the same value comes in the answer it arrived in."""
     random = Random(operation.id)
@@ -345,3 +349,12 @@ def test_groups_are_made_once() -> None:
     assert mux.video.assets is mux.video.assets
     assert mux.robots.jobs.summarize is mux.robots.jobs.summarize
     assert mux.data.engagement.videos is mux.data.engagement.videos
+
+
+def test_params() -> None:
+    """Every typed dict has the members of its class, and its annotations can be evaluated: pydantic and others take it as a type."""
+    dicts = {name: kind for name, kind in vars(params).items() if typing.is_typeddict(kind)}
+    assert len(dicts) > 50
+    for name, kind in dicts.items():
+        fields = {field.metadata.get("wire", field.name) for field in attrs.fields(getattr(models, name.removesuffix("Param")))}
+        assert typing.get_type_hints(kind).keys() == fields - {"extra"}

@@ -15,6 +15,7 @@ from mux_async import LimitSettings, Mux
 from mux_async.emulator import Emulator, EmulatorSettings
 from mux_async.emulator.server import serve
 from mux_async.models import Asset, Track
+from mux_async.params import PlaybackPolicyParam
 from mux_async.signing import Signer, verify
 from tests.signing import keys
 
@@ -36,7 +37,7 @@ async def emulated() -> AsyncGenerator[tuple[Mux, Signer, aiohttp.ClientSession]
         yield mux, Signer(key.id, key.private_key), browser
 
 
-async def film(mux: Mux, policy: str) -> tuple[Asset, Track]:
+async def film(mux: Mux, policy: PlaybackPolicyParam) -> tuple[Asset, Track]:
     """A ready asset with a file and a generated subtitle track."""
     made = await mux.video.assets.create(
         inputs=[{"url": "https://example.com/film.mp4", "generated_subtitles": [{"language_code": "en", "name": "English"}]}],
@@ -58,7 +59,7 @@ async def film(mux: Mux, policy: str) -> tuple[Asset, Track]:
 
 
 @pytest.mark.parametrize("policy", ["public", "signed"])
-async def test_every_address(policy: str) -> None:
+async def test_every_address(policy: PlaybackPolicyParam) -> None:
     """Every address that an emulator serves opens what it says: with a signer where the id is signed, bare where it is public."""
     async with emulated() as (mux, signer, browser):
         asset, track = await film(mux, policy)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.abc
@@ -16,6 +16,7 @@ import pytest
 
 from mux_async import Mux, Timeouts, errors
 from mux_async.errors import MuxError
+from mux_async.params import CreateSimulcastTargetRequestParam
 from mux_async.transport import HttpRequest, TransportSettings
 from tests.security.canaries import CANARIES, TOKEN_ID, as_json, leaks, leaks_of
 
@@ -106,7 +107,7 @@ def create(mux: Mux) -> Awaitable[object]:
 
 
 def broadcast(mux: Mux) -> Awaitable[object]:
-    target = {"url": "rtmp://example.com/live", "stream_key": CANARIES["stream key"]}
+    target: CreateSimulcastTargetRequestParam = {"url": "rtmp://example.com/live", "stream_key": CANARIES["stream key"]}
     return mux.video.live_streams.create(playback_policies=["public"], simulcast_targets=[target])
 
 
@@ -278,9 +279,11 @@ async def test_wrong_arguments(transport: Chosen) -> None:
     """What cannot be sent is refused without being shown, whichever argument it is."""
     async with make_client("http://127.0.0.1:9", transport) as mux:
         wrong = [
-            mux.video.assets.create(inputs=[{"url": CANARIES["input URL"], "x": object()}], playback_policies=["public"]),
+            mux.video.assets.create(
+                inputs=[cast("Any", {"url": CANARIES["input URL"], "x": object()})], playback_policies=["public"]
+            ),
             mux.video.assets.create(inputs=[], extra_headers={"X-Own": CANARIES["header"] + "\r\n"}),
-            mux.video.live_streams.create(simulcast_targets=[{"stream_key": CANARIES["stream key"], "url": b"x"}]),
+            mux.video.live_streams.create(simulcast_targets=[cast("Any", {"stream_key": CANARIES["stream key"], "url": b"x"})]),
             mux.video.live_streams.retrieve("", extra_headers={"X-Own": CANARIES["header"]}),
             mux.request("TEAPOT", "/x", headers={"Authorization": CANARIES["header"]}),
         ]

@@ -47,7 +47,7 @@ async def create(mux: Mux) -> None:
     print(status)
     await mux.video.assets.create(inputs="https://example.com/film.mp4", meta=AssetMetadata(title=None), extra_body={"new": 1})
     await mux.video.assets.create(inputs=[InputSettings(url="https://example.com/film.mp4")], meta={"title": "Film"})
-    await mux.video.assets.create(inputs=["https://example.com/film.mp4"], master_access="some-day", video_quality="plus")
+    await mux.video.assets.create(inputs=["https://example.com/film.mp4"], master_access="temporary", video_quality="plus")
     assert_type(await mux.video.uploads.create(), Upload)
     assert_type(await mux.video.assets.delete("a1"), None)
     assert_type(await mux.video.assets.retrieve_input_info(asset.id), list[InputInfo])
@@ -55,6 +55,14 @@ async def create(mux: Mux) -> None:
 
 async def refuse(mux: Mux) -> None:
     await mux.video.assets.create()  # type: ignore[call-arg]  # inputs are required
+    await mux.video.assets.create(inputs=[{"uri": "https://x"}])  # type: ignore[list-item]  # a typo
+    await mux.video.assets.create(inputs="https://x", playback_policies=["pubic"])  # type: ignore[list-item]  # a typo
+    await mux.video.assets.create(inputs="https://x", master_access="some-day")  # type: ignore[arg-type]  # no such value
+    await mux.video.assets.create(inputs="https://x", meta={"titel": "x"})  # type: ignore[arg-type]  # a typo
+    await mux.video.uploads.create(new_asset_settings={"playback_polices": ["public"]})  # type: ignore[arg-type]  # a typo
+    await mux.video.uploads.create(new_asset_settings={"inputs": [{"uri": "x"}]})  # type: ignore[arg-type]  # deeper
+    await mux.video.live_streams.create(new_asset_settings={"playback_policy": ["pubic"]})  # type: ignore[arg-type]  # deeper
+    await mux.video.live_streams.create(simulcast_targets=[{"urll": "rtmp://x"}])  # type: ignore[list-item]  # a typo
     await mux.video.assets.create("https://x")  # type: ignore[call-arg]  # by name only
     await mux.video.assets.update("a1", passthrough=5)  # type: ignore[arg-type]  # text
     await mux.video.assets.update("a1", titel="x")  # type: ignore[call-arg]  # a typo
