@@ -606,7 +606,10 @@ class GenerateChaptersBindingParameters(Model):
     """Language of the titles; that of the transcript when left out."""
     output_steering: GenerateChaptersOutputSteering | None = ABSENT
     """Which part to work on and wishes about the result."""
-    prompt_overrides: GenerateChaptersPromptOverrides | None = ABSENT
+    prompt_overrides: GenerateChaptersPromptOverrides | None = attrs.field(
+        default=ABSENT,
+        metadata={"deprecated": "Deprecated, see ``output_steering``: parts of the model's instructions to replace."},
+    )
     """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
     update_asset_chapters: bool | None = ABSENT
     """Whether to write the chapters to the asset as well."""
@@ -722,7 +725,12 @@ class GeneratePremiumCaptionsBindingParameters(Model):
     """Language of the audio; detected when left out. Taken as given, not checked."""
     phrases: list[str] | None = ABSENT
     """Words and phrases to expect, at most 1000, each of at most 49 characters and 5 words."""
-    replace_existing: bool | None = ABSENT
+    replace_existing: bool | None = attrs.field(
+        default=ABSENT,
+        metadata={
+            "deprecated": "Deprecated, see ``replace_existing_tracks``: whether to delete a text track in the same language; default ``false``."
+        },
+    )
     """Deprecated, see ``replace_existing_tracks``: whether to delete a text track in the same language; default
     ``false``.
     """
@@ -1214,7 +1222,10 @@ class SummarizeBindingParameters(Model):
     """Language to write in; that of the transcript when left out."""
     output_steering: SummarizeOutputSteering | None = ABSENT
     """Which part to work on and wishes about the result."""
-    prompt_overrides: SummarizePromptOverrides | None = ABSENT
+    prompt_overrides: SummarizePromptOverrides | None = attrs.field(
+        default=ABSENT,
+        metadata={"deprecated": "Deprecated, see ``output_steering``: parts of the model's instructions to replace."},
+    )
     """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
     tag_count: int | None = ABSENT
     """Most tags to give; default ``10``."""

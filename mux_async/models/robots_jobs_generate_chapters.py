@@ -238,7 +238,10 @@ class GenerateChaptersJobParameters(Model):
     """Language of the titles; that of the transcript when left out."""
     output_steering: GenerateChaptersOutputSteering | None = ABSENT
     """Which part to work on and wishes about the result."""
-    prompt_overrides: GenerateChaptersPromptOverrides | None = ABSENT
+    prompt_overrides: GenerateChaptersPromptOverrides | None = attrs.field(
+        default=ABSENT,
+        metadata={"deprecated": "Deprecated, see ``output_steering``: parts of the model's instructions to replace."},
+    )
     """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
     update_asset_chapters: bool | None = ABSENT
     """Whether to write the chapters to the asset as well."""

@@ -203,7 +203,12 @@ class GeneratePremiumCaptionsJobParameters(Model):
     """Language of the audio; detected when left out. Taken as given, not checked."""
     phrases: list[str] | None = ABSENT
     """Words and phrases to expect, at most 1000, each of at most 49 characters and 5 words."""
-    replace_existing: bool | None = ABSENT
+    replace_existing: bool | None = attrs.field(
+        default=ABSENT,
+        metadata={
+            "deprecated": "Deprecated, see ``replace_existing_tracks``: whether to delete a text track in the same language; default ``false``."
+        },
+    )
     """Deprecated, see ``replace_existing_tracks``: whether to delete a text track in the same language; default
     ``false``.
     """

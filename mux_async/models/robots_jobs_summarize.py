@@ -179,7 +179,10 @@ class SummarizeJobParameters(Model):
     """Language to write in; that of the transcript when left out."""
     output_steering: SummarizeOutputSteering | None = ABSENT
     """Which part to work on and wishes about the result."""
-    prompt_overrides: SummarizePromptOverrides | None = ABSENT
+    prompt_overrides: SummarizePromptOverrides | None = attrs.field(
+        default=ABSENT,
+        metadata={"deprecated": "Deprecated, see ``output_steering``: parts of the model's instructions to replace."},
+    )
     """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
     tag_count: int | None = ABSENT
     """Most tags to give; default ``10``."""

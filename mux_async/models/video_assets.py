@@ -680,11 +680,13 @@ class CreateAssetRequest(Model):
     """For clips: whether overlays of the source asset are taken over. Default true."""
     directives: list[AssetDirective] | None = ABSENT
     """Robots directives that run on the asset once it is there."""
-    encoding_tier: EncodingTier | None = ABSENT
+    encoding_tier: EncodingTier | None = attrs.field(
+        default=ABSENT, metadata={"deprecated": "Older name of ``video_quality``."}
+    )
     """Deprecated. Older name of ``video_quality``."""
     generate_shots: bool | None = ABSENT
     """Whether shots are detected; only for media with video. Default false."""
-    input: list[InputSettings] | None = ABSENT
+    input: list[InputSettings] | None = attrs.field(default=ABSENT, metadata={"deprecated": "Older name of ``inputs``."})
     """Deprecated. Older name of ``inputs``."""
     master_access: MasterAccess | None = ABSENT
     """``temporary`` prepares a download of the master file for 24 hours; default ``none``."""
@@ -692,7 +694,9 @@ class CreateAssetRequest(Model):
     """Highest resolution that is stored; default ``1080p``."""
     meta: AssetMetadata | None = ABSENT
     """Title and ids of your own."""
-    mp4_support: Mp4Support | None = ABSENT
+    mp4_support: Mp4Support | None = attrs.field(
+        default=ABSENT, metadata={"deprecated": "MP4 downloads, the older way; not together with ``static_renditions``."}
+    )
     """Deprecated. MP4 downloads, the older way; not together with ``static_renditions``."""
     normalize_audio: bool | None = ABSENT
     """Whether loudness is brought to -24 LUFS; on-demand media only, and only at creation. Default false."""
@@ -700,7 +704,9 @@ class CreateAssetRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     playback_policies: list[PlaybackPolicy] | None = ABSENT
     """One playback id is created for each policy given; without any it cannot be played."""
-    playback_policy: list[PlaybackPolicy] | None = ABSENT
+    playback_policy: list[PlaybackPolicy] | None = attrs.field(
+        default=ABSENT, metadata={"deprecated": "Older name of ``playback_policies``."}
+    )
     """Deprecated. Older name of ``playback_policies``."""
     static_renditions: list[CreateStaticRenditionRequest] | None = ABSENT
     """Files for download, MP4 or M4A; not together with ``mp4_support``."""

@@ -99,7 +99,7 @@ class CreateLiveStreamRequest(Model):
     """Subtitles to be transcribed while the stream runs; one entry at most."""
     latency_mode: LatencyMode | None = ABSENT
     """Delay that viewers get; default ``standard``."""
-    low_latency: bool | None = ABSENT
+    low_latency: bool | None = attrs.field(default=ABSENT, metadata={"deprecated": "Older form of ``latency_mode`` ``low``."})
     """Deprecated. Older form of ``latency_mode`` ``low``."""
     max_continuous_duration: int | None = ABSENT
     """Seconds after which an encoder is cut off, 60 to 43200; default 43200 (12 hours)."""
@@ -111,7 +111,9 @@ class CreateLiveStreamRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
     playback_policies: list[PlaybackPolicy] | None = ABSENT
     """One playback id is created for each policy given; without any it cannot be played."""
-    playback_policy: list[PlaybackPolicy] | None = ABSENT
+    playback_policy: list[PlaybackPolicy] | None = attrs.field(
+        default=ABSENT, metadata={"deprecated": "Older name of ``playback_policies``."}
+    )
     """Deprecated. Older name of ``playback_policies``."""
     reconnect_slate_url: str | None = ABSENT
     """Picture shown while the encoder is away. An empty string clears it."""
@@ -119,7 +121,9 @@ class CreateLiveStreamRequest(Model):
     """Seconds for which a lost encoder may come back to the same recording, 0 to 1800. Default 60 with standard
     latency, otherwise 0.
     """
-    reduced_latency: bool | None = ABSENT
+    reduced_latency: bool | None = attrs.field(
+        default=ABSENT, metadata={"deprecated": "Older form of ``latency_mode`` ``reduced``."}
+    )
     """Deprecated. Older form of ``latency_mode`` ``reduced``."""
     simulcast_targets: list[CreateSimulcastTargetRequest] | None = ABSENT
     """Services to which the live stream is to be sent on."""
@@ -755,7 +759,9 @@ class UpdateLiveStreamNewAssetSettings(Model):
     """Whether the master file can be downloaded; default ``none``."""
     meta: AssetMetadata | None = ABSENT
     """Title and ids of your own for later recordings."""
-    mp4_support: Mp4Support | None = ABSENT
+    mp4_support: Mp4Support | None = attrs.field(
+        default=ABSENT, metadata={"deprecated": "MP4 downloads, the older way; not together with ``static_renditions``."}
+    )
     """Deprecated. MP4 downloads, the older way; not together with ``static_renditions``."""
     video_quality: Literal["plus", "premium"] | str | None = ABSENT
     """``plus`` or ``premium``."""

@@ -38,6 +38,7 @@ CREATE: Operation[Annotation] = Operation(
     replay=Replay.NEVER,
     found_in="data.annotations.list",
     model="data_annotations:Annotation",
+    request="data_annotations:AnnotationInput",
 )
 RETRIEVE: Operation[Annotation] = Operation(
     id="data.annotations.retrieve",
@@ -62,6 +63,7 @@ UPDATE: Operation[Annotation] = Operation(
     bucket=Bucket.GENERAL_DATA,
     replay=Replay.IDEMPOTENT,
     model="data_annotations:Annotation",
+    request="data_annotations:AnnotationInput",
 )
 
 

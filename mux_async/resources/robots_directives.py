@@ -17,11 +17,40 @@ if TYPE_CHECKING:
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.robots_directives import (
+        AskQuestionsBinding,
         Directive,
         DirectiveSubject,
+        EditCaptionsBinding,
+        FindBestThumbnailsBinding,
+        FindKeyMomentsBinding,
+        FindScenesBinding,
+        GenerateChaptersBinding,
+        GenerateEngagementInsightsBinding,
+        GeneratePremiumCaptionsBinding,
         ListDirectivesResponse,
-        ResourceDeclaration,
-        WorkflowBinding,
+        ModerateBinding,
+        ShotsResourceDeclaration,
+        SummarizeBinding,
+        TrackResourceDeclaration,
+        TranslateAudioBinding,
+        TranslateCaptionsBinding,
+    )
+    from mux_async.params import (
+        AskQuestionsBindingParam,
+        DirectiveSubjectParam,
+        EditCaptionsBindingParam,
+        FindBestThumbnailsBindingParam,
+        FindKeyMomentsBindingParam,
+        FindScenesBindingParam,
+        GenerateChaptersBindingParam,
+        GenerateEngagementInsightsBindingParam,
+        GeneratePremiumCaptionsBindingParam,
+        ModerateBindingParam,
+        ShotsResourceDeclarationParam,
+        SummarizeBindingParam,
+        TrackResourceDeclarationParam,
+        TranslateAudioBindingParam,
+        TranslateCaptionsBindingParam,
     )
     from mux_async.resources.robots_directives_runs import RobotsDirectivesRuns
 
@@ -33,6 +62,7 @@ CREATE: Operation[Directive] = Operation(
     replay=Replay.NEVER,
     found_in="robots.directives.list",
     model="robots_directives:Directive",
+    request="robots_directives:CreateDirectiveRequest",
 )
 LIST: Operation[Page[Directive, ListDirectivesResponse]] = Operation(
     id="robots.directives.list",
@@ -81,9 +111,37 @@ class RobotsDirectives(Resource):
         self,
         *,
         name: str,
-        subject: DirectiveSubject | Mapping[str, object],
-        workflows: Sequence[WorkflowBinding],
-        resources: Sequence[ResourceDeclaration] | Unset = UNSET,
+        subject: DirectiveSubject | DirectiveSubjectParam,
+        workflows: Sequence[
+            SummarizeBinding
+            | SummarizeBindingParam
+            | ModerateBinding
+            | ModerateBindingParam
+            | GenerateChaptersBinding
+            | GenerateChaptersBindingParam
+            | FindScenesBinding
+            | FindScenesBindingParam
+            | EditCaptionsBinding
+            | EditCaptionsBindingParam
+            | TranslateCaptionsBinding
+            | TranslateCaptionsBindingParam
+            | TranslateAudioBinding
+            | TranslateAudioBindingParam
+            | AskQuestionsBinding
+            | AskQuestionsBindingParam
+            | FindKeyMomentsBinding
+            | FindKeyMomentsBindingParam
+            | GenerateEngagementInsightsBinding
+            | GenerateEngagementInsightsBindingParam
+            | GeneratePremiumCaptionsBinding
+            | GeneratePremiumCaptionsBindingParam
+            | FindBestThumbnailsBinding
+            | FindBestThumbnailsBindingParam
+        ],
+        resources: Sequence[
+            TrackResourceDeclaration | TrackResourceDeclarationParam | ShotsResourceDeclaration | ShotsResourceDeclarationParam
+        ]
+        | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,

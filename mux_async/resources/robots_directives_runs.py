@@ -26,6 +26,7 @@ CREATE: Operation[DirectiveRun] = Operation(
     replay=Replay.NEVER,
     found_in="robots.directives.runs.list",
     model="robots_directives_runs:DirectiveRun",
+    request="robots_directives_runs:RunDirectiveRequest",
 )
 LIST: Operation[Page[DirectiveRunDetail, ListDirectiveRunsResponse]] = Operation(
     id="robots.directives.runs.list",

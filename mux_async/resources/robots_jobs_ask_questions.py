@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_ask_questions import AskQuestionsJob, AskQuestionsJobParameters
+    from mux_async.params import AskQuestionsJobParametersParam
 
 CREATE: Operation[AskQuestionsJob] = Operation(
     id="robots.jobs.ask_questions.create",
@@ -39,6 +40,7 @@ CREATE: Operation[AskQuestionsJob] = Operation(
         retrieve="/robots/v0/jobs/ask-questions/{ID}",
     ),
     model="robots_jobs_ask_questions:AskQuestionsJob",
+    request="robots_jobs_ask_questions:CreateAskQuestionsJobRequest",
 )
 RETRIEVE: Operation[AskQuestionsJob] = Operation(
     id="robots.jobs.ask_questions.retrieve",
@@ -61,7 +63,7 @@ class RobotsJobsAskQuestions(Resource):
     async def create(
         self,
         *,
-        parameters: AskQuestionsJobParameters | Mapping[str, object],
+        parameters: AskQuestionsJobParameters | AskQuestionsJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_edit_captions import EditCaptionsJob, EditCaptionsJobParameters
+    from mux_async.params import EditCaptionsJobParametersParam
 
 CREATE: Operation[EditCaptionsJob] = Operation(
     id="robots.jobs.edit_captions.create",
@@ -39,6 +40,7 @@ CREATE: Operation[EditCaptionsJob] = Operation(
         retrieve="/robots/v0/jobs/edit-captions/{ID}",
     ),
     model="robots_jobs_edit_captions:EditCaptionsJob",
+    request="robots_jobs_edit_captions:CreateEditCaptionsJobRequest",
 )
 RETRIEVE: Operation[EditCaptionsJob] = Operation(
     id="robots.jobs.edit_captions.retrieve",
@@ -61,7 +63,7 @@ class RobotsJobsEditCaptions(Resource):
     async def create(
         self,
         *,
-        parameters: EditCaptionsJobParameters | Mapping[str, object],
+        parameters: EditCaptionsJobParameters | EditCaptionsJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_find_best_thumbnails import FindBestThumbnailsJob, FindBestThumbnailsJobParameters
+    from mux_async.params import FindBestThumbnailsJobParametersParam
 
 CREATE: Operation[FindBestThumbnailsJob] = Operation(
     id="robots.jobs.find_best_thumbnails.create",
@@ -39,6 +40,7 @@ CREATE: Operation[FindBestThumbnailsJob] = Operation(
         retrieve="/robots/v0/jobs/find-best-thumbnails/{ID}",
     ),
     model="robots_jobs_find_best_thumbnails:FindBestThumbnailsJob",
+    request="robots_jobs_find_best_thumbnails:CreateFindBestThumbnailsJobRequest",
 )
 RETRIEVE: Operation[FindBestThumbnailsJob] = Operation(
     id="robots.jobs.find_best_thumbnails.retrieve",
@@ -61,7 +63,7 @@ class RobotsJobsFindBestThumbnails(Resource):
     async def create(
         self,
         *,
-        parameters: FindBestThumbnailsJobParameters | Mapping[str, object],
+        parameters: FindBestThumbnailsJobParameters | FindBestThumbnailsJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_find_key_moments import FindKeyMomentsJob, FindKeyMomentsJobParameters
+    from mux_async.params import FindKeyMomentsJobParametersParam
 
 CREATE: Operation[FindKeyMomentsJob] = Operation(
     id="robots.jobs.find_key_moments.create",
@@ -39,6 +40,7 @@ CREATE: Operation[FindKeyMomentsJob] = Operation(
         retrieve="/robots/v0/jobs/find-key-moments/{ID}",
     ),
     model="robots_jobs_find_key_moments:FindKeyMomentsJob",
+    request="robots_jobs_find_key_moments:CreateFindKeyMomentsJobRequest",
 )
 RETRIEVE: Operation[FindKeyMomentsJob] = Operation(
     id="robots.jobs.find_key_moments.retrieve",
@@ -61,7 +63,7 @@ class RobotsJobsFindKeyMoments(Resource):
     async def create(
         self,
         *,
-        parameters: FindKeyMomentsJobParameters | Mapping[str, object],
+        parameters: FindKeyMomentsJobParameters | FindKeyMomentsJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

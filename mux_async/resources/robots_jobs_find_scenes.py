@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_find_scenes import FindScenesJob, FindScenesJobParameters
+    from mux_async.params import FindScenesJobParametersParam
 
 CREATE: Operation[FindScenesJob] = Operation(
     id="robots.jobs.find_scenes.create",
@@ -39,6 +40,7 @@ CREATE: Operation[FindScenesJob] = Operation(
         retrieve="/robots/v0/jobs/find-scenes/{ID}",
     ),
     model="robots_jobs_find_scenes:FindScenesJob",
+    request="robots_jobs_find_scenes:CreateFindScenesJobRequest",
 )
 RETRIEVE: Operation[FindScenesJob] = Operation(
     id="robots.jobs.find_scenes.retrieve",
@@ -61,7 +63,7 @@ class RobotsJobsFindScenes(Resource):
     async def create(
         self,
         *,
-        parameters: FindScenesJobParameters | Mapping[str, object],
+        parameters: FindScenesJobParameters | FindScenesJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_generate_chapters import GenerateChaptersJob, GenerateChaptersJobParameters
+    from mux_async.params import GenerateChaptersJobParametersParam
 
 CREATE: Operation[GenerateChaptersJob] = Operation(
     id="robots.jobs.generate_chapters.create",
@@ -39,6 +40,7 @@ CREATE: Operation[GenerateChaptersJob] = Operation(
         retrieve="/robots/v0/jobs/generate-chapters/{ID}",
     ),
     model="robots_jobs_generate_chapters:GenerateChaptersJob",
+    request="robots_jobs_generate_chapters:CreateGenerateChaptersJobRequest",
 )
 RETRIEVE: Operation[GenerateChaptersJob] = Operation(
     id="robots.jobs.generate_chapters.retrieve",
@@ -61,7 +63,7 @@ class RobotsJobsGenerateChapters(Resource):
     async def create(
         self,
         *,
-        parameters: GenerateChaptersJobParameters | Mapping[str, object],
+        parameters: GenerateChaptersJobParameters | GenerateChaptersJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         GenerateEngagementInsightsJob,
         GenerateEngagementInsightsJobParameters,
     )
+    from mux_async.params import GenerateEngagementInsightsJobParametersParam
 
 CREATE: Operation[GenerateEngagementInsightsJob] = Operation(
     id="robots.jobs.generate_engagement_insights.create",
@@ -42,6 +43,7 @@ CREATE: Operation[GenerateEngagementInsightsJob] = Operation(
         retrieve="/robots/v0/jobs/generate-engagement-insights/{ID}",
     ),
     model="robots_jobs_generate_engagement_insights:GenerateEngagementInsightsJob",
+    request="robots_jobs_generate_engagement_insights:CreateGenerateEngagementInsightsJobRequest",
 )
 RETRIEVE: Operation[GenerateEngagementInsightsJob] = Operation(
     id="robots.jobs.generate_engagement_insights.retrieve",
@@ -64,7 +66,7 @@ class RobotsJobsGenerateEngagementInsights(Resource):
     async def create(
         self,
         *,
-        parameters: GenerateEngagementInsightsJobParameters | Mapping[str, object],
+        parameters: GenerateEngagementInsightsJobParameters | GenerateEngagementInsightsJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

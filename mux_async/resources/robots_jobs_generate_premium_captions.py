@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         GeneratePremiumCaptionsJob,
         GeneratePremiumCaptionsJobParameters,
     )
+    from mux_async.params import GeneratePremiumCaptionsJobParametersParam
 
 CREATE: Operation[GeneratePremiumCaptionsJob] = Operation(
     id="robots.jobs.generate_premium_captions.create",
@@ -42,6 +43,7 @@ CREATE: Operation[GeneratePremiumCaptionsJob] = Operation(
         retrieve="/robots/v0/jobs/generate-premium-captions/{ID}",
     ),
     model="robots_jobs_generate_premium_captions:GeneratePremiumCaptionsJob",
+    request="robots_jobs_generate_premium_captions:CreateGeneratePremiumCaptionsJobRequest",
 )
 RETRIEVE: Operation[GeneratePremiumCaptionsJob] = Operation(
     id="robots.jobs.generate_premium_captions.retrieve",
@@ -64,7 +66,7 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
     async def create(
         self,
         *,
-        parameters: GeneratePremiumCaptionsJobParameters | Mapping[str, object],
+        parameters: GeneratePremiumCaptionsJobParameters | GeneratePremiumCaptionsJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

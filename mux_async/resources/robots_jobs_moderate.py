@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_moderate import ModerateJob, ModerateJobParameters
+    from mux_async.params import ModerateJobParametersParam
 
 CREATE: Operation[ModerateJob] = Operation(
     id="robots.jobs.moderate.create",
@@ -39,6 +40,7 @@ CREATE: Operation[ModerateJob] = Operation(
         retrieve="/robots/v0/jobs/moderate/{ID}",
     ),
     model="robots_jobs_moderate:ModerateJob",
+    request="robots_jobs_moderate:CreateModerateJobRequest",
 )
 RETRIEVE: Operation[ModerateJob] = Operation(
     id="robots.jobs.moderate.retrieve",
@@ -61,7 +63,7 @@ class RobotsJobsModerate(Resource):
     async def create(
         self,
         *,
-        parameters: ModerateJobParameters | Mapping[str, object],
+        parameters: ModerateJobParameters | ModerateJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

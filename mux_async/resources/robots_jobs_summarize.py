@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_summarize import SummarizeJob, SummarizeJobParameters
+    from mux_async.params import SummarizeJobParametersParam
 
 CREATE: Operation[SummarizeJob] = Operation(
     id="robots.jobs.summarize.create",
@@ -39,6 +40,7 @@ CREATE: Operation[SummarizeJob] = Operation(
         retrieve="/robots/v0/jobs/summarize/{ID}",
     ),
     model="robots_jobs_summarize:SummarizeJob",
+    request="robots_jobs_summarize:CreateSummarizeJobRequest",
 )
 RETRIEVE: Operation[SummarizeJob] = Operation(
     id="robots.jobs.summarize.retrieve",
@@ -61,7 +63,7 @@ class RobotsJobsSummarize(Resource):
     async def create(
         self,
         *,
-        parameters: SummarizeJobParameters | Mapping[str, object],
+        parameters: SummarizeJobParameters | SummarizeJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_translate_audio import TranslateAudioJob, TranslateAudioJobParameters
+    from mux_async.params import TranslateAudioJobParametersParam
 
 CREATE: Operation[TranslateAudioJob] = Operation(
     id="robots.jobs.translate_audio.create",
@@ -39,6 +40,7 @@ CREATE: Operation[TranslateAudioJob] = Operation(
         retrieve="/robots/v0/jobs/translate-audio/{ID}",
     ),
     model="robots_jobs_translate_audio:TranslateAudioJob",
+    request="robots_jobs_translate_audio:CreateTranslateAudioJobRequest",
 )
 RETRIEVE: Operation[TranslateAudioJob] = Operation(
     id="robots.jobs.translate_audio.retrieve",
@@ -61,7 +63,7 @@ class RobotsJobsTranslateAudio(Resource):
     async def create(
         self,
         *,
-        parameters: TranslateAudioJobParameters | Mapping[str, object],
+        parameters: TranslateAudioJobParameters | TranslateAudioJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async.models.robots_jobs_translate_captions import TranslateCaptionsJob, TranslateCaptionsJobParameters
+    from mux_async.params import TranslateCaptionsJobParametersParam
 
 CREATE: Operation[TranslateCaptionsJob] = Operation(
     id="robots.jobs.translate_captions.create",
@@ -39,6 +40,7 @@ CREATE: Operation[TranslateCaptionsJob] = Operation(
         retrieve="/robots/v0/jobs/translate-captions/{ID}",
     ),
     model="robots_jobs_translate_captions:TranslateCaptionsJob",
+    request="robots_jobs_translate_captions:CreateTranslateCaptionsJobRequest",
 )
 RETRIEVE: Operation[TranslateCaptionsJob] = Operation(
     id="robots.jobs.translate_captions.retrieve",
@@ -61,7 +63,7 @@ class RobotsJobsTranslateCaptions(Resource):
     async def create(
         self,
         *,
-        parameters: TranslateCaptionsJobParameters | Mapping[str, object],
+        parameters: TranslateCaptionsJobParameters | TranslateCaptionsJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,

@@ -26,6 +26,7 @@ CREATE: Operation[Webhook] = Operation(
     replay=Replay.NEVER,
     found_in="system.webhooks.list",
     model="system_webhooks:Webhook",
+    request="system_webhooks:CreateWebhookRequest",
 )
 LIST: Operation[Page[Webhook, ListWebhooksResponse]] = Operation(
     id="system.webhooks.list",
@@ -52,6 +53,7 @@ UPDATE: Operation[Webhook] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="system_webhooks:Webhook",
+    request="system_webhooks:UpdateWebhookRequest",
 )
 DELETE: Operation[None] = Operation(
     id="system.webhooks.delete",

@@ -13,7 +13,7 @@ from typing_extensions import deprecated
 from mux_async._asset_waits import AssetWaits
 from mux_async._model import listed
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
-from mux_async._resource import returns_raw
+from mux_async._resource import returns_raw, takes_older_name
 from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
@@ -28,17 +28,25 @@ if TYPE_CHECKING:
         AssetGeneratedSubtitleSettings,
         CreatePlaybackIdRequest,
         CreateStaticRenditionRequest,
-        EncodingTier,
         InputSettings,
-        MasterAccess,
-        MaxResolutionTier,
-        Mp4Support,
         PlaybackId,
-        PlaybackPolicy,
-        StaticRenditionResolution,
-        VideoQuality,
     )
     from mux_async.models.video_assets import Asset, AssetShots, InputInfo, ListAssetsResponse, StaticRendition, Track
+    from mux_async.params import (
+        AssetDirectiveParam,
+        AssetGeneratedSubtitleSettingsParam,
+        AssetMetadataParam,
+        CreatePlaybackIdRequestParam,
+        CreateStaticRenditionRequestParam,
+        EncodingTierParam,
+        InputSettingsParam,
+        MasterAccessParam,
+        MaxResolutionTierParam,
+        Mp4SupportParam,
+        PlaybackPolicyParam,
+        StaticRenditionResolutionParam,
+        VideoQualityParam,
+    )
 
 CREATE: Operation[Asset] = Operation(
     id="video.assets.create",
@@ -61,6 +69,7 @@ CREATE: Operation[Asset] = Operation(
         retrieve="/video/v1/assets/{ID}",
     ),
     model="video_assets:Asset",
+    request="video_assets:CreateAssetRequest",
 )
 LIST: Operation[Page[Asset, ListAssetsResponse]] = Operation(
     id="video.assets.list",
@@ -95,6 +104,7 @@ UPDATE: Operation[Asset] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="video_assets:Asset",
+    request="video_assets:UpdateAssetRequest",
 )
 RETRIEVE_INPUT_INFO: Operation[list[InputInfo]] = Operation(
     id="video.assets.retrieve_input_info",
@@ -112,6 +122,7 @@ UPDATE_MASTER_ACCESS: Operation[Asset] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="video_assets:Asset",
+    request="video_assets:UpdateAssetMasterAccessRequest",
 )
 UPDATE_MP4_SUPPORT: Operation[Asset] = Operation(
     id="video.assets.update_mp4_support",
@@ -121,6 +132,7 @@ UPDATE_MP4_SUPPORT: Operation[Asset] = Operation(
     replay=Replay.IDEMPOTENT,
     deprecated="Mux replaced mp4_support by static renditions: use video.assets.create_static_rendition",
     model="video_assets:Asset",
+    request="video_assets:UpdateAssetMp4SupportRequest",
 )
 CREATE_PLAYBACK_ID: Operation[PlaybackId] = Operation(
     id="video.assets.create_playback_id",
@@ -130,6 +142,7 @@ CREATE_PLAYBACK_ID: Operation[PlaybackId] = Operation(
     replay=Replay.NEVER,
     found_in="video.assets.retrieve",
     model="shared_video:PlaybackId",
+    request="shared_video:CreatePlaybackIdRequest",
 )
 RETRIEVE_PLAYBACK_ID: Operation[PlaybackId] = Operation(
     id="video.assets.retrieve_playback_id",
@@ -163,6 +176,7 @@ GENERATE_SHOTS: Operation[AssetShots] = Operation(
     replay=Replay.NEVER,
     found_in="video.assets.retrieve_shots",
     model="video_assets:AssetShots",
+    request="video_assets:GenerateAssetShotsRequest",
 )
 DELETE_SHOTS: Operation[None] = Operation(
     id="video.assets.delete_shots",
@@ -190,6 +204,7 @@ CREATE_STATIC_RENDITION: Operation[StaticRendition] = Operation(
         ),
     ),
     model="video_assets:StaticRendition",
+    request="shared_video:CreateStaticRenditionRequest",
 )
 DELETE_STATIC_RENDITION: Operation[None] = Operation(
     id="video.assets.delete_static_rendition",
@@ -222,6 +237,7 @@ CREATE_TRACK: Operation[Track] = Operation(
         ),
     ),
     model="video_assets:Track",
+    request="video_assets:CreateTrackRequest",
 )
 DELETE_TRACK: Operation[None] = Operation(
     id="video.assets.delete_track",
@@ -238,6 +254,7 @@ UPDATE_TRACK: Operation[Track] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="video_assets:Track",
+    request="video_assets:UpdateTrackRequest",
 )
 GENERATE_SUBTITLES: Operation[list[Track]] = Operation(
     id="video.assets.generate_subtitles",
@@ -248,6 +265,7 @@ GENERATE_SUBTITLES: Operation[list[Track]] = Operation(
     is_list=True,
     found_in="video.assets.retrieve",
     model="video_assets:Track",
+    request="video_assets:GenerateTrackSubtitlesRequest",
 )
 
 
@@ -259,27 +277,28 @@ class VideoAssets(AssetWaits):
         """The same operations, returning a `RawResponse`: status, headers, request id and attempts around the value."""
         return VideoAssetsWithRawResponse(self._raw())
 
+    @takes_older_name("inputs", "input")
     async def create(
         self,
         *,
-        inputs: str | Sequence[str | InputSettings | Mapping[str, object]],
-        advanced_playback_policies: Sequence[CreatePlaybackIdRequest | Mapping[str, object]] | Unset = UNSET,
+        inputs: str | Sequence[str | InputSettings | InputSettingsParam],
+        advanced_playback_policies: Sequence[CreatePlaybackIdRequest | CreatePlaybackIdRequestParam] | Unset = UNSET,
         copy_overlays: bool | Unset = UNSET,
-        directives: Sequence[AssetDirective | Mapping[str, object]] | Unset = UNSET,
-        encoding_tier: EncodingTier | Unset = UNSET,
+        directives: Sequence[AssetDirective | AssetDirectiveParam] | Unset = UNSET,
+        encoding_tier: EncodingTierParam | Unset = UNSET,
         generate_shots: bool | Unset = UNSET,
-        input: Sequence[InputSettings | Mapping[str, object]] | Unset = UNSET,
-        master_access: MasterAccess | Unset = UNSET,
-        max_resolution_tier: MaxResolutionTier | Unset = UNSET,
-        meta: AssetMetadata | Mapping[str, object] | Unset = UNSET,
-        mp4_support: Mp4Support | Unset = UNSET,
+        input: Sequence[InputSettings | InputSettingsParam] | Unset = UNSET,
+        master_access: MasterAccessParam | Unset = UNSET,
+        max_resolution_tier: MaxResolutionTierParam | Unset = UNSET,
+        meta: AssetMetadata | AssetMetadataParam | Unset = UNSET,
+        mp4_support: Mp4SupportParam | Unset = UNSET,
         normalize_audio: bool | Unset = UNSET,
         passthrough: str | Unset = UNSET,
-        playback_policies: Sequence[PlaybackPolicy] | Unset = UNSET,
-        playback_policy: Sequence[PlaybackPolicy] | Unset = UNSET,
-        static_renditions: Sequence[CreateStaticRenditionRequest | Mapping[str, object]] | Unset = UNSET,
+        playback_policies: Sequence[PlaybackPolicyParam] | Unset = UNSET,
+        playback_policy: Sequence[PlaybackPolicyParam] | Unset = UNSET,
+        static_renditions: Sequence[CreateStaticRenditionRequest | CreateStaticRenditionRequestParam] | Unset = UNSET,
         test: bool | Unset = UNSET,
-        video_quality: VideoQuality | Unset = UNSET,
+        video_quality: VideoQualityParam | Unset = UNSET,
         per_title_encode: bool | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -481,7 +500,7 @@ class VideoAssets(AssetWaits):
         self,
         asset_id: str,
         *,
-        meta: AssetMetadata | Mapping[str, object] | Unset = UNSET,
+        meta: AssetMetadata | AssetMetadataParam | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         thumbnail_time: float | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
@@ -561,7 +580,7 @@ class VideoAssets(AssetWaits):
         self,
         asset_id: str,
         *,
-        master_access: MasterAccess,
+        master_access: MasterAccessParam,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -605,7 +624,7 @@ class VideoAssets(AssetWaits):
         self,
         asset_id: str,
         *,
-        mp4_support: Mp4Support,
+        mp4_support: Mp4SupportParam,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -648,7 +667,7 @@ class VideoAssets(AssetWaits):
         asset_id: str,
         *,
         drm_configuration_id: str | Unset = UNSET,
-        policy: PlaybackPolicy | Unset = UNSET,
+        policy: PlaybackPolicyParam | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -863,7 +882,7 @@ class VideoAssets(AssetWaits):
         self,
         asset_id: str,
         *,
-        resolution: StaticRenditionResolution,
+        resolution: StaticRenditionResolutionParam,
         passthrough: str | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -985,12 +1004,12 @@ class VideoAssets(AssetWaits):
         asset_id: str,
         *,
         language_code: str,
-        type: Literal["text", "audio"] | str,
+        type: Literal["text", "audio"],
         url: str,
         closed_captions: bool | Unset = UNSET,
         name: str | Unset = UNSET,
         passthrough: str | Unset = UNSET,
-        text_type: Literal["subtitles"] | str | Unset = UNSET,
+        text_type: Literal["subtitles"] | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
@@ -1140,7 +1159,7 @@ class VideoAssets(AssetWaits):
         asset_id: str,
         track_id: str,
         *,
-        generated_subtitles: Sequence[AssetGeneratedSubtitleSettings | Mapping[str, object]],
+        generated_subtitles: Sequence[AssetGeneratedSubtitleSettings | AssetGeneratedSubtitleSettingsParam],
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,

@@ -16,16 +16,9 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async._pagination import Page, Paginator
-    from mux_async.models.shared_video import (
-        AssetOptions,
-        CreatePlaybackIdRequest,
-        CreateStaticRenditionRequest,
-        PlaybackId,
-        PlaybackPolicy,
-    )
+    from mux_async.models.shared_video import AssetOptions, CreatePlaybackIdRequest, CreateStaticRenditionRequest, PlaybackId
     from mux_async.models.video_live_streams import (
         CreateSimulcastTargetRequest,
-        LatencyMode,
         ListLiveStreamsResponse,
         LiveStream,
         LiveStreamEmbeddedSubtitleRequest,
@@ -34,6 +27,18 @@ if TYPE_CHECKING:
         LiveStreamStatus,
         SimulcastTarget,
         UpdateLiveStreamNewAssetSettings,
+    )
+    from mux_async.params import (
+        AssetOptionsParam,
+        CreatePlaybackIdRequestParam,
+        CreateSimulcastTargetRequestParam,
+        CreateStaticRenditionRequestParam,
+        LatencyModeParam,
+        LiveStreamEmbeddedSubtitleRequestParam,
+        LiveStreamGeneratedSubtitleRequestParam,
+        LiveStreamMetadataParam,
+        PlaybackPolicyParam,
+        UpdateLiveStreamNewAssetSettingsParam,
     )
 
 CREATE: Operation[LiveStream] = Operation(
@@ -57,6 +62,7 @@ CREATE: Operation[LiveStream] = Operation(
         retrieve="/video/v1/live-streams/{ID}",
     ),
     model="video_live_streams:LiveStream",
+    request="video_live_streams:CreateLiveStreamRequest",
 )
 LIST: Operation[Page[LiveStream, ListLiveStreamsResponse]] = Operation(
     id="video.live_streams.list",
@@ -91,6 +97,7 @@ UPDATE: Operation[LiveStream] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="video_live_streams:LiveStream",
+    request="video_live_streams:UpdateLiveStreamRequest",
 )
 COMPLETE: Operation[None] = Operation(
     id="video.live_streams.complete",
@@ -116,6 +123,7 @@ UPDATE_EMBEDDED_SUBTITLES: Operation[LiveStream] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="video_live_streams:LiveStream",
+    request="video_live_streams:UpdateLiveStreamEmbeddedSubtitlesRequest",
 )
 ENABLE: Operation[None] = Operation(
     id="video.live_streams.enable",
@@ -132,6 +140,7 @@ UPDATE_GENERATED_SUBTITLES: Operation[LiveStream] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="video_live_streams:LiveStream",
+    request="video_live_streams:UpdateLiveStreamGeneratedSubtitlesRequest",
 )
 UPDATE_NEW_ASSET_SETTINGS_STATIC_RENDITIONS: Operation[LiveStream] = Operation(
     id="video.live_streams.update_new_asset_settings_static_renditions",
@@ -140,6 +149,7 @@ UPDATE_NEW_ASSET_SETTINGS_STATIC_RENDITIONS: Operation[LiveStream] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="video_live_streams:LiveStream",
+    request="video_live_streams:UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest",
 )
 DELETE_NEW_ASSET_SETTINGS_STATIC_RENDITIONS: Operation[None] = Operation(
     id="video.live_streams.delete_new_asset_settings_static_renditions",
@@ -157,6 +167,7 @@ CREATE_PLAYBACK_ID: Operation[PlaybackId] = Operation(
     replay=Replay.NEVER,
     found_in="video.live_streams.retrieve",
     model="shared_video:PlaybackId",
+    request="shared_video:CreatePlaybackIdRequest",
 )
 RETRIEVE_PLAYBACK_ID: Operation[PlaybackId] = Operation(
     id="video.live_streams.retrieve_playback_id",
@@ -202,6 +213,7 @@ CREATE_SIMULCAST_TARGET: Operation[SimulcastTarget] = Operation(
         retrieve="/video/v1/live-streams/{LIVE_STREAM_ID}/simulcast-targets/{ID}",
     ),
     model="video_live_streams:SimulcastTarget",
+    request="video_live_streams:CreateSimulcastTargetRequest",
 )
 DELETE_SIMULCAST_TARGET: Operation[None] = Operation(
     id="video.live_streams.delete_simulcast_target",
@@ -232,22 +244,24 @@ class VideoLiveStreams(Resource):
     async def create(
         self,
         *,
-        advanced_playback_policies: Sequence[CreatePlaybackIdRequest | Mapping[str, object]] | Unset = UNSET,
+        advanced_playback_policies: Sequence[CreatePlaybackIdRequest | CreatePlaybackIdRequestParam] | Unset = UNSET,
         audio_only: bool | Unset = UNSET,
-        embedded_subtitles: Sequence[LiveStreamEmbeddedSubtitleRequest | Mapping[str, object]] | Unset = UNSET,
-        generated_subtitles: Sequence[LiveStreamGeneratedSubtitleRequest | Mapping[str, object]] | Unset = UNSET,
-        latency_mode: LatencyMode | Unset = UNSET,
+        embedded_subtitles: Sequence[LiveStreamEmbeddedSubtitleRequest | LiveStreamEmbeddedSubtitleRequestParam]
+        | Unset = UNSET,
+        generated_subtitles: Sequence[LiveStreamGeneratedSubtitleRequest | LiveStreamGeneratedSubtitleRequestParam]
+        | Unset = UNSET,
+        latency_mode: LatencyModeParam | Unset = UNSET,
         low_latency: bool | Unset = UNSET,
         max_continuous_duration: int | Unset = UNSET,
-        meta: LiveStreamMetadata | Mapping[str, object] | Unset = UNSET,
-        new_asset_settings: AssetOptions | Mapping[str, object] | Unset = UNSET,
+        meta: LiveStreamMetadata | LiveStreamMetadataParam | Unset = UNSET,
+        new_asset_settings: AssetOptions | AssetOptionsParam | Unset = UNSET,
         passthrough: str | Unset = UNSET,
-        playback_policies: Sequence[PlaybackPolicy] | Unset = UNSET,
-        playback_policy: Sequence[PlaybackPolicy] | Unset = UNSET,
+        playback_policies: Sequence[PlaybackPolicyParam] | Unset = UNSET,
+        playback_policy: Sequence[PlaybackPolicyParam] | Unset = UNSET,
         reconnect_slate_url: str | Unset = UNSET,
         reconnect_window: float | Unset = UNSET,
         reduced_latency: bool | Unset = UNSET,
-        simulcast_targets: Sequence[CreateSimulcastTargetRequest | Mapping[str, object]] | Unset = UNSET,
+        simulcast_targets: Sequence[CreateSimulcastTargetRequest | CreateSimulcastTargetRequestParam] | Unset = UNSET,
         test: bool | Unset = UNSET,
         use_slate_for_standard_latency: bool | Unset = UNSET,
         once: str | Once | None = None,
@@ -439,10 +453,10 @@ class VideoLiveStreams(Resource):
         self,
         live_stream_id: str,
         *,
-        latency_mode: LatencyMode | Unset = UNSET,
+        latency_mode: LatencyModeParam | Unset = UNSET,
         max_continuous_duration: int | Unset = UNSET,
-        meta: LiveStreamMetadata | Mapping[str, object] | Unset = UNSET,
-        new_asset_settings: UpdateLiveStreamNewAssetSettings | Mapping[str, object] | Unset = UNSET,
+        meta: LiveStreamMetadata | LiveStreamMetadataParam | Unset = UNSET,
+        new_asset_settings: UpdateLiveStreamNewAssetSettings | UpdateLiveStreamNewAssetSettingsParam | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         reconnect_slate_url: str | Unset = UNSET,
         reconnect_window: float | Unset = UNSET,
@@ -573,7 +587,8 @@ class VideoLiveStreams(Resource):
         self,
         live_stream_id: str,
         *,
-        embedded_subtitles: Sequence[LiveStreamEmbeddedSubtitleRequest | Mapping[str, object]] | Unset = UNSET,
+        embedded_subtitles: Sequence[LiveStreamEmbeddedSubtitleRequest | LiveStreamEmbeddedSubtitleRequestParam]
+        | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -645,7 +660,8 @@ class VideoLiveStreams(Resource):
         self,
         live_stream_id: str,
         *,
-        generated_subtitles: Sequence[LiveStreamGeneratedSubtitleRequest | Mapping[str, object]] | Unset = UNSET,
+        generated_subtitles: Sequence[LiveStreamGeneratedSubtitleRequest | LiveStreamGeneratedSubtitleRequestParam]
+        | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -686,7 +702,7 @@ class VideoLiveStreams(Resource):
         self,
         live_stream_id: str,
         *,
-        static_renditions: Sequence[CreateStaticRenditionRequest | Mapping[str, object]],
+        static_renditions: Sequence[CreateStaticRenditionRequest | CreateStaticRenditionRequestParam],
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -757,7 +773,7 @@ class VideoLiveStreams(Resource):
         live_stream_id: str,
         *,
         drm_configuration_id: str | Unset = UNSET,
-        policy: PlaybackPolicy | Unset = UNSET,
+        policy: PlaybackPolicyParam | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         UpdateReferrerDomainRestrictionRequest,
         UserAgentRestrictionRequest,
     )
+    from mux_async.params import UpdateReferrerDomainRestrictionRequestParam, UserAgentRestrictionRequestParam
 
 CREATE: Operation[PlaybackRestriction] = Operation(
     id="video.playback_restrictions.create",
@@ -31,6 +32,7 @@ CREATE: Operation[PlaybackRestriction] = Operation(
     replay=Replay.NEVER,
     found_in="video.playback_restrictions.list",
     model="video_playback_restrictions:PlaybackRestriction",
+    request="video_playback_restrictions:CreatePlaybackRestrictionRequest",
 )
 LIST: Operation[Page[PlaybackRestriction, ListPlaybackRestrictionsResponse]] = Operation(
     id="video.playback_restrictions.list",
@@ -65,6 +67,7 @@ UPDATE_REFERRER: Operation[PlaybackRestriction] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="video_playback_restrictions:PlaybackRestriction",
+    request="video_playback_restrictions:UpdateReferrerDomainRestrictionRequest",
 )
 UPDATE_USER_AGENT: Operation[PlaybackRestriction] = Operation(
     id="video.playback_restrictions.update_user_agent",
@@ -73,6 +76,7 @@ UPDATE_USER_AGENT: Operation[PlaybackRestriction] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="video_playback_restrictions:PlaybackRestriction",
+    request="video_playback_restrictions:UpdateUserAgentRestrictionRequest",
 )
 
 
@@ -87,8 +91,8 @@ class VideoPlaybackRestrictions(Resource):
     async def create(
         self,
         *,
-        referrer: UpdateReferrerDomainRestrictionRequest | Mapping[str, object],
-        user_agent: UserAgentRestrictionRequest | Mapping[str, object],
+        referrer: UpdateReferrerDomainRestrictionRequest | UpdateReferrerDomainRestrictionRequestParam,
+        user_agent: UserAgentRestrictionRequest | UserAgentRestrictionRequestParam,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,

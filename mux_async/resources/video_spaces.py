@@ -18,15 +18,8 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions, Once
     from mux_async._pagination import Page, Paginator
-    from mux_async.models.video_spaces import (
-        Broadcast,
-        BroadcastLayout,
-        BroadcastResolution,
-        CreateBroadcastRequest,
-        ListSpacesResponse,
-        Space,
-        SpaceType,
-    )
+    from mux_async.models.video_spaces import Broadcast, CreateBroadcastRequest, ListSpacesResponse, Space
+    from mux_async.params import BroadcastLayoutParam, BroadcastResolutionParam, CreateBroadcastRequestParam, SpaceTypeParam
 
 CREATE: Operation[Space] = Operation(
     id="video.spaces.create",
@@ -45,6 +38,7 @@ CREATE: Operation[Space] = Operation(
         retrieve="/video/v1/spaces/{ID}",
     ),
     model="video_spaces:Space",
+    request="video_spaces:CreateSpaceRequest",
 )
 LIST: Operation[Page[Space, ListSpacesResponse]] = Operation(
     id="video.spaces.list",
@@ -92,6 +86,7 @@ CREATE_BROADCAST: Operation[Broadcast] = Operation(
         retrieve="/video/v1/spaces/{SPACE_ID}/broadcasts/{ID}",
     ),
     model="video_spaces:Broadcast",
+    request="video_spaces:CreateBroadcastRequest",
 )
 DELETE_BROADCAST: Operation[None] = Operation(
     id="video.spaces.delete_broadcast",
@@ -145,9 +140,9 @@ class VideoSpaces(Resource):
     async def create(
         self,
         *,
-        type: SpaceType | Unset = UNSET,
+        type: SpaceTypeParam | Unset = UNSET,
         passthrough: str | Unset = UNSET,
-        broadcasts: Sequence[CreateBroadcastRequest | Mapping[str, object]] | Unset = UNSET,
+        broadcasts: Sequence[CreateBroadcastRequest | CreateBroadcastRequestParam] | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
@@ -298,9 +293,9 @@ class VideoSpaces(Resource):
         *,
         live_stream_id: str,
         passthrough: str | Unset = UNSET,
-        layout: BroadcastLayout | Unset = UNSET,
+        layout: BroadcastLayoutParam | Unset = UNSET,
         background: str | Unset = UNSET,
-        resolution: BroadcastResolution | Unset = UNSET,
+        resolution: BroadcastResolutionParam | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,

@@ -38,6 +38,7 @@ CREATE: Operation[TranscriptionVocabulary] = Operation(
         retrieve="/video/v1/transcription-vocabularies/{ID}",
     ),
     model="video_transcription_vocabularies:TranscriptionVocabulary",
+    request="video_transcription_vocabularies:CreateTranscriptionVocabularyRequest",
 )
 LIST: Operation[Page[TranscriptionVocabulary, ListTranscriptionVocabulariesResponse]] = Operation(
     id="video.transcription_vocabularies.list",
@@ -72,6 +73,7 @@ UPDATE: Operation[TranscriptionVocabulary] = Operation(
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     model="video_transcription_vocabularies:TranscriptionVocabulary",
+    request="video_transcription_vocabularies:UpdateTranscriptionVocabularyRequest",
 )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared_video import AssetOptions
     from mux_async.models.video_uploads import ListUploadsResponse, Upload
+    from mux_async.params import AssetOptionsParam
 
 CREATE: Operation[Upload] = Operation(
     id="video.uploads.create",
@@ -41,6 +42,7 @@ CREATE: Operation[Upload] = Operation(
         dead_statuses=("cancelled", "errored", "timed_out"),
     ),
     model="video_uploads:Upload",
+    request="video_uploads:CreateUploadRequest",
 )
 LIST: Operation[Page[Upload, ListUploadsResponse]] = Operation(
     id="video.uploads.list",
@@ -82,7 +84,7 @@ class VideoUploads(Resource):
         self,
         *,
         cors_origin: str | Unset = UNSET,
-        new_asset_settings: AssetOptions | Mapping[str, object] | Unset = UNSET,
+        new_asset_settings: AssetOptions | AssetOptionsParam | Unset = UNSET,
         test: bool | Unset = UNSET,
         timeout: int | Unset = UNSET,
         once: str | Once | None = None,

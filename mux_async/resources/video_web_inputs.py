@@ -38,6 +38,7 @@ CREATE: Operation[WebInput] = Operation(
         retrieve="/video/v1/web-inputs/{ID}",
     ),
     model="video_web_inputs:WebInput",
+    request="video_web_inputs:CreateWebInputRequest",
 )
 LIST: Operation[Page[WebInput, ListWebInputsResponse]] = Operation(
     id="video.web_inputs.list",
@@ -104,6 +105,7 @@ UPDATE_URL: Operation[WebInput] = Operation(
     replay=Replay.IDEMPOTENT,
     deprecated="Mux no longer offers web inputs; its clients dropped them",
     model="video_web_inputs:WebInput",
+    request="video_web_inputs:UpdateWebInputUrlRequest",
 )
 
 
@@ -123,7 +125,7 @@ class VideoWebInputs(Resource):
         auto_launch: bool | Unset = UNSET,
         live_stream_id: str | Unset = UNSET,
         passthrough: str | Unset = UNSET,
-        resolution: Literal["1920x1080", "1280x720", "1080x1920", "720x1280", "1080x1080", "720x720"] | str | Unset = UNSET,
+        resolution: Literal["1920x1080", "1280x720", "1080x1920", "720x1280", "1080x1080", "720x720"] | Unset = UNSET,
         timeout: int | Unset = UNSET,
         once: str | Once | None = None,
         extra_headers: Mapping[str, str] | None = None,
