@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from mux_async import BucketSettings, LimitSettings, Mux, Timeouts
 from mux_async.transport import TransportSettings
+from mux_async.webhooks import RedisEventStore
 
 T = TypeVar("T")
 Main = Callable[[], Coroutine[Any, Any, T]]
@@ -91,9 +92,14 @@ def measure() -> dict[str, int]:
 def in_turn() -> list[dict[str, int]]:
     """One client in one event loop after the other, never closed."""
     mux, shown = client(), list[dict[str, int]]()
+    url = os.environ.get("MUX_LIMITS_URL")
+    events = RedisEventStore(url) if url else None
 
     async def main() -> None:
         await mux.request("GET", "/a")
+        if events is not None:
+            await events.newest("subject")
+            await mux.video.assets.create(inputs=[{"url": "https://example.com/a.mp4"}], once=f"key-{number}")
         await mux.request("GET", "/b", query={"long": "x" * 9000})
 
     for number in range(int(COUNT)):

@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.limits.stores import redis_server
+
 PROGRAM = Path(__file__).with_name("lifetimes.py")
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"data":{}}'
 MEMORY = 4 * 1024 * 1024
@@ -99,14 +101,19 @@ def serving(certificates: Path | None) -> Generator[Origin]:
 
 
 def perform(
-    scenario: str, tmp_path: Path, *, runner: str, transport: str, count: int, tls: bool
+    scenario: str, tmp_path: Path, *, runner: str, transport: str, count: int, tls: bool, redis: str | None = None
 ) -> tuple[list[dict[str, int]], Origin]:
     """Run the program and return what it held at a quarter of its way and at the end. It has to write nothing else."""
     certificates = tmp_path / "authority.pem" if tls else None
     with serving(certificates) as origin:
         arguments = [scenario, origin.url, str(certificates or ""), runner, transport, str(count)]
         done = subprocess.run(
-            [sys.executable, "-W", "error", str(PROGRAM), *arguments], capture_output=True, text=True, timeout=300, check=False
+            [sys.executable, "-W", "error", str(PROGRAM), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            env={**os.environ, **({"MUX_LIMITS_URL": redis} if redis is not None else {})},
         )
     assert done.stderr == ""
     assert done.returncode == 0
@@ -156,6 +163,23 @@ def test_loops_that_are_merely_closed(tmp_path: Path, transport: str, tls: bool)
     shown, _ = perform("in-turn", tmp_path, runner="closed", transport=transport, count=40, tls=tls)
 
     assert_flat(shown, loops=1)
+
+
+@pytest.mark.parametrize("runner", ["asyncio", "uvloop", "closed"])
+def test_connections_to_redis(tmp_path: Path, runner: str) -> None:
+    """What is shared through Redis (limits, ``once`` keys, handled events) keeps nothing of an event loop that ended either."""
+    with redis_server(tmp_path) as url:
+        shown, _ = perform("in-turn", tmp_path, runner=runner, transport="aiohttp", count=40, tls=False, redis=url)
+
+    assert_flat(shown, loops=1 if runner == "closed" else 0)
+
+
+def test_connections_to_redis_after_a_fork(tmp_path: Path) -> None:
+    """Children ask Redis over connections of their own, and the parent goes on with its own."""
+    with redis_server(tmp_path) as url:
+        _, origin = perform("forks", tmp_path, runner="asyncio", transport="aiohttp", count=2, tls=False, redis=url)
+
+    assert origin.connections == 1 + 4
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
