@@ -250,7 +250,7 @@ def _list(name: str, given: Mapping[str, object]) -> list[object]:
 def _members(model: Any) -> Mapping[str, Any]:
     """Return the fields of a model by name, with their types without ``None``."""
     hints = get_type_hints(model)
-    return {field.name: _without_none(hints[field.name]) for field in attrs.fields(model) if not field.name.startswith("_")}
+    return {field.name: _without_none(hints[field.name]) for field in attrs.fields(model) if field.name != "extra"}
 
 
 def _without_none(kind: Any) -> Any:
