@@ -623,6 +623,9 @@ def test_a_change_of_rate_stretches_debts() -> None:
     slower.load(bucket.dump()[0], [10.0], 10.0)
     assert changes(slower, lambda: None) == {}
     assert (slower.rate, slower.ceiling, slower.full_at, slower.dump()[1]) == (2.0, 2.0, 12.0, [])
+    part = PacedBucket(2.0, 5)
+    part.load({**bucket.dump()[0], "full_at": 10.0625}, [], 10.0)
+    assert part.full_at == 10.25
     closed = PacedBucket(2.0, 5)
     closed.load({**bucket.dump()[0], "closed_until": 10.25}, [], 10.0)
     assert closed.full_at == 11.25
