@@ -304,6 +304,18 @@ def test_closed_while_it_waits() -> None:
     found.close()
 
 
+def test_closed_within_a_task() -> None:
+    """Closing ends the request of the task that closes."""
+    found, seen = waiting()
+
+    async def main() -> None:
+        found.send(None)
+        found.close()
+        assert [type(each) for each in seen] == [GeneratorExit]
+
+    asyncio.run(main())
+
+
 def test_awaited() -> None:
     """``await`` is one page."""
     found, asked = served(page([1]), page([2]))
@@ -337,6 +349,7 @@ def test_each_task_has_its_own_request() -> None:
         tasks = [asyncio.create_task(found) for _ in range(3)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+        assert count == len(tasks)
         tasks[1].cancel()
         return [list(await task) for task in (tasks[0], tasks[2])]
 
