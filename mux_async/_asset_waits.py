@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from mux_async._resource import Caller, Resource
 from mux_async._types import UNSET
-from mux_async.errors import UploadError
+from mux_async.errors import UploadError, quote_sentence
 
 if TYPE_CHECKING:
     from mux_async._waiting import AssetSource, Goal, WaitHub
@@ -35,7 +35,8 @@ class _ApiSource:
             return page.data[0]
         upload = await VideoUploads(self.caller).retrieve(upload_id)
         if upload.status in {"errored", "cancelled", "timed_out"}:
-            reason = upload.error.message if upload.error is not None and upload.error.message else "no reason given"
+            said = upload.error.message if upload.error is not None and upload.error.message else "no reason given"
+            reason = quote_sentence(said)
             raise UploadError(
                 f"upload {upload_id!r} is {upload.status} and will not become an asset ({reason}); start a new upload",
                 upload_id=upload_id,

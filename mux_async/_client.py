@@ -35,6 +35,7 @@ from mux_async._options import CallOptions, EffectiveOptions
 from mux_async._resource import Arguments
 from mux_async._response import RawResponse
 from mux_async._retry import RetryPolicy
+from mux_async._setting_text import read_variable
 from mux_async._tracebacks import hides_locals
 from mux_async._transports import resolve_transport
 from mux_async._types import UNSET, Secret, Unset
@@ -221,7 +222,7 @@ class Mux:
         check_callable("clock", clock, "it must be a function that returns monotonic seconds")
         check_instance("random", random, Random, "it must be a random.Random", allow_none=True)
         credentials = load_credentials(token_id, token_secret, authorization_token)
-        url = base_url or os.environ.get("MUX_BASE_URL") or DEFAULT_BASE_URL
+        url = base_url or read_variable("MUX_BASE_URL") or DEFAULT_BASE_URL
         if not base_url:
             tell_foreign_host(url)
         config = Config(
@@ -244,7 +245,7 @@ class Mux:
         choice.check(transport_settings)
         settings = transport_settings or TransportSettings()
         scope = (account or credentials.account) + (f"/{environment}" if environment else "")
-        shared = AccountLimits.shared(config.base_url, scope, limits, clock, os.environ.get("MUX_LIMITS_URL"))
+        shared = AccountLimits.shared(config.base_url, scope, limits, clock, read_variable("MUX_LIMITS_URL"))
         self._caller = EngineCaller(
             Engine(
                 config,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
 import string
 import time
 from base64 import b64encode
@@ -18,6 +17,7 @@ import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mux_async._retry import RetryPolicy
+from mux_async._setting_text import check_token, read_variable
 from mux_async._types import Secret
 from mux_async._version import __version__
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
@@ -103,16 +103,14 @@ def load_credentials(
         MissingCredentialsError: There are none, or half of a pair.
         ConfigurationError: One cannot be sent in a header.
     """
-    environ = os.environ if environ is None else environ
     source = "authorization_token="
     if token_id is None and token_secret is None and authorization_token is None:
-        authorization_token = environ.get("MUX_AUTHORIZATION_TOKEN") or None
+        authorization_token = read_variable("MUX_AUTHORIZATION_TOKEN", environ)
         source = "MUX_AUTHORIZATION_TOKEN"
     if authorization_token is not None:
         from hashlib import sha256  # brings OpenSSL; an access token needs none of it
 
-        bearer = Secret(authorization_token).reveal()
-        _check_credential("authorization_token", bearer)
+        bearer = check_token("authorization_token", Secret(authorization_token).reveal())
         return Credentials(Secret(f"Bearer {bearer}"), "bearer:" + sha256(bearer.encode()).hexdigest()[:12], source)
     source = " and ".join(
         variable if given is None else argument
@@ -121,8 +119,8 @@ def load_credentials(
             ("token_secret=", "MUX_TOKEN_SECRET", token_secret),
         ]
     )
-    token_id = token_id if token_id is not None else environ.get("MUX_TOKEN_ID")
-    token_secret = token_secret if token_secret is not None else environ.get("MUX_TOKEN_SECRET")
+    token_id = token_id if token_id is not None else read_variable("MUX_TOKEN_ID", environ)
+    token_secret = token_secret if token_secret is not None else read_variable("MUX_TOKEN_SECRET", environ)
     missing = [
         name
         for name, value in [("token_id (MUX_TOKEN_ID)", token_id), ("token_secret (MUX_TOKEN_SECRET)", token_secret)]
@@ -133,20 +131,12 @@ def load_credentials(
             f"no {' and no '.join(missing)}: pass Mux(token_id=..., token_secret=...) or set MUX_TOKEN_ID and MUX_TOKEN_SECRET; "
             f"access tokens are made in the Mux dashboard, and the emulator takes 'test-token' and 'test-secret'"
         )
-    secret = Secret(token_secret).reveal()
-    _check_credential("token_id", token_id)
-    _check_credential("token_secret", secret)
+    token_id = check_token("token_id", token_id)
+    secret = check_token("token_secret", Secret(token_secret).reveal())
     if ":" in token_id:
         raise ConfigurationError("token_id holds a colon, which ends it in HTTP Basic; is it 'id:secret' in one piece?")
     basic = b64encode(f"{token_id}:{secret}".encode()).decode()
     return Credentials(Secret(f"Basic {basic}"), token_id, source)
-
-
-def _check_credential(name: str, value: str) -> None:
-    if not value.isascii() or not value.isprintable() or value != value.strip():
-        raise ConfigurationError(
-            f"{name} holds a space at an end, a line break or another character that no Mux token has; was it copied whole?"
-        )
 
 
 def check_base_url(base_url: str, *, allow_insecure: bool) -> str:

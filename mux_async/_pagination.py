@@ -161,7 +161,8 @@ class Paginator(Coroutine[Any, Any, Page[T, E]], Generic[T, E]):
         return found
 
     def __repr__(self) -> str:
-        return f"<Paginator of {self._line}: await it for one page, or use async for for every item>"
+        line = getattr(self, "_line", "nothing")  # a constructor that failed leaves none
+        return f"<Paginator of {line}: await it for one page, or use async for for every item>"
 
     if not TYPE_CHECKING:  # a type checker would take it for an iterable
 

@@ -28,6 +28,7 @@ from mux_async.errors import (
     UndecodableResponseError,
     error_class,
     parse_error_body,
+    quote_sentence,
 )
 from mux_async.transport import HttpRequest, Timeouts
 
@@ -283,7 +284,7 @@ def status_error(
     if kind:
         text += f" {kind}"
     if messages:
-        text += f": {'; '.join(messages):.{_LONGEST_QUOTE}}"
+        text += f": {quote_sentence('; '.join(messages)):.{_LONGEST_QUOTE}}"
     if 300 <= status < 400:
         place = headers.get("Location", "nowhere").partition("?")[0]  # a query may hold a signature
         text += f" (a redirect to {place!r:.200}, which is not followed)"

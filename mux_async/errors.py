@@ -46,6 +46,7 @@ signed URL.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -436,7 +437,7 @@ class AssetErroredError(MuxError):
     """
 
     def __init__(self, asset_id: str, *, type: str | None, messages: Sequence[str]) -> None:
-        reasons = "; ".join(messages) or "no reason given"
+        reasons = quote_sentence("; ".join(messages)) or "no reason given"
         super().__init__(f"asset {asset_id!r} is errored ({type or 'no type'}): {reasons}")
         self.asset_id = asset_id
         self.type = type
@@ -457,6 +458,17 @@ class UploadError(MuxError):
         self.upload_id = upload_id
         self.sent = sent
         self.resumable = resumable
+
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^\s/?#'\"<>]*@)?([^\s?#'\"<>]*)([?#][^\s'\"<>]*)?", re.IGNORECASE)
+
+
+def quote_sentence(text: str) -> str:
+    """Return a sentence of Mux's as it may stand in a message: without the passwords and queries of URLs, which may be signatures.
+
+    An error about an input repeats its URL.
+    """
+    return _URL.sub(lambda found: f"{found[1]}{found[2]}{'?...' if found[3] else ''}", text)
 
 
 def error_class(status: int) -> type[APIStatusError]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import typer
 
 from mux_async._config import DEFAULT_BASE_URL, check_base_url
+from mux_async._setting_text import read_variable
 from mux_async.cli._client import BaseUrl
 from mux_async.cli._output import stdout
 from mux_async.playback import Hosts, Kind, Playback, viewer_counts_url
@@ -78,7 +79,7 @@ def sign(
             raise typer.BadParameter(f"{each!r} is none of {', '.join(_ALL_KINDS)}")
     params = _parameters(param or [], kinds)
     signer = _signer(key_id, key_file)
-    hosts = Hosts.of(check_base_url(base_url or os.environ.get("MUX_BASE_URL") or DEFAULT_BASE_URL, allow_insecure=True))
+    hosts = Hosts.of(check_base_url(base_url or read_variable("MUX_BASE_URL") or DEFAULT_BASE_URL, allow_insecure=True))
     tokens = {each: _token(signer, id, each, params, expires, restriction) for each in kinds}
     if url:
         lines = [_address(id, each, token, hosts) for each, token in tokens.items()]

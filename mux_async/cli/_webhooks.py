@@ -17,6 +17,7 @@ import anyio
 import orjson
 import typer
 
+from mux_async._setting_text import unwrap_setting
 from mux_async.cli._examples import examples_of
 from mux_async.cli._output import FAILED
 
@@ -25,7 +26,13 @@ DEFAULT_PORT = 8788
 
 SecretOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(envvar=_SECRET_VARIABLE, show_default=False, metavar="SECRET", help="The endpoint's signing secret."),
+    typer.Option(
+        envvar=_SECRET_VARIABLE,
+        show_default=False,
+        metavar="SECRET",
+        help="The endpoint's signing secret.",
+        callback=lambda value: value and unwrap_setting(value),
+    ),
 ]
 ToOption: TypeAlias = Annotated[str, typer.Option("--to", metavar="URL", help="Where to send it.")]
 DEFAULT_TO = f"http://127.0.0.1:{DEFAULT_PORT}/"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mux_async.errors import APIStatusError, MuxError
+from mux_async.errors import APIStatusError, MuxError, quote_sentence
 from mux_async.ingest._steps import Running
 
 ACCOUNT_LIMIT: Final = 3
@@ -48,7 +48,7 @@ class Refusals:
         """Take note of a create that was refused; return ``False`` when that is about the item, and for nobody else to know."""
         if not isinstance(error, APIStatusError):
             return False
-        sentence = "; ".join(error.messages) or error.type or f"status {error.status}"
+        sentence = quote_sentence("; ".join(error.messages)) or error.type or f"status {error.status}"
         limit = _limit(running, error, sentence)
         if sentence != self._sentence:
             self.accepted()

@@ -64,4 +64,6 @@ class TokenCache:
         return len(self._entries)
 
     def __repr__(self) -> str:
-        return f"<TokenCache {len(self._entries)} of {self._size}>"
+        return (
+            f"<TokenCache {len(getattr(self, '_entries', ()))} of {getattr(self, '_size', 0)}>"  # a constructor may have failed
+        )

@@ -7,15 +7,14 @@ signature, checked with the public half: 0.3 ms (docs/decisions/signing-keys.md)
 
 from __future__ import annotations
 
-import binascii
-import os
-from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from mux_async._setting_text import read_variable
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingCredentialsError, MissingExtraError
+from mux_async.signing._pem import FORMS, MAX_LENGTH, to_pem, to_public_pem
 
 try:
     import jwt
@@ -35,8 +34,6 @@ JWS: Final = jwt.PyJWS(algorithms=["RS256"])
 _PADDING: Final = padding.PKCS1v15()
 _HASH: Final = hashes.SHA256()
 MIN_BITS: Final = 2048
-_MAX_LENGTH: Final = 32_768
-_FORMS: Final = "the text that Mux showed when the key was created (base64 of a PEM), or the PEM itself, PKCS#1 or PKCS#8"
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
@@ -45,8 +42,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> tuple[str, str
     Raises:
         MissingCredentialsError: One is not set.
     """
-    environ = os.environ if environ is None else environ
-    key_id, private_key = environ.get("MUX_SIGNING_KEY"), environ.get("MUX_PRIVATE_KEY")
+    key_id, private_key = read_variable("MUX_SIGNING_KEY", environ), read_variable("MUX_PRIVATE_KEY", environ)
     missing = [name for name, value in (("MUX_SIGNING_KEY", key_id), ("MUX_PRIVATE_KEY", private_key)) if not value]
     if missing or not key_id or not private_key:
         raise MissingCredentialsError(
@@ -67,7 +63,13 @@ def read_private_key(given: PrivateKey | None) -> rsa.RSAPrivateKey:
         raise MissingCredentialsError(
             "the private key is None: only the answer that created a signing key has it; keep it then, or create another"
         )
-    key = given if isinstance(given, rsa.RSAPrivateKey) else _load(_pem(given))
+    text: object = given.reveal() if isinstance(given, Secret) else given
+    if isinstance(text, rsa.RSAPrivateKey):
+        key = text
+    elif isinstance(text, str | bytes):
+        key = _load(to_pem(text))
+    else:
+        raise ConfigurationError(f"private_key is of type {type(text).__name__}; it must be text, bytes or an RSAPrivateKey")
     if key.key_size < MIN_BITS:
         raise ConfigurationError(f"the private key has {key.key_size} bits; Mux's signing keys have {MIN_BITS}")
     try:
@@ -82,37 +84,11 @@ def sign(key: rsa.RSAPrivateKey, text: bytes) -> bytes:
     return key.sign(text, _PADDING, _HASH)
 
 
-def _pem(given: str | bytes | Secret) -> bytes:
-    text = given.reveal() if isinstance(given, Secret) else given
-    raw = (text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text)).strip()
-    if len(raw) > _MAX_LENGTH:
-        raise ConfigurationError(f"the private key has {len(raw)} bytes, far more than a key; pass {_FORMS}")
-    if not raw.startswith(b"-----BEGIN"):
-        try:
-            raw = b64decode(b"".join(raw.split()), validate=True).strip()
-        except binascii.Error:
-            raw = b""
-    # Settings that hold one line only often have a PEM with its line breaks spelled out.
-    raw = raw.replace(b"\\n", b"\n")
-    if not raw.startswith(b"-----BEGIN"):
-        raise ConfigurationError(
-            f"the private key is neither PEM nor base64 of one; pass {_FORMS}. A file is given as Signer.load(key_id, Path(...))"
-        )
-    return raw
-
-
 def _load(pem: bytes) -> rsa.RSAPrivateKey:
-    head = pem.split(b"\n", 1)[0]
-    if b"PUBLIC" in head or b"CERTIFICATE" in head:
-        raise ConfigurationError(f"the private key is a public one or a certificate; pass {_FORMS}")
     try:
         key = serialization.load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
-    except TypeError:
-        raise ConfigurationError(
-            "the private key is encrypted with a password; decrypt it first, as with openssl rsa"
-        ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigurationError(f"the private key cannot be read; was it copied whole? Pass {_FORMS}") from None
+        raise ConfigurationError(f"the private key cannot be read; was it copied whole? Pass {FORMS}") from None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ConfigurationError("the private key is not of the RSA kind, and Mux's tokens are signed with RS256")
     return key
@@ -125,13 +101,13 @@ def read_file(path: Path) -> bytes:
         ConfigurationError: It cannot be read, or is far too large.
     """
     text = str(path)
-    if "-----BEGIN" in text or text.startswith("LS0t") or len(text) > _MAX_LENGTH:  # not shown, and not left in a traceback
+    if "-----BEGIN" in text or text.startswith("LS0t") or len(text) > MAX_LENGTH:  # not shown, and not left in a traceback
         raise ConfigurationError(
             "the private key was given where a file's name goes; Signer(key_id, private_key) takes the key itself"
         )
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_LENGTH + 1)
+            return file.read(MAX_LENGTH + 1)
     except OSError as error:
         raise ConfigurationError(f"the private key file {str(path)!r} cannot be read: {error.strerror or error}") from error
 
@@ -146,7 +122,7 @@ def read_public_key(given: PublicKey) -> rsa.RSAPublicKey:
         key: object = given
     else:
         try:
-            key = serialization.load_pem_public_key(given.encode() if isinstance(given, str) else given)
+            key = serialization.load_pem_public_key(to_public_pem(given))
         except (ValueError, UnsupportedAlgorithm):
             raise ConfigurationError(
                 "the public key cannot be read; it is a PEM that begins with -----BEGIN PUBLIC KEY-----"

@@ -14,6 +14,7 @@ import anyio.to_thread
 import orjson
 
 from mux_async._checks import check_callable, check_choice, check_instance, check_text
+from mux_async._setting_text import check_token
 from mux_async._tracebacks import hides_methods
 from mux_async.errors import ConfigurationError, InvalidRequestError
 from mux_async.playback import (
@@ -88,8 +89,9 @@ class Signer:
         check_text("key_id", key_id, takes="it must be a str, the id of a signing key", allow_empty=False)
         check_instance("cache", cache, TokenCache, "it must be a TokenCache", allow_none=True)
         check_callable("clock", clock, "it must be a function that returns Unix seconds")
-        if key_id.startswith("-----BEGIN") or len(key_id) > 255:  # not shown: it may be the key itself
-            raise ConfigurationError("key_id is too long for an id; were id and private key swapped?")
+        key_id = check_token("the signing key id", key_id)
+        if len(key_id) > 255:  # not shown: it may be the key itself
+            raise ConfigurationError("the signing key id is too long for an id; were id and private key swapped?")
         self._key: Final = read_private_key(private_key)
         self._key_id: Final = check_id(key_id, "signing key id")
         # The head is the same in every token. A library would write it anew each time, which makes up half of what it costs.

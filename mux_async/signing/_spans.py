@@ -12,6 +12,8 @@ TimeSpan: TypeAlias = int | float | str | timedelta
 """Seconds; text such as ``"90"`` (seconds), ``"30s"``, ``"5 min"``, ``"7d"``, ``"2h30m"``; or a `timedelta`."""
 
 MAX_SECONDS: Final = 100 * 365 * 86_400
+MAX_BARE: Final = 10 * 365 * 86_400
+"""Seconds of a span without a unit. The present is more than that after 1970, and so is a week in milliseconds."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 _PART: Final = re.compile(
     r"([0-9]+)\s*(seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w|years?|yrs?|y)(?![a-z])\s*"
@@ -29,16 +31,28 @@ def seconds(span: TimeSpan, name: str = "expires_in") -> int:
         name: What to call it in an error.
 
     Raises:
-        InvalidRequestError: It is no time span, below a second, or above 100 years.
+        InvalidRequestError: It is no time span, below a second, or above 100 years; or a number of seconds, without a unit, above ten
+            years, which is a moment or milliseconds by mistake.
     """
     found = _read(span)
     if found is None:
         raise InvalidRequestError(
             f"{name} is {span!r:.80}, which is no time span; write seconds (3600), text like '7d', '90 min' or '2h30m', or a timedelta"
         )
+    if _is_bare(span) and MAX_BARE < found <= MAX_SECONDS:
+        raise InvalidRequestError(
+            f"{name} is {span!r:.80}, more than ten years: it is how long the token is good for, in seconds, and not when it ends. "
+            f"For a moment subtract the present ({name}=moment - time.time()); if the span is meant, write its unit, as in '40y'"
+        )
     if not 1 <= found <= MAX_SECONDS:
-        raise InvalidRequestError(f"{name} is {span!r:.80}; it must be from 1 second to 100 years")
+        raise InvalidRequestError(
+            f"{name} is {span!r:.80}; it must be from 1 second to 100 years, and is neither a moment nor in milliseconds"
+        )
     return int(found)
+
+
+def _is_bare(span: object) -> bool:
+    return isinstance(span, int | float | timedelta) or (isinstance(span, str) and span.strip().isdigit())
 
 
 def _read(span: object) -> float | None:

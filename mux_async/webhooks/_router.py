@@ -242,9 +242,9 @@ class WebhookRouter(Registration):
         except Exception as error:
             clear_locals(error)
             # Without the frame that is here: it holds the event.
-            trace = error.__traceback__ and error.__traceback__.tb_next
+            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
             what = "the handler %s failed on %s %s; Mux will deliver it again"
-            logger.error(what, _name(current), event.type, event.id, exc_info=(type(error), error, trace))  # noqa: TRY400
+            logger.error(what, _name(current), event.type, event.id, exc_info=error)  # noqa: TRY400
             return False
         if scope.cancelled_caught:
             logger.error(

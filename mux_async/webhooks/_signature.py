@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import hmac
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any, Final, TypeAlias, cast
 import attrs
 
 from mux_async._checks import check_number, check_whole
+from mux_async._setting_text import read_variable, text_of, unwrap_setting
 from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
@@ -90,7 +90,7 @@ def verifier(secrets: Secrets = None, tolerance: float = TOLERANCE, max_body: in
     check_number("tolerance", tolerance, "it is seconds, 0 or more, and math.inf for any age", least=0, allow_infinite=True)
     check_whole("max_body", max_body, 1, "it is bytes, 1 or more, and whole")
     if secrets is None:
-        if not (found := os.environ.get(SECRET_VARIABLE)):
+        if not (found := read_variable(SECRET_VARIABLE)):
             raise ConfigurationError(
                 f"no webhook secret: pass secrets=, or set {SECRET_VARIABLE}; Mux shows it where the endpoint was created"
             )
@@ -119,6 +119,10 @@ def _key(secret: str | bytes | Secret) -> bytes:
     if text != text.strip():
         raise ConfigurationError(
             "a webhook secret begins or ends with white space; it was probably read from a file with its line break: strip it"
+        )
+    if (read := text_of(text)) is not None and unwrap_setting(read).encode(errors="surrogatepass") != text:
+        raise ConfigurationError(
+            "a webhook secret is in quotes, or has a byte order mark or a spelled out line break at an end: leave that out"
         )
     return text
 

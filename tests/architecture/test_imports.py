@@ -35,6 +35,7 @@ LAYERS: list[set[str]] = [
         "_plain_values",
         "_reading",
         "_times",
+        "_setting_text",
         "_tracebacks",
         "models",
         "params",

@@ -37,3 +37,9 @@ def public_pem() -> bytes:
 
 def encrypted_pem() -> bytes:
     return private_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"password"))
+
+
+def traditionally_encrypted_pem() -> bytes:
+    """As OpenSSL wrote it before PKCS#8: the label says nothing of the password, a header does."""
+    older = PrivateFormat.TraditionalOpenSSL
+    return private_key().private_bytes(Encoding.PEM, older, serialization.BestAvailableEncryption(b"password"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import traceback
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +25,34 @@ FORMS: dict[str, Callable[[], PrivateKey]] = {
     "PKCS#8": lambda: keys.pem(PrivateFormat.PKCS8),
     "base64 of PKCS#8": lambda: b64encode(keys.pem(PrivateFormat.PKCS8)),
     "on one line": lambda: keys.pem().decode().replace("\n", "\\n"),
+    "on one line of Windows": lambda: keys.pem().decode().replace("\n", "\\r\\n"),
+    "spelled out twice": lambda: keys.pem().decode().replace("\n", "\\\\n"),
+    "with line breaks of Windows": lambda: keys.pem().replace(b"\n", b"\r\n"),
+    "with spaces for line breaks": lambda: keys.pem().decode().replace("\n", " "),
+    "indented": lambda: "\n".join(f"    {line}" for line in keys.pem().decode().splitlines()),
+    "quoted": lambda: f'"{keys.pem().decode()}"',
+    "quoted on one line": lambda: "'" + keys.pem().decode().replace("\n", "\\n") + "'\n",
+    "quoted base64": lambda: f'"{keys.as_mux_shows_it()}"',
+    "after a byte order mark": lambda: b"\xef\xbb\xbf" + keys.pem(),
+    "base64 after a byte order mark": lambda: f"\ufeff{keys.as_mux_shows_it()}",
+    "base64 of a file with a mark": lambda: b64encode(b"\xef\xbb\xbf" + keys.pem()),
+    "UTF-16": lambda: keys.pem().decode().encode("utf-16"),
+    "without padding": lambda: b64encode(keys.pem() + b"\n").decode().rstrip("="),
+    "without padding, one more": lambda: b64encode(keys.pem() + b"\n\n").decode().rstrip("="),
+    "urlsafe base64": lambda: urlsafe_b64encode(b"~~~???" * 3 + b"\n" + keys.pem()),
+    "base64 of base64": lambda: b64encode(keys.as_mux_shows_it().encode() + b"\n"),
+    "base64 that is broken by spelled out lines": lambda: re.sub(r"(.{76})", r"\1\\n", keys.as_mux_shows_it()),
+    "DER": lambda: b64decode("".join(keys.pem().decode().splitlines()[1:-1])),
+    "base64 of DER": lambda: "".join(keys.pem().decode().splitlines()[1:-1]),
+    "base64 of PKCS#8 in DER": lambda: "".join(keys.pem(PrivateFormat.PKCS8).decode().splitlines()[1:-1]),
+    "after a comment": lambda: "# of the production environment\n" + keys.pem().decode(),
+    "after bag attributes": lambda: (
+        "Bag Attributes\n    localKeyID: 01 02\nKey Attributes: <No Attributes>\n" + keys.pem().decode()
+    ),
+    "behind a certificate": lambda: (
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n" + keys.pem().decode() + "the end\n"
+    ),
+    "beside its public half": lambda: keys.public_pem() + keys.pem(),
     "secret": lambda: Secret(keys.as_mux_shows_it()),
     "loaded": keys.private_key,
 }
@@ -38,8 +66,8 @@ def test_forms(form: str) -> None:
     assert signer.sign(keys.PLAYBACK_ID) == Signer(keys.KEY_ID, keys.pem(), clock=lambda: keys.NOW).sign(keys.PLAYBACK_ID)
 
 
-def ec_pem() -> bytes:
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def ec_pem(format: PrivateFormat = PrivateFormat.PKCS8) -> bytes:
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, format, NoEncryption())
 
 
 @pytest.mark.parametrize(
@@ -54,6 +82,17 @@ def ec_pem() -> bytes:
         (keys.public_pem, "a public one"),
         (keys.encrypted_pem, "encrypted with a password"),
         (ec_pem, "not of the RSA kind"),
+        (lambda: ec_pem(PrivateFormat.TraditionalOpenSSL), "not of the RSA kind"),
+        (lambda: keys.pem(PrivateFormat.OpenSSH), "OpenSSH's own form.*ssh-keygen"),
+        (lambda: b64encode(keys.pem(PrivateFormat.OpenSSH)), "OpenSSH's own form"),
+        (lambda: "ssh-rsa AAAAB3NzaC1yc2E me@home", "a public one, of OpenSSH"),
+        (lambda: "PuTTY-User-Key-File-3: ssh-rsa\n", "PuTTY"),
+        (lambda: '{"data": {"private_key": "x"}}', "a JSON object.*private_key"),
+        (lambda: b64encode(keys.public_pem()), "a public one"),
+        (lambda: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "a certificate"),
+        (keys.traditionally_encrypted_pem, "encrypted with a password"),
+        (lambda: b64encode(keys.encrypted_pem()), "encrypted with a password"),
+        (lambda: '"' + keys.encrypted_pem().decode().replace("\n", "\\n") + '"', "encrypted with a password"),
         (lambda: keys.pem(key=keys.private_key(0, 1024)), "1024 bits"),
         (lambda: "päss", "neither PEM nor base64"),
     ],

@@ -74,3 +74,27 @@ def test_units_add_up(parts: list[tuple[int, str]]) -> None:
     text = "".join(f"{count} {unit} " for count, unit in parts)
     if total:
         assert seconds(text) == total
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        1_767_225_600 + 3600,
+        1_767_225_600.5,
+        "1767229200",
+        7 * 86_400 * 1000,
+        timedelta(seconds=1_767_229_200),
+        11 * 365 * 86_400,
+    ],
+)
+def test_moments_are_no_spans(span: object) -> None:
+    """A moment where a span belongs, or milliseconds, would open for decades: refused, with what was probably meant."""
+    with pytest.raises(InvalidRequestError, match=r"more than ten years.*moment - time\.time\(\).*'40y'"):
+        seconds(span)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_decades_that_are_meant() -> None:
+    """A long span with its unit is taken, and so are ten years in seconds."""
+    assert seconds("40y") == 40 * 365 * 86_400
+    assert seconds("20000 d") == 20_000 * 86_400
+    assert seconds(10 * 365 * 86_400) == 10 * 365 * 86_400
