@@ -18,12 +18,15 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mux_async needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo-installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[demo]'
+# What comes from a registry is checked against the hashes of the lock files; the project itself is then installed without asking one.
+$(VENV)/.demo-installed: pyproject.toml requirements-demo.lock | $(BIN)/python
+	$(PIP) install --quiet --require-hashes --requirement requirements-demo.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev-installed: pyproject.toml constraints.txt requirements-dev.txt | $(BIN)/python
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[all]' --requirement requirements-dev.txt
+$(VENV)/.dev-installed: pyproject.toml requirements-dev.lock | $(BIN)/python
+	$(PIP) install --quiet --require-hashes --requirement requirements-dev.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.demo-installed
 
 demo: $(VENV)/.demo-installed ## Ingest a handful of real media files into an embedded Mux
@@ -69,11 +72,38 @@ mutants: $(VENV)/.mutants-installed ## Break the pure modules line by line, and 
 example: $(VENV)/.dev-installed ## Run the example web application, with a Mux of its own
 	$(BIN)/python -m examples.fastapi_app
 
-constraints: $(VENV)/.dev-installed ## Pin the development dependencies anew
-	$(PIP) freeze --exclude-editable | LC_ALL=C sort -f > constraints.txt
+# What the lowest versions that pyproject.toml allows have to pass: every library is imported and used, in a minute.
+LOWEST := $(VENV)-lowest
+LOWEST_TESTS := tests/engine/test_engine.py tests/engine/test_retry.py tests/transports/test_aiohttp.py \
+	tests/transports/test_aiohttp_direct.py tests/transports/test_httpx.py tests/transports/test_httpx_options.py \
+	tests/signing/test_signer.py tests/signing/test_verify.py tests/cli/test_cli.py
+
+$(LOWEST)/.installed: pyproject.toml requirements-lowest.lock
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements-lowest.lock
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed ## Tests with the lowest versions of dependencies that are allowed
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS) -W ignore::DeprecationWarning $(LOWEST_TESTS)
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url
+
+constraints: $(VENV)/.dev-installed ## Pin the development dependencies anew: constraints.txt and the lock files with hashes
+	$(COMPILE) --upgrade --all-extras pyproject.toml requirements-dev.txt --output-file constraints.txt
+	$(MAKE) locks VENV=$(VENV)
+
+locks: $(VENV)/.dev-installed ## Write the lock files anew, from the versions in constraints.txt
+	$(COMPILE) --upgrade --generate-hashes --constraint constraints.txt --all-extras pyproject.toml requirements-dev.txt \
+		--output-file requirements-dev.lock
+	echo hatchling | $(COMPILE) --upgrade --generate-hashes --constraint constraints.txt --extra demo pyproject.toml - \
+		--output-file requirements-demo.lock
+	sed 's/[;[].*//' requirements-lowest.txt | grep -v '^#' | while read -r name; do grep "^$$name==" constraints.txt; done \
+		| $(COMPILE) --upgrade --generate-hashes --resolution lowest-direct --all-extras pyproject.toml requirements-lowest.txt - \
+		--output-file requirements-lowest.lock
 
 build: $(VENV)/.dev-installed ## Wheel and sdist in dist/
 	$(BIN)/python -m build
 
 clean: ## Remove what was built and set up
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
