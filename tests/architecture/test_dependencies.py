@@ -33,7 +33,7 @@ def pins(path: Path) -> dict[str, tuple[str, int]]:
     for entry in re.split(r"\n(?=\S)", path.read_text().strip()):
         match = re.match(r"([A-Za-z0-9._-]+)==(\S+)", entry)
         assert match is not None, f"{path.name}: {entry[:60]!r} is not a pin"
-        found[canonicalize_name(match[1])] = match[2], len(re.findall(r"--hash=sha256:[0-9a-f]{64}", entry))
+        found[str(canonicalize_name(match[1]))] = match[2], len(re.findall(r"--hash=sha256:[0-9a-f]{64}", entry))
     return found
 
 
