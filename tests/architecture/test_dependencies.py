@@ -59,7 +59,7 @@ def test_locks_agree() -> None:
     locked: dict[str, str] = {name: version for name, (version, _) in pins(ROOT / "requirements-dev.lock").items()}
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     constrained = {
-        canonicalize_name(name): version for name, _, version in (line.split(" ")[0].partition("==") for line in lines)
+        str(canonicalize_name(name)): version for name, _, version in (line.split(" ")[0].partition("==") for line in lines)
     }
     needed = [
         Requirement(line.split(" #")[0]).name
