@@ -95,6 +95,12 @@ async def main():
     before = set(sys.modules)
     async with Mux(token_id="id", token_secret="secret", transport=Fails(), retry=RetryPolicy(first=0.0)) as mux:
         assets = mux.video.assets
+        outcomes, Fails.outcomes = Fails.outcomes, [answer(400)]
+        try:
+            await assets.create(inputs="https://example.com/a.mp4")  # the first one loads what its body is checked with
+        except MuxError:
+            pass
+        Fails.outcomes = outcomes
         before = set(sys.modules)
         try:
             await assets.retrieve("a")
@@ -202,7 +208,7 @@ def test_client_brings_what_it_is_built_on() -> None:
 
     assert loaded.foreign <= LIBRARIES
     assert not loaded.modules & HEAVY
-    assert len(loaded.mine) <= 42
+    assert len(loaded.mine) <= 43
     assert len(loaded.classes) <= 32
 
 
@@ -232,7 +238,7 @@ def test_first_answer_brings_little() -> None:
         "mux_async.models.shared_video",
         "mux_async.models.video_assets",
     }
-    assert len(loaded.mine) <= 63
+    assert len(loaded.mine) <= 64
     assert not {name for name in loaded.classes if name.startswith("mux_async.models.")}  # nobody constructs one
     assert len(loaded.classes) <= 32
 
