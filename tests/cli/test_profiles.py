@@ -16,7 +16,7 @@ SECRET = "profile-canary-secret"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulate]:
-    with emulate("--limits", "off", "--token", f"staging:{SECRET}", "--token", "ci:other") as running:
+    with emulate("--limits", "off", "--token", f"staging:{SECRET}:all@staging", "--token", "ci:other:all@ci") as running:
         yield running
 
 
@@ -45,7 +45,7 @@ def add(env: dict[str, str], name: str, *options: str, answers: str) -> subproce
 def whoami(env: dict[str, str], *options: str) -> str:
     done = run_here(*options, "api", "GET", "/system/v1/whoami", env=env)
     assert done.returncode == 0, done.stderr
-    return str(json.loads(done.stdout)["data"]["access_token_name"])
+    return str(json.loads(done.stdout)["data"]["environment_name"])
 
 
 def test_chosen(server: Emulate, env: dict[str, str], config: Path) -> None:
