@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
 
-from mux_async._tracebacks import hides_coroutines
+from mux_async._tracebacks import hides_coroutines, hides_locals
 
 if TYPE_CHECKING:
     from typing import Self
@@ -145,6 +145,8 @@ def takes_older_name(name: str, older: str) -> Callable[[Callable[P, T]], Callab
     """Let a method that needs the argument *name* be called with its *older* name alone, which Mux has deprecated."""
 
     def wrap(method: Callable[P, T]) -> Callable[P, T]:
+        method = hides_locals(method)  # what wraps it is no coroutine function, so that the class would leave it out
+
         @wraps(method)
         def call(*args: P.args, **arguments: P.kwargs) -> T:
             if older in arguments and name not in arguments:
