@@ -367,6 +367,8 @@ def test_every_status_error_is_tried() -> None:
         errors.UploadError,  # test_uploads
         errors.TransportClosedError,  # a client closes its own
         errors.ResponseError,  # a base
+        errors.UnknownArgumentError,  # of Python's call, which names no value
+        errors.UnknownNameError,
     }
 
     assert of_a_call <= tried
