@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 import pytest
 import uvloop
 
@@ -28,6 +29,12 @@ RUNTIMES: dict[str, Callable[[], Backend]] = {
     "virtual-asyncio": lambda: ("asyncio", {"loop_factory": VirtualTimeLoop}),
     "virtual-trio": lambda: ("trio", virtual_trio_options()),
 }
+
+
+# How long a draw of Hypothesis takes says something about the machine, which may be busy,
+# and nothing about a test.
+hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("any machine")
 
 
 def give_children_default_signals() -> None:
