@@ -37,6 +37,10 @@ hypothesis.settings.register_profile("any machine", deadline=None, suppress_heal
 hypothesis.settings.load_profile("any machine")
 
 
+def _do_nothing(_number: int, _frame: object) -> None:
+    """Handle a signal without any effect."""
+
+
 def give_children_default_signals() -> None:
     """Let programs that tests start get signals as from a terminal, also where pytest was started in the background of a script.
 
@@ -47,7 +51,7 @@ def give_children_default_signals() -> None:
         return
     for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGALRM"):
         if signal.getsignal(number := signal.Signals[name]) is signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, _do_nothing)
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # the system would keep no child's exit status
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])

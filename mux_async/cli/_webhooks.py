@@ -24,6 +24,12 @@ from mux_async.cli._output import FAILED
 _SECRET_VARIABLE = "MUX_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 DEFAULT_PORT = 8788
 
+
+def _unwrapped(value: str | None) -> str | None:
+    """Return the secret without the quotes and white space that the environment may put around it."""
+    return value and unwrap_setting(value)
+
+
 SecretOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -31,7 +37,7 @@ SecretOption: TypeAlias = Annotated[
         show_default=False,
         metavar="SECRET",
         help="The endpoint's signing secret.",
-        callback=lambda value: value and unwrap_setting(value),
+        callback=_unwrapped,
     ),
 ]
 ToOption: TypeAlias = Annotated[str, typer.Option("--to", metavar="URL", help="Where to send it.")]

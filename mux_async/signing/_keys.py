@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from mux_async._setting_text import read_variable
 from mux_async._types import Secret
@@ -63,7 +63,7 @@ def read_private_key(given: PrivateKey | None) -> rsa.RSAPrivateKey:
         raise MissingCredentialsError(
             "the private key is None: only the answer that created a signing key has it; keep it then, or create another"
         )
-    text: object = given.reveal() if isinstance(given, Secret) else given
+    text: Any = given.reveal() if isinstance(given, Secret) else given  # whatever a user passes
     if isinstance(text, rsa.RSAPrivateKey):
         key = text
     elif isinstance(text, str | bytes):
