@@ -124,6 +124,10 @@ def _key(secret: str | bytes | Secret) -> bytes:
         raise ConfigurationError(
             "a webhook secret is in quotes, or has a byte order mark or a spelled out line break at an end: leave that out"
         )
+    if b"-----BEGIN" in text:
+        raise ConfigurationError("a webhook secret holds a key in PEM; were two settings swapped?")
+    if b"\n" in text or b"\r" in text:
+        raise ConfigurationError("a webhook secret holds a line break; several secrets are passed as a list: secrets=[...]")
     return text
 
 

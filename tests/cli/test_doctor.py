@@ -71,7 +71,7 @@ def test_nothing_is_sent(server: Emulate, tmp_path: Path) -> None:
     [
         ({"MUX_TOKEN_SECRET": "wrong"}, "online whoami"),
         ({"MUX_LIMITS_URL": "redis://127.0.0.1:9/0"}, "online limits store"),
-        ({"MUX_WEBHOOK_SECRET": " canary "}, "settings webhook secret"),
+        ({"MUX_WEBHOOK_SECRET": "-----BEGIN canary"}, "settings webhook secret"),
         ({"MUX_SIGNING_KEY": "id", "MUX_PRIVATE_KEY": "canary"}, "settings signing key"),
     ],
 )

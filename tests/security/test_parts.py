@@ -9,6 +9,7 @@ import pickle
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,13 @@ def signed(body: bytes) -> dict[str, str]:
     return {"Mux-Signature": sign(body, HOOK)}
 
 
+_accounts = count()
+
+
 def make_client(transport: Any = None, **more: Any) -> Mux:
+    """A client of an account of its own: what other tests left behind has no say in its limits."""
     return Mux(
+        account=f"parts-{next(_accounts)}",
         token_id="id",
         token_secret=CANARIES["token secret"],
         transport=transport or FakeTransport(lambda _: respond(404, json={})),
@@ -244,7 +250,7 @@ async def test_databases(caplog: pytest.LogCaptureFixture) -> None:
     store = RedisEventStore(REDIS, timeout=0.5)
     error = await caught(store.newest("subject"))
 
-    async with make_client(limits=LimitSettings(url=REDIS), account="canary-redis") as mux:
+    async with make_client(limits=LimitSettings(url=REDIS)) as mux:
         await caught(mux.video.assets.retrieve("a"))
         shown = repr(mux.limits.settings) + repr(mux.limits.snapshot())
 

@@ -168,6 +168,9 @@ def test_secrets(secrets: Any) -> None:
             )
             for text in (" x", "x ", b"\tx", "x\n", b"x\r\n", " ")
         ],
+        (b"-----BEGIN KEY-----\nx", "a webhook secret holds a key in PEM; were two settings swapped?"),
+        ("x\ny", "a webhook secret holds a line break; several secrets are passed as a list: secrets=[...]"),
+        (b"x\ry", "a webhook secret holds a line break; several secrets are passed as a list: secrets=[...]"),
     ],
 )
 def test_secrets_that_cannot_be_right(secrets: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
