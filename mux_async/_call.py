@@ -44,26 +44,24 @@ _SEARCHED_NOTE = "an earlier attempt has an unknown outcome; what it would have 
 _EARLIER_NOTE = "an earlier attempt may have been processed"
 
 
+@attrs.define(eq=False, repr=False)
 class AttemptRecord:
-    """One attempt, and what came of it. Converted to `Attempt` on demand."""
+    """One attempt and its outcome. Converted to `Attempt` on demand."""
 
-    # Defaults are the class's, so that every call stores only what it has.
+    queued_at: float
+    sent_at: float
+    grant: Grant | None
     ended_at: float | None = None
-    """``None`` while it is under way, and for ever when it was cut off."""
+    """``None`` while it is under way, and for ever if it was cut off."""
     response: HttpResponse | None = None
-    """There when the head of an answer arrived."""
+    """Set when the head of an answer arrived."""
     content: bytes = b""
-    """The decompressed body; empty when it is left to be streamed, or did not arrive."""
+    """The decompressed body; empty if it is left to be streamed, or did not arrive."""
     failure: TransportError | ResponseError | None = None
     problem: MuxError | None = None
-    """The error that stands for it, when it was no success."""
+    """The error that stands for it, if it was not a success."""
     is_searched: bool = False
-    """Whether what it would have made was looked for, and was not there."""
-
-    def __init__(self, queued_at: float, sent_at: float, grant: Grant | None) -> None:
-        self.queued_at = queued_at
-        self.sent_at = sent_at
-        self.grant = grant
+    """Whether what it would have made was searched for and not found."""
 
     @property
     def status(self) -> int | None:

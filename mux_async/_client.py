@@ -11,7 +11,7 @@ from functools import cached_property
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
-from mux_async._caller import EngineCaller
+from mux_async._arguments import Arguments
 from mux_async._checks import (
     check_callable,
     check_flag,
@@ -32,7 +32,7 @@ from mux_async._config import (
 from mux_async._engine import Engine
 from mux_async._operation import Bucket, Operation, bucket_of, replay_of
 from mux_async._options import CallOptions, EffectiveOptions
-from mux_async._resource import Arguments
+from mux_async._resource import Caller
 from mux_async._response import RawResponse
 from mux_async._retry import RetryPolicy
 from mux_async._setting_text import read_variable
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from mux_async._resource import Caller
     from mux_async.limits import Forecast, LimitListener, LimitsSnapshot, Priority
     from mux_async.live import Live
     from mux_async.playback import Hosts
@@ -246,7 +245,7 @@ class Mux:
         settings = transport_settings or TransportSettings()
         scope = (account or credentials.account) + (f"/{environment}" if environment else "")
         shared = AccountLimits.shared(config.base_url, scope, limits, clock, read_variable("MUX_LIMITS_URL"))
-        self._caller = EngineCaller(
+        self._caller = Caller(
             Engine(
                 config,
                 shared,
@@ -396,7 +395,7 @@ class Mux:
         for name in vars(self):
             if isinstance(getattr(type(self), name, None), cached_property):
                 del other.__dict__[name]  # made with the options of this client
-        other._caller = EngineCaller(self._caller.engine, options)
+        other._caller = Caller(self._caller.engine, options)
         return other
 
     def _for_long_work(self) -> Self:
@@ -496,7 +495,7 @@ class Mux:
         await self.aclose()
 
     def __repr__(self) -> str:
-        caller: EngineCaller | None = vars(self).get("_caller")
+        caller: Caller | None = vars(self).get("_caller")
         if caller is None:
             return "<Mux, which could not be set up>"
         config = caller.engine.config

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mux_async.transport import HttpResponse
 
 ACCEPT_ENCODING = "gzip, deflate"
-_ENCODING = istr("Content-Encoding")
+ENCODING = istr("Content-Encoding")
 
 _PIECE = 256 * 1024
 _SLICE = 16 * 1024
@@ -96,7 +96,7 @@ class _Decoder:
 
 
 def _decoder(response: HttpResponse) -> _Decoder | None:
-    encoding = response.headers.get(_ENCODING)
+    encoding = response.headers.get(ENCODING)
     if encoding is None:
         return None
     encoding = encoding.strip().lower()
@@ -125,33 +125,23 @@ async def iter_content(response: HttpResponse) -> AsyncGenerator[bytes]:
         await response.body.aclose()
 
 
-def take_content(response: HttpResponse, limit: int) -> bytes | None:
-    """Return the whole body of *response*, decompressed, if it is there already; ``None`` when it has to be awaited (`read_content`).
+async def read_content(response: HttpResponse, limit: int, whole: bytes | None = None) -> bytes:
+    """Read the whole body of *response*, decompressed, and close it.
 
     Args:
         response: Whose body was not read yet.
         limit: Bytes at most, counted before decompression (with a little more for its framing) and after it.
+        whole: The body, if it was taken already (`mux_async.transport.WholeBody`).
 
     Raises:
         ResponseTooLargeError: There are more.
         UndecodableResponseError: The compression is unknown or broken.
-    """
-    take = getattr(response.body, "take_whole", None)
-    whole: bytes | None = take() if take is not None else None
-    if whole is None or (len(whole) <= limit and _ENCODING not in response.headers):
-        return whole
-    content = _Content(response, limit)
-    content.add(whole)
-    return content.end()
-
-
-async def read_content(response: HttpResponse, limit: int) -> bytes:
-    """Read the whole body of *response*, decompressed, and close it. Arguments and errors as for `take_content`, and:
-
-    Raises:
         TransportError: The body broke off.
     """
     content = _Content(response, limit)
+    if whole is not None:
+        content.add(whole)
+        return content.end()
     try:
         async for chunk in response.body:
             content.add(chunk)

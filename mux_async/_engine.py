@@ -1,23 +1,24 @@
-"""The one loop: a permit, the wire, a judgement; then wait and repeat, or return.
+"""The request loop: acquire a grant, send, then return, retry or raise.
 
-The path of a request is resource -> engine -> wire -> transport, and this file is the only one of the four that waits. What to send is
-decided in `_wire`, what came of it in `_classify`, when in `limits`; the transport carries it. What follows a failure is in `_recovery`,
-and how identical reads share one request in `_flights`. What is known of a call is computed from its attempts (`_call`).
+The path of a request is resource -> engine -> wire -> transport. Of the four, only this file waits. `_wire` builds the request and decodes
+the answer, `limits` says when it may be sent, the transport sends it, `_classify` names the outcome, and `_recovery` handles a failure.
+Identical GETs share one request (`_single_flight`). Everything that is known of a call is computed from its attempts (`_call`).
 
-Between the end of an answer and the return of its value nothing waits but `AccountLimits.hear`, which is shielded and bounded: a deadline
-that passes there does not lose the answer.
+Between the end of an answer and the return of its value only `AccountLimits.hear` waits. It is shielded and bounded, so a deadline that
+passes there does not lose the answer.
 
-At most one cancel scope is opened per call, and none when the caller set no deadline: a scope costs a quarter of a small request.
+A call opens at most one cancel scope, and none without a deadline: a scope costs a quarter of a small request.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from itertools import count
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 from weakref import WeakSet
 
@@ -27,14 +28,14 @@ from multidict import istr
 
 from mux_async import _once, _wire
 from mux_async._call import Answer, AttemptRecord, Call
-from mux_async._content import iter_content, read_content, take_content
-from mux_async._flights import Flights, join
+from mux_async._content import ENCODING, iter_content, read_content
 from mux_async._lifetimes import PerLoop
 from mux_async._operation import Bucket, Replay
-from mux_async._options import RecordedKey
+from mux_async._options import RecordedKey, ambient_priority
 from mux_async._recovery import Recovery, log
 from mux_async._response import ByteStream
 from mux_async._retry import parse_retry_after
+from mux_async._single_flight import InFlight
 from mux_async._tracebacks import clear_locals
 from mux_async.errors import (
     ClosedError,
@@ -48,12 +49,12 @@ from mux_async.errors import (
 from mux_async.transport import current_loop
 
 if TYPE_CHECKING:
+    from mux_async._arguments import Arguments
     from mux_async._config import Config
     from mux_async._once_guard import KeyFlight
     from mux_async._once_keys._ledger import KeyLedger
     from mux_async._operation import Operation
     from mux_async._options import EffectiveOptions
-    from mux_async._resource import Arguments
     from mux_async.limits import AccountLimits
     from mux_async.limits._backend import Grant
     from mux_async.limits._gate import Gate
@@ -72,14 +73,14 @@ _LONGEST_REFUSAL: Final = 1024 * 1024
 
 
 class _Loop:
-    """What belongs to one event loop: its transport, its queues, what features keep there."""
+    """What belongs to one event loop: its transport, its queues, the GETs under way by URL, what features keep there."""
 
-    __slots__ = ("flights", "gates", "key_flights", "local", "transport")
+    __slots__ = ("gates", "in_flight", "key_flights", "local", "transport")
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.gates: dict[Bucket | None, Gate] = {}
-        self.flights: Flights[Answer] = Flights()
+        self.in_flight: dict[str, InFlight] = {}
         self.key_flights: dict[str, KeyFlight] = {}
         self.local: dict[Any, Any] = {}
 
@@ -119,10 +120,10 @@ class Engine:
         self._owns_transport = owns_transport
         self._loops: PerLoop[_Loop] = PerLoop()
         self._process = os.getpid()
+        self._asyncio: ModuleType | None = None  # programs on trio do not import it
         self._closed_in: WeakSet[object] = WeakSet()
-        self._writes = count(1)
-        self._written = 0
-        """Number of the last write that ended, well or not."""
+        self._writes = 0
+        """How many writes have ended, well or not."""
 
     def here(self) -> _Loop:
         """Return what belongs to the running event loop, opening a transport on first use.
@@ -134,10 +135,21 @@ class Engine:
         if self._process != os.getpid():
             self._process = os.getpid()
             self._loops = self._loops.in_this_process()
+        # `current_loop` is repeated here for asyncio, because every request passes this line.
+        if (asyncio := self._asyncio) is not None:
+            try:
+                if (
+                    asyncio.current_task() is not None
+                    and (loop := self._loops.open.get(asyncio.get_running_loop())) is not None
+                ):
+                    return loop
+            except RuntimeError:
+                pass
         return self._loops.open.get(current_loop()) or self._open_loop()
 
     def _open_loop(self) -> _Loop:
         token = current_loop()
+        self._asyncio = sys.modules.get("asyncio")
         if token in self._closed_in:
             raise ClosedError("the client was closed in this event loop; make a new Mux()")
         self._is_pending = True
@@ -187,12 +199,21 @@ class Engine:
         if arguments.once is not None:
             arguments, sought = _once.stamp(operation, arguments)
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
-        call = Call(operation, options, self.config, self.config.clock(), options.effective_priority, sought)
+        call = Call(
+            operation,
+            options,
+            self.config,
+            self.config.clock(),
+            options.priority or ambient_priority.get() or "default",
+            sought,
+        )
         if sought is not None and not isinstance(sought.given, RecordedKey):
             answer = await self._perform_once(call, request, arguments)
+        elif options.share_reads and operation.method == "GET":
+            answer = await self._share(call, request, self.here())
         else:
-            perform = self._share if options.share_reads and operation.method == "GET" else self._perform
-            answer = await perform(call, request, self.here())
+            sending = self._send(call, request, self.here())
+            answer = await (sending if options.deadline is None else self._within(call, sending))
         while True:
             try:
                 value: T = _wire.decode(operation, arguments, answer.response, answer.content)
@@ -219,7 +240,9 @@ class Engine:
         self, operation: Operation[bytes], arguments: Arguments, options: EffectiveOptions
     ) -> AsyncGenerator[ByteStream]:
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
-        call = Call(operation, options, self.config, self.config.clock(), options.effective_priority)
+        call = Call(
+            operation, options, self.config, self.config.clock(), options.priority or ambient_priority.get() or "default"
+        )
         deadline = anyio.current_time() + options.deadline if options.deadline is not None else float("inf")
         with anyio.CancelScope(deadline=deadline) as scope:
             response = (await self._send(call, request, self.here(), is_streamed=True)).response
@@ -233,29 +256,32 @@ class Engine:
             await self._recovery().cut_off(call)
 
     async def _share(self, call: Call, request: HttpRequest, loop: _Loop) -> Answer:
-        """Perform a read, or wait for somebody who performs the same."""
-        flights = loop.flights
-        while (flight := flights.find(request, call, self._written)) is not None:
-            call.attempts = flight.call.attempts  # while it waits for them, they are its own
+        """Perform a GET, or wait for the same one that is under way. See `_single_flight`."""
+        while (other := loop.in_flight.get(request.url)) is not None and other.is_for(request, call, self._writes):
+            call.attempts = other.call.attempts  # while it waits for them, they are its own
             answer: Answer | None = None
             with anyio.CancelScope(deadline=self._end(call)) as scope:
-                answer = await join(flight)
+                answer = await other.join()
             if scope.cancelled_caught:
                 raise call.out_of_time()
             if answer is not None:
                 return answer
             call.attempts = []
-        flight = flights.start(request, call, self._written)
+        mine = loop.in_flight[request.url] = InFlight(request, call, self._writes)
         try:
-            answer = flight.answer = await self._perform(call, request, loop)
+            sending = self._send(call, request, loop)
+            answer = mine.answer = await (sending if call.options.deadline is None else self._within(call, sending))
             return answer
         except DeadlineExceededError:
             raise  # its own deadline says nothing about those of others
         except MuxError as error:
-            flight.error = error
+            mine.error = error
             raise
         finally:
-            flights.end(flight)
+            if loop.in_flight.get(request.url) is mine:  # a later one, after a write, may have taken its place
+                del loop.in_flight[request.url]
+            if mine.done is not None:
+                mine.done.set()
 
     async def _perform_once(self, call: Call, request: HttpRequest, arguments: Arguments) -> Answer:
         """Perform a create with a key, unless what the key stands for is there already. See `_once_guard`."""
@@ -283,10 +309,6 @@ class Engine:
         # Made when something failed: kept, it and this engine would hold each other.
         return Recovery(self.config, self.limits, self._read)
 
-    def _perform(self, call: Call, request: HttpRequest, loop: _Loop) -> Coroutine[Any, Any, Answer]:
-        sending = self._send(call, request, loop)
-        return sending if call.options.deadline is None else self._within(call, sending)
-
     async def _within(self, call: Call, sending: Coroutine[Any, Any, Answer]) -> Answer:
         """Await *sending* until the call's deadline."""
         answer: Answer | None = None
@@ -295,7 +317,7 @@ class Engine:
         return answer if answer is not None else await self._recovery().cut_off(call)
 
     async def _send(self, call: Call, request: HttpRequest, loop: _Loop, *, is_streamed: bool = False) -> Answer:
-        """Send until there is an answer to return or an error to raise: permit, wire, and what to make of it."""
+        """Acquire a grant, send, then return, retry or raise."""
         operation, clock, longest = call.operation, self.config.clock, call.options.max_response_bytes
         self.limits.retries.calls += 1
         gate = loop.gates.get(operation.bucket)
@@ -319,13 +341,16 @@ class Engine:
                 if not is_ok:
                     await self._read_refusal(call, record, response)
                 elif not is_streamed:
-                    content = take_content(response, longest)
-                    record.content = await read_content(response, longest) if content is None else content
+                    take = getattr(response.body, "take_whole", None)
+                    content: bytes | None = None if take is None else take()
+                    if content is None or len(content) > longest or ENCODING in response.headers:
+                        content = await read_content(response, longest, content)
+                    record.content = content
             except (TransportError, ResponseError) as error:
                 record.failure = error
             finally:
                 if operation.replay is not _SAFE:
-                    self._written = next(self._writes)
+                    self._writes += 1
             record.ended_at = clock()
             if logger.isEnabledFor(logging.DEBUG):
                 what = record.failure or record.status
@@ -348,9 +373,7 @@ class Engine:
             # Before the body: everybody has to know, however long that takes to arrive, and whatever becomes of this call meanwhile.
             delay = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
             await self.limits.refuse(record.grant, delay or None)
-        longest = min(call.options.max_response_bytes, _LONGEST_REFUSAL)
-        content = take_content(response, longest)
-        record.content = await read_content(response, longest) if content is None else content
+        record.content = await read_content(response, min(call.options.max_response_bytes, _LONGEST_REFUSAL))
 
     async def _announce(self, announce: Callable[[], Awaitable[None]], grant: Grant | None) -> None:
         """Await *announce*; the grant is given back when that keeps the request from being sent."""
@@ -362,7 +385,7 @@ class Engine:
             raise
 
     async def _queue(self, call: Call, gate: Gate) -> Grant:
-        """Wait for a permit."""
+        """Wait for a grant."""
         try:
             return await gate.acquire(call.priority, call.remaining())
         except LimitWaitError as error:

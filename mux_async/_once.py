@@ -21,11 +21,11 @@ import anyio
 import attrs
 
 from mux_async import _codec
+from mux_async._arguments import Arguments
 from mux_async._model import to_wire
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Replay
 from mux_async._options import Once
 from mux_async._pagination import next_query
-from mux_async._resource import Arguments
 from mux_async._times import parse_http_date, parse_time
 from mux_async._types import UNSET
 from mux_async._wire import build_path

@@ -30,7 +30,8 @@ from mux_async.transport import Timeouts
 MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 MAX_ATTEMPTS: Final = 5
 
-_ambient_priority: ContextVar[Priority | None] = ContextVar("mux_async_priority", default=None)
+ambient_priority: ContextVar[Priority | None] = ContextVar("mux_async_priority", default=None)
+"""Of the surrounding `use_priority`; ``None`` outside of one."""
 
 
 @contextmanager
@@ -46,11 +47,11 @@ def use_priority(priority: Priority) -> Generator[None]:
         ConfigurationError: It is something else.
     """
     check_choice("priority", priority, PRIORITIES)
-    token = _ambient_priority.set(priority)
+    token = ambient_priority.set(priority)
     try:
         yield
     finally:
-        _ambient_priority.reset(token)
+        ambient_priority.reset(token)
 
 
 @explains_arguments
@@ -178,11 +179,6 @@ class EffectiveOptions:
     max_attempts: int = MAX_ATTEMPTS
     max_response_bytes: int = MAX_RESPONSE_BYTES
     share_reads: bool = True
-
-    @property
-    def effective_priority(self) -> Priority:
-        """The class of service of a call made here and now."""
-        return self.priority or _ambient_priority.get() or "default"
 
     def merged(self, options: CallOptions) -> EffectiveOptions:
         """Return these options with what *options* gives in their place."""

@@ -29,9 +29,9 @@ from mux_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from mux_async._arguments import Arguments
     from mux_async._config import Config
     from mux_async._operation import Operation
-    from mux_async._resource import Arguments
     from mux_async.limits import AccountLimits
 
 logger = logging.getLogger(__name__)

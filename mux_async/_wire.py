@@ -33,8 +33,8 @@ from mux_async.errors import (
 from mux_async.transport import HttpRequest, Timeouts
 
 if TYPE_CHECKING:
+    from mux_async._arguments import Arguments
     from mux_async._config import Config
-    from mux_async._resource import Arguments
     from mux_async.transport import HttpResponse
 
 _URL_PARTS = (SplitResult, ParseResult)

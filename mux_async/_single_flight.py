@@ -1,0 +1,71 @@
+"""Single flight: identical GETs at the same time share one request.
+
+A page that fifty requests of a web server read in the same second costs one grant of the rate limit instead of fifty. Nothing is cached: a
+GET that starts after the response is a new request. The rules:
+
+1. There is no extra task. The first caller sends in its own task; the others wait for an event.
+2. Each caller keeps its own deadline and can be cancelled. If the first caller is cancelled or out of time, another one sends again.
+3. A caller never joins a GET that started before a write of this client ended, so a program reads what it wrote.
+4. The bytes of the response are shared, and errors. Each caller decodes for itself, so no list or mapping has two owners.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from mux_async.errors import MuxError, copied
+
+if TYPE_CHECKING:
+    from mux_async._call import Answer, Call
+    from mux_async.transport import HttpRequest
+
+
+@attrs.define(eq=False, repr=False)
+class InFlight:
+    """A GET that is under way, and its result: an answer or an error. It has neither if its caller was cancelled or out of time.
+
+    Attributes:
+        request: What is sent.
+        call: Of the caller that sends it.
+        writes: Number of writes that had ended when it started.
+        answer: Set by the caller that sends.
+        error: As *answer*.
+        done: Set at the end; made by the first caller that joins.
+    """
+
+    request: HttpRequest
+    call: Call
+    writes: int
+    answer: Answer | None = None
+    error: MuxError | None = None
+    done: anyio.Event | None = None
+
+    def is_for(self, request: HttpRequest, call: Call, writes: int) -> bool:
+        """Whether *call* may use its answer: the same request, no write in between, and the same priority, attempts and size limit."""
+        mine, options = self.call.options, call.options
+        return (
+            self.writes == writes
+            and self.request == request
+            and self.call.priority == call.priority
+            and mine.max_attempts == options.max_attempts
+            and mine.max_response_bytes == options.max_response_bytes
+        )
+
+    async def join(self) -> Answer | None:
+        """Wait for the end.
+
+        Returns:
+            The answer; ``None`` if the caller that sent was cancelled or out of time, so that another one has to send.
+
+        Raises:
+            MuxError: A copy of the error that the caller that sent got.
+        """
+        if self.done is None:
+            self.done = anyio.Event()
+        await self.done.wait()
+        if self.error is not None:
+            raise copied(self.error) from self.error.__cause__
+        return self.answer
