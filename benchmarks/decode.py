@@ -26,8 +26,8 @@ import attrs
 import cattrs
 import orjson
 
-from mux_async._codec import decoder
-from mux_async._model import shape_of
+from mux_async._models.model import shape_of
+from mux_async._models.response_decoder import decoder
 from mux_async._operation import Bucket, Operation, Replay
 from mux_async.models import (
     Asset,

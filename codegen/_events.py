@@ -27,11 +27,11 @@ def write(api: Api) -> dict[str, str]:
         "",
         "from __future__ import annotations",
         "from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, cast",
-        "from mux_async._late import late",
+        "from mux_async._models.deferred_attrs import late",
         "from mux_async.webhooks._event import Event, UnknownEvent, read_text",
         "if TYPE_CHECKING:",
         "    from collections.abc import Mapping",
-        "    from mux_async._model import Wire",
+        "    from mux_async._models.model import Wire",
     ]
     modules: dict[str, set[str]] = {}
     for data in families:

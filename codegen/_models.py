@@ -84,11 +84,11 @@ def _enum(api: Api, enum: Enum, names: Names) -> list[str]:
 
 
 def _object(api: Api, schema: Object, names: Names) -> list[str]:
-    names.use("mux_async._model", "Model")
+    names.use("mux_async._models.model", "Model")
     has_times = any(time_format(field.schema) for field in schema.fields)
     text = api.words.schemas.get(schema.name) or f"The {schema.name} object."
     lines = [
-        f"@{names.use('mux_async._late', 'late')}(kw_only=True, eq=False, repr=False)",
+        f"@{names.use('mux_async._models.deferred_attrs', 'late')}(kw_only=True, eq=False, repr=False)",
         f"class {schema.name}({_bases(api, schema, names)}):",
         *docstring(wrap(text, 10), 4),
         "",
@@ -107,9 +107,9 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
     returned = "Notes" if has_times else "None"
     lines += ["", "    @classmethod", f"    def _fill(cls, it: Any, got: Any) -> {returned}:"]
     if has_times:
-        names.use("mux_async._times", "Notes")
+        names.use("mux_async._models.times", "Notes")
         lines.append("        notes: Notes = {}")
-    names.use("mux_async._model", "drafts", "thaw")
+    names.use("mux_async._models.model", "drafts", "thaw")
     made = {field.name: call for field in in_order if (call := _made(api, field, names))}
     lines += [f"        {name} = {call}" for name, call in made.items()]
     lines.append("        thaw[it] = drafts[cls]")
@@ -120,7 +120,7 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
 
 def _form(api: Api, fields: list[Field], names: Names) -> list[str]:
     """Write what each field holds on the wire."""
-    names.use("mux_async._forms", "Form")
+    names.use("mux_async._models.struct_decoder", "Form")
     required = [f"{quoted(field.name)}: {_kind(api, field, names)}," for field in fields if field.is_required]
     optional = [f"{quoted(field.name)}: {_kind(api, field, names)}," for field in fields if not field.is_required]
     renamed = [f"{quoted(field.name)}: {quoted(field.wire)}," for field in fields if field.name != field.wire]
@@ -129,7 +129,7 @@ def _form(api: Api, fields: list[Field], names: Names) -> list[str]:
 
 
 def _kind(api: Api, field: Field, names: Names) -> str:
-    """Write what a field holds, as `mux_async._forms` has it."""
+    """Write what a field holds, as `mux_async._models.struct_decoder` has it."""
     kind = _plain_kind(api, field.schema, names)
     if not (field.is_required and is_nullable(field.schema)):
         return kind
@@ -138,22 +138,22 @@ def _kind(api: Api, field: Field, names: Names) -> str:
 
 def _plain_kind(api: Api, schema: Json, names: Names) -> str:
     if time_format(schema):
-        return names.use("mux_async._forms", "TIME")
+        return names.use("mux_async._models.struct_decoder", "TIME")
     if "$ref" in schema:
         name: str = schema["$ref"].removeprefix(SCHEMAS)
         if isinstance(api.schemas[name], Enum):
             values = f"{constant(name)}_VALUES"
             names.runtime.add(values)
             return values
-        return names.use("mux_async._forms", "OBJECT")
+        return names.use("mux_async._models.struct_decoder", "OBJECT")
     if "enum" in schema:
         return f"({' '.join(f'{quoted(value)},' for value in schema['enum'])})"
     kinds: Any = schema.get("type")
     listed: list[str] = kinds if kinds.__class__ is list else [kinds]
     if kinds == "array" and _reader(api, schema["items"], names):
-        return names.use("mux_async._forms", "OBJECTS")
+        return names.use("mux_async._models.struct_decoder", "OBJECTS")
     if set(listed) & {"integer", "number"}:
-        names.use("mux_async._forms", "NUMBER")
+        names.use("mux_async._models.struct_decoder", "NUMBER")
     return " | ".join(dict.fromkeys(_KINDS[kind] for kind in listed if kind != "null"))
 
 
@@ -180,16 +180,16 @@ def _default(field: Field, names: Names, deprecated: str | None) -> str:
     arguments: list[str] = []
     metadata: list[str] = []
     if kind := time_format(field.schema):
-        metadata.append(f"**{names.use('mux_async._model', _METADATA[kind])}")
+        metadata.append(f"**{names.use('mux_async._models.model', _METADATA[kind])}")
     if field.wire != field.name:
         metadata.append(f'"wire": {quoted(field.wire)}')
     if deprecated:
         metadata.append(f'"deprecated": {quoted(deprecated)}')
     if not field.is_required:
-        names.use("mux_async._model", "ABSENT")
+        names.use("mux_async._models.model", "ABSENT")
         arguments.append("default=ABSENT")
     if field.is_secret:
-        arguments.append(f"repr={names.use('mux_async._model', 'hidden')}")
+        arguments.append(f"repr={names.use('mux_async._models.model', 'hidden')}")
     if metadata:
         whole = (
             metadata[0].removeprefix("**")
@@ -206,7 +206,7 @@ def _made(api: Api, field: Field, names: Names) -> str | None:
     """Write the call that makes the value of a field; ``None`` where it is what was read."""
     got = f"got.{field.name}"
     if kind := time_format(field.schema):
-        return f"{names.use('mux_async._times', kind)}({got}, notes, {quoted(field.name)})"
+        return f"{names.use('mux_async._models.times', kind)}({got}, notes, {quoted(field.name)})"
     if reader := _reader(api, field.schema, names):
         return _reading("one", reader, got, names)
     if reader := _reader(api, field.schema.get("items", {}), names):
@@ -217,7 +217,7 @@ def _made(api: Api, field: Field, names: Names) -> str | None:
 def _reading(how: str, reader: str, got: str, names: Names) -> str:
     if reader.endswith("_VARIANTS"):
         return f"{reader}.{how}({got})"
-    return f"{names.use('mux_async._reading', how)}({reader}, {got})"
+    return f"{names.use('mux_async._models.objects', how)}({reader}, {got})"
 
 
 def _reader(api: Api, schema: Json, names: Names) -> str | None:
@@ -240,7 +240,7 @@ def _innermost_first(schemas: list[Schema]) -> list[Union]:
 
 
 def _union(api: Api, union: Union, names: Names) -> list[str]:
-    names.use("mux_async._reading", "Variants")
+    names.use("mux_async._models.objects", "Variants")
     names.use("typing", "Final", "TypeAlias")
     names.use("collections.abc", "Mapping")
     names.runtime.update(union.variants.values())
@@ -300,7 +300,7 @@ def _index(api: Api) -> str:
         "from typing import TYPE_CHECKING, Final",
         "",
         "if TYPE_CHECKING:",
-        "    from mux_async._model import Model as Model",
+        "    from mux_async._models.model import Model as Model",
     ]
     for module, names in sorted(exports.items()):
         lines += [f"    from mux_async.models.{module} import {', '.join(f'{name} as {name}' for name in sorted(names))}"]
@@ -311,7 +311,7 @@ def _index(api: Api) -> str:
         "]",
         "",
         "_HOMES: Final = {",
-        '    "Model": "mux_async._model",',
+        '    "Model": "mux_async._models.model",',
         *(f"    {quoted(name)}: {quoted(f'mux_async.models.{homes[name]}')}," for name in sorted(homes)),
         "}",
         "",

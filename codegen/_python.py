@@ -94,7 +94,7 @@ def field_type(api: Api, schema: Json, names: Names, id_type: str | None = None)
             return f"list[{field_type(api, schema['items'], names, id_type)}]"
         case "object" if "additionalProperties" in schema:
             if schema["additionalProperties"] is True:
-                return names.use("mux_async._model", "JsonObject")
+                return names.use("mux_async._models.model", "JsonObject")
             return f"dict[str, {field_type(api, schema['additionalProperties'], names)}]"
         case str() as kind if kind in _PLAIN:
             return _PLAIN[kind]

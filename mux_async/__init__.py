@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from mux_async._lazy import names_from
+from mux_async._lazy_exports import lazy_exports
 from mux_async._version import __version__
 
 if TYPE_CHECKING:
     from mux_async._client import Limits, Mux
-    from mux_async._codec import converter
+    from mux_async._models.response_decoder import converter
     from mux_async._options import CallOptions, Once, use_priority
     from mux_async._pagination import Page, Paginator
     from mux_async._response import ByteStream, Download, RawResponse
@@ -81,11 +81,11 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
     # A transport or a webhook handler needs no client, and a program that catches errors no rate limits.
-    __getattr__ = names_from(
+    __getattr__ = lazy_exports(
         __name__,
         {
             "_client": ["Limits", "Mux"],
-            "_codec": ["converter"],
+            "_models.response_decoder": ["converter"],
             "_options": ["CallOptions", "Once", "use_priority"],
             "_pagination": ["Page", "Paginator"],
             "_response": ["ByteStream", "Download", "RawResponse"],

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, final
 
-from mux_async._json import loads
-from mux_async._model import Model, json_of
+from mux_async._models.json_reader import loads
+from mux_async._models.model import Model, json_of
 
 _REMEMBERED: Final = 4096
 """Cursors whose hashes are kept: half a megabyte. What comes back later than that is found by `CursorsSeen._mark`."""

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NewType, Union, cast, get_args, get_orig
 
 import attrs
 
-from mux_async._model import Model
+from mux_async._models.model import Model
 from mux_async.errors import DeprecatedArgumentWarning, MisspeltArgumentWarning
 
 _CLOSE: Final = 0.65
@@ -180,7 +180,7 @@ def close_to(word: str, known: Iterable[object]) -> str | None:
 
 
 def _class_at(path: str) -> type[Model]:
-    from mux_async._codec import model_at
+    from mux_async._models.response_decoder import model_at
 
     return model_at(path)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from mux_async._model import Model
+from mux_async._models.model import Model
 from mux_async._waiting import News, Subject
 from mux_async.errors import NotFoundError, UploadError
 

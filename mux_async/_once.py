@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 import anyio
 import attrs
 
-from mux_async import _codec
 from mux_async._arguments import Arguments
-from mux_async._model import to_wire
+from mux_async._models import response_decoder
+from mux_async._models.model import to_wire
+from mux_async._models.times import parse_http_date, parse_time
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Replay
 from mux_async._options import Once
 from mux_async._pagination import next_query
-from mux_async._times import parse_http_date, parse_time
 from mux_async._types import UNSET
 from mux_async._wire import build_path
 from mux_async.errors import AmbiguousOutcomeError, APIStatusError, InvalidRequestError, MuxError
@@ -264,7 +264,7 @@ async def _retrieve(read: Read, sought: Sought, made_id: str) -> tuple[Shown, Ma
 def _found(sought: Sought, item: Mapping[str, object], shown: Shown) -> Found | None:
     if item.get("status") in sought.once.dead_statuses:
         return None
-    return Found(_codec.dumps({"data": item}), shown.answer)
+    return Found(response_decoder.dumps({"data": item}), shown.answer)
 
 
 def first_query(place: LookupSpec, arguments: Arguments) -> dict[str, object]:

@@ -25,7 +25,7 @@ import attrs
 
 from mux_async import _once
 from mux_async._call import Answer
-from mux_async._json import loads
+from mux_async._models.json_reader import loads
 from mux_async._once_keys._records import LEASE, KeyCommand
 from mux_async._operation import Replay
 from mux_async.errors import AmbiguousOutcomeError, Delivery, MuxError

@@ -33,8 +33,8 @@ from typing import NamedTuple, TypeAlias
 import attrs
 
 from mux_async._checks import check_seconds, explains_arguments
+from mux_async._models.times import parse_http_date
 from mux_async._operation import Replay
-from mux_async._times import parse_http_date
 from mux_async.errors import Delivery
 
 

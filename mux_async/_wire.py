@@ -14,10 +14,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import ParseResult, SplitResult, quote, urlencode
 
-from mux_async import _codec, _json
 from mux_async._config import check_headers
 from mux_async._content import ACCEPT_ENCODING
-from mux_async._model import Model, check_text, get_kept, to_wire
+from mux_async._models import json_reader, response_decoder
+from mux_async._models.model import Model, check_text, get_kept, to_wire
 from mux_async._operation import Host, Operation, Replay
 from mux_async._pagination import Page, next_query
 from mux_async._types import UNSET
@@ -99,7 +99,7 @@ def _path_value(name: str, value: object) -> str:
         return value
     argument = name.lower()
     if not isinstance(value, str):
-        from mux_async._plain_values import id_text
+        from mux_async._models.plain_values import id_text
 
         value = id_text(value, argument)
     if not value:
@@ -156,7 +156,7 @@ def _query_text(name: str, value: object) -> str:
         case SplitResult() | ParseResult():  # a URL, and not a list
             return _query_text(name, value.geturl())
         case _:
-            from mux_async._plain_values import UNKNOWN, plain
+            from mux_async._models.plain_values import UNKNOWN, plain
 
             if (known := plain(value, name.removesuffix("[]"))) is not UNKNOWN:
                 return _query_text(name, known)
@@ -183,7 +183,7 @@ def encode_body(
         from mux_async._misspelt import check_body
 
         check_body(members, operation.request, operation.line)
-    return _codec.dumps(members)
+    return response_decoder.dumps(members)
 
 
 def merge_headers(headers: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
@@ -220,8 +220,8 @@ def decode(operation: Operation[Any], arguments: Arguments, response: HttpRespon
     if result == "json" and not content:
         return None
     try:
-        value = _codec.decoder(operation)(content)
-    except _codec.BodyError as error:
+        value = response_decoder.decoder(operation)(content)
+    except response_decoder.BodyError as error:
         acted = "" if operation.replay is Replay.SAFE else "; the request was acted on"
         raise UndecodableResponseError(
             f"{operation.line} was answered {response.status} with {error}{acted}",
@@ -275,7 +275,7 @@ def status_error(
     """
     status, headers = response.status, response.headers
     try:
-        body: object = _json.loads(content) if content else None
+        body: object = json_reader.loads(content) if content else None
     except ValueError:
         body = content[:2000].decode("utf-8", "replace")
     kind, messages = parse_error_body(body)

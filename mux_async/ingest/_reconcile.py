@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import attrs
 
-from mux_async._times import parse_http_date
+from mux_async._models.times import parse_http_date
 from mux_async.errors import APIStatusError, AuthenticationError, MuxError, PermissionDeniedError
 from mux_async.ingest._books import Books
 from mux_async.ingest._journal_errors import JournalError

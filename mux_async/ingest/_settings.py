@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, TypeAlias, Union, cast, get_args, get_or
 
 import attrs
 
-from mux_async._model import Model
+from mux_async._models.model import Model
 from mux_async.models.shared_video import AssetOptions, InputSettings
 
 Trouble: TypeAlias = tuple[str, str]

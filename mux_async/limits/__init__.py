@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mux_async._lazy import names_from
+from mux_async._lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from mux_async._operation import Bucket
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
-    __getattr__ = names_from(
+    __getattr__ = lazy_exports(
         __name__,
         {
             "_account": ["AccountLimits"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 import attrs
 
-from mux_async._model import Model
+from mux_async._models.model import Model
 
 if TYPE_CHECKING:
     from mux_async.models import Asset, LiveStream

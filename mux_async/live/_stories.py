@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from mux_async._model import Model
+from mux_async._models.model import Model
 from mux_async.live._events import DELETED, LiveEvent
 from mux_async.live._story import Story
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from mux_async._model import Model as Model
+    from mux_async._models.model import Model as Model
     from mux_async.models.data_annotations import Annotation as Annotation
     from mux_async.models.data_annotations import AnnotationInput as AnnotationInput
     from mux_async.models.data_annotations import AnnotationResponse as AnnotationResponse
@@ -1095,7 +1095,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "Model": "mux_async._model",
+    "Model": "mux_async._models.model",
     "ASSET_PROGRESS_STATE_VALUES": "mux_async.models.video_assets",
     "ASSET_STATUS_VALUES": "mux_async.models.video_assets",
     "ASSET_SUBTITLE_LANGUAGE_CODE_VALUES": "mux_async.models.shared_video",

@@ -9,11 +9,11 @@ from typing import Any
 
 import attrs
 
-from mux_async._forms import NUMBER, OBJECTS, TIME, Form
-from mux_async._late import late
-from mux_async._model import ABSENT, DAY, Model, drafts, hidden, thaw
-from mux_async._reading import many
-from mux_async._times import Notes, day
+from mux_async._models.deferred_attrs import late
+from mux_async._models.model import ABSENT, DAY, Model, drafts, hidden, thaw
+from mux_async._models.objects import many
+from mux_async._models.struct_decoder import NUMBER, OBJECTS, TIME, Form
+from mux_async._models.times import Notes, day
 
 
 @late(kw_only=True, eq=False, repr=False)

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
-from mux_async._late import late
-from mux_async._model import Model, drafts, thaw
-from mux_async._reading import many, one
+from mux_async._models.deferred_attrs import late
+from mux_async._models.model import Model, drafts, thaw
+from mux_async._models.objects import many, one
+from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
 from mux_async.models.shared_data import (
     DisplayNameEntry,
     HistogramTimeseriesDatapoint,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._late import late
-from mux_async._model import SECONDS, Model, drafts, thaw
-from mux_async._reading import Variants, many, one
-from mux_async._times import Notes, seconds
+from mux_async._models.deferred_attrs import late
+from mux_async._models.model import SECONDS, Model, drafts, thaw
+from mux_async._models.objects import Variants, many, one
+from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import ROBOTS_WORKFLOW_VALUES
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS, Model, drafts, hidden, thaw
-from mux_async._reading import many, one
-from mux_async._times import Notes, seconds
+from mux_async._models.deferred_attrs import late
+from mux_async._models.model import ABSENT, SECONDS, Model, drafts, hidden, thaw
+from mux_async._models.objects import many, one
+from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
     JOB_STATUS_VALUES,
     REPLACE_EXISTING_TRACKS_VALUES,

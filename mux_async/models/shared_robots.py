@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._forms import NUMBER, OBJECT, OBJECTS, Form
-from mux_async._late import late
-from mux_async._model import ABSENT, Model, drafts, thaw
-from mux_async._reading import many, one
+from mux_async._models.deferred_attrs import late
+from mux_async._models.model import ABSENT, Model, drafts, thaw
+from mux_async._models.objects import many, one
+from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
 from mux_async.models.shared import AssetMetadata
 
 if TYPE_CHECKING:

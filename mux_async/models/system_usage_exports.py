@@ -9,11 +9,11 @@ from typing import Any
 
 import attrs
 
-from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._late import late
-from mux_async._model import DAY, SECONDS, Model, drafts, hidden, thaw
-from mux_async._reading import many, one
-from mux_async._times import Notes, day, seconds
+from mux_async._models.deferred_attrs import late
+from mux_async._models.model import DAY, SECONDS, Model, drafts, hidden, thaw
+from mux_async._models.objects import many, one
+from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
+from mux_async._models.times import Notes, day, seconds
 
 
 @late(kw_only=True, eq=False, repr=False)

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from mux_async._forms import OBJECT, Form
-from mux_async._late import late
-from mux_async._model import Model, drafts, thaw
-from mux_async._reading import one
+from mux_async._models.deferred_attrs import late
+from mux_async._models.model import Model, drafts, thaw
+from mux_async._models.objects import one
+from mux_async._models.struct_decoder import OBJECT, Form
 from mux_async.models.shared_video import PLAYBACK_POLICY_VALUES
 from mux_async.playback._urls import PlaybackUrls
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mux_async._forms import OBJECT, OBJECTS, TIME, Form
-from mux_async._late import late
-from mux_async._model import ABSENT, SECONDS_TEXT, Model, drafts, thaw
-from mux_async._reading import many, one
-from mux_async._times import Notes, seconds_text
+from mux_async._models.deferred_attrs import late
+from mux_async._models.model import ABSENT, SECONDS_TEXT, Model, drafts, thaw
+from mux_async._models.objects import many, one
+from mux_async._models.struct_decoder import OBJECT, OBJECTS, TIME, Form
+from mux_async._models.times import Notes, seconds_text
 
 if TYPE_CHECKING:
     from mux_async.models.ids import TranscriptionVocabularyId

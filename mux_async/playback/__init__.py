@@ -6,7 +6,7 @@ elsewhere.
 
 from typing import TYPE_CHECKING
 
-from mux_async._lazy import names_from
+from mux_async._lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from mux_async.playback._addresses import Access, Playback, player_url, viewer_counts_url
@@ -51,7 +51,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
     # An asset brings `PlaybackUrls`, and most programs play nothing.
-    __getattr__ = names_from(
+    __getattr__ = lazy_exports(
         __name__,
         {
             "_addresses": ["Access", "Playback", "player_url", "viewer_counts_url"],

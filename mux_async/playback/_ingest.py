@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import attrs
 
-from mux_async._model import hidden
+from mux_async._models.model import hidden
 from mux_async._tracebacks import hides_locals
 from mux_async.errors import InvalidRequestError
 

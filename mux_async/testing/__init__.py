@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mux_async._lazy import names_from
+from mux_async._lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from mux_async.testing._aioresponses import patched_aioresponses
@@ -35,7 +35,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
     # On first use, because pytest imports the plugin beside this in every project that has it installed.
-    __getattr__ = names_from(
+    __getattr__ = lazy_exports(
         __name__,
         {
             "_aioresponses": ["patched_aioresponses"],

@@ -370,7 +370,7 @@ def merge_settings(
     settings: AssetOptions | AssetOptionsParam | Unset, *, playback_policies: Sequence[str] | Unset
 ) -> AssetOptionsParam | Unset:
     """Return *settings* as a mapping with *playback_policies* in it; ``UNSET`` when there is nothing to say."""
-    from mux_async._model import Model
+    from mux_async._models.model import Model
 
     merged: dict[str, object] = {}
     if isinstance(settings, Model):

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import attrs
 import msgspec
 
-from mux_async._forms import OBJECT, OBJECTS, TIME, Form, object_text
-from mux_async._json import GIVES_UP, load_object
-from mux_async._late import late
-from mux_async._model import ABSENT, ISO, Model, Wire, drafts, thaw, unread
-from mux_async._reading import many, one
-from mux_async._times import Notes, iso
+from mux_async._models.deferred_attrs import late
+from mux_async._models.json_reader import GIVES_UP, load_object
+from mux_async._models.model import ABSENT, ISO, Model, Wire, drafts, thaw, unread
+from mux_async._models.objects import many, one
+from mux_async._models.struct_decoder import OBJECT, OBJECTS, TIME, Form, object_text
+from mux_async._models.times import Notes, iso
 
 if TYPE_CHECKING:
     from typing import Self

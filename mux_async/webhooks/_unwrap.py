@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 # Events are read in the event loop; what they are read with is imported here, because that takes a while.
 import mux_async.models.webhooks as _  # noqa: F401
-from mux_async._json import NotJsonError
+from mux_async._models.json_reader import NotJsonError
 from mux_async._tracebacks import hides_locals
 from mux_async.webhooks._errors import EventFormatError
 from mux_async.webhooks._headers import Headers

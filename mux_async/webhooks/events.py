@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, cast
 
-from mux_async._late import late
+from mux_async._models.deferred_attrs import late
 from mux_async.webhooks._event import Event, UnknownEvent, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mux_async._model import Wire
+    from mux_async._models.model import Wire
     from mux_async.models.robots_jobs_ask_questions import AskQuestionsJob
     from mux_async.models.robots_jobs_edit_captions import EditCaptionsJob
     from mux_async.models.robots_jobs_find_best_thumbnails import FindBestThumbnailsJob

@@ -182,7 +182,7 @@ def test_import_brings_nothing() -> None:
     loaded = after("import mux_async")
 
     assert loaded.foreign == set()
-    assert loaded.mine == {"mux_async", "mux_async._lazy", "mux_async._version"}
+    assert loaded.mine == {"mux_async", "mux_async._lazy_exports", "mux_async._version"}
     assert not loaded.modules & HEAVY
 
 
@@ -193,7 +193,7 @@ def test_errors_bring_no_client() -> None:
     assert loaded.mine == {
         "mux_async",
         "mux_async._checks",
-        "mux_async._lazy",
+        "mux_async._lazy_exports",
         "mux_async._tracebacks",
         "mux_async._types",
         "mux_async._version",

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard, cast
 import attrs
 
 from codegen import _facts, _overlays
-from mux_async._model import Model
+from mux_async._models.model import Model
 
 Json = dict[str, Any]
 REF = "#/components/schemas/"

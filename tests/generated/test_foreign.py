@@ -26,7 +26,7 @@ import mux_async
 import mux_async.models
 import mux_async.webhooks.events
 from mux_async import RawResponse
-from mux_async._model import Model
+from mux_async._models.model import Model
 from mux_async.cli._webhook_samples import sample_event as webhook_sample
 from mux_async.errors import Attempt
 from mux_async.models import Asset, AssetMetadata, LiveStream, PlaybackId
@@ -413,7 +413,8 @@ import sys
 from mux_async.models import Asset
 asset = Asset.from_wire({"id": "a"})
 asset.to_json(), dict(asset), hash(asset)
-assert not {"pydantic", "pydantic_core", "dataclasses", "mux_async._foreign"} & sys.modules.keys() - BEFORE, sys.modules.keys() - BEFORE
+new = sys.modules.keys() - BEFORE
+assert not {"pydantic", "pydantic_core", "dataclasses", "mux_async._models.interop"} & new, new
 """
     subprocess.run(
         [sys.executable, "-c", f"import sys, attrs, msgspec, orjson\nBEFORE = set(sys.modules)\n{code}"], check=True, timeout=60
@@ -473,11 +474,11 @@ def test_fork_while_a_thread_reads() -> None:
     """A child that was forked while another thread read a model can read models: nothing is left locked."""
     code = """
 import os, sys, threading
-from mux_async import _model
+from mux_async._models import model
 from mux_async.models import Asset
 holding, done = threading.Event(), threading.Event()
 def hold():
-    with _model._lock:
+    with model._lock:
         holding.set()
         done.wait(30)
 threading.Thread(target=hold, daemon=True).start()

@@ -9,11 +9,11 @@ import msgspec
 import orjson
 import pytest
 
-from mux_async._forms import NUMBER, OBJECT, OBJECTS, TIME, Form, object_text
-from mux_async._json import GIVES_UP
-from mux_async._model import Model, drafts, thaw
-from mux_async._reading import many, one
-from mux_async._times import Notes, seconds_text
+from mux_async._models.json_reader import GIVES_UP
+from mux_async._models.model import Model, drafts, thaw
+from mux_async._models.objects import many, one
+from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form, object_text
+from mux_async._models.times import Notes, seconds_text
 from mux_async._types import UNSET
 
 

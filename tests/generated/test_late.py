@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from mux_async._forms import NUMBER, Form
-from mux_async._late import late
-from mux_async._model import ABSENT, Model, drafts, thaw
+from mux_async._models.deferred_attrs import late
+from mux_async._models.model import ABSENT, Model, drafts, thaw
+from mux_async._models.struct_decoder import NUMBER, Form
 
 
 def is_finished(cls: type) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mux_async._codec import BodyError, decoder
-from mux_async._json import NotJsonError, loads
+from mux_async._models.json_reader import NotJsonError, loads
+from mux_async._models.response_decoder import BodyError, decoder
 from mux_async._operation import Bucket, Operation, Replay, Result
 from mux_async.models import Asset, ListAssetsResponse
 from mux_async.webhooks import parse_event

@@ -19,7 +19,7 @@ import attrs
 import pytest
 
 from mux_async import LimitSettings, Mux, models, params
-from mux_async._model import Model
+from mux_async._models.model import Model
 from mux_async._operation import bucket_of, replay_of
 from mux_async._response import RawResponse
 from mux_async.models import AssetMetadata, InputSettings

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 
 import mux_async.models as models
-from mux_async._model import Model
-from mux_async._reading import Variants
+from mux_async._models.model import Model
+from mux_async._models.objects import Variants
 from mux_async.webhooks import events
 from mux_async.webhooks.events import ABOUT, EVENTS, EventType, UnknownEvent, parse_event
 from tests.generated import spec
@@ -195,7 +195,7 @@ def test_import_cost() -> None:
         "import sys, pkgutil, importlib, mux_async.resources, mux_async.models\n"
         "for found in pkgutil.iter_modules(mux_async.resources.__path__):\n"
         "    importlib.import_module(f'mux_async.resources.{found.name}')\n"
-        "import mux_async._codec\n"
+        "import mux_async._models.response_decoder\n"
         "print(sorted(name for name in sys.modules if name.startswith('mux_async.models.')), 'cattrs' in sys.modules)\n"
     )
 

@@ -14,9 +14,9 @@ import attrs
 import orjson
 import pytest
 
-from mux_async import _model
-from mux_async._json import load_object
-from mux_async._model import fill, forget_forms
+from mux_async._models import model
+from mux_async._models.json_reader import load_object
+from mux_async._models.model import fill, forget_forms
 from mux_async.models import Asset, AssetMetadata, Track
 
 RAW: dict[str, Any] = {
@@ -139,7 +139,7 @@ def test_odd_once(monkeypatch: pytest.MonkeyPatch) -> None:
         decoded.append(text)
         return load_object(text)
 
-    monkeypatch.setattr(_model, "load_object", counted)
+    monkeypatch.setattr(model, "load_object", counted)
 
     def read(**changes: object) -> Asset:
         asset = Asset.from_json(orjson.dumps({**RAW, **changes}))

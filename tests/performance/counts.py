@@ -25,7 +25,8 @@ from typing import Any
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from benchmarks._answers import CREATED, HUNDRED, ONE
-from mux_async import BucketSettings, LimitSettings, Mux, _model
+from mux_async import BucketSettings, LimitSettings, Mux
+from mux_async._models import model
 from mux_async.transport import HttpRequest, HttpResponse, Transport
 
 FIGURES = Path(__file__).parent / "figures.json"
@@ -137,7 +138,7 @@ class _Server(asyncio.Protocol):
 
 async def measure() -> dict[str, int]:
     """Return every figure."""
-    _model.forget_forms()  # what other tests met, and models are ready for since then
+    model.forget_forms()  # what other tests met, and models are ready for since then
     figures: dict[str, int] = {}
     async with make_client(Canned()) as mux:
         assets = mux.video.assets

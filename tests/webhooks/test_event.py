@@ -11,9 +11,9 @@ import attrs
 import orjson
 import pytest
 
-from mux_async._forms import Kept
-from mux_async._json import NotJsonError
-from mux_async._model import slot
+from mux_async._models.json_reader import NotJsonError
+from mux_async._models.model import slot
+from mux_async._models.struct_decoder import Kept
 from mux_async.models.webhooks import WebhookAsset
 from mux_async.webhooks import Event, WebhookEvent, parse_event
 from mux_async.webhooks.events import AssetEvent, parse_event_text

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from mux_async import LimitSettings, Mux
-from mux_async._model import Model
+from mux_async._models.model import Model
 from mux_async._pagination import Page
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, serve
 from tests.emulator.data.asking import NOON, busy_account

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, final
 
 import msgspec
 
-from mux_async._times import Notes
+from mux_async._models.times import Notes
 from mux_async._types import UNSET
 
 NUMBER: Final = int | float

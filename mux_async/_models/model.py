@@ -9,7 +9,7 @@ given. Three rules keep that true:
    its value.
 3. What does not fit its type is kept as it is. One bad field never loses a response.
 
-A model that was received holds its JSON text, and reads itself when it is first looked at, one object at a time (`mux_async._forms`): most
+A model that was received holds its JSON text, and reads itself when it is first looked at, one object at a time (`struct_decoder`): most
 of what an answer holds is never asked for. Reading never fails, so nothing is put off but its cost (docs/decisions/decoding.md).
 """
 
@@ -28,9 +28,9 @@ from urllib.parse import ParseResult, SplitResult
 import attrs
 import orjson
 
-from mux_async._forms import NOTHING, Fill, Form, Kept, keep, object_text
-from mux_async._json import GIVES_UP, NotJsonError, load_object
-from mux_async._times import Notes, write_day, write_iso, write_seconds, write_seconds_text
+from mux_async._models.json_reader import GIVES_UP, NotJsonError, load_object
+from mux_async._models.struct_decoder import NOTHING, Fill, Form, Kept, keep, object_text
+from mux_async._models.times import Notes, write_day, write_iso, write_seconds, write_seconds_text
 from mux_async._types import UNSET, Secret
 from mux_async.errors import InvalidRequestError
 
@@ -99,7 +99,7 @@ class _AsDataclass:
         try:
             return self._fields
         except AttributeError:
-            from mux_async._foreign import a_dataclass_field
+            from mux_async._models.interop import a_dataclass_field
 
             self._fields: dict[str, Any] = dict.fromkeys(shape_of(owner).names, a_dataclass_field())
             return self._fields
@@ -110,7 +110,7 @@ class _PydanticSerializer:
     """``__pydantic_serializer__``: how pydantic, and FastAPI with it, writes a model that stands where no type was said."""
 
     def __get__(self, model: Model | None, owner: type[Model]) -> Any:
-        from mux_async._foreign import pydantic_serializer
+        from mux_async._models.interop import pydantic_serializer
 
         return pydantic_serializer(cast("Any", owner))
 
@@ -231,13 +231,13 @@ class Model:
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
         """Let a model be a field, an argument or an answer of pydantic. Called by pydantic alone, which is imported no sooner."""
-        from mux_async._foreign import pydantic_schema
+        from mux_async._models.interop import pydantic_schema
 
         return pydantic_schema(cls)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> dict[str, Any]:
-        from mux_async._foreign import json_schema
+        from mux_async._models.interop import json_schema
 
         return json_schema(cast("Any", cls))
 
@@ -547,7 +547,7 @@ def _write(value: object, where: str) -> object:
         case Sequence():
             return [_write(item, f"{where}[{index}]") for index, item in enumerate(cast("Sequence[object]", value))]
         case _:
-            from mux_async._plain_values import UNKNOWN, plain
+            from mux_async._models.plain_values import UNKNOWN, plain
 
             if (known := plain(value, where)) is not UNKNOWN:
                 return _write(known, where)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 
 
-def names_from(package: str, homes: Mapping[str, Collection[str]]) -> Callable[[str], object]:
+def lazy_exports(package: str, homes: Mapping[str, Collection[str]]) -> Callable[[str], object]:
     """Return the ``__getattr__`` of *package*.
 
     Args:

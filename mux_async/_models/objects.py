@@ -10,9 +10,9 @@ from typing import Any, TypeVar, final
 
 import msgspec
 
-from mux_async._forms import BRACE, OddError, text_of
-from mux_async._json import GIVES_UP, load_object, loads
-from mux_async._model import Model, set_kept, unread
+from mux_async._models.json_reader import GIVES_UP, load_object, loads
+from mux_async._models.model import Model, set_kept, unread
+from mux_async._models.struct_decoder import BRACE, OddError, text_of
 
 M = TypeVar("M", bound=Model)
 

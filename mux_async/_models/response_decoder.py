@@ -1,7 +1,7 @@
 """JSON bytes and values: how the body of an answer becomes what a call returns.
 
 `decoder` picks the generated code that reads an operation's answer, importing its models on first use; `converter` offers the same code to
-programs that build on cattrs. msgspec finds the objects in the text of an answer (`mux_async._forms`), `mux_async._json` reads
+programs that build on cattrs. msgspec finds the objects in the text of an answer (`struct_decoder`), `json_reader` reads
 what it refuses, and orjson writes.
 """
 
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Union, cast, get_args, ge
 import msgspec
 import orjson
 
-from mux_async._forms import OBJECT, OBJECTS
-from mux_async._json import GIVES_UP, NotJsonError, loads
-from mux_async._model import Model, fill, get_kept, unread
-from mux_async._reading import many as read_many
-from mux_async._reading import one as read_one
-from mux_async._times import parse_time, write_day, write_iso
+from mux_async._models.json_reader import GIVES_UP, NotJsonError, loads
+from mux_async._models.model import Model, fill, get_kept, unread
+from mux_async._models.objects import many as read_many
+from mux_async._models.objects import one as read_one
+from mux_async._models.struct_decoder import OBJECT, OBJECTS
+from mux_async._models.times import parse_time, write_day, write_iso
 from mux_async._types import UNSET
 from mux_async.errors import InvalidRequestError
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def dumps(value: object) -> bytes:
-    """Encode what `mux_async._model.to_wire` returned.
+    """Encode what `mux_async._models.model.to_wire` returned.
 
     Raises:
         InvalidRequestError: It is nested too deeply, or was not made by ``to_wire``.

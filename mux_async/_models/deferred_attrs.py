@@ -1,7 +1,7 @@
 """Classes of attrs that are finished late.
 
 attrs writes a constructor for each class, and describes each field by an object: a third of a millisecond for every class, and an answer of
-Mux is made of a dozen of them, out of three hundred. Nothing of that is needed to receive one, because `mux_async._model` fills slots by
+Mux is made of a dozen of them, out of three hundred. Nothing of that is needed to receive one, because the model fills its slots by
 itself. So a class made by `late` has its slots at once, and what attrs makes (``__init__`` and the fields) when it is first asked for:
 by a call of the class, `attrs.fields`, `attrs.evolve`, cattrs, `inspect.signature`.
 

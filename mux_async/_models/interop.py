@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, NewType, Union, cast, get_args, get_orig
 
 import attrs
 
-from mux_async._model import Model
-from mux_async._times import write_day, write_iso, write_seconds, write_seconds_text
+from mux_async._models.model import Model
+from mux_async._models.times import write_day, write_iso, write_seconds, write_seconds_text
 
 _WRITTEN: Final[Mapping[object, dict[str, Any]]] = {
     write_seconds: {"type": "number", "description": "Unix seconds"},
