@@ -463,11 +463,11 @@ class Mux:
         Args:
             event: As `mux_async.webhooks.parse_event` returns it.
         """
-        from mux_async._asset_waits import hub_of
-        from mux_async._news import news_of
+        from mux_async._asset_waits import poller_of
+        from mux_async._webhook_updates import webhook_updates
         from mux_async.live._hub import hub_of as live_hub_of
 
-        hub_of(self._caller).hear(news_of(event))
+        poller_of(self._caller).update(webhook_updates(event))
         live_hub_of(self._caller).hear(event)
 
     def transport(self) -> Transport:

@@ -15,7 +15,7 @@ from mux_async._setting_text import read_variable
 from mux_async.cli._client import BaseUrl
 from mux_async.cli._output import stdout
 from mux_async.playback import Hosts, Kind, Playback, viewer_counts_url
-from mux_async.playback._parameters import KINDS, NAMES, read_text
+from mux_async.playback._parameters import KINDS, NAMES, parse_text
 
 if TYPE_CHECKING:
     from mux_async.signing import CountsOf, Signer
@@ -106,7 +106,7 @@ def _parameters(given: Sequence[str], kinds: Sequence[str]) -> dict[str, object]
             raise typer.BadParameter(
                 f"{name!r} is no parameter of {', '.join(kinds)}; there are {', '.join(sorted(has)) or 'none'}"
             )
-        params[name] = value if name in _SPACE else read_text(value)
+        params[name] = value if name in _SPACE else parse_text(value)
     return params
 
 

@@ -18,9 +18,9 @@ from weakref import WeakSet
 import anyio
 import attrs
 
-from mux_async._pace import Pace
+from mux_async._asset_poller import BAD_ID_STATUSES, EXTRA_PAGES, FATAL_ERRORS, MAX_FAILED_POLLS, PAGE_LIMIT, SINGLE_REQUESTS
+from mux_async._poll_schedule import PollSchedule
 from mux_async._resource import Caller
-from mux_async._waiting import ABOUT_THE_REQUEST, FATAL, PAGE_LIMIT, PATIENCE, SINGLES, SPARE_PAGES
 from mux_async.errors import APIStatusError, DeadlineExceededError, MuxError
 from mux_async.live._events import LiveEvent, read_webhook
 from mux_async.live._source import ApiSource
@@ -65,17 +65,17 @@ class LiveHub:
         self._is_looking = False
         self._cut = 0
         self._failed = 0
-        self._pace = Pace()
+        self._schedule = PollSchedule()
         self._heard: OrderedDict[str, None] = OrderedDict()
         self._rounds = _Rounds()
 
     def join(self, watch: Watcher) -> None:
         """Let *watch* take part, until nobody holds it any more."""
         if not self._watches:
-            self._pace.at_once()
+            self._schedule.poll_now()
             self._failed = 0
         self._watches.add(watch)
-        self._pace.soon()
+        self._schedule.poll_soon()
 
     def leave(self, watch: Watcher) -> None:
         """Look for *watch* no longer, whoever still holds it."""
@@ -103,7 +103,7 @@ class LiveHub:
         """Take a webhook. Whoever watches what it is about is woken; waits for nothing."""
         if not self._watches:
             return
-        self._pace.heard()
+        self._schedule.webhook_received()
         said = read_webhook(event)
         if said is None or event.id in self._heard:
             return
@@ -135,24 +135,24 @@ class LiveHub:
                 self._is_looking = False
 
     async def _tick(self, leader: Watcher) -> None:
-        await self._pace.until_due()
+        await self._schedule.wait_until_due()
         self._is_looking = True
-        began, hearings = anyio.current_time(), self._pace.hearings
-        look = _Look(leader.source, list(self._watches), began, self._rounds)
+        started, webhooks = anyio.current_time(), self._schedule.webhooks
+        look = _Look(leader.source, list(self._watches), started, self._rounds)
         try:
             await look.run()
-        except FATAL as error:
+        except FATAL_ERRORS as error:
             self._fail(self._waiting, error)
         except MuxError as error:
             self._failed += 1
-            if self._failed >= PATIENCE:
+            if self._failed >= MAX_FAILED_POLLS:
                 self._failed = 0
                 # A deadline is the leader's own, and others may have more time.
                 self._fail([leader] if isinstance(error, DeadlineExceededError) else self._waiting, error)
         else:
             self._failed = 0
         self._cut = 0
-        self._pace.looked(began, hearings, is_news=look.found > 0)
+        self._schedule.polled(started, webhooks, found_changes=look.found > 0)
 
     def _fail(self, watches: Iterable[Watcher], error: MuxError) -> None:
         for watch in watches:
@@ -169,7 +169,7 @@ class _Rounds:
     """By id of a stream or an asset: the look that last asked for it by itself."""
 
     def longest_unseen(self, ids: Iterable[str]) -> list[str]:
-        chosen = sorted(ids, key=lambda each: self.seen.get(each, -1))[:SINGLES]
+        chosen = sorted(ids, key=lambda each: self.seen.get(each, -1))[:SINGLE_REQUESTS]
         self.seen.update(dict.fromkeys(chosen, self.number))
         return chosen
 
@@ -218,7 +218,7 @@ class _Look:
     async def _sweep(self) -> bool:
         """Go through the list, within bounds. Returns whether it came to the end."""
         if not self._all:
-            for page in range(1, math.ceil(len(self._missing) / PAGE_LIMIT) + SPARE_PAGES + 1):
+            for page in range(1, math.ceil(len(self._missing) / PAGE_LIMIT) + EXTRA_PAGES + 1):
                 if not self._missing:
                     break
                 if await self._page(page):
@@ -255,7 +255,7 @@ class _Look:
         try:
             self._show(await self._source.stream(stream_id))
         except APIStatusError as error:
-            if error.status not in ABOUT_THE_REQUEST:
+            if error.status not in BAD_ID_STATUSES:
                 raise
             for watch in self._concerned(stream_id):
                 news = watch.stories.miss(stream_id, self._at)
@@ -279,7 +279,7 @@ class _Look:
             try:
                 self._show_asset(await self._source.asset(asset_id), awaited[asset_id])
             except APIStatusError as error:
-                if error.status not in ABOUT_THE_REQUEST:
+                if error.status not in BAD_ID_STATUSES:
                     raise
                 for watch, stream_id in awaited[asset_id]:
                     watch.stories.miss_asset(stream_id, asset_id)

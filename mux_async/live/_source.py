@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mux_async._asset_poller import PAGE_LIMIT
 from mux_async._resource import Caller
 from mux_async._types import UNSET, Unset
-from mux_async._waiting import PAGE_LIMIT
 
 if TYPE_CHECKING:
     from mux_async.models import Asset, LiveStream

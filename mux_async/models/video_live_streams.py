@@ -23,7 +23,7 @@ from mux_async.models.shared_video import (
     CreateStaticRenditionRequest,
     PlaybackId,
 )
-from mux_async.playback._ingest import LiveIngest
+from mux_async.playback._live_ingest import LiveIngest
 
 if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, LiveStreamId, SimulcastTargetId, TranscriptionVocabularyId

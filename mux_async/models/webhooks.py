@@ -54,7 +54,7 @@ from mux_async.models.video_live_streams import (
     SimulcastTarget,
 )
 from mux_async.models.video_uploads import UPLOAD_STATUS_VALUES, UploadError
-from mux_async.playback._ingest import LiveIngest
+from mux_async.playback._live_ingest import LiveIngest
 
 if TYPE_CHECKING:
     from mux_async.models.ids import (

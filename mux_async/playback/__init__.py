@@ -1,6 +1,6 @@
-"""Addresses of streams, pictures, text, files and licences, with everything checked before it is asked for.
+"""URLs of streams, images, text tracks, static renditions and DRM licences, checked before anything is requested.
 
-Values of the API have them as methods, ``asset.playback_ids[0].hls_url()`` and ``live_stream.ingest()``; `Playback` is for ids from
+Models have them as methods: ``asset.playback_ids[0].hls_url()`` and ``live_stream.ingest()``. `Playback` is for playback ids from
 elsewhere.
 """
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from mux_async._lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from mux_async.playback._addresses import Access, Playback, player_url, viewer_counts_url
     from mux_async.playback._hosts import MUX, Hosts
-    from mux_async.playback._ingest import IngestAddresses, LiveIngest, Region, ingest_addresses
+    from mux_async.playback._live_ingest import IngestAddresses, LiveIngest, Region, ingest_addresses
     from mux_async.playback._parameters import (
         AnimatedParams,
         AnyParams,
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
         ThumbnailParams,
         VideoParams,
     )
+    from mux_async.playback._playback import Playback
+    from mux_async.playback._url_builder import Access, TokenSigner, player_url, viewer_counts_url
     from mux_async.playback._urls import Playable, PlaybackUrls
 
 __all__ = [
@@ -43,20 +44,20 @@ __all__ = [
     "Region",
     "StoryboardParams",
     "ThumbnailParams",
+    "TokenSigner",
     "VideoParams",
     "ingest_addresses",
     "player_url",
     "viewer_counts_url",
 ]
 
-if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
-    # An asset brings `PlaybackUrls`, and most programs play nothing.
+if not TYPE_CHECKING:  # a type checker would accept every misspelt name
+    # Every asset imports `PlaybackUrls`, and most programs build no URL.
     __getattr__ = lazy_exports(
         __name__,
         {
-            "_addresses": ["Access", "Playback", "player_url", "viewer_counts_url"],
             "_hosts": ["MUX", "Hosts"],
-            "_ingest": ["IngestAddresses", "LiveIngest", "Region", "ingest_addresses"],
+            "_live_ingest": ["IngestAddresses", "LiveIngest", "Region", "ingest_addresses"],
             "_parameters": [
                 "AnimatedParams",
                 "AnyParams",
@@ -68,6 +69,8 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
                 "ThumbnailParams",
                 "VideoParams",
             ],
+            "_playback": ["Playback"],
+            "_url_builder": ["Access", "TokenSigner", "player_url", "viewer_counts_url"],
             "_urls": ["Playable", "PlaybackUrls"],
         },
     )

@@ -1,4 +1,4 @@
-"""Where media is fetched from: Mux's own hosts, a custom domain, or one origin for all of it, as the emulator has."""
+"""The hosts that serve media: Mux's own, a custom domain, or one origin for all media, as the emulator has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _check(_: object, field: attrs.Attribute[str], value: str) -> None:
     except ValueError:
         is_origin = False
     if not is_origin or set(value) & set("@?#\\ ") or not value.isascii() or not value.isprintable():
-        raise ConfigurationError(f"{field.name} is no origin; it looks like 'https://video.example.com'")
+        raise ConfigurationError(f"{field.name} is not an origin; it looks like 'https://video.example.com'")
 
 
 def _without_slash(value: str) -> str:
@@ -27,10 +27,10 @@ def _without_slash(value: str) -> str:
 
 @attrs.frozen
 class Hosts:
-    """Origins, without a trailing slash. A custom domain usually stands for *stream* and *image*.
+    """Origins, without a trailing slash. A custom domain usually replaces *stream* and *image*.
 
     Raises:
-        ConfigurationError: One is not of the form ``https://host[:port][/prefix]``.
+        ConfigurationError: A value is not of the form ``https://host[:port][/prefix]``.
     """
 
     stream: str = attrs.field(default=Host.STREAM.value, converter=_without_slash, validator=_check)
@@ -41,14 +41,14 @@ class Hosts:
 
     @classmethod
     def at(cls, origin: str) -> Hosts:
-        """Return hosts that are all the same origin."""
+        """Return hosts that all have the same origin."""
         return cls(origin, origin, origin, origin, origin)
 
     @classmethod
     def of(cls, base_url: str) -> Hosts:
-        """Return the hosts that belong to an API: Mux's own, or *base_url* itself when that is a server of one's own."""
+        """Return the media hosts for an API origin: Mux's own for Mux, and *base_url* for any other server."""
         return MUX if base_url.rstrip("/") == Host.API.value else cls.at(base_url)
 
 
 MUX: Final = Hosts()
-"""Mux's own."""
+"""Mux's own hosts."""

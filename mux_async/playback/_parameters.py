@@ -1,8 +1,7 @@
-"""What a stream or picture can be asked for: names, types and ranges, for each kind of address (facts/BEHAVIOUR.md, sections 9.2 and 9.3).
+"""Parameters of playback URLs: names, types and ranges for each kind of URL (facts/BEHAVIOUR.md, sections 9.2 and 9.3).
 
-The same parameters go into the query of a public address and into the claims of a signed one's token, so they are checked here, once, for
-both. Sizes are pixels; times are seconds of the media, except where a moment of the broadcast is asked for: that is a `datetime` or Unix
-seconds.
+The same parameters go into the query of a public URL and into the claims of a signed URL's token, so one check serves both. Sizes are in
+pixels. Times are seconds of the media; times of a live broadcast are a `datetime` or Unix seconds.
 """
 
 from __future__ import annotations
@@ -15,65 +14,65 @@ from typing import Final, Literal, TypeAlias, TypedDict, cast
 from mux_async.errors import InvalidRequestError
 
 Kind: TypeAlias = Literal["video", "thumbnail", "gif", "storyboard", "drm_license", "stats"]
-"""What a token of a playback id is for, in the words of Mux's own clients."""
+"""The use of a playback token, named as in Mux's own clients."""
 
 Resolution: TypeAlias = Literal["270p", "360p", "480p", "540p", "720p", "1080p", "1440p", "2160p"] | str
 FitMode: TypeAlias = Literal["preserve", "stretch", "crop", "smartcrop", "pad"]
-Moment: TypeAlias = datetime | int
+BroadcastTime: TypeAlias = datetime | int
 
 
 class ClipParams(TypedDict, total=False):
-    """A part of the media. Clips are cut at segment boundaries, so they may be longer than asked."""
+    """A part of the media. Clips are cut at segment boundaries, so they may be longer than requested."""
 
     asset_start_time: float
     """Seconds of the asset, 0 or more."""
     asset_end_time: float
-    """Seconds of the asset, above the start."""
-    program_start_time: Moment
-    """Moment of the live broadcast."""
-    program_end_time: Moment
-    """Moment of the live broadcast, after the start."""
+    """Seconds of the asset, after the start."""
+    program_start_time: BroadcastTime
+    """Time of the live broadcast."""
+    program_end_time: BroadcastTime
+    """Time of the live broadcast, after the start."""
 
 
 class VideoParams(ClipParams, total=False):
-    """Of a stream."""
+    """Parameters of a stream."""
 
     max_resolution: Resolution
-    """Leave out larger renditions."""
+    """Omit larger renditions."""
     min_resolution: Resolution
-    """Leave out smaller renditions."""
+    """Omit smaller renditions."""
     rendition_order: Literal["desc"]
-    """``desc`` puts the highest quality first; by default a middle one comes first."""
+    """``desc`` lists the highest quality first; by default a medium one is first."""
     redundant_streams: bool
     roku_trick_play: bool
     default_subtitles_lang: str
-    """BCP 47 tag of the subtitles that players should choose by themselves."""
+    """BCP 47 tag of the subtitles that players select by default."""
     exclude_pdt: bool
-    """Whether date and time tags are left out."""
+    """Whether date and time tags are omitted."""
     low_latency: bool
-    """``False`` plays a low-latency stream with the usual delay."""
+    """``False`` plays a low-latency stream with the usual latency."""
 
 
 class ThumbnailParams(TypedDict, total=False):
-    """Of a still picture."""
+    """Parameters of a thumbnail image."""
 
     time: float
-    """Second of the media; default the asset's own ``thumbnail_time``, or else the middle."""
-    program_time: Moment
-    """Moment of the live broadcast."""
+    """Second of the media; default the asset's ``thumbnail_time``, else the middle."""
+    program_time: BroadcastTime
+    """Time of the live broadcast."""
     latest: bool
-    """The newest picture of an active live stream; 400 for anything else."""
+    """The newest frame of an active live stream; Mux answers 400 for anything else."""
     width: int
     height: int
     rotate: Literal[90, 180, 270]
     fit_mode: FitMode
-    """All but ``preserve`` need both width and height."""
+    """Every mode except ``preserve`` needs both width and height."""
     flip_v: bool
     flip_h: bool
 
 
 class AnimatedParams(TypedDict, total=False):
-    """Of a moving picture."""
+    """Parameters of an animated image."""
 
     start: float
     """Second of the media; default 0."""
@@ -88,18 +87,18 @@ class AnimatedParams(TypedDict, total=False):
 
 
 class StoryboardParams(ClipParams, total=False):
-    """Of a storyboard."""
+    """Parameters of a storyboard."""
 
     format: Literal["jpg", "png", "webp"]
-    """Of the picture that ``.vtt`` and ``.json`` refer to; default ``jpg``."""
+    """Format of the image that ``.vtt`` and ``.json`` refer to; default ``jpg``."""
 
 
 class NoParams(TypedDict, total=False):
-    """DRM licences and viewer counts take none."""
+    """DRM licences and viewer counts have no parameters."""
 
 
 class ParamsByKind(TypedDict, total=False):
-    """Of several kinds at once."""
+    """Parameters of several kinds."""
 
     video: VideoParams
     thumbnail: ThumbnailParams
@@ -110,10 +109,10 @@ class ParamsByKind(TypedDict, total=False):
 AnyParams: TypeAlias = VideoParams | ThumbnailParams | AnimatedParams | StoryboardParams | NoParams | Mapping[str, object]
 
 _LARGEST: Final = 2**53 - 1
-"""Where nothing is said about an upper end: larger numbers are not whole any more in most languages."""
+"""The upper bound where Mux documents none: most languages cannot represent larger integers exactly."""
 
 Check: TypeAlias = Callable[[str, object], object]
-"""Takes name and value, returns what stands in URL or token."""
+"""Takes name and value; returns the value for the URL or token."""
 
 
 def _number(name: str, value: object, low: float, high: float, unit: str) -> object:
@@ -138,10 +137,10 @@ def _whole(name: str, value: object, high: float, unit: str) -> object:
 
 
 def _rate(name: str, value: object) -> object:
-    return _whole(name, value, 30, "pictures per second")
+    return _whole(name, value, 30, "frames per second")
 
 
-def _moment(name: str, value: object) -> object:
+def _time(name: str, value: object) -> object:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise InvalidRequestError(f"{name} is a datetime without a time zone; add one, as in datetime.now(UTC)")
@@ -180,8 +179,8 @@ def _matching(pattern: re.Pattern[str], example: str) -> Check:
 _CLIP: Final[Mapping[str, Check]] = {
     "asset_start_time": _seconds,
     "asset_end_time": _seconds,
-    "program_start_time": _moment,
-    "program_end_time": _moment,
+    "program_start_time": _time,
+    "program_end_time": _time,
 }
 _CHECKS: Final[Mapping[Kind, Mapping[str, Check]]] = {
     "video": {
@@ -197,7 +196,7 @@ _CHECKS: Final[Mapping[Kind, Mapping[str, Check]]] = {
     },
     "thumbnail": {
         "time": _seconds,
-        "program_time": _moment,
+        "program_time": _time,
         "latest": _flag,
         "width": _pixels(_LARGEST),
         "height": _pixels(_LARGEST),
@@ -217,38 +216,36 @@ NAMES: Final[Mapping[Kind, frozenset[str]]] = {kind: frozenset(checks) for kind,
 
 
 def check_parameters(kind: Kind, params: Mapping[str, object]) -> dict[str, object]:
-    """Return *params* as they stand in a URL or token, in the order given: text, numbers, booleans; moments as Unix seconds.
+    """Return *params* as they are written in a URL or token, in the given order: text, numbers, booleans; times as Unix seconds.
 
-    Numbers and booleans may also be given as the text that they have in a URL, as Mux's Node client has them (``{"time": "2"}``); the text
-    is kept.
+    Numbers and booleans may also be given as their text in a URL, as Mux's Node client does (``{"time": "2"}``); the text is kept.
 
     Raises:
-        InvalidRequestError: There is no such parameter, or its value is out of range.
+        InvalidRequestError: A parameter does not exist, or its value is out of range.
     """
     checks = _CHECKS[kind]
     if not params:
         return {}
     checked: dict[str, object] = {}
-    meant: dict[str, object] = {}
+    values: dict[str, object] = {}
     for name, value in params.items():
         check = checks.get(name)
         if check is None:
-            known = ", ".join(checks) or "none at all"
-            raise InvalidRequestError(f"{name!r} is no parameter of kind {kind!r}, which takes {known}")
-        meaning = read_text(value) if isinstance(value, str) else value
-        if isinstance(value, str) and meaning is not value:
-            check(name, meaning)
+            known = ", ".join(checks) or "no parameters"
+            raise InvalidRequestError(f"{name!r} is not a parameter of kind {kind!r}, which takes {known}")
+        parsed = parse_text(value) if isinstance(value, str) else value
+        if isinstance(value, str) and parsed is not value:
+            check(name, parsed)
             checked[name] = value
         else:
-            checked[name] = check(name, value)
-            meaning = checked[name]
-        meant[name] = meaning
-    _check_together(kind, meant)
+            parsed = checked[name] = check(name, value)
+        values[name] = parsed
+    _check_combination(kind, values)
     return checked
 
 
-def read_text(text: str) -> object:
-    """Return the number or boolean that *text* spells, else *text* itself."""
+def parse_text(text: str) -> object:
+    """Return the number or boolean that *text* represents, else *text* itself."""
     if text in {"true", "false"}:
         return text == "true"
     if re.fullmatch(r"[0-9]{1,15}", text):
@@ -256,7 +253,7 @@ def read_text(text: str) -> object:
     return float(text) if re.fullmatch(r"[0-9]{1,15}\.[0-9]{1,9}", text) else text
 
 
-def _check_together(kind: Kind, params: Mapping[str, object]) -> None:
+def _check_combination(kind: Kind, params: Mapping[str, object]) -> None:
     for clock in ("asset", "program"):
         start, end = params.get(f"{clock}_start_time"), params.get(f"{clock}_end_time")
         if start is not None and end is not None and cast("float", end) <= cast("float", start):
@@ -264,13 +261,13 @@ def _check_together(kind: Kind, params: Mapping[str, object]) -> None:
     if kind == "thumbnail":
         if params.get("fit_mode", "preserve") != "preserve" and not {"width", "height"} <= params.keys():
             raise InvalidRequestError(f"fit_mode {params['fit_mode']!r} needs both width and height")
-        moments = [name for name in ("time", "program_time", "latest") if params.get(name, False) is not False]
-        if len(moments) > 1:
-            raise InvalidRequestError(f"{' and '.join(moments)} name different moments; give one of them")
+        chosen = [name for name in ("time", "program_time", "latest") if params.get(name, False) is not False]
+        if len(chosen) > 1:
+            raise InvalidRequestError(f"{' and '.join(chosen)} select different frames; give one of them")
     elif kind == "gif" and "end" in params:
         length = cast("float", params["end"]) - cast("float", params.get("start", 0))
         if not 0.25 <= length <= 10:
-            raise InvalidRequestError(f"start and end are {length:g} seconds apart; a moving picture lasts from 0.25 to 10")
+            raise InvalidRequestError(f"start and end are {length:g} seconds apart; an animated image lasts from 0.25 to 10")
     elif kind == "video" and {"min_resolution", "max_resolution"} <= params.keys():
         low, high = (int(str(params[name])[:-1]) for name in ("min_resolution", "max_resolution"))
         if low > high:

@@ -1,13 +1,13 @@
 """Tokens for signed playback: `Signer` makes them, `verify` checks them. Needs the extra ``jwt``.
 
-Import it at the top of a program: the libraries below it take a tenth of a second to load, which an event loop should not wait for.
+Import it at the top of a program: the libraries under it take 0.1 s to load, which would block an event loop.
 """
 
+from mux_async._time_spans import TimeSpan
 from mux_async.signing._cache import TokenCache
 from mux_async.signing._claims import TOKEN_NAMES, CountsOf, SpaceRole, TokenRequest
 from mux_async.signing._keys import PrivateKey, PublicKey
 from mux_async.signing._signer import KeyIdIn, Signer
-from mux_async.signing._spans import TimeSpan
 from mux_async.signing._verify import Reason, TokenRefusedError, VerifiedToken, verify
 
 __all__ = [

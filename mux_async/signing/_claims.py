@@ -1,4 +1,4 @@
-"""What a token says, before it is signed: pure, and in the order in which Mux's Node client writes it (facts/BEHAVIOUR.md, section 8.2)."""
+"""The claims of a token. Pure; claims are in the order in which Mux's Node client writes them (facts/BEHAVIOUR.md, section 8.2)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final, Literal, TypeAlias
 import attrs
 import orjson
 
+from mux_async._time_spans import TimeSpan
 from mux_async.errors import InvalidRequestError
 from mux_async.playback import AnyParams, Kind
-from mux_async.playback._addresses import AUDIENCES
 from mux_async.playback._parameters import KINDS, check_parameters
-from mux_async.signing._spans import TimeSpan
+from mux_async.playback._url_builder import AUDIENCES
 
 Claims: TypeAlias = dict[str, object]
 
-DEFAULT_LIFE: Final = "7d"
-"""Of both official signers."""
+DEFAULT_LIFETIME: Final = "7d"
+"""The default of both official signers."""
 
 CountsOf: TypeAlias = Literal["video", "asset", "playback", "live_stream"]
 SpaceRole: TypeAlias = Literal["publisher", "subscriber"]
@@ -38,35 +38,35 @@ TOKEN_NAMES: Final[Mapping[Kind, str]] = {
     "drm_license": "drm-token",
     "stats": "stats-token",
 }
-"""Attributes of Mux Player; it has no use for those of ``gif`` and ``stats``."""
+"""Names of Mux Player's attributes; the player does not use those of ``gif`` and ``stats``."""
 
 _RESERVED: Final = frozenset({"sub", "aud", "exp", "kid", "nbf", "iat", "iss", "jti", "playback_restriction_id"})
 _ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _MAX_EXTRA: Final = 4096
-"""Bytes of extra claims: the token becomes part of a URL, and servers refuse long ones."""
+"""Maximum bytes of extra claims: the token becomes part of a URL, and servers refuse long URLs."""
 
 
 @attrs.frozen
 class TokenRequest:
-    """One of the tokens that `mux_async.signing.Signer.sign_each` makes. As the arguments of `mux_async.signing.Signer.sign`."""
+    """A token for `mux_async.signing.Signer.sign_each` to sign. Its fields are the arguments of `mux_async.signing.Signer.sign`."""
 
     playback_id: str
     kind: Kind = "video"
     params: AnyParams = attrs.field(factory=dict[str, object])
-    expires_in: TimeSpan = DEFAULT_LIFE
+    expires_in: TimeSpan = DEFAULT_LIFETIME
     playback_restriction_id: str | None = None
     extra_claims: Mapping[str, object] | None = None
 
 
 def playback_claims(request: TokenRequest) -> Claims:
-    """Return the claims of a token of a playback id, but for ``kid`` and ``exp``.
+    """Return the claims of a playback token, without ``kid`` and ``exp``.
 
     Raises:
-        InvalidRequestError: Something about the request cannot be signed.
+        InvalidRequestError: A part of the request cannot be signed.
     """
     kind = request.kind
     if kind not in AUDIENCES:
-        raise InvalidRequestError(f"there is no kind of token {kind!r:.80}; there are {', '.join(KINDS)}")
+        raise InvalidRequestError(f"the kind of token {kind!r:.80} does not exist; use one of {', '.join(KINDS)}")
     claims = check_parameters(kind, request.params)
     if request.playback_restriction_id is not None:
         claims["playback_restriction_id"] = check_id(request.playback_restriction_id, "playback restriction id")
@@ -81,18 +81,18 @@ def counts_claims(id: str, of: CountsOf) -> Claims:
     """Return the claims of a token for viewer counts.
 
     Raises:
-        InvalidRequestError: There is no such kind of id, or the id is none.
+        InvalidRequestError: *of* is unknown, or the id is not valid.
     """
     if of not in COUNTS_AUDIENCES:
-        raise InvalidRequestError(f"there are no viewer counts of {of!r:.80}; there are of {', '.join(COUNTS_AUDIENCES)}")
+        raise InvalidRequestError(f"viewer counts of {of!r:.80} do not exist; use one of {', '.join(COUNTS_AUDIENCES)}")
     return {"sub": check_id(id, "id"), "aud": COUNTS_AUDIENCES[of]}
 
 
 def space_claims(space_id: str, role: SpaceRole | None, participant_id: str | None) -> Claims:
-    """Return the claims of a token that lets somebody into a space.
+    """Return the claims of a token to join a space.
 
     Raises:
-        InvalidRequestError: There is no such role, or an id is none.
+        InvalidRequestError: The role is unknown, or an id is not valid.
     """
     claims: Claims = {}
     if role is not None:
@@ -113,24 +113,22 @@ def check_id(value: str, what: str) -> str:
         InvalidRequestError: It cannot.
     """
     if _ID.fullmatch(value) is None:
-        raise InvalidRequestError(f"the {what} {value!r:.80} is empty, too long, or holds spaces or characters that no id has")
+        raise InvalidRequestError(
+            f"the {what} {value!r:.80} is empty, too long, or contains spaces or characters that ids do not have"
+        )
     return value
 
 
 def _check_extra(extra: Mapping[str, object], claims: Mapping[str, object]) -> Mapping[str, object]:
     if taken := (_RESERVED | claims.keys()) & extra.keys():
         raise InvalidRequestError(
-            f"extra_claims holds {min(taken)!r}, which has an argument of its own or is written here; leave it out"
+            f"extra_claims contains {min(taken)!r}, which has its own argument or is set by the signer; leave it out"
         )
     try:
-        json.dumps(
-            extra, allow_nan=False
-        )  # orjson writes null for what is no number, and takes types that others do not read back
+        json.dumps(extra, allow_nan=False)  # stricter than orjson, which writes NaN as null and accepts more types
         size = len(orjson.dumps(extra))
     except (TypeError, ValueError, RecursionError):
-        raise InvalidRequestError("extra_claims holds something that JSON has no form for") from None
+        raise InvalidRequestError("extra_claims contains a value that JSON cannot represent") from None
     if size > _MAX_EXTRA:
-        raise InvalidRequestError(
-            f"extra_claims takes {size} bytes; with more than {_MAX_EXTRA} the token is too long for a URL"
-        )
+        raise InvalidRequestError(f"extra_claims has {size} bytes; with more than {_MAX_EXTRA} the token is too long for a URL")
     return extra

@@ -1,7 +1,7 @@
-"""A private key out of the text that a setting holds: which of its many forms it is in, and what is said of those that cannot be used.
+"""Find the private key in the text of a setting: detect its form, and explain forms that cannot be used.
 
-Text comes in, bytes that OpenSSL reads go out. A form that holds the key is taken, however it was wrapped on its way; whatever else people
-put there has a sentence of its own.
+The input is text, the output is bytes for OpenSSL. Every form that contains the key is accepted, however it was wrapped; every other
+form has its own error message.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from mux_async._setting_text import text_of, unwrap_setting
 from mux_async.errors import ConfigurationError
 
 MAX_LENGTH: Final = 32_768
-FORMS: Final = "the text that Mux showed when the key was created (base64 of a PEM), or the PEM itself, PKCS#1 or PKCS#8"
+FORMS: Final = "the text that Mux returned when the key was created (base64 of a PEM), or the PEM itself, PKCS#1 or PKCS#8"
 
 _BLOCK: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)(?:-----END \1-----|\Z)", re.DOTALL)
 _KEYS: Final = ("RSA PRIVATE KEY", "PRIVATE KEY")
 _ENCRYPTED: Final = "the private key is encrypted with a password; decrypt it first, as with openssl rsa"
-_NOT_RSA: Final = "the private key is not of the RSA kind, and Mux's tokens are signed with RS256"
+_NOT_RSA: Final = "the private key is not an RSA key, and Mux's tokens are signed with RS256"
 _NESTED: Final = 3
-"""Times that base64 may be in base64: Mux gives it out once, and people do it again."""
+"""Maximum nesting of base64: Mux encodes the key once, and users sometimes encode it again."""
 _DER: Final = b"\x30\x82"
-"""How a key of this size begins without PEM around it: a sequence, and the length of its length."""
+"""The first bytes of a DER key of this size: a sequence, and the length of its length."""
 
 
 def to_pem(given: str | bytes) -> bytes:
     """Return the PEM of the private key in *given*.
 
     Raises:
-        ConfigurationError: There is none, or one that cannot sign; the message says what it is, and never shows it.
+        ConfigurationError: There is no private key, or one that cannot sign. The message says what was found, and never contains it.
     """
     if len(given) > MAX_LENGTH:
-        raise ConfigurationError(f"the private key has {len(given)} bytes, far more than a key; pass {FORMS}")
+        raise ConfigurationError(f"the private key has {len(given)} bytes, far more than a key has; pass {FORMS}")
     raw = given
     for _ in range(_NESTED):
         if isinstance(raw, bytes) and raw.startswith(_DER):
@@ -51,12 +51,12 @@ def to_pem(given: str | bytes) -> bytes:
         except binascii.Error:
             break
     raise ConfigurationError(
-        f"the private key is neither PEM nor base64 of one; pass {FORMS}. A file is given as Signer.load(key_id, Path(...))"
+        f"the private key is neither PEM nor base64 of a PEM; pass {FORMS}. For a file use Signer.load(key_id, Path(...))"
     )
 
 
 def to_public_pem(given: str | bytes) -> bytes:
-    """Return the PEM of a public key, out of the same wrappings; what is no public key as it is."""
+    """Return the PEM of a public key, unwrapped in the same way; anything else is returned unchanged."""
     text = (text_of(given) or "") if isinstance(given, bytes) else given
     text = unwrap_setting(_with_line_breaks(text))
     if "-----BEGIN" not in text:
@@ -69,12 +69,12 @@ def to_public_pem(given: str | bytes) -> bytes:
 
 
 def _with_line_breaks(text: str) -> str:
-    """Return *text* with line breaks where they are spelled out, as in settings that hold one line only."""
+    """Replace escaped line breaks (``\\n``), as in settings of a single line, by real ones."""
     return re.sub(r"\\+r\\+n|\\+n|\\+r|\r\n|\r", "\n", text)
 
 
 def _decode(text: str) -> bytes:
-    """Decode base64, of either alphabet, with its padding or without."""
+    """Decode base64 of either alphabet, with or without padding."""
     packed = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
     if not packed or not packed.isascii():
         raise binascii.Error
@@ -82,7 +82,7 @@ def _decode(text: str) -> bytes:
 
 
 def _choose(text: str) -> bytes:
-    """Return the private key among the blocks of *text*, written anew: without attributes, comments and certificates around it."""
+    """Return the private key among the PEM blocks of *text*, without attributes, comments and certificates around it."""
     blocks = [(match[1], match[2]) for match in _BLOCK.finditer(text)]
     found = next((block for block in blocks if block[0] in _KEYS), None)
     if found is None:
@@ -104,25 +104,25 @@ def _unusable(labels: list[str]) -> ConfigurationError:
         return ConfigurationError(_ENCRYPTED)
     if "OPENSSH PRIVATE KEY" in labels:
         return ConfigurationError(
-            "the private key is in OpenSSH's own form; write a copy of it as PEM (ssh-keygen -p -m PEM -f COPY), "
-            f"if it is the one of Mux, or pass {FORMS}"
+            "the private key is in OpenSSH's own format; if it is Mux's key, convert a copy to PEM (ssh-keygen -p -m PEM -f COPY), "
+            f"or pass {FORMS}"
         )
     if any(label.endswith("PRIVATE KEY") for label in labels):
         return ConfigurationError(_NOT_RSA)
     if any("PUBLIC KEY" in label or "CERTIFICATE" in label for label in labels):
-        return ConfigurationError(f"the private key is a public one or a certificate; pass {FORMS}")
-    return ConfigurationError(f"the private key cannot be read; was it copied whole? Pass {FORMS}")
+        return ConfigurationError(f"the private key is a public key or a certificate; pass {FORMS}")
+    return ConfigurationError(f"the private key cannot be read; was it copied completely? Pass {FORMS}")
 
 
 def _refuse_others(text: str) -> None:
     if text.startswith(("ssh-", "ecdsa-", "sk-ssh-")):
-        raise ConfigurationError(f"the private key is a public one, of OpenSSH; pass {FORMS}")
+        raise ConfigurationError(f"the private key is a public key of OpenSSH; pass {FORMS}")
     if text.startswith("PuTTY-User-Key-File"):
-        raise ConfigurationError(f"the private key is in PuTTY's own form; export it as PEM in PuTTYgen, or pass {FORMS}")
+        raise ConfigurationError(f"the private key is in PuTTY's own format; export it as PEM in PuTTYgen, or pass {FORMS}")
     if text.startswith("{"):
         raise ConfigurationError(f"the private key is a JSON object; pass the text of its member private_key: {FORMS}")
 
 
 def _is_pkcs1(der: bytes) -> bool:
-    """Whether DER is PKCS#1: after its version comes a number, the modulus, where PKCS#8 has a sequence."""
+    """Whether DER is PKCS#1: its version is followed by an integer, the modulus, where PKCS#8 has a sequence."""
     return der[4:8] == b"\x02\x01\x00\x02"

@@ -1,4 +1,4 @@
-"""`Signer`: a loaded key, and the tokens it makes."""
+"""`Signer`: signs tokens with a loaded key."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import orjson
 
 from mux_async._checks import check_callable, check_choice, check_instance, check_text
 from mux_async._setting_text import check_token
+from mux_async._time_spans import TimeSpan, seconds
 from mux_async._tracebacks import hides_methods
 from mux_async.errors import ConfigurationError, InvalidRequestError
 from mux_async.playback import (
@@ -29,7 +30,7 @@ from mux_async.playback import (
 )
 from mux_async.signing._cache import TokenCache
 from mux_async.signing._claims import (
-    DEFAULT_LIFE,
+    DEFAULT_LIFETIME,
     TOKEN_NAMES,
     Claims,
     CountsOf,
@@ -41,16 +42,15 @@ from mux_async.signing._claims import (
     space_claims,
 )
 from mux_async.signing._keys import PrivateKey, from_environment, read_file, read_private_key, sign
-from mux_async.signing._spans import TimeSpan, seconds
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 KeyIdIn: TypeAlias = Literal["both", "header", "payload"]
 _FEW: Final = 4
-"""Signatures that are made at once in the event loop: about a millisecond."""
+"""Up to this many signatures are made in the event loop, which takes about a millisecond."""
 _CHUNK: Final = 64
-"""Signatures made in a worker thread before the event loop looks at the result, and at whether it was cancelled."""
+"""Signatures per job of a worker thread; cancellation takes effect between jobs."""
 
 
 def _base64url(data: bytes) -> bytes:
@@ -61,18 +61,18 @@ def _base64url(data: bytes) -> bytes:
 class Signer:
     """Signs tokens (JWT, RS256) with one of the account's signing keys.
 
-    Making one takes half a millisecond and a signature a quarter, so both may be done in the event loop. Many at once: `sign_each`. A
-    signer may be kept for the life of a program and used by any number of tasks.
+    The constructor takes 0.5 ms and a signature 0.25 ms, so both may run in the event loop. Use `sign_each` for many tokens. A signer may
+    be kept for the lifetime of a program and used by any number of tasks.
 
     Args:
         key_id: Id of the signing key.
-        private_key: Its private half, as Mux gave it out (base64 of a PEM), a PEM (PKCS#1 or PKCS#8), or loaded already.
-        key_id_in: Where the token names its key. Mux's clients do not agree (facts/BEHAVIOUR.md, section 8.2), and both places are read.
-        cache: Keeps tokens that are good for a while yet. Without one, every call signs.
-        clock: Unix seconds.
+        private_key: Its private key: as Mux returned it (base64 of a PEM), as a PEM (PKCS#1 or PKCS#8), or loaded.
+        key_id_in: The part of the token that names the key. Mux's clients differ (facts/BEHAVIOUR.md, section 8.2); Mux reads both parts.
+        cache: Reuses tokens that are still fresh. Without a cache, every call signs.
+        clock: Returns Unix seconds.
 
     Raises:
-        ConfigurationError: The key is none, damaged, too short, or has a password.
+        ConfigurationError: The key is not an RSA private key, is damaged, too short, or has a password.
         MissingExtraError: PyJWT is not installed (raised by the import).
     """
 
@@ -90,23 +90,23 @@ class Signer:
         check_instance("cache", cache, TokenCache, "it must be a TokenCache", allow_none=True)
         check_callable("clock", clock, "it must be a function that returns Unix seconds")
         key_id = check_token("the signing key id", key_id)
-        if len(key_id) > 255:  # not shown: it may be the key itself
+        if len(key_id) > 255:  # the message does not repeat it, because it may be the private key
             raise ConfigurationError("the signing key id is too long for an id; were id and private key swapped?")
         self._key: Final = read_private_key(private_key)
         self._key_id: Final = check_id(key_id, "signing key id")
-        # The head is the same in every token. A library would write it anew each time, which makes up half of what it costs.
+        # The header is the same in every token. A JWT library encodes it for each token, which is half of its cost.
         kid = {} if key_id_in == "payload" else {"kid": key_id}
-        self._head: Final = _base64url(orjson.dumps({"alg": "RS256", **kid, "typ": "JWT"}))
+        self._header: Final = _base64url(orjson.dumps({"alg": "RS256", **kid, "typ": "JWT"}))
         self._in_payload: Final = key_id_in != "header"
         self._cache: Final = cache
         self._clock: Final = clock
 
     @classmethod
     def from_environment(cls, *, cache: TokenCache | None = None, clock: Callable[[], float] = time.time) -> Signer:
-        """Return a signer of the key in ``MUX_SIGNING_KEY`` (its id) and ``MUX_PRIVATE_KEY``.
+        """Return a signer with the key in ``MUX_SIGNING_KEY`` (its id) and ``MUX_PRIVATE_KEY``.
 
         Raises:
-            MissingCredentialsError: One is not set.
+            MissingCredentialsError: One of them is not set.
             ConfigurationError: The key cannot be used.
         """
         key_id, private_key = from_environment()
@@ -122,10 +122,10 @@ class Signer:
         cache: TokenCache | None = None,
         clock: Callable[[], float] = time.time,
     ) -> Signer:
-        """Return a signer of a key in a file, which is read in a worker thread. It holds what *private_key* of `Signer` may be.
+        """Return a signer with a key from a file, which is read in a worker thread. The file has one of the forms of *private_key*.
 
         Raises:
-            ConfigurationError: The file cannot be read, or the key not be used.
+            ConfigurationError: The file cannot be read, or the key cannot be used.
         """
         content = await anyio.to_thread.run_sync(read_file, Path(path))
         return cls(key_id, content, key_id_in=key_id_in, cache=cache, clock=clock)
@@ -137,7 +137,7 @@ class Signer:
 
     @property
     def public_keys(self) -> Mapping[str, RSAPublicKey]:
-        """The public half under its id: what `verify` takes."""
+        """The public key by its id, as `verify` takes it."""
         return {self._key_id: self._key.public_key()}
 
     @overload
@@ -201,20 +201,21 @@ class Signer:
         kind: Kind = "video",
         *,
         params: AnyParams | None = None,
-        expires_in: TimeSpan = DEFAULT_LIFE,
+        expires_in: TimeSpan = DEFAULT_LIFETIME,
         playback_restriction_id: str | None = None,
         extra_claims: Mapping[str, object] | None = None,
     ) -> str:
         """Return a token for a signed playback id.
 
         Args:
-            playback_id: What it opens.
-            kind: What for. ``video`` is for streams, subtitles, transcripts and files; ``thumbnail``, ``gif`` and ``storyboard`` for
-                pictures; ``drm_license`` for licences (beside a ``video`` token for the stream); ``stats`` for viewer counts.
-            params: What the address would have in its query if the id were public; beside a token a query is not honoured.
-            expires_in: How long it opens anything. Segments stop when it is over, so it must outlast the playing.
-            playback_restriction_id: Restriction that also has to be met.
-            extra_claims: What has no name here. Data of your own belongs into ``{"custom": {...}}``.
+            playback_id: The playback id.
+            kind: The use of the token. ``video`` is for streams, subtitles, transcripts and static renditions; ``thumbnail``, ``gif`` and
+                ``storyboard`` for images; ``drm_license`` for DRM licences (the stream also needs a ``video`` token); ``stats`` for viewer
+                counts.
+            params: The parameters that would be in the URL's query if the id were public. Mux ignores a query beside a token.
+            expires_in: Lifetime of the token. Mux refuses segments after it, so it must be longer than the playback.
+            playback_restriction_id: A playback restriction that must be met as well.
+            extra_claims: Other claims. Put your own data into ``{"custom": {...}}``.
 
         Raises:
             InvalidRequestError: An argument cannot be signed; the message says which and why.
@@ -230,32 +231,32 @@ class Signer:
         kinds: Sequence[Kind] = ("video", "thumbnail", "storyboard"),
         *,
         params: ParamsByKind | None = None,
-        expires_in: TimeSpan = DEFAULT_LIFE,
+        expires_in: TimeSpan = DEFAULT_LIFETIME,
         playback_restriction_id: str | None = None,
     ) -> dict[str, str]:
-        """Return tokens of several kinds under the names that Mux Player has for them: ``playback-token``, ``thumbnail-token``, ...
+        """Return tokens of several kinds by the names of Mux Player's attributes: ``playback-token``, ``thumbnail-token``, ...
 
         Args:
-            playback_id: What they open.
-            kinds: Which.
-            params: Parameters of each kind that has any: ``{"thumbnail": {"time": 2}}``.
-            expires_in: How long they open anything.
-            playback_restriction_id: Restriction that also has to be met.
+            playback_id: The playback id.
+            kinds: The kinds of tokens.
+            params: Parameters by kind: ``{"thumbnail": {"time": 2}}``.
+            expires_in: Lifetime of the tokens.
+            playback_restriction_id: A playback restriction that must be met as well.
 
         Raises:
-            InvalidRequestError: An argument cannot be signed; nothing was.
+            InvalidRequestError: An argument cannot be signed; no token was signed.
         """
         given = cast("Mapping[Kind, AnyParams]", params or {})
-        if odd := given.keys() - set(kinds):
-            raise InvalidRequestError(f"params are given for {min(odd)!r}, and kinds has only {', '.join(kinds)}")
+        if unexpected := given.keys() - set(kinds):
+            raise InvalidRequestError(f"params are given for {min(unexpected)!r}, and kinds has only {', '.join(kinds)}")
         prepared: dict[Kind, Claims] = {
             kind: playback_claims(TokenRequest(playback_id, kind, given.get(kind, {}), expires_in, playback_restriction_id))
             for kind in kinds
         }
         return {TOKEN_NAMES[kind]: self._sign(claims, expires_in) for kind, claims in prepared.items()}
 
-    def sign_viewer_counts(self, id: str, of: CountsOf = "video", *, expires_in: TimeSpan = DEFAULT_LIFE) -> str:
-        """Return a token for viewer counts of a video (the ``video_id`` of Mux Data), an asset, a playback id or a live stream.
+    def sign_viewer_counts(self, id: str, of: CountsOf = "video", *, expires_in: TimeSpan = DEFAULT_LIFETIME) -> str:
+        """Return a token for the viewer counts of a video (the ``video_id`` of Mux Data), an asset, a playback id or a live stream.
 
         Raises:
             InvalidRequestError: An argument cannot be signed.
@@ -268,15 +269,15 @@ class Signer:
         *,
         role: SpaceRole | None = None,
         participant_id: str | None = None,
-        expires_in: TimeSpan = DEFAULT_LIFE,
+        expires_in: TimeSpan = DEFAULT_LIFETIME,
     ) -> str:
-        """Return a token that lets somebody into a space (a product that Mux ended in 2023).
+        """Return a token to join a space (a product that Mux ended in 2023).
 
         Args:
             space_id: The space.
-            role: ``publisher`` (what Mux takes when there is none) or ``subscriber``.
-            participant_id: Name of the participant; nobody else is let in under it at the same time.
-            expires_in: How long it is good for.
+            role: ``publisher`` (Mux's default) or ``subscriber``.
+            participant_id: Name of the participant; only one participant can use it at a time.
+            expires_in: Lifetime of the token.
 
         Raises:
             InvalidRequestError: An argument cannot be signed.
@@ -284,64 +285,64 @@ class Signer:
         return self._sign(space_claims(space_id, role, participant_id), expires_in)
 
     async def sign_each(self, requests: Iterable[TokenRequest]) -> list[str]:
-        """Return tokens for many requests, in their order. More than a few are signed in a worker thread, some tens at a time.
+        """Return tokens for many requests, in their order. More than four are signed in a worker thread, in chunks of 64.
 
-        Cancelling takes effect between those; what was signed stays in the cache.
+        Cancelling takes effect between chunks; tokens that were signed stay in the cache.
 
         Raises:
-            InvalidRequestError: A request cannot be signed; none of its tens was.
+            InvalidRequestError: A request cannot be signed; no token of its chunk was signed.
         """
         tokens: list[str] = []
-        left = iter(requests)
-        while chunk := list(islice(left, _CHUNK)):
+        remaining = iter(requests)
+        while chunk := list(islice(remaining, _CHUNK)):
             now = self._clock()
-            claims = [self._dated(playback_claims(each), seconds(each.expires_in), now) for each in chunk]
-            found = [self._kept(each, now) for each in claims]
-            missing = [each for each, token in zip(claims, found, strict=True) if token is None]
-            work = partial(list[str], map(self._encode, missing))
-            made = work() if len(missing) <= _FEW else await anyio.to_thread.run_sync(work)
-            for each, token in zip(missing, made, strict=True):
-                self._keep(each, token, now)
-            fresh = iter(made)
-            tokens += [token if token is not None else next(fresh) for token in found]
+            claims = [self._with_expiry(playback_claims(each), seconds(each.expires_in), now) for each in chunk]
+            cached = [self._cached(each, now) for each in claims]
+            missing = [each for each, token in zip(claims, cached, strict=True) if token is None]
+            sign_missing = partial(list[str], map(self._encode, missing))
+            signed = sign_missing() if len(missing) <= _FEW else await anyio.to_thread.run_sync(sign_missing)
+            for each, token in zip(missing, signed, strict=True):
+                self._store(each, token, now)
+            new = iter(signed)
+            tokens += [token if token is not None else next(new) for token in cached]
         return tokens
 
     def _sign(self, claims: Claims, expires_in: TimeSpan) -> str:
         now = self._clock()
-        dated = self._dated(claims, seconds(expires_in), now)
-        token = self._kept(dated, now)
+        claims = self._with_expiry(claims, seconds(expires_in), now)
+        token = self._cached(claims, now)
         if token is None:
-            token = self._encode(dated)
-            self._keep(dated, token, now)
+            token = self._encode(claims)
+            self._store(claims, token, now)
         return token
 
-    def _dated(self, claims: Claims, life: int, now: float) -> Claims:
-        """Add what Mux's Node client adds, in its order: parameters, kid, sub, aud, exp."""
+    def _with_expiry(self, claims: Claims, lifetime: int, now: float) -> Claims:
+        """Add the remaining claims in the order of Mux's Node client: parameters, kid, sub, aud, exp."""
         subject, audience = claims.pop("sub"), claims.pop("aud")
         if self._in_payload:
             claims["kid"] = self._key_id
-        claims["sub"], claims["aud"], claims["exp"] = subject, audience, int(now) + life
+        claims["sub"], claims["aud"], claims["exp"] = subject, audience, int(now) + lifetime
         return claims
 
     def _encode(self, claims: Claims) -> str:
-        text = self._head + b"." + _base64url(orjson.dumps(claims))
+        text = self._header + b"." + _base64url(orjson.dumps(claims))
         return (text + b"." + _base64url(sign(self._key, text))).decode()
 
-    def _kept(self, claims: Claims, now: float) -> str | None:
-        return None if self._cache is None else self._cache.get(self._identity(claims, now), now)
+    def _cached(self, claims: Claims, now: float) -> str | None:
+        return None if self._cache is None else self._cache.get(self._cache_key(claims, now), now)
 
-    def _keep(self, claims: Claims, token: str, now: float) -> None:
+    def _store(self, claims: Claims, token: str, now: float) -> None:
         if self._cache is not None:
             expires: Any = claims["exp"]
-            self._cache.put(self._identity(claims, now), token, now, expires)
+            self._cache.put(self._cache_key(claims, now), token, now, expires)
 
-    def _identity(self, claims: Claims, now: float) -> str:
-        """Tell tokens apart by everything but the moment: two that differ only in when they were made are the same."""
+    def _cache_key(self, claims: Claims, now: float) -> str:
+        """Identify a token by everything but the time of signing."""
         expires: Any = claims["exp"]
-        return repr((self._head, {**claims, "exp": expires - int(now)}))
+        return repr((self._header, {**claims, "exp": expires - int(now)}))
 
     def __repr__(self) -> str:
-        return f"<Signer key_id={getattr(self, '_key_id', None)!r}>"  # a constructor that failed leaves none
+        return f"<Signer key_id={getattr(self, '_key_id', None)!r}>"  # works even if the constructor failed
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("a Signer is not pickled: it holds a private key; make another where it is needed")
+        raise TypeError("a Signer cannot be pickled, because it contains a private key; create another one where it is needed")

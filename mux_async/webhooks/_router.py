@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from uuid import uuid4
 
 import anyio
@@ -36,7 +36,6 @@ from mux_async.webhooks._store import Claim, EventStore, MemoryEventStore, Sight
 from mux_async.webhooks._unwrap import open_delivery
 
 if TYPE_CHECKING:
-    from mux_async._client import Mux
     from mux_async.webhooks._event import Event
     from mux_async.webhooks.events import WebhookEvent
 
@@ -44,6 +43,14 @@ logger = logging.getLogger(__name__)
 
 _MARGIN: Final = 15.0
 """Seconds that a claim outlasts the handlers' time: to note that they are done, and for clocks that differ."""
+
+
+class EventListener(Protocol):
+    """Something that wants every authentic event; `mux_async.Mux` is one."""
+
+    def webhook_received(self, event: Event) -> None:
+        """Take an event. Returns at once."""
+        ...
 
 
 @attrs.frozen
@@ -116,7 +123,7 @@ class WebhookRouter(Registration):
         self._timeout = timeout
         self._clock = clock
         self._registered: list[Registered] = []
-        self._clients: list[Mux] = []
+        self._listeners: list[EventListener] = []
 
     def _take(self, wanted: tuple[object, ...], *, latest: bool, allow_unknown: bool) -> Takes[Any]:
         def take(handler: AnyHandler) -> AnyHandler:
@@ -125,13 +132,13 @@ class WebhookRouter(Registration):
 
         return take
 
-    def attach(self, mux: Mux) -> None:
-        """Tell *mux* of every authentic event, so that whoever waits for an asset with it is woken at once (`Mux.webhook_received`).
+    def attach(self, mux: EventListener) -> None:
+        """Pass every authentic event to a client (`Mux.webhook_received`), so that its tasks that wait for an asset wake at once.
 
-        Deliveries have to arrive in the event loop in which it is waited. Attaching it again does nothing.
+        Deliveries must arrive in the event loop of the waiting tasks. Attaching a client again has no effect.
         """
-        if all(mux is not each for each in self._clients):
-            self._clients.append(mux)
+        if all(mux is not each for each in self._listeners):
+            self._listeners.append(mux)
 
     async def aclose(self) -> None:
         """Close the store's connections of the running event loop. The router can be used again."""
@@ -176,7 +183,7 @@ class WebhookRouter(Registration):
         if not isinstance(cast("object", event.id), str) or not event.id or not isinstance(cast("object", event.type), str):
             logger.warning("a delivery was refused: the signature is right, but the body names no event (id and type)")
             return WebhookAnswer(400, "refused: no event")
-        self._tell(event)
+        self._notify(event)
         wanted = [each for each in self._registered if each.is_for(event)]
         if not wanted:
             return WebhookAnswer(200, "no handler")
@@ -196,12 +203,12 @@ class WebhookRouter(Registration):
         newest = None if seen.subject is None else await self._store.newest(seen.subject)
         return newest is not None and newest > seen.at
 
-    def _tell(self, event: WebhookEvent) -> None:
-        for mux in self._clients:
+    def _notify(self, event: WebhookEvent) -> None:
+        for listener in self._listeners:
             try:
-                mux.webhook_received(event)
-            except MuxError as error:  # a client that was closed; what it waits for is no reason to refuse the event
-                logger.warning("a client was not told of %s %s: %s", event.type, event.id, error)
+                listener.webhook_received(event)
+            except MuxError as error:  # a closed client is no reason to refuse the event
+                logger.warning("%s %s was not passed to a client: %s", event.type, event.id, error)
 
     def _sighting(self, event: Event) -> Sighting:
         subject: str | None = None

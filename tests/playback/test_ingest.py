@@ -31,7 +31,7 @@ def test_regions() -> None:
     found = ingest_addresses("key-1", region="eu-west")
 
     assert (found.rtmps_url, found.srt_url) == ("rtmps://eu-west.live.mux.com:443/app", None)
-    with pytest.raises(InvalidRequestError, match="no region 'moon'; there are global, us-east, us-west, eu-west"):
+    with pytest.raises(InvalidRequestError, match="region 'moon' does not exist; use one of global, us-east, us-west, eu-west"):
         ingest_addresses("key-1", region="moon")  # type: ignore[arg-type]
     with pytest.raises(InvalidRequestError, match="stream key is empty"):
         ingest_addresses("")

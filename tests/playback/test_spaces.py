@@ -41,7 +41,7 @@ async def test_life() -> None:
             now=emulator.now,
         )
         assert (host.claims["role"], host.claims["participant_id"]) == ("publisher", "ann")
-        with pytest.raises(TokenRefusedError, match="'rt' is needed"):
+        with pytest.raises(TokenRefusedError, match="'rt' is required"):
             verify(signer.sign(space.id), signer.public_keys, audience="rt", now=emulator.now)
 
         emulator.spaces.join(space.id, str(host.claims["participant_id"]))

@@ -112,9 +112,9 @@ def test_ready_token(name: str) -> None:
 
     assert make(token=token) == make(token=Secret(token))
     assert parse_qs(urlsplit(make(token=token)).query) == {"token": [token]}
-    with pytest.raises(InvalidRequestError, match=f"is for aud 't', and this address needs '{audience}'"):
+    with pytest.raises(InvalidRequestError, match=f"is for aud 't', and this URL needs '{audience}'"):
         make(token=SIGNER.sign(ID, "thumbnail"))
-    with pytest.raises(InvalidRequestError, match="is for 'other', and this address for"):
+    with pytest.raises(InvalidRequestError, match="is for 'other', and this URL is for"):
         make(token=SIGNER.sign("other", kinds[audience]))
 
 
@@ -142,22 +142,22 @@ TOKEN = SIGNER.sign(ID)
 REFUSED: dict[str, tuple[Callable[[], str], str]] = {
     "query beside a token": (
         lambda: SIGNED.hls_url(token=TOKEN, max_resolution="720p"),
-        r"max_resolution would not be honoured beside a token: .* signer\.sign\(id, 'video', params=",
+        r"max_resolution would be ignored beside a token: .* signer\.sign\(id, 'video', params=",
     ),
     "token of a public id": (lambda: PUBLIC.hls_url(token=TOKEN), "is public, and Mux answers 403 to a public id with a token"),
     "signer of a public id": (lambda: PUBLIC.hls_url(signer=SIGNER), "is public"),
     "drm without token": (lambda: PlaybackId(id=PlaybackIdText(ID), policy="drm").hls_url(), "is drm: pass signer="),
-    "token and signer": (lambda: SIGNED.hls_url(token=TOKEN, signer=SIGNER), "token and signer do not go together"),
-    "token and life": (lambda: SIGNED.hls_url(token=TOKEN, expires_in="1h"), "token and expires_in do not go together"),
+    "token and signer": (lambda: SIGNED.hls_url(token=TOKEN, signer=SIGNER), "token and signer cannot be combined"),
+    "token and life": (lambda: SIGNED.hls_url(token=TOKEN, expires_in="1h"), "token and expires_in cannot be combined"),
     "life without signer": (lambda: Playback(ID).hls_url(expires_in="1h"), "pass signer= too"),
-    "no JWT": (lambda: SIGNED.hls_url(token="secret-thing"), "is no signed JWT"),
+    "no JWT": (lambda: SIGNED.hls_url(token="secret-thing"), "is not a signed JWT"),
     "no claims": (lambda: SIGNED.hls_url(token="a.b.c"), "claims cannot be read"),
-    "claims a list": (lambda: SIGNED.hls_url(token="e30.W10.c"), "holds no claims"),
-    "unknown parameter": (lambda: PUBLIC.hls_url(width=5), "'width' is no parameter of kind 'video', which takes"),  # type: ignore[call-arg]
-    "unknown extension": (lambda: PUBLIC.thumbnail_url("gif"), "there is no 'gif' of this; there are jpg"),  # type: ignore[arg-type]
+    "claims a list": (lambda: SIGNED.hls_url(token="e30.W10.c"), "contains no claims"),
+    "unknown parameter": (lambda: PUBLIC.hls_url(width=5), "'width' is not a parameter of kind 'video', which takes"),  # type: ignore[call-arg]
+    "unknown extension": (lambda: PUBLIC.thumbnail_url("gif"), "the extension 'gif' does not exist here; use one of jpg"),  # type: ignore[arg-type]
     "format of a picture": (lambda: PUBLIC.storyboard_image_url(format="png"), "leave format out"),  # type: ignore[call-arg]
-    "file name": (lambda: PUBLIC.static_rendition_url("../720p.mp4"), "no file of an asset"),
-    "drm system": (lambda: SIGNED.license_url("clearkey", token=TOKEN), "none of 'widevine'"),  # type: ignore[arg-type]
+    "file name": (lambda: PUBLIC.static_rendition_url("../720p.mp4"), "not the name of a static rendition"),
+    "drm system": (lambda: SIGNED.license_url("clearkey", token=TOKEN), "not one of 'widevine'"),  # type: ignore[arg-type]
     "id": (lambda: Playback("a/b").hls_url(), "playback id 'a/b'"),
     "id up": (lambda: Playback("..").hls_url(), "playback id '..'"),
     "whole URL": (lambda: Playback("https://stream.mux.com/x.m3u8").hls_url(), "is it a whole URL"),
@@ -193,9 +193,9 @@ RANGES: list[tuple[str, dict[str, Any], str]] = [
     ("thumbnail_url", {"rotate": 45}, "one of 90, 180, 270"),
     ("thumbnail_url", {"fit_mode": "crop", "width": 5}, "fit_mode 'crop' needs both width and height"),
     ("thumbnail_url", {"fit_mode": "fill"}, "one of 'preserve'"),
-    ("thumbnail_url", {"time": 0, "latest": True}, "time and latest name different moments"),
+    ("thumbnail_url", {"time": 0, "latest": True}, "time and latest select different frames"),
     ("animated_url", {"width": 641}, "from 1 to 640 pixels"),
-    ("animated_url", {"fps": 31}, "from 1 to 30 pictures per second"),
+    ("animated_url", {"fps": 31}, "from 1 to 30 frames per second"),
     ("animated_url", {"end": 10.5}, "10.5 seconds apart"),
     ("animated_url", {"start": 5, "end": 5.2}, "0.2 seconds apart"),
     ("storyboard_url", {"format": "gif"}, "one of 'jpg'"),
@@ -269,8 +269,8 @@ def test_hosts() -> None:
     ],
 )
 def test_no_hosts(origin: str) -> None:
-    """What is no origin is refused when it is given, not when it is used."""
-    with pytest.raises(ConfigurationError, match="stream is no origin; it looks like"):
+    """A value that is not an origin is refused when it is given, not when it is used."""
+    with pytest.raises(ConfigurationError, match="stream is not an origin; it looks like"):
         Hosts(stream=origin)
 
 

@@ -91,20 +91,20 @@ def test_restriction_and_extra() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"kind": "videos"}, "no kind of token 'videos'; there are video, thumbnail"),
-        ({"params": {"time": 2}}, "'time' is no parameter of kind 'video', which takes asset_start_time"),
-        ({"kind": "stats", "params": {"time": 2}}, "which takes none at all"),
+        ({"kind": "videos"}, "kind of token 'videos' does not exist; use one of video, thumbnail"),
+        ({"params": {"time": 2}}, "'time' is not a parameter of kind 'video', which takes asset_start_time"),
+        ({"kind": "stats", "params": {"time": 2}}, "which takes no parameters"),
         ({"params": {"max_resolution": "720"}}, "max_resolution is '?720'?; it looks like '1080p'"),
         ({"expires_in": "soon"}, "expires_in is 'soon'"),
         ({"playback_restriction_id": ""}, "playback restriction id"),
-        ({"extra_claims": {"sub": "x"}}, "extra_claims holds 'sub'"),
-        ({"extra_claims": {"time": {1}}}, "JSON has no form"),
-        ({"extra_claims": {"time": float("nan")}}, "JSON has no form"),
-        ({"extra_claims": {"time": 2**64}}, "JSON has no form"),
+        ({"extra_claims": {"sub": "x"}}, "extra_claims contains 'sub'"),
+        ({"extra_claims": {"time": {1}}}, "JSON cannot represent"),
+        ({"extra_claims": {"time": float("nan")}}, "JSON cannot represent"),
+        ({"extra_claims": {"time": 2**64}}, "JSON cannot represent"),
         ({"extra_claims": {"custom": "x" * 5000}}, "too long for a URL"),
         (
             {"extra_claims": {"max_resolution": "1"}, "params": {"max_resolution": "720p"}},
-            "extra_claims holds 'max_resolution'",
+            "extra_claims contains 'max_resolution'",
         ),
     ],
 )
@@ -150,7 +150,7 @@ def test_viewer_counts(of: Any) -> None:
     claims = read(make().sign_viewer_counts("some-id", of, expires_in=60))
 
     assert claims == {"kid": keys.KEY_ID, "sub": "some-id", "aud": f"{of}_id", "exp": keys.NOW + 60}
-    with pytest.raises(InvalidRequestError, match="no viewer counts of 'space'"):
+    with pytest.raises(InvalidRequestError, match="viewer counts of 'space' do not exist"):
         make().sign_viewer_counts("some-id", "space")  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The wait hub: what it costs, who leads, and what happens when somebody leaves."""
+"""The asset poller: its requests, leader election, and cancellation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import anyio.lowlevel
 import attrs
 import pytest
 
-from mux_async._pace import LONGEST_INTERVAL
-from mux_async._waiting import PAGE_LIMIT, SPARE_PAGES, Subject, WaitHub
+from mux_async._asset_poller import EXTRA_PAGES, PAGE_LIMIT, AssetPoller, AssetRef
+from mux_async._poll_schedule import LONGEST_INTERVAL
 from mux_async.errors import (
     APIStatusError,
     AssetErroredError,
@@ -106,14 +106,14 @@ class Shelf:
         return [self._asset(each) for each in ids[start:end]], str(end) if end < len(ids) else None
 
 
-def asset(asset_id: str) -> Subject:
-    return Subject("asset", asset_id)
+def asset(asset_id: str) -> AssetRef:
+    return AssetRef("asset", asset_id)
 
 
 async def test_one_waiter_uses_gets() -> None:
     """Alone, a waiter asks for its asset: at once, after a second, then less and less often, and never lists."""
     shelf = Shelf({"a": 20.0})
-    found = await WaitHub().wait(shelf, asset("a"), "ready")
+    found = await AssetPoller().wait(shelf, asset("a"), "ready")
 
     assert found.status == "ready"
     assert shelf.lists == []
@@ -129,11 +129,11 @@ async def test_ten_thousand_waiters() -> None:
     """Ten thousand waiters cost a list request per hundred and tick, and no GET each."""
     count = 10_000
     shelf = Shelf({f"a{number}": 5.0 for number in range(count)})
-    hub = WaitHub()
+    poller = AssetPoller()
     ready: list[str] = []
 
     async def wait(number: int) -> None:
-        ready.append((await hub.wait(shelf, asset(f"a{number}"), "ready")).id)
+        ready.append((await poller.wait(shelf, asset(f"a{number}"), "ready")).id)
 
     async with anyio.create_task_group() as tasks:
         for number in range(count):
@@ -142,18 +142,18 @@ async def test_ten_thousand_waiters() -> None:
     ticks = len(set(shelf.lists))
     assert len(ready) == count
     assert ticks <= 6
-    assert len(shelf.lists) <= ticks * (math.ceil(count / PAGE_LIMIT) + SPARE_PAGES)
+    assert len(shelf.lists) <= ticks * (math.ceil(count / PAGE_LIMIT) + EXTRA_PAGES)
     assert shelf.gets == []
-    assert len(hub) == 0
+    assert len(poller) == 0
 
 
 async def test_long_looks_leave_half_to_others() -> None:
-    """When a look takes long, because it is many requests or the limit is tight, the hub pauses for as long before the next."""
+    """When a look takes long, because it is many requests or the limit is tight, the poller pauses for as long before the next."""
     shelf = Shelf({f"a{number}": 300.0 for number in range(500)}, hold=4.0)
-    hub = WaitHub()
+    poller = AssetPoller()
     async with anyio.create_task_group() as tasks:
         for number in range(500):
-            tasks.start_soon(hub.wait, shelf, asset(f"a{number}"), "ready")
+            tasks.start_soon(poller.wait, shelf, asset(f"a{number}"), "ready")
 
     assert len(shelf.lists) * 4.0 < anyio.current_time() * 0.6
 
@@ -162,20 +162,20 @@ async def test_the_lead_passes_on() -> None:
     """When the leader is cancelled, in its sleep or in the middle of a request, another one goes on and nobody hangs."""
     for hold in (0.0, 2.5):
         shelf = Shelf({f"a{number}": anyio.current_time() + 60.0 for number in range(5)}, hold=hold)
-        hub = WaitHub()
+        poller = AssetPoller()
         ready: list[str] = []
         scopes: list[anyio.CancelScope] = []
 
         async def wait(
             number: int,
-            hub: WaitHub = hub,
+            poller: AssetPoller = poller,
             shelf: Shelf = shelf,
             ready: list[str] = ready,
             scopes: list[anyio.CancelScope] = scopes,
         ) -> None:
             with anyio.CancelScope() as scope:
                 scopes.append(scope)
-                ready.append((await hub.wait(shelf, asset(f"a{number}"), "ready")).id)
+                ready.append((await poller.wait(shelf, asset(f"a{number}"), "ready")).id)
 
         with anyio.fail_after(200):
             async with anyio.create_task_group() as tasks:
@@ -186,20 +186,20 @@ async def test_the_lead_passes_on() -> None:
                     scopes[scope_number].cancel()
 
         assert len(ready) == 1
-        assert len(hub) == 0
+        assert len(poller) == 0
 
 
 async def test_named_and_cancelled_at_once() -> None:
     """A waiter that is given the lead and cancelled before it can take it hands it on."""
     shelf = Shelf({f"a{number}": 30.0 for number in range(3)})
-    hub = WaitHub()
+    poller = AssetPoller()
     ready: list[str] = []
     scopes: list[anyio.CancelScope] = []
 
     async def wait(number: int) -> None:
         with anyio.CancelScope() as scope:
             scopes.append(scope)
-            ready.append((await hub.wait(shelf, asset(f"a{number}"), "ready")).id)
+            ready.append((await poller.wait(shelf, asset(f"a{number}"), "ready")).id)
 
     with anyio.fail_after(100):
         async with anyio.create_task_group() as tasks:
@@ -215,11 +215,11 @@ async def test_named_and_cancelled_at_once() -> None:
 async def test_same_asset_twice() -> None:
     """Two tasks that wait for the same asset are served by the same GET."""
     shelf = Shelf({"a": 3.0})
-    hub = WaitHub()
+    poller = AssetPoller()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(hub.wait, shelf, asset("a"), "ready")
-        tasks.start_soon(hub.wait, shelf, asset("a"), "ready")
+        tasks.start_soon(poller.wait, shelf, asset("a"), "ready")
+        tasks.start_soon(poller.wait, shelf, asset("a"), "ready")
 
     assert shelf.lists == []
     assert len(shelf.gets) <= 4
@@ -228,14 +228,14 @@ async def test_same_asset_twice() -> None:
 async def test_by_upload() -> None:
     """Assets that are waited for by their upload are seen on the same list, by whoever sweeps it."""
     shelf = Shelf({"a": 3.0, "b": 4.0})
-    hub = WaitHub()
+    poller = AssetPoller()
     found: list[str] = []
 
-    async def wait(subject: Subject) -> None:
-        found.append((await hub.wait(shelf, subject, "ready")).id)
+    async def wait(subject: AssetRef) -> None:
+        found.append((await poller.wait(shelf, subject, "ready")).id)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wait, Subject("upload", "u-a"))
+        tasks.start_soon(wait, AssetRef("upload", "u-a"))
         tasks.start_soon(wait, asset("b"))
 
     assert found == ["a", "b"]
@@ -245,7 +245,7 @@ async def test_by_upload() -> None:
 async def test_created_before_ready() -> None:
     """Whoever waits for an asset to exist is not kept until it is ready."""
     shelf = Shelf({"a": 30.0})
-    created = await WaitHub().wait(shelf, Subject("upload", "u-a"), "created")
+    created = await AssetPoller().wait(shelf, AssetRef("upload", "u-a"), "created")
 
     assert created.status == "preparing"
     assert anyio.current_time() < 1.0
@@ -255,21 +255,21 @@ async def test_errored_asset() -> None:
     """An errored asset raises for those who want it ready, with Mux's reasons, and is a result for those who want it to exist."""
     shelf = Shelf({"a": math.inf}, errored={"a"})
     with pytest.raises(AssetErroredError, match="not a film") as caught:
-        await WaitHub().wait(shelf, asset("a"), "ready")
+        await AssetPoller().wait(shelf, asset("a"), "ready")
 
     assert caught.value.asset_id == "a"
-    assert (await WaitHub().wait(shelf, asset("a"), "created")).status == "errored"
+    assert (await AssetPoller().wait(shelf, asset("a"), "created")).status == "errored"
 
 
 async def test_deleted_asset() -> None:
     """An asset that is deleted while it is waited for raises for its waiter, and only for that one."""
     shelf = Shelf({"a": math.inf, "b": 60.0})
-    hub = WaitHub()
+    poller = AssetPoller()
     outcomes: dict[str, object] = {}
 
     async def wait(asset_id: str) -> None:
         try:
-            outcomes[asset_id] = (await hub.wait(shelf, asset(asset_id), "ready")).status
+            outcomes[asset_id] = (await poller.wait(shelf, asset(asset_id), "ready")).status
         except NotFoundError as error:
             outcomes[asset_id] = error.status
 
@@ -285,7 +285,7 @@ async def test_deleted_asset() -> None:
 async def test_cancelled_upload() -> None:
     """An upload that was cancelled raises rather than being waited for in vain."""
     with pytest.raises(UploadError, match="cancelled"):
-        await WaitHub().wait(Shelf(), Subject("upload", "u-cancelled"), "ready")
+        await AssetPoller().wait(Shelf(), AssetRef("upload", "u-cancelled"), "ready")
 
 
 async def test_far_down_the_list() -> None:
@@ -293,11 +293,11 @@ async def test_far_down_the_list() -> None:
     shelf = Shelf({f"old{number}": 60.0 for number in range(30)})
     shelf.hidden = set(shelf.ready_at)
     shelf.ready_at.update({f"new{number}": 0.0 for number in range(1000)})
-    hub = WaitHub()
+    poller = AssetPoller()
 
     async with anyio.create_task_group() as tasks:
         for number in range(30):
-            tasks.start_soon(hub.wait, shelf, asset(f"old{number}"), "ready")
+            tasks.start_soon(poller.wait, shelf, asset(f"old{number}"), "ready")
 
     by_tick: dict[float, int] = {}
     for at, _ in shelf.gets:
@@ -310,28 +310,28 @@ async def test_far_down_the_list() -> None:
 async def test_others_in_between() -> None:
     """Two pages of other people's newer assets are looked through before anything is asked for one by one."""
     shelf = Shelf({"old0": 0.0, "old1": 0.0} | {f"new{number}": 0.0 for number in range(2 * PAGE_LIMIT)})
-    hub = WaitHub()
+    poller = AssetPoller()
     async with anyio.create_task_group() as tasks:
         for number in range(2):
-            tasks.start_soon(hub.wait, shelf, asset(f"old{number}"), "ready")
+            tasks.start_soon(poller.wait, shelf, asset(f"old{number}"), "ready")
 
-    assert len(shelf.lists) == 1 + SPARE_PAGES
+    assert len(shelf.lists) == 1 + EXTRA_PAGES
     assert shelf.gets == []
 
 
 async def test_timeout() -> None:
     """A wait that is too long ends with an error that says it can be taken up again, and others wait on."""
     shelf = Shelf({"a": 100.0, "b": 50.0})
-    hub = WaitHub()
+    poller = AssetPoller()
 
     async def give_up() -> None:
         with pytest.raises(DeadlineExceededError, match="not ready within 20 s"):
-            await hub.wait(shelf, asset("a"), "ready", timeout=20.0)
+            await poller.wait(shelf, asset("a"), "ready", timeout=20.0)
         assert anyio.current_time() == pytest.approx(20.0)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(give_up)
-        tasks.start_soon(hub.wait, shelf, asset("b"), "ready")
+        tasks.start_soon(poller.wait, shelf, asset("b"), "ready")
 
 
 async def test_passing_trouble_is_sat_out() -> None:
@@ -344,7 +344,7 @@ async def test_passing_trouble_is_sat_out() -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(mend)
-        found = await WaitHub().wait(shelf, asset("a"), "ready")
+        found = await AssetPoller().wait(shelf, asset("a"), "ready")
         assert found.status == "ready"
 
 
@@ -354,12 +354,12 @@ async def test_passing_trouble_is_sat_out() -> None:
 async def test_lasting_trouble_reaches_everybody(error: Exception, requests: int) -> None:
     """What will not go away is told to all waiters after one request, or after ten failed ticks, not once for each of them."""
     shelf = Shelf(dict.fromkeys([f"a{number}" for number in range(50)], math.inf), error=error)
-    hub = WaitHub()
+    poller = AssetPoller()
     failures: list[Exception] = []
 
     async def wait(number: int) -> None:
         try:
-            await hub.wait(shelf, asset(f"a{number}"), "ready")
+            await poller.wait(shelf, asset(f"a{number}"), "ready")
         except APIStatusError as failure:
             failures.append(failure)
 
@@ -377,15 +377,15 @@ async def test_a_deadline_is_its_owners() -> None:
     """A leader whose calls have a deadline that the rate limit never meets fails alone; the next one leads on."""
     hurried = Shelf({"a": math.inf, "b": 60.0}, error=LimitWaitError("no permit", deadline=2.0, eta=9.0))
     patient = Shelf(hurried.ready_at)
-    hub = WaitHub()
+    poller = AssetPoller()
     found: list[str] = []
 
     async def lead() -> None:
         with pytest.raises(LimitWaitError):
-            await hub.wait(hurried, asset("a"), "ready")
+            await poller.wait(hurried, asset("a"), "ready")
 
     async def follow() -> None:
-        found.append((await hub.wait(patient, asset("b"), "ready")).id)
+        found.append((await poller.wait(patient, asset("b"), "ready")).id)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lead)
@@ -398,13 +398,13 @@ async def test_a_deadline_is_its_owners() -> None:
 
 
 async def test_joining_hurries() -> None:
-    """Somebody who joins while the hub looks seldom is looked at within a second."""
+    """Somebody who joins while the poller looks seldom is looked at within a second."""
     shelf = Shelf({"old": math.inf, "new": 0.0})
-    hub = WaitHub()
+    poller = AssetPoller()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(hub.wait, shelf, asset("old"), "ready")
+        tasks.start_soon(poller.wait, shelf, asset("old"), "ready")
         await anyio.sleep(100)
         joined = anyio.current_time()
-        await hub.wait(shelf, asset("new"), "ready")
+        await poller.wait(shelf, asset("new"), "ready")
         assert anyio.current_time() - joined <= 1.0
         tasks.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""Where an encoder sends a live stream (facts/BEHAVIOUR.md, section 6.3)."""
+"""The addresses to which an encoder sends a live stream (facts/BEHAVIOUR.md, section 6.3)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _HOSTS: Final = {
 
 @attrs.frozen
 class IngestAddresses:
-    """What goes into an encoder's settings. Whoever has the key can broadcast: ``repr`` leaves out what holds it."""
+    """Settings for an encoder. The stream key is a secret that allows broadcasting: ``repr`` omits every field that contains it."""
 
     rtmps_url: str
-    """Server, over TLS; most encoders ask for server and key in two fields."""
+    """Server URL, over TLS; most encoders have separate fields for server and key."""
     rtmp_url: str
-    """Server, not encrypted: the key crosses the network in the clear."""
+    """Server URL without encryption: the key crosses the network in clear text."""
     stream_key: str = attrs.field(repr=hidden)
     rtmps_publish_url: str = attrs.field(repr=hidden)
-    """Server and key in one, for encoders with one field, ``ffmpeg`` for example."""
+    """Server URL with the key, for encoders with one field, such as ``ffmpeg``."""
     rtmp_publish_url: str = attrs.field(repr=hidden)
     srt_url: str | None = attrs.field(repr=hidden)
-    """With key and passphrase in it; ``None`` when the live stream has no passphrase."""
+    """SRT URL with key and passphrase; ``None`` when the live stream has no passphrase."""
 
 
-class _Broadcast(Protocol):
+class _HasStreamKey(Protocol):
     @property
     def stream_key(self) -> str: ...
 
@@ -45,31 +45,31 @@ class _Broadcast(Protocol):
 
 
 class LiveIngest:
-    """What `mux_async.models.LiveStream` is built on."""
+    """A base class of `mux_async.models.LiveStream`."""
 
     __slots__ = ()
 
-    def ingest(self: _Broadcast, region: Region = "global") -> IngestAddresses:
-        """Return the addresses that an encoder sends to.
+    def ingest(self: _HasStreamKey, region: Region = "global") -> IngestAddresses:
+        """Return the addresses to which an encoder sends this stream.
 
         Args:
-            region: ``global`` finds the nearest; the others stay where they are.
+            region: ``global`` resolves to the nearest region; the others are fixed.
 
         Raises:
-            InvalidRequestError: There is no such region.
+            InvalidRequestError: The region does not exist.
         """
         return ingest_addresses(self.stream_key, self.srt_passphrase, region)
 
 
 @hides_locals
 def ingest_addresses(stream_key: str, srt_passphrase: str | None = None, region: Region = "global") -> IngestAddresses:
-    """Return the addresses that an encoder sends to, for a stream key from somewhere else than an answer of Mux.
+    """Return the addresses to which an encoder sends, for a stream key that was not read from an API response.
 
     Raises:
-        InvalidRequestError: There is no such region, or no key.
+        InvalidRequestError: The region does not exist, or the key is empty.
     """
     if region not in _HOSTS:
-        raise InvalidRequestError(f"there is no region {region!r:.80}; there are {', '.join(_HOSTS)}")
+        raise InvalidRequestError(f"the region {region!r:.80} does not exist; use one of {', '.join(_HOSTS)}")
     if not stream_key:
         raise InvalidRequestError("the stream key is empty")
     server = _HOSTS[region]
