@@ -6,7 +6,7 @@ import sys
 from typing import BinaryIO, TextIO, cast
 
 from mux_async.errors import InvalidRequestError
-from mux_async.uploads._foreign import READ_SIZE, ForeignFile
+from mux_async.uploads._file_objects import READ_SIZE, FileObject
 
 
 def standard_input() -> BinaryIO:
@@ -28,7 +28,7 @@ def read_standard_input() -> bytes:
         InvalidRequestError: It is closed, or cannot be read.
     """
     stream = standard_input()
-    file = ForeignFile(stream, stream.read)
+    file = FileObject(stream, stream.read)
     pieces: list[bytes] = []
     try:
         while piece := file.read(READ_SIZE):

@@ -1,7 +1,7 @@
-"""Files elsewhere, by URL: whatever fsspec can open (``s3://``, ``gs://``, ``https://``, ``memory://``), read piece by piece.
+"""Remote files by URL: whatever fsspec can open (``s3://``, ``gs://``, ``https://``, ``memory://``), read piece by piece.
 
-fsspec's credentials and settings are its own: the environment, its configuration files. Every read asks for exactly the bytes wanted,
-and what the store says about the file (ETag, generation, time of change) is looked at again before a chunk is completed.
+Credentials and settings come from fsspec: the environment and its configuration files. Every read requests exactly the bytes needed, and
+the file's metadata (ETag, generation, modification time) is checked again before a chunk is completed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import anyio
 import anyio.to_thread
 
 from mux_async.errors import InvalidRequestError, MissingExtraError, UploadError
-from mux_async.uploads._foreign import ForeignFile
-from mux_async.uploads._reader import Reader, read_at, refuse_empty
+from mux_async.uploads._file_objects import FileObject
+from mux_async.uploads._reader import Reader, changed_error, empty_source_error, read_at, source_error
 
-_TELLING = frozenset(
+_VERSION_FIELDS = frozenset(
     {
         "checksum",
         "content-md5",
@@ -40,7 +40,7 @@ _TELLING = frozenset(
         "versionid",
     }
 )
-"""What stores call the things about a file that change with its bytes, in lower case. The time of the last access does not."""
+"""Metadata that changes with a file's bytes, as stores name it, in lower case. The time of the last access is not among it."""
 
 
 class RemoteReader(Reader):
@@ -49,8 +49,8 @@ class RemoteReader(Reader):
     is_remote = True
 
     def __init__(self, url: str) -> None:
-        # What comes before the path may hold a password, what comes after it a signature.
-        self.label = repr(_name(url))
+        # A password may come before the path, a signature after it.
+        self.label = repr(_safe_label(url))
         self.size = None
         self._url = url
         self._system: Any = None
@@ -58,49 +58,37 @@ class RemoteReader(Reader):
         self._file: Any = None
 
     async def prepare(self, offset: int, length: int) -> None:  # noqa: ARG002 - any part can be read at any time
-        """Open the file on first use; find out whether it has changed on every later one."""
+        """Open the file on the first call; check for changes on later ones."""
         if self._file is None:
             await anyio.to_thread.run_sync(self._open)
         else:
             await self.verify()
 
     async def verify(self) -> None:
-        """Ask the store about the file again."""
-        info = await anyio.to_thread.run_sync(self._look)
+        """Compare the file's metadata with those at the start."""
+        info = await anyio.to_thread.run_sync(self._fetch_info)
         if info.get("size") != self.size or version_of(info) != self.version:
-            raise UploadError(
-                f"{self.label} was changed while it was being uploaded, so parts of two versions would be mixed; upload it again",
-                upload_id=None,
-                sent=0,
-                resumable=False,
-            )
+            raise changed_error(self.label)
 
-    def read_now(self, offset: int, length: int) -> bytes:
-        """Fetch that part."""
+    def read_blocking(self, offset: int, length: int) -> bytes:
+        """Fetch that range."""
         try:
-            data = read_at(ForeignFile(self._file, self._file.read), offset, length, self.label)
+            data = read_at(FileObject(self._file, self._file.read), offset, length, self.label)
         except UploadError:
             raise
-        except Exception as error:  # noqa: BLE001 - every store has its own
-            raise UploadError(
-                f"{self.label} could not be read at byte {offset} ({type(error).__name__}); see that it can be reached, then resume",
-                upload_id=None,
-                sent=0,
+        except Exception as error:  # noqa: BLE001 - every store has its own errors
+            raise source_error(
+                f"{self.label} could not be read at byte {offset} ({type(error).__name__}); check that it can be reached, then resume",
                 resumable=True,
-            ) from self._presentable(error)
+            ) from self._safe_cause(error)
         if len(data) < length:
-            raise UploadError(
-                f"{self.label} ended {length - len(data)} bytes early at byte {offset}; upload it again",
-                upload_id=None,
-                sent=0,
-                resumable=False,
-            )
+            raise source_error(f"{self.label} ended {length - len(data)} bytes early at byte {offset}; upload it again")
         return data
 
     async def aclose(self) -> None:
         """Close the file."""
         if self._file is not None:
-            with anyio.CancelScope(shield=True):  # a thread that runs is waited for anyhow
+            with anyio.CancelScope(shield=True):  # a running thread cannot be cancelled anyway
                 await anyio.to_thread.run_sync(self._file.close)
 
     def _open(self) -> None:
@@ -111,17 +99,17 @@ class RemoteReader(Reader):
         try:
             self._system, self._path = core.url_to_fs(self._url)
             info: Mapping[str, Any] = self._system.info(self._path)
-        except Exception as error:  # noqa: BLE001 - every store has its own
+        except Exception as error:  # noqa: BLE001 - every store has its own errors
             self._refuse(error)
         size = info.get("size")
         if info.get("type") == "directory":
             raise InvalidRequestError(f"{self.label} is a folder: name the files in it")
         if not isinstance(size, int):
-            raise InvalidRequestError(f"{self.label} is kept where sizes are not told: copy it into a file first")
+            raise InvalidRequestError(f"{self.label} has no known size: copy it into a local file first")
         if info.get("partial") is False:
-            raise InvalidRequestError(f"{self.label} is kept where parts cannot be asked for: copy it into a file first")
+            raise InvalidRequestError(f"{self.label} does not support range requests: copy it into a local file first")
         if not size:
-            raise refuse_empty(self.label)
+            raise empty_source_error(self.label)
         try:
             self._file = self._system.open(self._path, mode="rb", cache_type="none")
         except Exception as error:  # noqa: BLE001
@@ -133,40 +121,38 @@ class RemoteReader(Reader):
         if isinstance(error, ImportError):
             raise InvalidRequestError(f"{self.label} cannot be read: {error}") from error
         what = type(error).__name__
-        raise InvalidRequestError(
-            f"{self.label} cannot be read ({what}): check its URL, and that you may"
-        ) from self._presentable(error)
+        raise InvalidRequestError(f"{self.label} cannot be read ({what}): check its URL and your access") from self._safe_cause(
+            error
+        )
 
-    def _look(self) -> Mapping[str, Any]:
+    def _fetch_info(self) -> Mapping[str, Any]:
         try:
             self._system.invalidate_cache()
             found: Mapping[str, Any] = self._system.info(self._path)
         except FileNotFoundError:
             return {}
         except Exception as error:  # noqa: BLE001
-            raise UploadError(
-                f"{self.label} could not be looked at again ({type(error).__name__}); see that it can be reached, then resume",
-                upload_id=None,
-                sent=0,
+            raise source_error(
+                f"{self.label} could not be checked for changes ({type(error).__name__}); check that it can be reached, then resume",
                 resumable=True,
-            ) from self._presentable(error)
+            ) from self._safe_cause(error)
         return found
 
-    def _presentable(self, error: Exception) -> Exception | None:
-        """Return *error* unless its text names the place in full, which may hold a signature or a password."""
+    def _safe_cause(self, error: Exception) -> Exception | None:
+        """Return *error* unless its text has the full address, which may hold a signature or a password."""
         text = str(error)
         return None if "://" in text or (self._path and self._path in text) else error
 
 
 def version_of(info: Mapping[str, Any]) -> str | None:
-    """Return what tells this version of a file from others, by what its store says; ``None`` when it says nothing but the size."""
-    telling = sorted((name.lower(), str(value)) for name, value in info.items() if name.lower() in _TELLING)
-    if [name for name, _ in telling] in ([], ["size"]):
+    """Return a digest of the metadata that identifies this version of a file; ``None`` if there is none but the size."""
+    found = sorted((name.lower(), str(value)) for name, value in info.items() if name.lower() in _VERSION_FIELDS)
+    if [name for name, _ in found] in ([], ["size"]):
         return None
-    return sha256(repr(telling).encode()).hexdigest()[:32]
+    return sha256(repr(found).encode()).hexdigest()[:32]
 
 
-def _name(url: str) -> str:
+def _safe_label(url: str) -> str:
     try:
         parts = urlsplit(url.rpartition("::")[2] if "::" in url else url)
     except ValueError:

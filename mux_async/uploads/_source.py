@@ -1,7 +1,6 @@
-"""Where the bytes of an upload come from: paths, files, memory, streams, and what holds one of them.
+"""Sources of bytes: chooses the reader of a source, and reads paths and memory.
 
-What can be read again is read by blocking calls, which `_ahead` makes in worker threads. Files that the caller opened are in `_foreign`,
-what is read once only is in `_stream`, files elsewhere, by URL, are in `_remote`.
+Files that the caller opened are read in `_file_objects`, streams that can be read once in `_stream`, remote files in `_remote`.
 """
 
 from __future__ import annotations
@@ -18,26 +17,27 @@ from typing import Any, BinaryIO, Protocol, TypeAlias
 import anyio
 import anyio.to_thread
 
-from mux_async.errors import InvalidRequestError, UploadError
-from mux_async.uploads._buffers import Buffers
-from mux_async.uploads._flow import SMALLEST_PIECE
-from mux_async.uploads._foreign import READ_SIZE, ForeignFile, OpenedReader
-from mux_async.uploads._reader import Reader, read_at, refuse_empty
+from mux_async.errors import InvalidRequestError
+from mux_async.uploads._buffer_pool import BufferPool
+from mux_async.uploads._file_objects import READ_SIZE, FileObject, FileObjectReader
+from mux_async.uploads._reader import Reader, changed_error, empty_source_error, read_at
+from mux_async.uploads._remote import RemoteReader
+from mux_async.uploads._scheduler import MIN_PIECE_SIZE
 from mux_async.uploads._stream import StreamReader, iterate, iterate_async
 
 _URL = re.compile(r"[A-Za-z][\w+.-]*(::[A-Za-z][\w+.-]*)*://")
 
 
 class Readable(Protocol):
-    """A file whose ``read`` takes a number of bytes: plain or asynchronous, of any library."""
+    """A file whose ``read`` takes a number of bytes, plain or asynchronous."""
 
     def read(self, size: int, /) -> bytes | Awaitable[bytes | None] | None:
-        """Return up to *size* bytes; ``None`` for nothing yet, an empty result at the end."""
+        """Return up to *size* bytes; ``None`` if none are available yet, an empty result at the end."""
         ...
 
 
 class FileHolder(Protocol):
-    """What a web framework makes of an uploaded file: the file itself is in its ``file``."""
+    """The upload object of a web framework; the file itself is its ``file``."""
 
     @property
     def file(self) -> Any:
@@ -57,11 +57,11 @@ Source: TypeAlias = (
     | AsyncIterable[bytes]
     | Iterator[bytes]
 )
-"""A path, the bytes themselves, an open file (plain or asynchronous, of a web framework too), an iterator of bytes (plain or asynchronous),
+"""A path, bytes, an open file (plain or asynchronous), the upload object of a web framework, an iterator of bytes (plain or asynchronous),
 or a URL that fsspec can open."""
 
 _ITERATORS = ("aiter_bytes", "aiter_content", "iter_bytes", "iter_content")
-"""What HTTP clients call the bytes of a response, as they come."""
+"""Methods of HTTP clients that iterate over the body of a response."""
 
 
 def open_source(source: Source, *, length: int | None = None) -> Reader:
@@ -71,14 +71,12 @@ def open_source(source: Source, *, length: int | None = None) -> Reader:
 
     Args:
         source: See `Source`.
-        length: Bytes that a source which is read once will give, when known. Not for others: they know it themselves.
+        length: Size in bytes of a source that is read once, if known. Ignored for others.
 
     Raises:
-        InvalidRequestError: It is nothing that bytes can be read from, or memory with nothing in it.
+        InvalidRequestError: It is not a source of bytes, or is empty memory.
     """
     if isinstance(source, str) and _URL.match(source):
-        from mux_async.uploads._remote import RemoteReader  # it builds on what is here
-
         return RemoteReader(source)
     if isinstance(source, str | os.PathLike):
         return FileReader(_path(source))
@@ -89,9 +87,9 @@ def open_source(source: Source, *, length: int | None = None) -> Reader:
     if isinstance(source, bytes):
         return BytesReader(memoryview(source))
     if isinstance(source, io.TextIOBase):
-        raise InvalidRequestError("the file is open as text, and an upload is made of bytes: open it with mode 'rb'")
+        raise InvalidRequestError("the file is open as text, and an upload needs bytes: open it with mode 'rb'")
     if (read := _read_method(source)) is not None:
-        return OpenedReader(ForeignFile(source, read), length)
+        return FileObjectReader(FileObject(source, read), length)
     if hasattr(type(source), "__aiter__"):
         return StreamReader(iterate_async(source), length)
     if isinstance(source, Iterator):
@@ -109,9 +107,9 @@ def _path(source: str | os.PathLike[str]) -> Path:
 
 
 def _read_method(source: object) -> Any:
-    """Return the method of *source* that reads a number of bytes; ``None`` when there is none.
+    """Return the method of *source* that reads a number of bytes; ``None`` if there is none.
 
-    ``read_chunk`` is that of a part of a multipart body in aiohttp, whose ``read`` returns the whole.
+    A part of a multipart body in aiohttp has ``read_chunk``; its ``read`` returns the whole part.
     """
     for name in ("read", "read_chunk"):
         method = getattr(source, name, None)
@@ -126,15 +124,15 @@ def _takes_size(method: Any) -> bool:
     except TypeError:
         return False
     except ValueError:
-        pass  # written in C, without a signature: it shows at the first call
+        pass  # written in C, without a signature: the first call will tell
     return True
 
 
 def _unwrap(source: Any) -> Any:
-    """Return the file in what a web framework made of an uploaded file; anything else as it is.
+    """Return the file inside the upload object of a web framework; anything else unchanged.
 
-    Starlette, FastAPI and Litestar have asynchronous methods around ``file``, which cannot say where they stand; aiohttp has only ``file``,
-    Falcon ``stream``, Sanic and Tornado ``body``.
+    Starlette, FastAPI and Litestar have asynchronous methods around ``file``, without ``tell``; aiohttp has only ``file``, Falcon
+    ``stream``, Sanic and Tornado ``body``.
     """
     read = _read_method(source)
     if read is not None and (not inspect.iscoroutinefunction(read) or hasattr(source, "tell")):
@@ -150,7 +148,7 @@ def _unwrap(source: Any) -> Any:
 
 
 def _refuse_response(source: object) -> None:
-    """Refuse the response of an HTTP client, or the request of a web framework: their bytes are to be had in more than one way.
+    """Refuse the response of an HTTP client or the request of a web framework, whose bytes can be read in more than one way.
 
     Raises:
         InvalidRequestError: It is one.
@@ -167,24 +165,24 @@ def _refuse_response(source: object) -> None:
             advice = ".stream()"
     if advice is not None:
         raise InvalidRequestError(
-            f"{kind.__module__}.{kind.__qualname__} is not itself a source of bytes; pass its bytes as they come: {advice}"
+            f"{kind.__module__}.{kind.__qualname__} is not itself a source of bytes; pass the iterator of its bytes: {advice}"
         )
 
 
 def open_file(path: Path) -> tuple[io.FileIO, os.stat_result]:
-    """Open a file that can be uploaded, and return it with what is known about it.
+    """Open a file to be uploaded, and return it with its status.
 
     Raises:
-        InvalidRequestError: It is missing, a folder, a pipe or a device, unreadable or empty.
+        InvalidRequestError: It is missing, a folder, a pipe, a device, unreadable or empty.
     """
     shown = repr(str(path))
     try:
-        # Looked at before it is opened: opening a named pipe waits for somebody who writes to it.
+        # Checked before it is opened: opening a named pipe blocks until it has a writer.
         mode = os.stat(path).st_mode  # noqa: PTH116 - pathlib adds nothing
         if stat.S_ISDIR(mode):
             raise InvalidRequestError(f"{shown} is a folder: name the files in it")
         if not stat.S_ISREG(mode):
-            raise InvalidRequestError(f"{shown} is a pipe or a device and cannot be read twice: copy it into a file first")
+            raise InvalidRequestError(f"{shown} is a pipe or a device, which cannot be read twice: copy it into a file first")
         file = io.FileIO(path, "rb")
     except OSError as error:
         raise InvalidRequestError(
@@ -197,47 +195,47 @@ def open_file(path: Path) -> tuple[io.FileIO, os.stat_result]:
     found = os.fstat(file.fileno())
     if not found.st_size:
         file.close()
-        raise refuse_empty(shown)
+        raise empty_source_error(shown)
     return file, found
 
 
 class BytesReader(Reader):
     """Bytes in memory."""
 
-    is_at_hand = True
+    is_in_memory = True
 
     def __init__(self, data: memoryview) -> None:
         self.label = f"<{data.nbytes} bytes>"
         self.size = data.nbytes
         if not data.nbytes:
-            raise refuse_empty("the source")
+            raise empty_source_error("the source")
         self._data = data.cast("B") if data.c_contiguous else memoryview(data.tobytes())
 
-    def read_at_once(self, offset: int, length: int) -> memoryview:
-        """Return a view of that part."""
+    def read_nowait(self, offset: int, length: int) -> memoryview:
+        """Return a view of that range."""
         return self._data[offset : offset + length]
 
-    def read_now(self, offset: int, length: int) -> bytes:
-        """Return a copy of that part."""
-        return bytes(self.read_at_once(offset, length))
+    def read_blocking(self, offset: int, length: int) -> bytes:
+        """Return a copy of that range."""
+        return bytes(self.read_nowait(offset, length))
 
 
 class FileReader(Reader):
-    """A file by path, opened for reading when `open` is called and watched for changes from then on."""
+    """A file by path, opened by the first `prepare` and checked for changes from then on."""
 
     def __init__(self, path: Path) -> None:
         self.label = repr(path.name)
         self.size = None
         self._path = path
         self._file: io.FileIO | None = None
-        self._buffers = Buffers()
+        self._buffers = BufferPool()
         self._before: tuple[int, int] = (0, 0)
 
     async def prepare(self, offset: int, length: int) -> None:  # noqa: ARG002 - any part can be read at any time
-        """Open the file on first use; find out whether it has changed on every later one."""
+        """Open the file on the first call; check for changes on later ones."""
         if self._file is None:
             await anyio.to_thread.run_sync(self._open)
-        elif self.is_at_hand:
+        elif self.is_in_memory:
             self._check()
         else:
             await anyio.to_thread.run_sync(self._check)
@@ -252,60 +250,48 @@ class FileReader(Reader):
         self._before = (found.st_size, found.st_mtime_ns)
         self.size = found.st_size
         self.version = f"{found.st_mtime_ns}"
-        if hasattr(os, "RWF_NOWAIT"):  # Linux can be asked what it has in memory
-            beginning = self._buffers.take(min(self.size, SMALLEST_PIECE))
-            self.is_at_hand = self._copy_cached(beginning, 0) == len(beginning)
+        if hasattr(os, "RWF_NOWAIT"):  # Linux can report what its page cache holds
+            beginning = self._buffers.take(min(self.size, MIN_PIECE_SIZE))
+            self.is_in_memory = self._copy_cached(beginning, 0) == len(beginning)
 
     def _check(self) -> None:
         if self._file is not None:
             found = os.fstat(self._file.fileno())
             if (found.st_size, found.st_mtime_ns) != self._before:
-                raise self._changed()
+                raise changed_error(self.label)
 
-    def read_now(self, offset: int, length: int) -> bytes:
-        """Read that part, and see that the file is still the one that was opened."""
+    def read_blocking(self, offset: int, length: int) -> bytes:
+        """Read that range, and check that the file has not changed."""
         if self._file is None:
             self._open()
         file = self._file
         assert file is not None  # noqa: S101 - opened above, for the type checkers
         data = read_at(file, offset, length, self.label)
         if len(data) < length:
-            raise self._changed()
-        # Looked at after the bytes were read and before they are handed on: a chunk is only completed by bytes of the same file.
+            raise changed_error(self.label)
+        # Checked after the bytes were read and before they are returned: a chunk is completed only by bytes of the same file.
         self._check()
         return data
 
-    def read_at_once(self, offset: int, length: int) -> memoryview | None:
-        """Read what the system holds of that part in memory.
+    def read_nowait(self, offset: int, length: int) -> memoryview | None:
+        """Read the part of that range that is in the page cache.
 
-        Where that is not all, the rest of the file is left to threads: what cannot be had is fetched from the disk all the same, and to set
-        the disk to work takes milliseconds where much is read ahead.
+        If that is not all of it, threads read the rest of the file: the kernel starts to read missing pages from the disk anyway, and
+        starting that takes milliseconds if it reads far ahead.
         """
         piece = self._buffers.take(length)
         count = self._copy_cached(piece, offset)
         if count < length:
-            self.is_at_hand = False
+            self.is_in_memory = False
         if not count:
             return None
         self._check()
         return piece[:count]
 
     def _copy_cached(self, into: memoryview, offset: int) -> int:
-        """Fill *into* from *offset* on with what the system has in memory, and return how much that was. Linux can be asked for that."""
-        assert self._file is not None  # noqa: S101 - what is at hand is open
+        """Fill *into* with bytes from *offset* on that are in the page cache, and return how many there were. 0 except on Linux."""
+        assert self._file is not None  # noqa: S101 - `_open` was called
         try:
             return os.preadv(self._file.fileno(), [into], offset, os.RWF_NOWAIT)
-        except (
-            OSError,
-            ValueError,
-            AttributeError,
-        ):  # not there, not Linux, or a failure that `read_now` will run into and report
+        except (OSError, ValueError, AttributeError):  # not cached, not Linux, or a failure that `read_blocking` will report
             return 0
-
-    def _changed(self) -> UploadError:
-        return UploadError(
-            f"{self.label} was changed while it was being uploaded, so parts of two versions would be mixed; upload it again",
-            upload_id=None,
-            sent=0,
-            resumable=False,
-        )

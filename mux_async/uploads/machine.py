@@ -1,13 +1,12 @@
-"""The resumable upload, without I/O: what to do next, given what happened so far.
+"""The resumable upload protocol as a state machine, without I/O.
 
-A direct upload URL is a session that takes the file in chunks and remembers how much it holds (facts/BEHAVIOUR.md, section 5.2). The
-machine asks for one action at a time and is told how it went; whoever drives it does the sending and the waiting. Rules that
-keep it honest:
+A direct upload URL is a session that takes the file in chunks and stores how many bytes it holds (facts/BEHAVIOUR.md, section 5.2). The
+machine returns one action at a time and receives its result; the runner sends and waits. Rules:
 
-1. The server's word on what it holds is the only offset there is. After any doubt (a broken connection, a 5xx, an answer that
-   makes no sense) it is asked before another byte is sent.
-2. The end is only what the server calls the end, and only when the last byte had been on its way.
-3. Every loop is bounded: *max_failures* attempts in a row without progress end it, and a server that keeps losing bytes does too.
+1. The only valid offset is what the server reports. After a broken connection, a 5xx or an invalid response, the server is asked for
+   its offset before another byte is sent.
+2. The upload is complete only if the server says so, and only after the last byte was sent.
+3. Every loop is bounded: *max_failures* attempts in a row without progress end the upload, and so does a server that keeps losing bytes.
 """
 
 from __future__ import annotations
@@ -19,6 +18,25 @@ from typing import Final, TypeAlias
 
 import attrs
 
+__all__ = [
+    "DEFAULT_CHUNK_SIZE",
+    "GRANULE",
+    "MAX_CHUNK_SIZE",
+    "MIN_CHUNK_SIZE",
+    "ConnectionFailed",
+    "QueryOffset",
+    "ResponseReceived",
+    "SendChunk",
+    "UploadAction",
+    "UploadDone",
+    "UploadEvent",
+    "UploadFailed",
+    "UploadMachine",
+    "UploadState",
+    "Wait",
+    "WaitEnded",
+]
+
 GRANULE: Final = 256 * 1024
 """Every chunk but the last is a multiple of this (facts/BEHAVIOUR.md, section 5.2)."""
 MIN_CHUNK_SIZE: Final = GRANULE
@@ -26,10 +44,10 @@ DEFAULT_CHUNK_SIZE: Final = 8 * 1024 * 1024
 MAX_CHUNK_SIZE: Final = 64 * 1024 * 1024
 
 _CHUNK_TIME: Final = 8.0
-"""Seconds a chunk should take: long beside the round trip that ends it, short beside what sending it again would cost."""
+"""Seconds a chunk should take: long compared with a round trip, short enough to be sent again."""
 _FIRST_DELAY = 0.5
-_LONGEST_DELAY = 30.0
-_LONGEST_RETRY_AFTER = 120.0
+_MAX_DELAY = 30.0
+_MAX_RETRY_AFTER = 120.0
 _COMPLETE = frozenset({200, 201, 202, 204})
 _GONE = frozenset({404, 410, 499})
 _RANGE = re.compile(r"bytes=0-(\d{1,18})\Z")
@@ -37,16 +55,16 @@ _RANGE = re.compile(r"bytes=0-(\d{1,18})\Z")
 
 @attrs.frozen
 class UploadState:
-    """How far an upload has come. Small and serialisable; the URL is not in it.
+    """The progress of an upload. Small and serialisable; does not contain the URL.
 
     Attributes:
-        size: Bytes of the whole source, at least 1.
-        offset: Bytes the server said it holds, when last asked.
+        size: Size of the source in bytes, at least 1.
+        offset: Bytes that the server last reported to hold.
         reached: Bytes that may have reached the server, at least `offset`.
         chunk_size: Bytes of the next chunk, a multiple of 256 KiB; adapts.
-        is_sure: Whether `offset` needs no asking.
-        crc: CRC-32 of the first `offset` bytes as they were sent; ``None`` when that is not known.
-        version: Of the source as it was sent, to be compared and no more; ``None`` when the source shows none.
+        is_sure: Whether `offset` is known to be current, so that the server need not be asked.
+        crc: CRC-32 of the first `offset` bytes as they were sent; ``None`` if not known.
+        version: Version of the source that was sent, an opaque string; ``None`` if the source has none.
     """
 
     size: int
@@ -68,7 +86,7 @@ class UploadState:
             raise ValueError(f"crc is {self.crc}; it must be a number of 32 bits")
 
     def to_dict(self) -> dict[str, int | str]:
-        """Return what another process needs to go on: ``size``, ``offset``, ``chunk_size``, and where known ``crc`` and ``version``."""
+        """Return what another process needs to resume: ``size``, ``offset``, ``chunk_size``, and if known ``crc`` and ``version``."""
         known: dict[str, int | str] = {"size": self.size, "offset": self.offset, "chunk_size": self.chunk_size}
         if self.crc is not None:
             known["crc"] = self.crc
@@ -78,9 +96,9 @@ class UploadState:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> UploadState:
-        """Return the state to resume with, from what `to_dict` returned.
+        """Return the state to resume with, from the result of `to_dict`.
 
-        The server is asked first, since bytes may have left after the state was taken.
+        The server will be asked for its offset first, since bytes may have been sent after the state was stored.
 
         Raises:
             ValueError: A member is missing or out of range.
@@ -101,7 +119,7 @@ class UploadState:
 
     @classmethod
     def unknown(cls, size: int, chunk_size: int = DEFAULT_CHUNK_SIZE) -> UploadState:
-        """Return the state of a session of which nothing is known but the size of its source."""
+        """Return the state of a session with an unknown offset."""
         return cls(size=size, reached=size, chunk_size=chunk_size, is_sure=False)
 
 
@@ -126,7 +144,7 @@ class SendChunk:
 
 @attrs.frozen
 class QueryOffset:
-    """Send an empty PUT that asks how much of *size* the server holds."""
+    """Send an empty PUT that asks how many of *size* bytes the server holds."""
 
     size: int
 
@@ -138,24 +156,24 @@ class QueryOffset:
 
 @attrs.frozen
 class Wait:
-    """Wait *delay* seconds, then report `Waited`."""
+    """Wait *delay* seconds, then pass `WaitEnded` to the machine."""
 
     delay: float
 
 
 @attrs.frozen
-class Done:
+class UploadDone:
     """The server has every byte."""
 
 
 @attrs.frozen
-class Failed:
-    """It cannot go on.
+class UploadFailed:
+    """The upload failed.
 
     Attributes:
         reason: What happened; part of a sentence.
         is_resumable: Whether the same session may be resumed later.
-        is_gone: Whether the session no longer exists, so that only a new upload helps.
+        is_gone: Whether the session no longer exists, so that a new upload is needed.
     """
 
     reason: str
@@ -163,18 +181,18 @@ class Failed:
     is_gone: bool = False
 
 
-Action: TypeAlias = SendChunk | QueryOffset | Wait | Done | Failed
+UploadAction: TypeAlias = SendChunk | QueryOffset | Wait | UploadDone | UploadFailed
 
 
 @attrs.frozen
-class Answered:
-    """The server answered the chunk or the query.
+class ResponseReceived:
+    """The server responded to the chunk or the query.
 
     Attributes:
         status: HTTP status.
-        range: Value of the ``Range`` header; ``None`` when there was none, which means that nothing is held.
-        elapsed: Seconds the exchange took.
-        retry_after: Seconds the server asked to wait, when it did.
+        range: Value of the ``Range`` header; ``None`` if absent, which means that the server holds nothing.
+        elapsed: Seconds from sending the request to the response.
+        retry_after: Seconds that the server asked to wait; ``None`` if it did not.
     """
 
     status: int
@@ -184,8 +202,8 @@ class Answered:
 
 
 @attrs.frozen
-class Broken:
-    """No answer came.
+class ConnectionFailed:
+    """No response arrived.
 
     Attributes:
         reason: What happened; part of a sentence.
@@ -197,24 +215,24 @@ class Broken:
 
 
 @attrs.frozen
-class Waited:
-    """The wait is over."""
+class WaitEnded:
+    """The wait has ended."""
 
 
-Event: TypeAlias = Answered | Broken | Waited
+UploadEvent: TypeAlias = ResponseReceived | ConnectionFailed | WaitEnded
 
 
 class UploadMachine:
-    """Decides on one action after the other.
+    """Decides on the actions of one upload.
 
     Args:
-        state: Where to begin.
+        state: The progress to start from.
         random: Source of jitter.
-        max_failures: Attempts in a row without progress after which it gives up.
+        max_failures: Attempts in a row without progress after which the upload fails.
         max_chunk_size: Bytes of the largest chunk, a multiple of 256 KiB.
 
     Attributes:
-        max_chunk_size: May be set between `receive` and `next_action`.
+        max_chunk_size: May be changed between `receive` and `next_action`.
     """
 
     def __init__(
@@ -227,10 +245,10 @@ class UploadMachine:
         self._failures = 0
         self._losses = 0
         self._delay: float | None = None
-        self._end: Done | Failed | None = None
+        self._end: UploadDone | UploadFailed | None = None
 
-    def next_action(self) -> Action:
-        """Return what to do now; the same until `receive` is told how it went."""
+    def next_action(self) -> UploadAction:
+        """Return what to do now; the same until the next `receive`."""
         if self._end is not None:
             return self._end
         if self._delay is not None:
@@ -241,87 +259,87 @@ class UploadMachine:
         chunk_size = min(state.chunk_size, self.max_chunk_size)
         return SendChunk(state.offset, min(state.offset + chunk_size, state.size) - 1, state.size)
 
-    def receive(self, event: Event) -> None:
-        """Take note of how the action went that `next_action` returned."""
+    def receive(self, event: UploadEvent) -> None:
+        """Process the result of the action that `next_action` returned."""
         action = self.next_action()
         match action, event:
-            case Wait(), Waited():
+            case Wait(), WaitEnded():
                 self._delay = None
-            case SendChunk(), Answered():
-                self._left(action)
-                self._judge_chunk(action, event)
-            case QueryOffset(), Answered():
-                self._judge_query(event)
-            case SendChunk(), Broken():
+            case SendChunk(), ResponseReceived():
+                self._mark_sent(action)
+                self._on_chunk_response(action, event)
+            case QueryOffset(), ResponseReceived():
+                self._on_query_response(event)
+            case SendChunk(), ConnectionFailed():
                 if event.is_sent:
-                    self._left(action)
-                    self._doubt()
+                    self._mark_sent(action)
+                    self._mark_unsure()
                 self._shrink()
                 self._fail(event.reason)
-            case QueryOffset(), Broken():
+            case QueryOffset(), ConnectionFailed():
                 self._fail(event.reason)
             case _:
-                raise RuntimeError(f"{type(event).__name__} does not answer {type(action).__name__}")
+                raise RuntimeError(f"{type(event).__name__} is not a result of {type(action).__name__}")
 
-    def _judge_chunk(self, chunk: SendChunk, answer: Answered) -> None:
-        if answer.status in _COMPLETE and chunk.last + 1 == chunk.size:
+    def _on_chunk_response(self, chunk: SendChunk, response: ResponseReceived) -> None:
+        if response.status in _COMPLETE and chunk.last + 1 == chunk.size:
             self._finish()
-        elif answer.status == 308:
-            held = self._held(answer)
+        elif response.status == 308:
+            held = self._held(response)
             if held == chunk.last + 1:
-                self._adapt(chunk.length, answer.elapsed)
+                self._adapt(chunk.length, response.elapsed)
             self._move_to(held)
-        elif answer.status in _COMPLETE:
-            self._doubt()
-            self._fail(f"the server answered {answer.status} to a chunk that was not the last")
+        elif response.status in _COMPLETE:
+            self._mark_unsure()
+            self._fail(f"the server answered {response.status} to a chunk that was not the last")
         else:
-            self._judge_error(answer)
+            self._on_error_response(response)
 
-    def _judge_query(self, answer: Answered) -> None:
-        if answer.status in _COMPLETE:
+    def _on_query_response(self, response: ResponseReceived) -> None:
+        if response.status in _COMPLETE:
             if self.state.reached == self.state.size:
                 self._finish()
             else:
-                self._end = Failed(
-                    "the server says it has the whole file, and its end was never sent: something else writes to this upload",
+                self._end = UploadFailed(
+                    "the server has the whole file, but its end was not sent from here: something else writes to this upload",
                     is_resumable=False,
                 )
-        elif answer.status == 308:
-            self._move_to(self._held(answer), is_query=True)
+        elif response.status == 308:
+            self._move_to(self._held(response), is_query=True)
         else:
-            self._judge_error(answer)
+            self._on_error_response(response)
 
-    def _judge_error(self, answer: Answered) -> None:
-        status = answer.status
+    def _on_error_response(self, response: ResponseReceived) -> None:
+        status = response.status
         if status in _GONE:
-            self._end = Failed(f"the upload URL has expired or was used up ({status})", is_resumable=False, is_gone=True)
+            self._end = UploadFailed(f"the upload URL has expired or was used up ({status})", is_resumable=False, is_gone=True)
         elif status in {408, 429} or status >= 500:
-            self._doubt()
+            self._mark_unsure()
             self._shrink()
-            self._fail(f"the server answered {status}", answer.retry_after)
+            self._fail(f"the server answered {status}", response.retry_after)
         else:
-            self._end = Failed(f"the server refused with {status}", is_resumable=False)
+            self._end = UploadFailed(f"the server refused with {status}", is_resumable=False)
 
-    def _held(self, answer: Answered) -> int | None:
-        """Return how many bytes a 308 says are held; ``None`` when it does not make sense."""
-        if answer.range is None:
+    def _held(self, response: ResponseReceived) -> int | None:
+        """Return the number of held bytes that a 308 response reports; ``None`` if its header is invalid."""
+        if response.range is None:
             return 0
-        found = _RANGE.match(answer.range.strip())
+        found = _RANGE.match(response.range.strip())
         return int(found[1]) + 1 if found else None
 
     def _move_to(self, held: int | None, *, is_query: bool = False) -> None:
         state = self.state
         if held is None:
-            self._doubt()
-            self._fail("the server's Range header makes no sense")
+            self._mark_unsure()
+            self._fail("the server's Range header is invalid")
         elif held > state.reached:
-            self._end = Failed(
-                f"the server holds {held} bytes, and only {state.reached} were sent: something else writes to this upload",
+            self._end = UploadFailed(
+                f"the server holds {held} bytes, but only {state.reached} were sent: something else writes to this upload",
                 is_resumable=False,
             )
         elif held == state.size:
             self.state = attrs.evolve(state, offset=held, is_sure=False)
-            self._fail("the server holds every byte and does not call it complete")
+            self._fail("the server holds every byte but does not report the upload as complete")
         else:
             gained = held - state.offset
             self.state = attrs.evolve(state, offset=held, is_sure=True)
@@ -330,27 +348,27 @@ class UploadMachine:
             elif gained < 0:
                 self._losses += 1
                 if self._losses > self._max_failures:
-                    self._end = Failed("the server keeps losing bytes it had confirmed", is_resumable=True)
-            elif not is_query:  # a query that finds nothing new was asked because of a failure that is counted already
+                    self._end = UploadFailed("the server keeps losing bytes it had confirmed", is_resumable=True)
+            elif not is_query:  # a query follows a failure that is already counted
                 self._shrink()
-                self._fail("the server kept nothing of a chunk")
+                self._fail("the server kept no byte of a chunk")
 
-    def _left(self, chunk: SendChunk) -> None:
+    def _mark_sent(self, chunk: SendChunk) -> None:
         self.state = attrs.evolve(self.state, reached=max(self.state.reached, chunk.last + 1))
 
-    def _doubt(self) -> None:
+    def _mark_unsure(self) -> None:
         self.state = attrs.evolve(self.state, is_sure=False)
 
     def _finish(self) -> None:
         self.state = attrs.evolve(self.state, offset=self.state.size, is_sure=True)
-        self._end = Done()
+        self._end = UploadDone()
 
     def _adapt(self, length: int, elapsed: float) -> None:
-        """Aim at chunks that take `_CHUNK_TIME`, by at most a factor of two at a time: one measurement may be a fluke."""
+        """Adapt the chunk size to `_CHUNK_TIME`, by at most a factor of two: a single measurement is unreliable."""
         if length < self.state.chunk_size and elapsed < _CHUNK_TIME:
-            return  # cut short by `max_chunk_size`: it says nothing against chunks of the size there is
-        aim = int(length * _CHUNK_TIME / elapsed) if elapsed > 0 else MAX_CHUNK_SIZE
-        bounded = max(length // 2, min(aim, length * 2), MIN_CHUNK_SIZE)
+            return  # the chunk was limited by `max_chunk_size`, so its time is no reason for smaller chunks
+        ideal = int(length * _CHUNK_TIME / elapsed) if elapsed > 0 else MAX_CHUNK_SIZE
+        bounded = max(length // 2, min(ideal, length * 2), MIN_CHUNK_SIZE)
         self.state = attrs.evolve(self.state, chunk_size=min(bounded, MAX_CHUNK_SIZE) // GRANULE * GRANULE)
 
     def _shrink(self) -> None:
@@ -360,9 +378,9 @@ class UploadMachine:
     def _fail(self, reason: str, retry_after: float | None = None) -> None:
         self._failures += 1
         if self._failures > self._max_failures:
-            self._end = Failed(f"{reason}, {self._failures} times in a row", is_resumable=True)
+            self._end = UploadFailed(f"{reason}, {self._failures} times in a row", is_resumable=True)
             return
-        delay = self._random.random() * min(_FIRST_DELAY * 2.0 ** (self._failures - 1), _LONGEST_DELAY)
+        delay = self._random.random() * min(_FIRST_DELAY * 2.0 ** (self._failures - 1), _MAX_DELAY)
         if retry_after is not None:
-            delay = max(delay, min(retry_after, _LONGEST_RETRY_AFTER))
+            delay = max(delay, min(retry_after, _MAX_RETRY_AFTER))
         self._delay = delay

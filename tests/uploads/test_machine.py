@@ -15,18 +15,18 @@ from mux_async.uploads.machine import (
     GRANULE,
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
-    Action,
-    Answered,
-    Broken,
-    Done,
-    Event,
-    Failed,
+    ConnectionFailed,
     QueryOffset,
+    ResponseReceived,
     SendChunk,
+    UploadAction,
+    UploadDone,
+    UploadEvent,
+    UploadFailed,
     UploadMachine,
     UploadState,
     Wait,
-    Waited,
+    WaitEnded,
 )
 
 SOURCE = Random(7).randbytes(3 * 1024 * 1024 + 17)
@@ -49,24 +49,24 @@ class ModelServer:
     received: int = 0
     """Bytes that were sent, those it had already included."""
 
-    def answer(self, action: SendChunk | QueryOffset, data: bytes, fault: Fault, share: float) -> Event:
+    def answer(self, action: SendChunk | QueryOffset, data: bytes, fault: Fault, share: float) -> UploadEvent:
         self.requests += 1
         self.received += len(data)
         match fault:
             case "refused":
-                return Broken("refused", is_sent=False)
+                return ConnectionFailed("refused", is_sent=False)
             case "gone":
-                return Answered(404, None, 0.1)
+                return ResponseReceived(404, None, 0.1)
             case "forbidden":
-                return Answered(403, None, 0.1)
+                return ResponseReceived(403, None, 0.1)
             case "unavailable":
-                return Answered(503, None, 0.1)
+                return ResponseReceived(503, None, 0.1)
             case "nonsense":
-                return Answered(308, "bytes=what", 0.1)
+                return ResponseReceived(308, "bytes=what", 0.1)
             case "lie":
-                return Answered(200, None, 0.1)
+                return ResponseReceived(200, None, 0.1)
             case "ahead":
-                return Answered(308, f"bytes=0-{self.size - 1}", 0.1)
+                return ResponseReceived(308, f"bytes=0-{self.size - 1}", 0.1)
             case "amnesia":
                 if not self.is_complete:
                     del self.held[int(len(self.held) * share) // GRANULE * GRANULE :]
@@ -74,10 +74,10 @@ class ModelServer:
             case "cut" | "half":
                 kept = int(len(data) * share) // GRANULE * GRANULE
                 self._store(action, data[:kept])
-                return Broken("reset") if fault == "cut" else self._state()
+                return ConnectionFailed("reset") if fault == "cut" else self._state()
             case "lost answer":
                 self._store(action, data)
-                return Broken("timed out")
+                return ConnectionFailed("timed out")
             case "none":
                 self._store(action, data)
                 return self._state()
@@ -88,25 +88,25 @@ class ModelServer:
             self.held += data[len(self.held) - action.first :]
             self.is_complete = len(self.held) == self.size
 
-    def _state(self) -> Answered:
+    def _state(self) -> ResponseReceived:
         if self.is_complete:
-            return Answered(200, None, 0.1)
-        return Answered(308, f"bytes=0-{len(self.held) - 1}" if self.held else None, 0.1)
+            return ResponseReceived(200, None, 0.1)
+        return ResponseReceived(308, f"bytes=0-{len(self.held) - 1}" if self.held else None, 0.1)
 
 
 def drive(
     machine: UploadMachine, server: ModelServer, faults: list[tuple[Fault, float]], *, actions: int = 2000
-) -> Done | Failed:
+) -> UploadDone | UploadFailed:
     """Run *machine* against *server*, one fault per request, then none; return how it ended."""
     script = iter(faults)
     for _ in range(actions):
-        action: Action = machine.next_action()
+        action: UploadAction = machine.next_action()
         match action:
-            case Done() | Failed():
+            case UploadDone() | UploadFailed():
                 return action
             case Wait(delay):
                 assert delay >= 0
-                machine.receive(Waited())
+                machine.receive(WaitEnded())
             case SendChunk() | QueryOffset():
                 data = SOURCE[action.first : action.last + 1] if isinstance(action, SendChunk) else b""
                 if isinstance(action, SendChunk):
@@ -130,7 +130,7 @@ def test_honest_server(size: int, script: list[tuple[Fault, float]]) -> None:
     machine = UploadMachine(UploadState(size, chunk_size=2 * GRANULE), random=Random(1))
     end = drive(machine, server, script)
 
-    if isinstance(end, Done):
+    if isinstance(end, UploadDone):
         assert server.is_complete
         assert bytes(server.held) == SOURCE[:size]
     else:
@@ -149,7 +149,7 @@ def test_any_server(size: int, script: list[tuple[Fault, float]]) -> None:
     machine = UploadMachine(UploadState(size, chunk_size=2 * GRANULE), random=Random(1))
     end = drive(machine, server, script)
 
-    if isinstance(end, Done) and not server.is_complete:
+    if isinstance(end, UploadDone) and not server.is_complete:
         assert any(fault == "lie" for fault, _ in script)
         assert machine.state.reached == size
 
@@ -168,8 +168,8 @@ def test_resume_elsewhere(size: int, first: list[tuple[Fault, float]], second: l
             stored = machine.state.to_dict()
     end = drive(UploadMachine(UploadState.from_dict(stored), random=Random(2)), server, second)
 
-    assert isinstance(end, Failed) or bytes(server.held) == SOURCE[:size]
-    assert isinstance(end, Done) or end.is_resumable
+    assert isinstance(end, UploadFailed) or bytes(server.held) == SOURCE[:size]
+    assert isinstance(end, UploadDone) or end.is_resumable
 
 
 @given(size=sizes, stop=st.integers(0, 20), share=st.floats(0, 1), is_stale=st.booleans(), chunks=st.integers(1, 8))
@@ -196,7 +196,7 @@ def test_a_clean_resume_repeats_one_chunk_at_most(size: int, stop: int, share: f
     held, before = len(server.held), server.received
 
     end = drive(UploadMachine(UploadState.from_dict(stored), random=Random(2)), server, [])
-    assert end == Done()
+    assert end == UploadDone()
     assert bytes(server.held) == SOURCE[:size]
     assert server.received - before == size - held
     assert server.received <= size + on_its_way
@@ -207,7 +207,7 @@ def test_lost_final_answer() -> None:
     server = ModelServer(1000)
     end = drive(UploadMachine(UploadState(1000), random=Random(1)), server, [("lost answer", 0.0)])
 
-    assert end == Done()
+    assert end == UploadDone()
     assert server.requests == 2
 
 
@@ -216,24 +216,24 @@ def test_early_success_is_doubted() -> None:
     machine = UploadMachine(UploadState(4 * GRANULE, chunk_size=GRANULE), random=Random(1))
     end = drive(machine, ModelServer(4 * GRANULE), [("lie", 0.0), ("lie", 0.0)])
 
-    assert isinstance(end, Failed)
-    assert "never sent" in end.reason
+    assert isinstance(end, UploadFailed)
+    assert "was not sent from here" in end.reason
 
 
 def test_foreign_bytes() -> None:
     """A session that holds more than was ever sent is somebody else's, and is not completed with our bytes."""
     machine = UploadMachine(UploadState(4 * GRANULE, chunk_size=GRANULE), random=Random(1))
-    machine.receive(Answered(308, f"bytes=0-{3 * GRANULE - 1}", 0.1))
+    machine.receive(ResponseReceived(308, f"bytes=0-{3 * GRANULE - 1}", 0.1))
 
     end = machine.next_action()
-    assert isinstance(end, Failed)
+    assert isinstance(end, UploadFailed)
     assert not end.is_resumable
 
 
 def test_short_range_moves_to_the_offset() -> None:
     """A 308 that confirms only part of a chunk is followed by the bytes after that part, not by the chunk again."""
     machine = UploadMachine(UploadState(20 * GRANULE, chunk_size=4 * GRANULE), random=Random(1))
-    machine.receive(Answered(308, f"bytes=0-{GRANULE - 1}", 0.1))
+    machine.receive(ResponseReceived(308, f"bytes=0-{GRANULE - 1}", 0.1))
 
     assert machine.next_action() == SendChunk(GRANULE, 5 * GRANULE - 1, 20 * GRANULE)
 
@@ -241,8 +241,8 @@ def test_short_range_moves_to_the_offset() -> None:
 def test_refused_connection_needs_no_question() -> None:
     """When nothing left this machine, the offset is still known and the chunk is sent again without asking."""
     machine = UploadMachine(UploadState(100), random=Random(1))
-    machine.receive(Broken("refused", is_sent=False))
-    machine.receive(Waited())
+    machine.receive(ConnectionFailed("refused", is_sent=False))
+    machine.receive(WaitEnded())
 
     assert machine.next_action() == SendChunk(0, 99, 100)
 
@@ -250,8 +250,8 @@ def test_refused_connection_needs_no_question() -> None:
 def test_doubt_is_cleared_first() -> None:
     """After a break in the middle of a chunk the server is asked before another byte is sent."""
     machine = UploadMachine(UploadState(100), random=Random(1))
-    machine.receive(Broken("reset"))
-    machine.receive(Waited())
+    machine.receive(ConnectionFailed("reset"))
+    machine.receive(WaitEnded())
 
     assert machine.next_action() == QueryOffset(100)
 
@@ -260,10 +260,10 @@ def test_doubt_is_cleared_first() -> None:
 def test_gone(status: int) -> None:
     """An expired, used or cancelled session is reported as gone: only a new upload helps."""
     machine = UploadMachine(UploadState(100), random=Random(1))
-    machine.receive(Answered(status, None, 0.1))
+    machine.receive(ResponseReceived(status, None, 0.1))
 
     end = machine.next_action()
-    assert isinstance(end, Failed)
+    assert isinstance(end, UploadFailed)
     assert (end.is_gone, end.is_resumable) == (True, False)
 
 
@@ -271,9 +271,9 @@ def test_gone(status: int) -> None:
 def test_final_statuses(status: int) -> None:
     """Any other refusal is final at once: sending the same again would be refused again."""
     machine = UploadMachine(UploadState(100), random=Random(1))
-    machine.receive(Answered(status, None, 0.1))
+    machine.receive(ResponseReceived(status, None, 0.1))
 
-    assert machine.next_action() == Failed(f"the server refused with {status}", is_resumable=False)
+    assert machine.next_action() == UploadFailed(f"the server refused with {status}", is_resumable=False)
 
 
 def test_gives_up() -> None:
@@ -282,7 +282,7 @@ def test_gives_up() -> None:
     machine = UploadMachine(UploadState(100), random=Random(1), max_failures=3)
     end = drive(machine, server, [("unavailable", 0.0)] * 50)
 
-    assert isinstance(end, Failed)
+    assert isinstance(end, UploadFailed)
     assert end.is_resumable
     assert server.requests == 4
 
@@ -293,7 +293,7 @@ def test_a_server_that_keeps_losing() -> None:
     machine = UploadMachine(UploadState(8 * GRANULE), random=Random(1), max_failures=3, max_chunk_size=4 * GRANULE)
     end = drive(machine, server, [("none", 0.0), ("amnesia", 0.0)] * 500)
 
-    assert isinstance(end, Failed)
+    assert isinstance(end, UploadFailed)
     assert "losing bytes" in end.reason
     assert end.is_resumable
 
@@ -306,7 +306,7 @@ def test_chunks_cut_short(elapsed: float, granules: int) -> None:
     chunk = machine.next_action()
     assert isinstance(chunk, SendChunk)
     assert chunk.length == 4 * GRANULE
-    machine.receive(Answered(308, f"bytes=0-{4 * GRANULE - 1}", elapsed))
+    machine.receive(ResponseReceived(308, f"bytes=0-{4 * GRANULE - 1}", elapsed))
 
     assert machine.state.chunk_size == granules * GRANULE
 
@@ -314,10 +314,10 @@ def test_chunks_cut_short(elapsed: float, granules: int) -> None:
 def test_retry_after_is_honoured() -> None:
     """When the server names a time, it is waited for, up to two minutes."""
     machine = UploadMachine(UploadState(100), random=Random(1))
-    machine.receive(Answered(503, None, 0.1, retry_after=20.0))
+    machine.receive(ResponseReceived(503, None, 0.1, retry_after=20.0))
     assert machine.next_action() == Wait(20.0)
-    machine.receive(Waited())
-    machine.receive(Answered(503, None, 0.1, retry_after=86_400.0))
+    machine.receive(WaitEnded())
+    machine.receive(ResponseReceived(503, None, 0.1, retry_after=86_400.0))
 
     assert machine.next_action() == Wait(120.0)
 
@@ -330,7 +330,7 @@ def test_chunks_grow_and_shrink() -> None:
     def send(elapsed: float) -> int:
         action = machine.next_action()
         assert isinstance(action, SendChunk)
-        machine.receive(Answered(308, f"bytes=0-{action.last}", elapsed))
+        machine.receive(ResponseReceived(308, f"bytes=0-{action.last}", elapsed))
         return action.length
 
     grown = [send(0.5) for _ in range(6)]

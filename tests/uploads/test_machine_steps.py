@@ -13,18 +13,18 @@ from mux_async.uploads.machine import (
     GRANULE,
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
-    Action,
-    Answered,
-    Broken,
-    Done,
-    Event,
-    Failed,
+    ConnectionFailed,
     QueryOffset,
+    ResponseReceived,
     SendChunk,
+    UploadAction,
+    UploadDone,
+    UploadEvent,
+    UploadFailed,
     UploadMachine,
     UploadState,
     Wait,
-    Waited,
+    WaitEnded,
 )
 
 
@@ -44,17 +44,19 @@ def test_delays() -> None:
     machine = half(UploadState(100))
     waits: list[float] = []
     for number in range(10):
-        machine.receive(Broken("refused", is_sent=False) if number % 2 else Answered(503, None, 0.1, retry_after=0.1))
+        machine.receive(
+            ConnectionFailed("refused", is_sent=False) if number % 2 else ResponseReceived(503, None, 0.1, retry_after=0.1)
+        )
         action = machine.next_action()
         assert isinstance(action, Wait)
         waits.append(action.delay)
-        machine.receive(Waited())
+        machine.receive(WaitEnded())
         if number % 2 == 0:
-            machine.receive(Answered(308, None, 0.1))  # it asked, because the 503 left a doubt
-    machine.receive(Broken("refused", is_sent=False))
+            machine.receive(ResponseReceived(308, None, 0.1))  # it asked, because the 503 left a doubt
+    machine.receive(ConnectionFailed("refused", is_sent=False))
 
     assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0]
-    assert machine.next_action() == Failed("refused, 11 times in a row", is_resumable=True)
+    assert machine.next_action() == UploadFailed("refused, 11 times in a row", is_resumable=True)
 
 
 @pytest.mark.parametrize(("asked", "delay"), [(None, 0.25), (0.1, 0.25), (20.0, 20.0), (120.0, 120.0), (121.0, 120.0)])
@@ -62,7 +64,7 @@ def test_delays() -> None:
 def test_the_time_that_a_server_names(status: int, asked: float | None, delay: float) -> None:
     """A time that the server names is waited for, up to two minutes, and not less than the wait without it."""
     machine = half(UploadState(100))
-    machine.receive(Answered(status, None, 0.1, retry_after=asked))
+    machine.receive(ResponseReceived(status, None, 0.1, retry_after=asked))
 
     assert machine.next_action() == Wait(delay)
 
@@ -71,22 +73,22 @@ def test_progress_begins_the_count_anew() -> None:
     """Any byte more that the server holds is progress: failures before it do not count."""
     machine = half(UploadState(4 * GRANULE, chunk_size=GRANULE), max_failures=1)
     for number in range(1, 4):
-        machine.receive(Broken("reset"))
-        machine.receive(Waited())
-        machine.receive(Answered(308, f"bytes=0-{number * GRANULE - 1}", 0.1))
+        machine.receive(ConnectionFailed("reset"))
+        machine.receive(WaitEnded())
+        machine.receive(ResponseReceived(308, f"bytes=0-{number * GRANULE - 1}", 0.1))
         assert machine.next_action() == SendChunk(number * GRANULE, (number + 1) * GRANULE - 1, 4 * GRANULE)
     assert machine.state.reached == 3 * GRANULE
 
-    machine.receive(Broken("reset"))
-    machine.receive(Waited())
-    machine.receive(Broken("reset"))
-    assert machine.next_action() == Failed("reset, 2 times in a row", is_resumable=True)
+    machine.receive(ConnectionFailed("reset"))
+    machine.receive(WaitEnded())
+    machine.receive(ConnectionFailed("reset"))
+    assert machine.next_action() == UploadFailed("reset, 2 times in a row", is_resumable=True)
 
 
 def test_one_byte_is_progress() -> None:
     """A single byte more is progress too."""
     machine = half(UploadState(GRANULE), max_failures=0)
-    machine.receive(Answered(308, "bytes=0-0", 0.1))
+    machine.receive(ResponseReceived(308, "bytes=0-0", 0.1))
 
     assert machine.next_action() == SendChunk(1, GRANULE - 1, GRANULE)
 
@@ -94,78 +96,85 @@ def test_one_byte_is_progress() -> None:
 @pytest.mark.parametrize(
     ("event", "reason", "chunk_size", "is_sure"),
     [
-        (Answered(408, None, 0.1), "the server answered 408", 2, False),
-        (Answered(429, None, 0.1), "the server answered 429", 2, False),
-        (Answered(500, None, 0.1), "the server answered 500", 2, False),
-        (Answered(599, None, 0.1), "the server answered 599", 2, False),
-        (Answered(200, None, 0.1), "the server answered 200 to a chunk that was not the last", 4, False),
-        (Answered(204, None, 0.1), "the server answered 204 to a chunk that was not the last", 4, False),
-        (Answered(308, "bytes=1-2", 0.1), "the server's Range header makes no sense", 4, False),
-        (Answered(308, None, 0.1), "the server kept nothing of a chunk", 2, True),
-        (Answered(308, "", 0.1), "the server's Range header makes no sense", 4, False),
-        (Broken("it was reset"), "it was reset", 2, False),
-        (Broken("it was refused", is_sent=False), "it was refused", 2, True),
+        (ResponseReceived(408, None, 0.1), "the server answered 408", 2, False),
+        (ResponseReceived(429, None, 0.1), "the server answered 429", 2, False),
+        (ResponseReceived(500, None, 0.1), "the server answered 500", 2, False),
+        (ResponseReceived(599, None, 0.1), "the server answered 599", 2, False),
+        (ResponseReceived(200, None, 0.1), "the server answered 200 to a chunk that was not the last", 4, False),
+        (ResponseReceived(204, None, 0.1), "the server answered 204 to a chunk that was not the last", 4, False),
+        (ResponseReceived(308, "bytes=1-2", 0.1), "the server's Range header is invalid", 4, False),
+        (ResponseReceived(308, None, 0.1), "the server kept no byte of a chunk", 2, True),
+        (ResponseReceived(308, "", 0.1), "the server's Range header is invalid", 4, False),
+        (ConnectionFailed("it was reset"), "it was reset", 2, False),
+        (ConnectionFailed("it was refused", is_sent=False), "it was refused", 2, True),
     ],
 )
-def test_a_chunk_that_fails(event: Event, reason: str, chunk_size: int, is_sure: bool) -> None:
+def test_a_chunk_that_fails(event: UploadEvent, reason: str, chunk_size: int, is_sure: bool) -> None:
     """A chunk that may go another time is halved where its size may be the cause, and the server is asked where there is a doubt."""
     state = UploadState(8 * GRANULE, chunk_size=4 * GRANULE)
     machine = half(state, max_failures=1)
     machine.receive(event)
 
-    reached = 0 if event == Broken("it was refused", is_sent=False) else 4 * GRANULE
+    reached = 0 if event == ConnectionFailed("it was refused", is_sent=False) else 4 * GRANULE
     assert machine.next_action() == Wait(0.25)
     assert machine.state == attrs.evolve(state, reached=reached, chunk_size=chunk_size * GRANULE, is_sure=is_sure)
     machine = half(state, max_failures=0)
     machine.receive(event)
-    assert machine.next_action() == Failed(f"{reason}, 1 times in a row", is_resumable=True)
+    assert machine.next_action() == UploadFailed(f"{reason}, 1 times in a row", is_resumable=True)
 
 
 @pytest.mark.parametrize(
     ("event", "reason", "chunk_size"),
     [
-        (Answered(408, None, 0.1), "the server answered 408", 2),
-        (Answered(500, None, 0.1), "the server answered 500", 2),
-        (Answered(308, "bytes=what", 0.1), "the server's Range header makes no sense", 4),
-        (Answered(308, f"bytes=0-{8 * GRANULE - 1}", 0.1), "the server holds every byte and does not call it complete", 4),
-        (Broken("it was reset"), "it was reset", 4),
+        (ResponseReceived(408, None, 0.1), "the server answered 408", 2),
+        (ResponseReceived(500, None, 0.1), "the server answered 500", 2),
+        (ResponseReceived(308, "bytes=what", 0.1), "the server's Range header is invalid", 4),
+        (
+            ResponseReceived(308, f"bytes=0-{8 * GRANULE - 1}", 0.1),
+            "the server holds every byte but does not report the upload as complete",
+            4,
+        ),
+        (ConnectionFailed("it was reset"), "it was reset", 4),
     ],
 )
-def test_a_query_that_fails(event: Event, reason: str, chunk_size: int) -> None:
+def test_a_query_that_fails(event: UploadEvent, reason: str, chunk_size: int) -> None:
     """A query without a usable answer is asked again after a wait, a bounded number of times."""
     machine = half(UploadState.unknown(8 * GRANULE, chunk_size=4 * GRANULE), max_failures=1)
     machine.receive(event)
 
     assert machine.next_action() == Wait(0.25)
     assert machine.state.chunk_size == chunk_size * GRANULE
-    machine.receive(Waited())
+    machine.receive(WaitEnded())
     assert machine.next_action() == QueryOffset(8 * GRANULE)
     machine.receive(event)
-    assert machine.next_action() == Failed(f"{reason}, 2 times in a row", is_resumable=True)
+    assert machine.next_action() == UploadFailed(f"{reason}, 2 times in a row", is_resumable=True)
 
 
 @pytest.mark.parametrize(
     ("event", "end"),
     [
-        (Answered(200, None, 0.1), Done()),
-        (Answered(201, None, 0.1), Done()),
-        (Answered(202, None, 0.1), Done()),
-        (Answered(204, None, 0.1), Done()),
-        (Answered(203, None, 0.1), Failed("the server refused with 203", is_resumable=False)),
-        (Answered(407, None, 0.1), Failed("the server refused with 407", is_resumable=False)),
-        (Answered(428, None, 0.1), Failed("the server refused with 428", is_resumable=False)),
-        (Answered(404, None, 0.1), Failed("the upload URL has expired or was used up (404)", is_resumable=False, is_gone=True)),
+        (ResponseReceived(200, None, 0.1), UploadDone()),
+        (ResponseReceived(201, None, 0.1), UploadDone()),
+        (ResponseReceived(202, None, 0.1), UploadDone()),
+        (ResponseReceived(204, None, 0.1), UploadDone()),
+        (ResponseReceived(203, None, 0.1), UploadFailed("the server refused with 203", is_resumable=False)),
+        (ResponseReceived(407, None, 0.1), UploadFailed("the server refused with 407", is_resumable=False)),
+        (ResponseReceived(428, None, 0.1), UploadFailed("the server refused with 428", is_resumable=False)),
         (
-            Answered(308, f"bytes=0-{8 * GRANULE}", 0.1),
-            Failed(
-                f"the server holds {8 * GRANULE + 1} bytes, and only {8 * GRANULE} were sent: something else writes to this upload",
+            ResponseReceived(404, None, 0.1),
+            UploadFailed("the upload URL has expired or was used up (404)", is_resumable=False, is_gone=True),
+        ),
+        (
+            ResponseReceived(308, f"bytes=0-{8 * GRANULE}", 0.1),
+            UploadFailed(
+                f"the server holds {8 * GRANULE + 1} bytes, but only {8 * GRANULE} were sent: something else writes to this upload",
                 is_resumable=False,
             ),
         ),
     ],
 )
 @pytest.mark.parametrize("is_query", [False, True])
-def test_ends(event: Event, end: Action, is_query: bool) -> None:
+def test_ends(event: UploadEvent, end: UploadAction, is_query: bool) -> None:
     """These answers to the last chunk, or to the question, end it; what is said is all there is to say."""
     size = 8 * GRANULE
     state = UploadState.unknown(size) if is_query else UploadState(size, offset=4 * GRANULE, reached=4 * GRANULE)
@@ -173,7 +182,7 @@ def test_ends(event: Event, end: Action, is_query: bool) -> None:
     machine.receive(event)
 
     assert machine.next_action() == end
-    if end == Done():
+    if end == UploadDone():
         assert machine.state == attrs.evolve(state, offset=size, reached=size, is_sure=True)
 
 
@@ -181,10 +190,10 @@ def test_a_whole_file_whose_end_was_never_sent() -> None:
     """A server that claims the whole file before its end was sent is not believed: one byte that is missing is enough."""
     size = 2 * GRANULE
     machine = half(UploadState(size, reached=size - 1, is_sure=False))
-    machine.receive(Answered(200, None, 0.1))
+    machine.receive(ResponseReceived(200, None, 0.1))
 
-    assert machine.next_action() == Failed(
-        "the server says it has the whole file, and its end was never sent: something else writes to this upload",
+    assert machine.next_action() == UploadFailed(
+        "the server has the whole file, but its end was not sent from here: something else writes to this upload",
         is_resumable=False,
     )
 
@@ -192,22 +201,22 @@ def test_a_whole_file_whose_end_was_never_sent() -> None:
 def test_all_bytes_but_no_success() -> None:
     """A server that holds every byte and answers 308 is asked again: its bytes count, and the end is only what it calls the end."""
     machine = half(UploadState(GRANULE))
-    machine.receive(Answered(308, f"bytes=0-{GRANULE - 1}", 0.1))
+    machine.receive(ResponseReceived(308, f"bytes=0-{GRANULE - 1}", 0.1))
     assert machine.next_action() == Wait(0.25)
     assert (machine.state.offset, machine.state.is_sure) == (GRANULE, False)
 
-    machine.receive(Waited())
+    machine.receive(WaitEnded())
     assert machine.next_action() == QueryOffset(GRANULE)
-    machine.receive(Answered(200, None, 0.1))
-    assert machine.next_action() == Done()
+    machine.receive(ResponseReceived(200, None, 0.1))
+    assert machine.next_action() == UploadDone()
 
 
 def test_a_question_that_finds_nothing_new_costs_nothing() -> None:
     """The failure that led to the question is counted, and not the question."""
     machine = half(UploadState(4 * GRANULE, chunk_size=4 * GRANULE), max_failures=1)
-    machine.receive(Broken("reset"))
-    machine.receive(Waited())
-    machine.receive(Answered(308, None, 0.1))
+    machine.receive(ConnectionFailed("reset"))
+    machine.receive(WaitEnded())
+    machine.receive(ResponseReceived(308, None, 0.1))
 
     assert machine.next_action() == SendChunk(0, 2 * GRANULE - 1, 4 * GRANULE)
 
@@ -217,20 +226,20 @@ def test_losses_are_counted() -> None:
     size = 8 * GRANULE
     machine = half(UploadState(size, chunk_size=GRANULE), max_failures=2)
     for _ in range(2):
-        machine.receive(Answered(308, f"bytes=0-{GRANULE - 1}", 8.0))
-        machine.receive(Answered(308, None, 8.0))
+        machine.receive(ResponseReceived(308, f"bytes=0-{GRANULE - 1}", 8.0))
+        machine.receive(ResponseReceived(308, None, 8.0))
         assert machine.next_action() == SendChunk(0, GRANULE - 1, size)
-    machine.receive(Answered(308, f"bytes=0-{GRANULE - 1}", 8.0))
-    machine.receive(Answered(308, None, 8.0))
+    machine.receive(ResponseReceived(308, f"bytes=0-{GRANULE - 1}", 8.0))
+    machine.receive(ResponseReceived(308, None, 8.0))
 
-    assert machine.next_action() == Failed("the server keeps losing bytes it had confirmed", is_resumable=True)
+    assert machine.next_action() == UploadFailed("the server keeps losing bytes it had confirmed", is_resumable=True)
 
 
 def test_white_space_around_a_range() -> None:
     """White space around the value of ``Range`` is none of it, and a line after it is nonsense."""
     for value, offset in [(" bytes=0-99 ", 100), ("bytes=0-99", 100), ("bytes=0-99\nx", 0), ("xbytes=0-99", 0)]:
         machine = half(UploadState(200))
-        machine.receive(Answered(308, value, 0.1))
+        machine.receive(ResponseReceived(308, value, 0.1))
         assert machine.state.offset == offset
 
 
@@ -254,7 +263,7 @@ def test_white_space_around_a_range() -> None:
 def test_the_next_chunk(chunk_size: int, elapsed: float, expected: int) -> None:
     """The next chunk is what would take eight seconds, in whole granules, at most twice as much and at least half, within the bounds."""
     machine = half(UploadState(1000 * GRANULE, chunk_size=chunk_size * GRANULE))
-    machine.receive(Answered(308, f"bytes=0-{chunk_size * GRANULE - 1}", elapsed))
+    machine.receive(ResponseReceived(308, f"bytes=0-{chunk_size * GRANULE - 1}", elapsed))
 
     assert machine.state.chunk_size == expected * GRANULE
     assert type(machine.state.chunk_size) is int  # it is bytes, and a place in a file
@@ -263,7 +272,7 @@ def test_the_next_chunk(chunk_size: int, elapsed: float, expected: int) -> None:
 def test_a_chunk_that_was_cut_short() -> None:
     """A chunk that the bound cut short, and that took its eight seconds all the same, does count."""
     machine = half(UploadState(1000 * GRANULE, chunk_size=8 * GRANULE), max_chunk_size=2 * GRANULE)
-    machine.receive(Answered(308, f"bytes=0-{2 * GRANULE - 1}", 8.0))
+    machine.receive(ResponseReceived(308, f"bytes=0-{2 * GRANULE - 1}", 8.0))
 
     assert machine.state.chunk_size == 2 * GRANULE
 
@@ -272,7 +281,7 @@ def test_a_chunk_that_was_cut_short() -> None:
 def test_a_halved_chunk_is_whole_granules(before: int, after: int) -> None:
     """Half a chunk is rounded down to granules, and is one at least."""
     machine = half(UploadState(100 * GRANULE, chunk_size=before * GRANULE))
-    machine.receive(Broken("reset"))
+    machine.receive(ConnectionFailed("reset"))
 
     assert machine.state.chunk_size == after * GRANULE
     assert type(machine.state.chunk_size) is int
@@ -280,15 +289,20 @@ def test_a_halved_chunk_is_whole_granules(before: int, after: int) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "event"),
-    [("SendChunk", Waited()), ("QueryOffset", Waited()), ("Wait", Answered(200, None, 0.1)), ("Wait", Broken("reset"))],
+    [
+        ("SendChunk", WaitEnded()),
+        ("QueryOffset", WaitEnded()),
+        ("Wait", ResponseReceived(200, None, 0.1)),
+        ("Wait", ConnectionFailed("reset")),
+    ],
 )
-def test_what_does_not_answer(asked: str, event: Event) -> None:
+def test_what_does_not_answer(asked: str, event: UploadEvent) -> None:
     """An event that does not answer the action is a mistake of whoever drives the machine, and changes nothing."""
     machine = half(UploadState.unknown(100) if asked == "QueryOffset" else UploadState(100))
     if asked == "Wait":
-        machine.receive(Broken("reset"))
+        machine.receive(ConnectionFailed("reset"))
     before = machine.next_action(), machine.state
-    with pytest.raises(RuntimeError, match=f"^{type(event).__name__} does not answer {asked}$"):
+    with pytest.raises(RuntimeError, match=f"^{type(event).__name__} is not a result of {asked}$"):
         machine.receive(event)
 
     assert (machine.next_action(), machine.state) == before

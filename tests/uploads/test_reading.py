@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from mux_async._types import Secret
 from mux_async.errors import UploadError
 from mux_async.testing import FakeTransport
-from mux_async.uploads._ahead import Checksums, ReadAhead
-from mux_async.uploads._buffers import Buffers
-from mux_async.uploads._flow import LARGEST_PIECE, SMALLEST_PIECE, Flow, UploadSettings
+from mux_async.uploads._buffer_pool import BufferPool
+from mux_async.uploads._read_ahead import Checksums, ReadAhead
+from mux_async.uploads._runner import UploadRun
+from mux_async.uploads._scheduler import MAX_PIECE_SIZE, MIN_PIECE_SIZE, UploadScheduler, UploadSettings
 from mux_async.uploads._source import BytesReader, FileReader
 from mux_async.uploads.machine import GRANULE
-from mux_async.uploads.runner import UploadRun
 from tests.uploads.fake_session import URL, Session
 
 DATA = Random(3).randbytes(5 * GRANULE + 7)
@@ -52,18 +52,18 @@ class Observed(FileReader):
         if self._cached is None:
             return super()._copy_cached(into, offset)
         count = min(len(into), self._cached.pop(0) if self._cached else 0)
-        into[:count] = super().read_now(offset, count)
+        into[:count] = super().read_blocking(offset, count)
         return count
 
-    def read_at_once(self, offset: int, length: int) -> memoryview | None:
+    def read_nowait(self, offset: int, length: int) -> memoryview | None:
         self.at_once.append(offset)
         self.threads.add(threading.get_ident())
-        return super().read_at_once(offset, length)
+        return super().read_nowait(offset, length)
 
-    def read_now(self, offset: int, length: int) -> bytes:
+    def read_blocking(self, offset: int, length: int) -> bytes:
         self.in_threads.append(offset)
         self.threads.add(threading.get_ident())
-        return super().read_now(offset, length)
+        return super().read_blocking(offset, length)
 
 
 async def read(reader: FileReader, checksums: Checksums | None = None) -> list[bytes | memoryview]:
@@ -71,7 +71,7 @@ async def read(reader: FileReader, checksums: Checksums | None = None) -> list[b
     kept: list[bytes | memoryview] = []
     await reader.prepare(0, 0)
     async with anyio.create_task_group() as tasks:
-        ahead = ReadAhead(reader, Flow(UploadSettings(memory=2 * SMALLEST_PIECE)), tasks, checksums)
+        ahead = ReadAhead(reader, UploadScheduler(UploadSettings(memory=2 * MIN_PIECE_SIZE)), tasks, checksums)
         async with aclosing(ahead.pieces(0, len(DATA))) as pieces:
             kept += [piece async for piece in pieces]
     await reader.aclose()
@@ -105,16 +105,16 @@ async def test_anything_else_is_read_by_threads(film: Path) -> None:
 @pytest.mark.anyio
 async def test_the_loop_is_held_up_once(film: Path) -> None:
     """When a part turns out not to be in memory, the rest of the file is left to threads, in later chunks too."""
-    reader = Observed(film, cached=[SMALLEST_PIECE, SMALLEST_PIECE, 4096, SMALLEST_PIECE])
+    reader = Observed(film, cached=[MIN_PIECE_SIZE, MIN_PIECE_SIZE, 4096, MIN_PIECE_SIZE])
     pieces = await read(reader)
 
     assert b"".join(pieces) == DATA
-    assert reader.at_once == [0, SMALLEST_PIECE]
-    assert reader.in_threads[0] == SMALLEST_PIECE + 4096
+    assert reader.at_once == [0, MIN_PIECE_SIZE]
+    assert reader.in_threads[0] == MIN_PIECE_SIZE + 4096
 
 
 @asks
-@given(st.lists(st.integers(0, 2 * SMALLEST_PIECE), max_size=24))
+@given(st.lists(st.integers(0, 2 * MIN_PIECE_SIZE), max_size=24))
 @settings(max_examples=30, deadline=None)
 def test_the_bytes_are_the_same(tmp_path_factory: pytest.TempPathFactory, cached: list[int]) -> None:
     """Whatever the system has in memory of a file, the same bytes are read, and checksummed."""
@@ -122,7 +122,7 @@ def test_the_bytes_are_the_same(tmp_path_factory: pytest.TempPathFactory, cached
     if not path.exists():
         path.write_bytes(DATA)
     checksums = Checksums()
-    pieces = anyio.run(lambda: read(Observed(path, [SMALLEST_PIECE, *cached]), checksums))
+    pieces = anyio.run(lambda: read(Observed(path, [MIN_PIECE_SIZE, *cached]), checksums))
 
     assert b"".join(pieces) == DATA
     assert checksums.at(len(DATA)) == crc32(DATA)
@@ -133,7 +133,7 @@ def test_the_bytes_are_the_same(tmp_path_factory: pytest.TempPathFactory, cached
 async def test_upload_of_a_file_that_leaves_the_memory(film: Path) -> None:
     """An upload arrives whole when the file is in memory for a part of it only."""
     session = Session()
-    reader = Observed(film, cached=[SMALLEST_PIECE, GRANULE, 3 * 4096])
+    reader = Observed(film, cached=[MIN_PIECE_SIZE, GRANULE, 3 * 4096])
     run = UploadRun(
         transport=FakeTransport(session), url=Secret(URL), reader=reader, random=Random(1), on_progress=lambda _: None
     )
@@ -150,12 +150,12 @@ async def test_changed_while_it_is_read_at_once(film: Path, length: int) -> None
     """What is read at once is looked after like what is read by a thread: a file that was changed meanwhile ends it."""
     reader = FileReader(film)
     await reader.prepare(0, 0)
-    assert reader.is_at_hand
-    assert bytes(reader.read_at_once(0, GRANULE) or b"") == DATA[:GRANULE]
+    assert reader.is_in_memory
+    assert bytes(reader.read_nowait(0, GRANULE) or b"") == DATA[:GRANULE]
     os.truncate(film, length)
     os.utime(film, ns=(1, 1))
     with pytest.raises(UploadError, match="changed while"):
-        reader.read_at_once(GRANULE // 2, GRANULE)
+        reader.read_nowait(GRANULE // 2, GRANULE)
 
     await reader.aclose()
 
@@ -168,17 +168,17 @@ async def test_cut_short_before_what_is_read(film: Path) -> None:
     await reader.prepare(0, 0)
     os.truncate(film, GRANULE)
 
-    assert reader.read_at_once(GRANULE, GRANULE) is None
-    assert not reader.is_at_hand
+    assert reader.read_nowait(GRANULE, GRANULE) is None
+    assert not reader.is_in_memory
     with pytest.raises(UploadError, match="changed while"):
-        reader.read_now(GRANULE, GRANULE)
+        reader.read_blocking(GRANULE, GRANULE)
     await reader.aclose()
 
 
 @asks
 def test_memory_is_used_again() -> None:
     """Memory that nobody has a view of any more is given out again; a view that is kept, or a part of one, keeps its bytes."""
-    buffers = Buffers()
+    buffers = BufferPool()
     first = buffers.take(1000)
     first[:] = b"a" * 1000
     owner, kept = id(first.obj), first[10:20]
@@ -195,16 +195,16 @@ def test_memory_is_used_again() -> None:
 @asks
 def test_memory_is_bounded() -> None:
     """Memory is let go of when much less is wanted, and however many views are kept, few buffers are."""
-    buffers = Buffers()
-    views = [buffers.take(LARGEST_PIECE) for _ in range(9)]
+    buffers = BufferPool()
+    views = [buffers.take(MAX_PIECE_SIZE) for _ in range(9)]
     first = id(views[-1].obj)
     views.clear()
-    views = [buffers.take(LARGEST_PIECE) for _ in range(9)]
+    views = [buffers.take(MAX_PIECE_SIZE) for _ in range(9)]
 
     assert sum(id(view.obj) == first for view in views) == 1
-    buffers.take(SMALLEST_PIECE)
-    assert len(buffers.take(LARGEST_PIECE)) == LARGEST_PIECE
-    assert buffers.held <= 2 * LARGEST_PIECE
+    buffers.take(MIN_PIECE_SIZE)
+    assert len(buffers.take(MAX_PIECE_SIZE)) == MAX_PIECE_SIZE
+    assert buffers.held <= 2 * MAX_PIECE_SIZE
 
 
 @asks
@@ -221,7 +221,7 @@ async def test_memory_of_one_upload(film: Path) -> None:
 
     await reader.prepare(0, 0)
     async with anyio.create_task_group() as tasks:
-        ahead = ReadAhead(reader, Flow(UploadSettings(memory=2 * SMALLEST_PIECE)), tasks, None)
+        ahead = ReadAhead(reader, UploadScheduler(UploadSettings(memory=2 * MIN_PIECE_SIZE)), tasks, None)
         async with aclosing(ahead.pieces(0, len(DATA) - 7)) as pieces:
             await send(pieces)
     await reader.aclose()
@@ -237,28 +237,28 @@ async def test_few_read_in_one_turn() -> None:
     is_over = anyio.Event()
 
     class Counting(BytesReader):
-        def read_at_once(self, offset: int, length: int) -> memoryview:
+        def read_nowait(self, offset: int, length: int) -> memoryview:
             turns[-1] += 1
-            return super().read_at_once(offset, length)
+            return super().read_nowait(offset, length)
 
     async def count() -> None:
         while not is_over.is_set():
             await anyio.lowlevel.checkpoint()
             turns.append(0)
 
-    async def take(flow: Flow) -> None:
+    async def take(scheduler: UploadScheduler) -> None:
         async with (
-            flow.place(),
-            aclosing(ReadAhead(Counting(memoryview(DATA)), flow, tasks, None).pieces(0, len(DATA))) as pieces,
+            scheduler.slot(),
+            aclosing(ReadAhead(Counting(memoryview(DATA)), scheduler, tasks, None).pieces(0, len(DATA))) as pieces,
         ):
             assert b"".join([piece async for piece in pieces]) == DATA
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(count)
-        flow = Flow()
+        scheduler = UploadScheduler()
         async with anyio.create_task_group() as uploads:
             for _ in range(64):
-                uploads.start_soon(take, flow)
+                uploads.start_soon(take, scheduler)
         is_over.set()
 
     assert sum(turns) >= 64 * len(DATA) // (512 * 1024)

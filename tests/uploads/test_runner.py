@@ -17,10 +17,10 @@ from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.testing import FakeTransport, respond
 from mux_async.transport import HttpRequest, HttpResponse
-from mux_async.uploads._flow import Flow, UploadSettings
+from mux_async.uploads._runner import UploadGoneError, UploadProgress, UploadReport, UploadRun
+from mux_async.uploads._scheduler import UploadScheduler, UploadSettings
 from mux_async.uploads._source import Source, open_source
 from mux_async.uploads.machine import GRANULE, UploadState
-from mux_async.uploads.runner import UploadGoneError, UploadProgress, UploadReport, UploadRun
 from tests.uploads.fake_session import URL, Session, reset
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -141,7 +141,7 @@ async def test_stream_survives_a_break() -> None:
 async def test_stream_of_unknown_length_cannot_be_repeated() -> None:
     """Without a length there is one request; when it breaks, the error says that and why it is not sent again."""
     session = Session(faults={1: lambda _: reset()})
-    with pytest.raises(UploadError, match="unknown length cannot be sent again") as caught:
+    with pytest.raises(UploadError, match="unknown length cannot be resumed") as caught:
         await put(pieces(DATA), session)
 
     assert not caught.value.resumable
@@ -178,10 +178,10 @@ async def test_file_changed_within_a_chunk(film: Path) -> None:
     """Bytes are looked after once more when they have been read: what was written between two pieces of a chunk is not sent."""
     reader = open_source(film)
     await reader.prepare(0, len(DATA))
-    reader.read_now(0, READ_SIZE)
+    reader.read_blocking(0, READ_SIZE)
     os.utime(film, ns=(1, 1))
     with pytest.raises(UploadError, match="changed while"):
-        reader.read_now(READ_SIZE, READ_SIZE)
+        reader.read_blocking(READ_SIZE, READ_SIZE)
 
     await reader.aclose()
 
@@ -236,9 +236,14 @@ async def test_file_cut_short_within_a_chunk(film: Path) -> None:
             os.truncate(film, READ_SIZE)
 
     reader = open_source(film)
-    flow = Flow(UploadSettings(memory=256 * 1024))  # pieces of 128 KiB
+    scheduler = UploadScheduler(UploadSettings(memory=256 * 1024))  # pieces of 128 KiB
     run = UploadRun(
-        transport=FakeTransport(session), url=Secret(URL), reader=reader, random=Random(1), on_progress=shrink, flow=flow
+        transport=FakeTransport(session),
+        url=Secret(URL),
+        reader=reader,
+        random=Random(1),
+        on_progress=shrink,
+        scheduler=scheduler,
     )
     with pytest.raises(UploadError, match="changed while"):
         await run.run()
@@ -326,7 +331,7 @@ async def test_an_error_in_the_callback_comes_out(film: Path) -> None:
 
 
 async def test_sources_that_are_none(tmp_path: Path) -> None:
-    """Missing, empty and unreadable sources are refused in a sentence, and nothing is sent."""
+    """Missing, empty and not_readable_error sources are refused in a sentence, and nothing is sent."""
     empty = tmp_path / "empty.mp4"
     empty.touch()
     session = Session()
@@ -363,7 +368,7 @@ async def test_a_file_closed_meanwhile(film: Path) -> None:
         reader = open_source(file)
         await reader.prepare(0, 0)
     with pytest.raises(UploadError, match="closed file"):
-        reader.read_now(0, 10)
+        reader.read_blocking(0, 10)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")

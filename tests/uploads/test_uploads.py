@@ -247,7 +247,7 @@ async def test_resume_with_a_file_that_only_looks_the_same(film: Path) -> None:
     _, mux = emulated()
     upload_id, state = await begun(mux, film)
     rewrite(film, b"?" + DATA[1:], keep_time=True)
-    with pytest.raises(UploadError, match="is not the file it was") as caught:
+    with pytest.raises(UploadError, match="has changed since its upload began") as caught:
         await mux.uploads.resume(upload_id, film, state=state)
 
     assert (caught.value.upload_id, caught.value.resumable) == (upload_id, False)
@@ -280,9 +280,9 @@ async def test_resume_when_nothing_can_be_known(film: Path) -> None:
     upload_id, state = await begun(mux, film)
     older = attrs.evolve(state, offset=0, crc=0)
     rewrite(film, DATA[::-1])
-    with pytest.raises(UploadError, match="is not the file it was"):
+    with pytest.raises(UploadError, match="has changed since its upload began"):
         await mux.uploads.resume(upload_id, film, state=older)
-    with pytest.raises(UploadError, match="is not the file it was"):
+    with pytest.raises(UploadError, match="has changed since its upload began"):
         await mux.uploads.resume(upload_id, film, state=attrs.evolve(state, crc=None))
 
     assert not (await stored(emulator, mux))[2]
@@ -376,7 +376,7 @@ async def test_nothing_is_sent_for_a_bad_source(tmp_path: Path) -> None:
 async def test_upload_urls_that_are_none(url: str) -> None:
     """An upload URL that no request can go to is refused at once, and not shown: most of it may be a key."""
     _, mux = emulated()
-    with pytest.raises(InvalidRequestError, match="the upload URL is not one") as caught:
+    with pytest.raises(InvalidRequestError, match="the upload URL is not valid") as caught:
         await mux.uploads.put(url, b"x")
 
     assert "nary" not in str(caught.value)

@@ -1,7 +1,7 @@
-"""Drives the upload machine over a transport: sends the chunks, asks the questions, waits the waits.
+"""Runs an upload: performs the actions of `UploadMachine` over a transport.
 
-The upload URL is another host's and is itself the key to the upload: no credentials go there, and it is kept out of errors, reprs and
-logs. Cancelling at any point leaves the session as it is; it can be resumed until it expires.
+The upload URL belongs to another host and is itself a secret: no credentials are sent there, and it is kept out of errors, reprs and
+logs. Cancelling at any point leaves the session unchanged; it can be resumed until it expires.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ from mux_async._types import Secret
 from mux_async._version import __version__
 from mux_async.errors import Delivery, InvalidRequestError, TransportClosedError, TransportError, UploadError
 from mux_async.transport import Body, HttpRequest, HttpResponse, Timeouts, Transport
-from mux_async.uploads._ahead import Checksums, ReadAhead
-from mux_async.uploads._flow import Flow
+from mux_async.uploads._read_ahead import Checksums, ReadAhead
 from mux_async.uploads._reader import Reader
+from mux_async.uploads._scheduler import UploadScheduler
 from mux_async.uploads.machine import (
     MAX_CHUNK_SIZE,
-    Answered,
-    Broken,
-    Done,
-    Event,
-    Failed,
+    ConnectionFailed,
     QueryOffset,
+    ResponseReceived,
     SendChunk,
+    UploadDone,
+    UploadEvent,
+    UploadFailed,
     UploadMachine,
     UploadState,
     Wait,
-    Waited,
+    WaitEnded,
 )
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_ANSWER = 64 * 1024
+_MAX_RESPONSE_BODY = 64 * 1024
 _TIMEOUTS = Timeouts(read=120.0)
-"""When a chunk has been handed over, up to 4 MB of it may still be in the system's buffer, which a slow line takes a while to empty."""
+"""After a chunk was written, up to 4 MB of it may still be in the system's send buffer, which takes long to drain on a slow connection."""
 
 
 @attrs.frozen
 class UploadProgress:
-    """How far an upload is.
+    """The progress of an upload.
 
     Attributes:
-        sent: Bytes handed to the network; never less than before, and bytes sent again do not count twice.
-        size: Bytes in all; ``None`` when that is not known.
-        state: What the server is known to hold; enough to resume. ``None`` when the upload cannot be resumed.
-        upload_id: The upload; ``None`` when only its URL is known.
+        sent: Bytes handed to the network; never decreases, and bytes sent again do not count twice.
+        size: Size in bytes; ``None`` if not known.
+        state: What the server is known to hold; enough to resume. ``None`` if the upload cannot be resumed.
+        upload_id: The upload; ``None`` if only its URL is known.
     """
 
     sent: int
@@ -65,17 +65,17 @@ class UploadProgress:
 
 
 ProgressCallback: TypeAlias = Callable[[UploadProgress], object]
-"""Called for every piece sent (2 MiB at most) and after every answer; must return at once."""
+"""Called for every piece sent (at most 2 MiB) and after every response; must return at once."""
 
 
 @attrs.frozen
 class UploadReport:
-    """What an upload took.
+    """Size, time and requests of a finished upload.
 
     Attributes:
-        size: Bytes the server has.
-        elapsed: Seconds from the first request to the last answer.
-        requests: Exchanges with the upload host, questions included.
+        size: Bytes that the server holds.
+        elapsed: Seconds from the first request to the last response.
+        requests: Requests to the upload host, queries included.
     """
 
     size: int
@@ -84,7 +84,7 @@ class UploadReport:
 
 
 class UploadGoneError(UploadError):
-    """The session has expired, was cancelled, or is complete already: what became of the upload shows in its status."""
+    """The session has expired, was cancelled, or is complete already: the upload's status at Mux tells which."""
 
 
 @attrs.define
@@ -96,11 +96,11 @@ class UploadRun:
         url: The session.
         reader: The bytes.
         random: Source of jitter.
-        upload_id: For errors; ``None`` when not known.
-        on_progress: Told as bytes leave.
-        timeouts: For one exchange, in seconds.
+        upload_id: For errors; ``None`` if not known.
+        on_progress: Called as bytes are sent.
+        timeouts: For one request, in seconds.
         max_failures: See `UploadMachine`.
-        flow: What it shares with the client's other uploads; the caller holds a place in it.
+        scheduler: Shared with the client's other uploads; the caller holds one of its slots.
     """
 
     transport: Transport
@@ -111,23 +111,23 @@ class UploadRun:
     on_progress: ProgressCallback | None = None
     timeouts: Timeouts = _TIMEOUTS
     max_failures: int = 10
-    flow: Flow = attrs.field(factory=Flow)
+    scheduler: UploadScheduler = attrs.field(factory=UploadScheduler)
     _sent: int = attrs.field(init=False, default=0)
     _requests: int = attrs.field(init=False, default=0)
     _state: UploadState | None = attrs.field(init=False, default=None)
-    _trouble: Exception | None = attrs.field(init=False, default=None)
-    """What reading the source or the progress callback raised; transports may wrap it past recognition."""
+    _body_error: Exception | None = attrs.field(init=False, default=None)
+    """Raised by the source or the progress callback while a body was sent. Kept here because transports may wrap it."""
     _checksums: Checksums | None = attrs.field(init=False, default=None)
 
     async def run(self, state: UploadState | None = None) -> UploadReport:
         """Send everything that the server does not hold yet.
 
         Args:
-            state: Where an earlier run left off; ``None`` for a session nothing was sent to.
+            state: Progress of an earlier run; ``None`` for a session to which nothing was sent.
 
         Raises:
-            UploadError: It cannot go on; ``resumable`` says whether the same session can be taken up later.
-            InvalidRequestError: The source is unreadable, empty, or not the one that *state* is about.
+            UploadError: Sending failed; ``resumable`` says whether the same session can be resumed later.
+            InvalidRequestError: The source is unreadable, empty, or its size differs from *state*.
         """
         started = anyio.current_time()
         size = 0
@@ -143,9 +143,7 @@ class UploadRun:
             except Exception as error:  # noqa: BLE001 - raised below: the task group would wrap it
                 failure = error
         if failure is not None:
-            if (
-                isinstance(failure, UploadError) and failure.upload_id is None
-            ):  # of a source, which does not know what it is read for
+            if isinstance(failure, UploadError) and failure.upload_id is None:  # see `source_error`
                 failure.upload_id, failure.sent = self.upload_id, self._held
             raise failure
         return UploadReport(size=size, elapsed=anyio.current_time() - started, requests=self._requests)
@@ -155,71 +153,71 @@ class UploadRun:
             raise InvalidRequestError(
                 f"{self.reader.label} has {size} bytes, and the upload was begun with {state.size}; start a new upload"
             )
-        if self.on_progress is not None and not self.reader.is_read_once:  # else nobody could ask for the checksum, or use it
+        if self.on_progress is not None and not self.reader.is_read_once:  # otherwise the checksum is unused
             self._checksums = Checksums()
-        ahead = ReadAhead(self.reader, self.flow, tasks, self._checksums)
-        longest_known = await self._compare(state, ahead)
+        ahead = ReadAhead(self.reader, self.scheduler, tasks, self._checksums)
+        verified = await self._check_source(state, ahead)
         machine = UploadMachine(state, random=self.random, max_failures=self.max_failures)
         last_error: TransportError | None = None
         has_answered = False
         while True:
             self._report(machine.state)
-            if longest_known is not None and machine.state.is_sure:
-                if machine.state.offset > longest_known:
-                    raise self._is_another(machine.state.offset)
-                longest_known = None
-            machine.max_chunk_size = self.flow.window_size if self.reader.is_read_once else MAX_CHUNK_SIZE
+            if verified is not None and machine.state.is_sure:
+                if machine.state.offset > verified:
+                    raise self._changed_source_error(machine.state.offset)
+                verified = None
+            machine.max_chunk_size = self.scheduler.window_size if self.reader.is_read_once else MAX_CHUNK_SIZE
             match machine.next_action():
-                case Done():
+                case UploadDone():
                     return
-                case Failed() as failed:
+                case UploadFailed() as failed:
                     raise self._error(failed) from last_error
                 case Wait(delay):
                     await anyio.sleep(delay)
-                    machine.receive(Waited())
+                    machine.receive(WaitEnded())
                 case SendChunk() | QueryOffset() as action:
-                    event: Event
+                    event: UploadEvent
                     try:
-                        event = await self._exchange(action, ahead)
+                        event = await self._perform(action, ahead)
                         has_answered = True
                     except TransportError as error:
                         if isinstance(error, TransportClosedError) or (error.is_permanent and not has_answered):
                             raise
                         last_error = error
                         is_sent = error.delivery is not Delivery.NEVER_SENT
-                        event = Broken(f"the connection failed ({type(error).__name__})", is_sent=is_sent)
+                        event = ConnectionFailed(f"the connection failed ({type(error).__name__})", is_sent=is_sent)
                     machine.receive(event)
                     logger.debug("upload %s: %s -> %s", self.upload_id, action.content_range, event)
 
-    async def _compare(self, state: UploadState, ahead: ReadAhead) -> int | None:
-        """See whether the source is still the one that an earlier run sent, as far as that run could tell.
+    async def _check_source(self, state: UploadState, ahead: ReadAhead) -> int | None:
+        """Compare the source with the one that an earlier run sent, as far as *state* describes it.
 
         Returns:
-            How many of the bytes the server may hold and have come from this source; ``None`` for all of them.
+            How many bytes at the beginning are known to be the same; ``None`` if the source has not changed.
         """
         if state.crc is not None and state.offset:
             checksums = Checksums()
-            async for _ in ReadAhead(self.reader, self.flow, ahead.tasks, checksums).pieces(0, state.offset):
+            async for _ in ReadAhead(self.reader, self.scheduler, ahead.tasks, checksums).pieces(0, state.offset):
                 pass
             if checksums.at(state.offset) != state.crc:
-                raise self._is_another(state.offset)
+                raise self._changed_source_error(state.offset)
             if self._checksums is not None:
-                self._checksums.trust(state.offset, state.crc)
+                self._checksums.set_known(state.offset, state.crc)
         if state.version is None or self.reader.version is None or state.version == self.reader.version:
             return None
-        # Written to since, or copied: the bytes that were compared are the same, and of others nothing is known.
+        # The file was written to or copied: only the bytes that were compared are known to be the same.
         return state.offset if state.crc is not None else 0
 
-    def _is_another(self, held: int) -> UploadError:
+    def _changed_source_error(self, held: int) -> UploadError:
         return UploadError(
-            f"{self.reader.label} is not the file it was when its upload began: the server holds {held} bytes that may be of the other;"
+            f"{self.reader.label} has changed since its upload began, and the server holds {held} bytes of it that may be different;"
             " start a new upload",
             upload_id=self.upload_id,
             sent=held,
             resumable=False,
         )
 
-    async def _exchange(self, action: SendChunk | QueryOffset, ahead: ReadAhead) -> Answered:
+    async def _perform(self, action: SendChunk | QueryOffset, ahead: ReadAhead) -> ResponseReceived:
         body: Body | bytes = b""
         if isinstance(action, SendChunk):
             await self.reader.prepare(action.first, action.length)
@@ -230,10 +228,10 @@ class UploadRun:
         response = await self._send(body, {"Content-Range": action.content_range})
         elapsed = anyio.current_time() - started
         retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
-        return Answered(response.status, response.headers.get("Range"), elapsed, retry_after)
+        return ResponseReceived(response.status, response.headers.get("Range"), elapsed, retry_after)
 
     async def _send(self, body: Body | bytes, headers: dict[str, str]) -> HttpResponse:
-        """Put one request on the wire and return its answer, the body of which has been done with."""
+        """Send one request and return the response, with its body consumed."""
         self._requests += 1
         headers = {"Content-Type": "application/octet-stream", "User-Agent": f"mux-async/{__version__}", **headers}
         request = HttpRequest("PUT", self.url.reveal(), headers, body, self.timeouts)
@@ -241,27 +239,27 @@ class UploadRun:
             response = await self.transport.send(request)
             await _discard(response)
         except Exception:
-            if self._trouble is not None:
-                trouble, self._trouble = self._trouble, None
-                raise trouble from trouble.__cause__
+            if self._body_error is not None:
+                error, self._body_error = self._body_error, None
+                raise error from error.__cause__
             raise
-        if self._trouble is not None:  # the server answered before it had the whole chunk
-            raise self._trouble
+        if self._body_error is not None:  # the server responded before it had the whole chunk
+            raise self._body_error
         return response
 
     async def _send_once(self) -> int:
         """Send a stream of unknown length in one request.
 
-        It cannot be resumed: what was read is gone, and without a length the server cannot be asked what it is missing.
+        It cannot be resumed: the source cannot be read again, and without a length the server cannot be asked for its offset.
         """
         try:
-            response = await self._send(Body(self._drain), {})
+            response = await self._send(Body(self._stream_body), {})
         except TransportError as error:
-            raise self._lost(f"the connection failed ({type(error).__name__})") from error
+            raise self._stream_error(f"the connection failed ({type(error).__name__})") from error
         if response.status not in {200, 201, 202, 204}:
-            raise self._lost(f"the server answered {response.status}")
+            raise self._stream_error(f"the server answered {response.status}")
         if not self._sent:
-            raise InvalidRequestError(f"{self.reader.label} is empty, and nothing can be made of it")
+            raise InvalidRequestError(f"{self.reader.label} is empty, so no asset can be made of it")
         self._report(None)
         return self._sent
 
@@ -272,40 +270,40 @@ class UploadRun:
             async with aclosing(ahead.pieces(chunk.first, chunk.last + 1)) as pieces:
                 async for piece in pieces:
                     for part in self._parts(piece):
-                        await self.flow.pace(len(part))
+                        await self.scheduler.throttle(len(part))
                         yield part
                         position += len(part)
-                        self._left(position)
+                        self._count_sent(position)
             await self.reader.verify()
         except Exception as error:
-            self._trouble = error
+            self._body_error = error
             raise
 
-    async def _drain(self) -> AsyncIterator[bytes | memoryview]:
+    async def _stream_body(self) -> AsyncIterator[bytes | memoryview]:
         try:
-            async for piece in self.reader.drain():
+            async for piece in self.reader.read_stream():
                 for part in self._parts(piece):
-                    await self.flow.pace(len(part))
+                    await self.scheduler.throttle(len(part))
                     yield part
-                    self._left(self._sent + len(part))
+                    self._count_sent(self._sent + len(part))
         except Exception as error:
-            self._trouble = error
+            self._body_error = error
             raise
 
     def _parts(self, piece: bytes | memoryview) -> Iterable[bytes | memoryview]:
-        """Return *piece* in parts that neither hold up the event loop nor make a capped flow uneven."""
-        size = self.flow.part_size
+        """Split *piece* into parts that are small enough for the event loop and for an even use of the bandwidth limit."""
+        size = self.scheduler.part_size
         return (piece,) if len(piece) <= size else (piece[start : start + size] for start in range(0, len(piece), size))
 
-    def _left(self, position: int) -> None:
-        """Note that everything below *position* has been handed to the network."""
+    def _count_sent(self, position: int) -> None:
+        """Record that all bytes before *position* were handed to the network."""
         if position > self._sent:
             self._sent = position
             if self.on_progress is not None:
                 self.on_progress(UploadProgress(position, self.reader.size, self._state, self.upload_id))
 
     def _report(self, state: UploadState | None) -> None:
-        """Note what the server holds."""
+        """Record and report what the server holds."""
         if state is not None:
             crc = self._checksums.at(state.offset) if self._checksums is not None else None
             state = attrs.evolve(state, crc=crc, version=self.reader.version)
@@ -317,10 +315,10 @@ class UploadRun:
 
     @property
     def _held(self) -> int:
-        """Bytes the server is known to hold."""
+        """Bytes that the server is known to hold."""
         return self._state.offset if self._state is not None else 0
 
-    def _error(self, failed: Failed) -> UploadError:
+    def _error(self, failed: UploadFailed) -> UploadError:
         held = self._held
         if failed.is_gone:
             advice = "start a new upload"
@@ -337,9 +335,9 @@ class UploadRun:
             resumable=failed.is_resumable,
         )
 
-    def _lost(self, reason: str) -> UploadError:
+    def _stream_error(self, reason: str) -> UploadError:
         return UploadError(
-            f"sending {self.reader.label} stopped: {reason}; a stream of unknown length cannot be sent again, so upload it anew",
+            f"sending {self.reader.label} stopped: {reason}; a stream of unknown length cannot be resumed, so start a new upload",
             upload_id=self.upload_id,
             sent=0,
             resumable=False,
@@ -347,14 +345,14 @@ class UploadRun:
 
 
 async def _discard(response: HttpResponse) -> None:
-    """Read the few bytes that come with a status, so that the connection can be used again; cut it when there are many."""
+    """Read a short response body, so that the connection can be reused; close the connection if the body is long."""
     total = 0
     try:
         async for piece in response.body:
             total += len(piece)
-            if total > _LONGEST_ANSWER:
+            if total > _MAX_RESPONSE_BODY:
                 break
     except TransportError:
-        pass  # the status and headers, which are all that matters here, had arrived
+        pass  # only the status and headers matter, and they have arrived
     finally:
         await response.body.aclose()

@@ -18,10 +18,10 @@ from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.testing import FakeTransport, VirtualTimeLoop
 from mux_async.uploads import UploadProgress, UploadState
-from mux_async.uploads._ahead import Checksums
+from mux_async.uploads._read_ahead import Checksums
+from mux_async.uploads._runner import UploadRun
 from mux_async.uploads._source import open_source
 from mux_async.uploads.machine import GRANULE
-from mux_async.uploads.runner import UploadRun
 from tests.uploads.fake_session import URL, Session, reset
 
 DATA = Random(4).randbytes(5 * GRANULE + 123)
@@ -116,11 +116,11 @@ def test_checksums(cuts: list[int]) -> None:
     checksums = Checksums()
     edges = [0, *sorted(cuts), len(DATA)]
     for first, end in pairwise(edges):
-        checksums.feed(first, DATA[first:end])
+        checksums.update(first, DATA[first:end])
 
     places = [*range(0, len(DATA), GRANULE), len(DATA)]
     assert [checksums.at(place) for place in places] == [crc32(DATA[:place]) for place in places]
     checksums.forget_before(2 * GRANULE)
     assert checksums.at(GRANULE) is None
-    checksums.feed(GRANULE, DATA[GRANULE : 2 * GRANULE])
+    checksums.update(GRANULE, DATA[GRANULE : 2 * GRANULE])
     assert checksums.at(2 * GRANULE) == crc32(DATA[: 2 * GRANULE])

@@ -17,11 +17,11 @@ from mux_async.errors import ConfigurationError
 from mux_async.testing import FakeTransport, respond
 from mux_async.transport import Body, HttpRequest, HttpResponse
 from mux_async.uploads import UploadProgress, UploadSettings
-from mux_async.uploads._ahead import FIRST_PIECE
-from mux_async.uploads._flow import LARGEST_PIECE, SMALLEST_PIECE, Flow
+from mux_async.uploads._read_ahead import FIRST_PIECE_SIZE
+from mux_async.uploads._runner import UploadRun
+from mux_async.uploads._scheduler import MAX_PIECE_SIZE, MIN_PIECE_SIZE, UploadScheduler
 from mux_async.uploads._source import Source, open_source
 from mux_async.uploads.machine import MAX_CHUNK_SIZE, UploadState
-from mux_async.uploads.runner import UploadRun
 from tests.uploads.fake_session import URL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -50,10 +50,10 @@ class Swallowing(FakeTransport):
 
 
 class Uploading:
-    """A number of uploads over one flow."""
+    """A number of uploads over one scheduler."""
 
     def __init__(self, settings: UploadSettings, count: int) -> None:
-        self.flow = Flow(settings)
+        self.scheduler = UploadScheduler(settings)
         self.transport = Swallowing()
         self.sent = [0] * count
         self.ended: dict[int, float] = {}
@@ -66,10 +66,15 @@ class Uploading:
 
         reader = open_source(source)
         run = UploadRun(
-            transport=self.transport, url=Secret(URL), reader=reader, random=Random(1), on_progress=note, flow=self.flow
+            transport=self.transport,
+            url=Secret(URL),
+            reader=reader,
+            random=Random(1),
+            on_progress=note,
+            scheduler=self.scheduler,
         )
         try:
-            async with self.flow.place():
+            async with self.scheduler.slot():
                 await run.run()
         finally:
             await reader.aclose()
@@ -95,12 +100,12 @@ async def test_cap_is_kept_and_even() -> None:
 async def test_cap_is_never_exceeded_in_any_window() -> None:
     """In no stretch of time do more bytes leave than the cap allows, and one share."""
     cap, share = 1000 * KIB, 50 * KIB
-    flow = Flow(UploadSettings(max_bytes_per_second=cap))
+    scheduler = UploadScheduler(UploadSettings(max_bytes_per_second=cap))
     left: list[tuple[float, int]] = []
 
     async def take(pause: float) -> None:
         for _ in range(20):
-            await flow.pace(share)
+            await scheduler.throttle(share)
             left.append((anyio.current_time(), share))
             await anyio.sleep(pause)
 
@@ -161,7 +166,7 @@ async def test_places_are_given_in_order() -> None:
     assert 8 not in uploads.ended
 
 
-@pytest.mark.parametrize(("where", "most"), [("at hand", FIRST_PIECE + SMALLEST_PIECE), ("on disk", 4 * SMALLEST_PIECE)])
+@pytest.mark.parametrize(("where", "most"), [("at hand", FIRST_PIECE_SIZE + MIN_PIECE_SIZE), ("on disk", 4 * MIN_PIECE_SIZE)])
 async def test_sixty_four_sources_make_even_progress(
     tmp_path: Path, where: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,7 +179,7 @@ async def test_sixty_four_sources_make_even_progress(
         monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
         source = tmp_path / "film.mp4"
         source.write_bytes(DATA)
-    uploads = Uploading(UploadSettings(memory=64 * 2 * SMALLEST_PIECE), 64)
+    uploads = Uploading(UploadSettings(memory=64 * 2 * MIN_PIECE_SIZE), 64)
     await uploads.send_all(source)
 
     assert len(uploads.ended) == 64
@@ -185,14 +190,14 @@ async def test_sixty_four_sources_make_even_progress(
 async def test_memory_is_shared(active: int) -> None:
     """The pieces of all uploads together stay within the memory given, down to a smallest size."""
     settings = UploadSettings()
-    flow = Flow(settings)
+    scheduler = UploadScheduler(settings)
     sizes: list[int] = []
 
     async def hold() -> None:
-        async with flow.place():
+        async with scheduler.slot():
             await anyio.sleep(1)
-            sizes.append(flow.piece_size)
-            assert flow.window_size % (256 * KIB) == 0
+            sizes.append(scheduler.piece_size)
+            assert scheduler.window_size % (256 * KIB) == 0
             await anyio.sleep(1)
 
     async with anyio.create_task_group() as tasks:
@@ -200,8 +205,8 @@ async def test_memory_is_shared(active: int) -> None:
             tasks.start_soon(hold)
 
     assert 2 * sum(sizes) <= settings.memory
-    assert all(SMALLEST_PIECE <= size <= LARGEST_PIECE for size in sizes)
-    assert flow.piece_size == LARGEST_PIECE
+    assert all(MIN_PIECE_SIZE <= size <= MAX_PIECE_SIZE for size in sizes)
+    assert scheduler.piece_size == MAX_PIECE_SIZE
 
 
 async def test_streams_share_memory_too() -> None:
@@ -225,8 +230,10 @@ async def test_streams_share_memory_too() -> None:
 
     async def send(number: int) -> None:
         reader = open_source(stream(), length=len(DATA))
-        run = UploadRun(transport=uploads.transport, url=Secret(URL), reader=reader, random=Random(number), flow=uploads.flow)
-        async with uploads.flow.place():
+        run = UploadRun(
+            transport=uploads.transport, url=Secret(URL), reader=reader, random=Random(number), scheduler=uploads.scheduler
+        )
+        async with uploads.scheduler.slot():
             await run.run()
         await reader.aclose()
 
@@ -267,7 +274,7 @@ async def test_progress_on_a_slow_line() -> None:
     steps = await send(DATA * 16)
 
     assert max(pauses[6:]) <= 1.0
-    assert max(steps) == LARGEST_PIECE
+    assert max(steps) == MAX_PIECE_SIZE
 
 
 def test_settings_are_checked() -> None:

@@ -33,11 +33,11 @@ from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.testing import FakeTransport, SentRequest, VirtualTimeLoop, respond, virtual_trio_options
 from mux_async.transport import HttpResponse
 from mux_async.uploads import UploadState
-from mux_async.uploads._flow import Flow, UploadSettings
-from mux_async.uploads._foreign import ForeignFile, OpenedReader
+from mux_async.uploads._file_objects import FileObject, FileObjectReader
+from mux_async.uploads._runner import UploadRun
+from mux_async.uploads._scheduler import UploadScheduler, UploadSettings
 from mux_async.uploads._source import open_source
 from mux_async.uploads.machine import GRANULE
-from mux_async.uploads.runner import UploadRun
 from tests.uploads.fake_session import URL, Session, reset
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +54,7 @@ async def put(source: Any, session: Session | None = None, *, length: int | None
         url=Secret(URL),
         reader=reader,
         random=Random(1),
-        flow=Flow(UploadSettings(memory=256 * 1024)),
+        scheduler=UploadScheduler(UploadSettings(memory=256 * 1024)),
     )
     try:
         await reader.prepare(0, 0)
@@ -365,8 +365,8 @@ def _write_all(file: io.FileIO, data: bytes) -> None:
 async def test_nothing_for_ever(way: str) -> None:
     """A file that never gives anything and has no descriptor to wait for is refused after a while, before anything is sent."""
     file = OddFile(Behaviour(way=way, sizes=(-1,), seek="absent"), DATA)
-    reader = OpenedReader(ForeignFile(file, file.read, patience=0.01), None)
-    with pytest.raises(InvalidRequestError, match="neither bytes nor its end"):
+    reader = FileObjectReader(FileObject(file, file.read, no_data_timeout=0.01), None)
+    with pytest.raises(InvalidRequestError, match="no data and no end"):
         await reader.prepare(0, 0)
 
 
@@ -483,10 +483,10 @@ async def test_async_files(tmp_path: Path, open_async: Callable[[Path], Any]) ->
             return answer(SentRequest(request.method, request.url, request.headers, b""))
 
     reader = open_source(file)
-    flow = Flow(UploadSettings(memory=256 * 1024))
+    scheduler = UploadScheduler(UploadSettings(memory=256 * 1024))
     tracemalloc.start()
     try:
-        await UploadRun(transport=Discarding(), url=Secret(URL), reader=reader, random=Random(1), flow=flow).run()
+        await UploadRun(transport=Discarding(), url=Secret(URL), reader=reader, random=Random(1), scheduler=scheduler).run()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
