@@ -52,9 +52,8 @@ LAYERS: list[set[str]] = [
     {"_wire", "_recovery", "_once", "_once_keys", "_call", "_misspelt", "_once_guard"},
     {"_engine", "_caller", "_transports"},
     {"resources", "_asset_poller", "_asset_waits", "_poll_schedule", "_webhook_updates", "webhooks"},
-    {"live"},
+    {"live", "uploads"},
     {"_client", "__init__"},
-    {"uploads"},
     {"ingest", "emulator", "testing"},
     {"cli"},
 ]

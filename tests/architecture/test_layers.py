@@ -16,7 +16,6 @@ PACKAGES = {
 }
 
 KNOWN_CIRCLES: Mapping[frozenset[str], int] = {
-    frozenset({"_client", "uploads"}): 1,
     frozenset({"_models"}): 1,
     frozenset({"cli"}): 1,
     frozenset({"emulator"}): 1,

@@ -28,8 +28,7 @@ from mux_async.signing import Signer, TokenRefusedError
 from mux_async.signing import verify as verify_token
 from mux_async.testing import FakeTransport, respond
 from mux_async.transport import ConnectError, HttpRequest, HttpResponse, TransportSettings
-from mux_async.uploads import UploadSettings
-from mux_async.uploads import UploadGoneError
+from mux_async.uploads import UploadGoneError, UploadSettings
 from mux_async.webhooks import (
     BodyTooLargeError,
     BodyTypeError,
