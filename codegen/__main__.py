@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m codegen",
         description="Write mux_async/models, mux_async/params.py, mux_async/resources, mux_async/webhooks/events.py and "
-        "mux_async/emulator/spec.json "
+        "mux_async/emulator/validation/spec.json "
         "from facts and overlays.",
     )
     parser.add_argument(

@@ -1,4 +1,6 @@
-"""Writes ``mux_async/emulator/spec.json``: the described API, as little of it as checking requests and making up answers and events takes.
+"""Writes ``mux_async/emulator/validation/spec.json``: the parts of the API description that the emulator needs.
+
+It needs them to validate requests and to generate example responses and events.
 
 One operation, schema or event per line, so that a change of one is a line in the diff. What only tells where a fact comes from is left out;
 references are bare names.
@@ -12,7 +14,7 @@ from typing import Any, cast
 from codegen._facts import SCHEMAS, GeneratorError, Json
 from codegen._reading import references
 
-PATH = "mux_async/emulator/spec.json"
+PATH = "mux_async/emulator/validation/spec.json"
 
 _KEPT_EXTENSIONS = {"x-time"}
 _LEFT_OUT = {"description", "deprecated", "style", "explode", "example"}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mux_async.emulator._examples import Examples
-from mux_async.emulator._spec import load
+from mux_async.emulator.stub._examples import Examples
+from mux_async.emulator.validation._spec import load
 
 _KINDS = {"live_stream": "live"}
 """Kinds of objects that are called otherwise in types (facts/BEHAVIOUR.md, section 6.2)."""

@@ -10,16 +10,7 @@ same process, and `mux_async.emulator.server.serve` (also ``mux-async emulate``)
 
 from typing import TYPE_CHECKING
 
-from mux_async.emulator._control import Arrival
-from mux_async.emulator._courier import Carrier, carry_webhooks, carrying
-from mux_async.emulator._deliveries import WebhookRequest, sign_webhook
 from mux_async.emulator._emulator import Emulator, StoredUpload
-from mux_async.emulator._exchange import ConnectionCutError, Exchange, Reply
-from mux_async.emulator._faults import Fault, Faults
-from mux_async.emulator._faults_file import read_faults_file
-from mux_async.emulator._http import Request, Response
-from mux_async.emulator._media import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe
-from mux_async.emulator._records import Delivery, DeliveryAttempt, WebhookEvent
 from mux_async.emulator._settings import (
     ALL_PERMISSIONS,
     DEFAULT_TOKEN,
@@ -30,10 +21,19 @@ from mux_async.emulator._settings import (
     WebhookRetries,
     WebhookSettings,
 )
-from mux_async.emulator._state_file import StateFileError
-from mux_async.emulator._transport import EmulatorTransport
-from mux_async.emulator._webhook_faults import WebhookFault, WebhookFaults
-from mux_async.emulator._work_faults import WorkFault, WorkFaults
+from mux_async.emulator.control._api import Arrival
+from mux_async.emulator.faults._faults_file import read_faults_file
+from mux_async.emulator.faults._request_faults import Fault, Faults
+from mux_async.emulator.faults._webhook_faults import WebhookFault, WebhookFaults
+from mux_async.emulator.faults._work_faults import WorkFault, WorkFaults
+from mux_async.emulator.frontends._transport import EmulatorTransport
+from mux_async.emulator.http._messages import Request, Response
+from mux_async.emulator.media._probe import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe
+from mux_async.emulator.routing._exchange import ConnectionCutError, Exchange, Reply
+from mux_async.emulator.state._records import Delivery, DeliveryAttempt, WebhookEvent
+from mux_async.emulator.state._state_file import StateFileError
+from mux_async.emulator.webhooks._deliveries import WebhookRequest, sign_webhook
+from mux_async.emulator.webhooks._sender import Carrier, carry_webhooks, carrying
 
 __all__ = [
     "ALL_PERMISSIONS",
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> object:
     if name == "serve":  # aiohttp is imported with it, and only then
-        from mux_async.emulator import server
+        from mux_async.emulator.frontends import _server
 
-        return server.serve
+        return _server.serve
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

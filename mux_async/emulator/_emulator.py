@@ -20,35 +20,35 @@ from urllib.parse import urlsplit
 import attrs
 
 from mux_async._operation import Bucket, bucket_of
-from mux_async.emulator import _uploads
-from mux_async.emulator._auth import WHOAMI, authenticate, authorize, whoami
-from mux_async.emulator._control import CONTROL_PREFIX, Arrival, Desk, control, is_download
-from mux_async.emulator._deliveries import WebhookRequest, take_due
-from mux_async.emulator._deliveries import settle as settle_delivery
-from mux_async.emulator._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
-from mux_async.emulator._faults import Faults
-from mux_async.emulator._handles import AssetHandle, LiveHandle, SpaceHandle
-from mux_async.emulator._hosts import answer_host
-from mux_async.emulator._http import ApiError, Request, Response, not_found
-from mux_async.emulator._limits import RateLimiter
-from mux_async.emulator._making import forget
-from mux_async.emulator._overview import answer as overview
-from mux_async.emulator._overview import asks_for_overview, is_from_page
-from mux_async.emulator._queries import checked
-from mux_async.emulator._records import Delivery, WebhookEvent
-from mux_async.emulator._render import origin_of
-from mux_async.emulator._router import Call, Router
 from mux_async.emulator._routes import ROUTES
 from mux_async.emulator._settings import EmulatorSettings, Token
-from mux_async.emulator._state import World
-from mux_async.emulator._state_file import StateFile
 from mux_async.emulator._steps import run
-from mux_async.emulator._storage import StorageSink
-from mux_async.emulator._stub import Stub, StubStorage
-from mux_async.emulator._visitors import check_visitor
-from mux_async.emulator._webhook_faults import WebhookFaults
-from mux_async.emulator._work_faults import WorkFaults
+from mux_async.emulator.control._access import check_visitor
+from mux_async.emulator.control._api import CONTROL_PREFIX, Arrival, Desk, control, is_download
+from mux_async.emulator.control._handles import AssetHandle, LiveHandle, SpaceHandle
+from mux_async.emulator.control._page_data import answer as overview
+from mux_async.emulator.control._page_data import asks_for_overview, is_from_page
 from mux_async.emulator.data import EXPORTS_PREFIX, OPERATIONS, Archive, download
+from mux_async.emulator.faults._request_faults import Faults
+from mux_async.emulator.faults._webhook_faults import WebhookFaults
+from mux_async.emulator.faults._work_faults import WorkFaults
+from mux_async.emulator.http._messages import ApiError, Request, Response, not_found
+from mux_async.emulator.playback._hosts import answer_host
+from mux_async.emulator.resources import _uploads
+from mux_async.emulator.resources._upload_storage import StorageSink
+from mux_async.emulator.routing._auth import WHOAMI, authenticate, authorize, whoami
+from mux_async.emulator.routing._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
+from mux_async.emulator.routing._query_checks import checked
+from mux_async.emulator.routing._rate_limits import RateLimiter
+from mux_async.emulator.routing._router import Call, Router
+from mux_async.emulator.state._media_orders import forget
+from mux_async.emulator.state._records import Delivery, WebhookEvent
+from mux_async.emulator.state._serialization import origin_of
+from mux_async.emulator.state._state import World
+from mux_async.emulator.state._state_file import StateFile
+from mux_async.emulator.stub._stub import Stub, StubStorage
+from mux_async.emulator.webhooks._deliveries import WebhookRequest, take_due
+from mux_async.emulator.webhooks._deliveries import settle as settle_delivery
 from mux_async.errors import MissingExtraError
 
 log = logging.getLogger(__name__)

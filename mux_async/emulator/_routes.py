@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from mux_async.emulator import (
+from mux_async.emulator.live import _live_streams, _spaces, _web_inputs
+from mux_async.emulator.resources import (
     _asset_parts,
     _assets,
-    _directives,
     _drm_configurations,
-    _live_streams,
-    _restrictions,
-    _robots,
+    _playback_restrictions,
     _shots,
     _signing_keys,
-    _spaces,
+    _transcription_vocabularies,
     _uploads,
     _usage,
-    _vocabularies,
-    _web_inputs,
-    _webhooks,
+    _webhook_endpoints,
 )
-from mux_async.emulator._router import Route
+from mux_async.emulator.robots import _directives, _jobs
+from mux_async.emulator.routing._router import Route
 
 ROUTES: tuple[Route, ...] = (
     *_asset_parts.ROUTES,
@@ -27,14 +24,14 @@ ROUTES: tuple[Route, ...] = (
     *_directives.ROUTES,
     *_drm_configurations.ROUTES,
     *_live_streams.ROUTES,
-    *_restrictions.ROUTES,
-    *_robots.ROUTES,
+    *_playback_restrictions.ROUTES,
+    *_jobs.ROUTES,
     *_shots.ROUTES,
     *_signing_keys.ROUTES,
     *_spaces.ROUTES,
     *_uploads.ROUTES,
     *_usage.ROUTES,
-    *_vocabularies.ROUTES,
+    *_transcription_vocabularies.ROUTES,
     *_web_inputs.ROUTES,
-    *_webhooks.ROUTES,
+    *_webhook_endpoints.ROUTES,
 )

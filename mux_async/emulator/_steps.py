@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from mux_async.emulator import _uploads
-from mux_async.emulator._agenda import Step
-from mux_async.emulator._deliveries import run_delivery_step
-from mux_async.emulator._directives import reconsider, run_directive_step
-from mux_async.emulator._ingest import run_live_step
-from mux_async.emulator._lifecycle import run_step
-from mux_async.emulator._robots import run_job_step
-from mux_async.emulator._state import Environment, World
-from mux_async.emulator._web_inputs import run_web_input_step
+from mux_async.emulator.live._encoders import run_live_step
+from mux_async.emulator.live._web_inputs import run_web_input_step
+from mux_async.emulator.resources import _uploads
+from mux_async.emulator.resources._asset_lifecycle import run_step
+from mux_async.emulator.robots._directives import reconsider, run_directive_step
+from mux_async.emulator.robots._jobs import run_job_step
+from mux_async.emulator.state._scheduler import Step
+from mux_async.emulator.state._state import Environment, World
+from mux_async.emulator.webhooks._deliveries import run_delivery_step
 
 Runner: TypeAlias = Callable[[World, Environment, str, str], None]
 

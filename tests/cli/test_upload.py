@@ -16,7 +16,7 @@ import typer
 
 from mux_async.cli._upload import rate
 from mux_async.cli._upload_state import Begun, StateFile, place_of
-from mux_async.emulator._ids import SIZES, encode
+from mux_async.emulator.state._ids import SIZES, encode
 from mux_async.errors import InvalidRequestError
 from mux_async.uploads import UploadState
 from tests.cli.commands import CREDENTIALS, command, emulate, environment, run

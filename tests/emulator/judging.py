@@ -9,7 +9,8 @@ from typing import Any, cast
 import orjson
 from jsonschema import Draft202012Validator
 
-from mux_async.emulator import EmulatorSettings, Response, WebhookEvent, WebhookRequest, WebhookSettings, _spec
+from mux_async.emulator import EmulatorSettings, Response, WebhookEvent, WebhookRequest, WebhookSettings
+from mux_async.emulator.validation import _spec
 from mux_async.webhooks import UnknownEvent, parse_event
 from tests.emulator.described import document, judge
 from tests.emulator.harness import Account, Json

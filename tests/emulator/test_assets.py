@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux_async.emulator import MediaInfo
-from mux_async.emulator._ids import encode, is_well_formed
+from mux_async.emulator.state._ids import encode, is_well_formed
 from tests.emulator.harness import Account, always
 
 UNKNOWN = encode(b"u" * 32)

@@ -28,7 +28,8 @@ from mux_async._config import is_loopback
 from mux_async.cli import emulate as command
 from mux_async.cli._emulate_options import MODELS, SWITCHES, complete_token, completing, parse_token
 from mux_async.cli.emulate import emulate
-from mux_async.emulator import ALL_PERMISSIONS, EmulatorSettings, RateRules, server, sign_webhook
+from mux_async.emulator import ALL_PERMISSIONS, EmulatorSettings, RateRules, sign_webhook
+from mux_async.emulator.frontends import _server
 from tests.emulator.harness import basic
 
 ROOT = Path(__file__).parents[2]
@@ -235,7 +236,7 @@ def test_nobody_reads_the_log() -> None:
 )
 def test_addresses_to_go_to(host: str, shown: str) -> None:
     """A server that listens on every address names one that a client can go to, and that the client takes for this machine's."""
-    assert server._reachable(host) == shown  # pyright: ignore[reportPrivateUsage]
+    assert _server._reachable(host) == shown  # pyright: ignore[reportPrivateUsage]
     assert is_loopback(shown.strip("[]"))
 
 

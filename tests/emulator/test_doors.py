@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault, RateRules, Token, serve
-from mux_async.emulator._sessions import GRANULE
+from mux_async.emulator.state._upload_sessions import GRANULE
 from mux_async.errors import ConnectError, Delivery, Phase, TransportClosedError, TransportError, TransportTimeoutError
 from mux_async.transport import Body, HttpRequest, HttpResponse, Timeouts, Transport, TransportSettings
 from mux_async_aiohttp import create_transport

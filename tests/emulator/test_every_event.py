@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from mux_async.emulator import EmulatorSettings, MediaInfo, WorkFault
-from mux_async.emulator._spec import load
+from mux_async.emulator.validation._spec import load
 from tests.emulator import tour
 from tests.emulator.harness import Account, Json, always
 from tests.emulator.judging import FACTS, Judged

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from mux_async.emulator import Fault, WebhookFault, WorkFault, read_faults_file
-from mux_async.emulator._faults_file import read_faults, read_webhook_faults, read_work_faults
+from mux_async.emulator.faults._faults_file import read_faults, read_webhook_faults, read_work_faults
 
 REQUEST: dict[str, Any] = {
     "method": "POST",

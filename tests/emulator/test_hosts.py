@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mux_async.emulator import EmulatorSettings, MediaInfo, Response
-from mux_async.emulator._ids import encode
-from mux_async.emulator._play_params import default_language, pick_rungs
+from mux_async.emulator.playback._params import default_language, pick_rungs
+from mux_async.emulator.state._ids import encode
 from tests.emulator.harness import START, Account, always
 
 LENGTH = 42.0

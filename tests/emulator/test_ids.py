@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mux_async.emulator._ids import IdMint, encode, is_well_formed
+from mux_async.emulator.state._ids import IdMint, encode, is_well_formed
 
 
 @given(st.sampled_from([24, 32, 40]).flatmap(lambda size: st.binary(min_size=size, max_size=size)))

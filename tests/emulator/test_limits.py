@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mux_async._operation import Bucket
 from mux_async.emulator import EmulatorSettings, LimitModel, RateRules, Token
-from mux_async.emulator._limits import Counter, FixedWindow, SlidingWindow, TokenBucket
+from mux_async.emulator.routing._rate_limits import Counter, FixedWindow, SlidingWindow, TokenBucket
 from tests.emulator.harness import Account, basic
 
 MODELS: list[LimitModel] = ["token-bucket", "fixed-window", "sliding-window"]

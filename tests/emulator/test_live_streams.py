@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mux_async.emulator._ids import encode, is_well_formed
+from mux_async.emulator.state._ids import encode, is_well_formed
 from tests.emulator.harness import Account
 
 PATH = "/video/v1/live-streams"

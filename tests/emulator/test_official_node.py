@@ -8,7 +8,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from mux_async.emulator._spec import load
+from mux_async.emulator.validation._spec import load
 from tests.emulator import official
 
 PARTS = ("assets", "uploads", "liveStreams", "keys", "around", "webhooks", "data")

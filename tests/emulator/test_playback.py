@@ -12,7 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from mux_async.emulator._ids import encode
+from mux_async.emulator.state._ids import encode
 from tests.emulator.harness import START, Account
 
 

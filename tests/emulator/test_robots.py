@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from mux_async.emulator import MediaInfo, Request
-from mux_async.emulator._ids import encode
+from mux_async.emulator.state._ids import encode
 from tests.emulator.harness import Json, always, target_of
 from tests.emulator.judging import Judged
 

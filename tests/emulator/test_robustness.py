@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mux_async.emulator._ids import encode
+from mux_async.emulator.state._ids import encode
 from tests.emulator.harness import Account, basic
 
 _words = st.sampled_from(

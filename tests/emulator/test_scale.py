@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mux_async.emulator import Emulator, EmulatorSettings
-from mux_async.emulator._agenda import Agenda
-from mux_async.emulator._lifecycle import create_asset
-from mux_async.emulator._state import Asset, World
+from mux_async.emulator.resources._asset_lifecycle import create_asset
+from mux_async.emulator.state._scheduler import Agenda
+from mux_async.emulator.state._state import Asset, World
 from tests.emulator.harness import Account
 
 MANY = 10_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mux_async.emulator._sessions import GRANULE, SessionError, UploadSession
+from mux_async.emulator.state._upload_sessions import GRANULE, SessionError, UploadSession
 
 _SOURCE = Random(2).randbytes(6 * GRANULE)
 

@@ -9,8 +9,9 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from mux_async.emulator import Emulator, _shapes
-from mux_async.emulator._validate import Shape
+from mux_async.emulator import Emulator
+from mux_async.emulator.resources import _request_bodies
+from mux_async.emulator.validation._shapes import Shape
 
 Json = dict[str, Any]
 
@@ -19,25 +20,25 @@ SPEC = cast("Json", orjson.loads(FACTS.read_bytes()))
 SCHEMAS = cast("Json", SPEC["components"]["schemas"])
 
 PAIRS: dict[str, Shape] = {
-    "AssetMetadata": _shapes.ASSET_METADATA,
-    "AssetOptions": _shapes.ASSET_OPTIONS,
-    "CreateAssetRequest": _shapes.CREATE_ASSET,
-    "CreateLiveStreamRequest": _shapes.CREATE_LIVE_STREAM,
-    "CreatePlaybackIdRequest": _shapes.CREATE_PLAYBACK_ID,
-    "CreateSimulcastTargetRequest": _shapes.CREATE_SIMULCAST_TARGET,
-    "CreateStaticRenditionRequest": _shapes.CREATE_STATIC_RENDITION,
-    "CreateTrackRequest": _shapes.CREATE_TRACK,
-    "CreateUploadRequest": _shapes.CREATE_UPLOAD,
-    "GenerateTrackSubtitlesRequest": _shapes.GENERATE_SUBTITLES,
-    "InputSettings": _shapes.INPUT_SETTINGS,
-    "UpdateAssetMasterAccessRequest": _shapes.UPDATE_MASTER_ACCESS,
-    "UpdateAssetMp4SupportRequest": _shapes.UPDATE_MP4_SUPPORT,
-    "UpdateAssetRequest": _shapes.UPDATE_ASSET,
-    "UpdateLiveStreamEmbeddedSubtitlesRequest": _shapes.UPDATE_EMBEDDED_SUBTITLES,
-    "UpdateLiveStreamGeneratedSubtitlesRequest": _shapes.UPDATE_GENERATED_SUBTITLES,
-    "UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest": _shapes.UPDATE_NEW_ASSET_STATIC_RENDITIONS,
-    "UpdateLiveStreamRequest": _shapes.UPDATE_LIVE_STREAM,
-    "UpdateTrackRequest": _shapes.UPDATE_TRACK,
+    "AssetMetadata": _request_bodies.ASSET_METADATA,
+    "AssetOptions": _request_bodies.ASSET_OPTIONS,
+    "CreateAssetRequest": _request_bodies.CREATE_ASSET,
+    "CreateLiveStreamRequest": _request_bodies.CREATE_LIVE_STREAM,
+    "CreatePlaybackIdRequest": _request_bodies.CREATE_PLAYBACK_ID,
+    "CreateSimulcastTargetRequest": _request_bodies.CREATE_SIMULCAST_TARGET,
+    "CreateStaticRenditionRequest": _request_bodies.CREATE_STATIC_RENDITION,
+    "CreateTrackRequest": _request_bodies.CREATE_TRACK,
+    "CreateUploadRequest": _request_bodies.CREATE_UPLOAD,
+    "GenerateTrackSubtitlesRequest": _request_bodies.GENERATE_SUBTITLES,
+    "InputSettings": _request_bodies.INPUT_SETTINGS,
+    "UpdateAssetMasterAccessRequest": _request_bodies.UPDATE_MASTER_ACCESS,
+    "UpdateAssetMp4SupportRequest": _request_bodies.UPDATE_MP4_SUPPORT,
+    "UpdateAssetRequest": _request_bodies.UPDATE_ASSET,
+    "UpdateLiveStreamEmbeddedSubtitlesRequest": _request_bodies.UPDATE_EMBEDDED_SUBTITLES,
+    "UpdateLiveStreamGeneratedSubtitlesRequest": _request_bodies.UPDATE_GENERATED_SUBTITLES,
+    "UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest": _request_bodies.UPDATE_NEW_ASSET_STATIC_RENDITIONS,
+    "UpdateLiveStreamRequest": _request_bodies.UPDATE_LIVE_STREAM,
+    "UpdateTrackRequest": _request_bodies.UPDATE_TRACK,
 }
 NOT_REQUIRED_ON_THE_WIRE = {
     "cors_origin",  # a create without it was recorded: facts/BEHAVIOUR.md, section 5.1

@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from mux_async.emulator import Request, Response
-from mux_async.emulator._ids import encode
+from mux_async.emulator.state._ids import encode
 from tests.emulator.harness import START, Account, Json, target_of
 from tests.emulator.judging import Judged
 

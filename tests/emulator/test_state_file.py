@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 from mux_async.emulator import Emulator, EmulatorSettings, StateFileError, WebhookSettings
-from mux_async.emulator._tracking import Touched, Tracked
+from mux_async.emulator.state._tracking import Touched, Tracked
 from tests.emulator import tour
 from tests.emulator.harness import Account, Json, basic
 

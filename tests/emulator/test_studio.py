@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mux_async.emulator import InputProblem, MediaInfo, Request
-from mux_async.emulator._film import stretch
-from mux_async.emulator._http import ApiError
-from mux_async.emulator._studio import Download, Film, IngestOrder, Order, Segment, Still, StudioError
+from mux_async.emulator.http._messages import ApiError
+from mux_async.emulator.media._backend import Download, Film, IngestOrder, Order, Segment, Still, StudioError
+from mux_async.emulator.playback._media_responses import stretch
 from tests.emulator.harness import Account, Json
 
 

@@ -11,7 +11,7 @@ from zlib import crc32
 import pytest
 
 from mux_async.emulator import Emulator, EmulatorSettings, Request, Response
-from mux_async.emulator._sessions import GRANULE
+from mux_async.emulator.state._upload_sessions import GRANULE
 from tests.emulator.harness import START, Account, Clock, target_of
 
 DATA = Random(1).randbytes(3 * GRANULE + 1000)

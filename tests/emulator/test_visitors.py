@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import mux_async.emulator._control as control_module
+import mux_async.emulator.control._api as control_module
 from mux_async.emulator import Emulator, EmulatorSettings
 from mux_async.emulator.server import serve
 from tests.cli.commands import run

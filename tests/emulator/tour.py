@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mux_async.emulator import Emulator
-from mux_async.emulator._spec import JsonSchema, Operation, load
+from mux_async.emulator.validation._spec import JsonSchema, Operation, load
 from tests.emulator.harness import Json
 
 

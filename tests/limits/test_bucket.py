@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mux_async.emulator._limits import TokenBucket
+from mux_async.emulator.routing._rate_limits import TokenBucket
 from mux_async.limits import Lessons, PacedBucket
 
 RATES = st.sampled_from([0.5, 1.0, 5.0, 7.3])

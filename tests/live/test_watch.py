@@ -23,7 +23,7 @@ from mux_async.emulator import (
     WebhookSettings,
     carrying,
 )
-from mux_async.emulator._ingest import PLAYABLE
+from mux_async.emulator.live._encoders import PLAYABLE
 from mux_async.errors import BadRequestError, NotFoundError
 from mux_async.live import LiveEvent, LiveWatch
 from mux_async.models import LiveStream

@@ -17,8 +17,8 @@ import pytest
 
 from mux_async.cli import main
 from mux_async.cli._webhook_samples import sample_event
-from mux_async.emulator._schema_check import Checker
-from mux_async.emulator._spec import load
+from mux_async.emulator.validation._schema_check import Checker
+from mux_async.emulator.validation._spec import load
 from mux_async.webhooks import EVENTS, parse_event, unwrap
 from tests.cli.commands import command, environment
 from tests.webhooks.samples import SECRET, body_of

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 
-from mux_async.emulator._http import Response, created, data, invalid, json_response, no_content, not_found
-from mux_async.emulator._records import Annotation
-from mux_async.emulator._state import Json
-from mux_async.emulator._validate import members, number, string
 from mux_async.emulator.data._fields import iso
-from mux_async.emulator.data._question import Operation, Question
+from mux_async.emulator.data._request import Operation, Question
+from mux_async.emulator.http._messages import Response, created, data, invalid, json_response, no_content, not_found
+from mux_async.emulator.state._records import Annotation
+from mux_async.emulator.state._state import Json
+from mux_async.emulator.validation._shapes import members, number, string
 
 _LAST_SECOND = 253_402_300_799
 """Of the year 9999, after which a date cannot be written."""

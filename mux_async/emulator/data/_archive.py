@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mux_async.emulator._http import Response
-from mux_async.emulator._router import Call, Handler, Route
-from mux_async.emulator._state import Environment, World
 from mux_async.emulator.data._dataset import Dataset
 from mux_async.emulator.data._library import library_of
 from mux_async.emulator.data._query import Parameters
-from mux_async.emulator.data._question import Answerer, Operation, Question
+from mux_async.emulator.data._request import Answerer, Operation, Question
+from mux_async.emulator.http._messages import Response
+from mux_async.emulator.routing._router import Call, Handler, Route
+from mux_async.emulator.state._state import Environment, World
 
 
 class Archive:

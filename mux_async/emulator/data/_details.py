@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mux_async.emulator._state import Json
 from mux_async.emulator.data._fields import field, iso
 from mux_async.emulator.data._views import View
 from mux_async.emulator.data._vocabulary import RENDITIONS
+from mux_async.emulator.state._state import Json
 
 FIELDS = (
     "ad_attempt_count", "ad_break_count", "ad_break_error_count", "ad_break_error_percentage", "ad_error_count",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from mux_async.emulator._http import Response
 from mux_async.emulator.data._dimensions import ADVANCED, BASIC, DIMENSIONS, TRACES, elements_of, value_of
 from mux_async.emulator.data._groups import ordered
 from mux_async.emulator.data._query import ORDERS
-from mux_async.emulator.data._question import Answerer, Operation, Question, envelope
+from mux_async.emulator.data._request import Answerer, Operation, Question, envelope
+from mux_async.emulator.http._messages import Response
 
 
 def _list(question: Question) -> Response:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from mux_async.emulator._http import Response, invalid, not_found
-from mux_async.emulator._ids import is_well_formed
 from mux_async.emulator.data._query import MAX_LIMIT
-from mux_async.emulator.data._question import Answerer, Operation, Question, envelope
+from mux_async.emulator.data._request import Answerer, Operation, Question, envelope
 from mux_async.emulator.data._views import Video, View
+from mux_async.emulator.http._messages import Response, invalid, not_found
+from mux_async.emulator.state._ids import is_well_formed
 
 MIN_PARTS, MAX_PARTS = 10, 1000
 _HOTSPOTS = 20

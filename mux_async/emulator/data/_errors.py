@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mux_async.emulator._http import Response
-from mux_async.emulator._state import Json
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._groups import grouped
-from mux_async.emulator.data._question import Operation, Question, envelope
+from mux_async.emulator.data._request import Operation, Question, envelope
 from mux_async.emulator.data._vocabulary import ERRORS
+from mux_async.emulator.http._messages import Response
+from mux_async.emulator.state._state import Json
 
 _BY_ID = {error.id: error for error in ERRORS}
 

@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
-from mux_async.emulator._http import ApiError, Request, Response, not_found
-from mux_async.emulator._render import origin_of
-from mux_async.emulator._state import World
 from mux_async.emulator.data._archive import Archive
 from mux_async.emulator.data._dataset import RETENTION
 from mux_async.emulator.data._details import FIELDS, written
 from mux_async.emulator.data._query import DAY
-from mux_async.emulator.data._question import Operation, Question, envelope
+from mux_async.emulator.data._request import Operation, Question, envelope
 from mux_async.emulator.data._views import View
+from mux_async.emulator.http._messages import ApiError, Request, Response, not_found
+from mux_async.emulator.state._serialization import origin_of
+from mux_async.emulator.state._state import World
 
 PREFIX = ("_emulator", "exports")
 """Where the files are."""

@@ -14,10 +14,10 @@ from typing import TypeAlias
 
 import attrs
 
-from mux_async.emulator._http import ApiError, invalid
 from mux_async.emulator.data._dimensions import DIMENSIONS, TRACES, elements_of, value_of
 from mux_async.emulator.data._metrics import METRICS, reader
 from mux_async.emulator.data._views import View
+from mux_async.emulator.http._messages import ApiError, invalid
 
 EMPTY = "__empty__"
 Test: TypeAlias = Callable[[View], bool]

@@ -11,15 +11,15 @@ from hashlib import sha256
 
 import attrs
 
-from mux_async.emulator._http import Response, invalid, not_found
-from mux_async.emulator._state import Json
 from mux_async.emulator.data._dimensions import value_of
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._groups import grouped, ordered
 from mux_async.emulator.data._query import ORDERS
-from mux_async.emulator.data._question import Operation, Question, envelope
+from mux_async.emulator.data._request import Operation, Question, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.data._vocabulary import ERRORS
+from mux_async.emulator.http._messages import Response, invalid, not_found
+from mux_async.emulator.state._state import Json
 
 _WATCHED = ("cdn", "country")
 _HOUR = 3600 * 1000

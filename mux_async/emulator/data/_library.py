@@ -12,9 +12,9 @@ from zlib import crc32
 
 import attrs
 
-from mux_async.emulator._state import Asset, Environment, Json, LiveStream, PlaybackId
 from mux_async.emulator.data._views import Video
 from mux_async.emulator.data._vocabulary import TITLES, Title
+from mux_async.emulator.state._state import Asset, Environment, Json, LiveStream, PlaybackId
 
 MAX_ASSETS = 32
 MAX_LIVE_STREAMS = 8

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mux_async.emulator._http import Response, invalid
-from mux_async.emulator._state import Json
 from mux_async.emulator.data._dimensions import COMPARABLE, DIMENSIONS, value_of
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import EMPTY
 from mux_async.emulator.data._groups import Group, grouped, measured_groups, ordered
 from mux_async.emulator.data._metrics import METRICS, Measurement, measure, value_over
 from mux_async.emulator.data._query import ORDERS, Timeframe
-from mux_async.emulator.data._question import Operation, Question, envelope
+from mux_async.emulator.data._request import Operation, Question, envelope
 from mux_async.emulator.data._views import View
+from mux_async.emulator.http._messages import Response, invalid
+from mux_async.emulator.state._state import Json
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _GRANULARITIES = {"minute": _MINUTE, "ten_minutes": 10 * _MINUTE, "hour": _HOUR, "day": _DAY}

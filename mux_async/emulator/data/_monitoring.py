@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from mux_async.emulator._http import Response, invalid
-from mux_async.emulator._state import Json
 from mux_async.emulator.data._dimensions import MONITORED, value_of
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import select
 from mux_async.emulator.data._groups import grouped, ordered
 from mux_async.emulator.data._metrics import combine
 from mux_async.emulator.data._query import DAY, MAX_LIMIT, ORDERS, Timeframe
-from mux_async.emulator.data._question import Answerer, Operation, Question, envelope
+from mux_async.emulator.data._request import Answerer, Operation, Question, envelope
 from mux_async.emulator.data._views import View
+from mux_async.emulator.http._messages import Response, invalid
+from mux_async.emulator.state._state import Json
 
 STEP = 5
 """Seconds between points."""

@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from mux_async.emulator._http import Request, invalid
-from mux_async.emulator._validate import whole_parameter
 from mux_async.emulator.data._filters import Test, compiled, parse_filter, parse_metric_filter
 from mux_async.emulator.data._metrics import Measurement
+from mux_async.emulator.http._messages import Request, invalid
+from mux_async.emulator.validation._shapes import whole_parameter
 
 T = TypeVar("T")
 MAX_LIMIT = 100

@@ -11,17 +11,17 @@ from typing import TypeAlias
 
 import attrs
 
-from mux_async.emulator._http import Response, invalid, json_response
-from mux_async.emulator._state import Json
 from mux_async.emulator.data._dimensions import DIMENSIONS, TRACES, value_of
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._filters import EMPTY, Condition, parse_filter
 from mux_async.emulator.data._groups import ordered
 from mux_async.emulator.data._metric_values import MAX_POINTS
 from mux_async.emulator.data._query import MAX_LIMIT, Timeframe
-from mux_async.emulator.data._question import Operation, Question, envelope
+from mux_async.emulator.data._request import Operation, Question, envelope
 from mux_async.emulator.data._views import Stretch, View
 from mux_async.emulator.data._vocabulary import RENDITIONS
+from mux_async.emulator.http._messages import Response, invalid, json_response
+from mux_async.emulator.state._state import Json
 
 _METRIC, _UNIT = "playing_time", "milliseconds"
 _MAX_VALUES = 4

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from mux_async.emulator._http import Response, invalid, not_found
 from mux_async.emulator.data._details import abridged, complete
 from mux_async.emulator.data._filters import Test
 from mux_async.emulator.data._query import DAY, Timeframe
-from mux_async.emulator.data._question import Operation, Question, envelope
+from mux_async.emulator.data._request import Operation, Question, envelope
+from mux_async.emulator.http._messages import Response, invalid, not_found
 
 _ERROR_ID = re.compile(r"\d{1,9}", re.ASCII)
 _VIEW_ID = re.compile(r"[0-9A-Za-z]{35,36}", re.ASCII)

@@ -18,9 +18,9 @@ import av.logging
 from av.error import FFmpegError
 
 from mux_async.emulator.media._fetching import FetchError, fetch
+from mux_async.emulator.media._images import animation, still, storyboard
+from mux_async.emulator.media._inspection import NotMediaError
 from mux_async.emulator.media._packaging import package, remake
-from mux_async.emulator.media._reading import NotMediaError
-from mux_async.emulator.media._stills import animation, still, storyboard
 
 NICENESS = 5
 """How far behind everything else the work stands; the emulator has others to answer."""

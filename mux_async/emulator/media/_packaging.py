@@ -20,9 +20,9 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.video import VideoStream
 
-from mux_async.emulator.media._graphs import TURNS
-from mux_async.emulator.media._reading import NOT_MEDIA, NotMediaError, Picture, Reading, main_streams, opened, read
-from mux_async.emulator.media._tracks import Copy, Cut, EncodedPicture, EncodedSound, Track, pour
+from mux_async.emulator.media._filter_graphs import TURNS
+from mux_async.emulator.media._inspection import NOT_MEDIA, NotMediaError, Picture, Reading, main_streams, opened, read
+from mux_async.emulator.media._transcoding import Copy, Cut, EncodedPicture, EncodedSound, Track, pour
 
 SEGMENT_SECONDS = 4
 TALLEST_ENCODED = 720
@@ -129,7 +129,7 @@ def scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 def _described(playlist: Path, rate: Fraction | None) -> dict[str, Any]:
-    """Return the members of `mux_async.emulator._studio.Film` but for its path."""
+    """Return the members of `mux_async.emulator.media._backend.Film` but for its path."""
     written = playlist.read_text()
     head = _HEAD.search(written)
     segments = [(int(found["offset"]), int(found["size"]), float(found["duration"])) for found in _SEGMENT.finditer(written)]
@@ -150,7 +150,7 @@ def _described(playlist: Path, rate: Fraction | None) -> dict[str, Any]:
 
 
 def remake(film: str, out: str, order: Mapping[str, Any]) -> None:
-    """Make a file to play elsewhere, as `mux_async.emulator._studio.Download` says.
+    """Make a file to play elsewhere, as `mux_async.emulator.media._backend.Download` says.
 
     Raises:
         NotMediaError: The film has not what was asked for.

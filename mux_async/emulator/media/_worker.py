@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 import attrs
 
 from mux_async._config import is_loopback
-from mux_async.emulator._media import InputProblem, MediaInfo
-from mux_async.emulator._studio import Film, IngestOrder, Order, Segment, StudioError
-from mux_async.emulator.media._press import Press
+from mux_async.emulator.media._backend import Film, IngestOrder, Order, Segment, StudioError
+from mux_async.emulator.media._probe import InputProblem, MediaInfo
+from mux_async.emulator.media._worker_process import Press
 from mux_async.errors import MissingExtraError
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def has_media() -> bool:
 
 
 class MediaWorker:
-    """A `mux_async.emulator._studio.Studio` of FFmpeg. To be closed, or used as a context manager.
+    """A `mux_async.emulator.media._backend.Studio` of FFmpeg. To be closed, or used as a context manager.
 
     Args:
         folder: Where films are kept, over restarts; the folder that it lies in is there. ``None`` takes a temporary one that goes with
@@ -90,7 +90,7 @@ class MediaWorker:
         return self._folder / "uploads"
 
     def ingest(self, order: IngestOrder, /) -> Future[MediaInfo | InputProblem | None]:
-        """See `mux_async.emulator._studio.Studio.ingest`."""
+        """See `mux_async.emulator.media._backend.Studio.ingest`."""
         with self._lock:
             future = self._ingests.get(order.asset_id)
             if future is None:
@@ -152,7 +152,7 @@ class MediaWorker:
             folder.rename(place)
 
     def film(self, asset_id: str, /) -> Film | None:
-        """See `mux_async.emulator._studio.Studio.film`."""
+        """See `mux_async.emulator.media._backend.Studio.film`."""
         with self._lock:
             return self._film(asset_id)
 
@@ -169,7 +169,7 @@ class MediaWorker:
         return self._films[asset_id]
 
     def make(self, asset_id: str, order: Order, /) -> Future[Path]:
-        """See `mux_async.emulator._studio.Studio.make`."""
+        """See `mux_async.emulator.media._backend.Studio.make`."""
         with self._lock:
             film, made = self._film(asset_id), self._made.setdefault(asset_id, {})
             future = made.get(order)
@@ -210,7 +210,7 @@ class MediaWorker:
                 made.pop(order).result().unlink(missing_ok=True)
 
     def forget(self, asset_id: str, /) -> None:
-        """See `mux_async.emulator._studio.Studio.forget`."""
+        """See `mux_async.emulator.media._backend.Studio.forget`."""
         with self._lock:
             futures: list[Future[Any]] = [*self._made.pop(asset_id, {}).values()]
             if asset_id in self._ingests:

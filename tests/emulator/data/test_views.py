@@ -7,7 +7,7 @@ import pytest
 
 from mux_async.emulator import DEFAULT_TOKEN, EmulatorSettings, Token
 from mux_async.emulator.data._dataset import RETENTION
-from mux_async.emulator.data._making import MAX_SPAN
+from mux_async.emulator.data._view_generator import MAX_SPAN
 from mux_async.emulator.data._views import View
 from tests.emulator.data.asking import DAY, LIST, NOON, ask, busy_account, dataset, last_day, refused, rows, views
 from tests.emulator.harness import Account, basic

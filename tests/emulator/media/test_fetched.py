@@ -17,8 +17,8 @@ import pytest
 pytest.importorskip("av", reason="real media need PyAV: pip install 'mux-async[media]'")
 
 from mux_async.emulator import InputProblem, MediaInfo
-from mux_async.emulator._studio import IngestOrder
 from mux_async.emulator.media import MediaWorker
+from mux_async.emulator.media._backend import IngestOrder
 from tests.emulator.media.theatre import PATIENCE, Theatre, children, playback, watch
 
 

@@ -19,9 +19,9 @@ import av
 
 from mux_async import Mux
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, InputProblem, MediaInfo
-from mux_async.emulator._studio import Download, IngestOrder, Still, StudioError
 from mux_async.emulator.media import MediaWorker, has_media
-from mux_async.emulator.media._reading import NotMediaError, read
+from mux_async.emulator.media._backend import Download, IngestOrder, Still, StudioError
+from mux_async.emulator.media._inspection import NotMediaError, read
 from mux_async.errors import MissingExtraError
 from mux_async.transport import HttpRequest
 from tests.emulator.harness import Account

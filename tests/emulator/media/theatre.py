@@ -23,7 +23,7 @@ import attrs
 import av
 
 from mux_async.emulator import Emulator, EmulatorSettings
-from mux_async.emulator._studio import Studio
+from mux_async.emulator.media._backend import Studio
 from mux_async.emulator.server import serve
 from tests.emulator.harness import Json, basic
 

@@ -1,0 +1,70 @@
+"""Who may use what is not Mux's: the control calls below ``/_emulator``, and the page with its calls. They need no token, so it is by where
+a request comes from.
+
+Two kinds of request are refused. A browser sends one from any page that is open in it, and says so (``Origin``, ``Sec-Fetch-Site``). And a
+name that somebody else's server resolves to this machine (DNS rebinding) makes such a page look like the emulator's own: that shows in
+``Host``. Mux's API is open to pages as Mux's is, and asks for a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from mux_async._config import is_loopback
+from mux_async.emulator.http._messages import ApiError, Request
+
+_OWN_SITES = {"same-origin", "none"}
+"""``Sec-Fetch-Site`` of the emulator's own page, and of an address that somebody typed."""
+
+
+def check_visitor(request: Request, hosts: Collection[str], *, is_page: bool = False) -> None:
+    """Refuse what comes from a foreign page, or for a foreign host.
+
+    Args:
+        request: Its ``Host``, where it has one: requests within the process have none.
+        hosts: Names and addresses that count as the emulator's own, besides those of this machine.
+        is_page: It is for the page itself, which links may lead to.
+
+    Raises:
+        ApiError: 403; the message says what allows it.
+    """
+    for host in request.headers.getall("Host", ()):
+        if not _is_own(host, hosts):
+            raise _refused(f"it is for the host {host!r:.200}", _name(host) or host)
+    if is_page:
+        return
+    is_declared = False
+    for origin in request.headers.getall("Origin", ()):
+        authority = origin.partition("://")[2]
+        is_declared = _name(authority) in hosts
+        if authority not in request.headers.getall("Host", (request.origin.partition("://")[2],)) and not is_declared:
+            raise _refused(f"it comes from a page of {origin!r:.200}", _name(authority) or "HOST")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if site not in _OWN_SITES and not is_declared:
+        raise _refused(f"it comes from a foreign page (Sec-Fetch-Site: {site:.40})", "HOST")
+
+
+def _is_own(host: str, hosts: Collection[str]) -> bool:
+    name = _name(host)
+    return name is not None and (name in hosts or is_loopback(name))
+
+
+def _name(host: str) -> str | None:
+    """Return *host* without a port and in lower case; ``None`` where it is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        _ = parts.port
+    except ValueError:
+        return None
+    is_whole = not (parts.path or parts.query or parts.fragment or "@" in host)
+    return parts.hostname if is_whole else None
+
+
+def _refused(why: str, name: str) -> ApiError:
+    return ApiError(
+        403,
+        "forbidden",
+        f"this call of the emulator is refused, because {why}; if that is yours, start it with --allow-host {name} "
+        f"or EmulatorSettings(allowed_hosts=({name!r},))",
+    )

@@ -1,0 +1,1 @@
+"""Faults that a test orders: failed requests, lost or late webhooks, processing that errors. May import: ``http``, ``validation``."""

@@ -1,0 +1,61 @@
+"""What doors share: waiting for answers that are still being made, and reading files, without holding up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, cast
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from mux_async.emulator.http._messages import FileSlice, Response
+
+_PIECE = 256 * 1024
+
+
+class _TrioToken(Protocol):
+    def run_sync_soon(self, function: Callable[[], None], /) -> None: ...
+
+
+async def settled(response: Response) -> Response:
+    """Wait until an answer is there. Cancelling leaves what is being made to whoever asks next."""
+    while response.pending is not None:
+        await _done(response.pending[0])
+        response = response.settled()
+    return response
+
+
+async def _done(future: Future[Path]) -> None:
+    woken = anyio.Event()
+    loop = anyio.lowlevel.current_token().native_token
+
+    def wake(_: Future[Path]) -> None:
+        # Not `anyio.from_thread`, which waits for the loop: one that has ended meanwhile would hold up the studio for ever.
+        with suppress(RuntimeError):
+            if isinstance(loop, asyncio.AbstractEventLoop):
+                loop.call_soon_threadsafe(woken.set)
+            else:
+                cast("_TrioToken", loop).run_sync_soon(woken.set)
+
+    future.add_done_callback(wake)
+    await woken.wait()
+
+
+async def read(file: FileSlice) -> AsyncGenerator[bytes, None]:
+    """Yield a stretch of a file in pieces.
+
+    Raises:
+        OSError: The file is gone.
+    """
+    left = file.size
+    # Opened here and not in a thread: cancelled on the way back from there, it would stay open.
+    with file.path.open("rb") as stored:
+        stored.seek(file.offset)
+        while left and (piece := await anyio.to_thread.run_sync(stored.read, min(left, _PIECE))):
+            left -= len(piece)
+            yield piece

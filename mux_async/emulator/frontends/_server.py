@@ -1,0 +1,178 @@
+"""The door for programs elsewhere: one origin on aiohttp.web that serves API, uploads, playback and images.
+
+Upload bodies go to the emulator as they arrive and are not kept. Nothing is logged but method, path and status. While it serves,
+time passes by itself and webhooks are delivered over HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+
+import attrs
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
+from aiohttp.http import HttpProcessingError
+from multidict import CIMultiDict
+
+from mux_async.emulator._emulator import Emulator
+from mux_async.emulator.frontends._responses import read, settled
+from mux_async.emulator.http._messages import Request
+from mux_async.emulator.routing._exchange import Reply
+from mux_async.emulator.webhooks._deliveries import WebhookRequest
+from mux_async.emulator.webhooks._sender import carry_webhooks
+
+READ_BUFFER = 1024 * 1024
+"""Bytes of a body that may wait in memory, per connection."""
+GRACE = 1.0
+"""Seconds that requests in flight get when the server stops."""
+
+
+_log = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether an error is the emulator's own. What is no HTTP is the client's, who is told so by the answer."""
+    error = None if record.exc_info is None else record.exc_info[1]
+    return not isinstance(error, HttpProcessingError)
+
+
+_log.addFilter(_is_ours)
+
+
+@asynccontextmanager
+async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str, None]:
+    """Serve *emulator* over HTTP/1.1 while the block runs.
+
+    Args:
+        emulator: May be used directly meanwhile, on the same event loop.
+        host: Address to listen on; there is no TLS, so keep it this machine's own.
+        port: 0 picks a free one.
+
+    Yields:
+        The origin: ``http://127.0.0.1:40123``.
+
+    Raises:
+        OSError: The address is taken.
+    """
+    emulator.listens_at(host)
+    server = web.Server(
+        _Door(emulator).handle,
+        access_log=None,
+        auto_decompress=False,
+        handler_cancellation=True,
+        lingering_time=GRACE,
+        read_bufsize=READ_BUFFER,
+        logger=_log,
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=GRACE)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        bound = runner.addresses[0][1]
+        async with _delivering(emulator):
+            yield f"http://{_reachable(host)}:{bound}"
+    finally:
+        await runner.cleanup()
+
+
+def _reachable(host: str) -> str:
+    """Return what a client on this machine puts into a URL; one cannot go to "every address"."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - told apart, not bound
+    return f"[{host}]" if ":" in host else host
+
+
+@asynccontextmanager
+async def _delivering(emulator: Emulator) -> AsyncGenerator[None, None]:
+    """Deliver webhooks while the block runs.
+
+    A task rather than a task group: the block may be entered and left in two tasks, as in fixtures of pytest-asyncio.
+    """
+    # Addresses are taken as they are: no proxy from the environment, no cookies, no redirects.
+    async with ClientSession(cookie_jar=DummyCookieJar(), trust_env=False) as session:
+
+        async def carry(request: WebhookRequest) -> int:
+            timeout = ClientTimeout(total=request.timeout)
+            try:
+                async with session.post(
+                    request.url, data=request.body, headers=request.headers, allow_redirects=False, timeout=timeout
+                ) as response:
+                    return response.status
+            except (
+                ClientError,
+                ValueError,
+            ) as error:  # a URL that aiohttp cannot read is a ValueError, but not always a ClientError
+                raise ConnectionError(str(error) or type(error).__name__) from error
+
+        courier = asyncio.create_task(carry_webhooks(emulator, carry))
+        try:
+            yield
+        finally:
+            courier.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await courier
+
+
+class _Door:
+    """Turns aiohttp's requests into the emulator's, and its replies back."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        origin = f"{request.scheme}://{request.host}"
+        exchange = self._emulator.begin(Request(request.method, request.raw_path, request.headers, origin=origin))
+        if exchange.is_refused:
+            exchange.cut()
+            return _abort(request)
+        try:
+            if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+                request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if request.can_read_body:
+                while chunk := await request.content.readany():
+                    if not exchange.feed(chunk):
+                        break
+            reply = exchange.finish()
+        except (web.RequestPayloadError, ConnectionError):
+            return _abort(request)
+        finally:
+            exchange.cut()  # nothing happens when it was finished
+        if reply.response is not None:
+            reply = attrs.evolve(reply, response=await settled(reply.response))
+        if reply.delay:
+            await asyncio.sleep(reply.delay)
+        return await _send(request, reply)
+
+
+async def _send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    response = reply.response
+    if response is None:
+        return _abort(request)
+    headers = CIMultiDict(response.headers)
+    if reply.truncate is None and response.file is None:
+        return web.Response(status=response.status, headers=headers, body=response.body or None)
+    headers["Content-Length"] = str(response.length)
+    stream = web.StreamResponse(status=response.status, headers=headers)
+    await stream.prepare(request)
+    if reply.truncate is not None:
+        await stream.write((await asyncio.to_thread(response.loaded)).body[: reply.truncate])
+        return _abort(request)
+    if response.file is not None and request.method != "HEAD":
+        try:
+            async with aclosing(read(response.file)) as pieces:
+                async for piece in pieces:
+                    await stream.write(piece)
+        except OSError:  # the film was thrown away while it was shown, or nobody looks any more
+            return _abort(request)
+    await stream.write_eof()
+    return stream
+
+
+def _abort(request: web.BaseRequest) -> web.StreamResponse:
+    """Break the connection. aiohttp wants an answer all the same, and finds nowhere to send it."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)

@@ -1,0 +1,265 @@
+"""``/video/v1/live-streams``; what encoders do is in `mux_async.emulator.live._encoders` (facts/BEHAVIOUR.md, section 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mux_async.emulator.http._messages import Response, created, data, invalid, no_content, not_found
+from mux_async.emulator.live import _encoders
+from mux_async.emulator.resources import _request_bodies
+from mux_async.emulator.resources._asset_lifecycle import add_playback_id, remove_playback_ids
+from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions, normalized
+from mux_async.emulator.routing._router import Call, Route, known, take
+from mux_async.emulator.state._ids import is_well_formed
+from mux_async.emulator.state._serialization import live_stream_json
+from mux_async.emulator.state._state import Json, LiveStream, SimulcastTarget, present
+from mux_async.emulator.webhooks._events import live_event, target_event
+
+_ECHOED = (
+    "audio_only",
+    "latency_mode",
+    "low_latency",
+    "max_continuous_duration",
+    "meta",
+    "passthrough",
+    "reconnect_slate_url",
+    "reconnect_window",
+    "reduced_latency",
+    "test",
+    "use_slate_for_standard_latency",
+)
+_SIMULCAST_ID_SIZE = 40
+
+
+def _stream(call: Call) -> LiveStream:
+    return call.environment.live_stream(call.params["LIVE_STREAM_ID"])
+
+
+def _latency_mode(body: Json) -> str:
+    if "latency_mode" in body:
+        mode: str = body["latency_mode"]
+        return mode
+    return "low" if body.get("low_latency") else "reduced" if body.get("reduced_latency") else "standard"
+
+
+def _create(call: Call) -> Response:
+    body = call.json(_request_bodies.CREATE_LIVE_STREAM)
+    policies = normalized({key: body[key] for key in ("playback_policies", "playback_policy") if key in body})
+    members = {key: body[key] for key in _ECHOED if key in body}
+    members["latency_mode"] = _latency_mode(body)
+    members.setdefault("max_continuous_duration", 43_200)
+    if members["latency_mode"] == "standard":
+        members.setdefault("reconnect_window", 60)
+    stream = LiveStream(
+        id=call.world.mint.id("live stream"),
+        number=call.world.next_number(),
+        created_at=call.world.now,
+        stream_key=call.world.mint.uuid("stream key"),
+        srt_passphrase=call.world.mint.opaque("passphrase", 32),
+        options=normalized(body.get("new_asset_settings") or {}),
+        members=members,
+    )
+    for entry in body.get("advanced_playback_policies", ()):
+        check_policy(entry)
+    check_drm(call.environment, body.get("advanced_playback_policies", ()))
+    check_drm(call.environment, stream.options.get("advanced_playback_policies", ()))
+    _set_embedded_subtitles(stream, body.get("embedded_subtitles", ()))
+    _set_generated_subtitles(stream, body.get("generated_subtitles", ()))
+    for policy in policies.get("playback_policies", ()):
+        add_playback_id(call.world, call.environment, stream, {"policy": policy})
+    for entry in body.get("advanced_playback_policies", ()):
+        add_playback_id(call.world, call.environment, stream, entry)
+    for entry in body.get("simulcast_targets", ()):
+        _add_simulcast_target(call, stream, entry)
+    call.environment.live_streams[stream.id] = stream
+    live_event(call.world, call.environment, "created", stream)
+    for target in stream.simulcast_targets:
+        target_event(call.world, call.environment, "created", stream, target)
+    return created(live_stream_json(stream))
+
+
+def _list(call: Call) -> Response:
+    status, key = call.request.query.get("status"), call.request.query.get("stream_key")
+    known(status, ("active", "idle", "disabled"), "status")
+    found = [
+        stream
+        for stream in reversed(call.environment.live_streams.values())
+        if status in {None, stream.status} and key in {None, stream.stream_key}
+    ]
+    return data([live_stream_json(stream) for stream in call.page(found)])
+
+
+def _retrieve(call: Call) -> Response:
+    return data(live_stream_json(_stream(call)))
+
+
+def _update(call: Call) -> Response:
+    stream = _stream(call)
+    body = call.json(_request_bodies.UPDATE_LIVE_STREAM)
+    if body.get("latency_mode", stream.members["latency_mode"]) != stream.members["latency_mode"] and stream.status == "active":
+        raise invalid("latency_mode cannot be changed while the live stream is active")
+    for key in _ECHOED:
+        if key in body:
+            stream.members[key] = body[key]
+    for key in ("passthrough", "reconnect_slate_url"):
+        if stream.members.get(key) == "":  # how a client clears them
+            del stream.members[key]
+    if "new_asset_settings" in body:
+        stream.options = normalized({**stream.options, **body["new_asset_settings"]})
+    return _updated(call, stream)
+
+
+def _updated(call: Call, stream: LiveStream) -> Response:
+    live_event(call.world, call.environment, "updated", stream)
+    return data(live_stream_json(stream))
+
+
+def _delete(call: Call) -> Response:
+    stream = _stream(call)
+    _encoders.end(call.world, call.environment, stream)
+    remove_playback_ids(call.environment, stream)
+    del call.environment.live_streams[stream.id]
+    live_event(call.world, call.environment, "deleted", stream)
+    return no_content()
+
+
+def _complete(call: Call) -> Response:
+    _encoders.complete(call.world, call.environment, _stream(call))
+    return data({})
+
+
+def _enable(call: Call) -> Response:
+    _encoders.enable(call.world, call.environment, _stream(call))
+    return data({})
+
+
+def _disable(call: Call) -> Response:
+    _encoders.disable(call.world, call.environment, _stream(call))
+    return data({})
+
+
+def _reset_stream_key(call: Call) -> Response:
+    stream = _stream(call)
+    stream.stream_key = call.world.mint.uuid("stream key")
+    live_event(call.world, call.environment, "updated", stream)
+    return created(live_stream_json(stream))
+
+
+def _set_embedded_subtitles(stream: LiveStream, entries: Any) -> None:
+    settings: list[Json] = []
+    for entry in entries:
+        language = entry.get("language_code", "en")
+        settings.append(
+            {"language_channel": "cc1", "name": entry.get("name", language), **entry, "language_code": language},
+        )
+    _set_or_clear(stream, "embedded_subtitles", settings)
+
+
+def _set_generated_subtitles(stream: LiveStream, entries: Any) -> None:
+    settings: list[Json] = []
+    for entry in entries:
+        language = entry.get("language_code", "en")
+        settings.append({"name": entry.get("name", language), **entry, "language_code": language})
+    _set_or_clear(stream, "generated_subtitles", settings)
+
+
+def _set_or_clear(stream: LiveStream, name: str, settings: list[Json]) -> None:
+    if settings:
+        stream.members[name] = settings
+    else:
+        stream.members.pop(name, None)
+
+
+def _update_embedded_subtitles(call: Call) -> Response:
+    stream = _stream(call)
+    _set_embedded_subtitles(stream, call.json(_request_bodies.UPDATE_EMBEDDED_SUBTITLES).get("embedded_subtitles", ()))
+    return _updated(call, stream)
+
+
+def _update_generated_subtitles(call: Call) -> Response:
+    stream = _stream(call)
+    _set_generated_subtitles(stream, call.json(_request_bodies.UPDATE_GENERATED_SUBTITLES).get("generated_subtitles", ()))
+    return _updated(call, stream)
+
+
+def _update_static_renditions(call: Call) -> Response:
+    stream = _stream(call)
+    entries = call.json(_request_bodies.UPDATE_NEW_ASSET_STATIC_RENDITIONS)["static_renditions"]
+    check_resolutions([entry["resolution"] for entry in entries])
+    stream.options["static_renditions"] = entries
+    return _updated(call, stream)
+
+
+def _delete_static_renditions(call: Call) -> Response:
+    stream = _stream(call)
+    stream.options.pop("static_renditions", None)
+    live_event(call.world, call.environment, "updated", stream)
+    return no_content()
+
+
+def _add_simulcast_target(call: Call, stream: LiveStream, entry: Json) -> SimulcastTarget:
+    target = SimulcastTarget(
+        id=call.world.mint.id("simulcast target", _SIMULCAST_ID_SIZE),
+        url=entry["url"],
+        stream_key=entry.get("stream_key"),
+        passthrough=entry.get("passthrough"),
+    )
+    stream.simulcast_targets.append(target)
+    return target
+
+
+def _idle_stream(call: Call) -> LiveStream:
+    stream = _stream(call)
+    if stream.ingest.connected or stream.status == "active":
+        raise invalid("simulcast targets can only be changed while the live stream is idle")
+    return stream
+
+
+def _simulcast_target(call: Call, stream: LiveStream) -> SimulcastTarget:
+    wanted = call.params["SIMULCAST_TARGET_ID"]
+    if not is_well_formed(wanted):
+        raise invalid("Failed to parse ID")
+    found = take(stream.simulcast_targets, lambda target: target.id == wanted)
+    if found is None:
+        raise not_found()
+    return found
+
+
+def _create_simulcast_target(call: Call) -> Response:
+    stream = _idle_stream(call)
+    target = _add_simulcast_target(call, stream, call.json(_request_bodies.CREATE_SIMULCAST_TARGET))
+    target_event(call.world, call.environment, "created", stream, target)
+    return created(present(target))
+
+
+def _retrieve_simulcast_target(call: Call) -> Response:
+    return data(present(_simulcast_target(call, _stream(call))))
+
+
+def _delete_simulcast_target(call: Call) -> Response:
+    stream = _idle_stream(call)
+    target = _simulcast_target(call, stream)
+    stream.simulcast_targets.remove(target)
+    target_event(call.world, call.environment, "deleted", stream, target)
+    return no_content()
+
+
+_ONE = "/video/v1/live-streams/{LIVE_STREAM_ID}"
+ROUTES = (
+    Route("POST", "/video/v1/live-streams", _create),
+    Route("GET", "/video/v1/live-streams", _list),
+    Route("GET", _ONE, _retrieve),
+    Route("PATCH", _ONE, _update),
+    Route("DELETE", _ONE, _delete),
+    Route("PUT", f"{_ONE}/complete", _complete),
+    Route("PUT", f"{_ONE}/enable", _enable),
+    Route("PUT", f"{_ONE}/disable", _disable),
+    Route("POST", f"{_ONE}/reset-stream-key", _reset_stream_key),
+    Route("PUT", f"{_ONE}/embedded-subtitles", _update_embedded_subtitles),
+    Route("PUT", f"{_ONE}/generated-subtitles", _update_generated_subtitles),
+    Route("PUT", f"{_ONE}/new-asset-settings/static-renditions", _update_static_renditions),
+    Route("DELETE", f"{_ONE}/new-asset-settings/static-renditions", _delete_static_renditions),
+    Route("POST", f"{_ONE}/simulcast-targets", _create_simulcast_target),
+    Route("GET", f"{_ONE}/simulcast-targets/{{SIMULCAST_TARGET_ID}}", _retrieve_simulcast_target),
+    Route("DELETE", f"{_ONE}/simulcast-targets/{{SIMULCAST_TARGET_ID}}", _delete_simulcast_target),
+)

@@ -1,0 +1,48 @@
+"""Mux's hosts besides the API's: stream, image, license and stats, all on the emulator's one origin.
+
+Unlike the API they are open to pages of any origin, errors included, so that a player in a browser can tell a 403 from a lost network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mux_async.emulator.http._messages import ApiError, Request, Response
+from mux_async.emulator.playback import _drm_licenses, _viewer_counts
+from mux_async.emulator.playback._drm_licenses import answer_license
+from mux_async.emulator.playback._streams import play
+from mux_async.emulator.playback._viewer_counts import answer_counts
+from mux_async.emulator.state._state import World
+
+if TYPE_CHECKING:
+    from mux_async.emulator.data import Archive
+
+_CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*"}
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Max-Age": "600",
+}
+
+
+def answer_host(request: Request, world: World, archive: Archive, body: bytes) -> Response:
+    """Answer a request to one of the hosts.
+
+    Raises:
+        MissingExtraError: A token has to be checked, and the ``jwt`` extra is not installed.
+    """
+    if request.method == "OPTIONS":
+        return Response(204).with_headers({**_CORS, **_PREFLIGHT})
+    try:
+        response = _answer(request, world, archive, body)
+    except ApiError as error:
+        response = error.response()
+    return response.with_headers(_CORS)
+
+
+def _answer(request: Request, world: World, archive: Archive, body: bytes) -> Response:
+    if request.segments[0] in _drm_licenses.FAMILIES:
+        return answer_license(request, world, body)
+    if request.segments == _viewer_counts.PATH:
+        return answer_counts(request, world, archive)
+    return play(request, world)

@@ -1,0 +1,216 @@
+"""What a URL of the stream and image hosts asks for besides its path, and what its token says in place of that.
+
+Of a signed playback id the token's claims count, and parameters beside the token do not; of a public one the URL's count
+(facts/BEHAVIOUR.md, section 8.2). Names, defaults and bounds are those of sections 9.2 and 9.3. Nothing here looks at media; whoever
+makes pictures or playlists asks for what was meant, and gets it checked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from mux_async.emulator.http._messages import invalid
+from mux_async.emulator.media._probe import MediaInfo
+from mux_async.emulator.validation._shapes import whole_parameter
+
+Params = Mapping[str, str]
+"""Parameters by name, as text, from wherever they count."""
+
+_REGISTERED = frozenset({"aud", "custom", "exp", "iat", "iss", "jti", "kid", "nbf", "playback_restriction_id", "sub"})
+_FIT_MODES = ("preserve", "stretch", "crop", "smartcrop", "pad")
+_RESOLUTIONS = ("270p", "360p", "480p", "540p", "720p", "1080p", "1440p", "2160p")
+MAX_SECONDS = 12 * 3600.0
+"""No medium is longer."""
+_MAX_EPOCH = 1e11
+
+
+def from_claims(claims: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters that a token carries: texts as they are, numbers and booleans as a URL would have them."""
+    found: dict[str, str] = {}
+    for name, value in claims.items():
+        if name in _REGISTERED:
+            continue
+        if isinstance(value, bool):
+            found[name] = "true" if value else "false"
+        elif isinstance(value, int | float):
+            found[name] = str(int(value)) if float(value).is_integer() else str(value)
+        elif isinstance(value, str):
+            found[name] = value
+    return found
+
+
+def seconds(params: Params, name: str, default: float | None = None, most: float = MAX_SECONDS) -> float | None:
+    """Read a parameter that is a number of seconds, from 0 to *most*.
+
+    Raises:
+        ApiError: 400, it is none.
+    """
+    given = params.get(name)
+    if not given:
+        return default
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value <= most:
+        raise invalid(f"{name} must be a number of seconds")
+    return value
+
+
+def is_on(params: Params, name: str) -> bool:
+    """Read a parameter that is true or false, and false when it is not there.
+
+    Raises:
+        ApiError: 400, it is neither.
+    """
+    given = params.get(name) or "false"
+    if given not in {"true", "false"}:
+        raise invalid(f"{name} must be true or false")
+    return given == "true"
+
+
+@attrs.frozen
+class Thumbnail:
+    """A thumbnail as it was asked for.
+
+    Attributes:
+        time: Seconds into the medium, not beyond its end; ``None`` leaves the choice to the asset, or to the middle.
+        width: Pixels of the answer, after it was turned.
+        height: Likewise.
+        fit_mode: How the picture fills them: ``preserve``, ``stretch``, ``crop``, ``smartcrop`` or ``pad``.
+        rotate: Degrees clockwise: 0, 90, 180 or 270.
+        flip_h: Whether left and right are exchanged.
+        flip_v: Whether top and bottom are.
+    """
+
+    time: float | None
+    width: int
+    height: int
+    fit_mode: str = "preserve"
+    rotate: int = 0
+    flip_h: bool = False
+    flip_v: bool = False
+
+
+def thumbnail(params: Params, media: MediaInfo, *, is_live: bool) -> Thumbnail:
+    """Read what a thumbnail is to be.
+
+    Raises:
+        ApiError: 400, a parameter makes no sense, alone or with the others.
+    """
+    if is_on(params, "latest") and not is_live:
+        raise invalid("latest is for live streams that are active")
+    time = seconds(params, "time")
+    seconds(params, "program_time", most=_MAX_EPOCH)
+    fit_mode = params.get("fit_mode") or "preserve"
+    if fit_mode not in _FIT_MODES:
+        raise invalid(f"fit_mode must be one of {', '.join(_FIT_MODES)}")
+    rotate = whole_parameter(params, "rotate", 0, minimum=0)
+    if rotate not in {0, 90, 180, 270}:
+        raise invalid("rotate must be 90, 180 or 270")
+    turned = (media.height, media.width) if rotate in {90, 270} else (media.width, media.height)
+    asked = whole_parameter(params, "width", 0, minimum=0), whole_parameter(params, "height", 0, minimum=0)
+    if fit_mode != "preserve" and not all(asked):
+        raise invalid(f"fit_mode {fit_mode} needs both width and height")
+    width, height = asked if fit_mode != "preserve" else _fitted(*asked, *turned)
+    return Thumbnail(
+        None if time is None else min(time, media.duration),
+        width,
+        height,
+        fit_mode,
+        rotate,
+        is_on(params, "flip_h"),
+        is_on(params, "flip_v"),
+    )
+
+
+def _fitted(width: int, height: int, whole_width: int, whole_height: int) -> tuple[int, int]:
+    """The largest size of the source's shape within what was asked for; the source's own when nothing was."""
+    scales = [asked / whole for asked, whole in ((width, whole_width), (height, whole_height)) if asked]
+    scale = min(scales, default=1.0)
+    return max(1, round(whole_width * scale)), max(1, round(whole_height * scale))
+
+
+def pick_rungs(rungs: Sequence[int], params: Params) -> list[int]:
+    """Choose among the sizes of a ladder, and put them in order.
+
+    Args:
+        rungs: Pixels of the smaller side, smallest first, never empty; 0 stands for sound alone.
+        params: ``max_resolution``, ``min_resolution`` and ``rendition_order`` count. A size that is not there falls to the next lower
+            one; at least one rung stays.
+
+    Returns:
+        The rungs, in the order of the playlist: the middle one first unless ``rendition_order=desc``; all of them twice, one after
+        the other, with ``redundant_streams=true``.
+
+    Raises:
+        ApiError: 400, a parameter makes no sense.
+    """
+    most, least = _resolution(params, "max_resolution"), _resolution(params, "min_resolution")
+    if most is not None and least is not None and least > most:
+        raise invalid("min_resolution must not be above max_resolution")
+    kept = [rung for rung in rungs if most is None or rung <= most] or [rungs[0]]
+    if least is not None:
+        floor = max((rung for rung in kept if rung <= least), default=kept[0])
+        kept = [rung for rung in kept if rung >= floor]
+    order = params.get("rendition_order")
+    if order == "desc":
+        kept.reverse()
+    elif order:
+        raise invalid("rendition_order must be desc")
+    else:
+        middle = kept[len(kept) // 2]
+        kept = [middle, *(rung for rung in kept if rung != middle)]
+    return [*kept, *kept] if is_on(params, "redundant_streams") else kept
+
+
+def _resolution(params: Params, name: str) -> int | None:
+    given = params.get(name)
+    if not given:
+        return None
+    if given not in _RESOLUTIONS:
+        raise invalid(f"{name} must be one of {', '.join(_RESOLUTIONS)}")
+    return int(given[:-1])
+
+
+def window(params: Params, duration: float, began_at: float | None = None) -> tuple[float, float]:
+    """Read which stretch of a medium is meant.
+
+    Args:
+        params: ``asset_start_time`` and ``asset_end_time`` in seconds of the medium; ``program_start_time`` and ``program_end_time`` in
+            epoch seconds, for what was recorded live.
+        duration: Seconds of the whole medium.
+        began_at: Epoch seconds of its first frame; ``None`` when it is no recording.
+
+    Returns:
+        Beginning and end, in seconds of the medium; all of it when nothing was asked for.
+
+    Raises:
+        ApiError: 400, there is no such stretch.
+    """
+    start, end = seconds(params, "asset_start_time", 0.0), seconds(params, "asset_end_time", duration)
+    for name in ("program_start_time", "program_end_time"):
+        moment = seconds(params, name, most=_MAX_EPOCH)
+        if moment is None:
+            continue
+        if began_at is None:
+            raise invalid(f"{name} is for recordings of live streams")
+        if name == "program_start_time":
+            start = max(0.0, moment - began_at)
+        else:
+            end = moment - began_at
+    start, end = start or 0.0, min(duration if end is None else end, duration)
+    if not start < end:
+        raise invalid("the stretch that was asked for begins after its end, or after that of the asset")
+    return start, end
+
+
+def default_language(params: Params, languages: Iterable[str]) -> str | None:
+    """Return the language whose subtitles are shown unasked: ``default_subtitles_lang``, or the same without its region; else none."""
+    wanted = (params.get("default_subtitles_lang") or "").lower()
+    there = {language.lower(): language for language in languages}
+    return there.get(wanted) or there.get(wanted.partition("-")[0])

@@ -1,0 +1,68 @@
+"""Playback tokens: the JWTs that open signed playback ids (facts/BEHAVIOUR.md, section 8.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, cast
+
+from mux_async.emulator.http._messages import ApiError
+from mux_async.emulator.state._state import Environment
+
+_WORDS: Final = {
+    "unknown_key": "The token was signed with an unknown key",
+    "expired": "The token has expired",
+    "not_yet_valid": "The token is not valid yet",
+}
+
+
+def _forbidden(message: str) -> ApiError:
+    return ApiError(403, "forbidden", message)
+
+
+def check_token(token: str | None, environment: Environment, playback_id: str, audience: str, now: float) -> Mapping[str, Any]:
+    """Refuse a missing, foreign, misdirected or expired token.
+
+    Returns:
+        Its claims.
+
+    Raises:
+        ApiError: 403.
+        MissingExtraError: PyJWT is not installed.
+    """
+    if not token:
+        raise _forbidden("The playback id is signed and the URL has no token")
+    claims, _ = read_token(token, [environment], [audience], now)
+    if claims["sub"] != playback_id:
+        raise _forbidden("The token is for another playback id")
+    return claims
+
+
+def read_token(
+    token: str, environments: Iterable[Environment], audiences: Collection[str], now: float
+) -> tuple[Mapping[str, Any], Environment]:
+    """Read a token, whoever it is about. The key id is found in the header, else in the payload.
+
+    Args:
+        token: As it was sent.
+        environments: Whose signing keys count.
+        audiences: Of which it must name one as ``aud``.
+        now: Epoch seconds.
+
+    Returns:
+        Its claims, ``sub`` among them, and the environment whose key signed it.
+
+    Raises:
+        ApiError: 403, it is not valid, not valid any more, or not yet.
+        MissingExtraError: PyJWT is not installed.
+    """
+    from mux_async.signing import TokenRefusedError, verify  # an emulator without signed playback needs no extra
+
+    owners = {
+        key.id: (key.public_pem, environment) for environment in environments for key in environment.signing_keys.values()
+    }
+    keys = {name: pem for name, (pem, _) in owners.items()}
+    try:
+        verified = verify(token, keys, audience=audiences, now=now)
+    except TokenRefusedError as error:
+        raise _forbidden(_WORDS.get(error.reason, "The token is not valid here")) from None
+    return cast("Mapping[str, Any]", verified.claims), owners[verified.key_id][1]

@@ -1,0 +1,53 @@
+"""What the stats host answers: how many are watching now (facts/BEHAVIOUR.md, section 8.3).
+
+``stats.mux.com/counts?token=...`` is served on the emulator's own origin. The token says by its audience what its subject is. Numbers
+come from the same made-up views as everything in the Data API, so that they agree with monitoring.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from mux_async.emulator.http._messages import ApiError, Request, Response, json_response, not_found
+from mux_async.emulator.playback._tokens import read_token
+from mux_async.emulator.state._state import World
+
+if TYPE_CHECKING:
+    from mux_async.emulator.data import Archive
+
+PATH = ("counts",)
+AUDIENCES = ("video_id", "asset_id", "playback_id", "live_stream_id")
+"""What a subject can be; each is a field of a view too."""
+
+
+def answer_counts(request: Request, world: World, archive: Archive) -> Response:
+    """Answer a request for counts: ``{"data": [{"views": 3, "viewers": 2, "updated_at": "2026-01-01T00:00:00Z"}]}``.
+
+    Of a subject that nobody watches, or that does not exist, both are 0: the token says that its owner may ask.
+
+    Raises:
+        ApiError: 403 without a token that is valid here; 404 for another verb.
+        MissingExtraError: The ``jwt`` extra is not installed.
+    """
+    if request.method not in {"GET", "HEAD"}:
+        raise not_found()
+    token = request.query.get("token")
+    if not token:
+        raise ApiError(403, "forbidden", "The URL has no token")
+    claims, environment = read_token(token, world.environments.values(), AUDIENCES, world.now)
+    given = claims["aud"]
+    kinds = [kind for kind in AUDIENCES if kind in ([given] if isinstance(given, str) else given)]
+    dataset = archive.dataset(world, environment)
+    going = [
+        view
+        for view in dataset.under_way(dataset.now // 1000 * 1000, dataset.now)
+        if view.view_start + view.startup.waited <= dataset.now < view.view_end
+        and any(getattr(view.video, kind) == claims["sub"] for kind in kinds)
+    ]
+    counted = {
+        "views": len(going),
+        "viewers": len({view.viewer.mux_viewer_id for view in going}),
+        "updated_at": datetime.fromtimestamp(int(world.now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    return json_response(200, {"data": [counted]})

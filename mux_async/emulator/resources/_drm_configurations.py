@@ -1,0 +1,23 @@
+"""``/video/v1/drm-configurations``: provisioned by Mux, here by a setting, and only ever read (facts/BEHAVIOUR.md, section 8.4)."""
+
+from __future__ import annotations
+
+from mux_async.emulator.http._messages import Response, data
+from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.state._state import present
+
+
+def _list(call: Call) -> Response:
+    found = call.page(list(reversed(call.environment.drm_configurations.values())))
+    return data([present(configuration) for configuration in found])
+
+
+def _retrieve(call: Call) -> Response:
+    wanted = call.params["DRM_CONFIGURATION_ID"]
+    return data(present(call.environment.one(call.environment.drm_configurations, wanted)))
+
+
+ROUTES = (
+    Route("GET", "/video/v1/drm-configurations", _list),
+    Route("GET", "/video/v1/drm-configurations/{DRM_CONFIGURATION_ID}", _retrieve),
+)

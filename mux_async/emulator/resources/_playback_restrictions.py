@@ -1,0 +1,156 @@
+"""Playback restrictions: who may play what a token opens (facts/BEHAVIOUR.md, section 8.5)."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from mux_async.emulator.http._messages import ApiError, Request, Response, created, data, invalid, no_content
+from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.state._records import Json, PlaybackRestriction
+from mux_async.emulator.state._serialization import epoch
+from mux_async.emulator.state._state import Environment
+from mux_async.emulator.validation._described import described
+from mux_async.emulator.validation._shapes import Shape
+
+MAX_DOMAINS = 100
+"""Mux's guide says so; its SDKs say 10 (facts/BEHAVIOUR.md, section 12, question 24)."""
+MAX_RESTRICTIONS = 100
+"""Of an environment."""
+_DOMAIN = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*", re.IGNORECASE)
+_HIGH_RISK = re.compile(
+    r"\b(curl|wget|python|aiohttp|httpx|okhttp|go-http-client|libwww|java|scrapy|bot|crawler|spider|headless)", re.IGNORECASE
+)
+"""What Mux counts as a high-risk user agent is not published; these are programs that are no players."""
+
+
+def _shown(restriction: PlaybackRestriction) -> Json:
+    return {
+        "id": restriction.id,
+        "created_at": epoch(restriction.created_at),
+        "updated_at": epoch(restriction.updated_at),
+        "referrer": restriction.referrer,
+        "user_agent": restriction.user_agent,
+    }
+
+
+def _more_domains(schema: str) -> Shape:
+    """The shape of the schema, but for its bound on the number of domains."""
+    shape = described(schema)
+
+    def check(value: object, name: str, problems: list[str]) -> None:
+        found: list[str] = []
+        shape(value, name, found)
+        problems += [problem for problem in found if not problem.endswith("allowed_domains must have at most 10 elements")]
+
+    return check
+
+
+def _referrer(members: Json) -> Json:
+    domains: list[str] = members["allowed_domains"]
+    if len(domains) > MAX_DOMAINS:
+        raise invalid(f"allowed_domains must have at most {MAX_DOMAINS} elements")
+    for domain in domains:
+        if domain != "*" and _DOMAIN.fullmatch(domain) is None:
+            raise invalid(f'allowed_domains contains "{domain}", which is no domain')
+    return {"allowed_domains": domains, "allow_no_referrer": members.get("allow_no_referrer", False)}
+
+
+def _user_agent(members: Json) -> Json:
+    return {key: members.get(key, True) for key in ("allow_no_user_agent", "allow_high_risk_user_agent")}
+
+
+def _restriction(call: Call) -> PlaybackRestriction:
+    return call.environment.one(call.environment.playback_restrictions, call.params["PLAYBACK_RESTRICTION_ID"])
+
+
+def _create(call: Call) -> Response:
+    body = call.json(_more_domains("CreatePlaybackRestrictionRequest"))
+    restrictions, world = call.environment.playback_restrictions, call.world
+    if len(restrictions) >= MAX_RESTRICTIONS:
+        raise invalid(f"an environment can have at most {MAX_RESTRICTIONS} playback restrictions")
+    restriction = PlaybackRestriction(
+        world.mint.id("playback restriction"),
+        world.next_number(),
+        world.now,
+        world.now,
+        _referrer(body["referrer"]),
+        _user_agent(body["user_agent"]),
+    )
+    restrictions[restriction.id] = restriction
+    return created(_shown(restriction))
+
+
+def _list(call: Call) -> Response:
+    found = call.page(list(reversed(call.environment.playback_restrictions.values())))
+    return data([_shown(restriction) for restriction in found])
+
+
+def _retrieve(call: Call) -> Response:
+    return data(_shown(_restriction(call)))
+
+
+def _delete(call: Call) -> Response:
+    del call.environment.playback_restrictions[_restriction(call).id]
+    return no_content()
+
+
+def _update_referrer(call: Call) -> Response:
+    restriction = _restriction(call)
+    restriction.referrer = _referrer(call.json(_more_domains("UpdateReferrerDomainRestrictionRequest")))
+    restriction.updated_at = call.world.now
+    return data(_shown(restriction))
+
+
+def _update_user_agent(call: Call) -> Response:
+    restriction = _restriction(call)
+    restriction.user_agent = _user_agent(call.json(described("UpdateUserAgentRestrictionRequest")))
+    restriction.updated_at = call.world.now
+    return data(_shown(restriction))
+
+
+def check_restriction(request: Request, environment: Environment, id: object) -> None:
+    """Refuse a request that the restriction of a token does not let through.
+
+    Raises:
+        ApiError: 403. A restriction that does not exist (any more) lets nothing through.
+    """
+    restriction = environment.playback_restrictions.get(str(id))
+    if restriction is None:
+        raise ApiError(403, "forbidden", "The token names a playback restriction that does not exist")
+    if not _referrer_allowed(restriction.referrer, request.headers.get("Referer", "")):
+        raise ApiError(403, "forbidden", "The playback restriction does not allow this referrer")
+    agent = request.headers.get("User-Agent", "")
+    if not agent and not restriction.user_agent["allow_no_user_agent"]:
+        raise ApiError(403, "forbidden", "The playback restriction does not allow requests without a user agent")
+    if _HIGH_RISK.search(agent) is not None and not restriction.user_agent["allow_high_risk_user_agent"]:
+        raise ApiError(403, "forbidden", "The playback restriction does not allow this user agent")
+
+
+def _referrer_allowed(rules: Json, referrer: str) -> bool:
+    if not referrer:
+        return bool(rules["allow_no_referrer"])
+    try:
+        host = urlsplit(referrer).hostname or ""
+    except ValueError:
+        return False
+    return any(_matches(host, domain.lower()) for domain in rules["allowed_domains"])
+
+
+def _matches(host: str, domain: str) -> bool:
+    if domain == "*":
+        return True
+    if domain.startswith("*."):  # one level, and no more
+        return host.partition(".")[2] == domain[2:]
+    return host == domain
+
+
+_ONE = "/video/v1/playback-restrictions/{PLAYBACK_RESTRICTION_ID}"
+ROUTES = (
+    Route("POST", "/video/v1/playback-restrictions", _create),
+    Route("GET", "/video/v1/playback-restrictions", _list),
+    Route("GET", _ONE, _retrieve),
+    Route("DELETE", _ONE, _delete),
+    Route("PUT", f"{_ONE}/referrer", _update_referrer),
+    Route("PUT", f"{_ONE}/user_agent", _update_user_agent),
+)

@@ -1,0 +1,70 @@
+"""``/video/v1/assets/{ASSET_ID}/shots``: the cuts of an asset's video (facts/BEHAVIOUR.md, sections 4.3, 4.5)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from mux_async.emulator.http._messages import Response, created, data, failed, invalid, no_content, not_found
+from mux_async.emulator.resources._asset_lifecycle import begin_shots
+from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.state._records import Json, Shots
+from mux_async.emulator.state._serialization import shots_json
+from mux_async.emulator.state._state import Asset
+from mux_async.emulator.validation._described import described
+from mux_async.emulator.webhooks._events import shots_event
+
+LENGTH = 4.0
+"""Seconds of each shot in the manifest: nothing is looked at, so the cuts are invented."""
+
+
+def shot_list(duration: float) -> list[tuple[float, float]]:
+    """Return beginning and end of every shot, in seconds: without gaps, the whole *duration*."""
+    count = max(1, int(duration / LENGTH))
+    bounds = [round(index * duration / count, 3) for index in range(count + 1)]
+    return list(pairwise(bounds))
+
+
+def manifest(asset: Asset) -> Json:
+    """What the manifest's URL answers. Its form is not documented; this one is plain.
+
+    Raises:
+        ApiError: 404, there are no shots.
+    """
+    if asset.shots is None or asset.shots.status != "completed" or asset.media is None:
+        raise not_found()
+    shots = [{"start_time": start, "end_time": end} for start, end in shot_list(asset.media.duration)]
+    return {"asset_id": asset.id, "shots": shots}
+
+
+def _shots(asset: Asset) -> Shots:
+    if asset.shots is None:
+        raise not_found()
+    return asset.shots
+
+
+def _create(call: Call) -> Response:
+    asset = call.environment.asset(call.params["ASSET_ID"])
+    call.json(described("GenerateAssetShotsRequest"))
+    if asset.status != "ready":
+        raise failed("Asset is not ready")
+    if asset.shots is not None and asset.shots.status in {"pending", "completed"}:
+        raise invalid("the asset already has shots")
+    return created(shots_json(begin_shots(call.world, call.environment, asset)))
+
+
+def _retrieve(call: Call) -> Response:
+    return data(shots_json(_shots(call.environment.asset(call.params["ASSET_ID"]))))
+
+
+def _delete(call: Call) -> Response:
+    asset = call.environment.asset(call.params["ASSET_ID"])
+    shots = _shots(asset)
+    if shots.status == "deleted":
+        raise not_found()
+    asset.shots = Shots("deleted", shots.generation)
+    shots_event(call.world, call.environment, "deleted", asset, asset.shots)
+    return no_content()
+
+
+_ONE = "/video/v1/assets/{ASSET_ID}/shots"
+ROUTES = (Route("POST", _ONE, _create), Route("GET", _ONE, _retrieve), Route("DELETE", _ONE, _delete))

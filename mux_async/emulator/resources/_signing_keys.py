@@ -1,0 +1,69 @@
+"""Signing keys, under both generations of their path (facts/BEHAVIOUR.md, section 8.1)."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from mux_async.emulator.http._messages import Response, created, data, no_content
+from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.state._serialization import signing_key_json
+from mux_async.emulator.state._state import SigningKey
+from mux_async.emulator.validation._shapes import read_json
+from mux_async.errors import MissingExtraError
+
+_KEY_BITS = 2048
+
+
+def _generate() -> tuple[bytes, bytes]:
+    """Return the private key as PKCS#1 PEM and the public one as PEM.
+
+    Raises:
+        MissingExtraError: The library is not installed.
+    """
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
+    except ImportError:
+        raise MissingExtraError("creating a signing key in the emulator", "cryptography", "jwt") from None
+    key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return private, public
+
+
+def _create(call: Call) -> Response:
+    read_json(call.body)
+    private, public = _generate()
+    world = call.world
+    key = SigningKey(world.mint.id("signing key"), world.next_number(), world.now, public)
+    call.environment.signing_keys[key.id] = key
+    return created({**signing_key_json(key), "private_key": b64encode(private).decode()})
+
+
+def _list(call: Call) -> Response:
+    found = call.page(list(reversed(call.environment.signing_keys.values())))
+    return data([signing_key_json(key) for key in found])
+
+
+def _retrieve(call: Call) -> Response:
+    return data(signing_key_json(call.environment.signing_key(call.params["SIGNING_KEY_ID"])))
+
+
+def _delete(call: Call) -> Response:
+    key = call.environment.signing_key(call.params["SIGNING_KEY_ID"])
+    del call.environment.signing_keys[key.id]
+    return no_content()
+
+
+ROUTES = tuple(
+    route
+    for prefix in ("/system/v1/signing-keys", "/video/v1/signing-keys")
+    for route in (
+        Route("POST", prefix, _create),
+        Route("GET", prefix, _list),
+        Route("GET", f"{prefix}/{{SIGNING_KEY_ID}}", _retrieve),
+        Route("DELETE", f"{prefix}/{{SIGNING_KEY_ID}}", _delete),
+    )
+)

@@ -1,0 +1,113 @@
+"""The storage half of direct uploads: what answers at an upload URL (facts/BEHAVIOUR.md, section 5.2)."""
+
+from __future__ import annotations
+
+import hmac
+
+from mux_async.emulator.http._messages import Request, Response, text
+from mux_async.emulator.resources._uploads import complete, signature
+from mux_async.emulator.state._state import Environment, Upload, World
+from mux_async.emulator.state._upload_sessions import SessionError, SessionWriter
+
+_WRITES = frozenset({"PUT", "POST", "PATCH"})
+"""UpChunk can be told to use any of them."""
+
+
+class StorageSink:
+    """One request at an upload URL: fed as it arrives, answered at its end."""
+
+    def __init__(self, world: World, request: Request) -> None:
+        self._world = world
+        self._request = request
+        self._environment: Environment | None = None
+        self._upload: Upload | None = None
+        self._writer: SessionWriter | None = None
+        self._early: Response | None = None
+        try:
+            self._early = self._open()
+        except SessionError as error:
+            self._early = text(error.status, error.message)
+
+    def _open(self) -> Response | None:
+        parts = self._request.segments
+        found = self._world.find_upload(parts[1]) if len(parts) == 2 else None
+        if found is None:
+            raise SessionError(404, "There is no such upload")
+        self._environment, self._upload = found
+        if self._request.method == "OPTIONS":
+            return text(200, "")
+        self._check_signature(self._upload)
+        self._check_open(self._upload)
+        if self._request.method == "DELETE":
+            if not self._upload.session.is_complete:
+                self._upload.session.discard()
+            return text(499, "")
+        if self._request.method not in _WRITES:
+            raise SessionError(405, "An upload URL takes PUT")
+        headers = self._request.headers
+        length = headers.get("Content-Length", "")
+        self._writer = self._upload.session.begin(headers.get("Content-Range"), int(length) if length.isdigit() else None)
+        return None
+
+    def _check_signature(self, upload: Upload) -> None:
+        query = self._request.query
+        expires = int(upload.created_at + upload.timeout)
+        wanted = signature(self._world, upload.id, expires)
+        if query.get("Expires") != str(expires) or not hmac.compare_digest(
+            query.get("Signature", "").encode(), wanted.encode()
+        ):
+            raise SessionError(403, "The signature of the upload URL does not fit")
+
+    @staticmethod
+    def _check_open(upload: Upload) -> None:
+        if upload.session.is_gone:
+            raise SessionError(404, "The upload is gone")
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the body."""
+        if self._writer is not None:
+            self._writer.feed(data)
+
+    def finish(self) -> Response:
+        """The body ended: answer."""
+        try:
+            response = self._early if self._early is not None else self._settle()
+        except SessionError as error:
+            response = text(error.status, error.message)
+        return response.with_headers(self._cors())
+
+    def _settle(self) -> Response:
+        assert self._upload is not None  # noqa: S101 - without one there is an early answer
+        assert self._environment is not None  # noqa: S101
+        assert self._writer is not None  # noqa: S101
+        # Looked up anew: between the head of this request and its end, others may have been answered.
+        self._upload = self._environment.uploads[self._upload.id]
+        self._check_open(self._upload)
+        if not self._writer.finish():
+            stored = self._upload.session.range_header
+            return Response(308, {} if stored is None else {"Range": stored})
+        if self._upload.status == "waiting":
+            complete(self._world, self._environment, self._upload)
+        return text(200, "")
+
+    def cut(self) -> None:
+        """The connection broke."""
+        if self._writer is not None:
+            self._writer.cut()
+
+    def _cors(self) -> dict[str, str]:
+        origin = self._request.headers.get("Origin")
+        if self._upload is None or origin is None or self._upload.cors_origin not in {origin, "*"}:
+            return {}
+        headers = {
+            "Access-Control-Allow-Origin": self._upload.cors_origin,
+            "Access-Control-Expose-Headers": "Range",
+            "Vary": "Origin",
+        }
+        if self._request.method == "OPTIONS":
+            headers["Access-Control-Allow-Methods"] = "PUT, POST, PATCH, DELETE, OPTIONS"
+            headers["Access-Control-Max-Age"] = "3600"
+            asked = self._request.headers.get("Access-Control-Request-Headers")
+            if asked is not None:
+                headers["Access-Control-Allow-Headers"] = asked
+        return headers

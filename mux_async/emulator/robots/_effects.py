@@ -1,0 +1,259 @@
+"""What Robots jobs do to assets: tracks they add or take away, and members they fill in."""
+
+from __future__ import annotations
+
+import io
+import wave
+from typing import Any
+
+import orjson
+
+from mux_async.emulator.http._messages import Response, not_found, text
+from mux_async.emulator.media._probe import MediaInfo
+from mux_async.emulator.resources._asset_lifecycle import add_text_track, remove_playback_ids
+from mux_async.emulator.robots._outputs import ANSWERS, Material, cues, edited
+from mux_async.emulator.state._records import Job, Json
+from mux_async.emulator.state._state import Asset, Environment, Track, World
+from mux_async.emulator.webhooks._events import asset_event, track_event
+
+WORKFLOWS = (
+    "summarize",
+    "moderate",
+    "generate-chapters",
+    "find-scenes",
+    "edit-captions",
+    "translate-captions",
+    "translate-audio",
+    "ask-questions",
+    "find-key-moments",
+    "generate-engagement-insights",
+    "generate-premium-captions",
+    "find-best-thumbnails",
+)
+NEEDS_SOUND = frozenset({"generate-premium-captions", "translate-audio"})
+NEEDS_VIDEO = frozenset({"find-best-thumbnails", "find-scenes", "moderate"})
+
+
+class JobFailedError(Exception):
+    """A job cannot be done.
+
+    Attributes:
+        type: For programs.
+        message: For people.
+    """
+
+    def __init__(self, type: str, message: str) -> None:
+        super().__init__(message)
+        self.type = type
+        self.message = message
+
+
+def perform(world: World, environment: Environment, job: Job) -> Json:
+    """Do the job, and return its outputs.
+
+    Raises:
+        JobFailedError: It cannot be done.
+    """
+    asset = environment.assets.get(job.asset_id)
+    if asset is None or asset.media is None:
+        raise JobFailedError("asset_not_found", "The asset was deleted before the job was done")
+    if job.workflow in NEEDS_SOUND and not asset.media.channels:
+        raise JobFailedError("no_audio", "The asset has no audio to work on")
+    if job.workflow in NEEDS_VIDEO and not asset.media.has_video:
+        raise JobFailedError("no_video", "The asset has no video to work on")
+    work = _Work(world, environment, job, asset, asset.media)
+    if job.workflow not in ANSWERS:
+        return work.tracks()
+    outputs = ANSWERS[job.workflow](Material.of(job, asset, asset.media))
+    work.act_on(outputs)
+    return outputs
+
+
+class _Work:
+    def __init__(self, world: World, environment: Environment, job: Job, asset: Asset, media: MediaInfo) -> None:
+        self._world = world
+        self._environment = environment
+        self._job = job
+        self._asset = asset
+        self._media = media
+
+    # ---- workflows that look
+
+    def act_on(self, outputs: Json) -> None:
+        parameters = self._job.parameters
+        if parameters.get("update_asset_meta"):
+            self._asset.meta = {**(self._asset.meta or {}), "title": outputs["title"][:512]}
+            asset_event(self._world, self._environment, "updated", self._asset)
+        if parameters.get("update_asset_thumbnail"):
+            self._asset.thumbnail_time = outputs["best_thumbnails"][0]["timestamp_ms"] / 1000
+            asset_event(self._world, self._environment, "updated", self._asset)
+        if parameters.get("update_asset_chapters"):
+            track = self._add_text("chapters", parameters.get("output_language_code") or "en")
+            outputs["asset_update"] = {"status": "created", "track_id": track.id}
+        if outputs.get("exceeds_threshold") and parameters.get("on_flagged"):
+            deleted = [entry.id for entry in self._asset.playback_ids]
+            remove_playback_ids(self._environment, self._asset)
+            self._asset.playback_ids.clear()
+            outputs["flagged_action"] = {"action": "delete_playback_ids", "deleted_playback_ids": deleted}
+
+    # ---- workflows about tracks
+
+    def tracks(self) -> Json:
+        match self._job.workflow:
+            case "edit-captions":
+                return self._edit()
+            case "translate-captions":
+                return self._translate_captions()
+            case "translate-audio":
+                return self._translate_audio()
+            case _:
+                return self._premium_captions()
+
+    @property
+    def _uploads(self) -> bool:
+        return self._job.parameters.get("upload_to_mux") is not False
+
+    def _url(self, name: str) -> str:
+        return f"{self._world.origin}/_emulator/robots/{self._job.id}/{name}"
+
+    def _source(self) -> Track:
+        wanted = self._job.parameters["track_id"]
+        found = next((track for track in self._asset.tracks if track.id == wanted), None)
+        if found is None:
+            raise JobFailedError("track_not_found", "The track was deleted before the job was done")
+        return found
+
+    def _add_text(self, name: str, language: str) -> Track:
+        entry = {"language_code": language, "name": name}
+        track = add_text_track(self._world, self._asset, entry, source="uploaded")
+        track_event(self._world, self._environment, "created", self._asset, track)
+        track.status = "ready"
+        track_event(self._world, self._environment, "ready", self._asset, track)
+        return track
+
+    def _remove(self, track: Track) -> None:
+        self._asset.tracks.remove(track)
+        track.status = "deleted"
+        track_event(self._world, self._environment, "deleted", self._asset, track)
+
+    def _edit(self) -> Json:
+        source, parameters = self._source(), self._job.parameters
+        count = sum(edited(cue["text"], parameters)[1] for cue in cues(self._media))
+        outputs: Json = {"total_replacement_count": count}
+        if not self._uploads:
+            return {**outputs, "temporary_vtt_url": self._url("captions.vtt")}
+        name = f"{source.name} ({parameters.get('track_name_suffix') or 'edited'})"
+        outputs["uploaded_track_id"] = self._add_text(name, source.language_code or "en").id
+        if parameters.get("delete_original_track") is not False:
+            self._remove(source)
+        return outputs
+
+    def _translate_captions(self) -> Json:
+        parameters = self._job.parameters
+        self._source()
+        outputs: Json = {"never_translate_terms_preserved": True} if parameters.get("never_translate") else {}
+        if not self._uploads:
+            return {**outputs, "temporary_vtt_url": self._url("captions.vtt")}
+        language: str = parameters["to_language_code"]
+        return {**outputs, "uploaded_track_id": self._add_text(f"{language} (translated)", language).id}
+
+    def _translate_audio(self) -> Json:
+        if not self._uploads:
+            return {"temporary_audio_url": self._url("audio.wav")}
+        language: str = self._job.parameters["to_language_code"]
+        track = Track(
+            self._world.mint.id("track"),
+            "audio",
+            status="preparing",
+            duration=self._media.duration,
+            max_channels=2,
+            primary=False,
+            language_code=language,
+            name=f"{language} (dubbed)",
+        )
+        self._asset.tracks.append(track)
+        track_event(self._world, self._environment, "created", self._asset, track)
+        track.status = "ready"
+        track_event(self._world, self._environment, "ready", self._asset, track)
+        return {"uploaded_track_id": track.id}
+
+    def _premium_captions(self) -> Json:
+        parameters = self._job.parameters
+        language: str = parameters.get("language_code") or "en"
+        outputs: Json = {"language_code": language}
+        if not parameters.get("language_code"):
+            outputs |= {"detected_language": language, "auto_language_confidence": 0.98}
+        outputs["temporary_srt_url"] = self._url("captions.srt")
+        if parameters.get("include_words"):
+            outputs["temporary_words_url"] = self._url("words.json")
+        if self._uploads:
+            if parameters.get("replace_existing"):
+                same = [track for track in self._asset.tracks if track.type == "text" and track.language_code == language]
+                for track in same:
+                    self._remove(track)
+                    outputs["replaced_track_id"] = track.id
+            outputs["track_id"] = self._add_text(parameters.get("track_name") or f"{language} (premium)", language).id
+        return outputs
+
+
+def download(world: World, job_id: str, name: str) -> Response:
+    """Answer at a temporary URL of a job.
+
+    Raises:
+        ApiError: 404, there is no such file.
+    """
+    for environment in world.environments.values():
+        job = environment.jobs.get(job_id)
+        asset = None if job is None else environment.assets.get(job.asset_id)
+        if job is not None and asset is not None and asset.media is not None and job.status == "completed":
+            said = [{**cue, "text": edited(cue["text"], job.parameters)[0]} for cue in cues(asset.media)]
+            if name == "captions.vtt":
+                return text(200, vtt(said), "text/vtt; charset=utf-8")
+            if name == "captions.srt":
+                return text(200, _srt(said), "application/x-subrip; charset=utf-8")
+            if name == "words.json":
+                return text(200, orjson.dumps({"words": _words(said)}), "application/json; charset=utf-8")
+            if name == "audio.wav":
+                return text(200, _silence(), "audio/wav")
+    raise not_found()
+
+
+def _clock(milliseconds: int, comma: str) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{comma}{rest:03}"
+
+
+def vtt(said: list[Json]) -> str:
+    """Write cues as WebVTT."""
+    blocks = [f"{_clock(cue['start_ms'], '.')} --> {_clock(cue['end_ms'], '.')}\n{cue['text']}\n" for cue in said]
+    return "\n".join(["WEBVTT\n", *blocks])
+
+
+def _srt(said: list[Json]) -> str:
+    blocks = [
+        f"{number}\n{_clock(cue['start_ms'], ',')} --> {_clock(cue['end_ms'], ',')}\n{cue['text']}\n"
+        for number, cue in enumerate(said, 1)
+    ]
+    return "\n".join(blocks)
+
+
+def _words(said: list[Json]) -> list[Json]:
+    found: list[Json] = []
+    for cue in said:
+        words: list[str] = cue["text"].split()
+        step = (cue["end_ms"] - cue["start_ms"]) / max(1, len(words))
+        for index, word in enumerate(words):
+            start = round(cue["start_ms"] + index * step)
+            found.append({"word": word, "start_ms": start, "end_ms": round(start + step)})
+    return found
+
+
+def _silence() -> bytes:
+    stream: Any = io.BytesIO()
+    with wave.open(stream, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(16_000))
+    silence: bytes = stream.getvalue()
+    return silence

@@ -1,0 +1,162 @@
+"""One request being received, piece by piece, and what takes it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from mux_async.emulator.control._api import Arrival
+from mux_async.emulator.faults._request_faults import Fault
+from mux_async.emulator.http._messages import ApiError, Request, Response
+
+
+class ConnectionCutError(Exception):
+    """A fault broke the connection, so there is no answer. Raised by `Emulator.handle` only."""
+
+
+class Sink(Protocol):
+    """What takes the body of a request."""
+
+    def feed(self, data: bytes, /) -> None:
+        """Take bytes of the body."""
+        ...
+
+    def finish(self) -> Response:
+        """The body ended: answer.
+
+        Raises:
+            ApiError: The answer is an error.
+        """
+        ...
+
+    def cut(self) -> None:
+        """The connection broke before the body ended."""
+        ...
+
+
+class Collect:
+    """Keeps a small body whole, and answers with a function of it."""
+
+    def __init__(self, limit: int, answer: Callable[[bytes], Response]) -> None:
+        self._body = bytearray()
+        self._limit = limit
+        self._answer = answer
+
+    def feed(self, data: bytes) -> None:
+        if len(self._body) <= self._limit:
+            self._body += data
+
+    def finish(self) -> Response:
+        if len(self._body) > self._limit:
+            raise ApiError(413, "invalid_parameters", f"The request body is larger than {self._limit} bytes")
+        return self._answer(bytes(self._body))
+
+    def cut(self) -> None:
+        self._body.clear()
+
+
+class Ignore:
+    """Lets a body pass by, and answers what was clear from the head."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def feed(self, data: bytes) -> None:
+        del data
+
+    def finish(self) -> Response:
+        return self._response
+
+    def cut(self) -> None:
+        pass
+
+
+@attrs.frozen
+class Reply:
+    """What a door is to do at the end of a request.
+
+    Attributes:
+        response: To send; ``None`` to break the connection.
+        delay: Seconds to wait before either.
+        truncate: Bytes of the body to send before breaking the connection; ``None`` sends all and keeps it.
+    """
+
+    response: Response | None
+    delay: float = 0.0
+    truncate: int | None = None
+
+
+class Host(Protocol):
+    """The half of an `Emulator` that an exchange needs."""
+
+    def settle(self, request: Request, sink: Sink, headers: dict[str, str], /) -> Response:
+        """Let *sink* answer *request*, now."""
+        ...
+
+    def record(self, request: Request, arrival: Arrival, /) -> None:
+        """Log a request that ended."""
+        ...
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """One request being received. Ends with `finish` or `cut`, whichever is first; the other does nothing then."""
+
+    _emulator: Host
+    _request: Request
+    _sink: Sink
+    _fault: Fault | None
+    _arrival: Arrival
+    _headers: dict[str, str]
+    _fed: int = 0
+    _ended: bool = False
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a fault asks that the connection is not even made."""
+        return self._fault is not None and self._fault.cut == "refuse"
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes of the body, in order.
+
+        Returns:
+            Whether to go on. ``False`` when a fault wants the connection broken here: call `finish` for the rest.
+        """
+        fault = self._fault
+        if fault is None or fault.cut != "before" or fault.after_bytes is None:
+            self._sink.feed(data)
+            return True
+        self._sink.feed(data[: max(0, fault.after_bytes - self._fed)])
+        self._fed += len(data)
+        return self._fed < fault.after_bytes
+
+    def finish(self) -> Reply:
+        """The body ended. Act on the request, as far as a fault lets it, and say what to send."""
+        fault = self._fault
+        if fault is not None and fault.cut in {"refuse", "before"}:
+            self.cut()
+            return Reply(None, fault.delay)
+        answer = None if fault is None else fault.response()
+        if fault is None or answer is None or fault.acts:
+            own = self._emulator.settle(self._request, self._sink, self._headers)
+            answer = own if answer is None else answer
+        else:
+            self._sink.cut()
+        if fault is None:
+            self._end(answer.status)
+            return Reply(answer)
+        self._end(None if fault.cut == "after" else answer.status)
+        return Reply(None if fault.cut == "after" else answer, fault.delay, fault.truncate)
+
+    def cut(self) -> None:
+        """The connection broke before the body ended: what was not whole is not acted on."""
+        if not self._ended:
+            self._sink.cut()
+            self._end(None)
+
+    def _end(self, status: int | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._emulator.record(self._request, attrs.evolve(self._arrival, status=status))

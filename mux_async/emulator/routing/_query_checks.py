@@ -1,0 +1,37 @@
+"""Checks query strings of the operations that keep state, by the description: wrong kinds and unknown words are a 400 with the name.
+
+What a server clamps or ignores (a page size beyond the largest, an empty value) is let through; what only a handler can judge is its own.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from urllib.parse import parse_qsl
+
+import attrs
+
+from mux_async.emulator.http._messages import Response, invalid
+from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.validation import _spec
+from mux_async.emulator.validation._schema_check import Checker
+
+
+@cache
+def _checker() -> Checker:
+    return Checker(_spec.load())
+
+
+def checked(route: Route) -> Route:
+    """Return a route that checks the query before it answers. The description is read when there is a query to check."""
+
+    def answer(call: Call) -> Response:
+        query = call.request.target.partition("?")[2]
+        operation = _spec.load().operation(route.method, route.template) if query else None
+        if operation is not None:
+            pairs = parse_qsl(query, keep_blank_values=True)
+            problems = _checker().query_problems(operation, pairs, strict=False)
+            if problems:
+                raise invalid(*problems)
+        return route.handler(call)
+
+    return attrs.evolve(route, handler=answer)

@@ -1,0 +1,184 @@
+"""Rate limits as a server keeps them: refuse now, queue nothing.
+
+Arithmetic only; time comes in as ``now``. A clock that goes backwards is treated as one that stands still.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import ceil
+from typing import Protocol
+
+import attrs
+
+from mux_async._operation import Bucket
+from mux_async.emulator._settings import LimitModel, RateRules
+from mux_async.emulator.http._messages import Response, json_response
+
+TOO_MANY = "Too many requests, retry later."
+
+
+@attrs.frozen
+class Verdict:
+    """Whether a request may pass.
+
+    Attributes:
+        allowed: Whether it may.
+        remaining: Requests that could pass right after it.
+        retry_after: Seconds until one could pass; 0.0 when it did.
+    """
+
+    allowed: bool
+    remaining: int
+    retry_after: float = 0.0
+
+
+@attrs.frozen
+class Level:
+    """How full a bucket is.
+
+    Attributes:
+        scope: Name of the environment it belongs to; empty for the account's.
+        bucket: Which.
+        left: Requests that could pass now.
+        capacity: Most that can be left.
+        rate: Requests per second that come back.
+    """
+
+    scope: str
+    bucket: Bucket
+    left: float
+    capacity: int
+    rate: float
+
+
+class Counter(Protocol):
+    """One bucket of one account or environment."""
+
+    def take(self, now: float) -> Verdict:
+        """Let a request pass, or not. A refused one costs nothing."""
+        ...
+
+    def left(self, now: float) -> float:
+        """Requests that could pass now, at most the capacity. Looking costs nothing."""
+        ...
+
+
+class TokenBucket:
+    """Starts full, refills by *rate* a second up to *capacity*."""
+
+    def __init__(self, rate: float, capacity: int) -> None:
+        self._rate = rate
+        self._capacity = capacity
+        self._level = float(capacity)
+        self._at: float | None = None
+
+    def take(self, now: float) -> Verdict:
+        at = now if self._at is None else max(now, self._at)
+        if self._at is not None:
+            self._level = min(self._capacity, self._level + (at - self._at) * self._rate)
+        self._at = at
+        # A caller that waited exactly long enough must not be refused for a rounding error in the refill.
+        if self._level < 1.0 - 1e-9:
+            return Verdict(allowed=False, remaining=0, retry_after=(1.0 - self._level) / self._rate)
+        self._level = max(0.0, self._level - 1.0)
+        return Verdict(allowed=True, remaining=int(self._level + 1e-9))
+
+    def left(self, now: float) -> float:
+        waited = 0.0 if self._at is None else max(0.0, now - self._at)
+        return min(float(self._capacity), self._level + waited * self._rate)
+
+
+class FixedWindow:
+    """At most *capacity* in each window of ``capacity / rate`` seconds; windows begin at multiples of their length."""
+
+    def __init__(self, rate: float, capacity: int) -> None:
+        self._length = capacity / rate
+        self._capacity = capacity
+        self._window = float("-inf")
+        self._used = 0
+
+    def take(self, now: float) -> Verdict:
+        window = now // self._length
+        if window > self._window:
+            self._window, self._used = window, 0
+        if self._used >= self._capacity:
+            return Verdict(allowed=False, remaining=0, retry_after=max(0.0, (self._window + 1) * self._length - now))
+        self._used += 1
+        return Verdict(allowed=True, remaining=self._capacity - self._used)
+
+    def left(self, now: float) -> float:
+        return self._capacity - (self._used if now // self._length <= self._window else 0)
+
+
+class SlidingWindow:
+    """At most *capacity* in any ``capacity / rate`` seconds, counted exactly."""
+
+    def __init__(self, rate: float, capacity: int) -> None:
+        self._length = capacity / rate
+        self._capacity = capacity
+        self._passed: deque[float] = deque()
+
+    def take(self, now: float) -> Verdict:
+        now = max(now, self._passed[-1]) if self._passed else now
+        while self._passed and self._passed[0] <= now - self._length:
+            self._passed.popleft()
+        if len(self._passed) >= self._capacity:
+            return Verdict(allowed=False, remaining=0, retry_after=self._passed[0] + self._length - now)
+        self._passed.append(now)
+        return Verdict(allowed=True, remaining=self._capacity - len(self._passed))
+
+    def left(self, now: float) -> float:
+        return self._capacity - sum(at > now - self._length for at in self._passed)
+
+
+_MODELS: dict[LimitModel, Callable[[float, int], Counter]] = {
+    "token-bucket": TokenBucket,
+    "fixed-window": FixedWindow,
+    "sliding-window": SlidingWindow,
+}
+
+
+class RateLimiter:
+    """All buckets of all accounts or environments."""
+
+    def __init__(self, rules: RateRules) -> None:
+        self._rules = rules
+        self._counters: dict[tuple[str, Bucket], Counter] = {}
+
+    def take(self, environment: str, bucket: Bucket, now: float) -> tuple[Verdict, dict[str, str]]:
+        """Count a request of *environment*, and give the headers its answer carries because of it."""
+        key = (environment if self._rules.scope == "environment" else "", bucket)
+        if key not in self._counters:
+            self._counters[key] = _MODELS[self._rules.model](self._rules.rates[bucket], self._rules.capacity(bucket))
+        verdict = self._counters[key].take(now)
+        headers: dict[str, str] = {}
+        if self._rules.headers:
+            headers["X-RateLimit-Limit"] = str(self._rules.capacity(bucket))
+            headers["X-RateLimit-Remaining"] = str(verdict.remaining)
+        if self._rules.retry_after and not verdict.allowed:
+            headers["Retry-After"] = str(max(1, ceil(verdict.retry_after - 1e-9)))
+        return verdict, headers
+
+    def levels(self, now: float) -> list[Level]:
+        """Say how full every bucket is. One that nobody took from yet is full."""
+        scopes = sorted({scope for scope, _ in self._counters}) or [""]
+        return [
+            Level(
+                scope,
+                bucket,
+                self._rules.capacity(bucket) if counter is None else counter.left(now),
+                self._rules.capacity(bucket),
+                self._rules.rates[bucket],
+            )
+            for scope in scopes
+            for bucket in self._rules.rates
+            for counter in [self._counters.get((scope, bucket))]
+        ]
+
+    def refusal(self) -> Response:
+        """The 429, in the shape the rules ask for (facts/BEHAVIOUR.md, section 1.3)."""
+        if self._rules.body == "errors":
+            return json_response(429, {"errors": [TOO_MANY]})
+        return json_response(429, {"error": {"type": "too_many_requests", "messages": [TOO_MANY]}})

@@ -1,0 +1,116 @@
+"""From method and path to the function that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import attrs
+
+from mux_async.emulator.http._messages import Request, Response, invalid
+from mux_async.emulator.state._state import Environment, Json, World
+from mux_async.emulator.validation._shapes import Shape, validated, whole_parameter
+
+T = TypeVar("T")
+DEFAULT_LIMIT = 25
+MAX_LIMIT = 100
+
+
+@attrs.frozen
+class Call:
+    """One API request on its way to a handler: who asks, for what, of which state."""
+
+    request: Request
+    body: bytes
+    params: Mapping[str, str]
+    world: World
+    environment: Environment
+
+    def json(self, shape: Shape) -> Json:
+        """Decode and check the body.
+
+        Raises:
+            ApiError: 400.
+        """
+        return validated(self.body, shape)
+
+    def page(self, items: Sequence[T], *, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> list[T]:
+        """Cut the page that was asked for out of *items*; past the end it is empty.
+
+        Args:
+            items: All there are.
+            default: Items per page when the request does not say.
+            most: Items per page at most.
+
+        Raises:
+            ApiError: 400, a parameter makes no sense.
+        """
+        number = whole_parameter(self.request.query, "page", 1)
+        limit = self.limit(default, most)
+        return list(items[(number - 1) * limit : number * limit])
+
+    def limit(self, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> int:
+        """Items per page; more than the maximum counts as the maximum (facts/BEHAVIOUR.md, section 12, question 10)."""
+        return min(most, whole_parameter(self.request.query, "limit", default))
+
+
+Handler: TypeAlias = Callable[[Call], Response]
+
+
+@attrs.frozen
+class Route:
+    """An operation the emulator serves: verb, path with ``{NAME}`` for parameters, and who answers."""
+
+    method: str
+    template: str
+    handler: Handler
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The path's parts."""
+        return tuple(self.template.strip("/").split("/"))
+
+
+class Router:
+    """Finds routes. Literal parts win over parameters because the more literal route is tried first."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes: dict[tuple[str, int], list[tuple[tuple[str, ...], Route]]] = {}
+        for route in routes:
+            parts = route.parts
+            self._routes.setdefault((route.method, len(parts)), []).append((parts, route))
+        for group in self._routes.values():
+            group.sort(key=lambda entry: sum(part.startswith("{") for part in entry[0]))
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All routes, in no particular order."""
+        return tuple(route for group in self._routes.values() for _, route in group)
+
+    def find(self, method: str, segments: Sequence[str]) -> tuple[Handler, dict[str, str]] | None:
+        """Return the handler and the path's parameters; ``None`` when nobody answers there."""
+        for parts, route in self._routes.get((method, len(segments)), ()):
+            params: dict[str, str] = {}
+            for part, segment in zip(parts, segments, strict=True):
+                if part[0] == "{" and segment:
+                    params[part[1:-1]] = segment
+                elif part != segment:
+                    break
+            else:
+                return route.handler, params
+        return None
+
+
+def take(found: Iterable[T], matches: Callable[[T], bool]) -> T | None:
+    """Return the first that matches."""
+    return next((element for element in found if matches(element)), None)
+
+
+def known(value: Any, allowed: Sequence[str], name: str) -> None:
+    """Refuse a query parameter that is none of *allowed*.
+
+    Raises:
+        ApiError: 400.
+    """
+    if value is not None and value not in allowed:
+        raise invalid(f"{name} must be one of {', '.join(allowed)}")

@@ -1,0 +1,304 @@
+"""Records of everything around assets and live streams: plain mutable values, and nothing that decides.
+
+As in `mux_async.emulator.state._state`, members that are ``None`` are not there on the wire. All values are such as JSON can hold, but for
+bytes and nested records.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+Json: TypeAlias = dict[str, Any]
+
+DeliveryStatus: TypeAlias = Literal["waiting", "sending", "delivered", "failed", "lost", "dropped"]
+"""``waiting`` for its time, ``sending`` (handed to whoever carries it), ``delivered`` (answered 2xx), ``failed`` (given up), ``lost``
+(on purpose), ``dropped`` (its endpoint is gone or disabled)."""
+
+
+@attrs.define(eq=False)
+class Annotation:
+    """A note on a date. Unlike elsewhere, a ``None`` is null on the wire: the Data API has it so."""
+
+    id: str
+    date: int
+    """Epoch seconds."""
+    note: str
+    sub_property_id: str | None = None
+
+
+JobStatus: TypeAlias = Literal["pending", "processing", "completed", "errored", "cancelled"]
+
+
+@attrs.define(eq=False)
+class PlaybackRestriction:
+    """Who may play: by the page that embeds the player, and by the program that plays."""
+
+    id: str
+    number: int
+    created_at: float
+    updated_at: float
+    referrer: Json
+    user_agent: Json
+
+
+@attrs.define(eq=False)
+class Vocabulary:
+    """Words that live captions should get right."""
+
+    id: str
+    number: int
+    created_at: float
+    updated_at: float
+    phrases: list[str]
+    name: str | None = None
+    passthrough: str | None = None
+
+
+@attrs.define(eq=False)
+class DrmConfiguration:
+    """Provisioned by Mux; there is nothing in it but its id."""
+
+    id: str
+
+
+@attrs.define
+class Shots:
+    """The cuts of an asset's video."""
+
+    status: Literal["pending", "completed", "errored", "skipped", "deleted"]
+    generation: int
+    """Tells a planned step whether it is about these."""
+    shots_manifest_url: str | None = None
+    errors: Json | None = None
+
+
+@attrs.define
+class Recording:
+    """A stretch of a live stream, as recorded: times in epoch seconds, lengths in seconds of media."""
+
+    started_at: float
+    type: Literal["content", "slate"] = "content"
+    duration: float | None = None
+    """``None`` while it goes on."""
+
+
+@attrs.define(eq=False)
+class Ingest:
+    """What an encoder does with a live stream.
+
+    Attributes:
+        connected: Whether an encoder is there.
+        protocol: How it sends.
+        session: Counts connections; a planned step of an earlier one finds that it is too late.
+        asset_id: The asset being recorded; stays through a reconnect window.
+        draining: The recording was ended while the encoder was there; it is cut off a minute later.
+    """
+
+    connected: bool = False
+    protocol: Literal["rtmp", "srt"] = "rtmp"
+    session: int = 0
+    asset_id: str | None = None
+    draining: bool = False
+
+
+@attrs.define(eq=False)
+class WebInput:
+    """A web page that is filmed (legacy)."""
+
+    id: str
+    number: int
+    created_at: float
+    url: str
+    live_stream_id: str
+    status: Literal["idle", "launching", "streaming"] = "idle"
+    auto_launch: bool | None = None
+    passthrough: str | None = None
+    resolution: str | None = None
+    timeout: int | None = None
+    session: int = 0
+    """Counts launches."""
+
+
+@attrs.define(eq=False)
+class Broadcast:
+    """A space on its way to a live stream (legacy)."""
+
+    id: str
+    live_stream_id: str
+    status: Literal["idle", "active"] = "idle"
+    layout: str = "gallery"
+    resolution: str = "1920x1080"
+    background: str | None = None
+    passthrough: str | None = None
+
+
+@attrs.define(eq=False)
+class Space:
+    """A room for video calls (legacy). ``participants`` are the names of those inside."""
+
+    id: str
+    number: int
+    created_at: float
+    type: str = "server"
+    status: Literal["idle", "active"] = "idle"
+    passthrough: str | None = None
+    active_session_id: str | None = None
+    broadcasts: list[Broadcast] = attrs.field(factory=list[Broadcast])
+    participants: list[str] = attrs.field(factory=list[str])
+
+
+@attrs.define(eq=False)
+class Job:
+    """A Robots job. ``fingerprint`` tells what it is about, to recognise a second one of the same."""
+
+    id: str
+    number: int
+    created_at: float
+    updated_at: float
+    workflow: str
+    asset_id: str
+    parameters: Json
+    fingerprint: str
+    status: JobStatus = "pending"
+    passthrough: str | None = None
+    units_consumed: int = 0
+    outputs: Json | None = None
+    errors: list[Json] | None = None
+    directive: Json | None = None
+
+
+@attrs.define(eq=False)
+class Directive:
+    """Robots jobs that are run together. Members are kept as they were given."""
+
+    id: str
+    number: int
+    created_at: float
+    updated_at: float
+    name: str
+    subject: Json
+    workflows: list[Json]
+    resources: list[Json]
+
+
+@attrs.define
+class Node:
+    """One workflow of a run: its job once dispatched, or why there is none."""
+
+    reference_id: str
+    workflow: str
+    job_id: str | None = None
+    reason: str | None = None
+
+
+@attrs.define(eq=False)
+class DirectiveRun:
+    """A directive at work on an asset. ``requested`` are the resources that were asked of the API for it."""
+
+    id: str
+    number: int
+    directive_id: str
+    directive: Json
+    """The directive as it was then: it may be deleted meanwhile."""
+    asset_id: str
+    started_at: float
+    status: str = "pending"
+    completed_at: float | None = None
+    nodes: list[Node] = attrs.field(factory=list[Node])
+    requested: list[str] = attrs.field(factory=list[str])
+
+
+@attrs.define(eq=False)
+class DeliveredAsset:
+    """What was played of an asset. Outlives the asset, because it is billed."""
+
+    id: str
+    created_at: float
+    duration: float
+    encoding_tier: str
+    video_quality: str
+    resolution_tier: str
+    live_stream_id: str | None = None
+    passthrough: str | None = None
+    deleted_at: float | None = None
+    hours: dict[str, dict[str, float]] = attrs.field(factory=dict[str, dict[str, float]])
+    """Seconds by resolution tier (``tier_1080p``) by hour (epoch seconds of its beginning, in digits)."""
+
+
+@attrs.define(eq=False)
+class WebhookEndpoint:
+    """Where events are sent to."""
+
+    id: str
+    number: int
+    created_at: float
+    address: str
+    secret: str = attrs.field(repr=False)
+    enabled: bool = True
+
+
+@attrs.frozen
+class WebhookEvent:
+    """Something that happened.
+
+    Attributes:
+        id: A UUID, the same in every delivery.
+        at: Epoch seconds.
+        environment: Name of the environment.
+        type: ``video.asset.ready``, ...
+        object_type: ``asset``, ``live``, ...
+        object_id: Of that object.
+        body: The whole envelope, as JSON text: exactly what is sent and signed.
+    """
+
+    id: str
+    at: float
+    environment: str
+    type: str
+    object_type: str
+    object_id: str
+    body: str = attrs.field(repr=False)
+
+
+@attrs.frozen
+class DeliveryAttempt:
+    """One try to deliver.
+
+    Attributes:
+        at: Epoch seconds of its beginning.
+        status: Of the answer; ``None`` when there was none.
+        error: Why there was none.
+    """
+
+    at: float
+    status: int | None = None
+    error: str | None = None
+
+
+@attrs.define(eq=False)
+class Delivery:
+    """An event on its way to one endpoint.
+
+    Attributes:
+        id: Of this delivery; two deliveries of one event to one endpoint differ in it.
+        event: What is delivered.
+        environment_id: Of the environment.
+        endpoint_id: Of the endpoint.
+        address: Of the endpoint, when this was planned.
+        status: See `DeliveryStatus`.
+        next_at: Epoch seconds of the next attempt; ``None`` when there is none.
+        attempts: Those that ended, in order.
+    """
+
+    id: str
+    event: WebhookEvent
+    environment_id: str
+    endpoint_id: str
+    address: str
+    status: DeliveryStatus = "waiting"
+    next_at: float | None = None
+    began_at: float | None = None
+    """Epoch seconds of the attempt under way."""
+    attempts: list[DeliveryAttempt] = attrs.field(factory=list[DeliveryAttempt])

@@ -1,0 +1,364 @@
+"""What the emulator remembers: plain mutable records, and nothing that decides.
+
+Members that are ``None`` are not there on the wire: Mux leaves absent members out (facts/BEHAVIOUR.md, section 1.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from functools import cache
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+import attrs
+
+from mux_async.emulator._settings import EmulatorSettings
+from mux_async.emulator.faults._webhook_faults import WebhookFaults
+from mux_async.emulator.faults._work_faults import WorkFaults
+from mux_async.emulator.http._messages import ApiError, invalid, not_found
+from mux_async.emulator.media._probe import InputProblem, MediaInfo
+from mux_async.emulator.state._ids import IdMint, is_well_formed
+from mux_async.emulator.state._records import (
+    Annotation,
+    DeliveredAsset,
+    Delivery,
+    Directive,
+    DirectiveRun,
+    DrmConfiguration,
+    Ingest,
+    Job,
+    PlaybackRestriction,
+    Recording,
+    Shots,
+    Space,
+    Vocabulary,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebInput,
+)
+from mux_async.emulator.state._scheduler import Agenda
+from mux_async.emulator.state._upload_sessions import UploadSession
+
+T = TypeVar("T")
+Json: TypeAlias = dict[str, Any]
+TIER_HEIGHTS = {"1080p": 1080, "1440p": 1440, "2160p": 2160}
+
+
+def present(record: Any) -> Json:
+    """Return the members of *record* (an attrs value) that are there, by their wire names."""
+    return {name: value for name in _members(record.__class__) if (value := getattr(record, name)) is not None}
+
+
+@cache
+def _members(kind: Hashable) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(cast("type[attrs.AttrsInstance]", kind)))
+
+
+@attrs.define
+class PlaybackId:
+    """A way to play an asset or a live stream."""
+
+    id: str
+    policy: str
+    drm_configuration_id: str | None = None
+
+
+@attrs.define
+class Track:
+    """A part of an asset's media."""
+
+    id: str
+    type: Literal["video", "audio", "text"]
+    status: Literal["preparing", "ready", "errored", "deleted"] | None = None
+    duration: float | None = None
+    max_width: int | None = None
+    max_height: int | None = None
+    max_frame_rate: float | None = None
+    max_channels: int | None = None
+    primary: bool | None = None
+    text_type: str | None = None
+    text_source: str | None = None
+    language_code: str | None = None
+    name: str | None = None
+    closed_captions: bool | None = None
+    passthrough: str | None = None
+    auto_language_confidence: float | None = None
+
+
+@attrs.define
+class StaticRendition:
+    """A file to download."""
+
+    id: str | None
+    name: str
+    ext: str
+    resolution: str | None = None
+    type: str | None = None
+    status: Literal["preparing", "ready", "skipped", "errored"] | None = None
+    width: int | None = None
+    height: int | None = None
+    bitrate: int | None = None
+    filesize: str | None = None
+    resolution_tier: str | None = None
+    passthrough: str | None = None
+
+
+@attrs.define(eq=False)
+class Asset:
+    """An asset. ``options`` are those it was created with, in their normal form (`mux_async.emulator.resources._asset_options`)."""
+
+    id: str
+    number: int
+    """Order of creation, which lists and cursors go by."""
+    created_at: float
+    ready_at: float
+    options: Json
+    ingest_type: str
+    status: Literal["preparing", "ready", "errored"] = "preparing"
+    test: bool = False
+    upload_id: str | None = None
+    live_stream_id: str | None = None
+    source_asset_id: str | None = None
+    passthrough: str | None = None
+    meta: Json | None = None
+    thumbnail_time: float | None = None
+    playback_ids: list[PlaybackId] = attrs.field(factory=list[PlaybackId])
+    tracks: list[Track] = attrs.field(factory=list[Track])
+    media: MediaInfo | None = None
+    problem: InputProblem | None = None
+    static_renditions: list[StaticRendition] = attrs.field(factory=list[StaticRendition])
+    mp4_support: str = "none"
+    mp4_status: Literal["preparing", "ready", "errored"] = "preparing"
+    master_access: str = "none"
+    master_status: Literal["preparing", "ready", "errored"] = "preparing"
+    is_live: bool = False
+    """Whether a live stream is being recorded into it."""
+    recordings: list[Recording] = attrs.field(factory=list[Recording])
+    shots: Shots | None = None
+
+    @property
+    def stored_height(self) -> int:
+        """Pixels of the smaller side as stored: the input's, up to what was asked for. 0 for audio."""
+        if self.media is None or not self.media.has_video:
+            return 0
+        return min(self.media.short_side, TIER_HEIGHTS[self.options.get("max_resolution_tier", "1080p")])
+
+
+@attrs.define(eq=False)
+class Upload:
+    """A direct upload. ``options`` are the new asset's."""
+
+    id: str
+    number: int
+    created_at: float
+    timeout: int
+    options: Json
+    session: UploadSession
+    origin: str
+    status: Literal["waiting", "asset_created", "errored", "cancelled", "timed_out"] = "waiting"
+    cors_origin: str | None = None
+    test: bool = False
+    asset_id: str | None = None
+    problem: InputProblem | None = None
+
+
+@attrs.define
+class SimulcastTarget:
+    """Where a live stream is sent on to."""
+
+    id: str
+    url: str
+    status: Literal["idle", "starting", "broadcasting", "errored"] = "idle"
+    stream_key: str | None = None
+    passthrough: str | None = None
+    error_severity: Literal["normal", "fatal"] | None = None
+
+
+@attrs.define(eq=False)
+class LiveStream:
+    """A live stream. ``members`` are those that are echoed as they were given."""
+
+    id: str
+    number: int
+    created_at: float
+    stream_key: str
+    srt_passphrase: str
+    options: Json
+    members: Json
+    status: Literal["idle", "active", "disabled"] = "idle"
+    playback_ids: list[PlaybackId] = attrs.field(factory=list[PlaybackId])
+    simulcast_targets: list[SimulcastTarget] = attrs.field(factory=list[SimulcastTarget])
+    recent_asset_ids: list[str] = attrs.field(factory=list[str])
+    """Newest last."""
+    ingest: Ingest = attrs.field(factory=Ingest)
+
+
+@attrs.define(eq=False)
+class SigningKey:
+    """A key pair; the private half was shown once and is not kept."""
+
+    id: str
+    number: int
+    created_at: float
+    public_pem: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Owner:
+    """Whose playback id it is."""
+
+    type: Literal["asset", "live_stream"]
+    id: str
+
+
+@attrs.define(eq=False)
+class Environment:
+    """Everything of one environment, in order of creation."""
+
+    id: str
+    name: str
+    assets: dict[str, Asset] = attrs.field(factory=dict[str, Asset])
+    uploads: dict[str, Upload] = attrs.field(factory=dict[str, Upload])
+    live_streams: dict[str, LiveStream] = attrs.field(factory=dict[str, LiveStream])
+    signing_keys: dict[str, SigningKey] = attrs.field(factory=dict[str, SigningKey])
+    playback: dict[str, Owner] = attrs.field(factory=dict[str, Owner])
+    playback_restrictions: dict[str, PlaybackRestriction] = attrs.field(factory=dict[str, PlaybackRestriction])
+    vocabularies: dict[str, Vocabulary] = attrs.field(factory=dict[str, Vocabulary])
+    drm_configurations: dict[str, DrmConfiguration] = attrs.field(factory=dict[str, DrmConfiguration])
+    web_inputs: dict[str, WebInput] = attrs.field(factory=dict[str, WebInput])
+    spaces: dict[str, Space] = attrs.field(factory=dict[str, Space])
+    jobs: dict[str, Job] = attrs.field(factory=dict[str, Job])
+    directives: dict[str, Directive] = attrs.field(factory=dict[str, Directive])
+    directive_runs: dict[str, DirectiveRun] = attrs.field(factory=dict[str, DirectiveRun])
+    delivered: dict[str, DeliveredAsset] = attrs.field(factory=dict[str, DeliveredAsset])
+    """By asset id; see `mux_async.emulator.resources._usage`."""
+    webhooks: dict[str, WebhookEndpoint] = attrs.field(factory=dict[str, WebhookEndpoint])
+    annotations: dict[str, Annotation] = attrs.field(factory=dict[str, Annotation])
+
+    def one(self, records: Mapping[str, T], id: str) -> T:
+        """Return the record of this *id*, out of one of the mappings here.
+
+        Raises:
+            ApiError: 400 for a malformed id, 404 for an unknown one.
+        """
+        if id not in records:
+            raise _unknown(id, "Failed to parse ID")
+        return records[id]
+
+    def asset(self, id: str) -> Asset:
+        """Return an asset.
+
+        Raises:
+            ApiError: 400 for a malformed id, 404 for an unknown one.
+        """
+        if id not in self.assets:
+            raise _unknown(id, f'Asset id "{id}" was invalid')
+        return self.assets[id]
+
+    def upload(self, id: str) -> Upload:
+        """Return an upload, or raise as `asset` does."""
+        if id not in self.uploads:
+            raise _unknown(id, "Failed to parse ID")
+        return self.uploads[id]
+
+    def live_stream(self, id: str) -> LiveStream:
+        """Return a live stream, or raise as `asset` does."""
+        if id not in self.live_streams:
+            raise _unknown(id, "Invalid live stream id, failed to parse")
+        return self.live_streams[id]
+
+    def signing_key(self, id: str) -> SigningKey:
+        """Return a signing key, or raise as `asset` does."""
+        if id not in self.signing_keys:
+            raise _unknown(id, "Failed to parse ID", "Signing Key not found")
+        return self.signing_keys[id]
+
+
+def _unknown(id: str, malformed: str, *missing: str) -> ApiError:
+    """The error for an id that nothing has. Only here is it looked at more closely, because that takes longer than all the rest."""
+    return not_found(*missing) if is_well_formed(id) else invalid(malformed)
+
+
+@attrs.define(eq=False)
+class World:
+    """The whole account, its clock and what is planned."""
+
+    settings: EmulatorSettings
+    mint: IdMint
+    now: float
+    agenda: Agenda = attrs.field(factory=Agenda)
+    environments: dict[str, Environment] = attrs.field(factory=dict[str, Environment])
+    """By name."""
+    counter: int = 0
+    origin: str = "http://emulator.test"
+    """What URLs made outside of any request begin with: where the last request came in."""
+    events: list[WebhookEvent] = attrs.field(factory=list[WebhookEvent])
+    """The last that happened, oldest first; see `EmulatorSettings.max_events`."""
+    deliveries: dict[str, Delivery] = attrs.field(factory=dict[str, Delivery])
+    """Their ways to the endpoints, in the order they were planned in."""
+    outbox: list[str] = attrs.field(factory=list[str])
+    """Ids of the deliveries whose time has come, to be taken by whoever carries them."""
+    webhook_faults: WebhookFaults = attrs.field(factory=WebhookFaults)
+    work_faults: WorkFaults = attrs.field(factory=WorkFaults)
+
+    @classmethod
+    def create(cls, settings: EmulatorSettings, now: float, *, generation: int = 0) -> World:
+        """Make an account with the environments that the tokens name. *generation* counts earlier runs with the same state."""
+        mint = IdMint(settings.seed, generation)
+        world = cls(settings, mint, now)
+        for token in settings.tokens:
+            if token.environment not in world.environments:
+                environment = Environment(mint.named("environment", token.environment), token.environment)
+                world.environments[token.environment] = environment
+                for _ in range(settings.drm_configurations):
+                    configuration = DrmConfiguration(mint.id("drm configuration"))
+                    environment.drm_configurations[configuration.id] = configuration
+        for hook in settings.webhooks:
+            endpoint = WebhookEndpoint(
+                mint.id("webhook"),
+                world.next_number(),
+                now,
+                hook.url,
+                hook.secret.reveal() or mint.opaque("webhook secret", 40),
+            )
+            for environment in world.environments.values():
+                if hook.environment in {None, environment.name}:
+                    environment.webhooks[endpoint.id] = attrs.evolve(endpoint)
+        return world
+
+    def work(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
+        """Plan the end of something that Mux works on: *seconds* from now, sooner on a time scale, at once with ``instant``."""
+        self._plan(0.0 if self.settings.instant else seconds, step, environment, subject)
+
+    def wait(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
+        """Plan the end of a time that Mux lets pass (a window, a time limit, a life span): sooner on a time scale."""
+        self._plan(seconds, step, environment, subject)
+
+    def _plan(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
+        self.agenda.add(self.now + seconds / self.settings.time_scale, step, environment.id, subject)
+
+    def media_seconds(self, began: float, ended: float | None = None) -> float:
+        """How much media went by since *began* (epoch seconds): more than the clock says, on a time scale."""
+        return round(max(0.0, (self.now if ended is None else ended) - began) * self.settings.time_scale, 3)
+
+    def next_number(self) -> int:
+        """Number the next object of any kind."""
+        self.counter += 1
+        return self.counter
+
+    def environment_by_id(self, id: str) -> Environment:
+        """Return the environment with this *id*, which exists."""
+        return next(environment for environment in self.environments.values() if environment.id == id)
+
+    def find_playback(self, id: str) -> tuple[Environment, Owner] | None:
+        """Return whose playback id this is, in any environment."""
+        for environment in self.environments.values():
+            if id in environment.playback:
+                return environment, environment.playback[id]
+        return None
+
+    def find_upload(self, id: str) -> tuple[Environment, Upload] | None:
+        """Return the upload of this id, in any environment."""
+        for environment in self.environments.values():
+            if id in environment.uploads:
+                return environment, environment.uploads[id]
+        return None

@@ -1,0 +1,127 @@
+"""Makes up values that fit a schema: always the same ones for the same question, and such as Mux could give."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import attrs
+
+from mux_async.emulator.state._ids import encode
+from mux_async.emulator.validation._spec import JsonSchema, Spec
+
+EPOCH = 1_767_225_600
+"""When everything made up happened: the first second of 2026."""
+_MAX_DEPTH = 12
+_WISHES = ("ready", "completed", "complete", "idle", "waiting", "public", "en")
+"""Enum values that show an object in the state most clients hope for."""
+_UNWISHED = frozenset({"active_asset_id", "error", "errors", "non_standard_input_reasons"})
+"""Optional members that would contradict such a state."""
+_TEXTS: Mapping[str, str] = {
+    "address": "https://example.com/webhooks",
+    "aspect_ratio": "16:9",
+    "environment_type": "development",
+    "ext": "mp4",
+    "filesize": "1048576",
+    "language_code": "en",
+    "url": "https://example.com/film.mp4",
+}
+
+
+@attrs.frozen
+class Examples:
+    """Makes up values.
+
+    Attributes:
+        spec: The schemas that references name.
+        seed: What the values depend on besides the schema: another seed, other ids.
+    """
+
+    spec: Spec
+    seed: str
+
+    def make(self, schema: JsonSchema, name: str = "", path: str = "", depth: int = 0) -> Any:
+        """Make up a value.
+
+        Args:
+            schema: What it has to fit.
+            name: The member it is for.
+            path: Where it is, so that two ids of one answer differ.
+            depth: How deep it lies. Far down, objects have only what they must have, and lists are as short as they may be.
+        """
+        schema = self.spec.resolve(schema)
+        if "oneOf" in schema:
+            tag, reference = next(iter(schema["discriminator"]["mapping"].items()))
+            made: dict[str, Any] = self.make({"$ref": reference}, name, path, depth + 1)
+            return {**made, schema["discriminator"]["propertyName"]: tag}
+        if "enum" in schema:
+            return next((wish for wish in _WISHES if wish in schema["enum"]), schema["enum"][0])
+        kinds: Any = schema.get("type", "object")
+        kind: str = kinds if isinstance(kinds, str) else kinds[0]
+        match kind:
+            case "object":
+                return self._object(schema, path, depth)
+            case "array":
+                count = max(schema.get("minItems", 0), 1 if depth < _MAX_DEPTH else 0)
+                return [self.make(schema["items"], name, f"{path}[{index}]", depth + 1) for index in range(count)]
+            case "string":
+                return self._text(schema, name, path)
+            case "boolean":
+                return bool(schema.get("default", False))
+            case _:
+                return _number(schema, whole=kind == "integer")
+
+    def _object(self, schema: JsonSchema, path: str, depth: int) -> dict[str, Any]:
+        required = schema.get("required", ())
+        return {
+            name: self.make(member, name, f"{path}.{name}", depth + 1)
+            for name, member in schema.get("properties", {}).items()
+            if name in required or (depth < _MAX_DEPTH and name not in _UNWISHED)
+        }
+
+    def id(self, path: str) -> str:
+        """Make up an id, another one for each *path*."""
+        return encode(self._digest(path))
+
+    def _digest(self, path: str) -> bytes:
+        return sha256(f"{self.seed}/{path}".encode()).digest()
+
+    def _text(self, schema: JsonSchema, name: str, path: str) -> str:
+        match schema.get("format"):
+            case "date-time":
+                return "2026-01-01T00:00:00Z"
+            case "date":
+                return "2026-01-01"
+            case "uuid":
+                return _uuid(self._digest(path))
+            case "byte":
+                return b64encode(self._digest(path)).decode()
+            case _:
+                pass
+        if schema.get("x-time"):
+            return str(EPOCH)
+        if name == "id" or name.endswith("_id"):
+            text = self.id(path)
+        elif name.endswith("_url"):
+            text = _TEXTS["url"]
+        else:
+            text = _TEXTS.get(name, schema.get("default", name or "text"))
+        return text.ljust(schema.get("minLength", 0), "x")[: schema.get("maxLength", len(text) + 1000)]
+
+
+def _uuid(digest: bytes) -> str:
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-8{text[17:20]}-{text[20:32]}"
+
+
+def _number(schema: JsonSchema, *, whole: bool) -> float:
+    if schema.get("x-time"):
+        return EPOCH
+    least = schema.get("minimum", schema.get("exclusiveMinimum", 0))
+    usual = max(least, 1)
+    value: float = schema.get("default", min(usual, schema.get("maximum", usual)))
+    if value <= schema.get("exclusiveMinimum", value - 1):
+        value += 1
+    return int(value) if whole else float(value)

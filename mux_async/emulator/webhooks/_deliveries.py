@@ -1,0 +1,200 @@
+"""Webhook deliveries: what is sent where and when, and what becomes of it (facts/BEHAVIOUR.md, section 7).
+
+Nothing here sends. When the time of a delivery has come, its id is put in the outbox; whoever carries deliveries takes it from there
+(`take_due`), sends it, and reports what was answered (`settle`). A delivery that nobody reports on counts as not answered in time, so
+that a lost carrier loses nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Collection
+from hashlib import sha256
+from random import Random
+
+import attrs
+
+from mux_async.emulator.faults._webhook_faults import WebhookFault
+from mux_async.emulator.state._records import Delivery, DeliveryAttempt, WebhookEndpoint, WebhookEvent
+from mux_async.emulator.state._state import Environment, World
+
+DUE = "webhook.due"
+OVERDUE = "webhook.overdue"
+_ENDED = frozenset({"delivered", "failed", "lost", "dropped"})
+_GRACE = 1.0
+"""Seconds beyond the time limit before an attempt that nobody reported on is written off: the carrier keeps the limit itself."""
+
+
+@attrs.frozen
+class WebhookRequest:
+    """One attempt, ready to be sent: POST *body* with *headers* to *url*, and report the status.
+
+    Attributes:
+        delivery_id: To report by.
+        endpoint_id: Of the endpoint.
+        event_id: Of the event.
+        event_type: Of the event.
+        url: Of the endpoint.
+        headers: With the signature, made for this attempt.
+        body: The envelope, byte for byte what was signed.
+        attempt: 1 for the first.
+        timeout: Seconds to wait for the answer.
+    """
+
+    delivery_id: str
+    endpoint_id: str
+    event_id: str
+    event_type: str
+    url: str
+    headers: dict[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    attempt: int
+    timeout: float
+
+
+def sign_webhook(secret: str, at: int, body: bytes) -> str:
+    """Return the value of ``Mux-Signature`` (facts/BEHAVIOUR.md, section 7.4).
+
+    Args:
+        secret: Used as text.
+        at: Epoch seconds.
+        body: The raw bytes that are sent.
+    """
+    digest = hmac.new(secret.encode(), b"%d." % at + body, sha256).hexdigest()
+    return f"t={at},v1={digest}"
+
+
+def plan_deliveries(world: World, environment: Environment, event: WebhookEvent) -> None:
+    """Plan the ways of *event* to every enabled endpoint of its environment: all events go to all endpoints."""
+    for endpoint in environment.webhooks.values():
+        if not endpoint.enabled:
+            continue
+        random = Random(f"{world.settings.seed}/{event.id}/{endpoint.id}")  # noqa: S311 - which faults happen, no secret
+        fault = world.webhook_faults.pick(event, endpoint.address, random) or WebhookFault()
+        for _ in range(fault.copies):
+            delay = fault.delay + random.random() * fault.jitter
+            _plan(world, environment, endpoint, event, delay, lose=fault.lose)
+    _forget_old(world)
+
+
+def _plan(
+    world: World, environment: Environment, endpoint: WebhookEndpoint, event: WebhookEvent, delay: float, *, lose: bool
+) -> None:
+    delivery = Delivery(world.mint.uuid("delivery"), event, environment.id, endpoint.id, endpoint.address)
+    world.deliveries[delivery.id] = delivery
+    if lose:
+        delivery.status = "lost"
+        return
+    delivery.next_at = world.now + delay
+    # Not on the time scale: a fault was asked for in seconds of whoever receives.
+    world.agenda.add(delivery.next_at, DUE, environment.id, delivery.id)
+
+
+def _forget_old(world: World) -> None:
+    while len(world.deliveries) > world.settings.max_events:
+        oldest = next(iter(world.deliveries.values()))
+        if oldest.status not in _ENDED:
+            return
+        del world.deliveries[oldest.id]
+
+
+def run_delivery_step(world: World, name: str, subject: str) -> None:
+    """Run a planned step: a delivery is due, or an attempt was not reported on."""
+    delivery_id, _, attempt = subject.partition("/")
+    delivery = world.deliveries.get(delivery_id)
+    if delivery is None:
+        return
+    if name == DUE:
+        if delivery.status == "waiting":
+            world.outbox.append(delivery.id)
+    elif delivery.status == "sending" and len(delivery.attempts) + 1 == int(attempt):
+        settle(world, delivery.id, None, "no answer in time")
+
+
+def take_due(world: World, busy: Collection[str] | None = None) -> list[WebhookRequest]:
+    """Take what is to be sent now, in the order it became due; each is to be reported on with `settle`.
+
+    Args:
+        world: The account.
+        busy: Ids of endpoints that are to get nothing now; then no endpoint gets more than one, and the rest waits. ``None`` takes all.
+    """
+    taken: list[WebhookRequest] = []
+    waiting: list[str] = []
+    occupied = set(busy or ())
+    for delivery_id in world.outbox:
+        delivery = world.deliveries.get(delivery_id)
+        if delivery is None or delivery.status != "waiting":
+            continue
+        if delivery.endpoint_id in occupied:
+            waiting.append(delivery_id)
+            continue
+        endpoint = world.environment_by_id(delivery.environment_id).webhooks.get(delivery.endpoint_id)
+        if endpoint is None or not endpoint.enabled:
+            delivery.status, delivery.next_at = "dropped", None
+            continue
+        taken.append(_begin(world, endpoint, delivery))
+        if busy is not None:
+            occupied.add(endpoint.id)
+    world.outbox[:] = waiting
+    return taken
+
+
+def _begin(world: World, endpoint: WebhookEndpoint, delivery: Delivery) -> WebhookRequest:
+    delivery.status, delivery.next_at = "sending", None
+    delivery.address, delivery.began_at = endpoint.address, world.now
+    attempt = len(delivery.attempts) + 1
+    timeout = world.settings.webhook_retries.timeout
+    world.agenda.add(world.now + timeout + _GRACE, OVERDUE, delivery.environment_id, f"{delivery.id}/{attempt}")
+    return _request(world, endpoint, delivery, attempt)
+
+
+def _request(world: World, endpoint: WebhookEndpoint, delivery: Delivery, attempt: int) -> WebhookRequest:
+    body = delivery.event.body.encode()
+    headers = {
+        "Content-Type": "application/json",
+        "Mux-Signature": sign_webhook(endpoint.secret, int(world.now), body),
+        "User-Agent": "Mux",
+    }
+    return WebhookRequest(
+        delivery.id,
+        endpoint.id,
+        delivery.event.id,
+        delivery.event.type,
+        endpoint.address,
+        headers,
+        body,
+        attempt,
+        world.settings.webhook_retries.timeout,
+    )
+
+
+def settle(world: World, delivery_id: str, status: int | None, error: str | None = None) -> Delivery | None:
+    """Note how an attempt ended, and plan the next one unless it was answered 2xx or the time for retries is over.
+
+    Args:
+        world: The account.
+        delivery_id: Of the delivery; one that is not being sent is left alone.
+        status: Of the answer; ``None`` when there was none.
+        error: Why there was none.
+
+    Returns:
+        The delivery; ``None`` when it was not being sent (any more).
+    """
+    delivery = world.deliveries.get(delivery_id)
+    if delivery is None or delivery.status != "sending":
+        return None
+    began = world.now if delivery.began_at is None else delivery.began_at
+    delivery.attempts.append(DeliveryAttempt(began, status, error))
+    delivery.began_at = None
+    if status is not None and 200 <= status < 300:
+        delivery.status = "delivered"
+        return delivery
+    rules, scale = world.settings.webhook_retries, world.settings.time_scale
+    # The exponent is bounded because a year of retries would make a number too large to be a float.
+    pause = min(rules.longest, rules.first * 2.0 ** min(len(delivery.attempts) - 1, 64)) / scale
+    if world.now + pause > delivery.event.at + rules.until / scale:
+        delivery.status = "failed"
+        return delivery
+    delivery.status, delivery.next_at = "waiting", world.now + pause
+    world.agenda.add(delivery.next_at, DUE, delivery.environment_id, delivery.id)
+    return delivery
