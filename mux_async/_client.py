@@ -465,10 +465,10 @@ class Mux:
         """
         from mux_async._asset_waits import poller_of
         from mux_async._webhook_updates import webhook_updates
-        from mux_async.live._hub import hub_of as live_hub_of
+        from mux_async.live._poller import poller_of as live_poller_of
 
         poller_of(self._caller).update(webhook_updates(event))
-        live_hub_of(self._caller).hear(event)
+        live_poller_of(self._caller).webhook_received(event)
 
     def transport(self) -> Transport:
         """Return the transport of the running event loop, for requests to other hosts: nothing is added to what is sent over it."""

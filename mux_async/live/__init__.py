@@ -1,4 +1,4 @@
-"""Live streams as they happen: an async iterator of events, told by webhooks where they arrive, and looked up where they do not.
+"""Events of live streams as an async iterator, from webhooks where they arrive, and from polling the API where they do not.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What happens to a live stream, as one kind of value: whether a webhook said so or a look at the API."""
+"""Events of live streams, from webhooks and from polls alike."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LiveEventType: TypeAlias = (
     ]
     | str
 )
-"""Names of Mux's events (facts/BEHAVIOUR.md, section 6.2). Others, such as ``video.live_stream.simulcast_target.errored``, come too."""
+"""Mux's event types (facts/BEHAVIOUR.md, section 6.2), and others such as ``video.live_stream.simulcast_target.errored``."""
 
 CREATED: Final = "video.live_stream.created"
 CONNECTED: Final = "video.live_stream.connected"
@@ -53,23 +53,23 @@ ASSET_COMPLETED: Final = "video.asset.live_stream_completed"
 ASSET_DELETED: Final = "video.asset.deleted"
 
 STREAM_STATES: Final = frozenset({CONNECTED, RECORDING, ACTIVE, DISCONNECTED, IDLE, ENABLED, DISABLED, DELETED})
-"""Events of a stream of which a newer one makes the older ones old news."""
+"""Events about the state of a stream: a newer one supersedes older ones."""
 ASSET_STATES: Final = (ASSET_CREATED, ASSET_READY, ASSET_ERRORED, ASSET_COMPLETED, ASSET_DELETED)
-"""Events of a recording, none of which comes after one further right."""
+"""Events about the state of a recording, in the order in which they occur."""
 
 
 @attrs.frozen(kw_only=True)
 class LiveEvent:
-    """Something that happened to a live stream, or to a recording of it.
+    """An event of a live stream or of one of its recordings.
 
     Attributes:
-        type: Mux's name for it, such as ``video.live_stream.active``.
+        type: Mux's event type, such as ``video.live_stream.active``.
         live_stream_id: The live stream.
-        asset_id: The recording that it is about: of this broadcast, or the asset itself. ``None`` where there is none, or it is not known.
-        created_at: When it happened; what was found by looking has the time of the look. UTC.
-        live_stream: The stream as it was then; ``None`` for events that do not carry it.
-        asset: The asset as it was then; ``None`` for events about the stream.
-        webhook: The event as it was delivered; ``None`` when it was found by looking.
+        asset_id: The recording: of this broadcast, or the asset itself. ``None`` if there is no recording or it is unknown.
+        created_at: Time of the event in UTC; for events that a poll found, the time of the poll.
+        live_stream: The stream at that time; ``None`` for events that do not contain it.
+        asset: The asset at that time; ``None`` for events about the stream.
+        webhook: The webhook event; ``None`` for events that a poll found.
     """
 
     type: LiveEventType
@@ -82,28 +82,28 @@ class LiveEvent:
 
     @property
     def subject(self) -> str:
-        """Id of what it is about: the asset or the live stream."""
+        """Id of the object of the event: the asset or the live stream."""
         return self.asset_id or self.live_stream_id if self.type.startswith("video.asset.") else self.live_stream_id
 
     @property
     def is_state(self) -> bool:
-        """Whether it says how its subject stands, so that a newer one replaces it."""
+        """Whether the event is about the state of its subject, so that a newer one supersedes it."""
         return self.type in STREAM_STATES or self.type in ASSET_STATES
 
 
 def read_webhook(event: Event) -> LiveEvent | None:
-    """Return what a delivery says of a live stream; ``None`` when it is about something else."""
+    """Return the live event in a webhook event; ``None`` if it is not about a live stream."""
     kind: object = getattr(event, "type", None)
     if not isinstance(kind, str) or not (kind in ASSET_STATES or kind.startswith("video.live_stream.")):
         return None
     data: object = getattr(event, "data", None)
-    at: object = getattr(event, "created_at", None)  # whatever stood there
+    at: object = getattr(event, "created_at", None)  # may be of any type
     if not isinstance(data, Model) or not isinstance(at, dt.datetime):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=dt.UTC)
     wire = data.to_wire()
-    said = cast("WebhookEvent", event)
+    webhook = cast("WebhookEvent", event)
     own, parent = _text(wire, "id"), _text(wire, "live_stream_id")
     if kind in ASSET_STATES:
         if own is None or parent is None:
@@ -111,22 +111,22 @@ def read_webhook(event: Event) -> LiveEvent | None:
         from mux_async.models import Asset
 
         return LiveEvent(
-            type=kind, live_stream_id=parent, asset_id=own, created_at=at, asset=Asset.from_wire(wire), webhook=said
+            type=kind, live_stream_id=parent, asset_id=own, created_at=at, asset=Asset.from_wire(wire), webhook=webhook
         )
-    stream_id = parent or own  # events about a stream's parts name it besides
+    stream_id = parent or own  # events about parts of a stream have an id of their own
     if stream_id is None:
         return None
     if kind.count(".") > 2 or "stream_key" not in wire or "latency_mode" not in wire:
-        return LiveEvent(type=kind, live_stream_id=stream_id, created_at=at, webhook=said)
+        return LiveEvent(type=kind, live_stream_id=stream_id, created_at=at, webhook=webhook)
     from mux_async.models import LiveStream
 
     stream = LiveStream.from_wire(wire)
     asset_id = last_asset(stream) if kind == IDLE else stream.active_asset_id
-    return LiveEvent(type=kind, live_stream_id=stream_id, asset_id=asset_id, created_at=at, live_stream=stream, webhook=said)
+    return LiveEvent(type=kind, live_stream_id=stream_id, asset_id=asset_id, created_at=at, live_stream=stream, webhook=webhook)
 
 
 def last_asset(stream: LiveStream) -> str | None:
-    """Return the newest recording of a stream that is not on air (facts/BEHAVIOUR.md, section 6.1: the newest is the last)."""
+    """Return the newest recording of a stream that is not on air: the last of the list (facts/BEHAVIOUR.md, section 6.1)."""
     return stream.recent_asset_ids[-1] if stream.recent_asset_ids else None
 
 

@@ -1,4 +1,4 @@
-"""The API as the hub of live streams looks at it."""
+"""The requests of a poll of live streams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ApiSource:
-    """Looks with the priority of one client; its deadline is for single calls of the user's."""
+    """Requests live streams and assets with the options of one client, without its deadline, which applies to the user's calls."""
 
     def __init__(self, caller: Caller) -> None:
         from mux_async.resources.video_assets import VideoAssets

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mux_async.live import LiveEvent
 from mux_async.live._events import ACTIVE, CONNECTED, DISCONNECTED, IDLE, RECORDING
-from mux_async.live._stories import Stories
-from mux_async.live._story import QUIET, REMEMBERED, Story
+from mux_async.live._stream_tracker import POLL_LAG, REMEMBERED, StreamTracker
+from mux_async.live._stream_trackers import StreamTrackers
 from mux_async.models import Asset, LiveStream
 
 BEGAN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -71,7 +71,7 @@ class Life:
     """A stream on the side of Mux, and what was told of it."""
 
     told: list[LiveEvent] = attrs.field(factory=list[LiveEvent])
-    story: Story = attrs.field(factory=lambda: Story.since(stream()))
+    tracker: StreamTracker = attrs.field(factory=lambda: StreamTracker.since(stream()))
     now: float = 0.0
     active: str | None = None
     status: str = "idle"
@@ -93,10 +93,10 @@ class Life:
         arrived = sorted((entry for entry in self.post if entry[0] <= self.now), key=lambda entry: entry[0])
         self.post = [entry for entry in self.post if entry[0] > self.now]
         for when, event in arrived:
-            self.told += self.story.hear(event, when)
+            self.told += self.tracker.webhook(event, when)
 
     def look(self) -> None:
-        self.told += self.story.see(self.shown, self.now, at(self.now))
+        self.told += self.tracker.polled(self.shown, self.now, at(self.now))
 
     def run(self, step: Step) -> None:
         self.pass_time(step.after)
@@ -132,7 +132,7 @@ def test_the_end_is_told_and_nothing_twice(life: list[Step]) -> None:
     for step in life:
         it.run(step)
     it.pass_time(100.0)
-    it.pass_time(QUIET)
+    it.pass_time(POLL_LAG)
     it.look()
 
     pairs = [(event.type, event.asset_id) for event in it.told]
@@ -140,7 +140,7 @@ def test_the_end_is_told_and_nothing_twice(life: list[Step]) -> None:
         allowed = it.connections.get(asset_id or "", 1) if kind in {CONNECTED, RECORDING, DISCONNECTED} else 1
         assert pairs.count((kind, asset_id)) <= allowed
     states = [event for event in it.told if event.type in {ACTIVE, IDLE}]
-    assert it.story.is_on == (it.status == "active")
+    assert it.tracker.is_on == (it.status == "active")
     if states:
         assert (states[-1].type == ACTIVE) == (it.status == "active")
         assert states[-1].asset_id == (it.active or it.past[-1])
@@ -153,27 +153,27 @@ def test_the_end_is_told_and_nothing_twice(life: list[Step]) -> None:
 def test_what_was_there_before_is_no_news() -> None:
     """Recordings from before the watch are not told, neither by a look nor by a late webhook; however many there are."""
     many = tuple(f"old{number}" for number in range(3 * REMEMBERED))
-    story = Story("s")
-    assert [event.type for event in story.see(stream(recent=many), 0.0, at(0))] == []
-    assert story.see(stream(recent=many), 10.0, at(10)) == []
-    assert story.hear(said(IDLE, 11.0, "old5"), 11.0) == []
-    assert [event.asset_id for event in story.see(stream(recent=(*many, "new")), 20.0, at(20))] == ["new", "new"]
+    tracker = StreamTracker("s")
+    assert [event.type for event in tracker.polled(stream(recent=many), 0.0, at(0))] == []
+    assert tracker.polled(stream(recent=many), 10.0, at(10)) == []
+    assert tracker.webhook(said(IDLE, 11.0, "old5"), 11.0) == []
+    assert [event.asset_id for event in tracker.polled(stream(recent=(*many, "new")), 20.0, at(20))] == ["new", "new"]
 
 
 def test_a_look_that_began_before_the_webhook() -> None:
     """An answer that was under way, or is a moment behind, takes nothing back."""
-    story = Story.since(stream())
-    assert len(story.hear(said(ACTIVE, 5.0, "a"), 5.0)) == 1
-    assert story.see(stream(), 4.9, at(5)) == []
-    assert story.see(stream(), 5.0 + QUIET / 2, at(6)) == []
-    assert [event.type for event in story.see(stream(recent=("a",)), 5.0 + QUIET, at(7))] == [IDLE]
+    tracker = StreamTracker.since(stream())
+    assert len(tracker.webhook(said(ACTIVE, 5.0, "a"), 5.0)) == 1
+    assert tracker.polled(stream(), 4.9, at(5)) == []
+    assert tracker.polled(stream(), 5.0 + POLL_LAG / 2, at(6)) == []
+    assert [event.type for event in tracker.polled(stream(recent=("a",)), 5.0 + POLL_LAG, at(7))] == [IDLE]
 
 
 def test_an_old_answer() -> None:
     """An answer that shows a broadcast that was told to be over is from before its end."""
-    story = Story.since(stream("active", "a"))
-    assert len(story.hear(said(IDLE, 5.0, "a"), 5.0)) == 1
-    assert story.see(stream("active", "a"), 50.0, at(50)) == []
+    tracker = StreamTracker.since(stream("active", "a"))
+    assert len(tracker.webhook(said(IDLE, 5.0, "a"), 5.0)) == 1
+    assert tracker.polled(stream("active", "a"), 50.0, at(50)) == []
 
 
 def test_recordings() -> None:
@@ -182,34 +182,34 @@ def test_recordings() -> None:
     def asset(status: str, **more: object) -> Asset:
         return Asset.from_wire({"id": "a", "status": status, "created_at": "1700000000", **more})
 
-    story = Story.since(stream("active", "a"))
-    assert story.awaited == ["a"]
-    assert [event.type for event in story.see_asset(asset("ready"), at(1))] == ["video.asset.ready"]
-    assert story.awaited == []
-    story.hear(said(IDLE, 5.0, "a"), 5.0)
-    assert story.awaited == ["a"]
-    assert story.see_asset(asset("ready", is_live=True), at(6)) == []
-    assert [event.type for event in story.see_asset(asset("ready"), at(7))] == ["video.asset.live_stream_completed"]
-    assert story.hear(said("video.asset.ready", 8.0, "a"), 8.0) == []
-    assert story.awaited == []
+    tracker = StreamTracker.since(stream("active", "a"))
+    assert tracker.awaited == ["a"]
+    assert [event.type for event in tracker.polled_asset(asset("ready"), at(1))] == ["video.asset.ready"]
+    assert tracker.awaited == []
+    tracker.webhook(said(IDLE, 5.0, "a"), 5.0)
+    assert tracker.awaited == ["a"]
+    assert tracker.polled_asset(asset("ready", is_live=True), at(6)) == []
+    assert [event.type for event in tracker.polled_asset(asset("ready"), at(7))] == ["video.asset.live_stream_completed"]
+    assert tracker.webhook(said("video.asset.ready", 8.0, "a"), 8.0) == []
+    assert tracker.awaited == []
 
 
 def test_disabled_and_enabled() -> None:
     """A look tells of both, and the webhook that comes later does not tell it again; the next one does."""
-    story = Story.since(stream())
-    assert [event.type for event in story.see(stream("disabled"), 0.0, at(0))] == ["video.live_stream.disabled"]
-    assert story.hear(said("video.live_stream.disabled", 1.0), 1.0) == []
-    assert len(story.hear(said("video.live_stream.enabled", 2.0), 2.0)) == 1
-    assert len(story.hear(said("video.live_stream.disabled", 3.0), 3.0)) == 1
+    tracker = StreamTracker.since(stream())
+    assert [event.type for event in tracker.polled(stream("disabled"), 0.0, at(0))] == ["video.live_stream.disabled"]
+    assert tracker.webhook(said("video.live_stream.disabled", 1.0), 1.0) == []
+    assert len(tracker.webhook(said("video.live_stream.enabled", 2.0), 2.0)) == 1
+    assert len(tracker.webhook(said("video.live_stream.disabled", 3.0), 3.0)) == 1
 
 
 def test_made_meanwhile() -> None:
     """Of all streams, those younger than the youngest at the first look are told to be created, and all that happened to them."""
-    stories = Stories.of(())
-    assert stories.see(stream(number=5), 0.0, at(0)) == []
-    stories.looked(stream(number=5).created_at)
+    trackers = StreamTrackers.of(())
+    assert trackers.polled(stream(number=5), 0.0, at(0)) == []
+    trackers.polled_all(stream(number=5).created_at)
     new = stream(recent=("a",), number=6, stream_id="new")
-    assert [event.type.rpartition(".")[2] for event in stories.see(new, 1.0, at(1))] == ["created", "connected", "idle"]
-    assert stories.hear(attrs.evolve(said("video.live_stream.created", 2.0), live_stream_id="new"), 2.0) == []
+    assert [event.type.rpartition(".")[2] for event in trackers.polled(new, 1.0, at(1))] == ["created", "connected", "idle"]
+    assert trackers.webhook(attrs.evolve(said("video.live_stream.created", 2.0), live_stream_id="new"), 2.0) == []
     old = stream(recent=("b",), number=4, stream_id="old")
-    assert stories.see(old, 1.0, at(1)) == []
+    assert trackers.polled(old, 1.0, at(1)) == []
