@@ -168,8 +168,8 @@ def about_once(stamp: Stamp, *, is_harmless: bool) -> str:
     """Describe the argument ``once``."""
     text = (
         f"A key of your own for this one creation, at most {stamp.longest} characters, kept in "
-        f"``{'.'.join(stamp.field)}``. Calls with the same key give the same thing, as far as it can be known: see `Once`, which also "
-        f"makes a call look in ``mux.{stamp.found_in}`` before it sends anything."
+        f"``{'.'.join(stamp.field)}``. Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which "
+        f"also makes a call search in ``mux.{stamp.found_in}`` before it sends anything."
     )
     if is_harmless:
         return text

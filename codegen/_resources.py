@@ -250,8 +250,8 @@ def _method(api: Api, method: Method, names: Names, typing: dict[str, set[str]],
             else f"        {parameter.name}: {kind} | Unset = UNSET,"
         )
     if method.once:
-        typing.setdefault("mux_async._options", set()).add("Once")
-        lines.append("        once: str | Once | None = None,")
+        typing.setdefault("mux_async._idempotency.key", set()).add("IdempotencyKey")
+        lines.append("        once: str | IdempotencyKey | None = None,")
     for extra in extras:
         item = "str" if extra == "extra_headers" else "object"
         lines.append(f"        {extra}: Mapping[str, {item}] | None = None,")

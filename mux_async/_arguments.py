@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
-    from mux_async._options import CallOptions, Once
+    from mux_async._idempotency.key import IdempotencyKey
+    from mux_async._options import CallOptions
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -25,7 +26,7 @@ class Arguments:
     extra_headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     extra_query: Mapping[str, object] | None = attrs.field(default=None, repr=False)
     extra_body: Mapping[str, object] | None = attrs.field(default=None, repr=False)
-    once: str | Once | None = None
+    once: str | IdempotencyKey | None = None
     """The idempotency key: set in the body, and searched for when the response is lost."""
     options: CallOptions | None = None
     """How this one call is made, where that differs from the client's other calls."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from mux_async import _once
 from mux_async._classify import RANK, delivery_of
+from mux_async._idempotency import search
 from mux_async._operation import Replay
 from mux_async._response import RawResponse
 from mux_async.errors import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mux_async._config import Config
-    from mux_async._once import Sought
+    from mux_async._idempotency.search import Lookup
     from mux_async._operation import Operation
     from mux_async._options import EffectiveOptions
     from mux_async.limits import Priority
@@ -125,7 +125,7 @@ class Call:
     config: Config
     started: float
     priority: Priority
-    sought: Sought | None = None
+    lookup: Lookup | None = None
     attempts: list[AttemptRecord] = attrs.field(factory=list[AttemptRecord])
     """Every time the request was put on the wire, the last one perhaps still under way."""
     before_sending: Callable[[], Awaitable[None]] | None = None
@@ -201,9 +201,9 @@ class Call:
         return ambiguous
 
     def ambiguous(self, problem: MuxError, record: AttemptRecord, looked: str | None = None) -> MuxError:
-        """Return the error for a write whose outcome *record* leaves unknown; see `mux_async._once.ambiguous`."""
-        return _once.ambiguous(
-            self.operation, problem, status=record.status, request_id=record.request_id, sought=self.sought, looked=looked
+        """Return the error for a write whose outcome *record* leaves unknown; see `mux_async._idempotency.search.ambiguous`."""
+        return search.ambiguous(
+            self.operation, problem, status=record.status, request_id=record.request_id, lookup=self.lookup, looked=looked
         )
 
     def out_of_time(self, delay: float | None = None) -> MuxError:

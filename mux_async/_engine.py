@@ -26,12 +26,14 @@ import anyio
 import attrs
 from multidict import istr
 
-from mux_async import _once, _wire
+from mux_async import _wire
 from mux_async._call import Answer, AttemptRecord, Call
 from mux_async._content import ENCODING, iter_content, read_content
+from mux_async._idempotency import search
+from mux_async._idempotency.key import RecordedKey
 from mux_async._lifetimes import PerLoop
 from mux_async._operation import Bucket, Replay
-from mux_async._options import RecordedKey, ambient_priority
+from mux_async._options import ambient_priority
 from mux_async._recovery import Recovery, log
 from mux_async._response import ByteStream
 from mux_async._retry import parse_retry_after
@@ -51,8 +53,8 @@ from mux_async.transport import current_loop
 if TYPE_CHECKING:
     from mux_async._arguments import Arguments
     from mux_async._config import Config
-    from mux_async._once_guard import KeyFlight
-    from mux_async._once_keys._ledger import KeyLedger
+    from mux_async._idempotency.guard import KeyInFlight
+    from mux_async._idempotency.keys._ledger import KeyLedger
     from mux_async._operation import Operation
     from mux_async._options import EffectiveOptions
     from mux_async.limits import AccountLimits
@@ -75,13 +77,13 @@ _LONGEST_REFUSAL: Final = 1024 * 1024
 class _Loop:
     """What belongs to one event loop: its transport, its queues, the GETs under way by URL, what features keep there."""
 
-    __slots__ = ("gates", "in_flight", "key_flights", "local", "transport")
+    __slots__ = ("gates", "in_flight", "keys_in_flight", "local", "transport")
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.gates: dict[Bucket | None, Gate] = {}
         self.in_flight: dict[str, InFlight] = {}
-        self.key_flights: dict[str, KeyFlight] = {}
+        self.keys_in_flight: dict[str, KeyInFlight] = {}
         self.local: dict[Any, Any] = {}
 
 
@@ -195,9 +197,9 @@ class Engine:
         Raises:
             MuxError: Any of the tree in `mux_async.errors`.
         """
-        sought: _once.Sought | None = None
+        lookup: search.Lookup | None = None
         if arguments.once is not None:
-            arguments, sought = _once.stamp(operation, arguments)
+            arguments, lookup = search.set_key(operation, arguments)
         request = _wire.build_request(operation, arguments, self.config, options.timeouts)
         call = Call(
             operation,
@@ -205,9 +207,9 @@ class Engine:
             self.config,
             self.config.clock(),
             options.priority or ambient_priority.get() or "default",
-            sought,
+            lookup,
         )
-        if sought is not None and not isinstance(sought.given, RecordedKey):
+        if lookup is not None and not isinstance(lookup.given, RecordedKey):
             answer = await self._perform_once(call, request, arguments)
         elif options.share_reads and operation.method == "GET":
             answer = await self._share(call, request, self.here())
@@ -284,7 +286,7 @@ class Engine:
                 mine.done.set()
 
     async def _perform_once(self, call: Call, request: HttpRequest, arguments: Arguments) -> Answer:
-        """Perform a create with a key, unless what the key stands for is there already. See `_once_guard`."""
+        """Perform a create with a key, unless what the key stands for is there already. See `_idempotency.guard`."""
         loop = self.here()
 
         async def send() -> Answer:
@@ -296,14 +298,14 @@ class Engine:
             return answer
 
         # Imported here: most programs that only read need none of it.
-        from mux_async._once_guard import OnceGuard
-        from mux_async._once_keys._ledger import KeyLedger
+        from mux_async._idempotency.guard import KeyGuard
+        from mux_async._idempotency.keys._ledger import KeyLedger
 
         if self._keys is None:
             self._keys = KeyLedger.of(self._whose_keys, self.limits.settings.url, self._own_transport, self.config.clock)
-        guard = OnceGuard(call, self._keys, partial(self._read, call))
+        guard = KeyGuard(call, self._keys, partial(self._read, call))
         call.before_sending = guard.announce
-        return await self._within(call, guard.run(loop.key_flights, send))
+        return await self._within(call, guard.run(loop.keys_in_flight, send))
 
     def _recovery(self) -> Recovery:
         # Made when something failed: kept, it and this engine would hold each other.
@@ -396,11 +398,11 @@ class Engine:
         if left.isascii() and left.isdigit():
             await self.limits.hear(grant.bucket, int(left[:9]))
 
-    async def _read(self, call: Call, operation: Operation[object], arguments: Arguments) -> _once.Shown:
+    async def _read(self, call: Call, operation: Operation[object], arguments: Arguments) -> search.LookupPage:
         remaining = call.remaining()
         options = attrs.evolve(call.options.for_long_work(), deadline=None if remaining is None else max(remaining, 0.001))
         body, answer = await self.call(operation, arguments, options, with_answer=True)
-        return _once.Shown(body, answer.response.headers, answer)
+        return search.LookupPage(body, answer.response.headers, answer)
 
     def _end(self, call: Call) -> float:
         """When the call's deadline is, by the event loop's clock."""

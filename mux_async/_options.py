@@ -18,12 +18,11 @@ from mux_async._checks import (
     check_flag,
     check_instance,
     check_period,
-    check_text,
     check_whole,
     explains_arguments,
 )
 from mux_async._types import UNSET, Unset
-from mux_async.errors import ConfigurationError, InvalidRequestError
+from mux_async.errors import ConfigurationError
 from mux_async.limits._line import PRIORITIES, Priority
 from mux_async.transport import Timeouts
 
@@ -118,55 +117,6 @@ class CallOptions:
         """Return the options that have a value, by name."""
         values = ((field.name, getattr(self, field.name)) for field in attrs.fields(CallOptions))
         return {name: value for name, value in values if value is not UNSET}
-
-
-LOOK_BACK: Final = 24 * 3600.0
-
-
-@explains_arguments
-@attrs.frozen
-class Once:
-    """A key of your own for one thing to be made: ``create(..., once=Once("order-7", look_first=True))``.
-
-    A plain text, ``once="order-7"``, is the same without *look_first*. The key is kept in a field that Mux only stores, so that what was
-    made can be found by it. The key alone decides: whatever else a later call with the key says, it gets what the first one made, as it
-    is now. What was deleted can be made again. Keys belong to an operation (and to the object in its path), a server and a token.
-
-    A call looks for the key before it sends anything
-
-    - where a call in this process used the key in the last 24 hours, among the last 10,000 keys;
-    - where a process that shares rate limits through the same store (``LimitSettings(url=...)``) did;
-    - with *look_first*.
-
-    Calls with one key at the same time, in one process or on one store, go one after the other: the first sends, the others get what it
-    made. docs/decisions/once.md says what is left.
-
-    Attributes:
-        key: Printable characters, no space at either end, as many as the operation's field takes.
-        look_first: Whether to look even where the key is not known to have been used. For programs that repeat work after a crash and
-            share no store. Costs at least one read.
-        look_back: How far back *look_first* looks, in seconds: things that are older are not found. ``None`` for as far back as 50 pages
-            go; where they do not reach the end, the call fails with `AmbiguousOutcomeError` and sends nothing.
-
-    Raises:
-        InvalidRequestError: A value has the wrong type or is out of range.
-    """
-
-    key: str
-    look_first: bool = attrs.field(default=False, kw_only=True)
-    look_back: float | None = attrs.field(default=LOOK_BACK, kw_only=True)
-
-    def __attrs_post_init__(self) -> None:
-        try:
-            check_text("once", self.key)
-            check_flag("look_first", self.look_first)
-            check_period("look_back", self.look_back, none_means="all that 50 pages show")
-        except ConfigurationError as error:
-            raise InvalidRequestError(str(error)) from None
-
-
-class RecordedKey(Once):
-    """A key whose uses are recorded by the caller, as ingest does in its journal: it is neither remembered nor looked for first."""
 
 
 @attrs.frozen(eq=False, repr=False)

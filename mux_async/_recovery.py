@@ -1,7 +1,7 @@
 """What follows an attempt that was no success: send it again after a wait, find out what it made, or raise.
 
 What came of it is decided in `_classify` and what may follow in `_retry`; both are pure, and this is what carries it out. It waits between
-attempts, and while it looks for what a create made whose answer got lost (`_once`).
+attempts, and while it looks for what a create made whose answer got lost (`_idempotency.search`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from mux_async import _once, _wire
+from mux_async import _wire
 from mux_async._call import Answer, AttemptRecord, Call
 from mux_async._classify import classify, is_success
+from mux_async._idempotency import search
 from mux_async._retry import Again, Ambiguous, Answered, decide
 from mux_async.errors import (
     Delivery,
@@ -52,7 +53,7 @@ class Recovery:
         self,
         config: Config,
         limits: AccountLimits,
-        read: Callable[[Call, Operation[object], Arguments], Awaitable[_once.Shown]],
+        read: Callable[[Call, Operation[object], Arguments], Awaitable[search.LookupPage]],
     ) -> None:
         self._config = config
         self._limits = limits
@@ -89,7 +90,7 @@ class Recovery:
         if record.grant is not None and is_never_sent:
             await self._limits.give_back(record.grant)
         if status == 409 and call.doubtful is not None and self._can_look(call):
-            with suppress(MuxError, _once.Inconclusive):  # then the 409 is the answer
+            with suppress(MuxError, search.Inconclusive):  # then the 409 is the answer
                 if (found := await self._find(call, is_acted=True)) is not None:
                     return found  # what it clashes with is what an earlier attempt made
         decision = decide(
@@ -141,7 +142,7 @@ class Recovery:
         log(logger, logging.INFO, "%s: outcome unknown (%s); looking for what it made", call.operation.line, problem)
         try:
             found = await self._find(call, is_acted=is_acted)
-        except (MuxError, _once.Inconclusive) as error:
+        except (MuxError, search.Inconclusive) as error:
             raise call.describe(call.ambiguous(problem, record, f"looking for it came to nothing ({error})")) from problem
         if found is not None:
             return found
@@ -157,13 +158,13 @@ class Recovery:
     def _can_look(self, call: Call) -> bool:
         """Whether what a call made can be looked for, and there is time for it."""
         remaining = call.remaining()
-        return call.sought is not None and (remaining is None or remaining > _once.PAUSES[0])
+        return call.lookup is not None and (remaining is None or remaining > search.PAUSES[0])
 
     async def _find(self, call: Call, *, is_acted: bool) -> Answer | None:
         """Look for what an attempt made, by the call's key; ``None`` when it is not there."""
-        sought = call.sought
-        assert sought is not None  # noqa: S101 - `_can_look`
-        found = await _once.reconcile(partial(self._read, call), sought, sought.once.lookup, call, acted=is_acted)
+        lookup = call.lookup
+        assert lookup is not None  # noqa: S101 - `_can_look`
+        found = await search.reconcile(partial(self._read, call), lookup, lookup.key_spec.lookup, call, acted=is_acted)
         return None if found is None else Answer(found.answer.response, found.content, call.attempts, is_reconciled=True)
 
     async def look_for_lost(self, call: Call, answer: Answer, error: UndecodableResponseError) -> Answer:
@@ -172,7 +173,7 @@ class Recovery:
         Raises:
             MuxError: It cannot be found.
         """
-        if call.sought is None or answer.is_reconciled or not call.attempts:
+        if call.lookup is None or answer.is_reconciled or not call.attempts:
             raise call.failed(error, error.__cause__)
         record = call.attempts[-1]
         record.failure = record.problem = error

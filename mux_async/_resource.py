@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mux_async._engine import Engine
+    from mux_async._idempotency.key import IdempotencyKey
     from mux_async._operation import Operation
-    from mux_async._options import EffectiveOptions, Once
+    from mux_async._options import EffectiveOptions
     from mux_async._response import RawResponse
     from mux_async.transport import Transport
 
@@ -156,7 +157,7 @@ class Resource:
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         options: CallOptions | None = None,
     ) -> Coroutine[Any, Any, T]:
         return self._caller.call(operation, Arguments(path, query, body, extra_headers, extra_query, extra_body, once, options))

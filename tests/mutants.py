@@ -29,7 +29,7 @@ MODULES = {
     "mux_async/_pagination.py": ["tests/engine/test_pagination_steps.py"],
     "mux_async/uploads/machine.py": ["tests/uploads/test_machine_steps.py"],
     "mux_async/ingest/machine.py": ["tests/ingest/test_machine_steps.py"],
-    "mux_async/_once.py": ["tests/engine/test_once.py", "tests/generated/test_once.py"],
+    "mux_async/_idempotency/search.py": ["tests/engine/test_once.py", "tests/generated/test_once.py"],
 }
 _CAST = re.compile(r'\bcast\((?:None|"[^"]*"), ')
 SETTINGS = """

@@ -2,7 +2,7 @@
 
 A run that dies between sending a create and writing down its answer leaves an item ``creating``; so does an answer that got lost and could
 not be found again at once. The create carried the item's key (``meta.external_id``), so what it made can be recognised. However many
-items there are, one sweep serves them all. The rules of looking are those of `mux_async._once`:
+items there are, one sweep serves them all. The rules of looking are those of `mux_async._idempotency.search`:
 
 1. Assets are listed newest first; the sweep ends where they are older than the oldest create that is looked for.
 2. Ages are told by the server's clock, which was asked at the beginning of the run: the intent holds its time by that clock.

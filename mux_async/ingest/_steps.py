@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from mux_async._options import RecordedKey
+from mux_async._idempotency.key import RecordedKey
 from mux_async._types import UNSET, Unset
 from mux_async.errors import InvalidRequestError, NotFoundError, UploadError
 from mux_async.ingest._books import Books

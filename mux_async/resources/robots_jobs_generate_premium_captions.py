@@ -14,7 +14,8 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mux_async._options import CallOptions, Once
+    from mux_async._idempotency.key import IdempotencyKey
+    from mux_async._options import CallOptions
     from mux_async.models.robots_jobs_generate_premium_captions import (
         GeneratePremiumCaptionsJob,
         GeneratePremiumCaptionsJobParameters,
@@ -68,7 +69,7 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
         *,
         parameters: GeneratePremiumCaptionsJobParameters | GeneratePremiumCaptionsJobParametersParam,
         passthrough: str | Unset = UNSET,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -85,9 +86,9 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
-                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
-                a call look in ``mux.robots.jobs.list`` before it sends anything. When the answer gets lost, it is
-                looked for there too, and the request is sent again only if nothing has the key.
+                Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
+                also makes a call search in ``mux.robots.jobs.list`` before it sends anything. When the answer gets
+                lost, it is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

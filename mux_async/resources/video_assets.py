@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
-    from mux_async._options import CallOptions, Once
+    from mux_async._idempotency.key import IdempotencyKey
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared import AssetMetadata
     from mux_async.models.shared_video import (
@@ -300,7 +301,7 @@ class VideoAssets(AssetWaits):
         test: bool | Unset = UNSET,
         video_quality: VideoQualityParam | Unset = UNSET,
         per_title_encode: bool | Unset = UNSET,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -338,9 +339,9 @@ class VideoAssets(AssetWaits):
             video_quality: Quality of the encoding; default the account's setting.
             per_title_encode: Whether encoding is fitted to the title. Legacy: newer clients do not know it.
             once: A key of your own for this one creation, at most 128 characters, kept in ``meta.external_id``.
-                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
-                a call look in ``mux.video.assets.list`` before it sends anything. When the answer gets lost, it is
-                looked for there too, and the request is sent again only if nothing has the key.
+                Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
+                also makes a call search in ``mux.video.assets.list`` before it sends anything. When the answer gets
+                lost, it is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -884,7 +885,7 @@ class VideoAssets(AssetWaits):
         *,
         resolution: StaticRenditionResolutionParam,
         passthrough: str | Unset = UNSET,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -902,9 +903,9 @@ class VideoAssets(AssetWaits):
                 skipped.
             passthrough: Text of your own for the file, at most 255 characters.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
-                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
-                a call look in ``mux.video.assets.retrieve`` before it sends anything. When the answer gets lost, it
-                is looked for there too, and the request is sent again only if nothing has the key.
+                Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
+                also makes a call search in ``mux.video.assets.retrieve`` before it sends anything. When the answer
+                gets lost, it is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -1010,7 +1011,7 @@ class VideoAssets(AssetWaits):
         name: str | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         text_type: Literal["subtitles"] | Unset = UNSET,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -1032,9 +1033,9 @@ class VideoAssets(AssetWaits):
                 characters.
             text_type: Kind of text for a text track; ``subtitles`` is the only one.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
-                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
-                a call look in ``mux.video.assets.retrieve`` before it sends anything. When the answer gets lost, it
-                is looked for there too, and the request is sent again only if nothing has the key.
+                Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
+                also makes a call search in ``mux.video.assets.retrieve`` before it sends anything. When the answer
+                gets lost, it is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

@@ -14,7 +14,8 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mux_async._options import CallOptions, Once
+    from mux_async._idempotency.key import IdempotencyKey
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared_video import AssetOptions, CreatePlaybackIdRequest, CreateStaticRenditionRequest, PlaybackId
     from mux_async.models.video_live_streams import (
@@ -264,7 +265,7 @@ class VideoLiveStreams(Resource):
         simulcast_targets: Sequence[CreateSimulcastTargetRequest | CreateSimulcastTargetRequestParam] | Unset = UNSET,
         test: bool | Unset = UNSET,
         use_slate_for_standard_latency: bool | Unset = UNSET,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -302,9 +303,10 @@ class VideoLiveStreams(Resource):
                 hours.
             use_slate_for_standard_latency: Whether a picture fills gaps at standard latency too; default false.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
-                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
-                a call look in ``mux.video.live_streams.list`` before it sends anything. When the answer gets lost,
-                it is looked for there too, and the request is sent again only if nothing has the key.
+                Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
+                also makes a call search in ``mux.video.live_streams.list`` before it sends anything. When the
+                answer gets lost, it is looked for there too, and the request is sent again only if nothing has the
+                key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -919,7 +921,7 @@ class VideoLiveStreams(Resource):
         url: str,
         passthrough: str | Unset = UNSET,
         stream_key: str | Unset = UNSET,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -937,9 +939,10 @@ class VideoLiveStreams(Resource):
                 characters.
             stream_key: Key that the other service wants, where its address does not contain it. Secret.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
-                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
-                a call look in ``mux.video.live_streams.retrieve`` before it sends anything. When the answer gets
-                lost, it is looked for there too, and the request is sent again only if nothing has the key.
+                Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
+                also makes a call search in ``mux.video.live_streams.retrieve`` before it sends anything. When the
+                answer gets lost, it is looked for there too, and the request is sent again only if nothing has the
+                key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

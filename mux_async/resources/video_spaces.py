@@ -16,7 +16,8 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mux_async._options import CallOptions, Once
+    from mux_async._idempotency.key import IdempotencyKey
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_spaces import Broadcast, CreateBroadcastRequest, ListSpacesResponse, Space
     from mux_async.params import BroadcastLayoutParam, BroadcastResolutionParam, CreateBroadcastRequestParam, SpaceTypeParam
@@ -143,7 +144,7 @@ class VideoSpaces(Resource):
         type: SpaceTypeParam | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         broadcasts: Sequence[CreateBroadcastRequest | CreateBroadcastRequestParam] | Unset = UNSET,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -159,9 +160,9 @@ class VideoSpaces(Resource):
                 characters.
             broadcasts: Broadcasts to create with the space.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
-                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
-                a call look in ``mux.video.spaces.list`` before it sends anything. When the answer gets lost, it is
-                looked for there too, and the request is sent again only if nothing has the key.
+                Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
+                also makes a call search in ``mux.video.spaces.list`` before it sends anything. When the answer gets
+                lost, it is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
@@ -296,7 +297,7 @@ class VideoSpaces(Resource):
         layout: BroadcastLayoutParam | Unset = UNSET,
         background: str | Unset = UNSET,
         resolution: BroadcastResolutionParam | Unset = UNSET,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -313,9 +314,9 @@ class VideoSpaces(Resource):
             background: Background of the picture.
             resolution: Size of the picture.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
-                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
-                a call look in ``mux.video.spaces.retrieve`` before it sends anything. When the answer gets lost, it
-                is looked for there too, and the request is sent again only if nothing has the key.
+                Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
+                also makes a call search in ``mux.video.spaces.retrieve`` before it sends anything. When the answer
+                gets lost, it is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

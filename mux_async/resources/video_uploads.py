@@ -14,7 +14,8 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mux_async._options import CallOptions, Once
+    from mux_async._idempotency.key import IdempotencyKey
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared_video import AssetOptions
     from mux_async.models.video_uploads import ListUploadsResponse, Upload
@@ -87,7 +88,7 @@ class VideoUploads(Resource):
         new_asset_settings: AssetOptions | AssetOptionsParam | Unset = UNSET,
         test: bool | Unset = UNSET,
         timeout: int | Unset = UNSET,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -109,8 +110,8 @@ class VideoUploads(Resource):
             timeout: Seconds for which the address works, 60 to 604800; default 3600.
             once: A key of your own for this one creation, at most 128 characters, kept in
                 ``new_asset_settings.meta.external_id``. Calls with the same key give the same thing, as far as it
-                can be known: see `Once`, which also makes a call look in ``mux.video.uploads.list`` before it sends
-                anything.
+                can be known: see `IdempotencyKey`, which also makes a call search in ``mux.video.uploads.list``
+                before it sends anything.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

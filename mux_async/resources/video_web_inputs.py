@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Literal
 
-    from mux_async._options import CallOptions, Once
+    from mux_async._idempotency.key import IdempotencyKey
+    from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_web_inputs import ListWebInputsResponse, WebInput
 
@@ -127,7 +128,7 @@ class VideoWebInputs(Resource):
         passthrough: str | Unset = UNSET,
         resolution: Literal["1920x1080", "1280x720", "1080x1920", "720x1280", "1080x1080", "720x720"] | Unset = UNSET,
         timeout: int | Unset = UNSET,
-        once: str | Once | None = None,
+        once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
@@ -144,9 +145,9 @@ class VideoWebInputs(Resource):
             resolution: Size of the browser window, width by height in pixels; default ``1920x1080``.
             timeout: Seconds after which the browser ends; default 3600.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
-                Calls with the same key give the same thing, as far as it can be known: see `Once`, which also makes
-                a call look in ``mux.video.web_inputs.list`` before it sends anything. When the answer gets lost, it
-                is looked for there too, and the request is sent again only if nothing has the key.
+                Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
+                also makes a call search in ``mux.video.web_inputs.list`` before it sends anything. When the answer
+                gets lost, it is looked for there too, and the request is sent again only if nothing has the key.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.

@@ -11,13 +11,14 @@ from random import Random
 
 import anyio
 
-from mux_async import LimitSettings, Mux, MuxError, _once, _once_guard
-from mux_async._once_keys import _ledger
+from mux_async import LimitSettings, Mux, MuxError
+from mux_async._idempotency import guard, search
+from mux_async._idempotency.keys import _ledger
 from mux_async._types import Secret
 
 # Shorter than in production, where a dead process holds a key up for 15 s, and what it may have made is waited for for 10 s.
-setattr(_once, "SETTLE", 1.5)  # noqa: B010 - a constant, to type checkers
-for module in (_once_guard, _ledger):
+setattr(search, "SETTLE", 1.5)  # noqa: B010 - a constant, to type checkers
+for module in (guard, _ledger):
     setattr(module, "LEASE", 1.5)  # noqa: B010
 
 

@@ -203,7 +203,7 @@ class Bench:
         """Nothing is open, nobody is queued, no read is under way."""
         engine = self.mux._caller.engine  # pyright: ignore[reportPrivateUsage]
         assert self.transport.unfinished == 0, "a body is open"
-        assert len(engine.here().flights) == 0, "a read is under way that nobody makes"
+        assert len(engine.here().in_flight) == 0, "a read is in flight that no caller makes"
         snapshot = self.mux.limits.snapshot()
         assert snapshot.post.queued == snapshot.other.queued == 0, "somebody is queued"
 

@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from mux_async import AmbiguousOutcomeError, LimitSettings, Mux, MuxError, RateLimitedError, RetrySettings
-from mux_async._once import MAX_PAGES
+from mux_async._idempotency.search import MAX_PAGES
 from mux_async.errors import ConflictError, ConnectError, Delivery, InvalidRequestError, Phase, TransportError
 from mux_async.models import AssetMetadata
 from mux_async.params import InputSettingsParam

@@ -14,11 +14,11 @@ import attrs
 import fakeredis
 import pytest
 
-from mux_async._once_keys._ledger import KeyLedger, open_key_store
-from mux_async._once_keys._memory import MemoryKeyStore
-from mux_async._once_keys._records import KEEP, KeyCommand, KeyRecord, KeyStore, KeyStoreLostError, perform
-from mux_async._once_keys._redis import Client, RedisKeyStore
-from mux_async._once_keys._sqlite import SqliteKeyStore
+from mux_async._idempotency.keys._ledger import KeyLedger, open_key_store
+from mux_async._idempotency.keys._memory import MemoryKeyStore
+from mux_async._idempotency.keys._records import KEEP, KeyCommand, KeyRecord, KeyStore, KeyStoreLostError, perform
+from mux_async._idempotency.keys._redis import Client, RedisKeyStore
+from mux_async._idempotency.keys._sqlite import SqliteKeyStore
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
 from mux_async.limits._redis import connect_to
@@ -168,7 +168,7 @@ def test_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     store.perform_now("used", KeyCommand("claim", "a"))
     store.perform_now("used", KeyCommand("announce", "a"))
     store.perform_now("unused", KeyCommand("claim", "a"))
-    monkeypatch.setattr("mux_async._once_keys._memory.os.getpid", lambda: -1)
+    monkeypatch.setattr("mux_async._idempotency.keys._memory.os.getpid", lambda: -1)
 
     used, unused = (store.perform_now(key, KeyCommand("claim", "b")) for key in ("used", "unused"))
     assert used.is_mine

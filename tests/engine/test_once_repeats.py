@@ -15,7 +15,15 @@ import anyio
 import attrs
 import pytest
 
-from mux_async import AmbiguousOutcomeError, BadRequestError, DeadlineExceededError, LimitSettings, Mux, MuxError, Once
+from mux_async import (
+    AmbiguousOutcomeError,
+    BadRequestError,
+    DeadlineExceededError,
+    IdempotencyKey,
+    LimitSettings,
+    Mux,
+    MuxError,
+)
 from mux_async.errors import Delivery, InvalidRequestError, Phase, ServerError, TransportError
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse
@@ -127,7 +135,7 @@ def sent(transport: FakeTransport) -> list[str]:
     return [request.method for request in transport.requests]
 
 
-async def create(mux: Mux, once: str | Once = "film-7", **arguments: Any) -> str:
+async def create(mux: Mux, once: str | IdempotencyKey = "film-7", **arguments: Any) -> str:
     return (await mux.video.assets.create(inputs=INPUTS, once=once, **arguments)).id
 
 
@@ -359,7 +367,7 @@ async def test_looking_first() -> None:
     account = Account()
     first = await create(client(account)[0])
     mux, transport = client(account)
-    found = await create(mux, Once("film-7", look_first=True))
+    found = await create(mux, IdempotencyKey("film-7", look_first=True))
 
     assert found == first
     assert sent(transport) == ["GET"]
@@ -370,7 +378,7 @@ async def test_looking_first_and_finding_nothing() -> None:
     """A look that finds nothing where nothing is known of the key costs one read and no wait."""
     mux, transport = client(Account())
     start = anyio.current_time()
-    await create(mux, Once("film-7", look_first=True))
+    await create(mux, IdempotencyKey("film-7", look_first=True))
 
     assert sent(transport) == ["GET", "POST"]
     assert anyio.current_time() - start < 0.1
@@ -386,7 +394,7 @@ async def test_how_far_back(look_back: float | None, *, finds: bool) -> None:
     await anyio.sleep(5400)
     mux, _ = client(account)
 
-    assert (await create(mux, Once("film-7", look_first=True, look_back=look_back)) == first) == finds
+    assert (await create(mux, IdempotencyKey("film-7", look_first=True, look_back=look_back)) == first) == finds
 
 
 async def test_a_list_that_is_too_long() -> None:
@@ -396,7 +404,7 @@ async def test_a_list_that_is_too_long() -> None:
         account.made.append((0.0, ASSETS, {"id": f"x{number}", "meta": {"external_id": "x"}, "created_at": str(EPOCH)}))
     mux, transport = client(account)
     with pytest.raises(AmbiguousOutcomeError, match="did not go back"):
-        await create(mux, Once("film-7", look_first=True))
+        await create(mux, IdempotencyKey("film-7", look_first=True))
 
     assert "POST" not in sent(transport)
 
@@ -419,7 +427,7 @@ async def test_a_look_that_fails() -> None:
         limits=LimitSettings(enabled=False),
     )
     with pytest.raises(ServerError):
-        await create(mux, Once("k", look_first=True))
+        await create(mux, IdempotencyKey("k", look_first=True))
     for _ in range(2):
         with pytest.raises(AmbiguousOutcomeError, match="looking for it came to nothing"):
             await create(mux, "k")
@@ -442,7 +450,7 @@ async def test_uploads() -> None:
     assert first.id == again.id != later.id
     assert sent(transport) == ["POST", "GET", "GET", "POST"]
     elsewhere, _ = client(account)
-    assert (await elsewhere.video.uploads.create(once=Once("k", look_first=True))).id == later.id
+    assert (await elsewhere.video.uploads.create(once=IdempotencyKey("k", look_first=True))).id == later.id
 
 
 async def test_parts_of_things() -> None:
@@ -519,13 +527,13 @@ async def test_five_hundred_keys() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (lambda: Once(7), r"once is 7"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-        (lambda: Once("k", look_first="yes"), "look_first is 'yes'"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-        (lambda: Once("k", look_back=0), "look_back is 0"),
-        (lambda: Once("k", look_back=float("nan")), "look_back is nan"),
+        (lambda: IdempotencyKey(7), r"once is 7"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        (lambda: IdempotencyKey("k", look_first="yes"), "look_first is 'yes'"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        (lambda: IdempotencyKey("k", look_back=0), "look_back is 0"),
+        (lambda: IdempotencyKey("k", look_back=float("nan")), "look_back is nan"),
     ],
 )
-def test_what_is_no_key(given: Callable[[], Once], message: str) -> None:
+def test_what_is_no_key(given: Callable[[], IdempotencyKey], message: str) -> None:
     """A key of the wrong type, or a look of no length, is refused when it is written down."""
     with pytest.raises(InvalidRequestError, match=message):
         given()

@@ -16,8 +16,8 @@ from typing import ClassVar
 
 import attrs
 
-from mux_async._once_keys._memory import MemoryKeyStore
-from mux_async._once_keys._records import LEASE, KeyCommand, KeyReply, KeyStore, KeyStoreLostError
+from mux_async._idempotency.keys._memory import MemoryKeyStore
+from mux_async._idempotency.keys._records import LEASE, KeyCommand, KeyReply, KeyStore, KeyStoreLostError
 from mux_async._types import Secret
 from mux_async.limits._open import RedisAddress, locate
 
@@ -183,10 +183,10 @@ def open_key_store(url: Secret) -> KeyStore | None:
     if place is None:
         return None
     if isinstance(place, RedisAddress):
-        from mux_async._once_keys._redis import RedisKeyStore
+        from mux_async._idempotency.keys._redis import RedisKeyStore
         from mux_async.limits._redis import connect_to
 
         return RedisKeyStore(connect_to(place.url))
-    from mux_async._once_keys._sqlite import SqliteKeyStore
+    from mux_async._idempotency.keys._sqlite import SqliteKeyStore
 
     return SqliteKeyStore(place)

@@ -18,7 +18,7 @@ import anyio.to_thread
 import attrs
 import orjson
 
-from mux_async._once_keys._records import KeyCommand, KeyRecord, KeyReply, KeyStoreLostError, perform
+from mux_async._idempotency.keys._records import KeyCommand, KeyRecord, KeyReply, KeyStoreLostError, perform
 from mux_async._sqlite_connection import SqliteConnection
 
 TIMEOUT: Final = 2.0

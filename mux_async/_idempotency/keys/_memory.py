@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from mux_async._once_keys._records import KeyCommand, KeyRecord, KeyReply, perform
+from mux_async._idempotency.keys._records import KeyCommand, KeyRecord, KeyReply, perform
 
 CAPACITY: Final = 10_000
 """Keys; the ones that were used longest ago are forgotten first. They take some 4 MB."""

@@ -13,8 +13,8 @@ import anyio
 import attrs
 import orjson
 
+from mux_async._idempotency.keys._records import KEEP, KeyCommand, KeyRecord, KeyReply, KeyStoreLostError, perform
 from mux_async._lifetimes import PerLoop, notice_fork
-from mux_async._once_keys._records import KEEP, KeyCommand, KeyRecord, KeyReply, KeyStoreLostError, perform
 from mux_async._redis_connections import LoopClient
 from mux_async.errors import ConfigurationError
 from mux_async.transport import current_loop, running_runtime
