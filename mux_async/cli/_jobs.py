@@ -13,7 +13,7 @@ import attrs
 from mux_async.cli._input import read_standard_input
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest import Dedup, Journal, JournalSummary, Manifest, ManifestForm, OnBadLine, Plan, Stage, make_plan
-from mux_async.ingest._suffixes import MANIFEST_SUFFIXES
+from mux_async.ingest._file_types import MANIFEST_SUFFIXES
 
 STDIN = "-"
 SUFFIX = ".mux-journal"

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mux_async.cli._output import printable, size, span, stdout
-from mux_async.cli._progress import Budget, Job, summary_lines, took_over
+from mux_async.cli._progress import Budget, Job, runs_adopted, summary_lines
 from mux_async.ingest import (
     IngestEvent,
     IngestSummary,
@@ -29,8 +29,8 @@ from mux_async.ingest import (
     ItemMoved,
     ItemProgress,
     ItemSkipped,
+    RunsAdopted,
     Stage,
-    TookOver,
 )
 
 _WINDOW: Final = 20.0
@@ -152,8 +152,8 @@ class LiveReporter:
                     self._console.print(line, soft_wrap=True)
             case ItemSkipped(item, _):
                 self._settle(item)
-            case TookOver():
-                self.note(took_over(event))
+            case RunsAdopted():
+                self.note(runs_adopted(event))
 
     def _moved(self, item: Item, stage: Stage) -> None:
         key = item.key

@@ -16,8 +16,8 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 
 from mux_async.cli._output import counted, printable, size, span, stderr
-from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, Plan, TookOver
-from mux_async.ingest._text import legible_all
+from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, Plan, RunsAdopted
+from mux_async.ingest._text_encoding import legible_all
 from mux_async.limits import LimitsSnapshot
 
 Form: TypeAlias = Literal["live", "plain", "json"]
@@ -154,7 +154,7 @@ def failure_lines(summary: IngestSummary) -> list[str]:
     return lines
 
 
-def took_over(event: TookOver) -> str:
+def runs_adopted(event: RunsAdopted) -> str:
     """Say that another run's items are gone on with."""
     verb = "is" if event.items == 1 else "are"
     return f"an earlier run was killed; the {counted(event.items, 'item')} that it had {verb} gone on with"
@@ -183,8 +183,8 @@ class JsonReporter:
         """Print results."""
         if isinstance(event, ItemFinished):
             _print_json(event="item", **event.result.to_dict())
-        elif isinstance(event, TookOver):
-            self.note(took_over(event))
+        elif isinstance(event, RunsAdopted):
+            self.note(runs_adopted(event))
 
     def tick(self) -> None:
         """Nothing moves."""
@@ -236,8 +236,8 @@ class PlainReporter:
                 _print(f"{place} ready   {printable(result.source)} -> {where} ({span(result.seconds)})")
             else:
                 _print(f"{place} failed  {printable(result.source)}: {printable(result.error.message)}")
-        elif isinstance(event, TookOver):
-            self.note(took_over(event))
+        elif isinstance(event, RunsAdopted):
+            self.note(runs_adopted(event))
 
     def tick(self) -> None:
         """Nothing moves."""

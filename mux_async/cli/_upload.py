@@ -18,7 +18,7 @@ from mux_async.cli._input import standard_input
 from mux_async.cli._output import complain, printable, size, stderr, stdout
 from mux_async.cli._upload_state import Begun, StateFile, place_of
 from mux_async.errors import NotFoundError, UploadError
-from mux_async.ingest import Wishes, file_item
+from mux_async.ingest import ItemOptions, file_item
 from mux_async.ingest._results import playback_url
 from mux_async.models import Asset
 from mux_async.uploads import Source, UploadProgress, Uploads, UploadSettings
@@ -128,7 +128,7 @@ def upload(
 def _settings(file: str, title: str | None) -> dict[str, object]:
     """Return the settings of the asset: those of the file's item in an ingest, or for anything else its title."""
     if file != "-" and "://" not in file:
-        return dict(file_item(Path(file), Wishes(meta={} if title is None else {"title": title})).settings)
+        return dict(file_item(Path(file), ItemOptions(meta={} if title is None else {"title": title})).settings)
     name = title or ("" if file == "-" else urlsplit(file).path.rpartition("/")[2])
     return {"meta": {"title": name}} if name else {}
 

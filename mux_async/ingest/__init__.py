@@ -18,19 +18,19 @@ from mux_async.ingest._events import (
     ItemMoved,
     ItemProgress,
     ItemSkipped,
-    TookOver,
+    RunsAdopted,
 )
-from mux_async.ingest._items import Item, Wishes, file_item, remote_item, url_item
+from mux_async.ingest._file_types import MEDIA_SUFFIXES
+from mux_async.ingest._items import Item, ItemOptions, file_item, remote_item, url_item
 from mux_async.ingest._journal import Journal, JournalEntry, JournalSummary
 from mux_async.ingest._journal_errors import JournalError
 from mux_async.ingest._manifest import Manifest
+from mux_async.ingest._manifest_rows import ManifestForm
 from mux_async.ingest._plan import Dedup, OnBadLine, Plan, make_plan
-from mux_async.ingest._problems import PlanError, Problem
+from mux_async.ingest._plan_errors import PlanError, Problem
 from mux_async.ingest._report import ReportError, write_report
 from mux_async.ingest._results import ItemResult
-from mux_async.ingest._rows import ManifestForm
 from mux_async.ingest._runner import Ingest
-from mux_async.ingest._suffixes import MEDIA_SUFFIXES
 from mux_async.ingest.machine import ItemError, ItemState, Stage
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "ItemError",
     "ItemFinished",
     "ItemMoved",
+    "ItemOptions",
     "ItemProgress",
     "ItemResult",
     "ItemSkipped",
@@ -59,9 +60,8 @@ __all__ = [
     "PlanError",
     "Problem",
     "ReportError",
+    "RunsAdopted",
     "Stage",
-    "TookOver",
-    "Wishes",
     "file_item",
     "make_plan",
     "remote_item",

@@ -51,7 +51,7 @@ class ItemSkipped:
 
 
 @attrs.frozen
-class TookOver:
+class RunsAdopted:
     """Items were freed that a run had which was killed; they are gone on with.
 
     Attributes:
@@ -61,7 +61,7 @@ class TookOver:
     items: int
 
 
-IngestEvent: TypeAlias = ItemMoved | ItemProgress | ItemFinished | ItemSkipped | TookOver
+IngestEvent: TypeAlias = ItemMoved | ItemProgress | ItemFinished | ItemSkipped | RunsAdopted
 EventCallback: TypeAlias = Callable[[IngestEvent], object]
 """Told everything that happens; must return at once."""
 

@@ -15,12 +15,12 @@ import attrs
 from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, MissingExtraError
-from mux_async.ingest._settings import LONGEST
+from mux_async.ingest._asset_settings import MAX_LENGTHS
 from mux_async.ingest._signatures import unsigned
-from mux_async.ingest._text import is_path, legible, legible_all, stripped
+from mux_async.ingest._text_encoding import is_path, legible, legible_all, stripped
 from mux_async.uploads._source import open_file
 
-FETCHED = frozenset({"http", "https", "mux"})
+FETCHED_SCHEMES = frozenset({"http", "https", "mux"})
 """What Mux fetches itself; ``mux://assets/{id}`` is a clip of another asset (facts/BEHAVIOUR.md, section 4.1)."""
 
 
@@ -82,7 +82,7 @@ class Item:
 
 
 @attrs.frozen
-class Wishes:
+class ItemOptions:
     """What a manifest says about one item."""
 
     key: str | None = None
@@ -92,15 +92,15 @@ class Wishes:
     priority: int = 0
 
 
-NO_WISHES = Wishes()
+NO_OPTIONS = ItemOptions()
 
 
-def file_item(path: Path, wishes: Wishes = NO_WISHES, *, by_content: bool = False) -> Item:
+def file_item(path: Path, options: ItemOptions = NO_OPTIONS, *, by_content: bool = False) -> Item:
     """Return the item of a file, having opened it once.
 
     Args:
         path: The file.
-        wishes: What else is known about it.
+        options: What else is known about it.
         by_content: Make the key of the bytes, which reads all of them, instead of the place: the same film elsewhere has the same key.
 
     Raises:
@@ -109,7 +109,7 @@ def file_item(path: Path, wishes: Wishes = NO_WISHES, *, by_content: bool = Fals
     file, found = open_file(path)
     with file:
         identity = f"{path.resolve()}\0{found.st_size}\0{found.st_mtime_ns}"
-        key = _given_key(wishes)
+        key = _own_key(options)
         if key is None and by_content:
             try:
                 key = f"c-{hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()}"
@@ -117,42 +117,42 @@ def file_item(path: Path, wishes: Wishes = NO_WISHES, *, by_content: bool = Fals
                 raise InvalidRequestError(
                     f"{str(path)!r} cannot be read to its end ({error.strerror}): look after the disk"
                 ) from error
-    key = key or _made_key("f", identity)
+    key = key or _derived_key("f", identity)
     return Item(
         key=key,
         source=legible(str(path)),
         path=path,
         size=found.st_size,
         modified_ns=found.st_mtime_ns,
-        settings=_settings(wishes, key, path.name),
-        priority=wishes.priority,
+        settings=_settings(options, key, path.name),
+        priority=options.priority,
     )
 
 
 @hides_locals
-def url_item(url: str, wishes: Wishes = NO_WISHES) -> Item:
+def url_item(url: str, options: ItemOptions = NO_OPTIONS) -> Item:
     """Return the item of a URL that Mux fetches. Nothing is fetched here.
 
     Raises:
         InvalidRequestError: It is no http(s) URL and no clip (``mux://assets/...``), or a setting is too long.
     """
-    url = _normal(url)
+    url = _normalized(url)
     try:
         parts = urlsplit(url)
-        is_complete = parts.scheme in FETCHED and bool(parts.hostname) and parts.port != 0
+        is_complete = parts.scheme in FETCHED_SCHEMES and bool(parts.hostname) and parts.port != 0
     except ValueError:
         parts, is_complete = urlsplit(""), False
     if not is_complete or not url.isprintable():
         shown = legible(url.partition("?")[0][:80])
         raise InvalidRequestError(f"{shown!r} is not a URL that Mux could fetch; it has the form https://host/path")
     shown = _shown(url)
-    key = _given_key(wishes) or _made_key("u", unsigned(url))
+    key = _own_key(options) or _derived_key("u", unsigned(url))
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or parts.hostname or ""
-    settings = _settings(wishes, key, name)
-    return Item(key=key, source=shown, url=Secret(url), settings=settings, priority=wishes.priority)
+    settings = _settings(options, key, name)
+    return Item(key=key, source=shown, url=Secret(url), settings=settings, priority=options.priority)
 
 
-def _normal(url: str) -> str:
+def _normalized(url: str) -> str:
     """Return a URL as Mux takes it: without blanks around it, those within it encoded, its scheme and host in lower case.
 
     Raises:
@@ -175,7 +175,7 @@ _FOLLOWED = re.compile(r"\s+(?:#|[A-Za-z][\w+.-]*://)|\t")
 
 
 @hides_locals
-def remote_item(address: str, wishes: Wishes = NO_WISHES) -> Item:
+def remote_item(address: str, options: ItemOptions = NO_OPTIONS) -> Item:
     """Return the item of a file that fsspec can read, having asked for its size. Blocks while it does.
 
     Raises:
@@ -194,10 +194,10 @@ def remote_item(address: str, wishes: Wishes = NO_WISHES) -> Item:
     if not isinstance(size, int) or not size:
         raise InvalidRequestError(f"{shown!r} is empty, or does not say its size, and nothing can be made of it")
     version = next((found[name] for name in _VERSIONS if found.get(name)), "")
-    key = _given_key(wishes) or _made_key("r", f"{address}\0{size}\0{version}")
+    key = _own_key(options) or _derived_key("r", f"{address}\0{size}\0{version}")
     name = address.rstrip("/").rpartition("/")[2]
-    settings = _settings(wishes, key, name)
-    return Item(key=key, source=shown, address=address, size=size, settings=settings, priority=wishes.priority)
+    settings = _settings(options, key, name)
+    return Item(key=key, source=shown, address=address, size=size, settings=settings, priority=options.priority)
 
 
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "updated", "created")
@@ -226,13 +226,13 @@ def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _made_key(kind: str, identity: str) -> str:
+def _derived_key(kind: str, identity: str) -> str:
     data = identity.encode(errors="surrogateescape" if is_path(identity) else "surrogatepass")
     return f"{kind}-{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 
-def _given_key(wishes: Wishes) -> str | None:
-    given = wishes.key or wishes.meta.get("external_id") or None
+def _own_key(options: ItemOptions) -> str | None:
+    given = options.key or options.meta.get("external_id") or None
     if given is None:
         return None
     given = legible(given)
@@ -240,12 +240,12 @@ def _given_key(wishes: Wishes) -> str | None:
     return given
 
 
-def _settings(wishes: Wishes, key: str, name: str) -> Mapping[str, object]:
-    meta = {member: legible(text) for member, text in wishes.meta.items()}
-    passthrough = None if wishes.passthrough is None else legible(wishes.passthrough)
+def _settings(options: ItemOptions, key: str, name: str) -> Mapping[str, object]:
+    meta = {member: legible(text) for member, text in options.meta.items()}
+    passthrough = None if options.passthrough is None else legible(options.passthrough)
     for member, text in [*meta.items(), ("passthrough", passthrough or "")]:
         _check_length(member, text)
-    settings = cast("dict[str, object]", legible_all(dict(wishes.settings)))
+    settings = cast("dict[str, object]", legible_all(dict(options.settings)))
     settings["meta"] = {**meta, "title": meta.get("title", default_title(name)), "external_id": key}
     if passthrough is not None:
         settings["passthrough"] = passthrough
@@ -256,10 +256,10 @@ def default_title(name: str) -> str:
     """Return the title of an asset that is made of a file of this name, where none is given."""
     if is_path(name):  # in a locale without UTF-8, every other character is kept as bytes
         name = name.encode(errors="surrogateescape").decode(errors="surrogateescape")
-    return name.encode(errors="replace").decode()[: LONGEST["title"]]
+    return name.encode(errors="replace").decode()[: MAX_LENGTHS["title"]]
 
 
 def _check_length(name: str, text: str) -> None:
-    longest = LONGEST.get(name, len(text))
+    longest = MAX_LENGTHS.get(name, len(text))
     if len(text) > longest:
         raise InvalidRequestError(f"the {name} {text[:20]!r}... has {len(text)} characters; Mux keeps {longest}, so shorten it")

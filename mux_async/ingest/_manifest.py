@@ -6,10 +6,10 @@
 
 Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Paths are bytes: those that are no UTF-8 are names all the same.
 
-Columns and members are the same: ``url`` or ``path``; if wished ``key``, ``priority`` (a whole number; higher ones go first), ``title``,
-``creator_id``, ``external_id``, ``passthrough``; and any setting that creating an asset takes (``playback_policies``, ``video_quality``,
-``tracks`` ...), each checked where it stands: see ``_settings``. A JSON object may hold ``meta`` and ``settings`` as objects of their own,
-and ``extra``, whose members are sent unchecked. Paths are taken from the folder of the manifest.
+Columns and members have the same names: ``url`` or ``path``; optionally ``key``, ``priority`` (a whole number; higher ones go first),
+``title``, ``creator_id``, ``external_id``, ``passthrough``; and any setting of a create call (``playback_policies``, ``video_quality``,
+``tracks`` ...), see ``_asset_settings``. A JSON object may hold ``meta`` and ``settings`` as objects, and ``extra``, whose members are sent
+unchecked. Paths are relative to the folder of the manifest.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ import attrs
 
 from mux_async._tracebacks import hides_methods
 from mux_async.errors import InvalidRequestError
-from mux_async.ingest._items import FETCHED, NO_WISHES, Item, Wishes, file_item, remote_item, url_item
-from mux_async.ingest._private import check_public
-from mux_async.ingest._problems import Problem
-from mux_async.ingest._rows import ManifestForm, Row, read_rows
-from mux_async.ingest._settings import check, fold, kinds, read_cell, suggest
-from mux_async.ingest._suffixes import MANIFEST_SUFFIXES, check_film
-from mux_async.ingest._text import EncodingError, decode, is_path, is_text, legible, stripped
+from mux_async.ingest._asset_settings import check, read_cell, setting_types, suggest, to_create_members
+from mux_async.ingest._file_types import MANIFEST_SUFFIXES, check_media_name
+from mux_async.ingest._items import FETCHED_SCHEMES, NO_OPTIONS, Item, ItemOptions, file_item, remote_item, url_item
+from mux_async.ingest._manifest_rows import ManifestForm, Row, read_rows
+from mux_async.ingest._plan_errors import Problem
+from mux_async.ingest._private_addresses import check_public
+from mux_async.ingest._text_encoding import EncodingError, decode, is_path, is_text, legible, stripped
 
-_PLACES = ("url", "path")
-_META = ("title", "creator_id", "external_id")
-_OWN = (*_PLACES, "key", "priority", *_META)
-_OBJECTS = ("meta", "settings", "extra")
-_EXACT = frozenset({"title", "creator_id", "external_id", "key", "passthrough"})
+_SOURCE_COLUMNS = ("url", "path")
+_META_COLUMNS = ("title", "creator_id", "external_id")
+_MANIFEST_COLUMNS = (*_SOURCE_COLUMNS, "key", "priority", *_META_COLUMNS)
+_OBJECT_MEMBERS = ("meta", "settings", "extra")
+_VERBATIM = frozenset({"title", "creator_id", "external_id", "key", "passthrough"})
 """Columns of which every blank may be meant."""
 
-Found: TypeAlias = Item | Problem
+ItemOrProblem: TypeAlias = Item | Problem
 
 
 @hides_methods
@@ -110,7 +110,7 @@ class Manifest:
             raise InvalidRequestError(f"{name} is not UTF-8 text, and has nothing in it but a mark: save it as UTF-8")
         return cls(text, form, name, Path() if folder is None else folder)
 
-    def items(self, *, by_content: bool = False, allow_private: bool = False) -> Iterator[Found]:
+    def items(self, *, by_content: bool = False, allow_private: bool = False) -> Iterator[ItemOrProblem]:
         """Yield the items, and in the place of a wrong line what is wrong with it. Files are opened once, which blocks.
 
         Args:
@@ -120,13 +120,13 @@ class Manifest:
         for _, found in self.entries(by_content=by_content, allow_private=allow_private):
             yield found
 
-    def entries(self, *, by_content: bool = False, allow_private: bool = False) -> Iterator[tuple[int, Found]]:
+    def entries(self, *, by_content: bool = False, allow_private: bool = False) -> Iterator[tuple[int, ItemOrProblem]]:
         """Do as `items`, with the number of each line."""
-        known = (*_OWN, *kinds())
+        known = (*_MANIFEST_COLUMNS, *setting_types())
         for number, row in read_rows(self.text, self.form, known):
             problems = [row] if isinstance(row, Problem) else []
             if not isinstance(row, Problem):
-                row, problems = (_read_cells if self.form == "csv" else _flat)(row)
+                row, problems = (_read_cells if self.form == "csv" else _flatten)(row)
                 problems += _check_row(row, missing=not problems)
                 if not problems:
                     try:
@@ -138,15 +138,15 @@ class Manifest:
 
     def _make(self, row: Row, *, by_content: bool, allow_private: bool) -> Item:
         place = cast("str", row.get("url") or row.get("path"))
-        wishes = _wishes(row)
+        options = _item_options(row)
         is_address = "url" in row or "://" in place
         if not allow_private:
-            check_public(stripped(place) if is_address else "", wishes.settings)
+            check_public(stripped(place) if is_address else "", options.settings)
         if is_address:
-            return address_item(stripped(place), wishes)
+            return address_item(stripped(place), options)
         path = self._path(place)
-        check_film(path.name)
-        return file_item(path, wishes, by_content=by_content)
+        check_media_name(path.name)
+        return file_item(path, options, by_content=by_content)
 
     def _path(self, place: str) -> Path:
         """Return the file that a list names: as it is written there, without blanks around it, or from the code page of Windows."""
@@ -159,16 +159,18 @@ class Manifest:
         return next((path for path in paths if os.path.lexists(path)), paths[min(len(paths), 2) - 1])
 
 
-def address_item(address: str, wishes: Wishes = NO_WISHES) -> Item:
+def address_item(address: str, options: ItemOptions = NO_OPTIONS) -> Item:
     """Return the item of an address: one that Mux fetches, or one that fsspec reads.
 
     Raises:
         InvalidRequestError: It is neither, or cannot be read.
     """
     scheme, found, rest = address.partition("://")
-    if (scheme := scheme.lower()) not in FETCHED:
+    if (scheme := scheme.lower()) not in FETCHED_SCHEMES:
         address = f"{scheme}{found}{rest}"
-    return remote_item(address, wishes) if found and scheme not in {*FETCHED, "ftp", ""} else url_item(address, wishes)
+    return (
+        remote_item(address, options) if found and scheme not in {*FETCHED_SCHEMES, "ftp", ""} else url_item(address, options)
+    )
 
 
 def _read_cells(cells: Row) -> tuple[Row, list[Problem]]:
@@ -176,17 +178,17 @@ def _read_cells(cells: Row) -> tuple[Row, list[Problem]]:
     row: dict[str, object] = {}
     problems: list[Problem] = []
     for name, cell in cast("Mapping[str, str]", cells).items():
-        text = cell if name in _EXACT or name == "path" else stripped(cell)
+        text = cell if name in _VERBATIM or name == "path" else stripped(cell)
         try:
-            row[name] = int(text) if name == "priority" else text if name in _OWN else read_cell(name, text)
+            row[name] = int(text) if name == "priority" else text if name in _MANIFEST_COLUMNS else read_cell(name, text)
         except ValueError as error:
             problems.append(Problem("it is a whole number" if name == "priority" else str(error), column=name))
     return row, problems
 
 
-def _flat(row: Row) -> tuple[Row, list[Problem]]:
+def _flatten(row: Row) -> tuple[Row, list[Problem]]:
     """Bring the members of ``meta`` and ``settings`` up among the others."""
-    known = {*_OWN, *_OBJECTS, *kinds()}
+    known = {*_MANIFEST_COLUMNS, *_OBJECT_MEMBERS, *setting_types()}
     # Of members in capitals, those that mean something: the others are named as they are written.
     row = {name.lower() if name.lower() in known and name.lower() not in row else name: value for name, value in row.items()}
     flat = {name: value for name, value in row.items() if name not in {"meta", "settings"}}
@@ -197,9 +199,9 @@ def _flat(row: Row) -> tuple[Row, list[Problem]]:
             problems.append(Problem("it is an object", column=name))
             continue
         for member, value in cast("dict[str, object]", inner).items():
-            if name == "meta" and member not in _META:
-                problems.append(Problem(f"it holds {member!r}; it takes {', '.join(_META)}", column=name))
-            elif name == "settings" and (member in _PLACES or member in _OBJECTS):
+            if name == "meta" and member not in _META_COLUMNS:
+                problems.append(Problem(f"it holds {member!r}; it takes {', '.join(_META_COLUMNS)}", column=name))
+            elif name == "settings" and (member in _SOURCE_COLUMNS or member in _OBJECT_MEMBERS):
                 problems.append(Problem(f"it holds {member!r}, which has a place of its own", column=name))
             else:
                 flat[member] = value
@@ -215,10 +217,10 @@ def _check_row(row: Row, *, missing: bool) -> Iterator[Problem]:
         row: What it says.
         missing: Whether it counts if there is no place: it may be what could not be read.
     """
-    given = kinds()
+    given = setting_types()
     for name, value in row.items():
-        if name not in given and name not in _OWN and name != "extra":
-            known = (*_OWN, *given, *_OBJECTS)
+        if name not in given and name not in _MANIFEST_COLUMNS and name != "extra":
+            known = (*_MANIFEST_COLUMNS, *given, *_OBJECT_MEMBERS)
             yield Problem(f"{name!r} is nothing that a manifest has: {suggest(name, known)}", column=name)
         elif name == "priority":
             if isinstance(value, bool) or not isinstance(value, int):
@@ -226,26 +228,26 @@ def _check_row(row: Row, *, missing: bool) -> Iterator[Problem]:
         elif name == "extra":
             if not isinstance(value, dict):
                 yield Problem("it is an object", column=name)
-        elif name in _OWN and not isinstance(value, str):
+        elif name in _MANIFEST_COLUMNS and not isinstance(value, str):
             yield Problem(f"{value!r} is not text", column=name)
-    places = [place for name in _PLACES if (place := row.get(name)) and str(place).strip()]
-    if len(places) != 1:
-        if places or missing:
+    locations = [place for name in _SOURCE_COLUMNS if (place := row.get(name)) and str(place).strip()]
+    if len(locations) != 1:
+        if locations or missing:
             yield Problem("it needs one of 'url' and 'path', and not both")
     else:
         settings = {name: value for name, value in row.items() if name in given}
-        for name, what in check(settings, is_clip=str(places[0]).lower().startswith("mux://")):
+        for name, what in check(settings, is_clip=str(locations[0]).lower().startswith("mux://")):
             yield Problem(what, column=name)
 
 
-def _wishes(row: Row) -> Wishes:
-    if not row.keys() - set(_PLACES):
-        return NO_WISHES
-    given = {name: value for name, value in row.items() if name in kinds() and name != "passthrough"}
-    return Wishes(
+def _item_options(row: Row) -> ItemOptions:
+    if not row.keys() - set(_SOURCE_COLUMNS):
+        return NO_OPTIONS
+    given = {name: value for name, value in row.items() if name in setting_types() and name != "passthrough"}
+    return ItemOptions(
         key=cast("str | None", row.get("key")),
         passthrough=cast("str | None", row.get("passthrough")),
-        meta={name: cast("str", row[name]) for name in _META if name in row},
-        settings=fold(given) | cast("dict[str, object]", row.get("extra", {})),
+        meta={name: cast("str", row[name]) for name in _META_COLUMNS if name in row},
+        settings=to_create_members(given) | cast("dict[str, object]", row.get("extra", {})),
         priority=cast("int", row.get("priority", 0)),
     )

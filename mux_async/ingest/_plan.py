@@ -13,20 +13,20 @@ import attrs
 
 from mux_async._tracebacks import hides_locals
 from mux_async.errors import InvalidRequestError
-from mux_async.ingest._items import FETCHED, Item, default_title, file_item, open_file_system, remote_item
-from mux_async.ingest._manifest import Found, Manifest, address_item
-from mux_async.ingest._problems import PlanError, Problem
-from mux_async.ingest._signatures import unsigned
-from mux_async.ingest._suffixes import (
+from mux_async.ingest._file_types import (
     HEAD,
     MANIFEST_SUFFIXES,
     MEDIA_SUFFIXES,
-    check_film,
+    check_media_name,
     is_source_code,
     is_transport_stream,
     may_be_source_code,
     suffix_of,
 )
+from mux_async.ingest._items import FETCHED_SCHEMES, Item, default_title, file_item, open_file_system, remote_item
+from mux_async.ingest._manifest import ItemOrProblem, Manifest, address_item
+from mux_async.ingest._plan_errors import PlanError, Problem
+from mux_async.ingest._signatures import unsigned
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ def make_plan(
     lists = [manifest] if isinstance(manifest, str | os.PathLike | Manifest) else list(manifest)
     if not named and not lists:
         raise PlanError([Problem("nothing was named to ingest: give files, folders, URLs or a manifest")])
-    finds = _Finds(glob, encoding, by_content=dedup == "content", allow_private=allow_private)
+    finds = _Finder(glob, encoding, by_content=dedup == "content", allow_private=allow_private)
     found = [each for name in named for each in finds.of_source(name)]
     found += [each for name in lists for each in finds.of_manifest(name)]
     problems = [each.what for each in found if isinstance(each.what, Problem)]
@@ -110,7 +110,7 @@ def _several(sources: Sources) -> list[str]:
 
 
 @attrs.frozen
-class _Find:
+class _Named:
     """An item or a problem, and where it was named.
 
     Attributes:
@@ -119,7 +119,7 @@ class _Find:
         line: Of the list.
     """
 
-    what: Found
+    what: ItemOrProblem
     manifest: str | None = None
     line: int | None = None
 
@@ -129,7 +129,7 @@ class _Find:
 
 
 @attrs.frozen
-class _Finds:
+class _Finder:
     """Looks sources up."""
 
     glob: str | None
@@ -137,45 +137,45 @@ class _Finds:
     by_content: bool
     allow_private: bool
 
-    def of_source(self, name: str) -> Iterator[_Find]:
+    def of_source(self, name: str) -> Iterator[_Named]:
         """Yield what a source stands for."""
         try:
             if "://" in name:
-                yield from map(_Find, self._address(name))
+                yield from map(_Named, self._address(name))
             elif os.path.isdir(name):  # noqa: PTH112 - false for names that no file can have, where pathlib fails
-                yield from map(_Find, _each(_search(Path(name), self.glob), self._film))
+                yield from map(_Named, _each(_search(Path(name), self.glob), self._media_item))
             elif globs.has_magic(name) and not os.path.lexists(name):
                 for path in _match(name):
                     yield from self._named(path)
             else:
                 yield from self._named(Path(name))
         except PlanError as error:
-            yield from map(_Find, error.problems)
+            yield from map(_Named, error.problems)
         except InvalidRequestError as error:
-            yield _Find(Problem(str(error)))
+            yield _Named(Problem(str(error)))
 
-    def of_manifest(self, name: str | os.PathLike[str] | Manifest) -> Iterator[_Find]:
+    def of_manifest(self, name: str | os.PathLike[str] | Manifest) -> Iterator[_Named]:
         """Yield what a manifest lists."""
         try:
             manifest = name if isinstance(name, Manifest) else Manifest.read(Path(name), encoding=self.encoding)
         except InvalidRequestError as error:
-            yield _Find(Problem(str(error)))
+            yield _Named(Problem(str(error)))
             return
         is_empty = True
         for line, each in manifest.entries(by_content=self.by_content, allow_private=self.allow_private):
             is_empty = False
-            yield _Find(each, manifest.name, line)
+            yield _Named(each, manifest.name, line)
         if is_empty:
-            yield _Find(Problem(f"the manifest {manifest.name!r} names nothing: write one URL a line"))
+            yield _Named(Problem(f"the manifest {manifest.name!r} names nothing: write one URL a line"))
 
-    def _named(self, path: Path) -> Iterator[_Find]:
+    def _named(self, path: Path) -> Iterator[_Named]:
         if suffix_of(path.name) in MANIFEST_SUFFIXES:
             yield from self.of_manifest(path)
         else:
-            yield from map(_Find, _each([path], self._film))
+            yield from map(_Named, _each([path], self._media_item))
 
-    def _film(self, path: Path) -> Item:
-        check_film(path.name)
+    def _media_item(self, path: Path) -> Item:
+        check_media_name(path.name)
         item = file_item(path, by_content=self.by_content)
         if is_source_code(path):
             raise InvalidRequestError(
@@ -183,10 +183,10 @@ class _Finds:
             )
         return item
 
-    def _address(self, name: str) -> Iterator[Found]:
+    def _address(self, name: str) -> Iterator[ItemOrProblem]:
         is_folder, is_pattern = name.endswith("/"), "*" in name
-        if name.partition("://")[0].lower() in FETCHED or not (is_folder or is_pattern):
-            check_film(name.partition("?")[0])
+        if name.partition("://")[0].lower() in FETCHED_SCHEMES or not (is_folder or is_pattern):
+            check_media_name(name.partition("?")[0])
             yield address_item(name)
             return
         system, place = open_file_system(name)
@@ -209,7 +209,7 @@ def _is_remote_source_code(system: Any, place: str) -> bool:
         return False
 
 
-def _each(names: Iterable[T], make: Callable[[T], Item]) -> Iterator[Found]:
+def _each(names: Iterable[T], make: Callable[[T], Item]) -> Iterator[ItemOrProblem]:
     """Make items, and say what is wrong with those that cannot be made."""
     for name in names:
         try:
@@ -262,20 +262,20 @@ def _search(folder: Path, glob: str | None) -> list[Path]:
     return found
 
 
-def _dedup(found: Sequence[tuple[Item, _Find]], dedup: Dedup) -> tuple[list[Item], list[str], list[Problem]]:
+def _dedup(found: Sequence[tuple[Item, _Named]], dedup: Dedup) -> tuple[list[Item], list[str], list[Problem]]:
     """Take each key and each place once: return what is kept, the sources that are left out, and what contradicts itself."""
     kept: dict[str, Item] = {}
-    named: dict[str, _Find] = {}
-    places: dict[str, Item] = {}
+    named: dict[str, _Named] = {}
+    locations: dict[str, Item] = {}
     duplicates: list[str] = []
     clashes: list[Problem] = []
     for each, find in found:
-        place = _place(each)
+        place = _location(each)
         first, item = kept.get(each.key), each
         if first is not None and dedup == "none":
-            item = _another(each, kept)
+            item = _with_own_key(each, kept)
         elif first is not None:
-            is_same = _place(first) == place
+            is_same = _location(first) == place
             different = _differences(first, each)
             if dedup == "content" or (is_same and not different):
                 duplicates.append(each.source)
@@ -289,21 +289,21 @@ def _dedup(found: Sequence[tuple[Item, _Find]], dedup: Dedup) -> tuple[list[Item
                     )
                 clashes.append(Problem(told, find.manifest, find.line))
             continue
-        elif dedup == "key" and place in places:
-            other = named[places[place].key]
+        elif dedup == "key" and place in locations:
+            other = named[locations[place].key]
             told = (
-                f"{each.source!r} is there twice, with the keys {places[place].key!r} ({other}) and {each.key!r}: that is two assets and"
+                f"{each.source!r} is there twice, with the keys {locations[place].key!r} ({other}) and {each.key!r}: that is two assets and"
                 " two POSTs; write all its settings on one line, or ask for both (--dedup none)"
             )
             clashes.append(Problem(told, find.manifest, find.line))
             continue
         kept[item.key] = item
         named[item.key] = find
-        places.setdefault(place, item)
+        locations.setdefault(place, item)
     return list(kept.values()), duplicates, clashes
 
 
-def _place(item: Item) -> str:
+def _location(item: Item) -> str:
     """Return where the bytes are: the same for a link and what it leads to, and for a URL however it is signed."""
     if item.path is not None:
         return os.path.realpath(item.path)
@@ -312,11 +312,11 @@ def _place(item: Item) -> str:
 
 def _differences(first: Item, other: Item) -> list[str]:
     """Return the names of the settings in which two items differ. Titles that they have from their names are none: links have others."""
-    one, two = _wished(first), _wished(other)
+    one, two = _comparable_settings(first), _comparable_settings(other)
     return sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
 
 
-def _wished(item: Item) -> dict[str, object]:
+def _comparable_settings(item: Item) -> dict[str, object]:
     settings = dict(item.settings)
     meta = dict(cast("Mapping[str, object]", settings.pop("meta", {})))
     if item.path is not None and meta.get("title") == default_title(item.path.name):
@@ -324,7 +324,7 @@ def _wished(item: Item) -> dict[str, object]:
     return {**settings, **meta}
 
 
-def _another(item: Item, kept: dict[str, Item]) -> Item:
+def _with_own_key(item: Item, kept: dict[str, Item]) -> Item:
     """Return an item that was wished for again under a key of its own, the same in every run."""
     number = 2
     while f"{item.key}-{number}" in kept:

@@ -6,7 +6,7 @@ items there are, one sweep serves them all. The rules of looking are those of `m
 
 1. Assets are listed newest first; the sweep ends where they are older than the oldest create that is looked for.
 2. Ages are told by the server's clock, which was asked at the beginning of the run: the intent holds its time by that clock.
-3. What is not there is believed only when the create was begun `SETTLE` seconds ago: a server may still be at work.
+3. What is not there is believed only when the create was begun `SETTLE_TIME` seconds ago: a server may still be at work.
 
 An upload that nobody sent a byte to becomes no asset, so that it is looked for to save a create and not for safety: on a few pages, once.
 """
@@ -23,10 +23,10 @@ import attrs
 
 from mux_async._models.times import parse_http_date
 from mux_async.errors import APIStatusError, AuthenticationError, MuxError, PermissionDeniedError
-from mux_async.ingest._books import Books
 from mux_async.ingest._journal_errors import JournalError
+from mux_async.ingest._journal_writer import JournalWriter
 from mux_async.ingest._store import Change
-from mux_async.ingest.machine import AssetCreated, Fact, ItemState, NothingCreated, UploadCreated, advance
+from mux_async.ingest.machine import AssetCreated, ItemEvent, ItemState, NothingCreated, UploadCreated, advance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SETTLE: Final = 10.0
+SETTLE_TIME: Final = 10.0
 """Seconds after which a create that shows nowhere did not happen."""
-SLACK: Final = 10.0
+CLOCK_SLACK: Final = 10.0
 """Seconds that an asset may seem older than its create: times are whole seconds, and servers differ a little."""
-SLACK_WITHOUT_DATE: Final = 300.0
+LOCAL_CLOCK_SLACK: Final = 300.0
 """The same when the server does not tell the time, so that the clock of this machine has to do."""
 PAGE: Final = 100
-UPLOAD_PAGES: Final = 5
+MAX_UPLOAD_PAGES: Final = 5
 """Pages of uploads that are looked at; they carry no time (facts/BEHAVIOUR.md, section 5.1)."""
 RETRY: Final = 10.0
 """Seconds between two sweeps when one fails."""
@@ -66,15 +66,15 @@ class ServerClock:
         """Return it from an answer that has just come."""
         date = parse_http_date(headers.get("Date"))
         if date is not None:
-            return cls(date - anyio.current_time(), SLACK)
-        return cls(epoch() - anyio.current_time(), SLACK_WITHOUT_DATE)
+            return cls(date - anyio.current_time(), CLOCK_SLACK)
+        return cls(epoch() - anyio.current_time(), LOCAL_CLOCK_SLACK)
 
     def now(self) -> float:
         """Return seconds since 1970."""
         return self.offset + anyio.current_time()
 
 
-async def meet(client: Mux, books: Books, epoch: Callable[[], float]) -> ServerClock:
+async def check_account(client: Mux, writer: JournalWriter, epoch: Callable[[], float]) -> ServerClock:
     """Ask Mux who we are: that credentials work, that the journal is about the same environment, and what time it is.
 
     Raises:
@@ -92,10 +92,10 @@ async def meet(client: Mux, books: Books, epoch: Callable[[], float]) -> ServerC
     clock = ServerClock.read(answer.headers, epoch)
     environment: object = getattr(answer.value, "environment_id", None)
     if isinstance(environment, str):
-        noted = await books.call(lambda: books.store.set_note("environment", environment, keep=True))
+        noted = await writer.call(lambda: writer.store.set_note("environment", environment, keep=True))
         if noted != environment:
             raise JournalError(
-                f"the journal {books.store.name!r} is about the environment {noted!r}, and these credentials are for "
+                f"the journal {writer.store.name!r} is about the environment {noted!r}, and these credentials are for "
                 f"{environment!r}: use those of the first run, or another journal"
             )
     return clock
@@ -106,19 +106,19 @@ class Reconciler:
 
     Args:
         client: Looks.
-        books: Gets what was found.
+        writer: Gets what was found.
         clock: The server's.
         settled: Called when items have got a new state and are free.
     """
 
-    def __init__(self, client: Mux, books: Books, clock: ServerClock, settled: Callable[[], object]) -> None:
+    def __init__(self, client: Mux, writer: JournalWriter, clock: ServerClock, settled: Callable[[], object]) -> None:
         self._client = client
-        self._books = books
+        self._writer = writer
         self._clock = clock
         self._settled = settled
         self._unknown: dict[str, ItemState] = {}
         self._since: dict[str, float] = {}
-        self._news = anyio.Event()
+        self._wake_up = anyio.Event()
 
     def add(self, *states: ItemState) -> None:
         """Look for items that are ``creating`` and belong to this run; they are let go when that is done."""
@@ -127,13 +127,13 @@ class Reconciler:
             self._unknown[state.key] = state
             # An intent in the future, or without a time, is from a clock that was wrong: then all that is sure is that it was before now.
             self._since[state.key] = now if state.intended_at is None else min(state.intended_at, now)
-        self._news.set()
+        self._wake_up.set()
 
     async def run(self) -> None:
         """Look whenever there is something to look for, for ever."""
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
+            await self._wake_up.wait()
+            self._wake_up = anyio.Event()
             while self._unknown:
                 try:
                     await self._sweep_uploads()
@@ -144,8 +144,8 @@ class Reconciler:
 
     async def _sweep_uploads(self) -> None:
         wanted = {key: state for key, state in self._unknown.items() if not state.is_fetched}
-        found: dict[str, Fact] = {}
-        for number in range(1, UPLOAD_PAGES + 1):
+        found: dict[str, ItemEvent] = {}
+        for number in range(1, MAX_UPLOAD_PAGES + 1):
             if len(found) == len(wanted):
                 break
             page = (await self._client.video.uploads.list(page=number, limit=PAGE)).data
@@ -164,12 +164,12 @@ class Reconciler:
             return
         began = self._clock.now()
         found = await self._find_assets(wanted)
-        facts: dict[str, Fact] = {key: AssetCreated(asset.id) for key, asset in found.items()}
+        events: dict[str, ItemEvent] = {key: AssetCreated(asset.id) for key, asset in found.items()}
         pending = [self._since[key] for key in wanted if key not in found]
-        facts |= {key: NothingCreated() for key in wanted if key not in found and self._since[key] + SETTLE <= began}
-        await self._settle(facts)
-        if len(facts) < len(wanted):
-            await anyio.sleep(max(max(pending) + SETTLE - self._clock.now(), 0.5))
+        events |= {key: NothingCreated() for key in wanted if key not in found and self._since[key] + SETTLE_TIME <= began}
+        await self._settle(events)
+        if len(events) < len(wanted):
+            await anyio.sleep(max(max(pending) + SETTLE_TIME - self._clock.now(), 0.5))
 
     async def _find_assets(self, wanted: Mapping[str, ItemState]) -> dict[str, Asset]:
         """Return the newest asset of each item; pages are read until the rest is older than all that is looked for."""
@@ -194,14 +194,14 @@ class Reconciler:
         at = state.intended_at
         return 0.0 if at is None or at > self._clock.now() + self._clock.slack else at - self._clock.slack
 
-    async def _settle(self, facts: Mapping[str, Fact]) -> None:
-        if not facts:
+    async def _settle(self, events: Mapping[str, ItemEvent]) -> None:
+        if not events:
             return
-        changes = [Change(advance(self._unknown[key], fact)) for key, fact in facts.items()]
-        await self._books.call(self._write, changes)
-        for key in facts:
+        changes = [Change(advance(self._unknown[key], event)) for key, event in events.items()]
+        await self._writer.call(self._write, changes)
+        for key in events:
             del self._unknown[key], self._since[key]
         self._settled()
 
     def _write(self, changes: list[Change]) -> None:
-        self._books.store.write(changes, self._books.runner, release=True)
+        self._writer.store.write(changes, self._writer.runner, release=True)

@@ -17,7 +17,7 @@ from typing import Final, cast
 
 from mux_async.errors import InvalidRequestError, MuxError
 from mux_async.ingest._journal import JournalEntry
-from mux_async.ingest._problems import Problem
+from mux_async.ingest._plan_errors import Problem
 from mux_async.ingest._results import playback_url
 from mux_async.ingest.machine import Stage
 

@@ -72,9 +72,9 @@ class ItemResult:
         return members
 
 
-_EACH_TIME: Final = re.compile(r" \(request id '[^']*'\)|(?<=asset )'\w+' |(?<=upload )'[\w-]+' ")
+_VARIABLE_PARTS: Final = re.compile(r" \(request id '[^']*'\)|(?<=asset )'\w+' |(?<=upload )'[\w-]+' ")
 """What makes one sentence of Mux a different one each time."""
-_MOST_REASONS: Final = 1000
+_MAX_REASONS: Final = 1000
 """Sentences that are kept: those that name their item are all different."""
 
 
@@ -87,8 +87,8 @@ class FailureCounts:
     def add(self, error: ItemError | None) -> None:
         """Count an item that is finished; ``None`` for one that did not fail."""
         if error is not None:
-            sentence = _EACH_TIME.sub("", error.message)
-            if sentence in self._counts or len(self._counts) < _MOST_REASONS:
+            sentence = _VARIABLE_PARTS.sub("", error.message)
+            if sentence in self._counts or len(self._counts) < _MAX_REASONS:
                 self._counts[sentence] += 1
 
     def most_common(self) -> dict[str, int]:

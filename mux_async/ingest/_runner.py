@@ -1,6 +1,6 @@
 """Runs an ingest: a few items at a time through their steps, and thousands of them waiting.
 
-*concurrency* workers take items from the feed. A worker creates and sends; then the item waits for its asset beside it, since
+*concurrency* workers take items from the queue. A worker creates and sends; then the item waits for its asset beside it, since
 waiting costs nothing (one sweep of the list serves all), and the worker takes the next one. Creates are paced evenly and leave the
 account's burst to people: one upload a second is what Mux allows, so small files take a second each, whatever *concurrency* is.
 
@@ -10,8 +10,8 @@ goes wrong is one of four things:
 1. The item's own fault: it is dead, with a reason, and somebody may have it retried.
 2. The network's or Mux's fault: the item is tried again for as long as such things last, about half an hour, and then dead.
 3. A create whose outcome is unknown: it is looked into (`_reconcile`) before anything else is done with the item.
-4. What every item would meet (credentials, a client that was closed, a journal that cannot be written, a plan that is used up:
-   `_refusals`): the run ends, no item is blamed, and running the same again goes on from there.
+4. What every item would check_account (credentials, a client that was closed, a journal that cannot be written, a plan that is used up:
+   `_create_refusals`): the run ends, no item is blamed, and running the same again goes on from there.
 """
 
 from __future__ import annotations
@@ -45,16 +45,24 @@ from mux_async.errors import (
     TransportError,
     UploadError,
 )
-from mux_async.ingest._books import Books
-from mux_async.ingest._events import EventCallback, IngestEvent, IngestSummary, ItemFinished, ItemMoved, ItemSkipped, TookOver
-from mux_async.ingest._feed import Feed
+from mux_async.ingest._create_refusals import Refusals
+from mux_async.ingest._events import (
+    EventCallback,
+    IngestEvent,
+    IngestSummary,
+    ItemFinished,
+    ItemMoved,
+    ItemSkipped,
+    RunsAdopted,
+)
+from mux_async.ingest._item_queue import ItemQueue
 from mux_async.ingest._items import Item
 from mux_async.ingest._journal import Journal, store_of
-from mux_async.ingest._reconcile import Reconciler, meet
-from mux_async.ingest._refusals import Refusals
+from mux_async.ingest._journal_writer import JournalWriter
+from mux_async.ingest._reconcile import Reconciler, check_account
 from mux_async.ingest._results import FailureCounts, ItemResult
-from mux_async.ingest._runs import begin_run, bury
-from mux_async.ingest._steps import Running, Steps, Wants
+from mux_async.ingest._runs import begin_run, expire_runs
+from mux_async.ingest._steps import ActiveItem, IngestOptions, Steps
 from mux_async.ingest._store import Change
 from mux_async.ingest.machine import (
     Create,
@@ -78,23 +86,23 @@ if TYPE_CHECKING:
 DEFAULT_CONCURRENCY: Final = 4
 MAX_WAITING: Final = 10_000
 """Items that wait for their assets at the same time; each costs a few KiB. More of them, and nothing is begun until some are ready."""
-_UPLOAD_FAILURES = 20
+_MAX_UPLOAD_FAILURES = 20
 """Failures in a row after which an upload is given up: about four minutes without a network."""
 _CREATE_ATTEMPTS = 8
-_TROUBLES = 30
+_MAX_OUTAGES = 30
 """Times in a row that an item meets the network's or Mux's trouble before it is dead."""
-_LONGEST_PAUSE = 60.0
-_DOUBTS = 5
+_MAX_PAUSE = 60.0
+_MAX_UNKNOWN_OUTCOMES = 5
 """Times that an item's create may have an unknown outcome before it is dead; each stands for `_CREATE_ATTEMPTS` requests."""
-_LOOK_AROUND = 5.0
+_RUN_CHECK_INTERVAL = 5.0
 """Seconds between two looks whether other runs on the same journal are still alive."""
 
-_OTHER_KIND: Final = (
+_KIND_CHANGED: Final = (
     "{!r} has the key {!r} of what was begun as something else (a file, and it is a URL now, or the other way round): "
     "give it another key"
 )
 _FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
-"""What every other item would meet too."""
+"""What every other item would check_account too."""
 
 
 @hides_methods
@@ -152,14 +160,14 @@ class Ingest:
             UploadState(1, chunk_size=chunk_size)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
-        self._wants = Wants(policies, test, upload_timeout, wait_timeout, chunk_size)
+        self._options = IngestOptions(policies, test, upload_timeout, wait_timeout, chunk_size)
         self._on_event = on_event
         self._is_stopping = False
         self._reason: str | None = None
         self._scope: anyio.CancelScope | None = None
-        self._feed: Feed | None = None
-        self._open: dict[str, Running] = {}
-        self._doubts: dict[str, int] = {}
+        self._queue: ItemQueue | None = None
+        self._open: dict[str, ActiveItem] = {}
+        self._unknown_outcomes: dict[str, int] = {}
         self._refusals = Refusals()
         self._failures = FailureCounts()
         self._skipped: dict[Stage, int] = {Stage.DONE: 0, Stage.DEAD: 0}
@@ -170,8 +178,8 @@ class Ingest:
     def stop(self) -> None:
         """Begin no further item. Those that were begun are finished, then `run` returns."""
         self._is_stopping = True
-        if self._feed is not None:
-            self._feed.stop()
+        if self._queue is not None:
+            self._queue.stop()
 
     async def run(self) -> IngestSummary:
         """Ingest everything. An item that fails is reported and does not keep the others.
@@ -188,28 +196,28 @@ class Ingest:
         store = store_of(journal)
         try:
             runner, lease = await anyio.to_thread.run_sync(begin_run, store)
-            books = Books(store, runner, lease, self._give_up)
-            feed = self._feed = Feed(self._items, books, self._concurrency * 2, self._skip)
+            writer = JournalWriter(store, runner, lease, self._end_run)
+            queue = self._queue = ItemQueue(self._items, writer, self._concurrency * 2, self._skip)
             if self._is_stopping:
-                feed.stop()
+                queue.stop()
             try:
                 with anyio.CancelScope() as self._scope:
-                    await self._run(books, feed)
+                    await self._run(writer, queue)
             except BaseExceptionGroup as group:
-                raise _only(group) from None
+                raise _single_error(group) from None
             finally:
                 with anyio.CancelScope(shield=True):  # a transaction or two, and the books are in order
-                    await books.close()
+                    await writer.close()
         finally:
             if journal is not given:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(journal.close)
-        unfinished = sum(running.state.stage is not Stage.PLANNED for running in self._open.values())
+        unfinished = sum(active.state.stage is not Stage.PLANNED for active in self._open.values())
         ended = self._ready + self._failed + sum(self._skipped.values())
         return IngestSummary(
             ready=self._ready,
             failed=self._failed + self._skipped[Stage.DEAD],
-            not_started=feed.total - ended - unfinished,
+            not_started=queue.total - ended - unfinished,
             size=self._size,
             elapsed=anyio.current_time() - started,
             reason=self._reason,
@@ -243,137 +251,144 @@ class Ingest:
                 yield receive
                 tasks.cancel_scope.cancel()
 
-    async def _run(self, books: Books, feed: Feed) -> None:
+    async def _run(self, writer: JournalWriter, queue: ItemQueue) -> None:
         async with anyio.create_task_group() as background:
-            background.start_soon(books.keep)
+            background.start_soon(writer.run)
             try:
-                clock = await meet(self._client, books, time.time)
+                clock = await check_account(self._client, writer, time.time)
             except MuxError as error:
-                self._give_up(error)
+                self._end_run(error)
                 return
-            await feed.enrol()
-            reconciler = Reconciler(self._client, books, clock, feed.wake)
+            await queue.register()
+            reconciler = Reconciler(self._client, writer, clock, queue.wake)
             background.start_soon(reconciler.run)
-            await self._look_around(books, feed, reconciler, is_first=True)
-            background.start_soon(self._go_on_looking, books, feed, reconciler)
-            uploads = Uploads(self._client, max_failures=_UPLOAD_FAILURES)
-            steps = Steps(self._client, uploads, books, clock, self._wants, self._tell)
+            await self._adopt_items(writer, queue, reconciler, is_first=True)
+            background.start_soon(self._watch_runs, writer, queue, reconciler)
+            uploads = Uploads(self._client, max_failures=_MAX_UPLOAD_FAILURES)
+            steps = Steps(self._client, uploads, writer, clock, self._options, self._emit)
             room = anyio.Semaphore(MAX_WAITING)
             async with anyio.create_task_group() as waits, anyio.create_task_group() as workers:
 
-                async def wait(running: Running) -> None:
+                async def wait(active: ActiveItem) -> None:
                     await room.acquire()
-                    waits.start_soon(self._wait, running, steps, books, room)
+                    waits.start_soon(self._wait, active, steps, writer, room)
 
                 for _ in range(self._concurrency):
-                    workers.start_soon(self._work, feed, steps, books, reconciler, wait)
+                    workers.start_soon(self._work, queue, steps, writer, reconciler, wait)
             self._refusals.accepted()  # too few for a reason
-            await self._finish_refused(books)
+            await self._finish_refused(writer)
             background.cancel_scope.cancel()
 
-    async def _go_on_looking(self, books: Books, feed: Feed, reconciler: Reconciler) -> None:
+    async def _watch_runs(self, writer: JournalWriter, queue: ItemQueue, reconciler: Reconciler) -> None:
         while True:
-            await anyio.sleep(_LOOK_AROUND)
-            await self._look_around(books, feed, reconciler)
+            await anyio.sleep(_RUN_CHECK_INTERVAL)
+            await self._adopt_items(writer, queue, reconciler)
 
-    async def _look_around(self, books: Books, feed: Feed, reconciler: Reconciler, *, is_first: bool = False) -> None:
+    async def _adopt_items(
+        self, writer: JournalWriter, queue: ItemQueue, reconciler: Reconciler, *, is_first: bool = False
+    ) -> None:
         """Take over what killed runs left, and look into what they were about to create."""
-        freed = await books.call(bury, books.store, books.runner)
+        freed = await writer.call(expire_runs, writer.store, writer.runner)
         if freed or is_first:
-            reconciler.add(*await books.call(books.store.claim_unknown, books.runner))
+            reconciler.add(*await writer.call(writer.store.claim_unknown, writer.runner))
         if freed:
-            self._tell(TookOver(freed))
-            feed.wake()
+            self._emit(RunsAdopted(freed))
+            queue.wake()
 
     async def _work(
-        self, feed: Feed, steps: Steps, books: Books, reconciler: Reconciler, wait: Callable[[Running], Awaitable[None]]
+        self,
+        queue: ItemQueue,
+        steps: Steps,
+        writer: JournalWriter,
+        reconciler: Reconciler,
+        wait: Callable[[ActiveItem], Awaitable[None]],
     ) -> None:
-        while (claimed := await feed.next()) is not None:
-            running = Running(claimed.item, claimed.state, anyio.current_time(), is_changed=claimed.is_changed)
-            self._open[claimed.item.key] = running
-            if running.state.is_fetched != (running.item.url is not None):
-                self._die(running, InvalidRequestError(_OTHER_KIND.format(running.item.source, running.item.key)))
-            asset = await self._go(running, steps, until_waiting=True)
-            await self._finish_refused(books)
-            step = next_step(running.state)
+        while (claimed := await queue.next()) is not None:
+            active = ActiveItem(claimed.item, claimed.state, anyio.current_time(), is_changed=claimed.is_changed)
+            self._open[claimed.item.key] = active
+            if active.state.is_fetched != (active.item.url is not None):
+                self._fail(active, InvalidRequestError(_KIND_CHANGED.format(active.item.source, active.item.key)))
+            asset = await self._run_steps(active, steps, until_waiting=True)
+            await self._finish_refused(writer)
+            step = next_step(active.state)
             if step is None:
-                await self._finish(running, books, asset)
+                await self._finish(active, writer, asset)
             elif isinstance(step, Reconcile):
-                feed.put_aside(running.item)
-                reconciler.add(running.state)
+                queue.defer(active.item)
+                reconciler.add(active.state)
             elif isinstance(step, WaitReady) and self._reason is None:
-                await wait(running)
+                await wait(active)
 
-    async def _wait(self, running: Running, steps: Steps, books: Books, room: anyio.Semaphore) -> None:
+    async def _wait(self, active: ActiveItem, steps: Steps, writer: JournalWriter, room: anyio.Semaphore) -> None:
         try:
-            asset = await self._go(running, steps)
-            if running.state.stage.is_final:
-                await self._finish(running, books, asset)
+            asset = await self._run_steps(active, steps)
+            if active.state.stage.is_final:
+                await self._finish(active, writer, asset)
         finally:
             room.release()
 
-    async def _go(self, running: Running, steps: Steps, *, until_waiting: bool = False) -> Asset | None:
+    async def _run_steps(self, active: ActiveItem, steps: Steps, *, until_waiting: bool = False) -> Asset | None:
         """Take an item through its steps: to the end, or to where only waiting or looking is left, or nothing can be done at all."""
         asset: Asset | None = None
-        while (step := next_step(running.state)) is not None and not isinstance(step, Reconcile):
+        while (step := next_step(active.state)) is not None and not isinstance(step, Reconcile):
             if until_waiting and isinstance(step, WaitReady):
                 break
             try:
                 match step:
                     case Create():
-                        await steps.create(running)
+                        await steps.create(active)
                         self._refusals.accepted()
                     case Send():
-                        await steps.send(running)
+                        await steps.send(active)
                     case WaitReady():
-                        asset = await steps.wait(running, step)
-                running.troubles = 0
+                        asset = await steps.wait(active, step)
+                active.outages = 0
             except MuxError as error:
                 if isinstance(error, _FATAL):
-                    if running.state.stage is Stage.CREATING:
-                        steps.told(running, NothingCreated())  # it was refused, or never sent
-                    self._give_up(error, is_orderly=True)
+                    if active.state.stage is Stage.CREATING:
+                        steps.record(active, NothingCreated())  # it was refused, or never sent
+                    self._end_run(error, is_orderly=True)
                     break
-                is_trouble = self._is_trouble(running, steps, error)
-                if is_trouble and self._is_stopping:
+                may_retry = self._may_retry(active, steps, error)
+                if may_retry and self._is_stopping:
                     break  # whoever stopped it does not want to sit out an outage; the next run goes on
-                if not is_trouble and isinstance(step, Create) and self._refusals.hold(running, error):
+                if not may_retry and isinstance(step, Create) and self._refusals.hold(active, error):
                     if self._refusals.reason is not None:
-                        self._give_up(self._refusals.reason, is_orderly=True)
+                        self._end_run(self._refusals.reason, is_orderly=True)
                     break
-                if not is_trouble:
-                    self._die(running, error)
-                elif running.state.stage is not Stage.CREATING:  # what came of a create is looked into, which takes its time
-                    await anyio.sleep(min(2.0**running.troubles, _LONGEST_PAUSE))
+                if not may_retry:
+                    self._fail(active, error)
+                elif active.state.stage is not Stage.CREATING:  # what came of a create is looked into, which takes its time
+                    await anyio.sleep(min(2.0**active.outages, _MAX_PAUSE))
         return asset
 
-    def _is_trouble(self, running: Running, steps: Steps, error: MuxError) -> bool:
+    def _may_retry(self, active: ActiveItem, steps: Steps, error: MuxError) -> bool:
         """Whether *error* is not the item's fault, so that it may be tried again."""
         is_refused = isinstance(error, RateLimitedError) or (
             isinstance(error, TransportError) and error.delivery is Delivery.NEVER_SENT
         )
         is_answer = isinstance(error, APIStatusError) and not isinstance(error, ServerError)
-        if running.state.stage is Stage.CREATING:
+        if active.state.stage is Stage.CREATING:
             if not (is_refused or is_answer or isinstance(error, ValueError)):
-                doubts = self._doubts[running.item.key] = self._doubts.get(running.item.key, 0) + 1
-                return doubts <= _DOUBTS
-            steps.told(running, NothingCreated())
-        running.troubles += 1
-        is_trouble = is_refused or isinstance(error, TransportError | ServerError)
-        return (is_trouble or (isinstance(error, UploadError) and error.resumable)) and running.troubles <= _TROUBLES
+                doubts = self._unknown_outcomes[active.item.key] = self._unknown_outcomes.get(active.item.key, 0) + 1
+                return doubts <= _MAX_UNKNOWN_OUTCOMES
+            steps.record(active, NothingCreated())
+        active.outages += 1
+        may_retry = is_refused or isinstance(error, TransportError | ServerError)
+        return (may_retry or (isinstance(error, UploadError) and error.resumable)) and active.outages <= _MAX_OUTAGES
 
-    def _die(self, running: Running, error: MuxError) -> None:
+    def _fail(self, active: ActiveItem, error: MuxError) -> None:
         if isinstance(error, AssetErroredError):
-            running.state = attrs.evolve(running.state, asset_id=error.asset_id)
-        running.state = advance(running.state, Died(ItemError(type(error).__name__, str(error))))
-        self._tell(ItemMoved(running.item, running.state))
+            active.state = attrs.evolve(active.state, asset_id=error.asset_id)
+        active.state = advance(active.state, Died(ItemError(type(error).__name__, str(error))))
+        self._emit(ItemMoved(active.item, active.state))
 
-    async def _finish(self, running: Running, books: Books, asset: Asset | None) -> None:
-        item, state = running.item, running.state
-        seconds = anyio.current_time() - running.started
+    async def _finish(self, active: ActiveItem, writer: JournalWriter, asset: Asset | None) -> None:
+        item, state = active.item, active.state
+        seconds = anyio.current_time() - active.started
         result = ItemResult.of(item, state, asset, seconds=seconds, base_url=self._client.base_url)
         outcome: dict[str, object] = {"playback_ids": dict(result.playback_ids), "duration": result.duration}
-        await books.commit(Change(state, outcome=outcome, seconds=round(seconds, 3)))
+        await writer.commit(Change(state, outcome=outcome, seconds=round(seconds, 3)))
         del self._open[item.key]
         if state.stage is Stage.DONE:
             self._ready += 1
@@ -381,28 +396,28 @@ class Ingest:
         else:
             self._failed += 1
             self._failures.add(state.error)
-        self._tell(ItemFinished(item, result))
+        self._emit(ItemFinished(item, result))
 
-    async def _finish_refused(self, books: Books) -> None:
+    async def _finish_refused(self, writer: JournalWriter) -> None:
         """End the items that were held, and turned out to be refused for reasons of their own."""
-        for running, error in self._refusals.released():
-            self._die(running, error)
-            await self._finish(running, books, None)
+        for active, error in self._refusals.released():
+            self._fail(active, error)
+            await self._finish(active, writer, None)
 
     def _skip(self, item: Item, state: ItemState) -> None:
         self._open.pop(item.key, None)
         self._skipped[state.stage] += 1
         self._failures.add(state.error)
-        self._tell(ItemSkipped(item, state))
+        self._emit(ItemSkipped(item, state))
 
-    def _give_up(self, reason: MuxError | str, *, is_orderly: bool = False) -> None:
+    def _end_run(self, reason: MuxError | str, *, is_orderly: bool = False) -> None:
         """End the run: at once, or with *is_orderly* by beginning nothing more."""
         self._reason = self._reason or str(reason)
         self.stop()
         if not is_orderly and self._scope is not None:
             self._scope.cancel()
 
-    def _tell(self, event: IngestEvent) -> None:
+    def _emit(self, event: IngestEvent) -> None:
         if self._on_event is not None:
             self._on_event(event)
 
@@ -411,12 +426,12 @@ def _open_journal(path: str | os.PathLike[str] | None) -> Journal:
     return Journal.in_memory() if path is None else Journal.open(path)
 
 
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _single_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return what a task raised, without the groups around it; the group, when several did."""
     inner = group.exceptions[0]
     if len(group.exceptions) > 1:
         return group
-    return _only(cast("BaseExceptionGroup[BaseException]", inner)) if isinstance(inner, BaseExceptionGroup) else inner
+    return _single_error(cast("BaseExceptionGroup[BaseException]", inner)) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _policies(given: object) -> list[str]:

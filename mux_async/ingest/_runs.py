@@ -37,7 +37,7 @@ def end_run(store: Store, runner: str, lease: _lease.Lease | None) -> None:
             lease.drop()
 
 
-def bury(store: Store, but: str) -> int:
+def expire_runs(store: Store, but: str) -> int:
     """Free the items of runs whose processes are gone. Returns how many.
 
     Args:

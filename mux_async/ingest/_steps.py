@@ -18,10 +18,10 @@ import attrs
 from mux_async._idempotency.key import RecordedKey
 from mux_async._types import UNSET, Unset
 from mux_async.errors import InvalidRequestError, NotFoundError, UploadError
-from mux_async.ingest._books import Books
 from mux_async.ingest._events import IngestEvent, ItemMoved, ItemProgress
-from mux_async.ingest._feed import fingerprint
+from mux_async.ingest._item_queue import fingerprint
 from mux_async.ingest._items import Item
+from mux_async.ingest._journal_writer import JournalWriter
 from mux_async.ingest._reconcile import ServerClock
 from mux_async.ingest._store import Change
 from mux_async.ingest.machine import (
@@ -30,7 +30,7 @@ from mux_async.ingest.machine import (
     Began,
     BytesMoved,
     BytesSent,
-    Fact,
+    ItemEvent,
     ItemState,
     SessionLost,
     SourceChanged,
@@ -53,7 +53,7 @@ _POLICIES = frozenset({"advanced_playback_policies", "playback_policies", "playb
 
 
 @attrs.frozen
-class Wants:
+class IngestOptions:
     """What all items of a run are made with; see `Ingest`."""
 
     policies: Sequence[str]
@@ -64,7 +64,7 @@ class Wants:
 
 
 @attrs.define(eq=False)
-class Running:
+class ActiveItem:
     """An item while it is worked on."""
 
     item: Item
@@ -74,7 +74,7 @@ class Running:
     """Whether its file is another one than its upload was created for."""
     upload: Upload | None = None
     """Holds the URL, which is a secret and not part of the state."""
-    troubles: int = 0
+    outages: int = 0
     """Failures in a row that say nothing about the item."""
 
 
@@ -84,9 +84,9 @@ class Steps:
     Args:
         client: Whose account it is for.
         uploads: Send the bytes.
-        books: The journal.
+        writer: The journal.
         clock: The server's.
-        wants: Of all items.
+        options: Of all items.
         tell: Told of what happens.
     """
 
@@ -94,66 +94,66 @@ class Steps:
         self,
         client: Mux,
         uploads: Uploads,
-        books: Books,
+        writer: JournalWriter,
         clock: ServerClock,
-        wants: Wants,
+        options: IngestOptions,
         tell: Callable[[IngestEvent], object],
     ) -> None:
         self._client = client
         self._uploads = uploads
-        self._books = books
+        self._writer = writer
         self._clock = clock
-        self._wants = wants
-        self._tell = tell
+        self._options = options
+        self._emit = tell
 
-    async def begin(self, running: Running, fact: Began) -> None:
+    async def begin(self, active: ActiveItem, event: Began) -> None:
         """Announce a step; returns when that is on disk."""
-        await self._books.commit(self._moved(running, fact))
+        await self._writer.commit(self._advance(active, event))
 
-    def told(self, running: Running, fact: Fact) -> None:
+    def record(self, active: ActiveItem, event: ItemEvent) -> None:
         """Tell what happened. What ends an item is written with what became of it, and not from here."""
-        change = self._moved(running, fact)
-        if not running.state.stage.is_final:
-            self._books.note(change)
+        change = self._advance(active, event)
+        if not active.state.stage.is_final:
+            self._writer.enqueue(change)
 
-    def _moved(self, running: Running, fact: Fact) -> Change:
-        is_new = running.state.stage is Stage.PLANNED
-        running.state = advance(running.state, fact)
-        self._tell(ItemMoved(running.item, running.state))
-        return Change(running.state, fingerprint(running.item) if is_new else None)
+    def _advance(self, active: ActiveItem, event: ItemEvent) -> Change:
+        is_new = active.state.stage is Stage.PLANNED
+        active.state = advance(active.state, event)
+        self._emit(ItemMoved(active.item, active.state))
+        return Change(active.state, fingerprint(active.item) if is_new else None)
 
-    async def create(self, running: Running) -> None:
+    async def create(self, active: ActiveItem) -> None:
         """Create the upload, or the asset of a URL, under the item's key."""
-        item, wants, video = running.item, self._wants, self._client.video
+        item, options, video = active.item, self._options, self._client.video
         settings = item.create_body()
         if not _POLICIES & settings.keys():
-            settings["playback_policies"] = wants.policies
+            settings["playback_policies"] = options.policies
         elif "playback_policy" in settings:  # the older name, which lists may have
             settings.setdefault("playback_policies", settings.pop("playback_policy"))
         if item.path is not None:
             await anyio.to_thread.run_sync(_check_unchanged, item)
-        await self.begin(running, Began(self._clock.now()))
+        await self.begin(active, Began(self._clock.now()))
         if item.url is not None:
-            test = {"test": True} if wants.test else {}
+            test = {"test": True} if options.test else {}
             inputs = cast("list[InputSettingsParam]", settings.pop("inputs"))
             asset = await video.assets.create(inputs=inputs, extra_body=settings | test, once=RecordedKey(item.key))
-            self.told(running, AssetCreated(asset.id))
+            self.record(active, AssetCreated(asset.id))
             return
         upload = await video.uploads.create(
             new_asset_settings=cast("AssetOptionsParam", settings),
-            timeout=wants.upload_timeout,
-            test=True if wants.test else UNSET,
+            timeout=options.upload_timeout,
+            test=True if options.test else UNSET,
             once=RecordedKey(item.key),
         )
-        running.upload = upload
-        self.told(running, UploadCreated(upload.id))
+        active.upload = upload
+        self.record(active, UploadCreated(upload.id))
 
-    async def send(self, running: Running) -> None:
+    async def send(self, active: ActiveItem) -> None:
         """Send the bytes that the upload does not hold yet, to an upload of this run or of one before it."""
-        item, state = running.item, running.state
-        if running.upload is None and not await self._take_up(running):
+        item, state = active.item, active.state
+        if active.upload is None and not await self._reopen_upload(active):
             return
-        assert running.upload is not None  # noqa: S101 - set when it was created, or taken up
+        assert active.upload is not None  # noqa: S101 - set when it was created, or taken up
         source = item.path or item.address
         assert source is not None  # noqa: S101 - what has neither is fetched by Mux
         if item.path is not None:
@@ -161,75 +161,75 @@ class Steps:
         before = state.upload
         if before is None and item.size is not None:
             is_new = state.stage is Stage.CREATED  # then not a byte has left
-            size, chunk_size = item.size, self._wants.chunk_size
+            size, chunk_size = item.size, self._options.chunk_size
             before = UploadState(size, chunk_size=chunk_size) if is_new else UploadState.unknown(size, chunk_size)
-        await self.begin(running, Began())
+        await self.begin(active, Began())
 
         def on_progress(progress: UploadProgress) -> None:
-            new, old = progress.state, running.state.upload
+            new, old = progress.state, active.state.upload
             if new is not None and (old is None or new.offset != old.offset):
-                self.told(running, BytesMoved(new))
-            self._tell(ItemProgress(item, progress.sent, item.size or progress.size or 0))
+                self.record(active, BytesMoved(new))
+            self._emit(ItemProgress(item, progress.sent, item.size or progress.size or 0))
 
         try:
-            await self._uploads.deliver(running.upload, source, state=before, on_progress=on_progress)
+            await self._uploads.deliver(active.upload, source, state=before, on_progress=on_progress)
         except UploadGoneError:
             logger.info("the upload of %r is gone, a new one is made", item.source)
-            running.upload = None
-            self.told(running, SessionLost())
+            active.upload = None
+            self.record(active, SessionLost())
         except UploadError as error:
-            running.upload = None
+            active.upload = None
             if error.resumable:
                 raise
             # It may be complete, or have ended meanwhile. One that still waits will never get the bytes it was begun with.
-            if await self._take_up(running):
-                await self._start_over(running)
+            if await self._reopen_upload(active):
+                await self._discard_upload(active)
                 raise
         else:
-            self.told(running, BytesSent())
+            self.record(active, BytesSent())
 
-    async def _take_up(self, running: Running) -> bool:
+    async def _reopen_upload(self, active: ActiveItem) -> bool:
         """Ask after an upload that was created earlier.
 
         Returns:
             Whether it waits for bytes of the file as it is; if not, the item's state has been brought up to what was found.
         """
-        state = running.state
+        state = active.state
         upload_id = state.upload_id or ""
         try:
             upload = await self._client.video.uploads.retrieve(upload_id)
         except NotFoundError:
             upload = None
         if upload is not None and upload.status == "waiting":
-            if not running.is_changed:
-                running.upload = upload
+            if not active.is_changed:
+                active.upload = upload
                 return True
-            logger.info("%r is another file than its upload was begun with, a new one is made", running.item.source)
-            await self._start_over(running)
+            logger.info("%r is another file than its upload was begun with, a new one is made", active.item.source)
+            await self._discard_upload(active)
             return False
-        self.told(running, Began())
+        self.record(active, Began())
         if upload is not None and (upload.status == "asset_created" or upload.asset_id):
-            self.told(running, BytesSent())
+            self.record(active, BytesSent())
         else:
-            self.told(running, SessionLost())
+            self.record(active, SessionLost())
         return False
 
-    async def _start_over(self, running: Running) -> None:
+    async def _discard_upload(self, active: ActiveItem) -> None:
         """Cancel an upload that waits for bytes which are no more, so that it can never become a second asset."""
-        await self._client.video.uploads.cancel(running.state.upload_id or "")
-        running.upload = None
-        running.is_changed = False
-        self.told(running, SourceChanged())
+        await self._client.video.uploads.cancel(active.state.upload_id or "")
+        active.upload = None
+        active.is_changed = False
+        self.record(active, SourceChanged())
 
-    async def wait(self, running: Running, step: WaitReady) -> Asset:
+    async def wait(self, active: ActiveItem, step: WaitReady) -> Asset:
         """Wait for the asset to be ready."""
-        self.told(running, Began())
+        self.record(active, Began())
         assets = self._client.video.assets
         if step.asset_id is not None:
-            asset = await assets.wait_until_ready(step.asset_id, timeout=self._wants.wait_timeout)
+            asset = await assets.wait_until_ready(step.asset_id, timeout=self._options.wait_timeout)
         else:
-            asset = await assets.wait_for_upload(step.upload_id or "", timeout=self._wants.wait_timeout)
-        self.told(running, BecameReady(asset.id))
+            asset = await assets.wait_for_upload(step.upload_id or "", timeout=self._options.wait_timeout)
+        self.record(active, BecameReady(asset.id))
         return asset
 
 

@@ -222,7 +222,7 @@ class SourceChanged:
 
 @attrs.frozen
 class Retried:
-    """Somebody wants a dead item to be tried again."""
+    """A retry was requested of a dead item to be tried again."""
 
 
 @attrs.frozen
@@ -239,7 +239,7 @@ class Died:
     error: ItemError
 
 
-Fact: TypeAlias = (
+ItemEvent: TypeAlias = (
     Began
     | UploadCreated
     | AssetCreated
@@ -269,13 +269,13 @@ def next_step(state: ItemState) -> Step | None:
             return None
 
 
-def advance(state: ItemState, fact: Fact) -> ItemState:
-    """Return the state after *fact*.
+def advance(state: ItemState, event: ItemEvent) -> ItemState:
+    """Return the state after *event*.
 
     Raises:
         ValueError: That cannot happen to an item in this state.
     """
-    match state.stage, fact:
+    match state.stage, event:
         case Stage.DEAD, Retried():
             return _retried(state)
         case ((Stage.DONE | Stage.DEAD), _):
@@ -309,7 +309,7 @@ def advance(state: ItemState, fact: Fact) -> ItemState:
             return attrs.evolve(state, stage=Stage.DONE, asset_id=asset_id)
         case _:
             pass
-    raise ValueError(f"{type(fact).__name__} cannot happen to an item that is {state.stage}")
+    raise ValueError(f"{type(event).__name__} cannot happen to an item that is {state.stage}")
 
 
 def _retried(state: ItemState) -> ItemState:

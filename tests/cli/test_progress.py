@@ -25,7 +25,7 @@ from rich.console import Console
 from mux_async import LimitSettings
 from mux_async.cli._live import LiveReporter, Pace
 from mux_async.cli._output import counted
-from mux_async.cli._progress import Budget, Job, make_reporter, summary_lines, took_over
+from mux_async.cli._progress import Budget, Job, make_reporter, runs_adopted, summary_lines
 from mux_async.ingest import (
     IngestSummary,
     Item,
@@ -37,8 +37,8 @@ from mux_async.ingest import (
     ItemSkipped,
     ItemState,
     Plan,
+    RunsAdopted,
     Stage,
-    TookOver,
 )
 from mux_async.limits import AccountLimits, Bucket
 from tests.cli.commands import CREDENTIALS, command, emulate, environment
@@ -142,7 +142,7 @@ def test_what_others_did_counts() -> None:
     view.reporter.begin()
     for _ in range(2):
         view.reporter.event(ItemSkipped(items[0], ItemState("k0", Stage.DONE, asset_id="a")))
-    view.reporter.event(TookOver(5))
+    view.reporter.event(RunsAdopted(5))
 
     assert "1/2" in view.shown()[0]
     assert "1.0/2.0 MB" in view.shown()[1]
@@ -236,7 +236,7 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     reporter.begin()
     reporter.tick()
     reporter.event(ItemMoved(item, ItemState("k", Stage.SENDING)))
-    reporter.event(TookOver(5))
+    reporter.event(RunsAdopted(5))
     reporter.event(ItemFinished(item, result(item)))
     reporter.end(IngestSummary(1, 0, 0, 1_000_000, 2.0, None))
     said = capsys.readouterr()
@@ -387,5 +387,5 @@ def test_one_of_a_thing() -> None:
         "1 item: 1 file and 0 URLs; the journal is j",
         "1 failed before, and is not tried again without --retry-failed",
     ]
-    assert took_over(TookOver(1)) == "an earlier run was killed; the 1 item that it had is gone on with"
+    assert runs_adopted(RunsAdopted(1)) == "an earlier run was killed; the 1 item that it had is gone on with"
     assert [counted(number, "POST request") for number in (0, 1, 2)] == ["0 POST requests", "1 POST request", "2 POST requests"]

@@ -43,16 +43,16 @@ CHUNK = 256 * 1024
 
 
 class Doom:
-    """Counts the places where the process may die, and dies at the one that was chosen."""
+    """Counts the points where the process may die, and dies at the one that was chosen."""
 
     def __init__(self, kill_at: int, tell: int) -> None:
         self._kill_at = kill_at
         self._tell = tell
-        self.places = 0
+        self.points = 0
 
     def __call__(self, place: str) -> None:
-        self.places += 1
-        if self.places == self._kill_at:
+        self.points += 1
+        if self.points == self._kill_at:
             os.write(self._tell, json.dumps({"killed": place}).encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -147,10 +147,10 @@ async def run(origin: str, folder: Path, journal: Path, doom: Doom, base: float)
         clock=anyio.current_time,
         random=Random(1),
     )
-    books = Journal(DoomedStore(journal, doom))
-    summary = await Ingest(mux, items(folder), journal=books, concurrency=2, chunk_size=CHUNK).run()
-    books.close()
-    return {"places": doom.places, "summary": attrs.asdict(summary)}
+    writer = Journal(DoomedStore(journal, doom))
+    summary = await Ingest(mux, items(folder), journal=writer, concurrency=2, chunk_size=CHUNK).run()
+    writer.close()
+    return {"points": doom.points, "summary": attrs.asdict(summary)}
 
 
 def child(origin: str, folder: Path, order: dict[str, Any], tell: int) -> None:

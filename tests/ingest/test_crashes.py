@@ -1,7 +1,7 @@
 """Ingests that are killed at every place where a process can die, against a Mux that outlives them.
 
 A mixed lot (a file of one chunk, one of several, two URLs, a file that was changed, one that Mux can make nothing of) is ingested, and the
-process is killed with SIGKILL at the first place; the same is run again, to the end. Then the second place, and so on: the places are
+process is killed with SIGKILL at the first place; the same is run again, to the end. Then the second place, and so on: the points are
 counted in a run that nobody kills. See `crash_child` for what they are.
 
 All of them are tried with ``MUX_TEST_CRASHES=all``; without it, every kind of place once, and others drawn at random.
@@ -210,7 +210,7 @@ def killed_once(bench: Bench, place: int, whole: int) -> str | None:
     bench.world.fresh()
     journal = bench.journals / f"{place}.journal"
     (killed,) = bench.run(journal, place)
-    if killed["status"] == 0:  # threads are not always as fast as each other: this time there were fewer places
+    if killed["status"] == 0:  # threads are not always as fast as each other: this time there were fewer points
         return None
     assert killed["status"] == signal.SIGKILL
     (again,) = bench.run(journal, 0)
@@ -231,13 +231,13 @@ def test_killed_anywhere(bench: Bench) -> None:
     assert whole["status"] == 0
     check(bench, bench.journals / "whole.journal")
     once = sent(bench)
-    places = range(1, whole["places"] + 1)
-    assert len(places) > 90
-    chosen = places if EVERY_PLACE else sorted(Random(SEED).sample(places, 30))
+    points = range(1, whole["points"] + 1)
+    assert len(points) > 90
+    chosen = points if EVERY_PLACE else sorted(Random(SEED).sample(points, 30))
     died = Counter(killed_once(bench, place, once) for place in chosen)
 
     assert died.total() - died[None] > 0.8 * len(chosen)
-    print(f"{len(places)} places, {died.total() - died[None]} deaths: {dict(died)}")
+    print(f"{len(points)} points, {died.total() - died[None]} deaths: {dict(died)}")
 
 
 def test_killed_again_and_again(bench: Bench) -> None:
@@ -246,8 +246,8 @@ def test_killed_again_and_again(bench: Bench) -> None:
     for number in range(20 if EVERY_PLACE else 3):
         bench.world.fresh()
         journal = bench.journals / f"chain-{number}.journal"
-        places = [random.randrange(5, 60) for _ in range(5)]
-        deaths = [bench.run(journal, place)[0]["status"] for place in places]
+        points = [random.randrange(5, 60) for _ in range(5)]
+        deaths = [bench.run(journal, place)[0]["status"] for place in points]
         assert bench.run(journal, 0)[0]["summary"]["reason"] is None
         check(bench, journal)
 

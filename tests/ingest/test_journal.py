@@ -18,7 +18,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from mux_async.ingest import ItemError, ItemState, Journal, JournalError, Stage
 from mux_async.ingest._journal import store_of
-from mux_async.ingest._runs import begin_run, bury, end_run
+from mux_async.ingest._runs import begin_run, end_run, expire_runs
 from mux_async.ingest._schema import APPLICATION_ID, VERSION
 from mux_async.ingest._store import Change, Enrolment, Store
 from mux_async.ingest.machine import (
@@ -28,7 +28,7 @@ from mux_async.ingest.machine import (
     BytesMoved,
     BytesSent,
     Died,
-    Fact,
+    ItemEvent,
     NothingCreated,
     Retried,
     SessionLost,
@@ -198,7 +198,7 @@ def test_another_run_has_it(path: Path) -> None:
         assert standings["k1"].runner == first
         with pytest.raises(JournalError, match="gives item 'k1' to another run"):
             store_of(journal).write([Change(ItemState("k2")), Change(ItemState("k1"))], second)
-        assert (bury(store_of(journal), second), journal.summary().runs) == (0, 2)
+        assert (expire_runs(store_of(journal), second), journal.summary().runs) == (0, 2)
         end_run(store_of(journal), first, lease)
         end_run(store_of(journal), second, other_lease)
 
@@ -230,10 +230,14 @@ def test_a_lease_ends_with_its_process(path: Path) -> None:
         theirs = holder.stdout.readline().strip()
         runner, lease = begin_run(store_of(journal))
         os.kill(holder.pid, signal.SIGSTOP)
-        while_stopped = bury(store_of(journal), runner), store_of(journal).claim(["k"], runner)[0], journal.summary().runs
+        while_stopped = (
+            expire_runs(store_of(journal), runner),
+            store_of(journal).claim(["k"], runner)[0],
+            journal.summary().runs,
+        )
         holder.kill()
         holder.wait()
-        after = journal.summary().runs, bury(store_of(journal), runner), store_of(journal).claim(["k"], runner)[0]
+        after = journal.summary().runs, expire_runs(store_of(journal), runner), store_of(journal).claim(["k"], runner)[0]
         left = [each[0] for each in store_of(journal).runners()]
         end_run(store_of(journal), runner, lease)
 
@@ -257,7 +261,7 @@ def test_a_journal_that_was_moved(path: Path, tmp_path: Path) -> None:
         with Journal.open(copy) as moved:
             other, other_lease = begin_run(store_of(moved))
 
-            assert bury(store_of(moved), other) == 1
+            assert expire_runs(store_of(moved), other) == 1
             end_run(store_of(moved), other, other_lease)
         end_run(store_of(journal), runner, lease)
 
@@ -311,7 +315,7 @@ def _upload(size: int, part: float) -> UploadState:
     return attrs.evolve(UploadState.unknown(size), offset=int(size * part))
 
 
-def _facts() -> st.SearchStrategy[Fact]:
+def _facts() -> st.SearchStrategy[ItemEvent]:
     times = st.none() | st.floats(0, 4e9)
     uploads = st.builds(_upload, st.integers(1, 1 << 40), st.floats(0, 1))
     return st.one_of(
@@ -336,9 +340,9 @@ class JournalMachine(RuleBasedStateMachine):
         self.model: dict[str, ItemState] = {}
         self.holder: dict[str, str] = {}
 
-    @initialize(kinds=st.lists(st.booleans(), min_size=1, max_size=4))
-    def enrol(self, kinds: list[bool]) -> None:
-        for number, is_fetched in enumerate(kinds):
+    @initialize(setting_types=st.lists(st.booleans(), min_size=1, max_size=4))
+    def enrol(self, setting_types: list[bool]) -> None:
+        for number, is_fetched in enumerate(setting_types):
             self.model[f"k{number}"] = ItemState(f"k{number}", is_fetched=is_fetched)
         enrolments = [Enrolment(state.key, state.key, state.is_fetched) for state in self.model.values()]
         standings = store_of(self.journal).enrol(enrolments)
@@ -367,15 +371,15 @@ class JournalMachine(RuleBasedStateMachine):
         assert ours == {key for key, state in self.model.items() if state.stage is Stage.CREATING and key not in self.holder}
         self.holder |= dict.fromkeys(ours, run)
 
-    @rule(data=st.data(), facts=st.lists(_facts(), min_size=1, max_size=6), release=st.booleans())
-    def move(self, data: st.DataObject, facts: list[Fact], release: bool) -> None:
+    @rule(data=st.data(), events=st.lists(_facts(), min_size=1, max_size=6), release=st.booleans())
+    def move(self, data: st.DataObject, events: list[ItemEvent], release: bool) -> None:
         if not self.holder:
             return
         key = data.draw(st.sampled_from(sorted(self.holder)))
         state = self.model[key]
-        for fact in facts:
+        for event in events:
             try:
-                state = advance(state, fact)
+                state = advance(state, event)
             except ValueError:
                 continue
         store_of(self.journal).write([Change(state)], self.holder[key], release=release)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux_async.ingest import Item, Manifest, PlanError, Problem, make_plan
-from mux_async.ingest._suffixes import is_transport_stream
+from mux_async.ingest._file_types import is_transport_stream
 
 
 def problems(source: Any = (), *, manifest: Any = ()) -> list[str]:
@@ -188,7 +188,7 @@ def test_an_open_quote_hides_nothing() -> None:
 
 
 def test_json_files(tmp_path: Path) -> None:
-    """A ``.json`` file is an array of objects or of places, or has an object a line; every element has its line."""
+    """A ``.json`` file is an array of objects or of paths, or has an object a line; every element has its line."""
     listed = tmp_path / "l.json"
     listed.write_text('[\n  {"URL": " https://e.com/a ", "Title": "A"},\n  "https://e.com/b",\n\n  {"uri": "x"}, 5\n]\n')
     found = list(Manifest.read(listed).items())

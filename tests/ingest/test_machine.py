@@ -17,8 +17,8 @@ from mux_async.ingest.machine import (
     BytesSent,
     Create,
     Died,
-    Fact,
     ItemError,
+    ItemEvent,
     ItemState,
     NothingCreated,
     Reconcile,
@@ -34,7 +34,7 @@ from mux_async.ingest.machine import (
 )
 from mux_async.uploads import UploadState
 
-FACTS: list[Fact] = [
+FACTS: list[ItemEvent] = [
     Began(),
     UploadCreated("u"),
     AssetCreated("a"),
@@ -50,9 +50,9 @@ FACTS: list[Fact] = [
 ]
 
 
-def follow(state: ItemState, *facts: Fact) -> ItemState:
-    for fact in facts:
-        state = advance(state, fact)
+def follow(state: ItemState, *events: ItemEvent) -> ItemState:
+    for event in events:
+        state = advance(state, event)
     return state
 
 
@@ -60,9 +60,9 @@ def test_a_file() -> None:
     """A file is created, sent and waited for, with a state before and after each step."""
     state = ItemState("k")
     seen = [state]
-    facts: list[Fact] = [Began(), UploadCreated("u"), Began(), BytesSent(), Began(), BecameReady("a")]
-    for fact in facts:
-        seen.append(advance(seen[-1], fact))
+    events: list[ItemEvent] = [Began(), UploadCreated("u"), Began(), BytesSent(), Began(), BecameReady("a")]
+    for event in events:
+        seen.append(advance(seen[-1], event))
 
     assert [each.stage for each in seen] == ["planned", "creating", "created", "sending", "sent", "waiting", "done"]
     assert [next_step(each) for each in seen] == [
@@ -102,7 +102,7 @@ def test_an_unknown_create_is_looked_into() -> None:
     assert follow(ItemState("k"), Began(), NothingCreated()) == ItemState("k")
 
 
-RETRIED: list[tuple[list[Fact], Stage]] = [
+RETRIED: list[tuple[list[ItemEvent], Stage]] = [
     ([Died(ItemError("InvalidRequestError", "unreadable"))], Stage.PLANNED),
     ([Began(), Died(ItemError("AmbiguousOutcomeError", "unknown"))], Stage.CREATING),
     ([Began(), UploadCreated("u"), Began(), Died(ItemError("UploadError", "network"))], Stage.SENDING),
@@ -114,10 +114,10 @@ RETRIED: list[tuple[list[Fact], Stage]] = [
 ]
 
 
-@pytest.mark.parametrize(("facts", "stage"), RETRIED)
-def test_the_dead_go_on_where_they_died(facts: list[Fact], stage: Stage) -> None:
+@pytest.mark.parametrize(("events", "stage"), RETRIED)
+def test_the_dead_go_on_where_they_died(events: list[ItemEvent], stage: Stage) -> None:
     """A retried item does again what failed and nothing before it; after an asset that errored it begins anew."""
-    dead = follow(ItemState("k"), *facts)
+    dead = follow(ItemState("k"), *events)
     again = advance(dead, Retried())
 
     assert (again.stage, again.error, again.died_in) == (stage, None, None)
@@ -164,17 +164,17 @@ def test_another_file() -> None:
     assert (state.stage, state.upload_id, state.upload) == (Stage.PLANNED, None, None)
 
 
-@given(is_fetched=st.booleans(), facts=st.lists(st.sampled_from(FACTS), max_size=60))
-def test_any_history(is_fetched: bool, facts: list[Fact]) -> None:
-    """Whatever is said to have happened: impossible facts are refused, only a retry wakes the dead, and every state survives storing."""
+@given(is_fetched=st.booleans(), events=st.lists(st.sampled_from(FACTS), max_size=60))
+def test_any_history(is_fetched: bool, events: list[ItemEvent]) -> None:
+    """Whatever is said to have happened: impossible events are refused, only a retry wakes the dead, and every state survives storing."""
     state = ItemState("k", is_fetched=is_fetched)
-    for fact in facts:
+    for event in events:
         try:
-            after = advance(state, fact)
+            after = advance(state, event)
         except ValueError:
             continue
-        assert not state.stage.is_final or (state.stage is Stage.DEAD and isinstance(fact, Retried))
-        assert after.uploads == state.uploads or state.stage is Stage.CREATING or isinstance(fact, Retried)
+        assert not state.stage.is_final or (state.stage is Stage.DEAD and isinstance(event, Retried))
+        assert after.uploads == state.uploads or state.stage is Stage.CREATING or isinstance(event, Retried)
         assert set(state.former) <= set(after.former)
         assert (after.died_in is not None) == (after.stage is Stage.DEAD)
         state = after

@@ -1,4 +1,4 @@
-"""An item step by step: the whole state after each fact, and all that is stored of it."""
+"""An item step by step: the whole state after each event, and all that is stored of it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mux_async.ingest.machine import (
     BytesSent,
     Create,
     Died,
-    Fact,
     ItemError,
+    ItemEvent,
     ItemState,
     NothingCreated,
     Reconcile,
@@ -40,7 +40,7 @@ FILE = ItemState("k", uploads=2, upload_id="u", upload=PART, intended_at=7.0, fo
 """A file of which everything is known."""
 URL = ItemState("k", is_fetched=True, asset_id="a", intended_at=7.0, former=("f",))
 
-CHANGES: list[tuple[ItemState, Stage, Fact, dict[str, Any]]] = [
+CHANGES: list[tuple[ItemState, Stage, ItemEvent, dict[str, Any]]] = [
     (FILE, Stage.PLANNED, Began(9.0), {"stage": Stage.CREATING, "intended_at": 9.0}),
     (FILE, Stage.PLANNED, Began(), {"stage": Stage.CREATING, "intended_at": None}),
     (FILE, Stage.CREATING, NothingCreated(), {"stage": Stage.PLANNED, "intended_at": None}),
@@ -64,7 +64,7 @@ CHANGES: list[tuple[ItemState, Stage, Fact, dict[str, Any]]] = [
         if not stage.is_final
     ],
 ]
-FACTS: list[Fact] = [
+FACTS: list[ItemEvent] = [
     Began(),
     UploadCreated("v"),
     AssetCreated("b"),
@@ -79,18 +79,18 @@ FACTS: list[Fact] = [
 ]
 
 
-@pytest.mark.parametrize(("state", "stage", "fact", "change"), CHANGES)
-def test_what_changes(state: ItemState, stage: Stage, fact: Fact, change: dict[str, Any]) -> None:
-    """A fact changes these members of the state, and leaves the others as they are."""
+@pytest.mark.parametrize(("state", "stage", "event", "change"), CHANGES)
+def test_what_changes(state: ItemState, stage: Stage, event: ItemEvent, change: dict[str, Any]) -> None:
+    """An event changes these members of the state, and leaves the others as they are."""
     state = attrs.evolve(state, stage=stage)
 
-    assert advance(state, fact) == attrs.evolve(state, **change)
+    assert advance(state, event) == attrs.evolve(state, **change)
 
 
 @pytest.mark.parametrize("stage", Stage)
-@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: type(fact).__name__)
-def test_what_cannot_happen(stage: Stage, fact: Fact) -> None:
-    """Any other fact is refused, for files and for URLs, and the message names both."""
+@pytest.mark.parametrize("event", FACTS, ids=lambda event: type(event).__name__)
+def test_what_cannot_happen(stage: Stage, event: ItemEvent) -> None:
+    """Any other event is refused, for files and for URLs, and the message names both."""
     possible = {(state.is_fetched, at, type(each)) for state, at, each, _ in CHANGES}
     possible |= {(True, at, Died) for at in Stage if not at.is_final}
     possible |= {
@@ -99,10 +99,10 @@ def test_what_cannot_happen(stage: Stage, fact: Fact) -> None:
     possible |= {(True, Stage.SENDING, kind) for kind in (BytesMoved, BytesSent, SessionLost)}  # no URL comes to be sent
     possible |= {(False, Stage.WAITING, Began), (True, Stage.DEAD, Retried), (False, Stage.DEAD, Retried)}
     for state in (FILE, URL):
-        if (state.is_fetched, stage, type(fact)) in possible:
+        if (state.is_fetched, stage, type(event)) in possible:
             continue
-        with pytest.raises(ValueError, match=f"^{type(fact).__name__} cannot happen to an item that is {stage}$"):
-            advance(attrs.evolve(state, stage=stage), fact)
+        with pytest.raises(ValueError, match=f"^{type(event).__name__} cannot happen to an item that is {stage}$"):
+            advance(attrs.evolve(state, stage=stage), event)
 
 
 @pytest.mark.parametrize(("uploads", "is_dead"), [(MAX_UPLOADS - 1, False), (MAX_UPLOADS, True), (MAX_UPLOADS + 1, True)])

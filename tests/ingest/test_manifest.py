@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mux_async.ingest import Item, Manifest, PlanError, Problem, make_plan
-from mux_async.ingest._settings import check, fold, kinds, read_cell
+from mux_async.ingest._asset_settings import check, read_cell, setting_types, to_create_members
 
 
 def write(path: Path, text: str = "film") -> Path:
@@ -196,10 +196,10 @@ def test_clips() -> None:
 def test_every_setting_can_be_a_cell() -> None:
     """Every setting of the API, today's and tomorrow's, is read from a cell and checked by its type without knowing its name."""
     cells = {"bool": "true", "float": "1.5"}
-    for name, kind in kinds().items():
+    for name, kind in setting_types().items():
         value = read_cell(name, cells.get(getattr(kind, "__name__", ""), "[]"))
         assert not [what for where, what in check({name: value}, is_clip=True) if where != name], name
-    assert {"playback_policies", "video_quality", "static_renditions", "passthrough", "tracks"} <= kinds().keys()
+    assert {"playback_policies", "video_quality", "static_renditions", "passthrough", "tracks"} <= setting_types().keys()
 
 
 WRONG: list[tuple[dict[str, object], str, str]] = [
@@ -260,7 +260,7 @@ def test_the_good_ones_go_on() -> None:
 
 def test_nothing_folded() -> None:
     """Settings that are no inputs make none."""
-    assert fold({"video_quality": "plus", "playback_policies": "signed"}) == {
+    assert to_create_members({"video_quality": "plus", "playback_policies": "signed"}) == {
         "video_quality": "plus",
         "playback_policies": ["signed"],
     }

@@ -250,7 +250,7 @@ async def test_expired_uploads_are_made_anew(films: Path) -> None:
 
 
 async def test_wrong_credentials_stop_everything(films: Path) -> None:
-    """What every item would meet ends the run at the first request, says why, and blames no item."""
+    """What every item would check_account ends the run at the first request, says why, and blames no item."""
     emulator, mux = emulated(secret="wrong")
     summary = await Ingest(mux, make_plan([films]).items, concurrency=1).run()
 

@@ -17,19 +17,19 @@ from typing import Final
 import anyio
 import attrs
 
-from mux_async.ingest._books import Books
 from mux_async.ingest._items import Item
+from mux_async.ingest._journal_writer import JournalWriter
 from mux_async.ingest._store import Enrolment, Standing
 from mux_async.ingest.machine import ItemState, Stage
 
-WINDOW: Final = 1000
+LOOKAHEAD: Final = 1000
 """Items that are looked at ahead."""
-POLL: Final = 5.0
+RECHECK_INTERVAL: Final = 5.0
 """Seconds between two questions about items that others work on."""
 
 
 @attrs.frozen
-class Claimed:
+class ClaimedItem:
     """An item that is ours.
 
     Attributes:
@@ -50,38 +50,40 @@ def fingerprint(item: Item) -> str | None:
     return f"{item.size}:{item.modified_ns}" if item.modified_ns is not None else str(item.size)
 
 
-class Feed:
+class ItemQueue:
     """Hands out the items of one run.
 
     Args:
         items: Where they come from; read in worker threads, because reading may touch the disk.
-        books: The journal.
+        writer: The journal.
         group: How many are claimed at a time.
         skipped: Told of items for which there is nothing to do.
     """
 
-    def __init__(self, items: Iterable[Item], books: Books, group: int, skipped: Callable[[Item, ItemState], object]) -> None:
+    def __init__(
+        self, items: Iterable[Item], writer: JournalWriter, group: int, skipped: Callable[[Item, ItemState], object]
+    ) -> None:
         self._items = items
         self._source = iter(items if not isinstance(items, Sequence) else _by_priority(items))
-        self._books = books
+        self._writer = writer
         self._group = group
         self._skipped = skipped
         self._lock = anyio.Lock()
         self._numbers = count()
         self._candidates: list[tuple[int, int, Item]] = []
-        self._claimed: deque[Claimed] = deque()
-        self._aside: list[Item] = []
+        self._claimed: deque[ClaimedItem] = deque()
+        self._deferred: list[Item] = []
         self._is_exhausted = False
         self._is_stopped = False
         self._wake = anyio.Event()
         self.total = len(items) if isinstance(items, Sequence) else 0
         """Items that have come so far; all of them, from the start, when they are a sequence."""
 
-    async def enrol(self) -> None:
-        """Put all items on the books, when they are a sequence: then the journal shows from the start how many there are."""
+    async def register(self) -> None:
+        """Put all items on the writer, when they are a sequence: then the journal shows from the start how many there are."""
         if isinstance(self._items, Sequence):
             items = iter(self._items)
-            while await self._books.call(self._read, items):
+            while await self._writer.call(self._read, items):
                 pass
 
     def stop(self) -> None:
@@ -93,11 +95,11 @@ class Feed:
         """Have another look at what is aside."""
         self._wake.set()
 
-    def put_aside(self, item: Item) -> None:
+    def defer(self, item: Item) -> None:
         """Come back to *item* when somebody has found out how it stands."""
-        self._aside.append(item)
+        self._deferred.append(item)
 
-    async def next(self) -> Claimed | None:
+    async def next(self) -> ClaimedItem | None:
         """Return the next item; ``None`` when all are finished, or after `stop`. Waits while others work on all that is left."""
         async with self._lock:  # whoever waits for it is served in turn
             while not self._is_stopped:
@@ -107,41 +109,41 @@ class Feed:
                     await self._fill()
                 elif self._candidates:
                     await self._claim()
-                elif self._aside:
-                    await self._revisit()
+                elif self._deferred:
+                    await self._recheck_deferred()
                 else:
                     return None
             return None
 
     def _read(self, source: Iterator[Item]) -> list[tuple[Item, Standing]]:
         """Take items from *source* and put them on the books; empty at its end. Blocks."""
-        items = list(islice(source, WINDOW))
+        items = list(islice(source, LOOKAHEAD))
         enrolments = [
             Enrolment(item.key, item.source, item.url is not None, size=item.size, fingerprint=fingerprint(item))
             for item in items
         ]
-        return list(zip(items, self._books.store.enrol(enrolments) if items else [], strict=True))
+        return list(zip(items, self._writer.store.enrol(enrolments) if items else [], strict=True))
 
     async def _fill(self) -> None:
-        read = await self._books.call(self._read, self._source)
+        read = await self._writer.call(self._read, self._source)
         self._is_exhausted = not read
         if not isinstance(self._items, Sequence):
             self.total += len(read)
         for item, standing in read:
-            self._sort(item, standing)
+            self._classify(item, standing)
 
-    def _sort(self, item: Item, standing: Standing) -> None:
+    def _classify(self, item: Item, standing: Standing) -> None:
         if standing.state.stage.is_final:
             self._skipped(item, standing.state)
         elif standing.runner is not None:
-            self._aside.append(item)
+            self._deferred.append(item)
         else:
             heapq.heappush(self._candidates, (-item.priority, next(self._numbers), item))
 
     async def _claim(self) -> None:
         items = [heapq.heappop(self._candidates)[2] for _ in range(min(self._group, len(self._candidates)))]
-        store, runner = self._books.store, self._books.runner
-        ours, standings = await self._books.call(store.claim, [item.key for item in items], runner)
+        store, runner = self._writer.store, self._writer.runner
+        ours, standings = await self._writer.call(store.claim, [item.key for item in items], runner)
         for item in items:
             standing = standings[item.key]
             if item.key in ours:
@@ -150,20 +152,20 @@ class Feed:
                 if state.stage is Stage.PLANNED:  # nothing was begun, so it may be another kind of thing by now
                     state = attrs.evolve(state, is_fetched=item.url is not None)
                 is_changed = standing.fingerprint is not None and standing.fingerprint != fingerprint(item)
-                self._claimed.append(Claimed(item, state, is_changed))
+                self._claimed.append(ClaimedItem(item, state, is_changed))
             else:
-                self._sort(item, standing)
+                self._classify(item, standing)
 
-    async def _revisit(self) -> None:
-        with anyio.move_on_after(POLL):
+    async def _recheck_deferred(self) -> None:
+        with anyio.move_on_after(RECHECK_INTERVAL):
             await self._wake.wait()
         self._wake = anyio.Event()
         if self._is_stopped:
             return
-        aside, self._aside = self._aside, []
-        standings = await self._books.call(self._books.store.standings, [item.key for item in aside])
+        aside, self._deferred = self._deferred, []
+        standings = await self._writer.call(self._writer.store.standings, [item.key for item in aside])
         for item in aside:
-            self._sort(item, standings[item.key])
+            self._classify(item, standings[item.key])
 
 
 def _by_priority(items: Sequence[Item]) -> Iterable[Item]:

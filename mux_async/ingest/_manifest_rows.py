@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Literal, TypeAlias, cast
 
-from mux_async.ingest._problems import Problem
-from mux_async.ingest._text import is_text, legible, legible_all, stripped
+from mux_async.ingest._plan_errors import Problem
+from mux_async.ingest._text_encoding import is_text, legible, legible_all, stripped
 
 ManifestForm: TypeAlias = Literal["lines", "null", "jsonl", "json", "csv"]
 Row: TypeAlias = Mapping[str, object]
@@ -165,7 +165,7 @@ def _column(cell: str) -> str:
 
 
 def _check_header(header: list[str], known: Collection[str]) -> list[Problem]:
-    from mux_async.ingest._settings import suggest
+    from mux_async.ingest._asset_settings import suggest
 
     if not {"url", "path"} & set(header):
         return [

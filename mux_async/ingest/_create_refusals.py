@@ -15,7 +15,7 @@ import re
 from typing import Final
 
 from mux_async.errors import APIStatusError, MuxError, quote_sentence
-from mux_async.ingest._steps import Running
+from mux_async.ingest._steps import ActiveItem
 
 ACCOUNT_LIMIT: Final = 3
 ANY_LIMIT: Final = 10
@@ -41,21 +41,21 @@ class Refusals:
     def __init__(self) -> None:
         self.reason: str | None = None
         self._sentence: str | None = None
-        self._held: list[tuple[Running, MuxError]] = []
-        self._released: list[tuple[Running, MuxError]] = []
+        self._held: list[tuple[ActiveItem, MuxError]] = []
+        self._released: list[tuple[ActiveItem, MuxError]] = []
 
-    def hold(self, running: Running, error: MuxError) -> bool:
+    def hold(self, active: ActiveItem, error: MuxError) -> bool:
         """Take note of a create that was refused; return ``False`` when that is about the item, and for nobody else to know."""
         if not isinstance(error, APIStatusError):
             return False
         sentence = quote_sentence("; ".join(error.messages)) or error.type or f"status {error.status}"
-        limit = _limit(running, error, sentence)
+        limit = _limit(active, error, sentence)
         if sentence != self._sentence:
             self.accepted()
             self._sentence = sentence
         if limit is None:
             return False
-        self._held.append((running, error))
+        self._held.append((active, error))
         if len(self._held) >= limit:
             self.reason = self.reason or f"Mux refused {len(self._held)} creates in a row: {sentence}"
         return True
@@ -67,14 +67,14 @@ class Refusals:
             self._held.clear()
             self._sentence = None
 
-    def released(self) -> list[tuple[Running, MuxError]]:
+    def released(self) -> list[tuple[ActiveItem, MuxError]]:
         """Return the items whose refusal was about them, each once."""
         released, self._released = self._released, []
         return released
 
 
-def _limit(running: Running, error: APIStatusError, sentence: str) -> int | None:
-    is_common = running.item.settings.keys() <= _COMMON
+def _limit(active: ActiveItem, error: APIStatusError, sentence: str) -> int | None:
+    is_common = active.item.settings.keys() <= _COMMON
     is_account = error.status == _PAYMENT_REQUIRED or _ACCOUNT.search(sentence) is not None
     if is_account:
         return ACCOUNT_LIMIT if is_common else ANY_LIMIT

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from mux_async.errors import InvalidRequestError
-from mux_async.ingest._rows import ManifestForm
-from mux_async.ingest._text import legible
+from mux_async.ingest._manifest_rows import ManifestForm
+from mux_async.ingest._text_encoding import legible
 
 MEDIA_SUFFIXES: Final = frozenset(
     [
@@ -49,7 +49,7 @@ MEDIA_SUFFIXES: Final = frozenset(
         ".wmv",
     ]
 )
-"""What is taken from folders. A file named itself is taken unless it is a list or in `_NO_FILMS`: Mux looks at bytes, not names."""
+"""What is taken from folders. A file named itself is taken unless it is a list or in `_NOT_MEDIA`: Mux looks at bytes, not names."""
 
 MANIFEST_SUFFIXES: Final[Mapping[str, ManifestForm]] = {
     ".csv": "csv",
@@ -67,7 +67,7 @@ _TABLE = "it is a spreadsheet: save it as CSV in UTF-8, and name that"
 _SUBTITLES = "it holds subtitles: a list takes them as 'tracks' of their film"
 _ARCHIVE = "it is an archive: unpack it, and name the films in it"
 _DOCUMENT = "it is a document, and no film"
-_NO_FILMS: Final[Mapping[str, str]] = {
+_NOT_MEDIA: Final[Mapping[str, str]] = {
     **dict.fromkeys([".ods", ".numbers", ".xls", ".xlsb", ".xlsm", ".xlsx"], _TABLE),
     **dict.fromkeys([".ass", ".srt", ".ttml", ".vtt"], _SUBTITLES),
     **dict.fromkeys([".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"], _ARCHIVE),
@@ -87,14 +87,14 @@ def suffix_of(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - as above
 
 
-def check_film(name: str) -> None:
+def check_media_name(name: str) -> None:
     """See that a name can be that of a film.
 
     Raises:
         InvalidRequestError: It is that of a list, which is not read here, or of something else.
     """
     suffix = suffix_of(name)
-    reason = _NO_FILMS.get(suffix)
+    reason = _NOT_MEDIA.get(suffix)
     if suffix in MANIFEST_SUFFIXES:
         reason = "it is a list: name it by itself, as a file of this machine"
     if reason is not None:
@@ -123,7 +123,7 @@ def is_transport_stream(head: bytes) -> bool:
     """Return whether a file that begins with *head* has the sync bytes of an MPEG transport stream (ISO/IEC 13818-1, 2.4.3.2)."""
     for size in _PACKETS:
         for first in range(min(size, len(head))):
-            places = range(first, len(head), size)
-            if all(head[place] == 0x47 for place in places) and (len(places) > 2 or len(head) == size):
+            positions = range(first, len(head), size)
+            if all(head[position] == 0x47 for position in positions) and (len(positions) > 2 or len(head) == size):
                 return True
     return False

@@ -24,7 +24,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Books:
+class JournalWriter:
     """The journal of one run.
 
     Args:
@@ -41,20 +41,20 @@ class Books:
         self._fail = fail
         self._changes: dict[str, Change] = {}
         self._waiting: list[anyio.Event] = []
-        self._news = anyio.Event()
+        self._wake_up = anyio.Event()
         self._error: JournalError | None = None
 
-    def note(self, change: Change) -> None:
+    def enqueue(self, change: Change) -> None:
         """Have *change* written soon."""
         older = self._changes.pop(change.state.key, None)
         if older is not None and change.fingerprint is None and older.fingerprint is not None:
             change = Change(change.state, older.fingerprint, change.outcome, change.seconds)
         self._changes[change.state.key] = change
-        self._news.set()
+        self._wake_up.set()
 
     async def commit(self, change: Change) -> None:
         """Have *change* written, and return when it is on disk."""
-        self.note(change)
+        self.enqueue(change)
         written = anyio.Event()
         self._waiting.append(written)
         await written.wait()
@@ -65,15 +65,15 @@ class Books:
         try:
             return await anyio.to_thread.run_sync(function, *args)
         except JournalError as error:
-            self._give_up(error)
+            self._end_run(error)
             await anyio.sleep_forever()
             raise  # the line above never returns
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Write what comes, for ever."""
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
+            await self._wake_up.wait()
+            self._wake_up = anyio.Event()
             await self._flush()
 
     async def close(self) -> None:
@@ -83,7 +83,7 @@ class Books:
                 await self._flush()
             await anyio.to_thread.run_sync(end_run, self.store, self.runner, self._lease)
         except JournalError as error:
-            self._give_up(error)
+            self._end_run(error)
 
     async def _check(self) -> None:
         if self._error is not None:
@@ -96,11 +96,11 @@ class Books:
             if changes and self._error is None:
                 await anyio.to_thread.run_sync(self.store.write, changes, self.runner)
         except JournalError as error:
-            self._give_up(error)
+            self._end_run(error)
         for written in waiting:
             written.set()
 
-    def _give_up(self, error: JournalError) -> None:
+    def _end_run(self, error: JournalError) -> None:
         if self._error is None:
             self._error = error
             self._fail(error)

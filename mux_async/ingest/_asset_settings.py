@@ -24,7 +24,7 @@ import attrs
 from mux_async._models.model import Model
 from mux_async.models.shared_video import AssetOptions, InputSettings
 
-Trouble: TypeAlias = tuple[str, str]
+SettingProblem: TypeAlias = tuple[str, str]
 """Name of the setting, and what is wrong with it."""
 
 _MAIN: Final = ("generated_subtitles", "start_time", "end_time")
@@ -32,7 +32,7 @@ _MAIN: Final = ("generated_subtitles", "start_time", "end_time")
 _TRACKS: Final = "tracks"
 """Further inputs: subtitles, audio tracks, overlays."""
 
-LONGEST: Final = {"passthrough": 255, "title": 512, "creator_id": 128, "external_id": 128, "key": 128}
+MAX_LENGTHS: Final = {"passthrough": 255, "title": 512, "creator_id": 128, "external_id": 128, "key": 128}
 """Characters; the key goes into ``meta.external_id``. facts/BEHAVIOUR.md, section 4.1."""
 
 _SHORT: Final[Mapping[str, str]] = {
@@ -43,7 +43,7 @@ _SHORT: Final[Mapping[str, str]] = {
 }
 """The one member that says it all: ``highest`` is short for ``{"resolution": "highest"}``."""
 
-_INSTEAD: Final[Mapping[str, str]] = {
+_RENAMED: Final[Mapping[str, str]] = {
     "captions": _TRACKS,
     "downloads": "static_renditions",
     "input": _TRACKS,
@@ -67,7 +67,7 @@ _SHORTEST_CLIP: Final = 0.5
 
 
 @functools.cache
-def kinds() -> Mapping[str, Any]:
+def setting_types() -> Mapping[str, Any]:
     """Return the settings that a manifest can hold, with the type of each, ``None`` left out of it."""
     found = dict(_members(AssetOptions))
     del found["meta"], found["input"], found["inputs"]  # `meta` is given by its members, the inputs by these:
@@ -79,8 +79,8 @@ def kinds() -> Mapping[str, Any]:
 
 def suggest(name: str, known: Sequence[str]) -> str:
     """Say what *name* should have been."""
-    if name in _INSTEAD:
-        return f"write {_INSTEAD[name]!r}, which is part of the create and costs no request of its own"
+    if name in _RENAMED:
+        return f"write {_RENAMED[name]!r}, which is part of the create and costs no request of its own"
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
 
@@ -94,7 +94,7 @@ def read_cell(name: str, text: str) -> object:
     Raises:
         ValueError: It cannot be read; the message says what can.
     """
-    kind = kinds()[name]
+    kind = setting_types()[name]
     if kind is bool:
         word = text.strip().lower()
         if word not in {"true", "yes", "1", "false", "no", "0"}:
@@ -115,7 +115,7 @@ def read_cell(name: str, text: str) -> object:
     return text
 
 
-def fold(given: Mapping[str, object]) -> dict[str, object]:
+def to_create_members(given: Mapping[str, object]) -> dict[str, object]:
     """Return the members of the create call that *given* stands for: short forms written out, tracks and subtitles as inputs."""
     folded: dict[str, object] = {}
     main: dict[str, object] = {}
@@ -134,14 +134,14 @@ def fold(given: Mapping[str, object]) -> dict[str, object]:
 
 
 def _long(name: str, value: object) -> object:
-    if get_origin(kinds().get(name)) is not list:
+    if get_origin(setting_types().get(name)) is not list:
         return value
     values: list[object] = list(cast("list[object]", value)) if isinstance(value, list) else [value]
     short = _SHORT.get(name)
     return [{short: each} if short is not None and isinstance(each, str) else each for each in values]
 
 
-def check(given: Mapping[str, object], *, is_clip: bool) -> Iterator[Trouble]:
+def check(given: Mapping[str, object], *, is_clip: bool) -> Iterator[SettingProblem]:
     """Yield what Mux would refuse about settings, by their names in a manifest.
 
     Args:
@@ -150,14 +150,14 @@ def check(given: Mapping[str, object], *, is_clip: bool) -> Iterator[Trouble]:
     """
     wrong = False
     for name, value in given.items():
-        for where, what in _check(_long(name, value), kinds()[name], name):
+        for where, what in _check(_long(name, value), setting_types()[name], name):
             wrong = True
             yield where.partition(".")[0].partition("[")[0], what if where == name else f"{where}: {what}"
     if not wrong:  # what follows relies on the types
         yield from _check_together(given, is_clip=is_clip)
 
 
-def _check(value: object, kind: Any, where: str) -> Iterator[Trouble]:
+def _check(value: object, kind: Any, where: str) -> Iterator[SettingProblem]:
     name = where.rpartition(".")[2]
     if get_origin(kind) is list:
         if not isinstance(value, list):
@@ -179,11 +179,11 @@ def _check(value: object, kind: Any, where: str) -> Iterator[Trouble]:
     elif (values := _values(kind)) and value not in values:
         close = difflib.get_close_matches(value, values, n=1)
         yield where, f"{_shown(value)} is none of {', '.join(values)}" + (f"; did you mean {close[0]!r}?" if close else "")
-    elif len(value) > LONGEST.get(name, len(value)):
-        yield where, f"{value[:20]!r}... has {len(value)} characters; Mux keeps {LONGEST[name]}"
+    elif len(value) > MAX_LENGTHS.get(name, len(value)):
+        yield where, f"{value[:20]!r}... has {len(value)} characters; Mux keeps {MAX_LENGTHS[name]}"
 
 
-def _check_object(value: object, kind: Any, where: str) -> Iterator[Trouble]:
+def _check_object(value: object, kind: Any, where: str) -> Iterator[SettingProblem]:
     if not isinstance(value, dict):
         yield where, f"{_shown(value)} is not an object"
         return
@@ -199,7 +199,7 @@ def _check_object(value: object, kind: Any, where: str) -> Iterator[Trouble]:
             yield where, f"it needs {field.name!r}"
 
 
-def _check_together(given: Mapping[str, object], *, is_clip: bool) -> Iterator[Trouble]:
+def _check_together(given: Mapping[str, object], *, is_clip: bool) -> Iterator[SettingProblem]:
     """Say which settings do not go together. Facts: facts/BEHAVIOUR.md, sections 4.1 and 4.5."""
     for older, newer in _OLDER:
         if older in given and newer in given:
@@ -213,7 +213,7 @@ def _check_together(given: Mapping[str, object], *, is_clip: bool) -> Iterator[T
     yield from _check_inputs(given, is_clip=is_clip)
 
 
-def _check_policies(given: Mapping[str, object]) -> Iterator[Trouble]:
+def _check_policies(given: Mapping[str, object]) -> Iterator[SettingProblem]:
     advanced = [cast("Mapping[str, str]", each) for each in _list("advanced_playback_policies", given)]
     for each in advanced:
         if "policy" not in each:
@@ -228,7 +228,7 @@ def _check_policies(given: Mapping[str, object]) -> Iterator[Trouble]:
         yield "video_quality", "DRM takes 'plus' or 'premium'"
 
 
-def _check_inputs(given: Mapping[str, object], *, is_clip: bool) -> Iterator[Trouble]:
+def _check_inputs(given: Mapping[str, object], *, is_clip: bool) -> Iterator[SettingProblem]:
     for number, track in enumerate(cast("list[Mapping[str, object]]", _list(_TRACKS, given))):
         if not track.get("url"):
             yield _TRACKS, f"{_TRACKS}[{number}] needs a 'url': Mux fetches further inputs itself"
