@@ -2,7 +2,7 @@
 
 Nothing about a call is remembered beside its attempts: what may have reached the server, what an error says of it and whether a 404 means
 that a DELETE went through are computed from the list (`AttemptRecord`). An attempt is on the list from the moment at which it may be
-written, so one that was cut off counts as one that may have been processed.
+written, so one that was cut off counts as one that may have been processed, unless the transport says that it was still connecting.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class AttemptRecord:
     """The error that stands for it, if it was not a success."""
     is_searched: bool = False
     """Whether what it would have made was searched for and not found."""
+    is_unsent: bool = False
+    """Whether it was cut off before a byte of it was written."""
 
     @property
     def status(self) -> int | None:
@@ -74,13 +76,15 @@ class AttemptRecord:
     @property
     def delivery(self) -> Delivery:
         """What the server may have done."""
-        return _MAYBE_PROCESSED if self.ended_at is None else delivery_of(self.status, self.failure)
+        if self.ended_at is None:
+            return _NEVER_SENT if self.is_unsent else _MAYBE_PROCESSED
+        return delivery_of(self.status, self.failure)
 
     def to_attempt(self, number: int, now: float) -> Attempt:
         """Return what users see of it."""
         ended_at, error = self.ended_at, None if self.failure is None else str(self.failure)
         if ended_at is None:
-            ended_at, error = now, "it was cut off"
+            ended_at, error = now, "it was cut off while it was connecting" if self.is_unsent else "it was cut off"
         return Attempt(number, self.sent_at - self.queued_at, ended_at - self.sent_at, self.status, self.request_id, error)
 
 
@@ -221,7 +225,8 @@ class Call:
             if not number:
                 moment = "before the request was sent"
             elif self.attempts[-1].ended_at is None:
-                moment = f"while attempt {number} was under way"
+                doing = "connecting, before anything of it was sent" if self.attempts[-1].is_unsent else "under way"
+                moment = f"while attempt {number} was {doing}"
             else:
                 moment = f"after {attempts}"
             text = f"{line} did not end within its deadline of {deadline:g} s; it passed {moment}"

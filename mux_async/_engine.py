@@ -48,7 +48,7 @@ from mux_async.errors import (
     TransportError,
     UndecodableResponseError,
 )
-from mux_async.transport import current_loop
+from mux_async.transport import current_loop, is_unsent
 
 if TYPE_CHECKING:
     from mux_async._arguments import Arguments
@@ -350,6 +350,12 @@ class Engine:
                     record.content = content
             except (TransportError, ResponseError) as error:
                 record.failure = error
+            except BaseException as error:
+                if is_unsent(error):
+                    record.is_unsent = True
+                    if grant is not None:
+                        await self.limits.give_back(grant)
+                raise
             finally:
                 if operation.replay is not _SAFE:
                     self._writes += 1

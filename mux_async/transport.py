@@ -10,8 +10,9 @@ and nothing else. The rules, checked by `mux_async.testing.check_transport`:
 4. Environment variables for proxies are not consulted unless `TransportSettings.trust_env` says so, and a ``.netrc`` never is.
    No cookies are kept.
 5. Every failure of the library is raised as a `TransportError` that says what may have reached the server (`Delivery`)
-   and which phase failed (`Phase`). Cancellation, and whatever the request's own body raises, pass through untouched; neither leaves
-   anything open.
+   and which phase failed (`Phase`). Cancellation, and whatever the request's own body raises, pass through; neither leaves anything
+   open. A cancellation that arrives before a byte of the request was written is marked (`mark_unsent`): a create that is not marked
+   counts as one that may have happened.
 6. An exchange is given up when the server has sent more than `FRAMING_ALLOWANCE` bytes, and `FRAMING_FACTOR` for each byte of the body,
    that are not its body: informational answers, heads, chunk sizes and their extensions, trailers.
 7. ``aclose`` may be called twice; a response body may be closed at any time, read or not.
@@ -79,6 +80,8 @@ __all__ = [
     "clear_locals",
     "environment_proxy",
     "is_permanent",
+    "is_unsent",
+    "mark_unsent",
     "require_runtime",
     "running_runtime",
 ]
@@ -346,6 +349,22 @@ def is_permanent(error: BaseException | None) -> bool:
             return error.errno == socket.EAI_NONAME
         error = error.__cause__ or error.__context__
     return False
+
+
+_UNSENT: Final = "_mux_async_unsent"
+
+
+def mark_unsent(error: BaseException) -> None:
+    """Note on *error*, a cancellation that ends an exchange, that nothing of the request was written: it was still connecting.
+
+    For adapters to HTTP libraries. A failure that is a `TransportError` says the same by its ``delivery``.
+    """
+    vars(error)[_UNSENT] = True
+
+
+def is_unsent(error: BaseException) -> bool:
+    """Whether `mark_unsent` was called with *error*."""
+    return _UNSENT in vars(error)
 
 
 def current_loop() -> object:

@@ -24,7 +24,7 @@ from mux_async.testing._bench import (
     request,
 )
 from mux_async.testing._loopback import Peer, Reply, Site, always, talk
-from mux_async.transport import Body, Transport
+from mux_async.transport import Body, Transport, is_unsent
 
 CONNECTION_CHECKS: list[Check] = []
 
@@ -102,7 +102,7 @@ async def closing_with_an_answer_open(bench: SocketBench) -> None:
 
 @_check
 async def cancelled_while_connecting(bench: SocketBench) -> None:
-    """A task cancelled in the middle of a handshake leaves no connection, and the transport usable."""
+    """A task cancelled in the middle of a handshake leaves no connection, and the transport usable; nothing was sent, and it says so."""
     reached = anyio.Event()
 
     async def conversation(peer: Peer) -> None:
@@ -115,7 +115,8 @@ async def cancelled_while_connecting(bench: SocketBench) -> None:
 
     async with bench.listen(conversation) as site, bench.transport() as transport:
         secure = Site(site.origin.replace("http:", "https:"))
-        await _cancel(partial(transport.send, request(secure)), reached)
+        is_marked = await _cancel(partial(transport.send, request(secure)), reached)
+        expect(is_marked, "a request cancelled while it was connecting is not marked as unsent")
         await _expect_recovered(transport, site)
 
 
@@ -138,7 +139,8 @@ async def cancelled_while_uploading(bench: SocketBench) -> None:
         upload = Upload(10_000, 100_000, length=length)
         reached = anyio.Event()
         async with bench.listen(conversation) as site, bench.transport() as transport:
-            await _cancel(partial(transport.send, request(site, method="PUT", body=upload.body)), reached)
+            is_marked = await _cancel(partial(transport.send, request(site, method="PUT", body=upload.body)), reached)
+            expect(not is_marked, "a request cancelled in its body is marked as unsent")
             upload.expect_closed()
             await _expect_recovered(transport, site)
 
@@ -160,7 +162,8 @@ async def cancelled_while_waiting_for_an_answer(bench: SocketBench) -> None:
     for method, body in (("GET", None), ("POST", b"{}")):
         reached = anyio.Event()
         async with bench.listen(conversation) as site, bench.transport() as transport:
-            await _cancel(partial(transport.send, request(site, method=method, body=body)), reached)
+            is_marked = await _cancel(partial(transport.send, request(site, method=method, body=body)), reached)
+            expect(not is_marked, f"a {method} that arrived, cancelled, is marked as unsent")
             await _expect_recovered(transport, site)
 
 
@@ -212,7 +215,8 @@ async def cancelled_while_waiting_for_a_connection(bench: SocketBench) -> None:
                 waiting.set()
                 await transport.send(request(site, "/never"))
 
-            await _cancel(queue, waiting)
+            is_marked = await _cancel(queue, waiting)
+            expect(is_marked, "a request cancelled in the queue is not marked as unsent")
             tasks.start_soon(expect_alive, transport, site)
             release.set()
         with anyio.fail_after(PATIENCE):
@@ -280,15 +284,21 @@ def _environment(**variables: str) -> Generator[None, None, None]:
                 os.environ[name] = value
 
 
-async def _cancel(call: Callable[[], Awaitable[object]], reached: anyio.Event) -> None:
-    """Run *call* until *reached*, then cancel it; it must end by that."""
+async def _cancel(call: Callable[[], Awaitable[object]], reached: anyio.Event) -> bool:
+    """Run *call* until *reached*, then cancel it; it must end by that. Returns whether it ended marked as unsent."""
     ended: list[str] = []
+    is_marked = False
     finished = anyio.Event()
 
     async def run(scope: anyio.CancelScope) -> None:
+        nonlocal is_marked
         try:
             with scope:
-                await call()
+                try:
+                    await call()
+                except anyio.get_cancelled_exc_class() as cancellation:
+                    is_marked = is_unsent(cancellation)
+                    raise
                 ended.append("it returned")
         except Exception as error:  # noqa: BLE001 - to be shown
             ended.append(f"it raised {error!r}")
@@ -306,6 +316,7 @@ async def _cancel(call: Callable[[], Awaitable[object]], reached: anyio.Event) -
             await finished.wait()
         expect(finished.is_set(), "a cancelled request did not end")
     expect(not ended and scope.cancelled_caught, f"a cancelled request ended otherwise: {ended}")
+    return is_marked
 
 
 async def _expect_recovered(transport: Transport, site: Site) -> None:

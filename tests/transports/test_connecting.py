@@ -5,20 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import socket
 import ssl
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import attrs
 import pytest
 import trustme
 
-from mux_async import LimitSettings, Mux, RetryPolicy
-from mux_async.errors import ConnectError, DeadlineExceededError, Delivery
+from mux_async import BucketSettings, LimitSettings, Mux, RetryPolicy
+from mux_async.errors import AmbiguousOutcomeError, ConnectError, DeadlineExceededError, Delivery
 from mux_async.testing import FakeTransport
-from mux_async.testing._loopback import Reply, always, listen, talk
-from mux_async.transport import HttpRequest, Timeouts, Transport, TransportSettings
+from mux_async.testing._loopback import Peer, Reply, Site, always, listen, talk
+from mux_async.transport import HttpRequest, Timeouts, Transport, TransportError, TransportSettings
 from mux_async_aiohttp import AiohttpTransport
 from mux_async_httpx import HttpxTransport
 
@@ -66,7 +68,10 @@ def names(monkeypatch: pytest.MonkeyPatch, answer: Callable[[int], Any]) -> Gene
 
     def getaddrinfo(host: Any, port: Any, *args: Any, **options: Any) -> Any:
         name = host.decode() if isinstance(host, bytes) else host
-        if name is None or not name.endswith(".test"):
+        flags = options.get("flags", args[3] if len(args) > 3 else 0)
+        if (
+            name is None or not name.endswith(".test") or flags & socket.AI_NUMERICHOST
+        ):  # trio first tries whether it is an address
             return original(host, port, *args, **options)
         asked.append(name)
         return answer(int(port))
@@ -100,6 +105,18 @@ async def attempts_until_it_fails(transport: Transport, origin: str) -> int:
             await mux.video.assets.create(inputs=[{"url": "https://example.com/a.mp4"}])
     assert caught.value.delivery is Delivery.NEVER_SENT
     return len(caught.value.attempts)
+
+
+@contextmanager
+def full(host: str, port: int) -> Generator[None]:
+    """Let a port swallow what connects to it: its queue is full, so the kernel drops what comes."""
+    with ExitStack() as stack:
+        stack.enter_context(socket.create_server((host, port), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex((host, port))
+        yield
 
 
 @over_all
@@ -170,13 +187,7 @@ async def test_the_first_address_does_not_answer(monkeypatch: pytest.MonkeyPatch
     """A name whose first address swallows what is sent to it is reached at the second, long before the time for a connection is over."""
     async with listen(OK) as site:
         port = int(site.origin.rpartition(":")[2])
-        with ExitStack() as stack:
-            swallows = stack.enter_context(socket.create_server(("127.0.0.3", port), backlog=0))
-            assert swallows.getsockname()[1] == port
-            for _ in range(4):  # the queue is full then, and the kernel drops what comes
-                waiting = stack.enter_context(socket.socket())
-                waiting.settimeout(0)
-                waiting.connect_ex(("127.0.0.3", port))
+        with full("127.0.0.3", port):
             transport = make(TransportSettings())
             with names(monkeypatch, addresses("127.0.0.3", "127.0.0.1")), anyio.fail_after(10):
                 timeouts = Timeouts(connect=30.0)
@@ -185,6 +196,137 @@ async def test_the_first_address_does_not_answer(monkeypatch: pytest.MonkeyPatch
             await transport.aclose()
 
             assert response.status == 200
+
+
+async def silent(peer: Peer) -> None:
+    """Take the connection and say nothing, to whoever wants TLS or waits for an answer."""
+    await peer.request()
+    await peer.wait_closed()
+
+
+@asynccontextmanager
+async def stalled_name(monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGenerator[tuple[Site, Transport, str]]:
+    """A host that the name servers do not answer for."""
+    over = threading.Event()
+
+    def wait(port: int) -> Any:
+        over.wait(30)
+        return addresses("127.0.0.1")(port)
+
+    async with listen(silent) as site:
+        with names(monkeypatch, wait):
+            transport = make(TransportSettings())
+            try:
+                yield site, transport, site.origin.replace("http://127.0.0.1", "https://slow.test")
+            finally:
+                over.set()
+
+
+@asynccontextmanager
+async def stalled_tcp(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGenerator[tuple[Site, Transport, str]]:
+    """A host that swallows what connects to it."""
+    async with listen(silent) as site:
+        port = int(site.origin.rpartition(":")[2])
+        with full("127.0.0.4", port):
+            yield site, make(TransportSettings()), site.origin.replace("127.0.0.1", "127.0.0.4")
+
+
+@asynccontextmanager
+async def stalled_tls(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGenerator[tuple[Site, Transport, str]]:
+    """A host that takes the connection, and whose half of the handshake does not come."""
+    async with listen(silent) as site:
+        yield site, make(TransportSettings()), site.origin.replace("http:", "https:")
+
+
+@asynccontextmanager
+async def stalled_proxy(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGenerator[tuple[Site, Transport, str]]:
+    """A proxy that was asked for a connection, and does not answer."""
+    async with listen(silent) as site:
+        yield Site("https://api.test"), make(TransportSettings(proxy=site.origin)), "https://api.test"
+
+
+@asynccontextmanager
+async def stalled_pool(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGenerator[tuple[Site, Transport, str]]:
+    """A pool whose only connection is used by somebody else."""
+    async with listen(silent) as site, anyio.create_task_group() as tasks:
+        transport = make(TransportSettings(max_connections=1))
+
+        async def take() -> None:
+            with suppress(TransportError):  # it is closed in the end
+                await transport.send(HttpRequest("GET", f"{site.origin}/taken"))
+
+        tasks.start_soon(take)
+        with anyio.fail_after(10):
+            while not site.requests:
+                await anyio.lowlevel.checkpoint()
+        site.requests.clear()
+        yield site, transport, site.origin
+        tasks.cancel_scope.cancel()
+
+
+Stall = Callable[[pytest.MonkeyPatch, Make], AbstractAsyncContextManager[tuple[Site, Transport, str]]]
+STALLS: list[Stall] = [stalled_name, stalled_tcp, stalled_tls, stalled_proxy, stalled_pool]
+
+PACED = LimitSettings(post=BucketSettings(rate=0.01, burst=3), reserve=0.0, slack=0.0)
+
+
+async def create(mux: Mux, once: str | None, **options: Any) -> Any:
+    return await mux.with_options(**options).video.assets.create(inputs=[{"url": "https://example.com/a.mp4"}], once=once)
+
+
+@over_all
+@pytest.mark.parametrize("once", [None, "a key"])
+@pytest.mark.parametrize("stall", STALLS)
+async def test_a_deadline_while_connecting(monkeypatch: pytest.MonkeyPatch, make: Make, stall: Stall, once: str | None) -> None:
+    """A create whose deadline passes while it still waits for a connection was never sent, says so, and gives its grant back."""
+    async with stall(monkeypatch, make) as (site, transport, origin):
+        async with client(transport, origin, account=f"t-{uuid4()}", limits=PACED) as mux:
+            with pytest.raises(DeadlineExceededError, match="while attempt 1 was connecting") as caught:
+                await create(mux, once, deadline=0.3)
+            level = mux.limits.snapshot().post.level
+        await transport.aclose()
+
+        assert caught.value.delivery is Delivery.NEVER_SENT
+        assert [attempt.error for attempt in caught.value.attempts] == ["it was cut off while it was connecting"]
+        assert level == pytest.approx(3.0, abs=0.1)
+        assert site.requests == []
+
+
+@over_all
+@pytest.mark.parametrize("stall", STALLS)
+async def test_a_cancellation_while_connecting(monkeypatch: pytest.MonkeyPatch, make: Make, stall: Stall) -> None:
+    """A create that its caller cancels while it waits for a connection costs no grant, and leaves its key unused."""
+    async with stall(monkeypatch, make) as (site, transport, origin):
+        async with client(transport, origin, account=f"t-{uuid4()}", limits=PACED) as mux:
+            for _ in range(2):
+                with anyio.move_on_after(0.2) as scope:
+                    await create(mux, "the key")
+                level = mux.limits.snapshot().post.level
+
+                assert scope.cancelled_caught
+                assert level == pytest.approx(3.0, abs=0.1)
+            other = mux.limits.snapshot().other
+        await transport.aclose()
+
+        assert (other.granted, site.requests) == (0, [])  # nothing was looked for
+
+
+@over_all
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_a_deadline_after_the_request(make: Make, size: int) -> None:
+    """A create whose deadline passes when it was sent has an unknown outcome, and keeps its grant."""
+    async with listen(silent) as site:
+        transport = make(TransportSettings())
+        async with client(transport, site.origin, account=f"t-{uuid4()}", limits=PACED) as mux:
+            with pytest.raises(AmbiguousOutcomeError) as caught:
+                await mux.with_options(deadline=0.5).video.assets.create(inputs=[], passthrough="x" * size)
+            level = mux.limits.snapshot().post.level
+        await transport.aclose()
+
+        assert isinstance(caught.value.__cause__, DeadlineExceededError)
+        assert caught.value.__cause__.delivery is Delivery.MAYBE_PROCESSED
+        assert level == pytest.approx(2.0, abs=0.1)
+        assert len(site.requests) == 1
 
 
 @pytest.mark.anyio

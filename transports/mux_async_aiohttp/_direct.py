@@ -30,7 +30,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from mux_async.transport import HttpRequest, HttpResponse, TransportClosedError, TransportError, TransportSettings
+from mux_async.transport import HttpRequest, HttpResponse, TransportClosedError, TransportError, TransportSettings, mark_unsent
 from mux_async_aiohttp._checked import UnusableConnectionError
 from mux_async_aiohttp._errors import failure
 from mux_async_aiohttp._interception import GENUINE, look
@@ -191,9 +191,11 @@ class Direct:
                 problem = aiohttp.ConnectionTimeoutError()
             elif self._connector.closed:
                 problem = TransportClosedError("aiohttp")
-        except BaseException:
+        except BaseException as error:
             if connection is not None:
                 connection.close()
+            if not has_begun:
+                mark_unsent(error)
             raise
         # Raised out here, so that the original, which may name the URL, is only attached where it is safe to show.
         raise problem if isinstance(problem, TransportError) else failure(problem, request, has_begun=has_begun)

@@ -103,7 +103,11 @@ class RequestPayload(aiohttp.Payload):
         view = memoryview(chunk)
         if not self.wrote:
             self._check(writer)
-            await writer.write(view[:_FIRST_PIECE])
+            try:
+                await writer.write(view[:_FIRST_PIECE])
+            except asyncio.CancelledError:
+                self.wrote = True  # it did wait for the socket, because the head is long
+                raise
             self.wrote = True
             view = view[_FIRST_PIECE:]
         loop = asyncio.get_running_loop()

@@ -26,6 +26,7 @@ from mux_async.transport import (
     callbacks_at_once,
     clear_locals,
     environment_proxy,
+    mark_unsent,
     require_runtime,
 )
 from mux_async_aiohttp._checked import CheckedProtocol, UnusableConnectionError, use_checked_protocol
@@ -149,9 +150,11 @@ class AiohttpTransport:
             problem = lost.__cause__
         except Exception as error:  # noqa: BLE001 - aiohttp's, and those of middlewares, trace configs and whatever else was passed
             problem = error
-        except BaseException:
+        except BaseException as error:
             if payload is not None:
                 await payload.settle()
+            if exchange.has_begun is False or (exchange.has_begun and payload is not None and not payload.wrote):
+                mark_unsent(error)
             raise
         else:
             if payload is None or payload.wrote or not payload.is_begun:

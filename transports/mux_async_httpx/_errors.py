@@ -48,9 +48,14 @@ TABLE: Final[dict[str, Kind]] = {
 
 
 class Progress:
-    """How far one request got, as httpcore tells it by the ``trace`` extension of the request."""
+    """How far one request got, as httpcore tells it by the ``trace`` extension of the request.
 
-    def __init__(self) -> None:
+    Args:
+        method: Of the request.
+    """
+
+    def __init__(self, method: str) -> None:
+        self._method = method.encode()
         self.phase = Phase.CONNECT
         self._connecting: Any = None
         """A network stream of httpcore's that is not yet a connection."""
@@ -65,14 +70,18 @@ class Progress:
             info["exception"] = type(info["exception"])
         elif step == "receive_response_headers" and moment == "complete":
             info["return_value"] = info["return_value"][:2]  # without the reason and the headers
-        if step in ("connect_tcp", "start_tls"):
-            self.phase = Phase.CONNECT  # through a proxy there was a request before: the proxy's own
+        if step in ("connect_tcp", "start_tls") or self._is_for_proxy(info.get("request")):
+            self.phase = Phase.CONNECT
             self._connecting = info.get("return_value", self._connecting)
         elif step == "send_request_headers" and moment == "started":
             self.phase = Phase.WRITE
             self._connecting = None
         elif step == "receive_response_headers" and moment == "started":
             self.phase = Phase.READ_HEAD
+
+    def _is_for_proxy(self, request: Any) -> bool:
+        """Whether *request*, of httpcore, is the one that asks a proxy for a connection; the server does not hear of that."""
+        return request is not None and request.method == b"CONNECT" != self._method
 
     async def abandon(self) -> None:
         """Close what a cancellation left between TCP and TLS: httpcore 1.0.9 and httpcore2 2.16.2 close it for errors only."""

@@ -28,6 +28,7 @@ from mux_async.transport import (
     clear_locals,
     current_loop,
     environment_proxy,
+    mark_unsent,
     require_runtime,
 )
 from mux_async_httpx._bodies import RequestStream, ResponseBody
@@ -92,7 +93,7 @@ class HttpxTransport:
         raise problem
 
     async def _try(self, request: HttpRequest) -> HttpResponse:
-        progress = Progress()
+        progress = Progress(request.method)
         stream: Any = self._stream_class(request.body) if isinstance(request.body, Body) else None
         scope = anyio.CancelScope()
         self._under_way[scope] = progress
@@ -110,6 +111,10 @@ class HttpxTransport:
             raise
         except Exception as error:  # noqa: BLE001 - the library's, that of the network below it, and of a proxy that cannot be used
             problem = error
+        except BaseException as error:
+            if progress.phase is Phase.CONNECT:
+                mark_unsent(error)
+            raise
         finally:
             del self._under_way[scope]
             if response is None and lease is not None:
