@@ -37,7 +37,8 @@ from typing import Any
 
 import anyio
 
-from mux_async.limits import AccountLimits, Bucket, BucketSettings, LimitSettings
+from mux_async.limits import Bucket, BucketSettings, LimitSettings
+from mux_async.limits._account import AccountLimits
 from mux_async.limits._gate import Gate
 from mux_async.testing import VirtualTimeLoop
 

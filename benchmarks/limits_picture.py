@@ -21,7 +21,7 @@ import attrs
 from mux_async import BucketSettings, LimitSettings, Mux, Priority
 from mux_async._operation import Bucket
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, RateRules, Request
-from mux_async.limits import LimitEvent, Refused
+from mux_async.limits import LimitEvent, RequestThrottled
 from mux_async.testing import VirtualTimeLoop
 from mux_async.transport import HttpRequest, HttpResponse
 
@@ -111,7 +111,7 @@ async def record_learning() -> tuple[list[tuple[float, float]], list[float]]:
             emulator.handle(Request("POST", "/video/v1/uploads", {"Authorization": AUTHORIZATION, "Content-Length": "0"}))
 
     def listen(event: LimitEvent) -> None:
-        if isinstance(event, Refused):
+        if isinstance(event, RequestThrottled):
             refused.append(anyio.current_time())
 
     with mux.limits.listen(listen):

@@ -6,7 +6,7 @@ from mux_async._lazy_exports import lazy_exports
 from mux_async._version import __version__
 
 if TYPE_CHECKING:
-    from mux_async._client import Limits, Mux
+    from mux_async._client import Mux
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._models.response_decoder import converter
     from mux_async._options import CallOptions, use_priority
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         UploadError,
         WrongRuntimeError,
     )
-    from mux_async.limits import BucketSettings, LimitSettings, Priority, RetrySettings
+    from mux_async.limits import BucketSettings, Limits, LimitSettings, Priority, RetrySettings
     from mux_async.transport import Timeouts, TransportSettings
 
 __all__ = [
@@ -125,7 +125,7 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
     __getattr__ = lazy_exports(
         __name__,
         {
-            "_client": ["Limits", "Mux"],
+            "_client": ["Mux"],
             "_models.response_decoder": ["converter"],
             "_idempotency.key": ["IdempotencyKey"],
             "_options": ["CallOptions", "use_priority"],
@@ -173,7 +173,7 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
                 "UploadError",
                 "WrongRuntimeError",
             ],
-            "limits": ["BucketSettings", "LimitSettings", "Priority", "RetrySettings"],
+            "limits": ["BucketSettings", "LimitSettings", "Limits", "Priority", "RetrySettings"],
             "transport": ["Timeouts", "TransportSettings"],
         },
     )

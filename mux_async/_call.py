@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mux_async._operation import Operation
     from mux_async._options import EffectiveOptions
     from mux_async.limits import Priority
-    from mux_async.limits._backend import Grant
+    from mux_async.limits._limiter import Grant
     from mux_async.transport import HttpResponse
 
 T = TypeVar("T")

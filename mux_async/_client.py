@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from copy import copy
 from functools import cached_property
 from random import Random, SystemRandom
@@ -30,7 +29,7 @@ from mux_async._config import (
     user_agent,
 )
 from mux_async._engine import Engine
-from mux_async._operation import Bucket, Operation, bucket_of, replay_of
+from mux_async._operation import Operation, bucket_of, replay_of
 from mux_async._options import CallOptions, EffectiveOptions
 from mux_async._resource import Caller
 from mux_async._response import RawResponse
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from mux_async.limits import Forecast, LimitListener, LimitsSnapshot, Priority
+    from mux_async.limits import Limits, Priority
     from mux_async.live import Live
     from mux_async.playback import Hosts
     from mux_async.resources.data import Data
@@ -67,49 +66,6 @@ T = TypeVar("T")
 
 def _check_options(options: object) -> None:
     check_instance("options", options, CallOptions, "it must be a CallOptions", allow_none=True)
-
-
-class Limits:
-    """The account's rate limits, as this process sees them. See `Mux.limits`."""
-
-    def __init__(self, account: AccountLimits) -> None:
-        self._account = account
-
-    def snapshot(self) -> LimitsSnapshot:
-        """Return every bucket as it stands: level, queue, wait, what was granted, waited and refused so far."""
-        return self._account.snapshot()
-
-    def forecast(self, *, post: int = 0, other: int = 0, realtime_data: int = 0, general_data: int = 0) -> Forecast:
-        """Say how long requests would take if they were all made now, behind those that wait already.
-
-        Args:
-            post: Requests of the ``post`` bucket: creates.
-            other: Of the ``other`` bucket.
-            realtime_data: Of the ``realtime-data`` bucket.
-            general_data: Of the ``general-data`` bucket.
-
-        Returns:
-            Seconds until the last one is let out, for each class of service. At the rates as learned in this process.
-
-        Raises:
-            ConfigurationError: A count is negative.
-        """
-        counts = {
-            Bucket.POST: post,
-            Bucket.OTHER: other,
-            Bucket.REALTIME_DATA: realtime_data,
-            Bucket.GENERAL_DATA: general_data,
-        }
-        return self._account.forecast(counts)
-
-    def listen(self, listener: LimitListener) -> AbstractContextManager[None]:
-        """Tell *listener* of every wait and every 429 of the account while the ``with`` block runs. It must return at once."""
-        return self._account.listen(listener)
-
-    @property
-    def settings(self) -> LimitSettings:
-        """What the account is taken to be allowed."""
-        return self._account.settings
 
 
 @explains_arguments
@@ -347,6 +303,8 @@ class Mux:
     @property
     def limits(self) -> Limits:
         """The account's rate limits, as this process sees them."""
+        from mux_async.limits._limits import Limits  # most programs never ask
+
         return Limits(self._caller.engine.limits)
 
     def with_options(

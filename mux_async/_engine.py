@@ -4,8 +4,8 @@ The path of a request is resource -> engine -> wire -> transport. Of the four, o
 the answer, `limits` says when it may be sent, the transport sends it, `_classify` names the outcome, and `_recovery` handles a failure.
 Identical GETs share one request (`_single_flight`). Everything that is known of a call is computed from its attempts (`_call`).
 
-Between the end of an answer and the return of its value only `AccountLimits.hear` waits. It is shielded and bounded, so a deadline that
-passes there does not lose the answer.
+Between the end of an answer and the return of its value only `AccountLimits.observe_remaining` waits. It is shielded and bounded, so a
+deadline that passes there does not lose the answer.
 
 A call opens at most one cancel scope, and none without a deadline: a scope costs a quarter of a small request.
 """
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from mux_async._idempotency.keys._ledger import KeyLedger
     from mux_async._operation import Operation
     from mux_async._options import EffectiveOptions
-    from mux_async.limits import AccountLimits
-    from mux_async.limits._backend import Grant
+    from mux_async.limits._account import AccountLimits
     from mux_async.limits._gate import Gate
+    from mux_async.limits._limiter import Grant
     from mux_async.transport import HttpRequest, HttpResponse, Transport
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class Engine:
         self._keys: KeyLedger | None = None
         self._is_pending = True
         self._adopts_limits = adopts_limits
-        self.limits = limits.shared_with(self, is_flexible=adopts_limits)
+        self.limits = limits.attach(self, is_flexible=adopts_limits)
         self._open_transport = open_transport
         self._owns_transport = owns_transport
         self._loops: PerLoop[_Loop] = PerLoop()
@@ -156,7 +156,7 @@ class Engine:
             raise ClosedError("the client was closed in this event loop; make a new Mux()")
         self._is_pending = True
         try:
-            self.limits = self.limits.shared_with(self, is_flexible=self._adopts_limits)
+            self.limits = self.limits.attach(self, is_flexible=self._adopts_limits)
             loop = _Loop(self._open_transport())
             self._loops.put(token, loop, loop.transport if self._owns_transport else None)
         finally:
@@ -327,7 +327,7 @@ class Engine:
             gate = self._gate(loop, operation.bucket)
         while True:
             queued_at = sent_at = clock()
-            grant = gate.acquire_now(call.priority) if gate is not None else None
+            grant = gate.acquire_nowait(call.priority) if gate is not None else None
             if grant is None and gate is not None:
                 grant = await self._queue(call, gate)
                 sent_at = clock()
@@ -368,7 +368,7 @@ class Engine:
                 )
             if response is not None:
                 if grant is not None and (left := response.headers.get(_LEFT)) is not None:
-                    await self._hear(grant, left)
+                    await self._observe_remaining(grant, left)
                 if is_ok and (record.failure is None or operation.result == "none"):
                     return Answer(response, record.content, call.attempts)
             found = await self._recovery().recover(call, record)
@@ -380,7 +380,7 @@ class Engine:
         if response.status == 429 and record.grant is not None:
             # Before the body: everybody has to know, however long that takes to arrive, and whatever becomes of this call meanwhile.
             delay = parse_retry_after(response.headers.get("Retry-After"), self.config.epoch())
-            await self.limits.refuse(record.grant, delay or None)
+            await self.limits.on_throttled(record.grant, delay or None)
         record.content = await read_content(response, min(call.options.max_response_bytes, _LONGEST_REFUSAL))
 
     async def _announce(self, announce: Callable[[], Awaitable[None]], grant: Grant | None) -> None:
@@ -399,10 +399,10 @@ class Engine:
         except LimitWaitError as error:
             raise call.failed(error, call.problem)  # noqa: B904 - its cause is what made this attempt necessary
 
-    async def _hear(self, grant: Grant, left: str) -> None:
+    async def _observe_remaining(self, grant: Grant, left: str) -> None:
         """Pass on how many more requests the server says it would let through."""
         if left.isascii() and left.isdigit():
-            await self.limits.hear(grant.bucket, int(left[:9]))
+            await self.limits.observe_remaining(grant.bucket, int(left[:9]))
 
     async def _read(self, call: Call, operation: Operation[object], arguments: Arguments) -> search.LookupPage:
         remaining = call.remaining()

@@ -23,7 +23,7 @@ from mux_async._checks import (
 )
 from mux_async._types import UNSET, Unset
 from mux_async.errors import ConfigurationError
-from mux_async.limits._line import PRIORITIES, Priority
+from mux_async.limits._wait_queue import PRIORITIES, Priority
 from mux_async.transport import Timeouts
 
 MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mux_async._arguments import Arguments
     from mux_async._config import Config
     from mux_async._operation import Operation
-    from mux_async.limits import AccountLimits
+    from mux_async.limits._account import AccountLimits
 
 logger = logging.getLogger(__name__)
 

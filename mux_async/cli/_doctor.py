@@ -27,7 +27,7 @@ from mux_async.cli._network import VARIABLES as NETWORK_VARIABLES
 from mux_async.cli._output import FAILED, stdout
 from mux_async.cli._profiles import VARIABLES, profiles_path
 from mux_async.errors import ConfigurationError, MuxError
-from mux_async.limits import BackendLost, LimitEvent
+from mux_async.limits import LimitEvent, StoreLost
 
 _LIBRARIES: Final = ("aiohttp", "anyio", "attrs", "cattrs", "msgspec", "orjson", "uvloop", "trio")
 _NOT_SECRET: Final = frozenset({"MUX_BASE_URL", "MUX_PROFILE", "MUX_LOG", "MUX_CA_FILE", "MUX_TRUST_ENV"})
@@ -186,10 +186,10 @@ def _load_webhook_secret() -> None:
 
 async def _online(client: Mux) -> list[Check]:
     """Ask the server, in one request that goes through the limits store."""
-    lost: list[BackendLost] = []
+    lost: list[StoreLost] = []
 
     def listen(event: LimitEvent) -> None:
-        if isinstance(event, BackendLost):
+        if isinstance(event, StoreLost):
             lost.append(event)
 
     short = client.with_options(priority="interactive", deadline=_TIMEOUT, max_attempts=2)
@@ -224,9 +224,9 @@ def _clock(headers: Mapping[str, str]) -> Check:
     return Check("online", "clock", "wrong", note, is_ok=False)
 
 
-def _limits_store(lost: list[BackendLost]) -> Check:
+def _limits_store(lost: list[StoreLost]) -> Check:
     if not os.environ.get("MUX_LIMITS_URL"):
         return Check("online", "limits store", "this process", "MUX_LIMITS_URL shares them between processes")
     if lost:
-        return Check("online", "limits store", "unreachable", f"{lost[0].backend}: {lost[0].problem}", is_ok=False)
+        return Check("online", "limits store", "unreachable", f"{lost[0].store}: {lost[0].problem}", is_ok=False)
     return Check("online", "limits store", "reachable")

@@ -23,7 +23,8 @@ from mux_async.cli._progress import Budget, Form, Job, Reporter, make_reporter
 from mux_async.errors import ConfigurationError
 from mux_async.ingest import Ingest, IngestSummary, Journal, Plan, Stage, write_report
 from mux_async.ingest._report import check_report_path
-from mux_async.limits import AccountLimits, LimitSettings
+from mux_async.limits import LimitSettings
+from mux_async.limits._account import AccountLimits
 
 _FRAME = 0.2
 """Seconds between two drawings of the live view."""

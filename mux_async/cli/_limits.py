@@ -69,7 +69,7 @@ def limits_table(snapshot: LimitsSnapshot) -> Table:
             str(bucket.burst),
             str(bucket.granted),
             f"{bucket.waited:.1f} s",
-            str(bucket.refused),
+            str(bucket.throttled),
         )
     return table
 

@@ -231,7 +231,7 @@ class LiveReporter:
         )
         for row in self._file_rows(now):
             grid.add_row(*row)
-        return Group(grid, self._status(post.refused, post.closed_for))
+        return Group(grid, self._status(post.throttled, post.closed_for))
 
     def _file_rows(self, now: float) -> Iterator[tuple[RenderableType, ...]]:
         room = max(min(_MOST_FILES, self._console.height - 8), 1)

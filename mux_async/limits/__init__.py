@@ -1,4 +1,4 @@
-"""The account's allowance: how much there is, who is next, and where it is kept."""
+"""The account's rate limits: settings, and what `Mux.limits` reports."""
 
 from typing import TYPE_CHECKING
 
@@ -6,52 +6,51 @@ from mux_async._lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from mux_async._operation import Bucket
-    from mux_async.limits._account import AccountLimits
-    from mux_async.limits._backend import Grant, LimitBackend, MemoryBackend
-    from mux_async.limits._bucket import Lessons, PacedBucket
-    from mux_async.limits._events import BackendBack, BackendLost, LimitEvent, LimitListener, Refused, Waited
-    from mux_async.limits._line import PRIORITIES, Priority
-    from mux_async.limits._retries import RetryBudget, RetrySettings
+    from mux_async.limits._events import (
+        LimitEvent,
+        LimitListener,
+        RequestDelayed,
+        RequestThrottled,
+        StoreLost,
+        StoreRestored,
+    )
+    from mux_async.limits._limits import Limits
+    from mux_async.limits._retry_budget import RetrySettings
     from mux_async.limits._settings import BucketSettings, LimitSettings
-    from mux_async.limits._snapshots import BucketSnapshot, BucketState, Forecast, LimitsSnapshot
+    from mux_async.limits._snapshots import BucketSnapshot, Forecast, LimitsSnapshot
+    from mux_async.limits._token_bucket import AdaptiveSettings
+    from mux_async.limits._wait_queue import PRIORITIES, Priority
 
 __all__ = [
     "PRIORITIES",
-    "AccountLimits",
-    "BackendBack",
-    "BackendLost",
+    "AdaptiveSettings",
     "Bucket",
     "BucketSettings",
     "BucketSnapshot",
-    "BucketState",
     "Forecast",
-    "Grant",
-    "Lessons",
-    "LimitBackend",
     "LimitEvent",
     "LimitListener",
     "LimitSettings",
+    "Limits",
     "LimitsSnapshot",
-    "MemoryBackend",
-    "PacedBucket",
     "Priority",
-    "Refused",
-    "RetryBudget",
+    "RequestDelayed",
+    "RequestThrottled",
     "RetrySettings",
-    "Waited",
+    "StoreLost",
+    "StoreRestored",
 ]
 
-if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
+if not TYPE_CHECKING:  # a type checker would accept every misspelt name
     __getattr__ = lazy_exports(
         __name__,
         {
-            "_account": ["AccountLimits"],
-            "_backend": ["Bucket", "Grant", "LimitBackend", "MemoryBackend"],
-            "_bucket": ["Lessons", "PacedBucket"],
-            "_events": ["BackendBack", "BackendLost", "LimitEvent", "LimitListener", "Refused", "Waited"],
-            "_line": ["PRIORITIES", "Priority"],
-            "_retries": ["RetryBudget", "RetrySettings"],
-            "_settings": ["BucketSettings", "LimitSettings"],
-            "_snapshots": ["BucketSnapshot", "BucketState", "Forecast", "LimitsSnapshot"],
+            "_events": ["LimitEvent", "LimitListener", "RequestDelayed", "RequestThrottled", "StoreLost", "StoreRestored"],
+            "_limits": ["Limits"],
+            "_retry_budget": ["RetrySettings"],
+            "_settings": ["Bucket", "BucketSettings", "LimitSettings"],
+            "_snapshots": ["BucketSnapshot", "Forecast", "LimitsSnapshot"],
+            "_token_bucket": ["AdaptiveSettings"],
+            "_wait_queue": ["PRIORITIES", "Priority"],
         },
     )

@@ -1,4 +1,4 @@
-"""What happens to an account's limits, for those who listen (`AccountLimits.listen`)."""
+"""What happens to an account's limits, for listeners (`Limits.listen`)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TypeAlias
 import attrs
 
 from mux_async._operation import Bucket
-from mux_async.limits._line import Priority
+from mux_async.limits._wait_queue import Priority
 
 
 @attrs.frozen
-class Waited:
+class RequestDelayed:
     """A request waited for its grant.
 
     Attributes:
-        bucket: Where.
-        priority: Its class.
-        seconds: How long.
+        bucket: It was counted against.
+        priority: Of the call.
+        seconds: How long it waited.
     """
 
     bucket: Bucket
@@ -27,7 +27,7 @@ class Waited:
 
 
 @attrs.frozen
-class Refused:
+class RequestThrottled:
     """A request was answered 429.
 
     Attributes:
@@ -42,34 +42,34 @@ class Refused:
 
 
 @attrs.frozen
-class BackendLost:
-    """The backend that several processes share does not answer: this one goes on alone.
+class StoreLost:
+    """The store that several processes share does not answer: this process goes on alone.
 
     Attributes:
-        backend: Where it is, without secrets.
+        store: Its address, without secrets.
         problem: What failed, in words.
-        share: This process takes one part in so many of the rate.
+        share: This process uses one part in so many of the rate.
     """
 
-    backend: str
+    store: str
     problem: str
     share: int
 
 
 @attrs.frozen
-class BackendBack:
-    """The shared backend answers again, and is used again.
+class StoreRestored:
+    """The shared store answers again, and is used again.
 
     Attributes:
-        backend: Where it is, without secrets.
+        store: Its address, without secrets.
         seconds: How long this process went on alone.
     """
 
-    backend: str
+    store: str
     seconds: float
 
 
-BackendEvent: TypeAlias = BackendLost | BackendBack
-LimitEvent: TypeAlias = Waited | Refused | BackendLost | BackendBack
+StoreEvent: TypeAlias = StoreLost | StoreRestored
+LimitEvent: TypeAlias = RequestDelayed | RequestThrottled | StoreLost | StoreRestored
 LimitListener: TypeAlias = Callable[[LimitEvent], object]
-"""Told of every wait and every 429, and when a shared backend is lost or back; must return at once."""
+"""Called with every wait and every 429, and when a shared store is lost or restored; must return at once."""

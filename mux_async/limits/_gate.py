@@ -1,14 +1,14 @@
-"""The queue in front of a bucket, for one event loop: everybody gets through in turn, and nobody is lost.
+"""The queue in front of a bucket, for one event loop: requests are granted in order, and no grant is lost.
 
-The naive way is a task that hands out grants, or a lock around "sleep until free". The first needs an owner that a client used
-without ``async with`` does not have; the second admits waiters in any order and holds up everybody when its holder is cancelled. Here
-one of those who wait *leads*: it asks the backend, sleeps, and hands the grant to whoever is next (`Line`), until that is itself. On
-leaving, served or cancelled, it names the next leader. So:
+A task that hands out grants would need an owner, which a client used without ``async with`` does not have. A lock around "sleep until
+free" would admit waiters in any order, and block all of them when its holder is cancelled. Here one waiter is the leader: it asks the
+limiter, sleeps, and hands each grant to the waiter that is next (`WaitQueue`), until that is itself. When it leaves, served or cancelled,
+the next waiter becomes the leader. The rules:
 
-1. Only the leader talks to the backend.
+1. Only the leader calls the limiter.
 2. Leaving is one synchronous step (`_leave`), reached on every way out.
-3. A waiter that is cancelled at the very moment when it was handed a grant gives it back.
-4. Somebody who comes in and is next (a person, in front of a batch) wakes the leader, which would sleep too long otherwise.
+3. A waiter that is cancelled at the very moment when it got a grant gives it back.
+4. A new waiter that is next (an interactive call, in front of a batch) wakes the leader, which would sleep too long otherwise.
 """
 
 from __future__ import annotations
@@ -21,201 +21,210 @@ import anyio
 
 from mux_async._operation import Bucket
 from mux_async.errors import LimitWaitError
-from mux_async.limits._backend import Grant, LimitBackend
-from mux_async.limits._line import PRIORITIES, Line, Place, Priority
-from mux_async.limits._nap import Bell, bell_for, make_nap
+from mux_async.limits._limiter import Grant, Limiter
 from mux_async.limits._settings import LimitSettings
+from mux_async.limits._wait_queue import PRIORITIES, Priority, Waiter, WaitQueue
+from mux_async.limits._wakeups import OneShotEvent, event_factory, make_sleep
 
 _NO_WAIT: Final = 0.001
-"""Seconds below which a grant counts as had at once."""
+"""Seconds below which a grant counts as immediate."""
 _SHORTEST_SLEEP: Final = 1e-6
-"""Seconds. What rounding leaves of a wait can be too little for a clock to move at all."""
+"""Seconds. A wait can be rounded to so little that a clock would not move at all."""
 
 
-class Tally:
+class Counters:
     """What has gone through a bucket, in all event loops together: grants, seconds waited for them, answers of 429."""
 
-    __slots__ = ("granted", "refused", "waited")
+    __slots__ = ("granted", "throttled", "waited")
 
     def __init__(self) -> None:
         self.granted = 0
         self.waited = 0.0
-        self.refused = 0
+        self.throttled = 0
 
 
-class _Waiter(Place):
-    """One request in the queue. Its `bell` rings when it has its grant, or is to lead; the first to come has none, and leads at once."""
+class _Request(Waiter):
+    """One request in the queue.
 
-    __slots__ = ("bell", "grant", "priority")
+    Its `event` is set when it has its grant or becomes the leader. A request that finds no leader has no event, and leads at once.
+    """
+
+    __slots__ = ("event", "grant", "priority")
 
     def __init__(self, priority: Priority) -> None:
         super().__init__()
         self.priority: Priority = priority
         self.grant: Grant | None = None
-        self.bell: Bell | None = None
+        self.event: OneShotEvent | None = None
 
 
 class Gate:
-    """Lets requests through to one bucket.
+    """Hands out the grants of one bucket.
 
     Args:
-        backend: Keeps the bucket.
+        limiter: Keeps the bucket.
         bucket: Which.
-        settings: How it is shared out among the classes.
+        settings: How it is divided among the priorities.
         clock: Monotonic seconds.
-        tally: Where to count.
-        on_wait: Told the class and the seconds of every request that had to wait.
+        counters: Where to count.
+        on_delayed: Called with the priority and the seconds of every request that had to wait.
         loop: The event loop that it is for, as ``anyio.lowlevel.current_token().native_token``.
     """
 
     def __init__(
         self,
-        backend: LimitBackend,
+        limiter: Limiter,
         bucket: Bucket,
         settings: LimitSettings,
         clock: Callable[[], float],
-        tally: Tally,
-        on_wait: Callable[[Priority, float], None],
+        counters: Counters,
+        on_delayed: Callable[[Priority, float], None],
         loop: object,
     ) -> None:
-        self._backend = backend
+        self._limiter = limiter
+        self._local = limiter.local_bucket(bucket)
         self._bucket = bucket
         self._clock = clock
-        self._tally = tally
-        self._on_wait = on_wait
+        self._counters = counters
+        self._on_delayed = on_delayed
         allowance = settings.bucket(bucket)
         self._terms = {
-            priority: (settings.left_by(priority, allowance.burst), rank) for rank, priority in enumerate(PRIORITIES)
+            priority: (settings.held_back(priority, allowance.burst), rank) for rank, priority in enumerate(PRIORITIES)
         }
-        """For each class: what it leaves of a burst, and its rank."""
-        # One interval less than the floor says: it passes until the next grant is there.
-        self._patience = (1.0 / settings.floor - 1.0) / allowance.rate if settings.floor else math.inf
-        self._line: Line[_Waiter] = Line()
-        self._leader: _Waiter | None = None
-        self._nap = make_nap(loop)
+        """For each priority: how much of the burst it leaves to others, and its rank."""
+        # One interval less than the share says: it passes until the next grant is there.
+        share = settings.guaranteed_share
+        self._max_gap = (1.0 / share - 1.0) / allowance.rate if share else math.inf
+        self._queue: WaitQueue[_Request] = WaitQueue()
+        self._leader: _Request | None = None
+        self._sleep = make_sleep(loop)
         """The leader's."""
-        self._new_bell = bell_for(loop)
+        self._new_event = event_factory(loop)
 
     def __len__(self) -> int:
-        return self._line.size
+        return self._queue.size
 
     def queued(self, priority: Priority) -> int:
-        """Return how many requests of one class wait."""
-        return self._line.count(priority)
+        """Return how many requests of one priority wait."""
+        return self._queue.count(priority)
 
     def eta(self, priority: Priority) -> float:
-        """Estimate how many seconds a request arriving now would wait, if nobody came in front of it."""
-        leave, rank = self._terms[priority]
-        estimate = self._backend.wait(self._bucket, leave=leave, rank=rank, ahead=self._line.ahead(priority))
-        if priority != "interactive" and estimate > self._patience:
-            # Its floor may serve it sooner than its turn, but nothing does before there is a grant at all.
-            soonest = self._backend.wait(self._bucket, leave=leave, rank=rank, ahead=0)
-            estimate = min(estimate, max(soonest, (self._line.count(priority) + 1) * self._patience))
+        """Estimate how many seconds a request arriving now would wait, if no other came in front of it."""
+        held_back, rank = self._terms[priority]
+        estimate = self._limiter.estimate_wait(self._bucket, held_back=held_back, rank=rank, ahead=self._queue.ahead(priority))
+        if priority != "interactive" and estimate > self._max_gap:
+            # Its guaranteed share may serve it sooner than the queue, but not before there is a grant at all.
+            soonest = self._limiter.estimate_wait(self._bucket, held_back=held_back, rank=rank, ahead=0)
+            estimate = min(estimate, max(soonest, (self._queue.count(priority) + 1) * self._max_gap))
         return estimate
 
-    def acquire_now(self, priority: Priority) -> Grant | None:
-        """Return a grant if nobody waits and there is one; ``None`` when `acquire` has to be awaited."""
-        if self._leader is not None or self._line.size:
+    def acquire_nowait(self, priority: Priority) -> Grant | None:
+        """Return a grant if no request waits and there is one; ``None`` when `acquire` has to be awaited."""
+        local = self._local
+        if local is None or self._leader is not None or self._queue.size:
             return None
-        grant = self._backend.take_now(self._bucket, leave=self._terms[priority][0])
-        if grant is not None:
-            self._tally.granted += 1
+        with local.lock:
+            tokens = local.tokens
+            if tokens.take(local.clock(), held_back=self._terms[priority][0]):
+                return None
+            grant = Grant(self._bucket, tokens.now)
+        self._counters.granted += 1
         return grant
 
-    async def acquire(self, priority: Priority, patience: float | None) -> Grant:
-        """Wait for a turn and a grant.
+    async def acquire(self, priority: Priority, timeout: float | None) -> Grant:
+        """Wait in the queue for a grant.
 
         Args:
-            priority: Class of service.
-            patience: Seconds that the caller can wait; ``None`` for any time.
+            priority: Of the call.
+            timeout: Seconds that the caller can wait; ``None`` for any time.
 
         Raises:
-            LimitWaitError: The wait cannot end within *patience*. Raised at once; nothing was taken.
+            LimitWaitError: The wait cannot end within *timeout*. Raised at once; nothing was taken.
         """
-        if (at_once := self.acquire_now(priority)) is not None:
-            return at_once
-        if patience is not None and (eta := self.eta(priority)) > patience:
+        if (immediate := self.acquire_nowait(priority)) is not None:
+            return immediate
+        if timeout is not None and (eta := self.eta(priority)) > timeout:
             raise LimitWaitError(
-                f"the rate limit's {self._bucket.value!r} bucket has no permit within {patience:.3g} s: "
-                f"the wait is about {eta:.3g} s, with {self._line.ahead(priority)} requests ahead",
-                deadline=patience,
+                f"the rate limit's {self._bucket.value!r} bucket has no grant within {timeout:.3g} s: "
+                f"the wait is about {eta:.3g} s, with {self._queue.ahead(priority)} requests ahead",
+                deadline=timeout,
                 eta=eta,
             )
-        waiter = _Waiter(priority)
+        request = _Request(priority)
         arrived = self._clock()
-        self._line.join(waiter, priority, arrived)
+        self._queue.add(request, priority, arrived)
         try:
             if self._leader is not None:
-                waiter.bell = self._new_bell()
-                if self._nap.is_on and self._is_next(waiter):
-                    self._nap.end()
-                await waiter.bell.wait()
-            if waiter.grant is None:
-                await self._lead(waiter)
+                request.event = self._new_event()
+                if self._sleep.is_asleep and self._is_next(request):
+                    self._sleep.wake()
+                await request.event.wait()
+            if request.grant is None:
+                await self._lead(request)
         except BaseException:
             with anyio.CancelScope(shield=True):  # short, and a grant must not be lost
-                if waiter.grant is not None:
-                    await self._backend.give_back(waiter.grant)
-                    self.look_again()
-                elif self._line.size == 1:
-                    await self._backend.release(self._bucket)  # nobody is left to use what the leader was promised
+                if request.grant is not None:
+                    await self._limiter.give_back(request.grant)
+                    self.wake_leader()
+                elif self._queue.size == 1:
+                    await self._limiter.release_slot(self._bucket)  # no request is left to use the slot reserved for the leader
             raise
         finally:
-            self._leave(waiter)
-        grant = waiter.grant
-        assert grant is not None  # noqa: S101 - `_lead` ends with one, and the bell rings for one or for the lead
-        self._tally.granted += 1
+            self._leave(request)
+        grant = request.grant
+        assert grant is not None  # noqa: S101 - `_lead` ends with one, and the event is set for a grant or for the lead
+        self._counters.granted += 1
         waited = self._clock() - arrived
         if waited > _NO_WAIT:
-            self._tally.waited += waited
-            self._on_wait(priority, waited)
+            self._counters.waited += waited
+            self._on_delayed(priority, waited)
         return grant
 
-    async def _lead(self, leader: _Waiter) -> None:
+    async def _lead(self, leader: _Request) -> None:
         """Hand out grants until *leader* has its own."""
         self._leader = leader
-        line, backend = self._line, self._backend
+        queue, limiter = self._queue, self._limiter
         while leader.grant is None:
-            first = line.first(self._clock(), self._patience)
-            assert first is not None  # noqa: S101 - the leader is in the line
+            first = queue.first(self._clock(), self._max_gap)
+            assert first is not None  # noqa: S101 - the leader is in the queue
             asked_as = first[1]
-            leave, rank = self._terms[asked_as]
-            outcome = await backend.take(self._bucket, leave=leave, rank=rank)
+            held_back, rank = self._terms[asked_as]
+            outcome = await limiter.acquire(self._bucket, held_back=held_back, rank=rank)
             if isinstance(outcome, Grant):
-                self._hand(outcome, leader)
+                self._hand_over(outcome, leader)
                 continue
             now = self._clock()
-            first = line.first(now, self._patience)
+            first = queue.first(now, self._max_gap)
             if first is not None and first[1] != asked_as:
-                continue  # somebody else came to the front while the backend was asked
-            wait = min(outcome, line.next_neglected_at(now, self._patience) - now)
-            await self._nap.sleep(max(wait, _SHORTEST_SLEEP))
+                continue  # another priority came to the front while the limiter was asked
+            wait = min(outcome, queue.next_starved_at(now, self._max_gap) - now)
+            await self._sleep.sleep(max(wait, _SHORTEST_SLEEP))
 
-    def _hand(self, grant: Grant, leader: _Waiter) -> None:
-        """Give *grant* to whoever is next by now."""
+    def _hand_over(self, grant: Grant, leader: _Request) -> None:
+        """Give *grant* to the request that is next by now."""
         now = self._clock()
-        first = self._line.first(now, self._patience)
-        waiter = first[0] if first is not None else leader
-        waiter.grant = grant
-        self._line.serve(waiter, waiter.priority, now)
-        if waiter is not leader and waiter.bell is not None:
-            waiter.bell.ring()
+        first = self._queue.first(now, self._max_gap)
+        request = first[0] if first is not None else leader
+        request.grant = grant
+        self._queue.serve(request, request.priority, now)
+        if request is not leader and request.event is not None:
+            request.event.set()
 
-    def _is_next(self, waiter: _Waiter) -> bool:
-        first = self._line.first(self._clock(), self._patience)
-        return first is not None and first[0] is waiter
+    def _is_next(self, request: _Request) -> bool:
+        first = self._queue.first(self._clock(), self._max_gap)
+        return first is not None and first[0] is request
 
-    def _leave(self, waiter: _Waiter) -> None:
-        self._line.leave(waiter, waiter.priority)
-        if self._leader is waiter:
+    def _leave(self, request: _Request) -> None:
+        self._queue.remove(request, request.priority)
+        if self._leader is request:
             self._leader = None
         if self._leader is None:
-            # Whoever is next leads: it is served soonest, so the lead is passed on in the order of service.
-            first = self._line.first(self._clock(), self._patience)
-            if first is not None and first[0].bell is not None:
+            # The next request leads: it is served soonest, so the lead passes on in the order of service.
+            first = self._queue.first(self._clock(), self._max_gap)
+            if first is not None and first[0].event is not None:
                 self._leader = first[0]
-                first[0].bell.ring()
+                first[0].event.set()
 
-    def look_again(self) -> None:
-        """Ask the backend anew now: there may be more than there was."""
-        self._nap.end()
+    def wake_leader(self) -> None:
+        """Make the leader ask the limiter again now: there may be more than there was."""
+        self._sleep.wake()

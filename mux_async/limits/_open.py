@@ -1,4 +1,4 @@
-"""From a URL to the backend it names."""
+"""From a URL to the limiter for it."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ import attrs
 from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
-from mux_async.limits._backend import LimitBackend, MemoryBackend
+from mux_async.limits._limiter import Limiter, MemoryLimiter
 from mux_async.limits._settings import LimitSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mux_async.limits._events import BackendEvent
+    from mux_async.limits._events import StoreEvent
 
 _FORMS = "memory://, sqlite:///path or redis://[user[:password]@]host[:port][/db] (rediss:// for TLS)"
 
 
 @hides_locals
-def open_backend(
+def open_limiter(
     url: str | Secret,
     account_key: str,
     settings: LimitSettings,
     clock: Callable[[], float],
-    tell: Callable[[BackendEvent], object] | None = None,
-) -> LimitBackend:
-    """Return the backend that *url* names. Nothing is opened yet: files and connections are with the first request.
+    notify: Callable[[StoreEvent], object] | None = None,
+) -> Limiter:
+    """Return the limiter for *url*. Nothing is opened yet: the first request opens files and connections.
 
     Args:
         url: ``memory://``, ``sqlite:///relative/path``, ``sqlite:////absolute/path``, ``redis://...`` or ``rediss://...``.
-        account_key: Names the account among those that are kept in the same place.
+        account_key: Names the account in the store.
         settings: What the account is allowed.
         clock: Monotonic seconds; the same for all processes of a host.
-        tell: Told when a shared backend is lost, and when it is back.
+        notify: Called when a shared store is lost, and when it is restored.
 
     Raises:
-        ConfigurationError: The URL names no backend. The message does not repeat it, for it may hold a password.
-        MissingExtraError: The backend needs a library that is not installed.
+        ConfigurationError: The URL names no store. The message does not repeat it, for it may hold a password.
+        MissingExtraError: The store needs a library that is not installed.
     """
     place = locate(Secret(url))
     if place is None:
-        return MemoryBackend(settings, clock)
-    # Imported here: most programs share with nobody.
-    from mux_async.limits._shared import SharedBackend
+        return MemoryLimiter(settings, clock)
+    # Imported here: most programs do not share limits.
+    from mux_async.limits._shared_limiter import SharedLimiter
 
     if isinstance(place, RedisAddress):
-        from mux_async.limits._redis import RedisStore, connect_to
+        from mux_async.limits._redis_store import RedisLimitStore, connect_to
 
-        store = RedisStore(place.name, account_key, settings, connect_to(place.url), secret=place.password)
-        return SharedBackend(store, settings, clock, tell or _nobody)
-    from mux_async.limits._sqlite import SqliteStore
+        store = RedisLimitStore(place.name, account_key, settings, connect_to(place.url), secret=place.password)
+        return SharedLimiter(store, settings, clock, notify or _ignore)
+    from mux_async.limits._sqlite_store import SqliteLimitStore
 
-    return SharedBackend(SqliteStore(place, account_key, settings, clock), settings, clock, tell or _nobody)
+    return SharedLimiter(SqliteLimitStore(place, account_key, settings, clock), settings, clock, notify or _ignore)
 
 
 @attrs.frozen
@@ -118,5 +118,5 @@ def _file_of(parts: SplitResult) -> Path:
     return Path(path).absolute()
 
 
-def _nobody(_event: BackendEvent) -> None:
-    """Nobody listens."""
+def _ignore(_event: StoreEvent) -> None:
+    """Do nothing: there is no listener."""

@@ -18,9 +18,9 @@ from mux_async._operation import Bucket
 from mux_async._tracebacks import hides_arguments
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
-from mux_async.limits._bucket import Lessons, PacedBucket
-from mux_async.limits._line import Priority
-from mux_async.limits._retries import RetrySettings
+from mux_async.limits._retry_budget import RetrySettings
+from mux_async.limits._token_bucket import AdaptiveSettings, TokenBucket
+from mux_async.limits._wait_queue import Priority
 
 
 @explains_arguments
@@ -28,7 +28,7 @@ from mux_async.limits._retries import RetrySettings
 class BucketSettings:
     """One allowance: in every *w* seconds at most ``burst + rate * w`` requests go out.
 
-    A server that keeps a token bucket is met with its own rate and capacity. For one that counts in windows, see `for_window`.
+    For a server with a token bucket, use its rate and capacity. For one that counts in windows, see `for_window`.
 
     Attributes:
         rate: Requests a second, sustained. Above 0.
@@ -44,7 +44,7 @@ class BucketSettings:
 
     @classmethod
     def for_window(cls, requests: int, seconds: float, *, burst: int = 1, jitter: float = 0.075) -> BucketSettings:
-        """Return the fastest that never shows a server more than *requests* in any *seconds*, fixed windows or sliding ones.
+        """Return the fastest settings that never send more than *requests* in any *seconds*, for fixed windows and sliding ones.
 
         What goes out in a burst is missing from the rest of its window, so every request of *burst* beyond the first costs its share of
         the rate.
@@ -53,7 +53,7 @@ class BucketSettings:
             requests: Allowed in a window.
             seconds: Length of a window.
             burst: Requests that may go out at once, at most *requests*.
-            jitter: Seconds by which requests may bunch up on their way; the window is taken to be so much longer.
+            jitter: Seconds by which requests may bunch up on their way; the window counts as that much longer.
 
         Raises:
             ConfigurationError: The burst does not fit into the window.
@@ -76,38 +76,38 @@ def _to_url(value: str | Secret | None) -> Secret | None:
 @hides_arguments
 @attrs.frozen
 class LimitSettings:
-    """What an account is allowed, how it is shared out, and what to do when Mux says 429 all the same.
+    """What an account is allowed, how it is divided, and what to do when Mux answers 429 all the same.
 
-    The sustained rates are the published ones (facts/BEHAVIOUR.md, section 2.1) less one and a half in a hundred: should the server count
-    in windows, requests that bunch up on their way still fit. Bursts are allowed "for short periods" and not published, so the defaults
-    are small: two seconds' worth.
+    The sustained rates are the published ones (facts/BEHAVIOUR.md, section 2.1) less 1.5 %: if the server counts in windows, requests that
+    bunch up on their way still fit. Bursts are allowed "for short periods" and not published, so the defaults are small: two seconds'
+    worth.
 
     Attributes:
         post: POST outside the Data API.
         other: Other verbs outside the Data API.
         realtime_data: Monitoring and real-time data.
         general_data: The rest of the Data API.
-        lessons: What a 429 teaches.
-        slack: Seconds by which requests may bunch up on their way to the server: the time a new connection takes, or a busy event
-            loop. A bucket whose burst is used up keeps this much of it back, half at most.
-        reserve: Share of a burst that is kept for ``interactive`` calls, 0 to 1.
-        floor: Share of the rate that ``default`` and ``batch`` calls get each while they wait, however many go before them; 0 for
-            none, at most a third.
-        retries: How much of what is sent may be repetition.
-        url: Where the buckets are kept, and so who shares them: ``memory://`` (this process), ``sqlite:///path`` (the processes of one
-            host) or ``redis://[user[:password]@]host[:port][/db]`` (many hosts; ``rediss://`` for TLS). Does not show itself. ``None``
-            for ``MUX_LIMITS_URL``, else this process.
-        enabled: False lets every request out at once. For servers without limits, and for limits kept elsewhere.
+        adaptive: How the buckets adapt to 429s.
+        jitter: Seconds by which requests may bunch up on their way to the server: the time a new connection takes, or a busy event
+            loop. A bucket whose burst is used up keeps this much of it unused, half at most.
+        reserve: Share of a burst that is reserved for ``interactive`` calls, 0 to 1.
+        guaranteed_share: Share of the rate that ``default`` and ``batch`` calls get each while they wait, however many go before them;
+            0 for none, at most a third.
+        retries: How much of what is sent may be retries.
+        url: Where the buckets are kept, and so which processes share them: ``memory://`` (this process), ``sqlite:///path`` (the
+            processes of one host) or ``redis://[user[:password]@]host[:port][/db]`` (many hosts; ``rediss://`` for TLS). Hidden in
+            ``repr``. ``None`` for ``MUX_LIMITS_URL``, else this process.
+        enabled: False grants every request at once. For servers without limits, and for limits kept elsewhere.
     """
 
     post: BucketSettings = BucketSettings(rate=0.985, burst=2)
     other: BucketSettings = BucketSettings(rate=4.925, burst=10)
     realtime_data: BucketSettings = BucketSettings(rate=0.985, burst=2)
     general_data: BucketSettings = BucketSettings(rate=4.925, burst=10)
-    lessons: Lessons = attrs.field(factory=Lessons)
-    slack: float = 0.25
+    adaptive: AdaptiveSettings = attrs.field(factory=AdaptiveSettings)
+    jitter: float = 0.25
     reserve: float = 0.2
-    floor: float = 0.1
+    guaranteed_share: float = 0.1
     retries: RetrySettings = attrs.field(factory=RetrySettings)
     url: Secret | None = attrs.field(default=None, converter=_to_url)
     enabled: bool = True
@@ -115,15 +115,15 @@ class LimitSettings:
     def __attrs_post_init__(self) -> None:
         for name in ("post", "other", "realtime_data", "general_data"):
             check_instance(name, getattr(self, name), BucketSettings, "it must be a BucketSettings(rate=..., burst=...)")
-        check_instance("lessons", self.lessons, Lessons, "it must be a Lessons")
-        check_seconds("slack", self.slack)
+        check_instance("adaptive", self.adaptive, AdaptiveSettings, "it must be an AdaptiveSettings")
+        check_seconds("jitter", self.jitter)
         check_number("reserve", self.reserve, "it is a share of the burst, 0 to 1", least=0, most=1)
-        check_number("floor", self.floor, "it is a share of the rate, 0 to a third", least=0, most=1 / 3)
+        check_number("guaranteed_share", self.guaranteed_share, "it is a share of the rate, 0 to a third", least=0, most=1 / 3)
         check_instance("retries", self.retries, RetrySettings, "it must be a RetrySettings")
         check_flag("enabled", self.enabled)
 
-    def left_by(self, priority: Priority, burst: int) -> int:
-        """Return how many grants of a burst a call leaves to others."""
+    def held_back(self, priority: Priority, burst: int) -> int:
+        """Return how many grants of a burst a call of *priority* leaves to others."""
         match priority:
             case "interactive":
                 return 0
@@ -144,7 +144,7 @@ class LimitSettings:
             case Bucket.GENERAL_DATA:
                 return self.general_data
 
-    def new_bucket(self, bucket: Bucket) -> PacedBucket:
+    def new_bucket(self, bucket: Bucket) -> TokenBucket:
         """Return a full bucket."""
         allowance = self.bucket(bucket)
-        return PacedBucket(allowance.rate, allowance.burst, self.lessons, self.slack)
+        return TokenBucket(allowance.rate, allowance.burst, self.adaptive, self.jitter)

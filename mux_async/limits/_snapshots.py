@@ -1,4 +1,4 @@
-"""An account's limits at one moment, for those who look (`AccountLimits.snapshot`, `AccountLimits.forecast`)."""
+"""An account's limits at one moment (`Limits.snapshot`, `Limits.forecast`)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ from collections.abc import Mapping
 
 import attrs
 
-from mux_async.limits._line import Priority
+from mux_async.limits._token_bucket import TokenBucket
+from mux_async.limits._wait_queue import Priority
 
 
 @attrs.frozen
 class BucketState:
-    """A bucket as it stands, perhaps a moment ago.
-
-    Attributes:
-        level: Grants that could be taken at once, 0 to ``burst``.
-        rate: Grants a second, sustained, as learned.
-        ceiling: Grants a second that the rate recovers to.
-        burst: Grants at once after a quiet time, as learned.
-        closed_for: Seconds until a bucket that a 429 closed opens; 0.0 when it is open.
-    """
+    """The numbers of a bucket, perhaps from a moment ago. See `BucketSnapshot`."""
 
     level: float
     rate: float
     ceiling: float
     burst: int
     closed_for: float
+
+
+def state_of(tokens: TokenBucket, now: float) -> BucketState:
+    """Return the numbers of *tokens* at *now*."""
+    return BucketState(tokens.level(now), tokens.rate, tokens.ceiling, tokens.burst, max(0.0, tokens.closed_until - now))
 
 
 @attrs.frozen
@@ -38,12 +36,12 @@ class BucketSnapshot:
         ceiling: Requests a second that the rate recovers to.
         burst: Requests at once after a quiet time, as learned.
         queued: Requests waiting, in all event loops of this process.
-        queued_by_priority: The same, by class of service.
-        eta: Seconds that a request of the default class arriving now would wait.
+        queued_by_priority: The same, by priority.
+        eta: Seconds that a request of the default priority arriving now would wait.
         closed_for: Seconds until a bucket closed by a 429 opens; 0.0 when open.
-        granted: Requests let out by this process so far.
+        granted: Requests granted by this process so far.
         waited: Seconds that they waited, all together.
-        refused: Answers of 429 so far.
+        throttled: Answers of 429 so far.
     """
 
     level: float
@@ -56,7 +54,7 @@ class BucketSnapshot:
     closed_for: float
     granted: int
     waited: float
-    refused: int
+    throttled: int
 
 
 @attrs.frozen
@@ -71,9 +69,9 @@ class LimitsSnapshot:
 
 @attrs.frozen
 class Forecast:
-    """How long a number of requests would take if they were all made now: seconds until the last one is let out, by class.
+    """Seconds until the last of a number of requests is granted, if all were made now, by priority.
 
-    From what is known in this process: the queue, the level and the rate as learned.
+    From what this process knows: the queue, the level and the rate as learned.
     """
 
     interactive: float

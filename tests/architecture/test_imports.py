@@ -64,9 +64,9 @@ MAY_NAME_HTTP = {"emulator", "testing", "cli"}
 """They sit on top, and serve or fake HTTP."""
 SERVES_IN_A_FRAMEWORK = Path("webhooks/aiohttp_web.py")
 """An adapter to a web framework that happens to be a client too; nothing imports it but who uses that framework."""
-MAY_NAME_A_LOOP = {"transport.py", "_lifetimes.py", "limits/_nap.py", "testing", "emulator", "cli"}
-"""The core speaks anyio. `transport.py` tells the loops apart, `_lifetimes.py` closes what they leave, and `_nap` is paid for by every
-paced request; the others sit at the edge, where a loop is started."""
+MAY_NAME_A_LOOP = {"transport.py", "_lifetimes.py", "limits/_wakeups.py", "testing", "emulator", "cli"}
+"""The core speaks anyio. `transport.py` tells the loops apart, `_lifetimes.py` closes what they leave, and every paced request pays for
+`_wakeups`; the others sit at the edge, where a loop is started."""
 
 
 def modules(but: Collection[str] = ()) -> list[Path]:

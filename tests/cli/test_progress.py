@@ -40,7 +40,8 @@ from mux_async.ingest import (
     RunsAdopted,
     Stage,
 )
-from mux_async.limits import AccountLimits, Bucket
+from mux_async.limits import Bucket
+from mux_async.limits._account import AccountLimits
 from tests.cli.commands import CREDENTIALS, command, emulate, environment
 
 RATE = LimitSettings().post.rate

@@ -187,7 +187,7 @@ class Bench:
             transport=self.transport,
             clock=anyio.current_time if url == "memory://" else time.monotonic,  # a file is read in a thread
             random=Random(1),
-            limits=LimitSettings(post=settings, other=settings, reserve=0.0, slack=0.0, url=url),
+            limits=LimitSettings(post=settings, other=settings, reserve=0.0, jitter=0.0, url=url),
         )
         self._level = self._levels()
 
@@ -354,7 +354,7 @@ async def test_every_step_against_the_emulator() -> None:
         account=f"emulated-{uuid4()}",
         transport=transport,
         clock=anyio.current_time,
-        limits=LimitSettings(post=BucketSettings(1000.0, 1000), other=BucketSettings(1000.0, 1000), slack=0.0),
+        limits=LimitSettings(post=BucketSettings(1000.0, 1000), other=BucketSettings(1000.0, 1000), jitter=0.0),
     )
 
     async def run(at: int) -> bool:

@@ -165,7 +165,7 @@ def client(site: Site, scheme: str, transport: str) -> Mux:
         account=f"deadline-{site.origin}",
         transport=transport,
         deadline=DEADLINE,
-        limits=LimitSettings(other=BucketSettings(rate=5.0, burst=1), reserve=0.0, slack=0.0),
+        limits=LimitSettings(other=BucketSettings(rate=5.0, burst=1), reserve=0.0, jitter=0.0),
     )
 
 

@@ -38,7 +38,8 @@ from mux_async.errors import (
     RateLimitedError,
     TransportTimeoutError,
 )
-from mux_async.limits import Bucket, MemoryBackend
+from mux_async.limits import Bucket
+from mux_async.limits._limiter import MemoryLimiter
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse
 
@@ -336,52 +337,52 @@ class TestRetryAfter:
         assert waited[1] == pytest.approx(waited[0])
 
 
-class Slow(MemoryBackend):
-    """A limits backend whose store takes an hour for everything that comes after an answer."""
+class Slow(MemoryLimiter):
+    """A limiter whose store takes an hour for everything that comes after an answer."""
 
-    async def hear(self, bucket: Bucket, remaining: int) -> None:
+    async def observe_remaining(self, bucket: Bucket, remaining: int) -> None:
         await anyio.sleep(3600.0)
-        await super().hear(bucket, remaining)
+        await super().observe_remaining(bucket, remaining)
 
-    async def refuse(self, grant: Any, delay: float | None) -> float:
+    async def on_throttled(self, grant: Any, delay: float | None) -> float:
         await anyio.sleep(3600.0)
-        return await super().refuse(grant, delay)
+        return await super().on_throttled(grant, delay)
 
     async def give_back(self, grant: Any) -> None:
         await anyio.sleep(3600.0)
         await super().give_back(grant)
 
 
-class Broken(MemoryBackend):
-    """A limits backend whose store fails after every answer."""
+class Broken(MemoryLimiter):
+    """A limiter whose store fails after every answer."""
 
-    async def hear(self, bucket: Bucket, remaining: int) -> None:
+    async def observe_remaining(self, bucket: Bucket, remaining: int) -> None:
         raise RuntimeError("no store")
 
-    async def refuse(self, grant: Any, delay: float | None) -> float:
+    async def on_throttled(self, grant: Any, delay: float | None) -> float:
         raise RuntimeError("no store")
 
     async def give_back(self, grant: Any) -> None:
         raise RuntimeError("no store")
 
 
-def with_backend(transport: FakeTransport, kind: type[MemoryBackend], **options: Any) -> Mux:
+def with_limiter(transport: FakeTransport, kind: type[MemoryLimiter], **options: Any) -> Mux:
     mux = client(transport, limits=LimitSettings(), **options)
     limits = mux._caller.engine.limits  # pyright: ignore[reportPrivateUsage]
-    limits._backend = kind(limits.settings, anyio.current_time)  # pyright: ignore[reportPrivateUsage]
+    limits._limiter = kind(limits.settings, anyio.current_time)  # pyright: ignore[reportPrivateUsage]
     return mux
 
 
 class TestAfterTheAnswer:
     @pytest.mark.parametrize("kind", [Slow, Broken])
-    async def test_a_store_that_is_slow_or_broken(self, kind: type[MemoryBackend]) -> None:
+    async def test_a_store_that_is_slow_or_broken(self, kind: type[MemoryLimiter]) -> None:
         """A create that was answered just before its deadline returns its answer, whatever the limits' store does."""
 
         async def answer() -> Answer:
             await anyio.sleep(1.999)
             return respond(201, json={"data": {"id": "a1"}}, headers={"X-RateLimit-Remaining": "0"})
 
-        mux = with_backend(script(answer), kind, deadline=2.0)
+        mux = with_limiter(script(answer), kind, deadline=2.0)
         start = anyio.current_time()
         asset = await mux.video.assets.create(inputs=[])
 
@@ -389,13 +390,13 @@ class TestAfterTheAnswer:
         assert anyio.current_time() - start < 2.5
 
     @pytest.mark.parametrize("kind", [Slow, Broken])
-    async def test_refusals_too(self, kind: type[MemoryBackend]) -> None:
+    async def test_refusals_too(self, kind: type[MemoryLimiter]) -> None:
         """A 429, and a request that never left, are what they are with such a store too, and are not held up for long."""
         start = anyio.current_time()
         with pytest.raises(RateLimitedError):
-            await with_backend(script(status(429)), kind, max_attempts=1).request("GET", "/x")
+            await with_limiter(script(status(429)), kind, max_attempts=1).request("GET", "/x")
         with pytest.raises(ConnectError):
-            await with_backend(script(refused), kind, max_attempts=1).request("GET", "/x")
+            await with_limiter(script(refused), kind, max_attempts=1).request("GET", "/x")
 
         assert anyio.current_time() - start < 3.0
 
@@ -429,7 +430,7 @@ class TestAfterTheAnswer:
     async def test_listeners_that_raise(self, verb: str, caplog: pytest.LogCaptureFixture) -> None:
         """A listener of the limits that raises fails no call and costs no grant; its error is logged."""
         limits = LimitSettings(
-            other=BucketSettings(rate=1.0, burst=1), post=BucketSettings(rate=1.0, burst=1), reserve=0.0, slack=0.0
+            other=BucketSettings(rate=1.0, burst=1), post=BucketSettings(rate=1.0, burst=1), reserve=0.0, jitter=0.0
         )
         transport = script(status(429), status(200))
         mux = client(transport, limits=limits, share_reads=False)

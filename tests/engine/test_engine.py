@@ -144,7 +144,7 @@ async def test_a_429_closes_the_bucket_for_all() -> None:
     await call()
     assert sent[0] == pytest.approx(7.25)  # the pause, and the slack
     assert sent[1] >= 7.0
-    assert mux.limits.snapshot().other.refused == 1
+    assert mux.limits.snapshot().other.throttled == 1
 
 
 async def test_attempts_run_out() -> None:

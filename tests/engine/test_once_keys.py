@@ -21,7 +21,7 @@ from mux_async._idempotency.keys._redis import Client, RedisKeyStore
 from mux_async._idempotency.keys._sqlite import SqliteKeyStore
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
-from mux_async.limits._redis import connect_to
+from mux_async.limits._redis_store import connect_to
 from tests.limits.stores import redis_server
 
 pytestmark = pytest.mark.anyio

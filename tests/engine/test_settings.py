@@ -24,7 +24,7 @@ from mux_async import (
     use_priority,
 )
 from mux_async.ingest import Ingest
-from mux_async.limits import Lessons
+from mux_async.limits import AdaptiveSettings
 from mux_async.signing import Signer, TokenCache
 from mux_async.testing import FakeTransport
 from mux_async.uploads import Uploads, UploadSettings
@@ -136,13 +136,13 @@ TABLE: dict[Callable[..., object], dict[str, list[object]]] = {
     RetrySettings: {"share": NUMBER, "reserve": WHOLE},
     bucket: {"rate": [*NUMBER, 0, INF], "burst": COUNT},
     window: {"requests": COUNT, "seconds": [*PERIOD, None], "burst": [*COUNT, 11], "jitter": [*SECONDS, None]},
-    Lessons: {
+    AdaptiveSettings: {
         "first_pause": [*SECONDS, None],
         "longest_pause": [*SECONDS, None],
         "backoff": [*NUMBER, 0, 1.1],
         "hold": [*SECONDS, None],
         "recovery": [*PERIOD, None],
-        "floor": [*NUMBER, 0, 1.1],
+        "min_rate_ratio": [*NUMBER, 0, 1.1],
         "discover": FLAG,
     },
     LimitSettings: {
@@ -150,10 +150,10 @@ TABLE: dict[Callable[..., object], dict[str, list[object]]] = {
         "other": THING,
         "realtime_data": THING,
         "general_data": THING,
-        "lessons": THING,
-        "slack": [*SECONDS, None],
+        "adaptive": THING,
+        "jitter": [*SECONDS, None],
         "reserve": [*NUMBER, 1.1],
-        "floor": [*NUMBER, 0.5],
+        "guaranteed_share": [*NUMBER, 0.5],
         "retries": THING,
         "url": [5, True, b"x"],
         "enabled": FLAG,
@@ -233,8 +233,8 @@ GOOD: dict[Callable[..., object], list[dict[str, Any]]] = {
     RetryPolicy: [{"first": 0, "longest": 0, "longest_retry_after": 0}],
     RetrySettings: [{"share": INF, "reserve": 0}],
     bucket: [{"rate": 1, "burst": 1}],
-    LimitSettings: [{"reserve": 0, "floor": 0, "slack": 0, "url": "memory://", "enabled": False}],
-    Lessons: [{"backoff": 1, "floor": 1}],
+    LimitSettings: [{"reserve": 0, "guaranteed_share": 0, "jitter": 0, "url": "memory://", "enabled": False}],
+    AdaptiveSettings: [{"backoff": 1, "min_rate_ratio": 1}],
     UploadSettings: [{"max_bytes_per_second": None, "max_concurrent": 1}],
     ingest: [{"wait_timeout": None, "playback_policies": [], "items": iter([])}, {"playback_policies": "public"}],
     router: [{"tolerance": INF, "secrets": [b"bytes of a secret"]}],

@@ -136,7 +136,7 @@ async def test_a_429_closes_the_bucket(broken: Callable[..., HttpResponse]) -> N
         snapshot = mux.limits.snapshot()
 
         assert anyio.current_time() - start >= 7.0
-        assert (snapshot.post.refused, snapshot.other.refused) == ((1, 0) if verb == "POST" else (0, 1))
+        assert (snapshot.post.throttled, snapshot.other.throttled) == ((1, 0) if verb == "POST" else (0, 1))
 
 
 async def test_a_429_counts_when_its_head_is_there() -> None:
@@ -150,7 +150,7 @@ async def test_a_429_counts_when_its_head_is_there() -> None:
     with anyio.move_on_after(1.0):
         await mux.request("GET", "/x")
 
-    assert mux.limits.snapshot().other.refused == 1
+    assert mux.limits.snapshot().other.throttled == 1
 
 
 @pytest.mark.parametrize(

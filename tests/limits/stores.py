@@ -15,10 +15,10 @@ from redis.asyncio import Redis
 
 from mux_async._operation import Bucket
 from mux_async.limits import BucketSettings, LimitSettings
-from mux_async.limits._redis import Client, RedisStore
-from mux_async.limits._shared import StoreLostError
-from mux_async.limits._sqlite import SqliteStore
-from mux_async.limits._turns import Asker, Command, Reply, SharedBucket
+from mux_async.limits._redis_store import Client, RedisLimitStore
+from mux_async.limits._scheduler import BucketCommand, BucketReply, Requester, Scheduler
+from mux_async.limits._shared_limiter import StoreLostError
+from mux_async.limits._sqlite_store import SqliteLimitStore
 from tests._servers import free_port, require, running
 
 T = TypeVar("T")
@@ -37,8 +37,8 @@ class FakeStore:
         self.settings = settings
         self.clock = clock
         self.is_down = False
-        self.commands: list[Command] = []
-        self._kept: dict[Bucket, tuple[dict[str, float], list[float], dict[str, Asker], float, float]] = {}
+        self.commands: list[BucketCommand] = []
+        self._kept: dict[Bucket, tuple[dict[str, float], list[float], dict[str, Requester], float, float]] = {}
 
     name = "fake://store"
 
@@ -46,24 +46,24 @@ class FakeStore:
     def is_local_clock(self) -> bool:
         return True
 
-    def perform_now(self, command: Command) -> Reply:
+    def perform_now(self, command: BucketCommand) -> BucketReply:
         if self.is_down:
             raise StoreLostError("it is down")
         self.commands.append(command)
         now = self.clock()
-        shared = SharedBucket(self.settings.new_bucket(command.bucket))
+        shared = Scheduler(self.settings.new_bucket(command.bucket))
         kept = self._kept.get(command.bucket)
         if kept is None:
             shared.bucket.drain(now)
         else:
-            numbers, grants, askers, shared.switch_at, shared.drain_at = kept
+            numbers, grants, requesters, shared.switch_at, shared.drain_at = kept
             shared.bucket.load(numbers, grants, now)
-            shared.askers = dict(askers)
+            shared.requesters = dict(requesters)
         value = shared.perform(command, now)
-        self._kept[command.bucket] = (*shared.bucket.dump(), shared.askers, shared.switch_at, shared.drain_at)
+        self._kept[command.bucket] = (*shared.bucket.dump(), shared.requesters, shared.switch_at, shared.drain_at)
         return shared.reply(command.owner, value, now)
 
-    async def perform(self, command: Command) -> Reply:
+    async def perform(self, command: BucketCommand) -> BucketReply:
         return self.perform_now(command)
 
     async def aclose(self) -> None:
@@ -80,7 +80,7 @@ class FakeStore:
 class Driver(Protocol):
     """A store, driven from synchronous code."""
 
-    def perform_now(self, command: Command) -> Reply: ...
+    def perform_now(self, command: BucketCommand) -> BucketReply: ...
     def forget(self) -> None: ...
     def close(self) -> None: ...
 
@@ -88,10 +88,10 @@ class Driver(Protocol):
 class SqliteDriver:
     def __init__(self, path: Path, settings: LimitSettings, clock: Callable[[], float]) -> None:
         self._path = path
-        self._store = SqliteStore(path, "account", settings, clock)
+        self._store = SqliteLimitStore(path, "account", settings, clock)
         self.forget()
 
-    def perform_now(self, command: Command) -> Reply:
+    def perform_now(self, command: BucketCommand) -> BucketReply:
         return self._store.perform_now(command)
 
     def forget(self) -> None:
@@ -106,12 +106,12 @@ class RedisDriver:
     def __init__(self, connect: Callable[[], Redis], settings: LimitSettings, clock: Callable[[], float]) -> None:
         self._runner = asyncio.Runner()
         self._client = connect()
-        self._store = RedisStore(
+        self._store = RedisLimitStore(
             "redis://test", "account", settings, lambda: cast("Client", self._client), clock=clock, timeout=10.0
         )
         self.forget()
 
-    def perform_now(self, command: Command) -> Reply:
+    def perform_now(self, command: BucketCommand) -> BucketReply:
         return self._run(self._store.perform(command))
 
     def forget(self) -> None:

@@ -21,7 +21,7 @@ from mux_async import BucketSettings, LimitSettings, Mux
 from mux_async._operation import Bucket
 from mux_async.emulator import DEFAULT_TOKEN, Arrival, Emulator, EmulatorSettings, EmulatorTransport, RateRules, Request
 from mux_async.emulator.server import serve
-from mux_async.limits import Lessons
+from mux_async.limits import AdaptiveSettings
 from mux_async.transport import HttpRequest, HttpResponse
 from tests.limits.load import TRIES
 
@@ -146,8 +146,8 @@ async def test_half_of_the_account_is_gone_over_sockets() -> None:
 async def _share_over_sockets() -> tuple[Share, Share, float]:
     rate, begin, foreign, grace, rest = 200.0, 2.0, 8.0, 3.0, 2.0
     emulator = Emulator(rules(rate))
-    lessons = Lessons(first_pause=0.1, hold=1.8, recovery=0.8)
-    limits = LimitSettings(post=BucketSettings(rate, int(rate)), lessons=lessons)
+    adaptive = AdaptiveSettings(first_pause=0.1, hold=1.8, recovery=0.8)
+    limits = LimitSettings(post=BucketSettings(rate, int(rate)), adaptive=adaptive)
     start, leaves = time.time(), math.inf
     async with (
         serve(emulator) as origin,

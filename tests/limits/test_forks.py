@@ -16,9 +16,11 @@ import pytest
 
 from mux_async.ingest._runs import begin_run, end_run, is_alive
 from mux_async.ingest._store import Store
-from mux_async.limits import AccountLimits, Bucket, BucketSettings, LimitSettings, MemoryBackend
-from mux_async.limits._sqlite import SqliteStore
-from mux_async.limits._turns import Command
+from mux_async.limits import Bucket, BucketSettings, LimitSettings
+from mux_async.limits._account import AccountLimits
+from mux_async.limits._limiter import MemoryLimiter
+from mux_async.limits._scheduler import BucketCommand
+from mux_async.limits._sqlite_store import SqliteLimitStore
 from mux_async.webhooks import SqliteEventStore
 from mux_async.webhooks._store import Sighting
 
@@ -100,8 +102,8 @@ def forked(clock: Clock, act: Callable[[], object], child: Callable[[], object],
 def test_a_sqlite_store(tmp_path: Path) -> None:
     """A fork waits for the transaction of a thread, and both processes go on with connections of their own."""
     clock = Clock()
-    store = SqliteStore(tmp_path / "limits.db", "account", SETTINGS, clock)
-    ask = Command("ask", Bucket.POST, "owner")
+    store = SqliteLimitStore(tmp_path / "limits.db", "account", SETTINGS, clock)
+    ask = BucketCommand("acquire", Bucket.POST, "owner")
     store.perform_now(ask)
 
     def child() -> None:
@@ -116,8 +118,8 @@ def test_a_sqlite_store(tmp_path: Path) -> None:
 def test_a_child_leaves_the_log_of_sqlite_alone(tmp_path: Path) -> None:
     """What a parent writes while its child comes and goes is in the file, for everybody who opens it later."""
     path = tmp_path / "limits.db"
-    store = SqliteStore(path, "account", SETTINGS, time.monotonic)
-    ask = Command("ask", Bucket.POST, "owner")
+    store = SqliteLimitStore(path, "account", SETTINGS, time.monotonic)
+    ask = BucketCommand("acquire", Bucket.POST, "owner")
     store.perform_now(ask)
     pid = os.fork()
     if not pid:
@@ -128,9 +130,9 @@ def test_a_child_leaves_the_log_of_sqlite_alone(tmp_path: Path) -> None:
             status = 0
         finally:
             os._exit(status)
-    store.perform_now(Command("release", Bucket.POST, "owner"))
+    store.perform_now(BucketCommand("leave", Bucket.POST, "owner"))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    store.perform_now(Command("ask", Bucket.POST, "other"))
+    store.perform_now(BucketCommand("acquire", Bucket.POST, "other"))
     store.close()
 
     with closing(sqlite3.connect(path)) as reader:
@@ -189,6 +191,6 @@ def test_a_journal(tmp_path: Path) -> None:
 def test_the_memory_of_a_process() -> None:
     """A child whose parent was asking the buckets in another thread does not wait for that thread, which it has not got."""
     clock = Clock()
-    limits = AccountLimits(SETTINGS, MemoryBackend(SETTINGS, clock))
+    limits = AccountLimits(SETTINGS, MemoryLimiter(SETTINGS, clock))
 
     assert forked(clock, limits.snapshot, limits.snapshot, goes_on=False) == 0

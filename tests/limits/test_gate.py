@@ -14,25 +14,25 @@ import pytest
 from mux_async.errors import ConfigurationError, LimitWaitError
 from mux_async.limits import (
     PRIORITIES,
-    AccountLimits,
+    AdaptiveSettings,
     Bucket,
     BucketSettings,
     BucketSnapshot,
-    Lessons,
     LimitEvent,
     LimitSettings,
     Priority,
-    Refused,
-    Waited,
+    RequestDelayed,
+    RequestThrottled,
 )
+from mux_async.limits._account import AccountLimits
 from mux_async.limits._gate import Gate
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
-def make(rate: float = 1.0, burst: int = 2, slack: float = 0.0, **settings: Any) -> tuple[AccountLimits, Gate]:
+def make(rate: float = 1.0, burst: int = 2, jitter: float = 0.0, **settings: Any) -> tuple[AccountLimits, Gate]:
     bucket = BucketSettings(rate, burst)
-    limits = AccountLimits(LimitSettings(post=bucket, slack=slack, **settings), clock=anyio.current_time)
+    limits = AccountLimits(LimitSettings(post=bucket, jitter=jitter, **settings), clock=anyio.current_time)
     return limits, limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
 
 
@@ -105,15 +105,15 @@ async def test_what_is_free_is_had_without_waiting() -> None:
     """While nobody waits a free permit is had at once, and counted; where there is none, nothing is taken."""
     limits, gate = make(rate=1.0, burst=2)
 
-    assert [gate.acquire_now("default") is not None for _ in range(3)] == [True, True, False]
-    assert gate.acquire_now("batch") is None
+    assert [gate.acquire_nowait("default") is not None for _ in range(3)] == [True, True, False]
+    assert gate.acquire_nowait("batch") is None
     assert limits.snapshot().post.granted == 2
 
 
 async def test_nobody_passes_those_who_wait() -> None:
     """A permit that is there before the first in the queue has woken is the first's, whoever asks for it meanwhile."""
     late = 0.0
-    settings = LimitSettings(post=BucketSettings(1.0, 1), slack=0.0)
+    settings = LimitSettings(post=BucketSettings(1.0, 1), jitter=0.0)
     limits = AccountLimits(settings, clock=lambda: anyio.current_time() + late)
     gate = limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
     await gate.acquire("default", None)
@@ -122,7 +122,7 @@ async def test_nobody_passes_those_who_wait() -> None:
         tasks.start_soon(gate.acquire, "default", None)
         await anyio.wait_all_tasks_blocked()
         late = 5.0
-        assert gate.acquire_now("interactive") is None
+        assert gate.acquire_nowait("interactive") is None
     assert limits.snapshot().post.granted == 2
 
 
@@ -178,10 +178,10 @@ async def test_what_was_never_sent_is_not_counted() -> None:
 
 async def test_a_429_holds_everybody() -> None:
     """After a 429 nobody is let out until the pause is over, and then at the sustained rate."""
-    limits, gate = make(rate=1.0, burst=5, lessons=Lessons(backoff=1.0))
+    limits, gate = make(rate=1.0, burst=5, adaptive=AdaptiveSettings(backoff=1.0))
     grant = await gate.acquire("interactive", None)
     start, served_at = anyio.current_time(), list[float]()
-    await limits.refuse(grant, 10.0)
+    await limits.on_throttled(grant, 10.0)
 
     async def wait() -> None:
         await gate.acquire("interactive", None)
@@ -191,7 +191,7 @@ async def test_a_429_holds_everybody() -> None:
         for _ in range(3):
             tasks.start_soon(wait)
     assert served_at == [pytest.approx(10.0), pytest.approx(11.0), pytest.approx(12.0)]
-    assert limits.snapshot().post.refused == 1
+    assert limits.snapshot().post.throttled == 1
 
 
 async def test_a_snapshot_tells_what_is_going_on() -> None:
@@ -219,10 +219,10 @@ async def test_clients_of_one_account_share() -> None:
     assert AccountLimits.shared("https://a.test", "other", None) is not one
     assert AccountLimits.shared("https://b.test", "acme", None) is not one
     with pytest.raises(ConfigurationError, match="has other limits"):
-        AccountLimits.shared("https://a.test", "acme", LimitSettings(floor=0.2))
+        AccountLimits.shared("https://a.test", "acme", LimitSettings(guaranteed_share=0.2))
     del one
     gc.collect()
-    assert AccountLimits.shared("https://a.test", "acme", LimitSettings(floor=0.2)).settings.floor == 0.2
+    assert AccountLimits.shared("https://a.test", "acme", LimitSettings(guaranteed_share=0.2)).settings.guaranteed_share == 0.2
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -237,7 +237,7 @@ async def test_bound_holds_under_a_storm(seed: int) -> None:
         await anyio.sleep(chance.uniform(0, 20))
         with anyio.move_on_after(chance.choice([0.0, 1.0, 100.0])):
             priority = chance.choice(PRIORITIES)
-            grant = gate.acquire_now(priority) or await gate.acquire(priority, None)
+            grant = gate.acquire_nowait(priority) or await gate.acquire(priority, None)
             if chance.random() < 0.2:
                 await limits.give_back(grant)
             else:
@@ -319,7 +319,7 @@ async def test_a_share_of_the_burst_is_kept_for_people() -> None:
 @pytest.mark.parametrize("queued", [0, 1, 3])
 async def test_the_estimate_by_the_floor(queued: int) -> None:
     """Behind many people, a batch call waits by its class's floor: one turn for each of its class that waits, and its own."""
-    _, gate = make(rate=1.0, burst=1, floor=0.1)
+    _, gate = make(rate=1.0, burst=1, guaranteed_share=0.1)
     turn = (1.0 / 0.1 - 1.0) / 1.0
     eta: float | None = None
     async with anyio.create_task_group() as tasks:
@@ -341,7 +341,7 @@ async def test_the_estimate_by_the_floor(queued: int) -> None:
 async def test_a_closed_bucket_refuses_at_once(priority: Priority) -> None:
     """A call that a closed bucket cannot let out within its patience is refused at once, in classes with a floor too."""
     limits, gate = make(rate=5.0, burst=1)
-    await limits.refuse(await gate.acquire("interactive", None), 30.0)
+    await limits.on_throttled(await gate.acquire("interactive", None), 30.0)
     start = anyio.current_time()
     with pytest.raises(LimitWaitError) as caught:
         await gate.acquire(priority, 20.0)
@@ -357,12 +357,12 @@ async def test_waits_and_refusals_are_told() -> None:
     with limits.listen(heard.append):
         await gate.acquire("default", None)
         grant = await gate.acquire("batch", None)
-        await limits.refuse(grant, 3.0)
+        await limits.on_throttled(grant, 3.0)
     await gate.acquire("default", None)
 
     waited, refused = heard
-    assert isinstance(waited, Waited)
-    assert isinstance(refused, Refused)
+    assert isinstance(waited, RequestDelayed)
+    assert isinstance(refused, RequestThrottled)
     assert (waited.bucket, waited.priority) == (Bucket.POST, "batch")
     assert waited.seconds == pytest.approx(1.0)
     assert (refused.bucket, refused.closed_for) == (Bucket.POST, 3.0)

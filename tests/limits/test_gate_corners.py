@@ -9,19 +9,21 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mux_async.limits import AccountLimits, Bucket, BucketSettings, Grant, LimitSettings, MemoryBackend
+from mux_async.limits import Bucket, BucketSettings, LimitSettings
+from mux_async.limits._account import AccountLimits
 from mux_async.limits._gate import Gate
+from mux_async.limits._limiter import Grant, MemoryLimiter
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
-class Interrupting(MemoryBackend):
+class Interrupting(MemoryLimiter):
     """Calls a function at the very moment at which a grant is made, before anybody has it."""
 
     interrupt: Callable[[], object] = staticmethod(lambda: None)
 
-    async def take(self, bucket: Bucket, *, leave: int, rank: int) -> Grant | float:
-        outcome = await super().take(bucket, leave=leave, rank=rank)
+    async def acquire(self, bucket: Bucket, *, held_back: int, rank: int) -> Grant | float:
+        outcome = await super().acquire(bucket, held_back=held_back, rank=rank)
         if isinstance(outcome, Grant):
             self.interrupt()
         return outcome
@@ -33,7 +35,7 @@ def gate_of(limits: AccountLimits) -> Gate:
 
 async def test_a_grant_that_meets_a_cancellation_goes_back() -> None:
     """A person who is handed a permit and cancelled in the same moment gives it back, and the next one gets it then."""
-    settings = LimitSettings(post=BucketSettings(rate=0.1, burst=1), slack=0.0)
+    settings = LimitSettings(post=BucketSettings(rate=0.1, burst=1), jitter=0.0)
     backend = Interrupting(settings, anyio.current_time)
     limits = AccountLimits(settings, backend, anyio.current_time)
     gate = gate_of(limits)

@@ -19,13 +19,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mux_async.errors import LimitWaitError
-from mux_async.limits import PRIORITIES, AccountLimits, Bucket, BucketSettings, Grant, Lessons, LimitSettings, Priority
+from mux_async.limits import PRIORITIES, AdaptiveSettings, Bucket, BucketSettings, LimitSettings, Priority
+from mux_async.limits._account import AccountLimits
+from mux_async.limits._limiter import Grant
 from mux_async.testing import VirtualTimeLoop
 
 RATE, BURST, FLOOR = 2.0, 4, 0.1
 PATIENCE = 1 / (RATE * FLOOR)
 CLASSES = st.sampled_from(PRIORITIES)
-LESSONS = Lessons(first_pause=1.0, longest_pause=10.0, hold=6.0, recovery=8.0)
+ADAPTIVE = AdaptiveSettings(first_pause=1.0, longest_pause=10.0, hold=6.0, recovery=8.0)
 
 
 @attrs.define(eq=False)
@@ -48,7 +50,8 @@ class Gates(RuleBasedStateMachine):
         self.loop = VirtualTimeLoop()
         self.offset = 0.0
         self.limits = AccountLimits(
-            LimitSettings(post=BucketSettings(RATE, BURST), lessons=LESSONS, floor=FLOOR, slack=0.1), clock=self.clock
+            LimitSettings(post=BucketSettings(RATE, BURST), adaptive=ADAPTIVE, guaranteed_share=FLOOR, jitter=0.1),
+            clock=self.clock,
         )
         self.gate = self.limits.gate(self.loop, Bucket.POST)
         self.numbers = itertools.count()
@@ -56,7 +59,7 @@ class Gates(RuleBasedStateMachine):
         self.served: list[Caller] = []
         self.unused: list[Grant] = []
         self.is_taught = False
-        self.neglected_since: dict[Priority, float] = dict.fromkeys(PRIORITIES, math.inf)
+        self.starving_since: dict[Priority, float] = dict.fromkeys(PRIORITIES, math.inf)
 
     def clock(self) -> float:
         return self.loop.time() + self.offset
@@ -84,7 +87,7 @@ class Gates(RuleBasedStateMachine):
     async def call(self, caller: Caller, patience: float | None) -> None:
         start, refusal = self.loop.time(), None
         try:
-            caller.grant = self.gate.acquire_now(caller.priority) or await self.gate.acquire(caller.priority, patience)
+            caller.grant = self.gate.acquire_nowait(caller.priority) or await self.gate.acquire(caller.priority, patience)
         except LimitWaitError as error:
             refusal = error
         finally:
@@ -96,12 +99,12 @@ class Gates(RuleBasedStateMachine):
             return
         caller.granted_at = self.loop.time()
         self.served.append(caller)
-        self.neglected_since[caller.priority] = self.loop.time()
+        self.starving_since[caller.priority] = self.loop.time()
 
-    def restart_the_clocks_of_neglect(self) -> None:
+    def restart_the_starvation_clocks(self) -> None:
         """Refusals, and a clock that jumps, change what anybody can expect from now on."""
         for priority in PRIORITIES:
-            self.neglected_since[priority] = self.loop.time()
+            self.starving_since[priority] = self.loop.time()
 
     @rule(priority=CLASSES, patience=st.none() | st.floats(0, 8), count=st.integers(1, 6))
     def arrive(self, priority: Priority, patience: float | None, count: int) -> None:
@@ -111,7 +114,7 @@ class Gates(RuleBasedStateMachine):
 
     def start(self, priority: Priority, patience: float | None) -> Caller:
         if not any(one.priority == priority for one in self.waiting):
-            self.neglected_since[priority] = self.loop.time()
+            self.starving_since[priority] = self.loop.time()
         caller = Caller(next(self.numbers), priority)
         self.waiting.append(caller)
         caller.task = self.loop.create_task(self.call(caller, patience))
@@ -147,7 +150,7 @@ class Gates(RuleBasedStateMachine):
     @rule(choice=st.integers(0, 99), in_steps=st.integers(0, 5))
     def cancel_as_it_is_granted(self, choice: int, in_steps: int) -> None:
         """Wait for the moment at which the next grant is due, and cancel somebody a few steps of the loop later."""
-        wait = self.limits._backend.wait(Bucket.POST, leave=0, rank=0, ahead=0)  # pyright: ignore[reportPrivateUsage]
+        wait = self.limits._limiter.estimate_wait(Bucket.POST, held_back=0, rank=0, ahead=0)  # pyright: ignore[reportPrivateUsage]
         self.loop.run_until_complete(asyncio.sleep(min(wait, 5.0)))
         for _ in range(in_steps):
             self.step()
@@ -163,26 +166,26 @@ class Gates(RuleBasedStateMachine):
                 self.run(lambda: self.limits.give_back(grant))
 
     @rule(choice=st.integers(0, 9), delay=st.none() | st.sampled_from([0.0, 0.5, 4.0, 1e9]))
-    def refuse(self, choice: int, delay: float | None) -> None:
+    def on_throttled(self, choice: int, delay: float | None) -> None:
         """A recent request was answered 429."""
         granted = [one.grant for one in self.served if one.grant is not None]
         if granted:
-            self.run(lambda: self.limits.refuse(granted[-1 - choice % len(granted)], delay))
+            self.run(lambda: self.limits.on_throttled(granted[-1 - choice % len(granted)], delay))
             self.is_taught = True
-            self.restart_the_clocks_of_neglect()
+            self.restart_the_starvation_clocks()
 
     @rule(remaining=st.integers(0, BURST))
-    def hear(self, remaining: int) -> None:
-        self.run(lambda: self.limits.hear(Bucket.POST, remaining))
+    def observe_remaining(self, remaining: int) -> None:
+        self.run(lambda: self.limits.observe_remaining(Bucket.POST, remaining))
         self.is_taught = True
-        self.restart_the_clocks_of_neglect()
+        self.restart_the_starvation_clocks()
 
     @rule(seconds=st.sampled_from([-5.0, -0.5, -1e-6, 0.5, 5.0, 3600.0]))
     def jump(self, seconds: float) -> None:
         """The clock is set, or the machine was asleep."""
         self.offset += seconds
         self.is_taught = True
-        self.restart_the_clocks_of_neglect()
+        self.restart_the_starvation_clocks()
 
     @invariant()
     def first_come_first_served(self) -> None:
@@ -204,9 +207,9 @@ class Gates(RuleBasedStateMachine):
         state = self.limits.snapshot().post
         for priority in ("default", "batch"):
             if any(one.priority == priority for one in self.waiting):
-                waited = self.loop.time() - self.neglected_since[priority]
+                waited = self.loop.time() - self.starving_since[priority]
                 # A class that has the whole burst to wait for still takes turns at the lowest rate there was.
-                allowed = PATIENCE + LESSONS.longest_pause + (BURST + 3) / min(state.rate, RATE) + 5.0
+                allowed = PATIENCE + ADAPTIVE.longest_pause + (BURST + 3) / min(state.rate, RATE) + 5.0
                 assert waited <= allowed, (priority, waited, allowed)
 
     @invariant()
@@ -233,8 +236,8 @@ class Gates(RuleBasedStateMachine):
         try:
             self.settle()
             left = [one.task for one in self.waiting if one.task is not None]
-            slowest = RATE * LESSONS.floor
-            patience = LESSONS.longest_pause + 50 + (BURST + len(left)) / slowest
+            slowest = RATE * ADAPTIVE.min_rate_ratio
+            patience = ADAPTIVE.longest_pause + 50 + (BURST + len(left)) / slowest
 
             async def finish() -> None:
                 with anyio.fail_after(patience):

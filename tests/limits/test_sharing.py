@@ -63,11 +63,11 @@ def test_a_client_whose_loop_was_merely_closed_does_not_count(account: str) -> N
 def test_a_client_that_could_not_be_opened_does_not_count(account: str) -> None:
     """The same for one whose transport could not be made."""
 
-    def refuse(_: TransportSettings) -> Transport:
+    def on_throttled(_: TransportSettings) -> Transport:
         raise WrongRuntimeError("made up", running="asyncio", supported=("trio",))
 
     with pytest.raises(WrongRuntimeError) as held:
-        asyncio.run(fail(client(account, ONE, refuse)))
+        asyncio.run(fail(client(account, ONE, on_throttled)))
 
     assert client(account, OTHER).limits.settings == OTHER
     assert held.tb is not None

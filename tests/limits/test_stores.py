@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from mux_async._operation import Bucket
-from mux_async.limits import PRIORITIES, Lessons, LimitSettings, Priority
-from mux_async.limits import _bucket as arithmetic
-from mux_async.limits._turns import Command, Reply
+from mux_async.limits import PRIORITIES, AdaptiveSettings, LimitSettings, Priority
+from mux_async.limits import _token_bucket as arithmetic
+from mux_async.limits._scheduler import BucketCommand, BucketReply
 from tests.limits.stores import STORES, Clock, Driver, FakeStore, NewDriver, drivers, one_rate, worst_window
 
 EXAMPLES = int(os.environ.get("MUX_ASYNC_LIMIT_EXAMPLES", "40"))
@@ -40,7 +40,7 @@ def new_real_driver(request: pytest.FixtureRequest, tmp_path: Path) -> Generator
 STEPS = st.lists(
     st.tuples(
         st.one_of(st.floats(0, 0.4), st.floats(0, 5), st.sampled_from([0.0, 0.25, 70.0, -0.5, -5000.0])),
-        st.sampled_from(["ask", "ask", "ask", "ask", "release", "give_back", "refuse", "hear", "rejoin"]),
+        st.sampled_from(["acquire", "acquire", "acquire", "acquire", "leave", "give_back", "throttled", "observe", "rejoin"]),
         st.integers(0, 4),
         st.integers(0, 2),
     ),
@@ -48,7 +48,7 @@ STEPS = st.lists(
 )
 
 
-def seen(reply: Reply) -> tuple[object, ...]:
+def seen(reply: BucketReply) -> tuple[object, ...]:
     """Return all of *reply* that two stores have to agree on."""
     numbers = {name: number for name, number in reply.numbers.items() if name in arithmetic._NUMBERS}  # pyright: ignore[reportPrivateUsage]
     return reply.value, reply.now, numbers, reply.others, reply.members
@@ -67,27 +67,27 @@ def test_stores_agree_with_the_arithmetic(
     new_real_driver: NewDriver, rate: float, burst: int, discover: bool, steps: list[tuple[float, str, int, int]]
 ) -> None:
     """Whatever is asked, given back, refused and heard, by whomever, at whatever times: each store answers what the arithmetic does."""
-    limits = one_rate(rate, burst, lessons=Lessons(discover=discover, hold=1.0))
+    limits = one_rate(rate, burst, adaptive=AdaptiveSettings(discover=discover, hold=1.0))
     clock = Clock(10_000.0)
     model, store = FakeStore(limits, clock), new_real_driver(limits, clock)
     grants: list[float] = [clock.now]
     try:
         for wait, verb, number, rank in steps:
             clock.now += wait
-            command = Command(
+            command = BucketCommand(
                 verb,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
                 BUCKET,
                 f"owner {number}",
-                leave=limits.left_by(PRIORITIES[rank], burst),
+                held_back=limits.held_back(PRIORITIES[rank], burst),
                 rank=rank,
-                at=grants[number % len(grants)] if verb in {"give_back", "refuse"} else None,
-                delay=3.0 if verb == "refuse" and number % 2 else None,
+                at=grants[number % len(grants)] if verb in {"give_back", "throttled"} else None,
+                delay=3.0 if verb == "throttled" and number % 2 else None,
                 remaining=number,
                 settle=4.0,
             )
             expected, got = model.perform_now(command), store.perform_now(command)
             assert seen(got) == seen(expected), command
-            if verb == "ask" and got.value == 0.0:
+            if verb == "acquire" and got.value == 0.0:
                 grants.append(got.now)
     finally:
         store.close()
@@ -97,7 +97,7 @@ def test_a_store_remembers_the_newest_grants(new_real_driver: NewDriver) -> None
     """A store keeps 256 grants to be given back, and agrees with the arithmetic about the rest."""
     limits, clock = one_rate(128.0, 2), Clock()
     model, store = FakeStore(limits, clock), new_real_driver(limits, clock)
-    ask = Command("ask", BUCKET, "a")
+    ask = BucketCommand("acquire", BUCKET, "a")
     granted = list[float]()
     while len(granted) < 300:
         expected, got = model.perform_now(ask), store.perform_now(ask)
@@ -108,7 +108,7 @@ def test_a_store_remembers_the_newest_grants(new_real_driver: NewDriver) -> None
             granted.append(got.now)
 
     for at in (granted[0], granted[-1], granted[150]):
-        give_back = Command("give_back", BUCKET, "a", at=at)
+        give_back = BucketCommand("give_back", BUCKET, "a", at=at)
         assert seen(store.perform_now(give_back)) == seen(model.perform_now(give_back))
     store.close()
 
@@ -135,7 +135,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Time as it passes, whatever the machine's clock says."""
         self.offset = 0.0
         self.limits: LimitSettings = one_rate(
-            self.RATE, self.BURST, lessons=Lessons(first_pause=0.5, longest_pause=2.0, hold=1.0)
+            self.RATE, self.BURST, adaptive=AdaptiveSettings(first_pause=0.5, longest_pause=2.0, hold=1.0)
         )
         self.driver: Driver = type(self).new(self.limits, lambda: self.truth.now + self.offset)
         self.processes: list[Simulated] = []
@@ -173,7 +173,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def ask_now(self, process: Simulated, priority: Priority) -> bool:
         rank = PRIORITIES.index(priority)
-        command = Command("ask", BUCKET, process.name, leave=self.limits.left_by(priority, self.BURST), rank=rank)
+        command = BucketCommand(
+            "acquire", BUCKET, process.name, held_back=self.limits.held_back(priority, self.BURST), rank=rank
+        )
         reply = self.driver.perform_now(command)
         process.due = self.truth.now + reply.value
         if reply.value == 0.0:
@@ -184,26 +186,26 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(choice=st.integers(0, 5))
     def release(self, choice: int) -> None:
         process = self.processes[choice % len(self.processes)]
-        self.driver.perform_now(Command("release", BUCKET, process.name))
+        self.driver.perform_now(BucketCommand("leave", BUCKET, process.name))
 
     @precondition(lambda self: bool(self.undoable))
     @rule()
     def give_back(self) -> None:
         """The newest grant, which nothing has happened since that would have forgotten it, or it is not counted as undone."""
         truth, at = self.undoable.pop()
-        before = self.driver.perform_now(Command("release", BUCKET, "looks"))
-        after = self.driver.perform_now(Command("give_back", BUCKET, "looks", at=at))
+        before = self.driver.perform_now(BucketCommand("leave", BUCKET, "looks"))
+        after = self.driver.perform_now(BucketCommand("give_back", BUCKET, "looks", at=at))
         if after.numbers.get("full_at", 0.0) < before.numbers.get("full_at", 0.0):
             self.kept.remove(truth)
 
     @precondition(lambda self: bool(self.undoable))
     @rule(delay=st.sampled_from([None, 1.0, 1000.0]))
-    def refuse(self, delay: float | None) -> None:
-        self.driver.perform_now(Command("refuse", BUCKET, "looks", at=self.undoable[-1][1], delay=delay))
+    def on_throttled(self, delay: float | None) -> None:
+        self.driver.perform_now(BucketCommand("throttled", BUCKET, "looks", at=self.undoable[-1][1], delay=delay))
 
     @rule(remaining=st.integers(0, 5))
-    def hear(self, remaining: int) -> None:
-        self.driver.perform_now(Command("hear", BUCKET, "looks", remaining=remaining))
+    def observe_remaining(self, remaining: int) -> None:
+        self.driver.perform_now(BucketCommand("observe", BUCKET, "looks", remaining=remaining))
 
     @rule()
     def lose_everything(self) -> None:
@@ -221,7 +223,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def rejoin(self) -> None:
-        self.driver.perform_now(Command("rejoin", BUCKET, self.processes[0].name, settle=1.0))
+        self.driver.perform_now(BucketCommand("rejoin", BUCKET, self.processes[0].name, settle=1.0))
 
     @invariant()
     def bound_holds(self) -> None:
@@ -264,27 +266,27 @@ def test_a_damaged_row_counts_as_new(tmp_path: Path, damage: str) -> None:
     clock = Clock()
     with drivers("sqlite", tmp_path) as new:
         driver = new(one_rate(1.0, 2), clock)
-        assert driver.perform_now(Command("ask", BUCKET, "a")).value == pytest.approx(1.0 + 0.25)
+        assert driver.perform_now(BucketCommand("acquire", BUCKET, "a")).value == pytest.approx(1.0 + 0.25)
         (path,) = tmp_path.glob("*.db")
         with sqlite3.connect(path) as connection:
-            state = {"garbage": b"\xff\x00", "null": b"null", "missing fields": b'{"askers": {}}'}[damage]
+            state = {"garbage": b"\xff\x00", "null": b"null", "missing fields": b'{"requesters": {}}'}[damage]
             connection.execute("UPDATE mux_async_limits_1 SET state = ?", (state,))
         connection.close()
         clock.now += 100.0
 
-        reply = driver.perform_now(Command("ask", BUCKET, "a"))
+        reply = driver.perform_now(BucketCommand("acquire", BUCKET, "a"))
         driver.close()
     assert reply.value == pytest.approx(1.0 + 0.25)
 
 
 def test_accounts_do_not_meet(tmp_path: Path) -> None:
     """Two accounts in one file, or one database, have nothing to do with each other."""
-    from mux_async.limits._sqlite import SqliteStore
+    from mux_async.limits._sqlite_store import SqliteLimitStore
 
     clock = Clock()
-    make: Callable[[str], Any] = lambda account: SqliteStore(tmp_path / "limits.db", account, one_rate(1.0, 1), clock)  # noqa: E731
+    make: Callable[[str], Any] = lambda account: SqliteLimitStore(tmp_path / "limits.db", account, one_rate(1.0, 1), clock)  # noqa: E731
     one, other = make("one"), make("other")
-    ask = Command("ask", BUCKET, "a")
+    ask = BucketCommand("acquire", BUCKET, "a")
     one.perform_now(ask)
     clock.now += 10.0
     assert one.perform_now(ask).value == 0.0

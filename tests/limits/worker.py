@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from mux_async import LimitSettings, Mux
-from mux_async.limits import BucketSettings, LimitEvent, Waited
+from mux_async.limits import BucketSettings, LimitEvent, RequestDelayed
 
 TASKS = 8
 """More than the processes can be served at once: the limits are what holds them up."""
@@ -25,15 +25,15 @@ async def main(origin: str, url: str, rate: float, burst: int, seconds: float) -
         print("ready", flush=True)
         sys.stdin.readline()  # nothing else runs yet, so the loop may stand still
 
-        def tell(event: LimitEvent) -> None:
-            if not isinstance(event, Waited):
+        def notify(event: LimitEvent) -> None:
+            if not isinstance(event, RequestDelayed):
                 print(event, file=sys.stderr, flush=True)
 
         async def create() -> None:
             while True:
                 await mux.request("POST", "/video/v1/assets", body={"inputs": [{"url": "https://example.com/film.mp4"}]})
 
-        with mux.limits.listen(tell), anyio.move_on_after(seconds):
+        with mux.limits.listen(notify), anyio.move_on_after(seconds):
             async with anyio.create_task_group() as tasks:
                 for _ in range(TASKS):
                     tasks.start_soon(create)

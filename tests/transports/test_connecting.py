@@ -267,7 +267,7 @@ async def stalled_pool(_monkeypatch: pytest.MonkeyPatch, make: Make) -> AsyncGen
 Stall = Callable[[pytest.MonkeyPatch, Make], AbstractAsyncContextManager[tuple[Site, Transport, str]]]
 STALLS: list[Stall] = [stalled_name, stalled_tcp, stalled_tls, stalled_proxy, stalled_pool]
 
-PACED = LimitSettings(post=BucketSettings(rate=0.01, burst=3), reserve=0.0, slack=0.0)
+PACED = LimitSettings(post=BucketSettings(rate=0.01, burst=3), reserve=0.0, jitter=0.0)
 
 
 async def create(mux: Mux, once: str | None, **options: Any) -> Any:

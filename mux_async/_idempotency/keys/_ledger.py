@@ -184,7 +184,7 @@ def open_key_store(url: Secret) -> KeyStore | None:
         return None
     if isinstance(place, RedisAddress):
         from mux_async._idempotency.keys._redis import RedisKeyStore
-        from mux_async.limits._redis import connect_to
+        from mux_async.limits._redis_store import connect_to
 
         return RedisKeyStore(connect_to(place.url))
     from mux_async._idempotency.keys._sqlite import SqliteKeyStore

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mux_async import ConfigurationError, LimitSettings, Mux, RetrySettings, ServerError
 from mux_async.errors import ConnectError
-from mux_async.limits import RetryBudget
+from mux_async.limits._retry_budget import RetryBudget
 from mux_async.testing import FakeTransport, respond
 from mux_async.transport import HttpResponse
 
@@ -47,7 +47,7 @@ def test_reserve_comes_back() -> None:
     assert sum(budget.spend(0.0) for _ in range(10)) == 6
     assert sum(budget.spend(30.0) for _ in range(10)) == 3
     assert sum(budget.spend(1000.0) for _ in range(10)) == 6
-    assert budget.refused == 15
+    assert budget.denied == 15
 
 
 def test_no_budget() -> None:

@@ -11,21 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mux_async._operation import Bucket
-from mux_async.limits import BucketSettings, Lessons, LimitSettings, PacedBucket
-from mux_async.limits import _bucket as arithmetic
-from mux_async.limits._turns import LEASE, LONGEST_GRACE, MEMBERSHIP, Asker, Command, SharedBucket
+from mux_async.limits import AdaptiveSettings, BucketSettings, LimitSettings
+from mux_async.limits import _token_bucket as arithmetic
+from mux_async.limits._scheduler import LEASE, LONGEST_GRACE, MEMBERSHIP, BucketCommand, Requester, Scheduler
+from mux_async.limits._token_bucket import TokenBucket
 from tests.limits.stores import worst_window
 
-ASK = Command("ask", Bucket.POST, "")
+ASK = BucketCommand("acquire", Bucket.POST, "")
 RATES = st.sampled_from([0.5, 1.0, 5.0, 7.3])
 BURSTS = st.integers(1, 6)
 
 
-def ask(shared: SharedBucket, now: float, owner: str, rank: int = 0, leave: int = 0) -> float:
-    return shared.perform(attrs.evolve(ASK, owner=owner, rank=rank, leave=leave), now)
+def ask(shared: Scheduler, now: float, owner: str, rank: int = 0, held_back: int = 0) -> float:
+    return shared.perform(attrs.evolve(ASK, owner=owner, rank=rank, held_back=held_back), now)
 
 
-def play(shared: SharedBucket, owners: list[str], start: float, end: float, late: float = 0.0) -> list[tuple[float, str]]:
+def play(shared: Scheduler, owners: list[str], start: float, end: float, late: float = 0.0) -> list[tuple[float, str]]:
     """Let *owners* ask whenever they were told to, and again at once when they were served; return the grants."""
     due = dict.fromkeys(owners, start)
     grants: list[tuple[float, str]] = []
@@ -42,7 +43,7 @@ def play(shared: SharedBucket, owners: list[str], start: float, end: float, late
 def test_everybody_gets_the_same(rate: float, burst: int, count: int, late: float) -> None:
     """Those who always want more and come when they were told to get the same number of grants, one more or less."""
     owners = [f"owner {number}" for number in range(count)]
-    grants = play(SharedBucket(PacedBucket(rate, burst)), owners, 0.0, 60 / rate, late)
+    grants = play(Scheduler(TokenBucket(rate, burst)), owners, 0.0, 60 / rate, late)
 
     shares = Counter(owner for _, owner in grants[burst:])
     assert max(shares.values()) - min(shares[owner] for owner in owners) <= 2
@@ -52,7 +53,7 @@ def test_everybody_gets_the_same(rate: float, burst: int, count: int, late: floa
 def test_nothing_is_left_over(rate: float, burst: int, count: int) -> None:
     """With any number of owners, all that the bucket allows is used, though each is late by a tenth of an interval."""
     owners = [f"owner {number}" for number in range(count)]
-    grants = play(SharedBucket(PacedBucket(rate, burst)), owners, 0.0, 50 / rate, late=0.1 / rate)
+    grants = play(Scheduler(TokenBucket(rate, burst)), owners, 0.0, 50 / rate, late=0.1 / rate)
 
     assert len(grants) >= burst + 50 - 2
 
@@ -60,7 +61,7 @@ def test_nothing_is_left_over(rate: float, burst: int, count: int) -> None:
 @given(RATES, st.integers(2, 6), st.integers(2, 6))
 def test_a_killed_owner_costs_nothing(rate: float, burst: int, count: int) -> None:
     """An owner that never comes back for its slot is not waited for: the others use all there is."""
-    shared = SharedBucket(PacedBucket(rate, burst))
+    shared = Scheduler(TokenBucket(rate, burst))
     owners = [f"owner {number}" for number in range(count)]
     before = play(shared, owners, 0.0, 20 / rate)
     after = play(shared, owners[1:], 20 / rate, 60 / rate)
@@ -70,7 +71,7 @@ def test_a_killed_owner_costs_nothing(rate: float, burst: int, count: int) -> No
 
 def test_a_slot_is_kept_for_a_while() -> None:
     """What was promised to one is not given to another who asks at that moment, until the grace is over."""
-    shared = SharedBucket(PacedBucket(1.0, 1))
+    shared = Scheduler(TokenBucket(1.0, 1))
     assert ask(shared, 0.0, "a") == 0.0
     assert ask(shared, 0.1, "a") == pytest.approx(0.9)
 
@@ -81,7 +82,7 @@ def test_a_slot_is_kept_for_a_while() -> None:
 
 def test_who_comes_late_has_kept_its_place() -> None:
     """One that comes after its slot stands before those who began to wait later, until its lease is over."""
-    shared = SharedBucket(PacedBucket(1.0, 1))
+    shared = Scheduler(TokenBucket(1.0, 1))
     ask(shared, 0.0, "a")
     ask(shared, 0.0, "late")
     ask(shared, 2.5, "b")
@@ -91,23 +92,23 @@ def test_who_comes_late_has_kept_its_place() -> None:
     assert ask(shared, 3.5, "c") == pytest.approx(1.0)
     assert ask(shared, 3.5, "late") == 0.0
     ask(shared, 4.5, "c")
-    assert shared.askers["c"].due == -float("inf")
+    assert shared.requesters["c"].due == -float("inf")
 
 
 def test_a_released_slot_is_free() -> None:
     """Whoever gives its slot up leaves it to the next one."""
-    shared = SharedBucket(PacedBucket(1.0, 1))
+    shared = Scheduler(TokenBucket(1.0, 1))
     ask(shared, 0.0, "a")
     ask(shared, 0.0, "b")
     assert ask(shared, 0.0, "c") == pytest.approx(2.0)
-    shared.perform(Command("release", Bucket.POST, "b"), 0.5)
+    shared.perform(BucketCommand("leave", Bucket.POST, "b"), 0.5)
 
     assert ask(shared, 1.0, "c") == 0.0
 
 
 def test_people_go_before_reservations_of_batch() -> None:
     """However many batch slots are reserved, an interactive asker is told the next one, and the others move back."""
-    shared = SharedBucket(PacedBucket(1.0, 1))
+    shared = Scheduler(TokenBucket(1.0, 1))
     ask(shared, 0.0, "a")
     for number in range(20):
         ask(shared, 0.0, f"batch {number}", rank=2)
@@ -123,7 +124,7 @@ def test_people_go_before_reservations_of_batch() -> None:
     st.lists(
         st.tuples(
             st.floats(0, 2),
-            st.sampled_from(["ask", "ask", "ask", "give_back", "release", "refuse", "rejoin"]),
+            st.sampled_from(["acquire", "acquire", "acquire", "give_back", "leave", "throttled", "rejoin"]),
             st.integers(0, 4),
             st.integers(0, 2),
         ),
@@ -133,31 +134,31 @@ def test_people_go_before_reservations_of_batch() -> None:
 def test_bound_holds_whoever_asks(rate: float, burst: int, steps: list[tuple[float, str, int, int]]) -> None:
     """Whatever several owners of all ranks do, no window sees more than burst + rate x window grants that were kept."""
     settings = LimitSettings(post=BucketSettings(rate, burst))
-    shared, now, kept = SharedBucket(settings.new_bucket(Bucket.POST)), 100.0, list[float]()
+    shared, now, kept = Scheduler(settings.new_bucket(Bucket.POST)), 100.0, list[float]()
     for wait, verb, number, rank in steps:
         now += wait
         owner = f"owner {number}"
         match verb:
-            case "ask":
-                if not ask(shared, now, owner, rank, leave=burst - 1 if rank == 2 else 0):
+            case "acquire":
+                if not ask(shared, now, owner, rank, held_back=burst - 1 if rank == 2 else 0):
                     kept.append(now)
             case "give_back":
                 if kept:
                     undone = kept[number % len(kept)]
                     if undone in shared.bucket.dump()[1]:
                         kept.remove(undone)
-                    shared.perform(Command("give_back", Bucket.POST, owner, at=undone), now)
-            case "refuse":
-                shared.perform(Command("refuse", Bucket.POST, owner, at=kept[-1] if kept else None), now)
+                    shared.perform(BucketCommand("give_back", Bucket.POST, owner, at=undone), now)
+            case "throttled":
+                shared.perform(BucketCommand("throttled", Bucket.POST, owner, at=kept[-1] if kept else None), now)
             case _:
-                shared.perform(Command("rejoin" if verb == "rejoin" else "release", Bucket.POST, owner, settle=1.0), now)
+                shared.perform(BucketCommand("rejoin" if verb == "rejoin" else "leave", Bucket.POST, owner, settle=1.0), now)
 
     assert worst_window(kept, rate, burst) <= 1e-6
 
 
 def test_members_are_those_seen_lately() -> None:
     """Who has asked in the last minute counts as active, waiting or not; who waits is counted by rank."""
-    shared = SharedBucket(PacedBucket(1.0, 1))
+    shared = Scheduler(TokenBucket(1.0, 1))
     ask(shared, 0.0, "old")
     ask(shared, 50.0, "a")
     ask(shared, 50.0, "b", rank=2)
@@ -166,13 +167,13 @@ def test_members_are_those_seen_lately() -> None:
     reply = shared.reply("c", 0.0, 50.0)
     assert (reply.others, reply.members) == ((0, 0, 1), 4)
     ask(shared, MEMBERSHIP + 1.0, "a")
-    assert set(shared.askers) == {"a", "b", "c"}
+    assert set(shared.requesters) == {"a", "b", "c"}
 
 
 def test_all_go_back_at_one_moment() -> None:
     """Those who come back from an outage are told the same moment, then the bucket is empty, and later ones go back at once."""
-    shared = SharedBucket(PacedBucket(1.0, 5))
-    rejoin = Command("rejoin", Bucket.POST, "a", settle=4.0)
+    shared = Scheduler(TokenBucket(1.0, 5))
+    rejoin = BucketCommand("rejoin", Bucket.POST, "a", settle=4.0)
     assert shared.perform(rejoin, 10.0) == pytest.approx(4.0)
     assert shared.perform(attrs.evolve(rejoin, owner="b"), 12.5) == pytest.approx(1.5)
 
@@ -183,8 +184,8 @@ def test_all_go_back_at_one_moment() -> None:
 
 def test_a_dump_holds_everything() -> None:
     """Each slot of a bucket is in its dump, but its settings, which whoever loads it brings along, and what follows from the others."""
-    slots = set(PacedBucket.__slots__)
-    settings, derived = {"_lessons", "_slack"}, {"slack", "_is_recovering"}
+    slots = set(TokenBucket.__slots__)
+    settings, derived = {"_adaptive", "_configured_jitter"}, {"jitter", "_is_adapting", "_is_recovering"}
 
     assert slots == {*arithmetic._NUMBERS, "_grants", *settings, *derived}  # pyright: ignore[reportPrivateUsage]
 
@@ -192,16 +193,16 @@ def test_a_dump_holds_everything() -> None:
 @given(
     RATES,
     BURSTS,
-    st.lists(st.tuples(st.floats(0, 3), st.sampled_from(["take", "take", "give_back", "refuse", "hear"])), max_size=60),
+    st.lists(st.tuples(st.floats(0, 3), st.sampled_from(["take", "take", "give_back", "throttled", "observe"])), max_size=60),
 )
 def test_a_loaded_bucket_goes_on_like_the_dumped(rate: float, burst: int, steps: list[tuple[float, str]]) -> None:
     """A bucket that is dumped and loaded at every step does what one does that is left alone."""
-    whole, now, grants = PacedBucket(rate, burst, slack=0.1), 0.0, list[float]()
-    parts = PacedBucket(rate, burst, slack=0.1)
+    whole, now, grants = TokenBucket(rate, burst, jitter=0.1), 0.0, list[float]()
+    parts = TokenBucket(rate, burst, jitter=0.1)
     for wait, action in steps:
         now += wait
         numbers, remembered = parts.dump()
-        parts = PacedBucket(rate, burst, slack=0.1)
+        parts = TokenBucket(rate, burst, jitter=0.1)
         parts.load(numbers, remembered, now)
         results = list[object]()
         for bucket in (whole, parts):
@@ -210,10 +211,10 @@ def test_a_loaded_bucket_goes_on_like_the_dumped(rate: float, burst: int, steps:
                     results.append(bucket.take(now))
                 case "give_back":
                     results.append(bucket.give_back(grants[-1]) if grants else None)
-                case "refuse":
-                    results.append(bucket.refuse(now, granted_at=grants[-1] if grants else 0.0))
+                case "throttled":
+                    results.append(bucket.on_throttled(now, granted_at=grants[-1] if grants else 0.0))
                 case _:
-                    bucket.hear(now, remaining=1)
+                    bucket.observe_remaining(now, remaining=1)
         assert len(set(results)) <= 1
         if action == "take" and results[0] == 0.0:
             grants.append(now)
@@ -223,11 +224,11 @@ def test_a_loaded_bucket_goes_on_like_the_dumped(rate: float, burst: int, steps:
 
 def test_a_dump_remembers_the_newest_grants() -> None:
     """Beyond 256 grants the oldest can no longer be given back, and the others as ever."""
-    bucket = PacedBucket(128.0, 1)
+    bucket = TokenBucket(128.0, 1)
     times = [number / 128.0 for number in range(300)]
     assert [bucket.take(moment) for moment in times] == [0.0] * 300
     numbers, grants = bucket.dump()
-    loaded = PacedBucket(128.0, 1)
+    loaded = TokenBucket(128.0, 1)
     loaded.load(numbers, grants, 3.0)
 
     assert len(grants) == arithmetic.REMEMBERED
@@ -239,24 +240,24 @@ def test_a_dump_remembers_the_newest_grants() -> None:
 @pytest.mark.parametrize("ahead", [1.5, 60.0, 900.0, 5_000.0])
 def test_a_clock_that_is_a_little_behind(ahead: float) -> None:
     """A bucket, and who waits for it, from a clock seconds or minutes ahead is of another clock: nobody waits for the difference."""
-    bucket = PacedBucket(1.0, 2, Lessons(backoff=1.0))
+    bucket = TokenBucket(1.0, 2, AdaptiveSettings(backoff=1.0))
     now = 10_000.0
     assert [bucket.take(now), bucket.take(now)] == [0.0, 0.0]
-    loaded = PacedBucket(1.0, 2, Lessons(backoff=1.0))
+    loaded = TokenBucket(1.0, 2, AdaptiveSettings(backoff=1.0))
     loaded.load(*bucket.dump(), now - ahead)
-    shared = SharedBucket(loaded, {"other": Asker(now, now + 5.0, now, 0)})
+    shared = Scheduler(loaded, {"other": Requester(now, now + 5.0, now, 0)})
 
     assert loaded.ready_at(now - ahead) == pytest.approx(now - ahead + 1.0)
-    shared.perform(Command("ask", Bucket.POST, "me"), now - ahead)
-    assert "other" not in shared.askers
+    shared.perform(BucketCommand("acquire", Bucket.POST, "me"), now - ahead)
+    assert "other" not in shared.requesters
 
 
 def test_a_clock_that_starts_again() -> None:
     """A bucket dumped before a restart of the machine is taken to be of this moment: debts and pauses are kept, no longer."""
-    bucket = PacedBucket(1.0, 2, Lessons(backoff=1.0))
+    bucket = TokenBucket(1.0, 2, AdaptiveSettings(backoff=1.0))
     bucket.take(1_000_000.0)
-    bucket.refuse(1_000_000.0, granted_at=1_000_000.0, delay=10.0)
-    loaded = PacedBucket(1.0, 2, Lessons(backoff=1.0))
+    bucket.on_throttled(1_000_000.0, granted_at=1_000_000.0, delay=10.0)
+    loaded = TokenBucket(1.0, 2, AdaptiveSettings(backoff=1.0))
     loaded.load(*bucket.dump(), 5.0)
 
     assert loaded.take(5.0) == pytest.approx(10.0)
@@ -265,9 +266,9 @@ def test_a_clock_that_starts_again() -> None:
 
 def test_small_steps_back_are_held() -> None:
     """A clock that is behind by less than a second is another process's reading of the same clock."""
-    bucket = PacedBucket(1.0, 1)
+    bucket = TokenBucket(1.0, 1)
     bucket.take(100.0)
-    loaded = PacedBucket(1.0, 1)
+    loaded = TokenBucket(1.0, 1)
     loaded.load(*bucket.dump(), 99.5)
 
     assert loaded.take(99.5) == pytest.approx(1.0)
@@ -276,19 +277,19 @@ def test_small_steps_back_are_held() -> None:
 
 def test_other_settings_count_where_nothing_was_learned() -> None:
     """Whoever loads a bucket under another rate and burst gets its own; what was learned since stays where it is lower."""
-    bucket = PacedBucket(10.0, 5)
+    bucket = TokenBucket(10.0, 5)
     bucket.take(0.0)
-    faster = PacedBucket(20.0, 8)
+    faster = TokenBucket(20.0, 8)
     faster.load(*bucket.dump(), 0.0)
     assert (faster.rate, faster.ceiling, faster.burst) == (20.0, 20.0, 8)
 
     for moment in itertools.accumulate([0.0, 100.0]):
-        bucket.take(moment, leave=99)
-        bucket.refuse(moment, granted_at=moment)
+        bucket.take(moment, held_back=99)
+        bucket.on_throttled(moment, granted_at=moment)
     learned = bucket.rate
     assert learned < 10.0
     for rate, expected in ((20.0, learned), (1.0, 1.0)):
-        other = PacedBucket(rate, 5)
+        other = TokenBucket(rate, 5)
         other.load(*bucket.dump(), 100.0)
         assert other.rate == pytest.approx(expected)
         assert other.ceiling == rate

@@ -7,47 +7,48 @@ from collections.abc import Callable
 
 import pytest
 
-from mux_async.limits import Lessons, PacedBucket
+from mux_async.limits import AdaptiveSettings
+from mux_async.limits._token_bucket import TokenBucket
 
 INF = math.inf
-FLAT = Lessons(backoff=1.0)
+FLAT = AdaptiveSettings(backoff=1.0)
 """Learns nothing of rates."""
 NAMES = [
-    "_base",
-    "_burst_raised_at",
+    "_base_full_at",
+    "_burst_changed_at",
     "_busy_since",
-    "_learned_at",
-    "_raised_at",
+    "_decreased_at",
+    "_increased_at",
     "closed_at",
     "closed_until",
     "full_at",
     "now",
-    "_burst_ceiling",
-    "_configured",
+    "_configured_burst",
+    "_configured_rate",
     "_interval",
-    "_is_short",
-    "_passed",
+    "_had_unmet_demand",
+    "_grants_since_decrease",
     "_pause",
-    "_roomiest",
-    "_spree",
+    "_max_remaining",
+    "_grants_since_full",
     "burst",
     "ceiling",
 ]
 
 
-def numbers(bucket: PacedBucket) -> dict[str, object]:
+def numbers(bucket: TokenBucket) -> dict[str, object]:
     """Return all that a bucket knows: what it dumps, what follows from that, and its grants."""
     dumped, grants = bucket.dump()
     return {
         **dict.fromkeys(NAMES, -INF),
         **dumped,
         "grants": grants,
-        "slack": bucket.slack,
-        "quiet": round(bucket.quiet_until(), 3),
+        "jitter": bucket.jitter,
+        "quiet": round(bucket.next_change_at(), 3),
     }
 
 
-def changes(bucket: PacedBucket, action: Callable[[], object]) -> dict[str, object]:
+def changes(bucket: TokenBucket, action: Callable[[], object]) -> dict[str, object]:
     """Return what *action* returns, as ``result`` unless it is ``None``, and every number that it changed."""
     before = numbers(bucket)
     result = action()
@@ -56,31 +57,33 @@ def changes(bucket: PacedBucket, action: Callable[[], object]) -> dict[str, obje
     return changed if result is None else {"result": result, **changed}
 
 
-def emptied(rate: float, burst: int, lessons: Lessons | None = None, *, at: float = 10.0, slack: float = 0.0) -> PacedBucket:
+def emptied(
+    rate: float, burst: int, adaptive: AdaptiveSettings | None = None, *, at: float = 10.0, jitter: float = 0.0
+) -> TokenBucket:
     """Return a bucket whose whole burst was taken at once."""
-    bucket = PacedBucket(rate, burst, lessons, slack)
+    bucket = TokenBucket(rate, burst, adaptive, jitter)
     assert [bucket.take(at) for _ in range(burst)] == [0.0] * burst
     return bucket
 
 
 def test_new() -> None:
     """A new bucket is full, was never used, and knows its settings."""
-    bucket = PacedBucket(2.0, 4)
+    bucket = TokenBucket(2.0, 4)
 
     assert numbers(bucket) == {
         **dict.fromkeys(NAMES, -INF),
-        "_burst_ceiling": 4.0,
-        "_configured": 2.0,
+        "_configured_burst": 4.0,
+        "_configured_rate": 2.0,
         "_interval": 0.5,
-        "_is_short": 0.0,
-        "_passed": 0.0,
+        "_had_unmet_demand": 0.0,
+        "_grants_since_decrease": 0.0,
         "_pause": 0.0,
-        "_roomiest": 0.0,
-        "_spree": 0.0,
+        "_max_remaining": 0.0,
+        "_grants_since_full": 0.0,
         "burst": 4.0,
         "ceiling": 2.0,
         "grants": [],
-        "slack": 0.0,
+        "jitter": 0.0,
         "quiet": INF,
     }
     assert (bucket.rate, bucket.level(-1e9), bucket.level(7.0), bucket.ready_at(7.0)) == (2.0, 4.0, 4.0, 7.0)
@@ -89,26 +92,34 @@ def test_new() -> None:
 
 def test_grants() -> None:
     """A grant moves ``full_at`` on by one interval, from now when the bucket was full; none is taken before its time."""
-    bucket = PacedBucket(2.0, 4)
-    first = {"result": 0.0, "now": 10.0, "full_at": 10.5, "_busy_since": 10.0, "_spree": 1.0, "_passed": 1.0, "grants": [10.0]}
+    bucket = TokenBucket(2.0, 4)
+    first = {
+        "result": 0.0,
+        "now": 10.0,
+        "full_at": 10.5,
+        "_busy_since": 10.0,
+        "_grants_since_full": 1.0,
+        "_grants_since_decrease": 1.0,
+        "grants": [10.0],
+    }
     assert changes(bucket, lambda: bucket.take(10.0)) == first
     assert changes(bucket, lambda: bucket.take(10.0)) == {
         "result": 0.0,
         "full_at": 11.0,
-        "_spree": 2.0,
-        "_passed": 2.0,
+        "_grants_since_full": 2.0,
+        "_grants_since_decrease": 2.0,
         "grants": [10.0, 10.0],
     }
     bucket.take(10.0)
     bucket.take(10.0)
-    assert changes(bucket, lambda: bucket.take(10.25)) == {"result": 0.25, "now": 10.25, "_is_short": 1.0}
+    assert changes(bucket, lambda: bucket.take(10.25)) == {"result": 0.25, "now": 10.25, "_had_unmet_demand": 1.0}
     assert changes(bucket, lambda: bucket.take(10.25)) == {"result": 0.25}
     assert changes(bucket, lambda: bucket.take(10.5)) == {
         "result": 0.0,
         "now": 10.5,
         "full_at": 12.5,
-        "_spree": 5.0,
-        "_passed": 5.0,
+        "_grants_since_full": 5.0,
+        "_grants_since_decrease": 5.0,
         "grants": [10.0] * 4 + [10.5],
     }
     # Full again, to the moment: what was taken before does not count any more.
@@ -116,15 +127,15 @@ def test_grants() -> None:
         "result": 0.0,
         "now": 12.5,
         "full_at": 13.0,
-        "_spree": 1.0,
+        "_grants_since_full": 1.0,
         "_busy_since": 12.5,
-        "_passed": 6.0,
+        "_grants_since_decrease": 6.0,
         "grants": [10.0] * 4 + [10.5, 12.5],
     }
 
 
 @pytest.mark.parametrize(
-    ("leave", "ahead", "ready"),
+    ("held_back", "ahead", "ready"),
     [
         (0, 0, 10.5),
         (1, 0, 11.0),
@@ -137,20 +148,23 @@ def test_grants() -> None:
         (99, 2, 13.0),
     ],
 )
-def test_when_it_is_ready(leave: int, ahead: int, ready: float) -> None:
+def test_when_it_is_ready(held_back: int, ahead: int, ready: float) -> None:
     """Of an empty bucket each grant that is left to others, or comes first, takes an interval; all but one can be left."""
     bucket = emptied(2.0, 4)
 
-    assert bucket.ready_at(10.0, leave=leave, ahead=ahead) == ready
-    assert changes(bucket, lambda: bucket.take(10.0, leave=leave, ahead=ahead)) == {"result": ready - 10.0, "_is_short": 1.0}
+    assert bucket.ready_at(10.0, held_back=held_back, ahead=ahead) == ready
+    assert changes(bucket, lambda: bucket.take(10.0, held_back=held_back, ahead=ahead)) == {
+        "result": ready - 10.0,
+        "_had_unmet_demand": 1.0,
+    }
     if ready <= bucket.full_at:  # full before that, others would go first anew
-        assert bucket.take(ready, leave=leave, ahead=ahead) == 0.0
+        assert bucket.take(ready, held_back=held_back, ahead=ahead) == 0.0
 
 
 @pytest.mark.parametrize(("ahead", "ready"), [(0, 10.0), (3, 10.0), (4, 10.5), (6, 11.5)])
 def test_a_full_bucket_with_others_ahead(ahead: int, ready: float) -> None:
     """Of a full bucket the burst is there for those who come first, and intervals after that."""
-    bucket = PacedBucket(2.0, 4)
+    bucket = TokenBucket(2.0, 4)
 
     assert bucket.ready_at(10.0, ahead=ahead) == ready
     assert bucket.take(10.0, ahead=ahead) == ready - 10.0
@@ -158,17 +172,17 @@ def test_a_full_bucket_with_others_ahead(ahead: int, ready: float) -> None:
 
 def test_slack() -> None:
     """Slack is kept back for the grant beyond the burst, until the bucket has been full for as long; more left to others needs none."""
-    bucket = emptied(2.0, 4, slack=0.25)
+    bucket = emptied(2.0, 4, jitter=0.25)
 
-    assert bucket.slack == 0.25
+    assert bucket.jitter == 0.25
     assert bucket.ready_at(10.0) == 10.75
     assert bucket.ready_at(10.0, ahead=1) == 11.25
-    assert bucket.ready_at(10.0, leave=1) == 11.0
+    assert bucket.ready_at(10.0, held_back=1) == 11.0
     assert bucket.ready_at(12.2) == 12.2
     assert bucket.ready_at(12.2, ahead=3) == 12.45
     assert bucket.ready_at(12.25, ahead=3) == 12.25
     assert bucket.ready_at(12.25, ahead=4) == 13.0
-    fewer = PacedBucket(2.0, 4, slack=0.25)
+    fewer = TokenBucket(2.0, 4, jitter=0.25)
     for _ in range(3):
         fewer.take(10.0)
     assert (fewer.ready_at(10.0), fewer.ready_at(10.0, ahead=1)) == (10.0, 10.75)
@@ -177,21 +191,21 @@ def test_slack() -> None:
 @pytest.mark.parametrize(("now", "spree"), [(11.9, 5.0), (12.0, 5.0), (12.24, 5.0), (12.25, 1.0), (13.0, 1.0)])
 def test_slack_after_a_quiet_time(now: float, spree: float) -> None:
     """The server's bucket is certainly full when ours has been for as long as the slack."""
-    bucket = emptied(2.0, 4, slack=0.25)
+    bucket = emptied(2.0, 4, jitter=0.25)
     bucket.take(now)
 
-    assert numbers(bucket)["_spree"] == spree
+    assert numbers(bucket)["_grants_since_full"] == spree
 
 
-@pytest.mark.parametrize(("burst", "slack", "kept"), [(4, 0.25, 0.25), (4, 9.0, 0.75), (2, 9.0, 0.25), (1, 9.0, 0.0)])
-def test_slack_is_at_most_half_of_the_burst(burst: int, slack: float, kept: float) -> None:
+@pytest.mark.parametrize(("burst", "jitter", "kept"), [(4, 0.25, 0.25), (4, 9.0, 0.75), (2, 9.0, 0.25), (1, 9.0, 0.0)])
+def test_slack_is_at_most_half_of_the_burst(burst: int, jitter: float, kept: float) -> None:
     """Half of what a burst has beyond one is the most that is kept back."""
-    assert PacedBucket(2.0, burst, slack=slack).slack == kept
+    assert TokenBucket(2.0, burst, jitter=jitter).jitter == kept
 
 
 def test_giving_back() -> None:
     """A grant that is given back is as if it had never been made; one that is not known changes nothing."""
-    bucket = PacedBucket(2.0, 4)
+    bucket = TokenBucket(2.0, 4)
     for moment in (10.0, 10.0, 10.2, 11.0):
         bucket.take(moment)
 
@@ -204,7 +218,7 @@ def test_giving_back() -> None:
 
 def test_giving_back_to_what_is_owed() -> None:
     """What was there before the oldest grant that is remembered stays."""
-    bucket = PacedBucket(2.0, 4)
+    bucket = TokenBucket(2.0, 4)
     bucket.drain(10.0)
     assert bucket.take(10.5) == 0.0
 
@@ -214,20 +228,20 @@ def test_giving_back_to_what_is_owed() -> None:
 @pytest.mark.parametrize(("now", "is_known"), [(70.0, True), (70.1, False)])
 def test_grants_are_forgotten(now: float, is_known: bool) -> None:
     """A grant can be given back for a minute, to the moment."""
-    bucket = PacedBucket(0.01, 4)
+    bucket = TokenBucket(0.01, 4)
     for moment in (10.0, 10.0, 11.0):
         bucket.take(moment)
     bucket.advance(now)
 
     assert numbers(bucket)["grants"] == ([10.0, 10.0, 11.0] if is_known else [11.0])
-    assert numbers(bucket)["_base"] == (-INF if is_known else 210.0)
+    assert numbers(bucket)["_base_full_at"] == (-INF if is_known else 210.0)
     assert numbers(bucket)["full_at"] == 310.0
     assert bucket.give_back(10.0) is is_known
 
 
 def test_time() -> None:
     """Time goes on, or stands still."""
-    bucket = PacedBucket(2.0, 4)
+    bucket = TokenBucket(2.0, 4)
 
     assert (bucket.advance(10.0), bucket.now) == (10.0, 10.0)
     assert (bucket.advance(9.0), bucket.now) == (10.0, 10.0)
@@ -245,20 +259,20 @@ def test_levels(now: float, level: float) -> None:
 
 def test_a_refusal_without_a_time() -> None:
     """It closes the bucket for a second, and leaves it one grant short of a burst; nothing is let out before."""
-    bucket = PacedBucket(2.0, 4, FLAT)
+    bucket = TokenBucket(2.0, 4, FLAT)
     bucket.take(10.0)
 
-    assert changes(bucket, lambda: bucket.refuse(10.5, granted_at=10.0)) == {
+    assert changes(bucket, lambda: bucket.on_throttled(10.5, granted_at=10.0)) == {
         "result": 1.0,
         "now": 10.5,
         "closed_at": 10.5,
         "closed_until": 11.5,
         "_pause": 1.0,
-        "_raised_at": 11.5,
+        "_increased_at": 11.5,
         "full_at": 13.0,
-        "_base": 13.0,
+        "_base_full_at": 13.0,
         "grants": [],
-        "_spree": 4.0,
+        "_grants_since_full": 4.0,
     }
     assert (bucket.level(11.4), bucket.level(11.5)) == (0.0, 1.0)
     assert (bucket.ready_at(10.5), bucket.ready_at(11.5), bucket.ready_at(10.5, ahead=1)) == (11.5, 11.5, 12.0)
@@ -269,10 +283,10 @@ def test_a_refusal_without_a_time() -> None:
 
 def test_a_full_bucket_that_is_closed() -> None:
     """A bucket that is full again by the time it opens is closed until then all the same."""
-    bucket = PacedBucket(100.0, 2, FLAT)
+    bucket = TokenBucket(100.0, 2, FLAT)
     bucket.take(10.0)
-    bucket.refuse(10.0, granted_at=10.0, delay=5.0)
-    loaded = PacedBucket(100.0, 2, FLAT)
+    bucket.on_throttled(10.0, granted_at=10.0, delay=5.0)
+    loaded = TokenBucket(100.0, 2, FLAT)
     loaded.load({**bucket.dump()[0], "full_at": 10.0}, [], 10.0)
 
     assert loaded.take(12.0) == 3.0
@@ -282,55 +296,55 @@ def test_a_full_bucket_that_is_closed() -> None:
 @pytest.mark.parametrize(("asked", "pause"), [(0.0, 0.0), (0.5, 0.5), (3.0, 3.0), (60.0, 60.0), (61.0, 60.0)])
 def test_a_refusal_with_a_time(asked: float, pause: float) -> None:
     """It closes the bucket for that time, a minute at most."""
-    bucket = PacedBucket(2.0, 4, FLAT)
+    bucket = TokenBucket(2.0, 4, FLAT)
     bucket.take(10.0)
 
-    assert bucket.refuse(10.0, granted_at=10.0, delay=asked) == pause
+    assert bucket.on_throttled(10.0, granted_at=10.0, delay=asked) == pause
     assert (bucket.closed_until, numbers(bucket)["_pause"], bucket.full_at) == (10.0 + pause, pause, 11.5 + pause)
 
 
 @pytest.mark.parametrize(("now", "pause"), [(10.5, 2.0), (11.0, 2.0), (13.0, 2.0), (13.1, 1.0), (99.0, 1.0)])
 def test_a_refusal_after_another(now: float, pause: float) -> None:
     """Within twice the last pause after it, the next is twice as long; later it is a new matter."""
-    bucket = PacedBucket(2.0, 4, FLAT)
+    bucket = TokenBucket(2.0, 4, FLAT)
     bucket.take(10.0)
-    bucket.refuse(10.0, granted_at=10.0)
+    bucket.on_throttled(10.0, granted_at=10.0)
 
-    assert bucket.refuse(now, granted_at=10.1) == pytest.approx(pause)
+    assert bucket.on_throttled(now, granted_at=10.1) == pytest.approx(pause)
     assert numbers(bucket)["_pause"] == pause
 
 
 def test_a_refusal_that_asked_for_nothing_before() -> None:
     """Twice a pause of nothing is still the first pause."""
-    bucket = PacedBucket(2.0, 4, Lessons(backoff=1.0, first_pause=3.0))
+    bucket = TokenBucket(2.0, 4, AdaptiveSettings(backoff=1.0, first_pause=3.0))
     bucket.take(10.0)
-    bucket.refuse(10.0, granted_at=10.0, delay=0.0)
+    bucket.on_throttled(10.0, granted_at=10.0, delay=0.0)
 
-    assert bucket.refuse(10.0, granted_at=10.1) == 3.0
+    assert bucket.on_throttled(10.0, granted_at=10.1) == 3.0
 
 
 def test_requests_in_flight_are_refused_together() -> None:
     """Of requests whose grants are older than the refusal, each can make the pause longer, up to the longest, and nothing else."""
     bucket = emptied(2.0, 4, FLAT)
-    bucket.refuse(11.0, granted_at=10.0)
+    bucket.on_throttled(11.0, granted_at=10.0)
 
-    assert changes(bucket, lambda: bucket.refuse(11.5, granted_at=11.0)) == {"result": 0.5, "now": 11.5}
-    assert changes(bucket, lambda: bucket.refuse(11.5, granted_at=11.0, delay=0.25)) == {"result": 0.5}
-    assert changes(bucket, lambda: bucket.refuse(11.5, granted_at=11.0, delay=3.0)) == {
+    assert changes(bucket, lambda: bucket.on_throttled(11.5, granted_at=11.0)) == {"result": 0.5, "now": 11.5}
+    assert changes(bucket, lambda: bucket.on_throttled(11.5, granted_at=11.0, delay=0.25)) == {"result": 0.5}
+    assert changes(bucket, lambda: bucket.on_throttled(11.5, granted_at=11.0, delay=3.0)) == {
         "result": 3.0,
         "closed_until": 14.5,
-        "_raised_at": 14.5,
+        "_increased_at": 14.5,
     }
-    assert bucket.refuse(11.5, granted_at=11.0, delay=99.0) == 60.0
-    assert changes(bucket, lambda: bucket.refuse(11.5, granted_at=11.1))["closed_at"] == 11.5
+    assert bucket.on_throttled(11.5, granted_at=11.0, delay=99.0) == 60.0
+    assert changes(bucket, lambda: bucket.on_throttled(11.5, granted_at=11.1))["closed_at"] == 11.5
 
 
 def test_a_later_refusal_does_not_open_it() -> None:
     """A refusal that asks for less than an earlier one leaves it closed as long as that."""
     bucket = emptied(2.0, 4, FLAT)
-    bucket.refuse(10.0, granted_at=10.0, delay=20.0)
+    bucket.on_throttled(10.0, granted_at=10.0, delay=20.0)
 
-    assert bucket.refuse(11.0, granted_at=10.5, delay=1.0) == 19.0
+    assert bucket.on_throttled(11.0, granted_at=10.5, delay=1.0) == 19.0
     assert (bucket.closed_until, bucket.full_at) == (30.0, 31.5)
 
 
@@ -341,40 +355,40 @@ def test_a_later_refusal_does_not_open_it() -> None:
     ("remaining", "changed"),
     [
         (-1, {}),
-        (1, {"_roomiest": 1.0, "full_at": 11.5, "_base": 11.5, "grants": [], "_spree": 4.0}),
-        (2, {"_roomiest": 2.0, "full_at": 11.0, "_base": 11.0, "grants": [], "_spree": 4.0}),
-        (3, {"_roomiest": 3.0}),
-        (4, {"_roomiest": 4.0}),
-        (99, {"_roomiest": 99.0}),
+        (1, {"_max_remaining": 1.0, "full_at": 11.5, "_base_full_at": 11.5, "grants": [], "_grants_since_full": 4.0}),
+        (2, {"_max_remaining": 2.0, "full_at": 11.0, "_base_full_at": 11.0, "grants": [], "_grants_since_full": 4.0}),
+        (3, {"_max_remaining": 3.0}),
+        (4, {"_max_remaining": 4.0}),
+        (99, {"_max_remaining": 99.0}),
     ],
 )
 def test_what_is_left(remaining: int, changed: dict[str, object]) -> None:
     """The server's count lowers the level where it is below ours, and does not raise it; a negative one is nonsense."""
-    bucket = PacedBucket(2.0, 4)
+    bucket = TokenBucket(2.0, 4)
     bucket.take(10.0)
 
-    assert changes(bucket, lambda: bucket.hear(10.0, remaining=remaining)) == changed
+    assert changes(bucket, lambda: bucket.observe_remaining(10.0, remaining=remaining)) == changed
 
 
 def test_nothing_is_left_of_ours() -> None:
     """That nothing is left is no lesson when our own requests took it, nor after a few requests."""
     bucket = emptied(2.0, 4)
-    assert changes(bucket, lambda: bucket.hear(10.0, remaining=0)) == {}
+    assert changes(bucket, lambda: bucket.observe_remaining(10.0, remaining=0)) == {}
 
-    few = PacedBucket(2.0, 9)
+    few = TokenBucket(2.0, 9)
     for _ in range(3):
         few.take(10.0)
-    few.hear(10.0, remaining=0)
+    few.observe_remaining(10.0, remaining=0)
     assert (few.rate, few.level(10.0)) == (2.0, 0.0)
 
 
 @pytest.mark.parametrize(("grants", "rate"), [(3, 2.0), (4, 1.4), (5, 1.4), (7, 1.4), (8, 2.0)])
 def test_nothing_is_left_and_others_have_it(grants: int, rate: float) -> None:
     """Nothing left of a burst that we did not take is a lesson like a refusal, after four grants; the one on its way counts as taken."""
-    bucket = PacedBucket(2.0, 9)
+    bucket = TokenBucket(2.0, 9)
     for _ in range(grants):
         bucket.take(10.0)
-    bucket.hear(10.0, remaining=0)
+    bucket.observe_remaining(10.0, remaining=0)
 
     assert bucket.rate == pytest.approx(rate)
 
@@ -382,35 +396,35 @@ def test_nothing_is_left_and_others_have_it(grants: int, rate: float) -> None:
 @pytest.mark.parametrize(("said", "rate"), [(8, 2.0), (9, 2.0), (10, 1.4), (20, 1.4)])
 def test_the_most_that_was_ever_left(said: int, rate: float) -> None:
     """A server that once had more left than all that is owed now has lost it to others; one that had as much has not."""
-    bucket = PacedBucket(2.0, 9)
+    bucket = TokenBucket(2.0, 9)
     bucket.take(10.0)
-    bucket.hear(10.0, remaining=said)
+    bucket.observe_remaining(10.0, remaining=said)
     for _ in range(8):
         bucket.take(10.0)
-    bucket.hear(10.0, remaining=0)
+    bucket.observe_remaining(10.0, remaining=0)
 
     assert bucket.rate == pytest.approx(rate)
 
 
 def test_a_bucket_that_does_not_learn() -> None:
     """Where learning is off, that nothing is left empties the bucket and is no lesson."""
-    bucket = PacedBucket(2.0, 9, FLAT)
+    bucket = TokenBucket(2.0, 9, FLAT)
     for _ in range(5):
         bucket.take(10.0)
 
-    assert changes(bucket, lambda: bucket.hear(10.0, remaining=0)) == {
+    assert changes(bucket, lambda: bucket.observe_remaining(10.0, remaining=0)) == {
         "full_at": 14.5,
-        "_base": 14.5,
+        "_base_full_at": 14.5,
         "grants": [],
-        "_spree": 9.0,
+        "_grants_since_full": 9.0,
     }
 
 
 def test_two_lessons_at_one_moment() -> None:
     """When no time has passed since the last lesson, what got through since says nothing."""
-    bucket = PacedBucket(2.0, 9)
-    bucket.load({**bucket.dump()[0], "_passed": 5.0, "_learned_at": 10.0, "now": 10.0}, [], 10.0)
-    bucket.hear(10.0, remaining=0)
+    bucket = TokenBucket(2.0, 9)
+    bucket.load({**bucket.dump()[0], "_grants_since_decrease": 5.0, "_decreased_at": 10.0, "now": 10.0}, [], 10.0)
+    bucket.observe_remaining(10.0, remaining=0)
 
     assert bucket.rate == pytest.approx(1.4)
 
@@ -418,39 +432,44 @@ def test_two_lessons_at_one_moment() -> None:
 def test_a_refusal_of_the_moment_of_a_lesson() -> None:
     """A request of just the moment of the last lesson was let out before it, and teaches nothing more."""
     for granted_at, rate in [(10.0, 1.4), (10.1, 0.98)]:
-        bucket = PacedBucket(2.0, 9)
+        bucket = TokenBucket(2.0, 9)
         for _ in range(5):
             bucket.take(10.0)
-        bucket.hear(10.0, remaining=0)
+        bucket.observe_remaining(10.0, remaining=0)
         bucket.load({**bucket.dump()[0], "full_at": 10.0}, [], 10.0)
-        bucket.refuse(10.1, granted_at=granted_at)
+        bucket.on_throttled(10.1, granted_at=granted_at)
         assert bucket.rate == pytest.approx(rate)
 
 
 def test_what_was_said_before() -> None:
     """What the server said some time ago is of that time; what it says in the future is of now."""
-    bucket = PacedBucket(2.0, 4)
+    bucket = TokenBucket(2.0, 4)
     bucket.take(10.0)
-    assert changes(bucket, lambda: bucket.hear(12.0, remaining=1, at=10.5)) == {
+    assert changes(bucket, lambda: bucket.observe_remaining(12.0, remaining=1, at=10.5)) == {
         "now": 12.0,
-        "_roomiest": 1.0,
+        "_max_remaining": 1.0,
         "full_at": 12.0,
-        "_base": 12.0,
+        "_base_full_at": 12.0,
         "grants": [],
-        "_spree": 4.0,
+        "_grants_since_full": 4.0,
     }
 
-    assert changes(bucket, lambda: bucket.hear(12.0, remaining=1, at=99.0))["full_at"] == 13.5
+    assert changes(bucket, lambda: bucket.observe_remaining(12.0, remaining=1, at=99.0))["full_at"] == 13.5
 
 
 def test_draining() -> None:
     """A drained bucket is empty, as far as it is known."""
-    bucket = PacedBucket(2.0, 4)
-    assert changes(bucket, lambda: bucket.drain(10.0)) == {"now": 10.0, "full_at": 12.0, "_base": 12.0, "_spree": 4.0}
+    bucket = TokenBucket(2.0, 4)
+    assert changes(bucket, lambda: bucket.drain(10.0)) == {
+        "now": 10.0,
+        "full_at": 12.0,
+        "_base_full_at": 12.0,
+        "_grants_since_full": 4.0,
+    }
 
     owing = emptied(2.0, 4)
-    owing.load({**owing.dump()[0], "full_at": 50.0, "_spree": 7.0}, [], 10.0)
-    assert changes(owing, lambda: owing.drain(11.0)) == {"now": 11.0, "_base": 50.0}
+    owing.load({**owing.dump()[0], "full_at": 50.0, "_grants_since_full": 7.0}, [], 10.0)
+    assert changes(owing, lambda: owing.drain(11.0)) == {"now": 11.0, "_base_full_at": 50.0}
 
 
 # What is learned
@@ -462,14 +481,14 @@ def test_draining() -> None:
 )
 def test_a_refusal_within_a_burst(grants: int, now: float, burst: int, rate: float) -> None:
     """A refused burst goes to one less than what is owed of it, or the burst is one smaller; what is owed for one grant lowers the rate."""
-    bucket = PacedBucket(1.0, 10)
+    bucket = TokenBucket(1.0, 10)
     for _ in range(grants):
         bucket.take(10.0)
-    bucket.refuse(now, granted_at=10.0)
+    bucket.on_throttled(now, granted_at=10.0)
 
     assert bucket.burst == burst
     assert bucket.rate == pytest.approx(rate)
-    assert numbers(bucket)["_burst_raised_at"] == (now if burst < 10 else -INF)
+    assert numbers(bucket)["_burst_changed_at"] == (now if burst < 10 else -INF)
 
 
 @pytest.mark.parametrize(("granted_at", "burst"), [(19.9, 4), (20.0, 5)])
@@ -478,7 +497,7 @@ def test_a_refusal_after_a_burst(granted_at: float, burst: int) -> None:
     bucket = emptied(0.5, 5)
     for moment in (12.0, 14.0, 16.0, 18.0, granted_at):
         bucket.take(moment)
-    bucket.refuse(granted_at, granted_at=granted_at)
+    bucket.on_throttled(granted_at, granted_at=granted_at)
 
     assert bucket.burst == burst
 
@@ -486,12 +505,12 @@ def test_a_refusal_after_a_burst(granted_at: float, burst: int) -> None:
 def test_the_smallest_bursts() -> None:
     """A burst of two that is refused goes to one; one of one cannot get smaller, so that the rate is lowered."""
     two = emptied(1.0, 2)
-    two.refuse(10.0, granted_at=10.0)
+    two.on_throttled(10.0, granted_at=10.0)
     assert (two.burst, two.rate) == (1, 1.0)
 
     one = emptied(10.0, 1)
-    one.refuse(10.0, granted_at=10.0)
-    one.refuse(10.5, granted_at=10.05)
+    one.on_throttled(10.0, granted_at=10.0)
+    one.on_throttled(10.5, granted_at=10.05)
     assert one.burst == 1
     assert one.rate == pytest.approx(4.9)
 
@@ -499,27 +518,27 @@ def test_the_smallest_bursts() -> None:
 def test_nothing_is_owed() -> None:
     """A bucket that is full again owes nothing: that the server has nothing left is the doing of others."""
     bucket = emptied(10.0, 4)
-    bucket.hear(12.0, remaining=0)
+    bucket.observe_remaining(12.0, remaining=0)
 
     assert bucket.rate == pytest.approx(7.0)
 
 
 def test_a_smaller_burst_has_less_slack() -> None:
     """What follows from the burst changes with it."""
-    bucket = emptied(1.0, 4, slack=9.0)
-    assert bucket.slack == 1.5
-    bucket.refuse(10.0, granted_at=10.0)
-    assert (bucket.burst, bucket.slack) == (3, 1.0)
+    bucket = emptied(1.0, 4, jitter=9.0)
+    assert bucket.jitter == 1.5
+    bucket.on_throttled(10.0, granted_at=10.0)
+    assert (bucket.burst, bucket.jitter) == (3, 1.0)
 
-    assert [round(bucket.quiet_until()), bucket.advance(609.9), bucket.burst] == [610, 609.9, 3]
-    assert [bucket.advance(610.0), bucket.burst, bucket.slack, bucket.quiet_until()] == [610.0, 4, 1.5, INF]
+    assert [round(bucket.next_change_at()), bucket.advance(609.9), bucket.burst] == [610, 609.9, 3]
+    assert [bucket.advance(610.0), bucket.burst, bucket.jitter, bucket.next_change_at()] == [610.0, 4, 1.5, INF]
 
 
 def test_a_burst_comes_back_one_at_a_time() -> None:
     """Each ten minutes one more of the burst is tried, from when the last was."""
     bucket = emptied(1.0, 4)
-    bucket.refuse(10.0, granted_at=10.0)
-    bucket.refuse(12.0, granted_at=11.0)
+    bucket.on_throttled(10.0, granted_at=10.0)
+    bucket.on_throttled(12.0, granted_at=11.0)
     lowered = bucket.burst
     bucket.advance(5000.0)
     once = bucket.burst
@@ -532,36 +551,36 @@ def test_a_burst_comes_back_one_at_a_time() -> None:
 
 def test_only_what_came_after_the_last_lesson_teaches() -> None:
     """A refusal of a request from before the rate was lowered does not lower it again."""
-    bucket = PacedBucket(10.0, 1, Lessons(first_pause=0.0))
+    bucket = TokenBucket(10.0, 1, AdaptiveSettings(first_pause=0.0))
     bucket.take(10.0)
-    bucket.refuse(10.5, granted_at=10.0)
+    bucket.on_throttled(10.5, granted_at=10.0)
     assert bucket.rate == pytest.approx(7.0)
     bucket.take(11.0)
-    bucket.hear(11.5, remaining=0)
-    bucket.refuse(11.5, granted_at=10.5)
+    bucket.observe_remaining(11.5, remaining=0)
+    bucket.on_throttled(11.5, granted_at=10.5)
     assert bucket.rate == pytest.approx(7.0)
 
-    bucket.refuse(11.6, granted_at=11.0)
+    bucket.on_throttled(11.6, granted_at=11.0)
     assert bucket.rate == pytest.approx(4.9)
 
 
 def test_a_lesson() -> None:
     """It lowers the rate for a while, and debts take as much longer; what was granted is forgotten, and counted anew."""
-    bucket = PacedBucket(10.0, 1)
+    bucket = TokenBucket(10.0, 1)
     bucket.take(10.0)
-    told = changes(bucket, lambda: bucket.refuse(10.0, granted_at=10.0))
+    told = changes(bucket, lambda: bucket.on_throttled(10.0, granted_at=10.0))
 
     assert told.pop("_interval") == pytest.approx(1 / 7.0)
-    assert told.pop("full_at") == told.pop("_base") == pytest.approx(11.0)
+    assert told.pop("full_at") == told.pop("_base_full_at") == pytest.approx(11.0)
     assert told == {
         "result": 1.0,
         "closed_at": 10.0,
         "closed_until": 11.0,
         "_pause": 1.0,
-        "_passed": 0.0,
+        "_grants_since_decrease": 0.0,
         "grants": [],
-        "_learned_at": 10.0,
-        "_raised_at": 28.0,
+        "_decreased_at": 10.0,
+        "_increased_at": 28.0,
         "quiet": 28.25,
     }
 
@@ -571,76 +590,76 @@ def test_a_lesson() -> None:
 )
 def test_what_got_through(passed: int, seconds: float, rate: float) -> None:
     """After more than four grants the rate goes to nine tenths of what got through, and by a half of its step at most."""
-    bucket = PacedBucket(10.0, 1, Lessons(first_pause=0.0))
+    bucket = TokenBucket(10.0, 1, AdaptiveSettings(first_pause=0.0))
     bucket.take(10.0)
-    bucket.refuse(10.0, granted_at=10.0)
+    bucket.on_throttled(10.0, granted_at=10.0)
     number = bucket.dump()[0]
-    bucket.load({**number, "_passed": float(passed)}, [], 10.0)
-    bucket.refuse(10.0 + seconds, granted_at=10.0 + seconds)
+    bucket.load({**number, "_grants_since_decrease": float(passed)}, [], 10.0)
+    bucket.on_throttled(10.0 + seconds, granted_at=10.0 + seconds)
 
     assert bucket.rate == pytest.approx(rate)
-    assert numbers(bucket)["_passed"] == 0.0
+    assert numbers(bucket)["_grants_since_decrease"] == 0.0
 
 
 @pytest.mark.parametrize(("floor", "rate"), [(0.05, 7.0), (0.7, 7.0), (0.8, 8.0)])
 def test_the_floor(floor: float, rate: float) -> None:
     """The rate does not go below a share of its ceiling."""
-    bucket = PacedBucket(10.0, 1, Lessons(floor=floor))
+    bucket = TokenBucket(10.0, 1, AdaptiveSettings(min_rate_ratio=floor))
     bucket.take(10.0)
-    bucket.refuse(10.0, granted_at=10.0)
+    bucket.on_throttled(10.0, granted_at=10.0)
 
     assert bucket.rate == pytest.approx(rate)
 
 
 def test_recovery() -> None:
     """After the hold the rate climbs by its ceiling in eight seconds, in steps of a quarter of a second at least, up to the ceiling."""
-    bucket = PacedBucket(8.0, 1)
+    bucket = TokenBucket(8.0, 1)
     bucket.take(10.0)
-    bucket.refuse(10.0, granted_at=10.0)
+    bucket.on_throttled(10.0, granted_at=10.0)
     rates = [(bucket.advance(now), bucket.rate) for now in (28.0, 28.2, 28.25, 28.4, 28.5, 29.0, 30.0, 31.0)]
 
     assert [rate for _, rate in rates] == pytest.approx([5.6, 5.6, 5.85, 5.85, 6.1, 6.6, 7.6, 8.0])
-    assert bucket.quiet_until() == INF
-    assert numbers(bucket)["_raised_at"] == 31.0
+    assert bucket.next_change_at() == INF
+    assert numbers(bucket)["_increased_at"] == 31.0
 
 
 def test_quiet_ends_early() -> None:
     """Until when nothing changes is rounded to a little earlier than the step, never later."""
     bucket = emptied(8.0, 1)
-    bucket.refuse(10.0, granted_at=10.0)
+    bucket.on_throttled(10.0, granted_at=10.0)
 
-    assert 28.25 - 1e-5 < bucket.quiet_until() < 28.25
+    assert 28.25 - 1e-5 < bucket.next_change_at() < 28.25
 
 
 def test_a_change_of_rate_stretches_debts() -> None:
     """Grants that are owed take longer at a lower rate, and shorter when it rises; being closed is no debt."""
-    bucket = PacedBucket(8.0, 5)
+    bucket = TokenBucket(8.0, 5)
     bucket.load({**bucket.dump()[0], "full_at": 10.5, "now": 10.0}, [], 10.0)
-    bucket.load({**bucket.dump()[0], "_configured": 4.0, "ceiling": 8.0}, [], 10.0)
+    bucket.load({**bucket.dump()[0], "_configured_rate": 4.0, "ceiling": 8.0}, [], 10.0)
     assert (bucket.rate, bucket.full_at) == (8.0, 10.5)
 
-    slower = PacedBucket(2.0, 5)
+    slower = TokenBucket(2.0, 5)
     slower.load(bucket.dump()[0], [10.0], 10.0)
     assert changes(slower, lambda: None) == {}
     assert (slower.rate, slower.ceiling, slower.full_at, slower.dump()[1]) == (2.0, 2.0, 12.0, [])
-    part = PacedBucket(2.0, 5)
+    part = TokenBucket(2.0, 5)
     part.load({**bucket.dump()[0], "full_at": 10.0625}, [], 10.0)
     assert part.full_at == 10.25
-    closed = PacedBucket(2.0, 5)
+    closed = TokenBucket(2.0, 5)
     closed.load({**bucket.dump()[0], "closed_until": 10.25}, [], 10.0)
     assert closed.full_at == 11.25
-    paid = PacedBucket(2.0, 5)
+    paid = TokenBucket(2.0, 5)
     paid.load({**bucket.dump()[0], "closed_until": 11.0}, [10.0], 10.0)
     assert (paid.full_at, paid.dump()[1]) == (10.5, [])
 
 
 def test_discovery() -> None:
     """Where it may, the ceiling climbs with what is asked for, and no further; a lesson takes it back."""
-    bucket = PacedBucket(8.0, 1, Lessons(discover=True))
-    assert bucket.quiet_until() == -INF
+    bucket = TokenBucket(8.0, 1, AdaptiveSettings(discover=True))
+    assert bucket.next_change_at() == -INF
     bucket.advance(10.0)
-    assert (bucket.rate, numbers(bucket)["_raised_at"]) == (8.0, 10.0)
-    assert bucket.quiet_until() == pytest.approx(10.25)
+    assert (bucket.rate, numbers(bucket)["_increased_at"]) == (8.0, 10.0)
+    assert bucket.next_change_at() == pytest.approx(10.25)
     bucket.advance(11.0)
     assert (bucket.rate, bucket.ceiling) == (8.0, 8.0)
 
@@ -651,14 +670,14 @@ def test_discovery() -> None:
     bucket.advance(13.0)
     assert (bucket.rate, bucket.ceiling) == (9.0, 9.0)
     bucket.take(13.0)
-    bucket.refuse(13.0, granted_at=13.0)
+    bucket.on_throttled(13.0, granted_at=13.0)
     assert [bucket.rate, bucket.ceiling] == pytest.approx([6.3, 8.55])
 
 
 def test_time_before_the_first_step() -> None:
     """No time has passed before the first step of a bucket that may discover, though more was asked for than there was."""
-    bucket = PacedBucket(8.0, 1, Lessons(discover=True))
-    bucket.load({**bucket.dump()[0], "_is_short": 1.0}, [], 10.0)
+    bucket = TokenBucket(8.0, 1, AdaptiveSettings(discover=True))
+    bucket.load({**bucket.dump()[0], "_had_unmet_demand": 1.0}, [], 10.0)
     bucket.advance(10.0)
 
     assert (bucket.rate, bucket.ceiling) == (8.0, 8.0)
@@ -666,10 +685,10 @@ def test_time_before_the_first_step() -> None:
 
 def test_a_ceiling_that_was_not_reached() -> None:
     """A lesson far below the ceiling says nothing about it."""
-    bucket = PacedBucket(8.0, 1, Lessons(discover=True, first_pause=0.0))
+    bucket = TokenBucket(8.0, 1, AdaptiveSettings(discover=True, first_pause=0.0))
     for now in (10.0, 10.1):
-        bucket.take(now, leave=9)
-        bucket.refuse(now, granted_at=now)
+        bucket.take(now, held_back=9)
+        bucket.on_throttled(now, granted_at=now)
 
     assert bucket.ceiling == pytest.approx(7.6)
 
@@ -682,7 +701,14 @@ def test_what_a_dump_leaves_out() -> None:
     dumped, grants = emptied(2.0, 2).dump()
 
     assert grants == [10.0, 10.0]
-    assert dumped.keys() == set(NAMES) - {"_base", "_burst_raised_at", "_learned_at", "_raised_at", "closed_at", "closed_until"}
+    assert dumped.keys() == set(NAMES) - {
+        "_base_full_at",
+        "_burst_changed_at",
+        "_decreased_at",
+        "_increased_at",
+        "closed_at",
+        "closed_until",
+    }
     assert {type(number) for number in dumped.values()} == {float}
 
 
@@ -690,7 +716,7 @@ def test_a_loaded_bucket_has_its_types() -> None:
     """Whole numbers are whole numbers again, and claims are claims."""
     bucket = emptied(2.0, 2)
     bucket.take(10.0)
-    loaded = PacedBucket(2.0, 2)
+    loaded = TokenBucket(2.0, 2)
     loaded.load(*bucket.dump(), 10.0)
 
     assert numbers(loaded) == numbers(bucket)
@@ -702,17 +728,17 @@ def test_a_loaded_bucket_has_its_types() -> None:
 def test_a_bucket_of_another_clock(now: float, moved: float) -> None:
     """A bucket more than a second ahead is of another clock: each of its moments moves, and nothing else."""
     bucket = emptied(2.0, 4, FLAT)
-    bucket.refuse(10.0, granted_at=10.0)
+    bucket.on_throttled(10.0, granted_at=10.0)
     bucket.take(10.0)
-    dumped = {**bucket.dump()[0], "_learned_at": 3.0, "_burst_raised_at": 4.0}
-    loaded = PacedBucket(2.0, 4, FLAT)
+    dumped = {**bucket.dump()[0], "_decreased_at": 3.0, "_burst_changed_at": 4.0}
+    loaded = TokenBucket(2.0, 4, FLAT)
     loaded.load(dumped, [10.0, 11.0], now)
     moments = {
-        "_base",
-        "_burst_raised_at",
+        "_base_full_at",
+        "_burst_changed_at",
         "_busy_since",
-        "_learned_at",
-        "_raised_at",
+        "_decreased_at",
+        "_increased_at",
         "closed_at",
         "closed_until",
         "full_at",
@@ -730,12 +756,12 @@ def test_a_bucket_of_another_clock(now: float, moved: float) -> None:
 )
 def test_bursts_of_others(ceiling: int, had: int, mine: int, burst: int) -> None:
     """A bucket of another burst keeps what was learned, where that is less than this one's."""
-    dumped = {**PacedBucket(2.0, ceiling).dump()[0], "burst": float(had)}
-    loaded = PacedBucket(2.0, mine, slack=99.0)
+    dumped = {**TokenBucket(2.0, ceiling).dump()[0], "burst": float(had)}
+    loaded = TokenBucket(2.0, mine, jitter=99.0)
     loaded.load(dumped, [], 10.0)
 
-    assert (loaded.burst, numbers(loaded)["_burst_ceiling"]) == (burst, mine)
-    assert loaded.slack == 0.25 * (burst - 1)
+    assert (loaded.burst, numbers(loaded)["_configured_burst"]) == (burst, mine)
+    assert loaded.jitter == 0.25 * (burst - 1)
 
 
 @pytest.mark.parametrize(
@@ -743,21 +769,21 @@ def test_bursts_of_others(ceiling: int, had: int, mine: int, burst: int) -> None
 )
 def test_rates_of_others(ceiling: float, had: float, mine: float, rate: float) -> None:
     """A bucket of another rate keeps what was learned, where that is less than this one's."""
-    dumped = {**PacedBucket(ceiling, 4).dump()[0], "_interval": 1.0 / had, "now": 10.0}
-    loaded = PacedBucket(mine, 4)
+    dumped = {**TokenBucket(ceiling, 4).dump()[0], "_interval": 1.0 / had, "now": 10.0}
+    loaded = TokenBucket(mine, 4)
     loaded.load(dumped, [], 10.0)
 
     assert [loaded.rate, loaded.ceiling] == pytest.approx([rate, mine])
-    assert (loaded.quiet_until() == INF) == (rate == mine)
+    assert (loaded.next_change_at() == INF) == (rate == mine)
 
 
 def test_the_newest_grants_are_stored() -> None:
     """Of many grants the newest 256 are stored, and what the others left is kept."""
-    bucket = PacedBucket(1000.0, 300)
+    bucket = TokenBucket(1000.0, 300)
     for _ in range(257):
         bucket.take(10.0)
     dumped, grants = bucket.dump()
 
     assert len(grants) == 256
-    assert dumped["_base"] == 10.001
+    assert dumped["_base_full_at"] == 10.001
     assert bucket.dump() == (dumped, grants)

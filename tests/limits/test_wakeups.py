@@ -10,15 +10,16 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mux_async.limits import AccountLimits, Bucket, LimitSettings
-from mux_async.limits._nap import Bell, Nap, bell_for, make_nap
+from mux_async.limits import Bucket, LimitSettings
+from mux_async.limits._account import AccountLimits
+from mux_async.limits._wakeups import InterruptibleSleep, OneShotEvent, event_factory, make_sleep
 from mux_async.transport import current_loop
 
 pytestmark = pytest.mark.anyio
 
 
-def nap_here() -> Nap:
-    return make_nap(anyio.lowlevel.current_token().native_token)
+def nap_here() -> InterruptibleSleep:
+    return make_sleep(anyio.lowlevel.current_token().native_token)
 
 
 async def test_it_ends_by_itself() -> None:
@@ -28,13 +29,13 @@ async def test_it_ends_by_itself() -> None:
         before = anyio.current_time()
         await nap.sleep(0.01)
         assert anyio.current_time() - before >= 0.009
-        assert not nap.is_on
+        assert not nap.is_asleep
 
 
 async def test_it_can_be_cut_short() -> None:
     """`end` wakes the sleeper, any number of times, and does nothing where nobody sleeps."""
     nap = nap_here()
-    nap.end()
+    nap.wake()
     woken = anyio.Event()
 
     async def sleeper() -> None:
@@ -44,12 +45,12 @@ async def test_it_can_be_cut_short() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sleeper)
         await anyio.wait_all_tasks_blocked()
-        assert nap.is_on
-        nap.end()
-        nap.end()
+        assert nap.is_asleep
+        nap.wake()
+        nap.wake()
         with anyio.fail_after(10):
             await woken.wait()
-    assert not nap.is_on
+    assert not nap.is_asleep
 
 
 async def test_a_cancelled_sleeper_leaves_nothing() -> None:
@@ -59,7 +60,7 @@ async def test_a_cancelled_sleeper_leaves_nothing() -> None:
         scope.cancel()
         await nap.sleep(3600.0)
     assert scope.cancelled_caught
-    assert not nap.is_on
+    assert not nap.is_asleep
     await nap.sleep(0.001)
 
 
@@ -82,43 +83,43 @@ async def test_limits_do_not_keep_the_event_loop() -> None:
     assert gone() is None
 
 
-def bell_here() -> Bell:
-    return bell_for(anyio.lowlevel.current_token().native_token)()
+def bell_here() -> OneShotEvent:
+    return event_factory(anyio.lowlevel.current_token().native_token)()
 
 
 async def test_a_bell_wakes_its_waiter() -> None:
     """A waiter waits until its bell is rung; ringing again does nothing."""
-    bell = bell_here()
+    event = bell_here()
     woken = anyio.Event()
 
     async def waiter() -> None:
-        await bell.wait()
+        await event.wait()
         woken.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(waiter)
         await anyio.wait_all_tasks_blocked()
         assert not woken.is_set()
-        bell.ring()
-        bell.ring()
+        event.set()
+        event.set()
         with anyio.fail_after(10):
             await woken.wait()
 
 
 async def test_a_bell_of_somebody_who_left() -> None:
     """A bell may be rung after its waiter was cancelled."""
-    bell, scope = bell_here(), anyio.CancelScope()
+    event, scope = bell_here(), anyio.CancelScope()
 
     async def waiter() -> None:
         with scope:
-            await bell.wait()
+            await event.wait()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(waiter)
         await anyio.wait_all_tasks_blocked()
         scope.cancel()
-        bell.ring()
+        event.set()
         await anyio.wait_all_tasks_blocked()
-        bell.ring()
+        event.set()
 
     assert scope.cancelled_caught

@@ -23,20 +23,19 @@ from mux_async import Mux
 from mux_async.errors import ConfigurationError, LimitWaitError, MissingExtraError
 from mux_async.limits import (
     PRIORITIES,
-    AccountLimits,
-    BackendBack,
-    BackendLost,
+    AdaptiveSettings,
     Bucket,
-    Grant,
-    Lessons,
     LimitEvent,
     LimitSettings,
-    MemoryBackend,
-    Waited,
+    RequestDelayed,
+    StoreLost,
+    StoreRestored,
 )
+from mux_async.limits._account import AccountLimits
 from mux_async.limits._gate import Gate
-from mux_async.limits._open import open_backend
-from mux_async.limits._shared import LONGEST_RETRY, SETTLE, SharedBackend
+from mux_async.limits._limiter import Grant, MemoryLimiter
+from mux_async.limits._open import open_limiter
+from mux_async.limits._shared_limiter import LONGEST_RETRY, SETTLE, SharedLimiter
 from tests._servers import free_port
 from tests.limits.stores import FakeStore, new_client, one_rate, redis_server, worst_window
 
@@ -48,7 +47,7 @@ class Process:
 
     def __init__(self, store: FakeStore, settings: LimitSettings) -> None:
         self.events: list[LimitEvent] = []
-        self.backend = SharedBackend(store, settings, anyio.current_time, self.events.append)
+        self.backend = SharedLimiter(store, settings, anyio.current_time, self.events.append)
         self.limits = AccountLimits(settings, self.backend, anyio.current_time)
         self.gate: Gate = self.limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
 
@@ -85,7 +84,7 @@ class TestSharing:
     @pytest.mark.parametrize("seed", range(8))
     async def test_bound_holds_under_a_storm(self, seed: int) -> None:
         """Arrivals, cancellations, give-backs and pacing at random, in three processes: the bound holds for all of them together."""
-        _, sharers = processes(3, rate=4.0, burst=3, slack=0.1)
+        _, sharers = processes(3, rate=4.0, burst=3, jitter=0.1)
         chance, used = random.Random(seed), list[float]()
 
         async def work(process: Process) -> None:
@@ -105,11 +104,11 @@ class TestSharing:
 
     async def test_a_429_holds_every_process(self) -> None:
         """After a 429 in one process nobody is let out in another until the pause is over."""
-        _, (one, other) = processes(2, rate=1.0, burst=5, lessons=Lessons(backoff=1.0), slack=0.0)
+        _, (one, other) = processes(2, rate=1.0, burst=5, adaptive=AdaptiveSettings(backoff=1.0), jitter=0.0)
         await anyio.sleep(60.0)
         grant = await one.gate.acquire("interactive", None)
         start, used = anyio.current_time(), list[float]()
-        await one.limits.refuse(grant, 10.0)
+        await one.limits.on_throttled(grant, 10.0)
 
         await other.take(used, 2)
         assert [moment - start for moment in used] == [pytest.approx(10.0), pytest.approx(11.0)]
@@ -117,7 +116,7 @@ class TestSharing:
 
     async def test_a_person_goes_before_other_processes_batch(self) -> None:
         """With batch jobs queued in three processes, an interactive call of a fourth goes out within one interval."""
-        _, (*crowd, person) = processes(4, rate=1.0, burst=2, slack=0.0)
+        _, (*crowd, person) = processes(4, rate=1.0, burst=2, jitter=0.0)
         waits = list[float]()
         async with anyio.create_task_group() as tasks:
             for process in crowd:
@@ -164,14 +163,14 @@ class TestSharing:
 
     async def test_only_news_is_passed_on(self) -> None:
         """The server's count goes to the store when it is lower than what is known, and not with every answer."""
-        store, (one, other) = processes(2, rate=1.0, burst=10, slack=0.0)
+        store, (one, other) = processes(2, rate=1.0, burst=10, jitter=0.0)
         await one.take([], 1)
         await anyio.sleep(60.0)
         await one.take([], 1)
         for _ in range(5):
-            await one.limits.hear(Bucket.POST, 9)
-        before = sum(command.verb == "hear" for command in store.commands)
-        await one.limits.hear(Bucket.POST, 2)
+            await one.limits.observe_remaining(Bucket.POST, 9)
+        before = sum(command.verb == "observe" for command in store.commands)
+        await one.limits.observe_remaining(Bucket.POST, 2)
         await other.take([], 1)
 
         assert before <= 1  # the first shows how much room the server has
@@ -179,12 +178,12 @@ class TestSharing:
 
     async def test_what_the_store_did_not_hear_comes_later(self) -> None:
         """What the server says while the store gives no answer is known here at once, and in the store with the next grant, as of then."""
-        store, (one, other) = processes(2, rate=1.0, burst=10, slack=0.0)
+        store, (one, other) = processes(2, rate=1.0, burst=10, jitter=0.0)
         await one.take([], 1)
         await anyio.sleep(60.0)
         await one.take([], 1)
         store.is_down = True
-        await one.limits.hear(Bucket.POST, 2)
+        await one.limits.observe_remaining(Bucket.POST, 2)
         level = one.limits.snapshot().post.level
         store.is_down = False
         await anyio.sleep(3.0)
@@ -221,8 +220,8 @@ class TestAway:
         assert len(after) == pytest.approx((50.05 - 30.0 - LONGEST_RETRY - SETTLE - 1.0) * rate, abs=4)
         for process in sharers:
             lost, back = process.events
-            assert lost == BackendLost("fake://store", "it is down", 2)
-            assert isinstance(back, BackendBack)
+            assert lost == StoreLost("fake://store", "it is down", 2)
+            assert isinstance(back, StoreRestored)
             assert 20.0 <= back.seconds <= 20.0 + LONGEST_RETRY + SETTLE
         assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 4
 
@@ -230,7 +229,7 @@ class TestAway:
     async def test_bound_holds_through_outages(self, seed: int) -> None:
         """A store that goes down and up at random, with and without its data: the bound holds for four processes together."""
         rate, burst = 8.0, 4
-        store, sharers = processes(4, rate, burst, slack=0.0)
+        store, sharers = processes(4, rate, burst, jitter=0.0)
         chance, used = random.Random(seed), list[float]()
         async with anyio.create_task_group() as tasks:
             for process in sharers:
@@ -258,12 +257,12 @@ class TestAway:
 
     async def test_a_429_while_away(self) -> None:
         """A 429 closes this process's share, whether its grant was made before or after the store was lost."""
-        store, (one,) = processes(1, rate=2.0, burst=1, lessons=Lessons(backoff=1.0))
+        store, (one,) = processes(1, rate=2.0, burst=1, adaptive=AdaptiveSettings(backoff=1.0))
         shared = await one.gate.acquire("interactive", None)
         store.is_down = True
         local = await one.gate.acquire("interactive", None)
         for grant, pause in ((shared, 5.0), (local, 9.0)):
-            assert await one.limits.refuse(grant, pause) == pytest.approx(pause)
+            assert await one.limits.on_throttled(grant, pause) == pytest.approx(pause)
         start, used = anyio.current_time(), list[float]()
         await one.take(used, 1)
 
@@ -277,7 +276,7 @@ class TestAway:
         local = await one.gate.acquire("interactive", None)
         start = anyio.current_time()
         await one.limits.give_back(shared)
-        assert await one.backend.take(Bucket.POST, leave=0, rank=0) != 0.0
+        assert await one.backend.acquire(Bucket.POST, held_back=0, rank=0) != 0.0
         store.is_down = False
         while one.limits.snapshot().post.rate < 1.0:
             await one.gate.acquire("interactive", None)
@@ -316,9 +315,9 @@ def place(kind: str, folder: Path) -> Generator[str]:
 
 async def fill(url: str, key: str, burst: int) -> None:
     """Make the account's buckets full: they start empty, and fill up at the rate."""
-    fast = open_backend(url, key, one_rate(1e6, burst, slack=0.0), time.monotonic)
-    await fast.take(Bucket.POST, leave=0, rank=0)
-    await fast.release(Bucket.POST)
+    fast = open_limiter(url, key, one_rate(1e6, burst, jitter=0.0), time.monotonic)
+    await fast.acquire(Bucket.POST, held_back=0, rank=0)
+    await fast.release_slot(Bucket.POST)
     await anyio.sleep(0.001)
     await fast.aclose()
 
@@ -331,14 +330,14 @@ async def test_cancelled_calls_take_nothing(kind: str, tmp_path: Path, anyio_bac
         return  # refused: see below
     with place(kind, tmp_path) as url:
         await fill(url, "account", 40)
-        backend = open_backend(url, "account", one_rate(0.001, 40, slack=0.0), time.monotonic)
+        backend = open_limiter(url, "account", one_rate(0.001, 40, jitter=0.0), time.monotonic)
         chance, taken = random.Random(1), 0
         for _ in range(60):
             with anyio.move_on_after(chance.choice([0.0, 0.0002, 0.0005, 0.001, 0.002])):
-                taken += isinstance(await backend.take(Bucket.POST, leave=0, rank=0), Grant)
+                taken += isinstance(await backend.acquire(Bucket.POST, held_back=0, rank=0), Grant)
         await anyio.sleep(0.2)  # threads that were left behind undo what they did, in their own time
         cancelled = 60 - taken
-        while isinstance(await backend.take(Bucket.POST, leave=0, rank=0), Grant):
+        while isinstance(await backend.acquire(Bucket.POST, held_back=0, rank=0), Grant):
             taken += 1
         await backend.aclose()
 
@@ -357,7 +356,7 @@ async def test_a_file_that_goes_away(tmp_path: Path) -> None:
     path, events = tmp_path / "limits.db", list[LimitEvent]()
     limits = AccountLimits(one_rate(1000.0, 2, url=f"sqlite:///{path}"), key="account")
     gate = limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
-    with limits.listen(lambda event: events.append(event) if not isinstance(event, Waited) else None):
+    with limits.listen(lambda event: events.append(event) if not isinstance(event, RequestDelayed) else None):
         await gate.acquire("interactive", None)
         delete(path)
         await gate.acquire("interactive", None)
@@ -370,7 +369,7 @@ async def test_a_file_that_goes_away(tmp_path: Path) -> None:
     await limits.aclose()
 
     (lost,) = events
-    assert isinstance(lost, BackendLost)
+    assert isinstance(lost, StoreLost)
     assert "not a database" in lost.problem
     assert path.read_bytes().startswith(b"this is no database")
 
@@ -390,7 +389,7 @@ async def test_a_file_that_is_locked(tmp_path: Path) -> None:
     holder.close()
     await limits.aclose()
 
-    assert any(isinstance(event, BackendLost) for event in events)
+    assert any(isinstance(event, StoreLost) for event in events)
 
 
 @pytest.mark.asyncio
@@ -402,7 +401,7 @@ async def test_a_redis_that_restarts(tmp_path: Path) -> None:
         limits = AccountLimits(one_rate(50.0, 2, url=url), key="account")
         gate = limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
         await gate.acquire("interactive", None)
-    with limits.listen(lambda event: events.append(event) if not isinstance(event, Waited) else None):
+    with limits.listen(lambda event: events.append(event) if not isinstance(event, RequestDelayed) else None):
         await gate.acquire("interactive", None)
         with redis_server(tmp_path, port):
             with anyio.fail_after(3 * (LONGEST_RETRY + SETTLE)):
@@ -411,7 +410,7 @@ async def test_a_redis_that_restarts(tmp_path: Path) -> None:
             snapshot = limits.snapshot().post
             await limits.aclose()
 
-    assert [type(event) for event in events] == [BackendLost, BackendBack]
+    assert [type(event) for event in events] == [StoreLost, StoreRestored]
     assert snapshot.rate == 50.0
 
 
@@ -431,17 +430,17 @@ async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
         await limits.aclose()
         await sleeper.aclose()
 
-    assert any(isinstance(event, BackendLost) for event in events)
+    assert any(isinstance(event, StoreLost) for event in events)
 
 
 @pytest.mark.anyio
 @pytest.mark.runtimes("trio")
 async def test_redis_needs_asyncio() -> None:
     """On trio, limits in Redis are refused in a sentence that says what to do."""
-    backend = open_backend("redis://127.0.0.1:1/0", "account", LimitSettings(), time.monotonic)
+    backend = open_limiter("redis://127.0.0.1:1/0", "account", LimitSettings(), time.monotonic)
 
     with pytest.raises(ConfigurationError, match=r"need asyncio, and this is trio; sqlite:///"):
-        await backend.take(Bucket.POST, leave=0, rank=0)
+        await backend.acquire(Bucket.POST, held_back=0, rank=0)
 
 
 @pytest.mark.anyio
@@ -482,13 +481,13 @@ def test_urls_that_are_refused(url: str, complaint: str) -> None:
 def test_urls_that_are_fine(tmp_path: Path) -> None:
     """Each form of URL opens its backend, and nothing is touched before it is used."""
     for url, kind in [
-        ("memory://", MemoryBackend),
-        (f"sqlite:///{tmp_path}/x%20y.db", SharedBackend),
-        ("sqlite:///relative.db", SharedBackend),
-        ("redis://127.0.0.1:1", SharedBackend),
-        ("rediss://user:password@[::1]:6380/2", SharedBackend),
+        ("memory://", MemoryLimiter),
+        (f"sqlite:///{tmp_path}/x%20y.db", SharedLimiter),
+        ("sqlite:///relative.db", SharedLimiter),
+        ("redis://127.0.0.1:1", SharedLimiter),
+        ("rediss://user:password@[::1]:6380/2", SharedLimiter),
     ]:
-        assert type(open_backend(url, "account", LimitSettings(), time.monotonic)) is kind
+        assert type(open_limiter(url, "account", LimitSettings(), time.monotonic)) is kind
 
     assert list(tmp_path.iterdir()) == []
 
@@ -497,9 +496,9 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the redis library, the error says what to install; SQLite needs nothing."""
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mux-async\[redis\]'"):
-        open_backend("redis://127.0.0.1", "account", LimitSettings(), time.monotonic)
+        open_limiter("redis://127.0.0.1", "account", LimitSettings(), time.monotonic)
 
-    open_backend("sqlite:///x.db", "account", LimitSettings(), time.monotonic)
+    open_limiter("sqlite:///x.db", "account", LimitSettings(), time.monotonic)
 
 
 @pytest.mark.asyncio
@@ -518,7 +517,7 @@ async def test_the_password_does_not_show(tmp_path: Path, caplog: pytest.LogCapt
             await limits.aclose()
             shown += repr(settings) + repr(vars(limits))
 
-    lost = [event for event in told if isinstance(event, BackendLost)]
+    lost = [event for event in told if isinstance(event, StoreLost)]
     assert len(lost) == 2
     assert "s3cret" not in shown + repr(told) + caplog.text
 
@@ -528,12 +527,12 @@ def test_the_environment_names_the_place(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("MUX_LIMITS_URL", f"sqlite:///{tmp_path}/limits.db")
     clients = [
         Mux(token_id="id", token_secret="secret", account=str(number), limits=limits)
-        for number, limits in enumerate([None, LimitSettings(floor=0.2), LimitSettings(url="memory://")])
+        for number, limits in enumerate([None, LimitSettings(guaranteed_share=0.2), LimitSettings(url="memory://")])
     ]
     urls = [client.limits.settings.url for client in clients]
 
     assert [url.reveal() if url else None for url in urls] == [f"sqlite:///{tmp_path}/limits.db"] * 2 + ["memory://"]
-    assert clients[1].limits.settings.floor == 0.2
+    assert clients[1].limits.settings.guaranteed_share == 0.2
     with pytest.raises(ConfigurationError, match="has other limits"):
         Mux(token_id="id", token_secret="secret", account="0", limits=LimitSettings(url="memory://"))
 
@@ -561,14 +560,15 @@ def test_a_fork_is_somebody_else(tmp_path: Path) -> None:
     program = """
 import os, sys, time, warnings
 import anyio
-from mux_async.limits import Bucket, Grant
-from mux_async.limits._open import open_backend
+from mux_async.limits import Bucket
+from mux_async.limits._limiter import Grant
+from mux_async.limits._open import open_limiter
 from tests.limits.stores import one_rate
 
-backend = open_backend(sys.argv[1], "account", one_rate(0.01, 2, slack=0.0), time.monotonic)
+backend = open_limiter(sys.argv[1], "account", one_rate(0.01, 2, jitter=0.0), time.monotonic)
 
 async def drain():
-    outcome = await backend.take(Bucket.POST, leave=0, rank=0)
+    outcome = await backend.acquire(Bucket.POST, held_back=0, rank=0)
     return outcome
 
 before = anyio.run(drain)

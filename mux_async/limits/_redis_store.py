@@ -1,10 +1,10 @@
 """Buckets in Redis, for the processes of many hosts.
 
-The frequent commands are one call of a script (``_bucket.lua``), under the server's clock. The rest is done here, by the same methods as
-everywhere: read all, run the method, and write the result if nobody wrote in between, else again. So what a refusal teaches is
-written once, in Python.
+The frequent commands are one call of a script (``_token_bucket.lua``), under the server's clock. The others are performed here, by the same
+methods as everywhere: read the state, run the method, and write the result if no other process wrote in between, else again. So the
+adaptation to 429s is written once, in Python.
 
-Redis' asyncio client runs on asyncio alone, and so does this.
+Redis' asyncio client runs on asyncio only, and so does this.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from mux_async._operation import Bucket
 from mux_async._redis_connections import LoopClient
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingExtraError
-from mux_async.limits._bucket import CLOCK_SLACK, MEMORY, REMEMBERED
-from mux_async.limits._settings import LimitSettings
-from mux_async.limits._shared import CALL_TIMEOUT, StoreLostError
-from mux_async.limits._turns import (
-    A_MOMENT,
+from mux_async.limits._scheduler import (
+    GRACE_MARGIN,
     LEASE,
     LONGEST_GRACE,
     MEMBERSHIP,
     SHORTEST_GRACE,
-    Asker,
-    Command,
-    Reply,
-    SharedBucket,
+    BucketCommand,
+    BucketReply,
+    Requester,
+    Scheduler,
 )
+from mux_async.limits._settings import LimitSettings
+from mux_async.limits._shared_limiter import CALL_TIMEOUT, StoreLostError
+from mux_async.limits._token_bucket import CLOCK_TOLERANCE, MEMORY, REMEMBERED
 from mux_async.transport import current_loop, running_runtime
 
 KEEP: Final = 7 * 24 * 3600.0
 """Seconds without a command after which Redis forgets a bucket."""
-_FREQUENT: Final = frozenset({"ask", "release", "give_back"})
+_FREQUENT: Final = frozenset({"acquire", "leave", "give_back"})
 
 
 class Client(Protocol):
-    """What is used of Redis' client."""
+    """The methods of Redis' client that are used here."""
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str) -> Any: ...
     async def eval(self, script: str, numkeys: int, *keys_and_args: str) -> Any: ...
@@ -56,21 +56,21 @@ class Client(Protocol):
 @cache
 def _script() -> tuple[str, str]:
     """Return the script and the digest by which Redis knows it."""
-    text = resources.files("mux_async.limits").joinpath("_bucket.lua").read_text(encoding="utf-8")
-    return text, sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names scripts so; nothing is protected by it
+    text = resources.files("mux_async.limits").joinpath("_token_bucket.lua").read_text(encoding="utf-8")
+    return text, sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names scripts by it; it protects nothing
 
 
-class RedisStore:
+class RedisLimitStore:
     """Keeps an account's buckets in Redis.
 
     Args:
-        name: Where it is, without secrets.
+        name: Its address, without secrets.
         account: Names the account; one database may hold several.
         settings: What the account is allowed.
         connect: Makes a client for the running event loop.
         clock: Stands in for the server's clock in tests; ``None`` for the server's.
         timeout: Seconds that a command may take.
-        secret: Must not show up in messages.
+        secret: Must not appear in messages.
     """
 
     def __init__(
@@ -97,24 +97,24 @@ class RedisStore:
 
     @property
     def is_local_clock(self) -> bool:
-        """The server's clock is another one."""
+        """False: the server has its own clock."""
         return False
 
-    async def perform(self, command: Command) -> Reply:
-        """Carry out *command*. One that takes or returns something cannot be cancelled: nobody would know what had happened.
+    async def perform(self, command: BucketCommand) -> BucketReply:
+        """Perform *command*. One that takes or returns a grant cannot be cancelled: its outcome would not be known.
 
         Raises:
             StoreLostError: There is no usable answer. A grant may have been taken; it is then lost.
             ConfigurationError: The event loop is not asyncio's.
         """
         connected = self._here()
-        reply: Reply | None = None
+        reply: BucketReply | None = None
         try:
             async with connected as client:
-                with anyio.CancelScope(shield=command.verb != "hear", deadline=anyio.current_time() + self._timeout):
-                    reply = await self._carry_out(client, command)
+                with anyio.CancelScope(shield=command.verb != "observe", deadline=anyio.current_time() + self._timeout):
+                    reply = await self._perform(client, command)
         except (_redis_error(), OSError, ValueError, TypeError, IndexError) as error:
-            # What the library raises may hold the URL somewhere: its words are enough.
+            # The library's errors may hold the URL in an attribute: only their text is used.
             raise StoreLostError(self._describe(error)) from None
         if reply is None:
             raise StoreLostError(f"no answer within {self._timeout:g} s")
@@ -127,7 +127,7 @@ class RedisStore:
             await connected.aclose()
 
     def _here(self) -> LoopClient[Client]:
-        """Return what belongs to the running event loop."""
+        """Return the client of the running event loop."""
         notice_fork()
         loop = current_loop()
         connected = self._clients.open.get(loop)
@@ -140,46 +140,48 @@ class RedisStore:
             self._clients.put(loop, connected, connected)
         return connected
 
-    async def _carry_out(self, client: Client, command: Command) -> Reply:
+    async def _perform(self, client: Client, command: BucketCommand) -> BucketReply:
         while True:
             answer = await self._run(client, command.bucket, self._arguments(command))
             if int(answer[0]) == 1:
                 value, now, *others, members, numbers = answer[1:]
                 counts = [int(count) for count in others]
-                return Reply(_number(value), _number(now), _numbers(numbers), (counts[0], counts[1], counts[2]), int(members))
-            reply = await self._carry_out_here(client, command, answer)
+                return BucketReply(
+                    _number(value), _number(now), _numbers(numbers), (counts[0], counts[1], counts[2]), int(members)
+                )
+            reply = await self._perform_here(client, command, answer)
             if reply is not None:
                 return reply
 
-    async def _carry_out_here(self, client: Client, command: Command, answer: Sequence[Any]) -> Reply | None:
-        """Carry out a rare command. Returns ``None`` if somebody else was faster, and nothing was done."""
+    async def _perform_here(self, client: Client, command: BucketCommand, answer: Sequence[Any]) -> BucketReply | None:
+        """Perform a rare command. Returns ``None`` if another process wrote in between, and nothing was done."""
         now = _number(answer[1])
         numbers, version = _numbers(answer[2]), _pairs(answer[2]).get("version", "")
         bucket = self._settings.new_bucket(command.bucket)
         if version:
             bucket.load(numbers, [float(moment) for moment in answer[3]], now)
         else:
-            # Whoever used the account before is not known to this server.
+            # This server does not know who used the account before.
             bucket.drain(now)
-        shared = SharedBucket(
-            bucket, _askers(answer[4]), numbers.get("switch_at", -math.inf), numbers.get("drain_at", math.inf)
+        shared = Scheduler(
+            bucket, _requesters(answer[4]), numbers.get("switch_at", -math.inf), numbers.get("drain_at", math.inf)
         )
         value = shared.perform(command, now)
-        # Beyond any version that the bucket had before it was forgotten.
+        # Larger than any version that the bucket had before Redis forgot it.
         next_version = str(int(version) + 1 if version else int(now * 1e6))
         done = await self._run(client, command.bucket, ["write", version, next_version, *_written(shared), _milliseconds(KEEP)])
         return shared.reply(command.owner, value, now) if int(done) == 1 else None
 
     async def _run(self, client: Client, bucket: Bucket, arguments: Sequence[str]) -> Any:
         key = f"{self._prefix}:{bucket.value}"
-        keys = [key, f"{key}:grants", f"{key}:askers"]
+        keys = [key, f"{key}:grants", f"{key}:requesters"]
         script, digest = _script()
         try:
             return await client.evalsha(digest, len(keys), *keys, *arguments)
         except _no_script_error():
             return await client.eval(script, len(keys), *keys, *arguments)
 
-    def _arguments(self, command: Command) -> list[str]:
+    def _arguments(self, command: BucketCommand) -> list[str]:
         allowance = self._settings.bucket(command.bucket)
         return [
             command.verb if command.verb in _FREQUENT else "read",
@@ -187,18 +189,18 @@ class RedisStore:
             "" if self._clock is None else _text(self._clock()),
             _text(allowance.rate),
             _text(allowance.burst),
-            _text(self._settings.slack),
-            str(command.leave),
+            _text(self._settings.jitter),
+            str(command.held_back),
             str(command.rank),
             "" if command.at is None else _text(command.at),
             _text(MEMORY),
             _text(REMEMBERED),
-            _text(CLOCK_SLACK),
+            _text(CLOCK_TOLERANCE),
             _text(LEASE),
             _text(MEMBERSHIP),
             _text(SHORTEST_GRACE),
             _text(LONGEST_GRACE),
-            _text(A_MOMENT),
+            _text(GRACE_MARGIN),
             _milliseconds(KEEP),
         ]
 
@@ -209,11 +211,11 @@ class RedisStore:
 
 
 def connect_to(url: Secret, timeout: float = CALL_TIMEOUT) -> Callable[[], Client]:
-    """Return what makes clients for *url*: ``redis://[user[:password]@]host[:port][/db]``, or ``rediss://`` for TLS.
+    """Return a function that makes clients for *url*: ``redis://[user[:password]@]host[:port][/db]``, or ``rediss://`` for TLS.
 
     Raises:
         MissingExtraError: The ``redis`` library is not installed.
-        ConfigurationError: The URL is none.
+        ConfigurationError: The URL is malformed.
     """
     try:
         from redis.asyncio import Redis
@@ -229,7 +231,7 @@ def connect_to(url: Secret, timeout: float = CALL_TIMEOUT) -> Callable[[], Clien
             decode_responses=True,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            # Whoever calls knows whether it may be said twice.
+            # The caller knows whether a command may be sent twice.
             retry=Retry(NoBackoff(), 0),
         )
         return client
@@ -237,7 +239,7 @@ def connect_to(url: Secret, timeout: float = CALL_TIMEOUT) -> Callable[[], Clien
     try:
         connect()
     except ValueError:
-        # The library's words may hold the URL.
+        # The library's message may hold the URL.
         raise ConfigurationError(
             "the URL of the shared limits is not of the form redis://[user[:password]@]host[:port][/db]"
         ) from None
@@ -259,7 +261,7 @@ def _no_script_error() -> type[Exception]:
 
 
 def _text(number: float) -> str:
-    """Write a number so that it is read back as the same; the script does so too, and finds grants by their text."""
+    """Write a number so that it reads back as the same; the script does so too, and finds grants by their text."""
     return "-" if number == -math.inf else f"{number:.17g}"
 
 
@@ -279,27 +281,27 @@ def _numbers(flat: Sequence[str]) -> dict[str, float]:
     return {name: float(text) for name, text in _pairs(flat).items() if text != "-"}
 
 
-def _askers(flat: Sequence[str]) -> dict[str, Asker]:
-    askers: dict[str, Asker] = {}
+def _requesters(flat: Sequence[str]) -> dict[str, Requester]:
+    requesters: dict[str, Requester] = {}
     for name, text in _pairs(flat).items():
         seen, due, since, rank = text.split(" ")
-        askers[name] = Asker(_number(seen), _number(due), _number(since), int(rank))
-    return askers
+        requesters[name] = Requester(_number(seen), _number(due), _number(since), int(rank))
+    return requesters
 
 
-def _written(shared: SharedBucket) -> list[str]:
+def _written(shared: Scheduler) -> list[str]:
     """Return *shared* as the script's ``write`` takes it."""
     numbers, grants = shared.bucket.dump()
     numbers["switch_at"] = shared.switch_at
-    quiet_until, drain_at = shared.bucket.quiet_until(), shared.drain_at
+    next_change_at, drain_at = shared.bucket.next_change_at(), shared.drain_at
     if drain_at < math.inf:
         numbers["drain_at"] = drain_at
-    if (rare_at := min(quiet_until, drain_at)) < math.inf:
-        numbers["quiet_until"] = max(rare_at, -1e300)  # -inf would not be written
+    if (rare_at := min(next_change_at, drain_at)) < math.inf:
+        numbers["next_change_at"] = max(rare_at, -1e300)  # -inf would not be written
     flat = [part for name, number in numbers.items() for part in (name, _text(number))]
-    askers = [
+    requesters = [
         part
-        for name, asker in shared.askers.items()
-        for part in (name, f"{_text(asker.seen)} {_text(asker.due)} {_text(asker.since)} {asker.rank}")
+        for name, requester in shared.requesters.items()
+        for part in (name, f"{_text(requester.seen)} {_text(requester.due)} {_text(requester.since)} {requester.rank}")
     ]
-    return [orjson.dumps(part).decode() for part in (flat, [_text(moment) for moment in grants], askers)]
+    return [orjson.dumps(part).decode() for part in (flat, [_text(moment) for moment in grants], requesters)]

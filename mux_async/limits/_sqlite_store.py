@@ -1,11 +1,11 @@
-"""Buckets in a SQLite file, for the processes of one host.
+"""Buckets in an SQLite file, for the processes of one host.
 
 Every command is one transaction in a worker thread: read the bucket, run the pure method, write it back. ``BEGIN IMMEDIATE`` takes the
 file's write lock first, so processes go one after the other. Two things are not obvious:
 
-1. The clock is ``time.monotonic``, which all processes of a host share. It starts again with the machine; `PacedBucket.load` sees to that.
-2. A thread cannot be cancelled. A call that is cancelled, or takes too long, leaves its thread behind with a note (`_Ticket`); the thread
-   rolls back, or undoes what it had committed before it saw the note.
+1. The clock is ``time.monotonic``, which all processes of a host share. It starts again with the machine; `TokenBucket.load` handles that.
+2. A thread cannot be cancelled. A call that is cancelled, or takes too long, leaves its thread running and marks the command as abandoned
+   (`_Ticket`); the thread rolls back, or undoes what it had committed before it saw the mark.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import orjson
 
 from mux_async._operation import Bucket
 from mux_async._sqlite_connection import SqliteConnection
+from mux_async.limits._scheduler import BucketCommand, BucketReply, Requester, Scheduler
 from mux_async.limits._settings import LimitSettings
-from mux_async.limits._shared import CALL_TIMEOUT, StoreLostError
-from mux_async.limits._turns import Asker, Command, Reply, SharedBucket
+from mux_async.limits._shared_limiter import CALL_TIMEOUT, StoreLostError
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS mux_async_limits_1 (
@@ -40,34 +40,34 @@ CREATE TABLE IF NOT EXISTS mux_async_limits_1 (
 
 
 class _Ticket:
-    """Settles between a thread and whoever waits for it which of the two has to undo."""
+    """Decides whether a thread or the task that waits for it has to undo an abandoned command."""
 
     __slots__ = ("_is_abandoned", "_lock", "_reply")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_abandoned = False
-        self._reply: Reply | None = None
+        self._reply: BucketReply | None = None
 
     @property
     def is_abandoned(self) -> bool:
         return self._is_abandoned
 
-    def settle(self, reply: Reply) -> bool:
-        """Say that it is done. Returns whether anybody still wants it; if not, the thread undoes it."""
+    def settle(self, reply: BucketReply) -> bool:
+        """Mark the command as done. Returns whether the task still waits; if not, the thread undoes it."""
         with self._lock:
             self._reply = reply
             return not self._is_abandoned
 
-    def abandon(self) -> Reply | None:
-        """Say that nobody waits any more. Returns a reply that the thread leaves to be undone."""
+    def abandon(self) -> BucketReply | None:
+        """Mark the command as abandoned. Returns the reply that the caller has to undo, if there is one."""
         with self._lock:
             self._is_abandoned = True
             return self._reply
 
 
-class SqliteStore:
-    """Keeps an account's buckets in a file that is made when it is not there.
+class SqliteLimitStore:
+    """Keeps an account's buckets in a file, which is created on first use.
 
     Args:
         path: The file. Its folder must exist, on a local disk: SQLite's locks do not hold on network file systems.
@@ -96,11 +96,11 @@ class SqliteStore:
 
     @property
     def is_local_clock(self) -> bool:
-        """All processes of the host have the same clock."""
+        """True: all processes of the host have the same clock."""
         return True
 
-    async def perform(self, command: Command) -> Reply:
-        """Carry out *command* in a worker thread.
+    async def perform(self, command: BucketCommand) -> BucketReply:
+        """Perform *command* in a worker thread.
 
         Raises:
             StoreLostError: The file cannot be used now. Nothing was done.
@@ -121,8 +121,8 @@ class SqliteStore:
         with anyio.CancelScope(shield=True):  # short: at most one command is under way
             await anyio.to_thread.run_sync(self.close)
 
-    def perform_now(self, command: Command) -> Reply:
-        """Carry out *command* in this thread.
+    def perform_now(self, command: BucketCommand) -> BucketReply:
+        """Perform *command* in this thread.
 
         Raises:
             StoreLostError: The file cannot be used now. Nothing was done.
@@ -134,7 +134,7 @@ class SqliteStore:
         with self._connection:
             self._connection.drop()
 
-    async def _undo(self, command: Command, reply: Reply | None) -> None:
+    async def _undo(self, command: BucketCommand, reply: BucketReply | None) -> None:
         undo = _undo_of(command, reply)
         if undo is not None:
             with anyio.CancelScope(shield=True):  # one short transaction, and a grant must not be lost
@@ -143,7 +143,7 @@ class SqliteStore:
                 except StoreLostError:
                     return  # a grant that is lost with its store is not used twice
 
-    def _run(self, command: Command, ticket: _Ticket) -> Reply:
+    def _run(self, command: BucketCommand, ticket: _Ticket) -> BucketReply:
         if not self._connection.acquire(self._timeout):
             raise StoreLostError("an earlier command has not ended")
         try:
@@ -157,7 +157,7 @@ class SqliteStore:
         finally:
             self._connection.release()
 
-    def _transact(self, command: Command, ticket: _Ticket) -> Reply:
+    def _transact(self, command: BucketCommand, ticket: _Ticket) -> BucketReply:
         connection = self._open()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -172,17 +172,17 @@ class SqliteStore:
             raise
         return shared.reply(command.owner, value, now)
 
-    def _load(self, connection: sqlite3.Connection, bucket: Bucket, now: float) -> SharedBucket:
-        shared = SharedBucket(self._settings.new_bucket(bucket))
+    def _load(self, connection: sqlite3.Connection, bucket: Bucket, now: float) -> Scheduler:
+        shared = Scheduler(self._settings.new_bucket(bucket))
         row = connection.execute(
             "SELECT state FROM mux_async_limits_1 WHERE account = ? AND bucket = ?", (self._account, bucket.value)
         ).fetchone()
         if row is None or not _decode(row[0], shared, now):
-            # Whoever used the account before is not known to this file.
+            # This file does not know who used the account before.
             shared.bucket.drain(now)
         return shared
 
-    def _store(self, connection: sqlite3.Connection, bucket: Bucket, shared: SharedBucket) -> None:
+    def _store(self, connection: sqlite3.Connection, bucket: Bucket, shared: Scheduler) -> None:
         connection.execute(
             "INSERT OR REPLACE INTO mux_async_limits_1 (account, bucket, state) VALUES (?, ?, ?)",
             (self._account, bucket.value, _encode(shared)),
@@ -214,12 +214,12 @@ def _connect(path: Path, timeout: float) -> sqlite3.Connection:
     return connection
 
 
-def _undo_of(command: Command, reply: Reply | None) -> Command | None:
-    if reply is None or command.verb != "ask":
+def _undo_of(command: BucketCommand, reply: BucketReply | None) -> BucketCommand | None:
+    if reply is None or command.verb != "acquire":
         return None
     if reply.value == 0.0:
         return attrs.evolve(command, verb="give_back", at=reply.now)
-    return None  # its place in the order: the gate releases it, or asks again
+    return None  # a reserved slot: the gate releases it, or asks again
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -230,27 +230,29 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _encode(shared: SharedBucket) -> bytes:
+def _encode(shared: Scheduler) -> bytes:
     numbers, grants = shared.bucket.dump()
-    askers = {name: [asker.seen, asker.due, asker.since, asker.rank] for name, asker in shared.askers.items()}
+    requesters = {
+        name: [requester.seen, requester.due, requester.since, requester.rank] for name, requester in shared.requesters.items()
+    }
     # orjson writes -inf and inf as null.
     outage = {"switch_at": shared.switch_at, "drain_at": shared.drain_at}
-    return orjson.dumps({"numbers": numbers, "grants": grants, "askers": askers} | outage)
+    return orjson.dumps({"numbers": numbers, "grants": grants, "requesters": requesters} | outage)
 
 
-def _decode(state: bytes, shared: SharedBucket, now: float) -> bool:
-    """Fill *shared* with what was kept. False when that cannot be read; it then counts as new."""
+def _decode(state: bytes, shared: Scheduler, now: float) -> bool:
+    """Load *state* into *shared*. Returns False if it cannot be read; the bucket then counts as new."""
     try:
         kept: dict[str, Any] = orjson.loads(state)
-        askers = {
-            name: Asker(seen, -math.inf if due is None else due, -math.inf if since is None else since, rank)
-            for name, (seen, due, since, rank) in kept["askers"].items()
+        requesters = {
+            name: Requester(seen, -math.inf if due is None else due, -math.inf if since is None else since, rank)
+            for name, (seen, due, since, rank) in kept["requesters"].items()
         }
         switch_at, drain_at = kept["switch_at"], kept["drain_at"]
         shared.bucket.load(kept["numbers"], kept["grants"], now)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
-    shared.askers = askers
+    shared.requesters = requesters
     shared.switch_at = -math.inf if switch_at is None else switch_at
     shared.drain_at = math.inf if drain_at is None else drain_at
     return True

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mux_async.emulator.routing._rate_limits import TokenBucket
-from mux_async.limits import Lessons, PacedBucket
+from mux_async.emulator.routing._rate_limits import TokenBucket as ServerBucket
+from mux_async.limits import AdaptiveSettings
+from mux_async.limits._token_bucket import TokenBucket
 
 RATES = st.sampled_from([0.5, 1.0, 5.0, 7.3])
 BURSTS = st.integers(1, 6)
@@ -20,7 +21,7 @@ STEPS = st.lists(
 )
 
 
-def run(bucket: PacedBucket, steps: list[tuple[float, str, int]]) -> tuple[list[float], list[float]]:
+def run(bucket: TokenBucket, steps: list[tuple[float, str, int]]) -> tuple[list[float], list[float]]:
     """Play *steps* and return the grants that were kept, and the paced ones among them."""
     now = 100.0
     kept: list[float] = []
@@ -32,7 +33,7 @@ def run(bucket: PacedBucket, steps: list[tuple[float, str, int]]) -> tuple[list[
                 kept.remove(grant)
                 if grant in paced:
                     paced.remove(grant)
-        elif not bucket.take(now, leave=99 if action == "paced" else 0):
+        elif not bucket.take(now, held_back=99 if action == "paced" else 0):
             kept.append(now)
             if action == "paced":
                 paced.append(now)
@@ -54,7 +55,7 @@ def worst_window(grants: list[float], rate: float, burst: int) -> float:
 @given(RATES, BURSTS, STEPS)
 def test_bound_holds_in_every_window(rate: float, burst: int, steps: list[tuple[float, str, int]]) -> None:
     """No window sees more than burst + rate x window grants, whatever is given back in between."""
-    kept, _ = run(PacedBucket(rate, burst), steps)
+    kept, _ = run(TokenBucket(rate, burst), steps)
 
     assert worst_window(kept, rate, burst) <= 1e-6
 
@@ -62,7 +63,7 @@ def test_bound_holds_in_every_window(rate: float, burst: int, steps: list[tuple[
 @given(RATES, BURSTS, STEPS)
 def test_paced_grants_are_an_interval_apart(rate: float, burst: int, steps: list[tuple[float, str, int]]) -> None:
     """Two paced grants are never closer than one interval, and never closer than that to the grant before."""
-    _, paced = run(PacedBucket(rate, burst), [step for step in steps if step[1] != "give_back"])
+    _, paced = run(TokenBucket(rate, burst), [step for step in steps if step[1] != "give_back"])
 
     assert all(later - earlier >= 1 / rate - 1e-9 for earlier, later in itertools.pairwise(paced))
 
@@ -70,10 +71,10 @@ def test_paced_grants_are_an_interval_apart(rate: float, burst: int, steps: list
 @given(RATES, BURSTS, st.lists(st.tuples(st.floats(0, 3), st.booleans()), min_size=1, max_size=40), st.data())
 def test_given_back_is_as_if_never_taken(rate: float, burst: int, takes: list[tuple[float, bool]], data: st.DataObject) -> None:
     """After giving one grant back the bucket equals one that saw only the other grants."""
-    bucket, now, grants = PacedBucket(rate, burst), 50.0, list[float]()
+    bucket, now, grants = TokenBucket(rate, burst), 50.0, list[float]()
     for wait, paced in takes:
         now += wait
-        if not bucket.take(now, leave=99 if paced else 0):
+        if not bucket.take(now, held_back=99 if paced else 0):
             grants.append(now)
     undone = data.draw(st.sampled_from(grants))
     remaining = list(grants)
@@ -90,7 +91,7 @@ def test_given_back_is_as_if_never_taken(rate: float, burst: int, takes: list[tu
 @given(RATES, BURSTS, st.integers(0, 20))
 def test_saturated_bucket_uses_all_it_may(rate: float, burst: int, ahead: int) -> None:
     """Asking again exactly when told to always succeeds, and the n-th grant comes when the arithmetic says."""
-    bucket, now = PacedBucket(rate, burst), 10.0
+    bucket, now = TokenBucket(rate, burst), 10.0
     forecast = bucket.ready_at(now, ahead=ahead)
     for _ in range(ahead):
         while wait := bucket.take(now):
@@ -103,37 +104,37 @@ def test_saturated_bucket_uses_all_it_may(rate: float, burst: int, ahead: int) -
 
 def test_a_refusal_closes_once_for_all_in_flight() -> None:
     """Three requests in flight that are refused together count as one refusal: one pause, not three."""
-    bucket = PacedBucket(5.0, 10)
+    bucket = TokenBucket(5.0, 10)
     grants = [0.0, 0.0, 0.1]
     for now in grants:
         assert bucket.take(now) == 0.0
 
-    pauses = [bucket.refuse(1.0 + n / 100, granted_at=g) for n, g in enumerate(grants)]
+    pauses = [bucket.on_throttled(1.0 + n / 100, granted_at=g) for n, g in enumerate(grants)]
     assert pauses == pytest.approx([1.0, 0.99, 0.98])
     assert bucket.take(1.5) == pytest.approx(0.5)
 
 
 def test_refusals_in_a_row_double_the_pause() -> None:
     """A refusal soon after reopening doubles the pause, up to the longest; a quiet time forgets."""
-    bucket, now = PacedBucket(1.0, 1, Lessons(longest_pause=6.0, backoff=1.0)), 0.0
+    bucket, now = TokenBucket(1.0, 1, AdaptiveSettings(longest_pause=6.0, backoff=1.0)), 0.0
     pauses: list[float] = []
     for _ in range(5):
-        while wait := bucket.take(now, leave=99):
+        while wait := bucket.take(now, held_back=99):
             now += wait
-        pauses.append(bucket.refuse(now, granted_at=now))
+        pauses.append(bucket.on_throttled(now, granted_at=now))
     now += 100
-    while wait := bucket.take(now, leave=99):
+    while wait := bucket.take(now, held_back=99):
         now += wait
-    pauses.append(bucket.refuse(now, granted_at=now))
+    pauses.append(bucket.on_throttled(now, granted_at=now))
 
     assert pauses == [1.0, 2.0, 4.0, 6.0, 6.0, 1.0]
 
 
 def test_reopening_starts_without_a_burst() -> None:
     """After a pause the bucket lets out one request and then the sustained rate: the server's bucket is empty."""
-    bucket = PacedBucket(2.0, 5, Lessons(backoff=1.0))
+    bucket = TokenBucket(2.0, 5, AdaptiveSettings(backoff=1.0))
     bucket.take(0.0)
-    bucket.refuse(0.0, granted_at=0.0, delay=3.0)
+    bucket.on_throttled(0.0, granted_at=0.0, delay=3.0)
 
     assert bucket.take(3.0) == 0.0
     assert bucket.take(3.0) == pytest.approx(0.5)
@@ -141,26 +142,26 @@ def test_reopening_starts_without_a_burst() -> None:
 
 def test_a_servers_wish_is_capped() -> None:
     """A server that asks for an hour is believed for the longest pause only."""
-    bucket = PacedBucket(1.0, 1)
+    bucket = TokenBucket(1.0, 1)
     bucket.take(0.0)
 
-    assert bucket.refuse(0.0, granted_at=0.0, delay=3600.0) == 60.0
+    assert bucket.on_throttled(0.0, granted_at=0.0, delay=3600.0) == 60.0
 
 
 def test_clock_that_steps_back_gives_nothing() -> None:
     """A clock that jumps back neither grants more nor waits for ever."""
-    bucket = PacedBucket(1.0, 1)
+    bucket = TokenBucket(1.0, 1)
     assert bucket.take(100.0) == 0.0
 
     assert bucket.take(50.0) == pytest.approx(1.0)
     assert bucket.take(101.0) == 0.0
 
 
-def drain(bucket: PacedBucket, now: float, seconds: float, *, leave: int = 0) -> list[float]:
+def drain(bucket: TokenBucket, now: float, seconds: float, *, held_back: int = 0) -> list[float]:
     """Take every grant there is for *seconds*, and return when."""
     end, grants = now + seconds, list[float]()
     while now < end:
-        if wait := bucket.take(now, leave=leave):
+        if wait := bucket.take(now, held_back=held_back):
             now += wait
         else:
             grants.append(now)
@@ -169,9 +170,9 @@ def drain(bucket: PacedBucket, now: float, seconds: float, *, leave: int = 0) ->
 
 def test_an_unexplained_refusal_lowers_the_rate_and_it_comes_back() -> None:
     """A refusal of a paced request takes three tenths of the rate for a while; then it climbs back to its ceiling in a few seconds."""
-    bucket = PacedBucket(10.0, 1, Lessons(first_pause=0.1, hold=10.0, recovery=10.0))
+    bucket = TokenBucket(10.0, 1, AdaptiveSettings(first_pause=0.1, hold=10.0, recovery=10.0))
     bucket.take(0.0)
-    bucket.refuse(0.0, granted_at=0.0)
+    bucket.on_throttled(0.0, granted_at=0.0)
     assert bucket.rate == pytest.approx(7.0)
 
     drain(bucket, 0.1, 9.9)
@@ -185,29 +186,29 @@ def test_an_unexplained_refusal_lowers_the_rate_and_it_comes_back() -> None:
 def test_a_second_lesson_goes_below_what_got_through() -> None:
     """Refused again, the rate goes to nine tenths of what got through since, but not below half of the usual step."""
     for got_through, expected in [(6.0, 4.9), (5.0, 4.5), (1.0, 2.45)]:
-        bucket = PacedBucket(10.0, 1, Lessons(first_pause=0.01))
+        bucket = TokenBucket(10.0, 1, AdaptiveSettings(first_pause=0.01))
         bucket.take(0.0)
-        bucket.refuse(0.0, granted_at=0.0)
+        bucket.on_throttled(0.0, granted_at=0.0)
         now = 0.0
         for _ in range(12):
             now += 1 / got_through
             assert bucket.take(now) == 0.0
-        bucket.refuse(now, granted_at=now)
+        bucket.on_throttled(now, granted_at=now)
 
         assert bucket.rate == pytest.approx(expected, rel=0.1)
 
 
 def test_slack_is_kept_back_at_the_bottom_of_a_burst() -> None:
     """A whole burst goes out at once; the next waits for its turn and the slack, and then the rate is the sustained one."""
-    grants = drain(PacedBucket(1.0, 3, slack=0.25), 0.0, 5.0)
+    grants = drain(TokenBucket(1.0, 3, jitter=0.25), 0.0, 5.0)
 
     assert grants == pytest.approx([0.0, 0.0, 0.0, 1.25, 2.25, 3.25, 4.25])
 
 
 def test_slack_takes_at_most_half_of_a_burst() -> None:
     """However large the slack, half of the burst remains usable, and a bucket without a burst is not slowed down."""
-    assert drain(PacedBucket(1.0, 3, slack=99.0), 0.0, 5.0) == pytest.approx([0.0, 0.0, 0.0, 2.0, 3.0, 4.0])
-    assert drain(PacedBucket(1.0, 1, slack=99.0), 0.0, 3.0) == pytest.approx([0.0, 1.0, 2.0])
+    assert drain(TokenBucket(1.0, 3, jitter=99.0), 0.0, 5.0) == pytest.approx([0.0, 0.0, 0.0, 2.0, 3.0, 4.0])
+    assert drain(TokenBucket(1.0, 1, jitter=99.0), 0.0, 3.0) == pytest.approx([0.0, 1.0, 2.0])
 
 
 @given(
@@ -221,23 +222,23 @@ def test_bunching_within_the_slack_never_meets_an_empty_server(
     rate: float, burst: int, spells: list[tuple[float, list[tuple[bool, float]]]]
 ) -> None:
     """Asking for all there is, with every request late by anything up to the slack: a server of the same rate and burst refuses none."""
-    bucket, now, arrivals = PacedBucket(rate, burst, slack=0.25), 0.0, list[float]()
+    bucket, now, arrivals = TokenBucket(rate, burst, jitter=0.25), 0.0, list[float]()
     for quiet, requests in spells:
         now += quiet
         for is_paced, lateness in requests:
-            while wait := bucket.take(now, leave=99 if is_paced else 0):
+            while wait := bucket.take(now, held_back=99 if is_paced else 0):
                 now += wait
-            arrivals.append(now + lateness * bucket.slack)
-    server = TokenBucket(rate, burst)
+            arrivals.append(now + lateness * bucket.jitter)
+    server = ServerBucket(rate, burst)
 
     assert all(server.take(moment).allowed for moment in sorted(arrivals))
 
 
 def test_a_refused_burst_teaches_its_size() -> None:
     """A refusal in the middle of a burst lowers the burst and not the rate: the server's is smaller than assumed."""
-    bucket = PacedBucket(1.0, 10)
+    bucket = TokenBucket(1.0, 10)
     grants = [bucket.take(0.0) for _ in range(5)]
-    bucket.refuse(0.1, granted_at=0.0)
+    bucket.on_throttled(0.1, granted_at=0.0)
 
     assert grants == [0.0] * 5
     assert (bucket.burst, bucket.rate) == (4, 1.0)
@@ -247,18 +248,18 @@ def test_a_refused_burst_teaches_its_size() -> None:
 
 def test_the_rate_has_a_floor() -> None:
     """However often it is refused, a bucket goes on asking at a twentieth of its ceiling."""
-    bucket, now = PacedBucket(10.0, 1, Lessons(recovery=1e9)), 0.0
+    bucket, now = TokenBucket(10.0, 1, AdaptiveSettings(recovery=1e9)), 0.0
     for _ in range(50):
         now = bucket.closed_until + 100 if bucket.closed_until > 0 else now
         bucket.take(now)
-        bucket.refuse(now, granted_at=now)
+        bucket.on_throttled(now, granted_at=now)
 
     assert bucket.rate == pytest.approx(0.5)
 
 
 def test_higher_rates_are_discovered_when_asked_for() -> None:
     """With `discover` the ceiling rises while nothing is refused and requests are waiting; without, it never does."""
-    curious, content = PacedBucket(10.0, 1, Lessons(discover=True)), PacedBucket(10.0, 1)
+    curious, content = TokenBucket(10.0, 1, AdaptiveSettings(discover=True)), TokenBucket(10.0, 1)
     drain(curious, 0.0, 30.0)
     drain(content, 0.0, 30.0)
 
@@ -268,38 +269,40 @@ def test_higher_rates_are_discovered_when_asked_for() -> None:
 
 def test_the_servers_count_after_all_was_given_back() -> None:
     """A bucket whose every grant was given back still hears that the server has nothing left."""
-    bucket = PacedBucket(2.0, 4)
+    bucket = TokenBucket(2.0, 4)
     for _ in range(4):
         bucket.take(0.0)
     for _ in range(4):
         bucket.give_back(0.0)
-    bucket.hear(0.0, remaining=0)
+    bucket.observe_remaining(0.0, remaining=0)
 
     assert bucket.level(0.0) == 0.0
 
 
 def test_the_servers_count_is_believed_downwards() -> None:
     """``X-RateLimit-Remaining`` below our own count lowers the level; above it, or nonsense, changes nothing."""
-    bucket = PacedBucket(1.0, 10)
+    bucket = TokenBucket(1.0, 10)
     bucket.take(0.0)
-    bucket.hear(0.0, remaining=3)
+    bucket.observe_remaining(0.0, remaining=3)
     assert bucket.level(0.0) == pytest.approx(3.0)
 
     for remaining in (9, 1000, -1):
-        bucket.hear(0.0, remaining=remaining)
+        bucket.observe_remaining(0.0, remaining=remaining)
     assert bucket.level(0.0) == pytest.approx(3.0)
 
 
-@given(RATES, BURSTS, st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["take", "take", "paced", "refuse"])), max_size=60))
+@given(
+    RATES, BURSTS, st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["take", "take", "paced", "throttled"])), max_size=60)
+)
 def test_bound_holds_while_learning(rate: float, burst: int, steps: list[tuple[float, str]]) -> None:
     """Whatever is refused and relearned, no window sees more than the configured burst + rate x window."""
-    bucket, now, grants = PacedBucket(rate, burst), 0.0, list[float]()
+    bucket, now, grants = TokenBucket(rate, burst), 0.0, list[float]()
     for wait, action in steps:
         now += wait
-        if action == "refuse":
+        if action == "throttled":
             if grants:
-                bucket.refuse(now, granted_at=grants[-1])
-        elif not bucket.take(now, leave=99 if action == "paced" else 0):
+                bucket.on_throttled(now, granted_at=grants[-1])
+        elif not bucket.take(now, held_back=99 if action == "paced" else 0):
             grants.append(now)
 
     assert worst_window(grants, rate, burst) <= 1e-6

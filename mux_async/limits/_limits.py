@@ -1,0 +1,57 @@
+"""What `Mux.limits` returns."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from mux_async._operation import Bucket
+
+if TYPE_CHECKING:
+    from mux_async.limits._account import AccountLimits
+    from mux_async.limits._events import LimitListener
+    from mux_async.limits._settings import LimitSettings
+    from mux_async.limits._snapshots import Forecast, LimitsSnapshot
+
+
+class Limits:
+    """The account's rate limits, as this process sees them."""
+
+    def __init__(self, account: AccountLimits) -> None:
+        self._account = account
+
+    def snapshot(self) -> LimitsSnapshot:
+        """Return the state of every bucket: level, rate, queue, wait, and what was granted, waited and throttled so far."""
+        return self._account.snapshot()
+
+    def forecast(self, *, post: int = 0, other: int = 0, realtime_data: int = 0, general_data: int = 0) -> Forecast:
+        """Return how long requests would take if they were all made now, behind those that wait already.
+
+        Args:
+            post: Requests of the ``post`` bucket: creates.
+            other: Of the ``other`` bucket.
+            realtime_data: Of the ``realtime-data`` bucket.
+            general_data: Of the ``general-data`` bucket.
+
+        Returns:
+            Seconds until the last one is granted, for each priority. At the rates as learned in this process.
+
+        Raises:
+            ConfigurationError: A count is negative.
+        """
+        counts = {
+            Bucket.POST: post,
+            Bucket.OTHER: other,
+            Bucket.REALTIME_DATA: realtime_data,
+            Bucket.GENERAL_DATA: general_data,
+        }
+        return self._account.forecast(counts)
+
+    def listen(self, listener: LimitListener) -> AbstractContextManager[None]:
+        """Call *listener* with every wait and every 429 of the account while the ``with`` block runs. It must return at once."""
+        return self._account.listen(listener)
+
+    @property
+    def settings(self) -> LimitSettings:
+        """What the account is allowed, as configured."""
+        return self._account.settings

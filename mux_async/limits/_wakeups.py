@@ -1,0 +1,124 @@
+"""How requests in the queue of a `Gate` sleep: the leader until the next grant is due, the others until an event is set.
+
+anyio's cancel scopes and events do that on any event loop. On asyncio a timer and a future do the same for less than half of the cost (5
+microseconds of CPU against 12 for a sleep, and a quarter of an event's memory), and every paced grant pays it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class InterruptibleSleep(Protocol):
+    """A sleep of one task at a time, which others can end."""
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether a task sleeps."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for *seconds*, which are more than 0, or until `wake`."""
+        ...
+
+    def wake(self) -> None:
+        """Wake the sleeper, if there is one."""
+        ...
+
+
+def make_sleep(loop: object) -> InterruptibleSleep:
+    """Return a sleep for the event loop that anyio's token calls *loop*."""
+    import asyncio  # here and below, because importing it takes longer than importing this client does
+
+    # It does not keep *loop*: what belongs to an event loop must not hold it.
+    return _AsyncioSleep(asyncio.get_running_loop) if isinstance(loop, asyncio.AbstractEventLoop) else _AnyioSleep()
+
+
+class OneShotEvent(Protocol):
+    """Wakes one waiter, once."""
+
+    def wait(self) -> Awaitable[None]:
+        """Wait for `set`."""
+        ...
+
+    def set(self) -> None:
+        """Wake the waiter, which must be waiting already."""
+        ...
+
+
+def event_factory(loop: object) -> Callable[[], OneShotEvent]:
+    """Return the constructor of events for the event loop that anyio's token calls *loop*."""
+    import asyncio
+
+    return partial(_AsyncioEvent, asyncio.get_running_loop) if isinstance(loop, asyncio.AbstractEventLoop) else anyio.Event
+
+
+class _AsyncioSleep:
+    __slots__ = ("_running_loop", "_wakeup")
+
+    def __init__(self, running_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self._running_loop = running_loop
+        self._wakeup: asyncio.Future[None] | None = None
+
+    @property
+    def is_asleep(self) -> bool:
+        return self._wakeup is not None
+
+    async def sleep(self, seconds: float) -> None:
+        loop = self._running_loop()
+        self._wakeup = loop.create_future()
+        timer = loop.call_later(seconds, self.wake)
+        try:
+            await self._wakeup
+        finally:
+            timer.cancel()
+            self._wakeup = None
+
+    def wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+
+class _AnyioSleep:
+    __slots__ = ("_scope",)
+
+    def __init__(self) -> None:
+        self._scope: anyio.CancelScope | None = None
+
+    @property
+    def is_asleep(self) -> bool:
+        return self._scope is not None
+
+    async def sleep(self, seconds: float) -> None:
+        try:
+            with anyio.CancelScope() as self._scope:
+                await anyio.sleep(seconds)
+        finally:
+            self._scope = None
+
+    def wake(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+
+
+class _AsyncioEvent:
+    __slots__ = ("_future", "_running_loop")
+
+    def __init__(self, running_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self._running_loop = running_loop
+        self._future: asyncio.Future[None]
+
+    def wait(self) -> Awaitable[None]:
+        self._future = self._running_loop().create_future()
+        return self._future
+
+    def set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
