@@ -19,7 +19,8 @@ from mux_async.cli._client import BaseUrl, TransportName, make_client, policies
 from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._jobs import SUFFIX, Before, Options, Sources, summarize
 from mux_async.cli._output import FAILED, MOST_LINES, STOPPED, counted, printable, size, span, stderr, stdout
-from mux_async.cli._progress import Budget, Form, Job, Reporter, make_reporter
+from mux_async.cli._progress import Form, IngestJob, RateBudget, Reporter
+from mux_async.cli._reporters import make_reporter
 from mux_async.errors import ConfigurationError
 from mux_async.ingest import Ingest, IngestSummary, Journal, Plan, Stage, write_report
 from mux_async.ingest._report import check_report_path
@@ -143,7 +144,7 @@ def ingest(
 ) -> None:
     """Make ready assets of files, folders, lists and URLs.
 
-    They are created at the pace that Mux allows, one a second, and waited for until they can be played. Everything is checked before
+    They are created at the speed_meter that Mux allows, one a second, and waited for until they can be played. Everything is checked before
     anything is sent. Every step is in a journal: whatever ends the run, the same command goes on where it was, and makes nothing twice.
 
     Ctrl-C finishes what was begun; a second one stops at once. Exit code: 0 when every item is ready, 1 when not, 2 when the arguments
@@ -164,9 +165,9 @@ def ingest(
         book.save_options(options.to_dict())
         if retry_failed:
             book.retry([item.key for item in plan.items])
-        job = Job(plan, place, report=report, **attrs.asdict(Before.of(book, plan), recurse=False))
+        job = IngestJob(plan, place, report=report, **attrs.asdict(Before.of(book, plan), recurse=False))
         reporter = make_reporter(_form(as_json=as_json, plain=plain), job, _budget(client))
-        _say([*_refusals(plan), *job.greeting()])
+        _say([*_refusals(plan), *job.describe()])
         run = Ingest(
             client,
             plan.items,
@@ -194,8 +195,8 @@ def _form(*, as_json: bool, plain: bool) -> Form:
     return "json" if as_json or not sys.stdout.isatty() else "live"
 
 
-def _budget(client: Mux) -> Budget:
-    return Budget(client.limits.snapshot, lambda posts: client.limits.forecast(post=posts).batch)
+def _budget(client: Mux) -> RateBudget:
+    return RateBudget(client.limits.snapshot, lambda posts: client.limits.forecast(post=posts).batch)
 
 
 def _say(lines: list[str]) -> None:
@@ -251,7 +252,7 @@ def _show_plan(plan: Plan, place: Path, base_url: str | None, transport: str, *,
     if place.exists():
         with Journal.open(place, create=False) as book:
             before = Before.of(book, plan)
-    job = Job(plan, place, done=before.done, failed=() if retry_failed else before.failed, begun=before.begun)
+    job = IngestJob(plan, place, done=before.done, failed=() if retry_failed else before.failed, begun=before.begun)
     try:
         seconds = _budget(make_client(base_url, transport)).forecast(job.posts)
     except ConfigurationError:  # no credentials: nobody knows more than what everybody starts with
@@ -260,7 +261,7 @@ def _show_plan(plan: Plan, place: Path, base_url: str | None, transport: str, *,
     verb = "takes" if job.posts == 1 else "take"
     for line in [
         *_refusals(plan),
-        *job.greeting(),
+        *job.describe(),
         f"{counted(job.posts, 'POST request')}, one for each item that is not created, {verb} at least {span(seconds)}",
         f"{size(job.size_left)} to send; that may take longer",
         "nothing was sent",

@@ -1,55 +1,47 @@
-"""What ``mux-async ingest`` shows while it runs: a live view on a terminal (`_live`), JSON lines for programs, plain lines if asked for.
-
-Results go to standard output, and what is said about them to standard error, so that a program that reads the one is not in the way of a
-person who reads the other.
-"""
+"""The progress of ``mux-async ingest``: what there is to do, the interface of everything that shows it, and the lines of the summary."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-from mux_async.cli._output import counted, printable, size, span, stderr
-from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, Plan, RunsAdopted
-from mux_async.ingest._text_encoding import legible_all
+from mux_async.cli._output import counted, printable, size, span
+from mux_async.ingest import IngestEvent, IngestSummary, Plan, RunsAdopted
 from mux_async.limits import LimitsSnapshot
 
 Form: TypeAlias = Literal["live", "plain", "json"]
 
-_MOST_REASONS = 3
-"""Sentences about failures at the end."""
+_MAX_REASONS = 3
+"""Reasons for failures in the summary."""
 
 
 @attrs.frozen
-class Budget:
-    """What the account's limits say, for the view.
+class RateBudget:
+    """The account's rate limits, for display.
 
     Attributes:
-        look: Returns the buckets as they stand.
-        forecast: Returns the seconds until so many creates have been let out.
+        snapshot: Returns the current state of the buckets.
+        forecast: Returns the seconds until the given number of creates can have been sent.
     """
 
-    look: Callable[[], LimitsSnapshot]
+    snapshot: Callable[[], LimitsSnapshot]
     forecast: Callable[[int], float]
 
 
 @attrs.frozen
-class Job:
-    """What is to be done, and what is done already.
+class IngestJob:
+    """The items of a run and how many of them are finished already.
 
     Attributes:
-        plan: All of it.
-        journal: Where it is kept.
+        plan: All items.
+        journal: Path of the journal.
         done: Keys of items that were ready before this run.
-        failed: Keys of items that had failed before, and are not tried again.
-        begun: Keys of items that have been created and are neither; they cost no POST any more.
-        report: Where the report will be; ``None`` for no report.
+        failed: Keys of items that failed in an earlier run and are not retried.
+        begun: Keys of unfinished items that were created already and cost no POST.
+        report: Path of the report; ``None`` for no report.
     """
 
     plan: Plan
@@ -61,7 +53,7 @@ class Job:
 
     @property
     def total(self) -> int:
-        """Items in all."""
+        """Number of items."""
         return len(self.plan.items)
 
     @property
@@ -74,8 +66,8 @@ class Job:
         """Bytes of the items that are not finished."""
         return sum(item.size or 0 for item in self.plan.items if item.key not in self.done and item.key not in self.failed)
 
-    def greeting(self) -> list[str]:
-        """Say what there is to do, in sentences."""
+    def describe(self) -> list[str]:
+        """Return the lines to show at the start."""
         urls = sum(item.url is not None for item in self.plan.items)
         parts = f"{counted(self.total - urls, 'file')} and {counted(urls, 'URL')}"
         lines = [f"{counted(self.total, 'item')}: {parts}; the journal is {printable(str(self.journal))}"]
@@ -84,9 +76,9 @@ class Job:
             lines.append(f"{len(self.done)} of {self.total} done before{begun}")
         if self.failed:
             verb = "is" if len(self.failed) == 1 else "are"
-            lines.append(f"{len(self.failed)} failed before, and {verb} not tried again without --retry-failed")
+            lines.append(f"{len(self.failed)} failed before and {verb} not retried without --retry-failed")
         if self.plan.duplicates:
-            lines.append(f"{len(self.plan.duplicates)} named more than once, or equal to another, and taken once")
+            lines.append(f"{len(self.plan.duplicates)} named more than once, or equal to another, and ingested once")
         return lines
 
 
@@ -98,30 +90,21 @@ class Reporter(Protocol):
     def event(self, event: IngestEvent) -> None: ...
 
     def tick(self) -> None:
-        """Draw anew; called a few times a second."""
+        """Redraw; called a few times a second."""
         ...
 
     def note(self, text: str) -> None:
-        """Say something in between."""
+        """Show a message."""
         ...
 
     def end(self, summary: IngestSummary | None) -> None:
-        """Show how it ended; ``None`` when it was broken off."""
+        """Show the summary; ``None`` if the run was cancelled."""
         ...
 
 
-def make_reporter(form: Form, job: Job, budget: Budget) -> Reporter:
-    """Return the reporter of a form."""
-    if form == "live":
-        from mux_async.cli._live import LiveReporter
-
-        return LiveReporter(job, budget)
-    return PlainReporter(job) if form == "plain" else JsonReporter(job)
-
-
-def summary_lines(summary: IngestSummary | None, job: Job) -> list[str]:
-    """Say how an ingest ended."""
-    again = f"run the same command again to go on; {printable(str(job.journal))} knows where"
+def summary_lines(summary: IngestSummary | None, job: IngestJob) -> list[str]:
+    """Return the lines of the summary."""
+    again = f"run the same command again to continue; {printable(str(job.journal))} has the progress"
     if summary is None:
         return [f"stopped at once: {again}"]
     parts = [f"{summary.ready} ready"]
@@ -141,112 +124,19 @@ def summary_lines(summary: IngestSummary | None, job: Job) -> list[str]:
         lines.append(again)
     if summary.failed:
         lines += failure_lines(summary)
-        lines.append("--retry-failed tries those that failed again")
+        lines.append("--retry-failed retries the failed items")
     return lines
 
 
 def failure_lines(summary: IngestSummary) -> list[str]:
-    """Say why items failed: the most frequent reasons."""
+    """Return the most frequent reasons for failures."""
     reasons = list(summary.errors.items())
-    lines = [f"{count} failed: {printable(sentence)}" for sentence, count in reasons[:_MOST_REASONS]]
-    if rest := summary.failed - sum(count for _, count in reasons[:_MOST_REASONS]):
+    lines = [f"{count} failed: {printable(sentence)}" for sentence, count in reasons[:_MAX_REASONS]]
+    if rest := summary.failed - sum(count for _, count in reasons[:_MAX_REASONS]):
         lines.append(f"{rest} failed for other reasons; --report has them")
     return lines
 
 
-def runs_adopted(event: RunsAdopted) -> str:
-    """Say that another run's items are gone on with."""
-    verb = "is" if event.items == 1 else "are"
-    return f"an earlier run was killed; the {counted(event.items, 'item')} that it had {verb} gone on with"
-
-
-class JsonReporter:
-    """One JSON object a line, told apart by ``event``: ``begin``, an ``item`` for each that is finished, and ``end``."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-
-    def begin(self) -> None:
-        """Print what there is to do."""
-        job = self._job
-        _print_json(
-            event="begin",
-            items=job.total,
-            ready_before=len(job.done),
-            failed_before=len(job.failed),
-            posts=job.posts,
-            bytes=job.size_left,
-            journal=str(job.journal),
-        )
-
-    def event(self, event: IngestEvent) -> None:
-        """Print results."""
-        if isinstance(event, ItemFinished):
-            _print_json(event="item", **event.result.to_dict())
-        elif isinstance(event, RunsAdopted):
-            self.note(runs_adopted(event))
-
-    def tick(self) -> None:
-        """Nothing moves."""
-
-    def note(self, text: str) -> None:
-        """Print to standard error, where it is in nobody's way."""
-        stderr().print(text, markup=False)
-
-    def end(self, summary: IngestSummary | None) -> None:
-        """Print the summary; for a person, too, in words."""
-        report = str(self._job.report) if self._job.report is not None else None
-        members = attrs.asdict(summary) if summary is not None else None
-        _print_json(event="end", summary=members, journal=str(self._job.journal), report=report)
-        for line in summary_lines(summary, self._job):
-            self.note(line)
-
-
-def _print_json(**members: object) -> None:
-    _print(json.dumps(legible_all(members)))
-
-
-def _print(line: str) -> None:
-    try:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read along has left; the ingest goes on, and the journal has everything
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class PlainReporter:
-    """A line for each item that is finished."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._count = len(job.done) + len(job.failed)
-
-    def begin(self) -> None:
-        """Say how much there is to send."""
-        _print(f"ingesting {counted(self._job.total - self._count, 'item')}, {size(self._job.size_left)} to send")
-
-    def event(self, event: IngestEvent) -> None:
-        """Print a line for a finished item."""
-        if isinstance(event, ItemFinished):
-            self._count += 1
-            result = event.result
-            place = f"[{self._count}/{self._job.total}]"
-            if result.error is None:
-                where = result.playback_urls[0] if result.playback_urls else f"asset {result.asset_id}"
-                _print(f"{place} ready   {printable(result.source)} -> {where} ({span(result.seconds)})")
-            else:
-                _print(f"{place} failed  {printable(result.source)}: {printable(result.error.message)}")
-        elif isinstance(event, RunsAdopted):
-            self.note(runs_adopted(event))
-
-    def tick(self) -> None:
-        """Nothing moves."""
-
-    def note(self, text: str) -> None:
-        """Print to standard error."""
-        stderr().print(text, markup=False)
-
-    def end(self, summary: IngestSummary | None) -> None:
-        """Print the summary."""
-        for line in summary_lines(summary, self._job):
-            _print(line)
+def adopted_line(event: RunsAdopted) -> str:
+    """Return the line about items of a killed run."""
+    return f"an earlier run was killed; this one continues with its {counted(event.items, 'item')}"

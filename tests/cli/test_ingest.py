@@ -150,14 +150,14 @@ def test_retry_failed(line: Line, films: Path) -> None:
     code, lines, err = line("films", "--concurrency", "1")
     assert code == 1
     assert "2 ready, 1 failed" in err
-    assert "--retry-failed tries those that failed again" in err
+    assert "--retry-failed retries the failed items" in err
     assert [each["error"]["message"] for each in lines if each.get("status") == "failed"] == [
         "POST /video/v1/uploads was answered 422 emulated_fault: The emulator was told to answer 422"
     ]
 
     code, lines, err = line("films")
     assert (code, lines[0]["failed_before"], len(lines)) == (1, 1, 2)
-    assert "1 failed before, and is not tried again without --retry-failed" in err
+    assert "1 failed before and is not retried without --retry-failed" in err
 
     code, lines, err = line("films", "--retry-failed")
     assert (code, [each["status"] for each in lines[1:-1]]) == (0, ["ready"])

@@ -23,9 +23,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from mux_async import LimitSettings
-from mux_async.cli._live import LiveReporter, Pace
+from mux_async.cli._live_display import LiveDisplay, SpeedMeter
 from mux_async.cli._output import counted
-from mux_async.cli._progress import Budget, Job, make_reporter, runs_adopted, summary_lines
+from mux_async.cli._progress import IngestJob, RateBudget, adopted_line, summary_lines
+from mux_async.cli._reporters import make_reporter
 from mux_async.ingest import (
     IngestSummary,
     Item,
@@ -53,9 +54,9 @@ def result(item: Item, error: ItemError | None = None) -> ItemResult:
     return ItemResult(item.source, item.key, status, "a", "u", {}, (), item.size, 1.0, 2.0, error)
 
 
-def budget() -> Budget:
+def budget() -> RateBudget:
     limits = AccountLimits(LimitSettings())
-    return Budget(limits.snapshot, lambda posts: limits.forecast({Bucket.POST: posts}).batch)
+    return RateBudget(limits.snapshot, lambda posts: limits.forecast({Bucket.POST: posts}).batch)
 
 
 def some(count: int) -> tuple[Item, ...]:
@@ -66,17 +67,17 @@ def some(count: int) -> tuple[Item, ...]:
 class View:
     """A live view on a console of its own, at a time of its own."""
 
-    reporter: LiveReporter
+    reporter: LiveDisplay
     console: Console
     now: list[float]
 
     @classmethod
-    def of(cls, job: Job, width: int, height: int = 30) -> View:
+    def of(cls, job: IngestJob, width: int, height: int = 30) -> View:
         console = Console(
             file=io.StringIO(), force_terminal=True, color_system=None, highlight=False, width=width, height=height
         )
         now = [100.0]
-        return cls(LiveReporter(job, budget(), console, clock=lambda: now[0]), console, now)
+        return cls(LiveDisplay(job, budget(), console, clock=lambda: now[0]), console, now)
 
     def shown(self) -> list[str]:
         """Return the lines that are drawn now, on paper of the same size."""
@@ -99,7 +100,7 @@ class View:
 def test_bars(width: int) -> None:
     """All items, all bytes, the budget and each file on its way have a bar, within the width, and take all of it."""
     items = some(1000)
-    view = View.of(Job(Plan(items), Path("j"), done={item.key for item in items[:412]}), width)
+    view = View.of(IngestJob(Plan(items), Path("j"), done={item.key for item in items[:412]}), width)
     view.reporter.begin()
     for item in items[412:414]:
         view.move(item, Stage.CREATED, Stage.SENDING)
@@ -122,7 +123,7 @@ def test_bars(width: int) -> None:
 def test_failures_are_seen() -> None:
     """A failure is printed with its reason as it happens, and counted in the view for as long as it lasts."""
     items = some(3)
-    view = View.of(Job(Plan(items), Path("j"), failed={"k2"}), 100)
+    view = View.of(IngestJob(Plan(items), Path("j"), failed={"k2"}), 100)
     view.reporter.begin()
     view.move(items[0], Stage.CREATED, Stage.SENDING, Stage.SENT, Stage.WAITING)
     assert view.shown()[-1].strip() == "1 being prepared · 1 failed"
@@ -139,7 +140,7 @@ def test_failures_are_seen() -> None:
 def test_what_others_did_counts() -> None:
     """Items that another run has finished are counted, once, and a killed run is told of."""
     items = some(2)
-    view = View.of(Job(Plan(items), Path("j")), 100)
+    view = View.of(IngestJob(Plan(items), Path("j")), 100)
     view.reporter.begin()
     for _ in range(2):
         view.reporter.event(ItemSkipped(items[0], ItemState("k0", Stage.DONE, asset_id="a")))
@@ -147,13 +148,13 @@ def test_what_others_did_counts() -> None:
 
     assert "1/2" in view.shown()[0]
     assert "1.0/2.0 MB" in view.shown()[1]
-    assert "an earlier run was killed; the 5 items that it had are gone on with" in view.said()
+    assert "an earlier run was killed; this one continues with its 5 items" in view.said()
 
 
 def test_an_expired_upload_takes_another_create() -> None:
     """An item whose upload expired needs a POST again, so the time that is left grows."""
     items = some(600)  # a second each
-    view = View.of(Job(Plan(items), Path("j"), begun={item.key for item in items[1:]}), 100)
+    view = View.of(IngestJob(Plan(items), Path("j"), begun={item.key for item in items[1:]}), 100)
     view.reporter.begin()
     view.move(items[0], Stage.CREATED, Stage.SENDING)
     assert "finishing" in view.shown()[0]
@@ -166,7 +167,7 @@ def test_an_expired_upload_takes_another_create() -> None:
 def test_many_files() -> None:
     """More files than there is room for are counted, so that the view never grows out of the window."""
     items = some(60)
-    view = View.of(Job(Plan(items), Path("j")), 80, height=14)
+    view = View.of(IngestJob(Plan(items), Path("j")), 80, height=14)
     view.reporter.begin()
     for item in items:
         view.move(item, Stage.CREATED, Stage.SENDING)
@@ -178,7 +179,7 @@ def test_many_files() -> None:
 
 def test_the_end() -> None:
     """The last lines say what came of it, and how to go on."""
-    view = View.of(Job(Plan(some(4)), Path("j")), 80)
+    view = View.of(IngestJob(Plan(some(4)), Path("j")), 80)
     view.reporter.begin()
     view.reporter.note("a note")
     view.reporter.end(IngestSummary(1, 1, 1, 1_000_000, 61.0, None, 0, 1))
@@ -186,14 +187,14 @@ def test_the_end() -> None:
     said = " ".join(view.said().split())
     assert "a note" in said
     assert "1 ready, 1 failed, 1 unfinished, 1 not started (1.0 MB) in 1 min 1 s" in said
-    assert "run the same command again to go on; j knows where" in said
-    assert "--retry-failed tries those that failed again" in said
+    assert "run the same command again to continue; j has the progress" in said
+    assert "--retry-failed retries the failed items" in said
 
 
 def test_summary() -> None:
     """A run that was broken off, and one that could not go on, say so."""
-    job = Job(Plan(()), Path("j"))
-    assert summary_lines(None, job) == ["stopped at once: run the same command again to go on; j knows where"]
+    job = IngestJob(Plan(()), Path("j"))
+    assert summary_lines(None, job) == ["stopped at once: run the same command again to continue; j has the progress"]
     assert summary_lines(IngestSummary(0, 0, 1, 0, 1.0, "no access"), job)[:2] == [
         "0 ready, 1 not started in 1.0 s",
         "it could not go on: no access",
@@ -202,14 +203,14 @@ def test_summary() -> None:
 
 def test_pace() -> None:
     """A speed is that of the last seconds, not of all time, and needs little memory for however many samples."""
-    pace = Pace(20.0)
+    speed_meter = SpeedMeter(20.0)
     for tick in range(10_000):
-        pace.add(tick / 100, tick * 10)  # 1000 a second for 100 s
-    assert pace.rate(100.0) == pytest.approx(1000, rel=0.02)
+        speed_meter.add(tick / 100, tick * 10)  # 1000 a second for 100 s
+    assert speed_meter.rate(100.0) == pytest.approx(1000, rel=0.02)
     for tick in range(3000):
-        pace.add(100 + tick / 100, 100_000)  # nothing for 30 s
-    assert pace.rate(130.0) == 0
-    assert len(pace._samples) < 100  # pyright: ignore[reportPrivateUsage]
+        speed_meter.add(100 + tick / 100, 100_000)  # nothing for 30 s
+    assert speed_meter.rate(130.0) == 0
+    assert len(speed_meter._samples) < 100  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("form", ["plain", "live"])
@@ -217,7 +218,7 @@ def test_odd_names(form: Literal["plain", "live"], capsys: pytest.CaptureFixture
     """Whatever bytes a name holds, it is shown on one line, and cannot take the terminal over; the journal's name as well."""
     name = "a\n\x1b[2Jb\u2028\udcff [/b].mp4"
     item = Item("k", name, size=1)
-    reporter = make_reporter(form, Job(Plan((item,)), Path(name)), budget())
+    reporter = make_reporter(form, IngestJob(Plan((item,)), Path(name)), budget())
     reporter.begin()
     reporter.event(ItemMoved(item, ItemState("k", Stage.SENDING)))
     reporter.tick()
@@ -233,7 +234,7 @@ def test_odd_names(form: Literal["plain", "live"], capsys: pytest.CaptureFixture
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """For a program there are JSON lines and nothing else on standard output; what is said to people goes to standard error."""
     (item,) = some(1)
-    reporter = make_reporter("json", Job(Plan((item,)), Path("j"), report=Path("r.csv")), budget())
+    reporter = make_reporter("json", IngestJob(Plan((item,)), Path("j"), report=Path("r.csv")), budget())
     reporter.begin()
     reporter.tick()
     reporter.event(ItemMoved(item, ItemState("k", Stage.SENDING)))
@@ -254,15 +255,16 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     }
     assert (one["event"], one["status"], one["key"]) == ("item", "ready", "k0")
     assert (end["event"], end["summary"]["ready"], end["report"]) == ("end", 1, "r.csv")
-    assert "gone on with" in said.err
+    assert "this one continues with" in said.err
     assert "1 ready (1.0 MB) in 2.0 s" in said.err
 
 
 def test_nobody_reads_along() -> None:
     """When the program that read the lines has gone, an ingest goes on: what it makes is in the journal."""
     code = (
-        "from pathlib import Path; from mux_async.cli._progress import *; from mux_async.ingest import *\n"
-        "import sys; job = Job(Plan(()), Path('j')); reporter = JsonReporter(job)\n"
+        "from pathlib import Path; from mux_async.cli._progress import *; from mux_async.cli._reporters import *\n"
+        "from mux_async.ingest import *\n"
+        "import sys; job = IngestJob(Plan(()), Path('j')); reporter = JsonReporter(job)\n"
         "sys.stdin.read()\n"
         "for _ in range(3): reporter.begin()\n"
         "print('went on', file=sys.stderr)"
@@ -369,24 +371,24 @@ def test_why_items_failed() -> None:
     errors = {"the plan is used up": 5, "no film": 2, "too long": 2, "x": 1}
     summary = IngestSummary(ready=1, failed=10, not_started=0, size=0, elapsed=1.0, reason=None, errors=errors)
 
-    assert summary_lines(summary, Job(Plan(()), Path("j"))) == [
+    assert summary_lines(summary, IngestJob(Plan(()), Path("j"))) == [
         "1 ready, 10 failed in 1.0 s",
         "5 failed: the plan is used up",
         "2 failed: no film",
         "2 failed: too long",
         "1 failed for other reasons; --report has them",
-        "--retry-failed tries those that failed again",
+        "--retry-failed retries the failed items",
     ]
 
 
 def test_one_of_a_thing() -> None:
     """One item, one file, one failure are counted in the singular."""
     (item,) = some(1)
-    job = Job(Plan((item,)), Path("j"), failed={item.key})
+    job = IngestJob(Plan((item,)), Path("j"), failed={item.key})
 
-    assert job.greeting() == [
+    assert job.describe() == [
         "1 item: 1 file and 0 URLs; the journal is j",
-        "1 failed before, and is not tried again without --retry-failed",
+        "1 failed before and is not retried without --retry-failed",
     ]
-    assert runs_adopted(RunsAdopted(1)) == "an earlier run was killed; the 1 item that it had is gone on with"
+    assert adopted_line(RunsAdopted(1)) == "an earlier run was killed; this one continues with its 1 item"
     assert [counted(number, "POST request") for number in (0, 1, 2)] == ["0 POST requests", "1 POST request", "2 POST requests"]
