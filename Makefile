@@ -6,10 +6,10 @@ VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := mux_async transports codegen tests examples benchmarks
+SOURCES := mux_async transports codegen tools tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit bench example mutants codegen check-codegen constraints build clean
+.PHONY: help demo test lint format types unit bench example mutants codegen check-codegen api constraints build clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ format: $(VENV)/.dev-installed ## Put the code in shape
 
 codegen: $(VENV)/.dev-installed ## Write the generated code again
 	$(BIN)/python -m codegen
+
+api: $(VENV)/.dev-installed ## Write the listing of the public API, docs/api.txt, again
+	$(BIN)/python -m tools.public_api
 
 check-codegen: $(VENV)/.dev-installed ## Fail if the generated code is not what the generator writes
 	$(BIN)/python -m codegen --check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import subprocess
 import sys
@@ -27,12 +28,42 @@ def formatted(files: dict[str, str]) -> dict[str, str]:
         for path, text in files.items():
             target = root / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, "utf-8")
+            target.write_text(_with_exports(path, text), "utf-8")
         settings = ["--config", str(REPOSITORY / "pyproject.toml"), "--no-cache", "--quiet"]
         first_party = "lint.isort.known-first-party=['mux_async']"
         _ruff(root, "check", "--select", "I,RUF022", "--fix", *settings, "--config", first_party)
         _ruff(root, "format", *settings)
         return {path: (root / path).read_text("utf-8") for path in sorted(files)}
+
+
+def _with_exports(path: str, text: str) -> str:
+    """Add ``__all__`` after the imports: the public definitions of a module; of a resource its classes, without their operations.
+
+    Raises:
+        GeneratorError: The text is not Python.
+    """
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise GeneratorError(f"{path} is not Python: {error}") from error
+    if path.endswith("__init__.py") or any(part.startswith("_") for part in path.split("/")) or "\n__all__ = " in text:
+        return text
+    names: list[str] = []
+    imports_end = 0
+    for node in tree.body:
+        match node:
+            case ast.Import() | ast.ImportFrom() | ast.If():
+                imports_end = node.end_lineno or 0
+            case ast.ClassDef(name=name):
+                names.append(name)
+            case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+                if "/resources/" not in path:
+                    names.append(name)
+            case _:
+                pass
+    lines = text.splitlines(keepends=True)
+    exports = [repr(name) for name in names if not name.startswith("_")]
+    return "".join([*lines[:imports_end], f"\n__all__ = [{', '.join(exports)}]\n", *lines[imports_end:]])
 
 
 def _ruff(root: Path, *arguments: str) -> None:

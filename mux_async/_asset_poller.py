@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterable
-from copy import copy
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 import anyio
@@ -35,6 +34,7 @@ from mux_async.errors import (
     MuxError,
     PermissionDeniedError,
     UploadError,
+    copied,
 )
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class AssetPoller:
         if outcome is None:
             raise _timeout_error(ref, goal, timeout or 0.0)
         if isinstance(outcome, MuxError):
-            raise copy_error(outcome)
+            raise copied(outcome) from outcome.__cause__
         return outcome
 
     async def _wait(self, waiter: Waiter) -> None:
@@ -335,13 +335,6 @@ class AssetPoller:
     def _resolve_all(self, error: MuxError) -> None:
         for ref in list(self._awaited):
             self._resolve(ref, error, "ready")
-
-
-def copy_error(error: MuxError) -> MuxError:
-    """Return a copy of *error* to raise in one of several tasks: each raise adds to the traceback of the raised object."""
-    copied = copy(error).with_traceback(error.__traceback__)
-    copied.__cause__ = error.__cause__
-    return copied
 
 
 def _timeout_error(ref: AssetRef, goal: Goal, timeout: float) -> DeadlineExceededError:

@@ -53,6 +53,47 @@ from typing import Any, ClassVar, TypeVar, cast
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
+__all__ = [
+    "APIStatusError",
+    "AmbiguousOutcomeError",
+    "AssetErroredError",
+    "Attempt",
+    "AuthenticationError",
+    "BadRequestError",
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectError",
+    "DeadlineExceededError",
+    "Delivery",
+    "DeprecatedArgumentWarning",
+    "InvalidRequestError",
+    "LimitWaitError",
+    "MissingCredentialsError",
+    "MissingExtraError",
+    "MisspeltArgumentWarning",
+    "MuxError",
+    "MuxWarning",
+    "NotFoundError",
+    "NotReadyError",
+    "PermissionDeniedError",
+    "Phase",
+    "RateLimitedError",
+    "RepeatedPageError",
+    "ResponseError",
+    "ResponseTooLargeError",
+    "ServerError",
+    "TransportClosedError",
+    "TransportError",
+    "TransportTimeoutError",
+    "UndecodableResponseError",
+    "UnknownArgumentError",
+    "UnknownNameError",
+    "UnknownTransportError",
+    "UploadError",
+    "WrongRuntimeError",
+]
+
 E = TypeVar("E", bound="MuxError")
 
 

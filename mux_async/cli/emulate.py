@@ -50,6 +50,8 @@ from mux_async.emulator import (
 )
 from mux_async.emulator.media import FetchRule, MediaWorker, has_media
 
+__all__ = ["DEFAULT_PORT", "MEDIA", "Trouble", "banner", "emulate"]
+
 DEFAULT_PORT = 8787
 MEDIA = ("auto", "off")
 Trouble: TypeAlias = tuple[list[Fault], list[WebhookFault], list[WorkFault]]

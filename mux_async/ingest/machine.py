@@ -21,6 +21,32 @@ import attrs
 
 from mux_async.uploads import UploadState
 
+__all__ = [
+    "MAX_UPLOADS",
+    "AssetCreated",
+    "BecameReady",
+    "Began",
+    "BytesMoved",
+    "BytesSent",
+    "Create",
+    "Died",
+    "Fact",
+    "ItemError",
+    "ItemState",
+    "NothingCreated",
+    "Reconcile",
+    "Retried",
+    "Send",
+    "SessionLost",
+    "SourceChanged",
+    "Stage",
+    "Step",
+    "UploadCreated",
+    "WaitReady",
+    "advance",
+    "next_step",
+]
+
 MAX_UPLOADS: Final = 3
 """Uploads that are created for one file at most."""
 

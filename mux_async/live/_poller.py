@@ -24,11 +24,10 @@ from mux_async._asset_poller import (
     MAX_FAILED_POLLS,
     PAGE_LIMIT,
     SINGLE_REQUESTS,
-    copy_error,
 )
 from mux_async._poll_schedule import PollSchedule
 from mux_async._resource import Caller
-from mux_async.errors import APIStatusError, DeadlineExceededError, MuxError
+from mux_async.errors import APIStatusError, DeadlineExceededError, MuxError, copied
 from mux_async.live._events import LiveEvent, read_webhook
 from mux_async.live._source import ApiSource
 from mux_async.live._stream_trackers import StreamTrackers
@@ -164,7 +163,7 @@ class LivePoller:
 
 def _fail(watches: Iterable[Watch], error: MuxError) -> None:
     for watch in watches:
-        watch.fail(copy_error(error))
+        watch.fail(copied(error))
 
 
 @attrs.define(eq=False)
@@ -272,7 +271,7 @@ class _Poll:
             for watch in self._watches_of(stream_id):
                 events = watch.trackers.missing(stream_id, self._at)
                 if events is None:
-                    watch.fail(copy_error(error))
+                    watch.fail(copied(error))
                 else:
                     self._add(watch, events)
 

@@ -18,6 +18,8 @@ from mux_async._models.times import Notes, iso, seconds
 if TYPE_CHECKING:
     from mux_async.models.ids import AnnotationId
 
+__all__ = ["Annotation", "AnnotationInput", "AnnotationResponse", "ListAnnotationsResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class Annotation(Model):

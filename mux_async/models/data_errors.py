@@ -11,6 +11,8 @@ from mux_async._models.model import Model, drafts, thaw
 from mux_async._models.objects import many
 from mux_async._models.struct_decoder import NUMBER, OBJECTS, Form
 
+__all__ = ["DataError", "ListErrorsResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class DataError(Model):

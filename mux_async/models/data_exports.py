@@ -15,6 +15,8 @@ from mux_async._models.objects import many
 from mux_async._models.struct_decoder import NUMBER, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, day
 
+__all__ = ["ListExportsResponse", "ListVideoViewExportsResponse", "VideoViewExport", "VideoViewExportFile"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class ListExportsResponse(Model):

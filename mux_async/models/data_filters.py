@@ -12,6 +12,8 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
 from mux_async.models.shared_data import DimensionGroups
 
+__all__ = ["FilterValue", "ListFilterValuesResponse", "ListFiltersResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class FilterValue(Model):

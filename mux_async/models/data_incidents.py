@@ -14,6 +14,17 @@ from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
 if TYPE_CHECKING:
     from mux_async.models.ids import IncidentId
 
+__all__ = [
+    "Incident",
+    "IncidentBreakdown",
+    "IncidentNotification",
+    "IncidentNotificationRule",
+    "IncidentResponse",
+    "ListIncidentsResponse",
+    "ListRelatedIncidentsResponse",
+    "NotificationRule",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class Incident(Model):

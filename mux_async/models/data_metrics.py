@@ -11,6 +11,30 @@ from mux_async._models.model import ABSENT, Model, drafts, thaw
 from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
 
+__all__ = [
+    "DATA_METRIC_ID_VALUES",
+    "METRIC_BREAKDOWN_DIMENSION_VALUES",
+    "METRIC_COMPARISON_DIMENSION_VALUES",
+    "METRIC_MEASUREMENT_VALUES",
+    "METRIC_TIMESERIES_GRANULARITY_VALUES",
+    "BreakdownValue",
+    "DataMetricId",
+    "GetMetricTimeseriesDataResponse",
+    "GetOverallValuesResponse",
+    "Insight",
+    "ListAllMetricValuesResponse",
+    "ListBreakdownValuesResponse",
+    "ListInsightsResponse",
+    "MetricBreakdownDimension",
+    "MetricComparisonDimension",
+    "MetricComparisonItem",
+    "MetricComparisonScore",
+    "MetricMeasurement",
+    "MetricResponseMeta",
+    "MetricTimeseriesGranularity",
+    "OverallValues",
+]
+
 DataMetricId: TypeAlias = (
     Literal[
         "aggregate_startup_time",

@@ -12,6 +12,8 @@ from mux_async._models.objects import many
 from mux_async._models.struct_decoder import NUMBER, OBJECTS, Form
 from mux_async.models.shared_data import DisplayNameEntry
 
+__all__ = ["ListMonitoringDimensionsResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class ListMonitoringDimensionsResponse(Model):

@@ -18,6 +18,20 @@ from mux_async.models.shared_data import (
     MonitoringTimeseriesDatapoint,
 )
 
+__all__ = [
+    "MONITORING_DIMENSION_VALUES",
+    "MONITORING_METRIC_ID_VALUES",
+    "GetMonitoringBreakdownResponse",
+    "GetMonitoringBreakdownTimeseriesResponse",
+    "GetMonitoringHistogramTimeseriesResponse",
+    "GetMonitoringTimeseriesResponse",
+    "ListMonitoringMetricsResponse",
+    "MonitoringBreakdownTimeseriesDatapoint",
+    "MonitoringBreakdownTimeseriesValue",
+    "MonitoringDimension",
+    "MonitoringMetricId",
+]
+
 MonitoringDimension: TypeAlias = (
     Literal[
         "asn",

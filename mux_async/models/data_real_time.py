@@ -18,6 +18,18 @@ from mux_async.models.shared_data import (
     MonitoringTimeseriesDatapoint,
 )
 
+__all__ = [
+    "REAL_TIME_DIMENSION_VALUES",
+    "REAL_TIME_METRIC_ID_VALUES",
+    "GetRealTimeBreakdownResponse",
+    "GetRealTimeHistogramTimeseriesResponse",
+    "GetRealTimeTimeseriesResponse",
+    "ListRealTimeDimensionsResponse",
+    "ListRealTimeMetricsResponse",
+    "RealTimeDimension",
+    "RealTimeMetricId",
+]
+
 RealTimeDimension: TypeAlias = (
     Literal[
         "asn",

@@ -11,6 +11,30 @@ from mux_async._models.model import Model, drafts, thaw
 from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
 
+__all__ = [
+    "SUBVIEW_GROUP_BY_VALUES",
+    "SUBVIEW_TYPE_VALUES",
+    "SubviewBreakdownTimeseriesDatapoint",
+    "SubviewBreakdownTimeseriesResponse",
+    "SubviewBreakdownTimeseriesResponseMeta",
+    "SubviewBreakdownValue",
+    "SubviewBreakdownValuesResponse",
+    "SubviewBreakdownValuesResponseMeta",
+    "SubviewComparisonGroup",
+    "SubviewComparisonValuesResponse",
+    "SubviewComparisonValuesResponseMeta",
+    "SubviewDimensionValue",
+    "SubviewDimensionValuesResponse",
+    "SubviewDimensionValuesResponseMeta",
+    "SubviewDimensionsResponse",
+    "SubviewDimensionsResponseData",
+    "SubviewGroupBy",
+    "SubviewOverallValuesResponse",
+    "SubviewOverallValuesResponseData",
+    "SubviewOverallValuesResponseMeta",
+    "SubviewType",
+]
+
 SubviewGroupBy: TypeAlias = (
     Literal[
         "video_source_bitrate",

@@ -14,6 +14,8 @@ from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
 if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, EnvironmentId, LiveStreamId, PlaybackIdText, VideoViewId
 
+__all__ = ["AbridgedVideoView", "ListVideoViewsResponse", "VideoView", "VideoViewEvent", "VideoViewResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class AbridgedVideoView(Model):

@@ -6,6 +6,31 @@ from __future__ import annotations
 
 from typing import NewType
 
+__all__ = [
+    "AnnotationId",
+    "AssetId",
+    "BroadcastId",
+    "DirectiveId",
+    "DirectiveRunId",
+    "DrmConfigurationId",
+    "EnvironmentId",
+    "IncidentId",
+    "JobId",
+    "LiveStreamId",
+    "PlaybackIdText",
+    "PlaybackRestrictionId",
+    "SigningKeyId",
+    "SimulcastTargetId",
+    "SpaceId",
+    "StaticRenditionId",
+    "TrackId",
+    "TranscriptionVocabularyId",
+    "UploadId",
+    "VideoViewId",
+    "WebInputId",
+    "WebhookId",
+]
+
 AnnotationId = NewType("AnnotationId", str)
 AssetId = NewType("AssetId", str)
 BroadcastId = NewType("BroadcastId", str)

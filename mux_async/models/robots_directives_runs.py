@@ -21,6 +21,23 @@ if TYPE_CHECKING:
     from mux_async.models.ids import DirectiveRunId, JobId
     from mux_async.models.shared_robots import RobotsWorkflow
 
+__all__ = [
+    "DIRECTIVE_RUN_STATUS_VALUES",
+    "NODE_STATE_VARIANTS",
+    "DirectiveRun",
+    "DirectiveRunDetail",
+    "DirectiveRunDetailResponse",
+    "DirectiveRunResponse",
+    "DirectiveRunStatus",
+    "ListDirectiveRunsResponse",
+    "NodeState",
+    "NodeStateDispatched",
+    "NodeStateFailed",
+    "NodeStateWaitingForResources",
+    "NodeStateWaitingForSourceWorkflow",
+    "RunDirectiveRequest",
+]
+
 DirectiveRunStatus: TypeAlias = Literal["pending", "dispatching", "running", "waiting", "completed", "partial", "errored"] | str
 """State of a run: ``pending``, ``dispatching``, ``running`` and ``waiting`` on the way, then ``completed``,
 ``partial`` when only some of its workflows succeeded, or ``errored``.

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus, RobotsWorkflow
 
+__all__ = ["CancelJobResponse", "JobSummary", "ListJobsResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CancelJobResponse(Model):

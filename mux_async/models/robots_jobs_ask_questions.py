@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
+__all__ = [
+    "AskQuestionsAnswer",
+    "AskQuestionsJob",
+    "AskQuestionsJobOutputs",
+    "AskQuestionsJobParameters",
+    "AskQuestionsJobResponse",
+    "CreateAskQuestionsJobRequest",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class AskQuestionsAnswer(Model):

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
     from mux_async.models.shared_robots import JobStatus
 
+__all__ = [
+    "CreateEditCaptionsJobRequest",
+    "EditCaptionsJob",
+    "EditCaptionsJobOutputs",
+    "EditCaptionsJobParameters",
+    "EditCaptionsJobResponse",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateEditCaptionsJobRequest(Model):

@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
+__all__ = [
+    "BestThumbnail",
+    "BestThumbnailSubscores",
+    "CreateFindBestThumbnailsJobRequest",
+    "FindBestThumbnailsJob",
+    "FindBestThumbnailsJobOutputs",
+    "FindBestThumbnailsJobParameters",
+    "FindBestThumbnailsJobResponse",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class BestThumbnail(Model):

@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
+__all__ = [
+    "CreateFindKeyMomentsJobRequest",
+    "FindKeyMomentsJob",
+    "FindKeyMomentsJobOutputs",
+    "FindKeyMomentsJobParameters",
+    "FindKeyMomentsJobResponse",
+    "KeyMoment",
+    "KeyMomentQuotableSegment",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateFindKeyMomentsJobRequest(Model):

@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
+__all__ = [
+    "CreateFindScenesJobRequest",
+    "FindScenesJob",
+    "FindScenesJobOutputs",
+    "FindScenesJobParameters",
+    "FindScenesJobResponse",
+    "Scene",
+    "SceneShot",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateFindScenesJobRequest(Model):

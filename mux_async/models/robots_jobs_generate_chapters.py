@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
     from mux_async.models.shared_robots import JobStatus
 
+__all__ = [
+    "Chapter",
+    "CreateGenerateChaptersJobRequest",
+    "GenerateChaptersAssetUpdate",
+    "GenerateChaptersJob",
+    "GenerateChaptersJobOutputs",
+    "GenerateChaptersJobParameters",
+    "GenerateChaptersJobResponse",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class Chapter(Model):

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
+__all__ = [
+    "CreateGenerateEngagementInsightsJobRequest",
+    "EngagementMomentInsight",
+    "EngagementOverallInsight",
+    "GenerateEngagementInsightsJob",
+    "GenerateEngagementInsightsJobOutputs",
+    "GenerateEngagementInsightsJobParameters",
+    "GenerateEngagementInsightsJobResponse",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateGenerateEngagementInsightsJobRequest(Model):

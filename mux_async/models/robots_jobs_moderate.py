@@ -28,6 +28,17 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId, PlaybackIdText
     from mux_async.models.shared_robots import JobStatus
 
+__all__ = [
+    "CreateModerateJobRequest",
+    "ModerateJob",
+    "ModerateJobOutputs",
+    "ModerateJobParameters",
+    "ModerateJobResponse",
+    "ModerationFlaggedAction",
+    "ModerationScores",
+    "ModerationThumbnailScore",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateModerateJobRequest(Model):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId
     from mux_async.models.shared_robots import JobStatus
 
+__all__ = ["CreateSummarizeJobRequest", "SummarizeJob", "SummarizeJobOutputs", "SummarizeJobParameters", "SummarizeJobResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateSummarizeJobRequest(Model):

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
     from mux_async.models.shared_robots import JobStatus, ReplaceExistingTracks
 
+__all__ = [
+    "CreateTranslateAudioJobRequest",
+    "TranslateAudioJob",
+    "TranslateAudioJobOutputs",
+    "TranslateAudioJobParameters",
+    "TranslateAudioJobResponse",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateTranslateAudioJobRequest(Model):

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
     from mux_async.models.shared_robots import JobStatus, ReplaceExistingTracks
 
+__all__ = [
+    "CreateTranslateCaptionsJobRequest",
+    "TranslateCaptionsJob",
+    "TranslateCaptionsJobOutputs",
+    "TranslateCaptionsJobParameters",
+    "TranslateCaptionsJobResponse",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateTranslateCaptionsJobRequest(Model):

@@ -18,6 +18,16 @@ from mux_async._models.times import Notes, seconds_text
 if TYPE_CHECKING:
     from mux_async.models.ids import SigningKeyId
 
+__all__ = [
+    "AssetMetadata",
+    "ErrorDetail",
+    "ErrorResponse",
+    "ListSigningKeysResponse",
+    "RateLimitedResponse",
+    "SigningKey",
+    "SigningKeyResponse",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class AssetMetadata(Model):

@@ -11,6 +11,26 @@ from mux_async._models.model import ABSENT, Model, drafts, thaw
 from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
 
+__all__ = [
+    "METRIC_ORDER_BY_VALUES",
+    "ORDER_DIRECTION_VALUES",
+    "DimensionGroups",
+    "DisplayNameEntry",
+    "EngagementHeatmap",
+    "EngagementHotspots",
+    "GetEngagementHeatmapResponse",
+    "GetEngagementHotspotsResponse",
+    "HistogramTimeseriesBucket",
+    "HistogramTimeseriesBucketValue",
+    "HistogramTimeseriesDatapoint",
+    "HistogramTimeseriesMeta",
+    "Hotspot",
+    "MetricOrderBy",
+    "MonitoringBreakdownValue",
+    "MonitoringTimeseriesDatapoint",
+    "OrderDirection",
+]
+
 MetricOrderBy: TypeAlias = Literal["negative_impact", "value", "views", "field"] | str
 """What rows are sorted by: ``negative_impact`` (harm to the overall value), ``value`` of the metric, number of
 ``views``, or ``field``, the dimension's own value.

@@ -17,6 +17,46 @@ from mux_async.models.shared import AssetMetadata
 if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, DirectiveId, DirectiveRunId, TrackId
 
+__all__ = [
+    "JOB_STATUS_VALUES",
+    "REPLACE_EXISTING_TRACKS_VALUES",
+    "ROBOTS_WORKFLOW_VALUES",
+    "ActionOnFlagged",
+    "AskQuestionsOutputSteering",
+    "AskQuestionsQuestion",
+    "EditCaptionsAutoCensorProfanity",
+    "EditCaptionsReplacement",
+    "EditCaptionsSpeakerReplacement",
+    "FindBestThumbnailsOutputSteering",
+    "FindKeyMomentsOutputSteering",
+    "FindScenesOutputSteering",
+    "GenerateChaptersOutputSteering",
+    "GenerateChaptersPromptOverrides",
+    "JobDirectiveContext",
+    "JobError",
+    "JobResources",
+    "JobStatus",
+    "KeyMomentTargetDuration",
+    "ModerateOutputSteering",
+    "ModerationThresholds",
+    "NotableVisualConcept",
+    "OutputSteeringScope",
+    "OutputSteeringTaxonomy",
+    "OutputSteeringTaxonomyValue",
+    "ReplaceExistingTracks",
+    "ReplacedTrack",
+    "ResourceLink",
+    "ResourceLinks",
+    "RobotsErrorDetail",
+    "RobotsErrorResponse",
+    "RobotsWorkflow",
+    "SlimlineAsset",
+    "SummarizeOutputSteering",
+    "SummarizePromptOverrides",
+    "SummaryTagTaxonomy",
+    "TranscriptCue",
+]
+
 JobStatus: TypeAlias = Literal["pending", "processing", "completed", "errored", "cancelled"] | str
 """State of a job: ``pending`` until it starts, ``processing`` while it works, then ``completed``, ``errored`` or
 ``cancelled`` for good.

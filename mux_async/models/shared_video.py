@@ -18,6 +18,38 @@ from mux_async.playback._urls import PlaybackUrls
 if TYPE_CHECKING:
     from mux_async.models.ids import DrmConfigurationId, PlaybackIdText
 
+__all__ = [
+    "ASSET_SUBTITLE_LANGUAGE_CODE_VALUES",
+    "ENCODING_TIER_VALUES",
+    "MASTER_ACCESS_VALUES",
+    "MAX_RESOLUTION_TIER_VALUES",
+    "MP4_SUPPORT_VALUES",
+    "PLAYBACK_POLICY_VALUES",
+    "RESOLUTION_TIER_VALUES",
+    "STATIC_RENDITION_RESOLUTION_VALUES",
+    "TRACK_TYPE_VALUES",
+    "VIDEO_QUALITY_VALUES",
+    "AssetDirective",
+    "AssetGeneratedSubtitleSettings",
+    "AssetOptions",
+    "AssetSubtitleLanguageCode",
+    "CreatePlaybackIdRequest",
+    "CreateStaticRenditionRequest",
+    "EncodingTier",
+    "InputSettings",
+    "InputSettingsOverlaySettings",
+    "MasterAccess",
+    "MaxResolutionTier",
+    "Mp4Support",
+    "PlaybackId",
+    "PlaybackIdResponse",
+    "PlaybackPolicy",
+    "ResolutionTier",
+    "StaticRenditionResolution",
+    "TrackType",
+    "VideoQuality",
+]
+
 AssetSubtitleLanguageCode: TypeAlias = (
     Literal[
         "en",

@@ -15,6 +15,8 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, day, seconds
 
+__all__ = ["ListUsageExportsResponse", "UsageExport", "UsageExportsMeta"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class ListUsageExportsResponse(Model):

@@ -14,6 +14,8 @@ from mux_async._models.struct_decoder import OBJECT, Form
 if TYPE_CHECKING:
     from mux_async.models.ids import EnvironmentId
 
+__all__ = ["Whoami", "WhoamiResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class Whoami(Model):

@@ -18,6 +18,8 @@ from mux_async._models.times import Notes, iso
 if TYPE_CHECKING:
     from mux_async.models.ids import WebhookId
 
+__all__ = ["CreateWebhookRequest", "ListWebhooksResponse", "UpdateWebhookRequest", "Webhook", "WebhookResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateWebhookRequest(Model):

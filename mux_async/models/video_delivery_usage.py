@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, LiveStreamId
     from mux_async.models.shared_video import EncodingTier, ResolutionTier, VideoQuality
 
+__all__ = ["DeliveryReport", "DeliveryReportDeliveredSecondsByResolution", "ListDeliveryUsageResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class DeliveryReport(Model):

@@ -14,6 +14,8 @@ from mux_async._models.struct_decoder import OBJECT, OBJECTS, Form
 if TYPE_CHECKING:
     from mux_async.models.ids import DrmConfigurationId
 
+__all__ = ["DrmConfiguration", "DrmConfigurationResponse", "ListDrmConfigurationsResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class DrmConfiguration(Model):

@@ -29,6 +29,39 @@ if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, LiveStreamId, SimulcastTargetId, TranscriptionVocabularyId
     from mux_async.models.shared_video import MasterAccess, Mp4Support, PlaybackPolicy
 
+__all__ = [
+    "LANGUAGE_CHANNEL_VALUES",
+    "LATENCY_MODE_VALUES",
+    "LIVE_STREAM_STATUS_VALUES",
+    "LIVE_STREAM_SUBTITLE_LANGUAGE_CODE_VALUES",
+    "SIMULCAST_TARGET_STATUS_VALUES",
+    "CreateLiveStreamRequest",
+    "CreateSimulcastTargetRequest",
+    "DisableLiveStreamResponse",
+    "EnableLiveStreamResponse",
+    "LanguageChannel",
+    "LatencyMode",
+    "ListLiveStreamsResponse",
+    "LiveStream",
+    "LiveStreamEmbeddedSubtitleRequest",
+    "LiveStreamEmbeddedSubtitleSettings",
+    "LiveStreamGeneratedSubtitleRequest",
+    "LiveStreamGeneratedSubtitleSettings",
+    "LiveStreamMetadata",
+    "LiveStreamResponse",
+    "LiveStreamStatus",
+    "LiveStreamSubtitleLanguageCode",
+    "SignalLiveStreamCompleteResponse",
+    "SimulcastTarget",
+    "SimulcastTargetResponse",
+    "SimulcastTargetStatus",
+    "UpdateLiveStreamEmbeddedSubtitlesRequest",
+    "UpdateLiveStreamGeneratedSubtitlesRequest",
+    "UpdateLiveStreamNewAssetSettings",
+    "UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest",
+    "UpdateLiveStreamRequest",
+]
+
 LanguageChannel: TypeAlias = Literal["cc1", "cc2", "cc3", "cc4"] | str
 """Caption channel inside the video, ``cc1`` to ``cc4``."""
 LANGUAGE_CHANNEL_VALUES: Final[tuple[str, ...]] = (

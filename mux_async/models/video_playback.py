@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
+__all__ = ["HLS_RESOLUTION_VALUES", "IMAGE_EXTENSION_VALUES", "HlsResolution", "ImageExtension"]
+
 HlsResolution: TypeAlias = Literal["270p", "360p", "480p", "540p", "720p", "1080p", "1440p", "2160p"] | str
 """Height of a rendition. Where a size does not exist, the next lower one counts."""
 HLS_RESOLUTION_VALUES: Final[tuple[str, ...]] = (

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mux_async.models.ids import PlaybackIdText
     from mux_async.models.shared_video import PlaybackPolicy
 
+__all__ = ["PlaybackIdLookup", "PlaybackIdLookupObject", "PlaybackIdLookupResponse"]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class PlaybackIdLookup(PlaybackUrls, Model):

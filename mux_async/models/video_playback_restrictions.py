@@ -18,6 +18,18 @@ from mux_async._models.times import Notes, seconds_text
 if TYPE_CHECKING:
     from mux_async.models.ids import PlaybackRestrictionId
 
+__all__ = [
+    "CreatePlaybackRestrictionRequest",
+    "ListPlaybackRestrictionsResponse",
+    "PlaybackRestriction",
+    "PlaybackRestrictionResponse",
+    "ReferrerDomainRestrictionSettings",
+    "UpdateReferrerDomainRestrictionRequest",
+    "UpdateUserAgentRestrictionRequest",
+    "UserAgentRestrictionRequest",
+    "UserAgentRestrictionSettings",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreatePlaybackRestrictionRequest(Model):

@@ -18,6 +18,28 @@ from mux_async._models.times import Notes, seconds_text
 if TYPE_CHECKING:
     from mux_async.models.ids import BroadcastId, LiveStreamId, SpaceId
 
+__all__ = [
+    "BROADCAST_LAYOUT_VALUES",
+    "BROADCAST_RESOLUTION_VALUES",
+    "BROADCAST_STATUS_VALUES",
+    "SPACE_STATUS_VALUES",
+    "SPACE_TYPE_VALUES",
+    "Broadcast",
+    "BroadcastLayout",
+    "BroadcastResolution",
+    "BroadcastResponse",
+    "BroadcastStatus",
+    "CreateBroadcastRequest",
+    "CreateSpaceRequest",
+    "ListSpacesResponse",
+    "Space",
+    "SpaceResponse",
+    "SpaceStatus",
+    "SpaceType",
+    "StartSpaceBroadcastResponse",
+    "StopSpaceBroadcastResponse",
+]
+
 BroadcastLayout: TypeAlias = Literal["gallery", "active-speaker", "crop"] | str
 """How participants are arranged in the picture of a broadcast."""
 BROADCAST_LAYOUT_VALUES: Final[tuple[str, ...]] = (

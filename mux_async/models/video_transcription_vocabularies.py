@@ -18,6 +18,14 @@ from mux_async._models.times import Notes, seconds_text
 if TYPE_CHECKING:
     from mux_async.models.ids import TranscriptionVocabularyId
 
+__all__ = [
+    "CreateTranscriptionVocabularyRequest",
+    "ListTranscriptionVocabulariesResponse",
+    "TranscriptionVocabulary",
+    "TranscriptionVocabularyResponse",
+    "UpdateTranscriptionVocabularyRequest",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateTranscriptionVocabularyRequest(Model):

@@ -17,6 +17,16 @@ from mux_async.models.shared_video import AssetOptions
 if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, UploadId
 
+__all__ = [
+    "UPLOAD_STATUS_VALUES",
+    "CreateUploadRequest",
+    "ListUploadsResponse",
+    "Upload",
+    "UploadError",
+    "UploadResponse",
+    "UploadStatus",
+]
+
 UploadStatus: TypeAlias = Literal["waiting", "asset_created", "errored", "cancelled", "timed_out"] | str
 """``waiting`` for the file, then ``asset_created``, ``errored``, ``cancelled`` or ``timed_out``."""
 UPLOAD_STATUS_VALUES: Final[tuple[str, ...]] = (

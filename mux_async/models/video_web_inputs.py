@@ -18,6 +18,17 @@ from mux_async._models.times import Notes, seconds_text
 if TYPE_CHECKING:
     from mux_async.models.ids import LiveStreamId, WebInputId
 
+__all__ = [
+    "CreateWebInputRequest",
+    "LaunchWebInputResponse",
+    "ListWebInputsResponse",
+    "ReloadWebInputResponse",
+    "ShutdownWebInputResponse",
+    "UpdateWebInputUrlRequest",
+    "WebInput",
+    "WebInputResponse",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class CreateWebInputRequest(Model):

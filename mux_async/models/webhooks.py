@@ -90,6 +90,31 @@ if TYPE_CHECKING:
     from mux_async.models.video_live_streams import LatencyMode, LiveStreamStatus, SimulcastTargetStatus
     from mux_async.models.video_uploads import UploadStatus
 
+__all__ = [
+    "WebhookAsset",
+    "WebhookAssetEmbeddedTrack",
+    "WebhookAssetNonStandardInputReasons",
+    "WebhookAssetRecordingTime",
+    "WebhookAssetRecordingTimeStartedAt",
+    "WebhookAssetStaticRendition",
+    "WebhookAssetStaticRenditions",
+    "WebhookAssetStaticRenditionsFile",
+    "WebhookAssetTrack",
+    "WebhookAssetWarning",
+    "WebhookDirectUpload",
+    "WebhookDirectUploadNewAssetSettings",
+    "WebhookDirectiveRun",
+    "WebhookDirectiveRunData",
+    "WebhookEventAttempt",
+    "WebhookEventEnvironment",
+    "WebhookEventObject",
+    "WebhookLiveStream",
+    "WebhookLiveStreamWarning",
+    "WebhookSimulcastTarget",
+    "WebhookVideoDeliveryHighTraffic",
+    "WebhookVideoDeliveryHighTrafficData",
+]
+
 
 @late(kw_only=True, eq=False, repr=False)
 class WebhookAsset(Model):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mux_async.resources.data_subview_metrics import DataSubviewMetrics
     from mux_async.resources.data_video_views import DataVideoViews
 
+__all__ = ["Data"]
+
 
 class Data(Resource):
     """Operations of ``mux.data``."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mux_async.models.data_annotations import Annotation, ListAnnotationsResponse
     from mux_async.models.shared_data import OrderDirection
 
+__all__ = ["DataAnnotations", "DataAnnotationsWithRawResponse"]
+
 LIST: Operation[Page[Annotation, ListAnnotationsResponse]] = Operation(
     id="data.annotations.list",
     method="GET",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mux_async.models.data_dimensions import DimensionValue, ListDimensionsResponse, ListDimensionValuesResponse
     from mux_async.models.shared_data import MetricOrderBy, OrderDirection
 
+__all__ = ["DataDimensions", "DataDimensionsWithRawResponse"]
+
 LIST: Operation[ListDimensionsResponse] = Operation(
     id="data.dimensions.list",
     method="GET",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mux_async.resources.data_engagement_playback_ids import DataEngagementPlaybackIds
     from mux_async.resources.data_engagement_videos import DataEngagementVideos
 
+__all__ = ["DataEngagement"]
+
 
 class DataEngagement(Resource):
     """Operations of ``mux.data.engagement``."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mux_async._options import CallOptions
     from mux_async.models.shared_data import GetEngagementHeatmapResponse, GetEngagementHotspotsResponse, OrderDirection
 
+__all__ = ["DataEngagementPlaybackIds", "DataEngagementPlaybackIdsWithRawResponse"]
+
 HEATMAP: Operation[GetEngagementHeatmapResponse] = Operation(
     id="data.engagement.playback_ids.heatmap",
     method="GET",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mux_async._options import CallOptions
     from mux_async.models.data_errors import ListErrorsResponse
 
+__all__ = ["DataErrors", "DataErrorsWithRawResponse"]
+
 LIST: Operation[ListErrorsResponse] = Operation(
     id="data.errors.list",
     method="GET",

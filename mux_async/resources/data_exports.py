@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mux_async._options import CallOptions
     from mux_async.models.data_exports import ListExportsResponse, ListVideoViewExportsResponse
 
+__all__ = ["DataExports", "DataExportsWithRawResponse"]
+
 LIST: Operation[ListExportsResponse] = Operation(
     id="data.exports.list",
     method="GET",

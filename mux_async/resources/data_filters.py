@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.data_filters import FilterValue, ListFiltersResponse, ListFilterValuesResponse
 
+__all__ = ["DataFilters", "DataFiltersWithRawResponse"]
+
 LIST: Operation[ListFiltersResponse] = Operation(
     id="data.filters.list",
     method="GET",

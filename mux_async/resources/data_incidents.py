@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mux_async.models.data_incidents import Incident, IncidentResponse, ListIncidentsResponse, ListRelatedIncidentsResponse
     from mux_async.models.shared_data import MetricOrderBy, OrderDirection
 
+__all__ = ["DataIncidents", "DataIncidentsWithRawResponse"]
+
 LIST: Operation[Page[Incident, ListIncidentsResponse]] = Operation(
     id="data.incidents.list",
     method="GET",

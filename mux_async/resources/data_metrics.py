@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     )
     from mux_async.models.shared_data import MetricOrderBy, OrderDirection
 
+__all__ = ["DataMetrics", "DataMetricsWithRawResponse"]
+
 LIST: Operation[ListAllMetricValuesResponse] = Operation(
     id="data.metrics.list",
     method="GET",

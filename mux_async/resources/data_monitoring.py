@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mux_async.models.data_monitoring import ListMonitoringDimensionsResponse
     from mux_async.resources.data_monitoring_metrics import DataMonitoringMetrics
 
+__all__ = ["DataMonitoring", "DataMonitoringWithRawResponse"]
+
 LIST_DIMENSIONS: Operation[ListMonitoringDimensionsResponse] = Operation(
     id="data.monitoring.list_dimensions",
     method="GET",

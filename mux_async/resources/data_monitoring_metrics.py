@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     )
     from mux_async.models.shared_data import MetricOrderBy, OrderDirection
 
+__all__ = ["DataMonitoringMetrics", "DataMonitoringMetricsWithRawResponse"]
+
 LIST: Operation[ListMonitoringMetricsResponse] = Operation(
     id="data.monitoring.metrics.list",
     method="GET",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     )
     from mux_async.models.shared_data import MetricOrderBy, OrderDirection
 
+__all__ = ["DataRealTime", "DataRealTimeWithRawResponse"]
+
 LIST_DIMENSIONS: Operation[ListRealTimeDimensionsResponse] = Operation(
     id="data.real_time.list_dimensions",
     method="GET",

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     )
     from mux_async.models.shared_data import OrderDirection
 
+__all__ = ["DataSubviewMetrics", "DataSubviewMetricsWithRawResponse"]
+
 LIST_BREAKDOWN_VALUES: Operation[Page[SubviewBreakdownValue, SubviewBreakdownValuesResponse]] = Operation(
     id="data.subview_metrics.list_breakdown_values",
     method="GET",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mux_async.models.data_video_views import AbridgedVideoView, ListVideoViewsResponse, VideoViewResponse
     from mux_async.models.shared_data import OrderDirection
 
+__all__ = ["DataVideoViews", "DataVideoViewsWithRawResponse"]
+
 LIST: Operation[Page[AbridgedVideoView, ListVideoViewsResponse]] = Operation(
     id="data.video_views.list",
     method="GET",

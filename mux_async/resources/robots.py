@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mux_async.resources.robots_directives import RobotsDirectives
     from mux_async.resources.robots_jobs import RobotsJobs
 
+__all__ = ["Robots"]
+
 
 class Robots(Resource):
     """Operations of ``mux.robots``."""

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     )
     from mux_async.resources.robots_directives_runs import RobotsDirectivesRuns
 
+__all__ = ["RobotsDirectives", "RobotsDirectivesWithRawResponse"]
+
 CREATE: Operation[Directive] = Operation(
     id="robots.directives.create",
     method="POST",

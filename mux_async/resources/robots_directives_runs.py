@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.robots_directives_runs import DirectiveRun, DirectiveRunDetail, ListDirectiveRunsResponse
 
+__all__ = ["RobotsDirectivesRuns", "RobotsDirectivesRunsWithRawResponse"]
+
 CREATE: Operation[DirectiveRun] = Operation(
     id="robots.directives.runs.create",
     method="POST",

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mux_async.resources.robots_jobs_translate_audio import RobotsJobsTranslateAudio
     from mux_async.resources.robots_jobs_translate_captions import RobotsJobsTranslateCaptions
 
+__all__ = ["RobotsJobs", "RobotsJobsWithRawResponse"]
+
 LIST: Operation[Page[JobSummary, ListJobsResponse]] = Operation(
     id="robots.jobs.list",
     method="GET",

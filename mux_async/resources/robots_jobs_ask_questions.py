@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async.models.robots_jobs_ask_questions import AskQuestionsJob, AskQuestionsJobParameters
     from mux_async.params import AskQuestionsJobParametersParam
 
+__all__ = ["RobotsJobsAskQuestions", "RobotsJobsAskQuestionsWithRawResponse"]
+
 CREATE: Operation[AskQuestionsJob] = Operation(
     id="robots.jobs.ask_questions.create",
     method="POST",

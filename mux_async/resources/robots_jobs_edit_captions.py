@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async.models.robots_jobs_edit_captions import EditCaptionsJob, EditCaptionsJobParameters
     from mux_async.params import EditCaptionsJobParametersParam
 
+__all__ = ["RobotsJobsEditCaptions", "RobotsJobsEditCaptionsWithRawResponse"]
+
 CREATE: Operation[EditCaptionsJob] = Operation(
     id="robots.jobs.edit_captions.create",
     method="POST",

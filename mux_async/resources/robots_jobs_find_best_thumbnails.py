@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async.models.robots_jobs_find_best_thumbnails import FindBestThumbnailsJob, FindBestThumbnailsJobParameters
     from mux_async.params import FindBestThumbnailsJobParametersParam
 
+__all__ = ["RobotsJobsFindBestThumbnails", "RobotsJobsFindBestThumbnailsWithRawResponse"]
+
 CREATE: Operation[FindBestThumbnailsJob] = Operation(
     id="robots.jobs.find_best_thumbnails.create",
     method="POST",

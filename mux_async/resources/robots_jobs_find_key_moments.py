@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async.models.robots_jobs_find_key_moments import FindKeyMomentsJob, FindKeyMomentsJobParameters
     from mux_async.params import FindKeyMomentsJobParametersParam
 
+__all__ = ["RobotsJobsFindKeyMoments", "RobotsJobsFindKeyMomentsWithRawResponse"]
+
 CREATE: Operation[FindKeyMomentsJob] = Operation(
     id="robots.jobs.find_key_moments.create",
     method="POST",

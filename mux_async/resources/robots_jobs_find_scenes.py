@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async.models.robots_jobs_find_scenes import FindScenesJob, FindScenesJobParameters
     from mux_async.params import FindScenesJobParametersParam
 
+__all__ = ["RobotsJobsFindScenes", "RobotsJobsFindScenesWithRawResponse"]
+
 CREATE: Operation[FindScenesJob] = Operation(
     id="robots.jobs.find_scenes.create",
     method="POST",

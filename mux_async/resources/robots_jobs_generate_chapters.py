@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async.models.robots_jobs_generate_chapters import GenerateChaptersJob, GenerateChaptersJobParameters
     from mux_async.params import GenerateChaptersJobParametersParam
 
+__all__ = ["RobotsJobsGenerateChapters", "RobotsJobsGenerateChaptersWithRawResponse"]
+
 CREATE: Operation[GenerateChaptersJob] = Operation(
     id="robots.jobs.generate_chapters.create",
     method="POST",

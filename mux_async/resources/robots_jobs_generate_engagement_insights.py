@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     )
     from mux_async.params import GenerateEngagementInsightsJobParametersParam
 
+__all__ = ["RobotsJobsGenerateEngagementInsights", "RobotsJobsGenerateEngagementInsightsWithRawResponse"]
+
 CREATE: Operation[GenerateEngagementInsightsJob] = Operation(
     id="robots.jobs.generate_engagement_insights.create",
     method="POST",

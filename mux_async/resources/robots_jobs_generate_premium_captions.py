@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     )
     from mux_async.params import GeneratePremiumCaptionsJobParametersParam
 
+__all__ = ["RobotsJobsGeneratePremiumCaptions", "RobotsJobsGeneratePremiumCaptionsWithRawResponse"]
+
 CREATE: Operation[GeneratePremiumCaptionsJob] = Operation(
     id="robots.jobs.generate_premium_captions.create",
     method="POST",

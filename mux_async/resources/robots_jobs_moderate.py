@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async.models.robots_jobs_moderate import ModerateJob, ModerateJobParameters
     from mux_async.params import ModerateJobParametersParam
 
+__all__ = ["RobotsJobsModerate", "RobotsJobsModerateWithRawResponse"]
+
 CREATE: Operation[ModerateJob] = Operation(
     id="robots.jobs.moderate.create",
     method="POST",

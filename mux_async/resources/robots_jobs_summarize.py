@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async.models.robots_jobs_summarize import SummarizeJob, SummarizeJobParameters
     from mux_async.params import SummarizeJobParametersParam
 
+__all__ = ["RobotsJobsSummarize", "RobotsJobsSummarizeWithRawResponse"]
+
 CREATE: Operation[SummarizeJob] = Operation(
     id="robots.jobs.summarize.create",
     method="POST",

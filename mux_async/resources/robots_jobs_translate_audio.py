@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async.models.robots_jobs_translate_audio import TranslateAudioJob, TranslateAudioJobParameters
     from mux_async.params import TranslateAudioJobParametersParam
 
+__all__ = ["RobotsJobsTranslateAudio", "RobotsJobsTranslateAudioWithRawResponse"]
+
 CREATE: Operation[TranslateAudioJob] = Operation(
     id="robots.jobs.translate_audio.create",
     method="POST",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async.models.robots_jobs_translate_captions import TranslateCaptionsJob, TranslateCaptionsJobParameters
     from mux_async.params import TranslateCaptionsJobParametersParam
 
+__all__ = ["RobotsJobsTranslateCaptions", "RobotsJobsTranslateCaptionsWithRawResponse"]
+
 CREATE: Operation[TranslateCaptionsJob] = Operation(
     id="robots.jobs.translate_captions.create",
     method="POST",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mux_async.resources.system_utilities import SystemUtilities
     from mux_async.resources.system_webhooks import SystemWebhooks
 
+__all__ = ["System"]
+
 
 class System(Resource):
     """Operations of ``mux.system``."""

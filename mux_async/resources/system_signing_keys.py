@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared import ListSigningKeysResponse, SigningKey
 
+__all__ = ["SystemSigningKeys", "SystemSigningKeysWithRawResponse"]
+
 CREATE: Operation[SigningKey] = Operation(
     id="system.signing_keys.create",
     method="POST",

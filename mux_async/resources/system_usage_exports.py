@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.system_usage_exports import ListUsageExportsResponse, UsageExport
 
+__all__ = ["SystemUsageExports", "SystemUsageExportsWithRawResponse"]
+
 LIST: Operation[Page[UsageExport, ListUsageExportsResponse]] = Operation(
     id="system.usage_exports.list",
     method="GET",

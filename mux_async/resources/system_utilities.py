@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mux_async._options import CallOptions
     from mux_async.models.system_utilities import Whoami
 
+__all__ = ["SystemUtilities", "SystemUtilitiesWithRawResponse"]
+
 WHOAMI: Operation[Whoami] = Operation(
     id="system.utilities.whoami",
     method="GET",

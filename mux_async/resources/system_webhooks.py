@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.system_webhooks import ListWebhooksResponse, Webhook
 
+__all__ = ["SystemWebhooks", "SystemWebhooksWithRawResponse"]
+
 CREATE: Operation[Webhook] = Operation(
     id="system.webhooks.create",
     method="POST",

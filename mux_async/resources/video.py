@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mux_async.resources.video_uploads import VideoUploads
     from mux_async.resources.video_web_inputs import VideoWebInputs
 
+__all__ = ["Video"]
+
 
 class Video(Resource):
     """Operations of ``mux.video``."""

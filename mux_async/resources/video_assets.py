@@ -49,6 +49,8 @@ if TYPE_CHECKING:
         VideoQualityParam,
     )
 
+__all__ = ["VideoAssets", "VideoAssetsWithRawResponse"]
+
 CREATE: Operation[Asset] = Operation(
     id="video.assets.create",
     method="POST",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_delivery_usage import DeliveryReport, ListDeliveryUsageResponse
 
+__all__ = ["VideoDeliveryUsage", "VideoDeliveryUsageWithRawResponse"]
+
 LIST: Operation[Page[DeliveryReport, ListDeliveryUsageResponse]] = Operation(
     id="video.delivery_usage.list",
     method="GET",

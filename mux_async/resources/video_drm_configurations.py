@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_drm_configurations import DrmConfiguration, ListDrmConfigurationsResponse
 
+__all__ = ["VideoDrmConfigurations", "VideoDrmConfigurationsWithRawResponse"]
+
 LIST: Operation[Page[DrmConfiguration, ListDrmConfigurationsResponse]] = Operation(
     id="video.drm_configurations.list",
     method="GET",

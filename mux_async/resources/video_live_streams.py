@@ -42,6 +42,8 @@ if TYPE_CHECKING:
         UpdateLiveStreamNewAssetSettingsParam,
     )
 
+__all__ = ["VideoLiveStreams", "VideoLiveStreamsWithRawResponse"]
+
 CREATE: Operation[LiveStream] = Operation(
     id="video.live_streams.create",
     method="POST",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mux_async._response import Download
     from mux_async.models.video_playback import HlsResolution, ImageExtension
 
+__all__ = ["VideoPlayback", "VideoPlaybackWithRawResponse"]
+
 HLS: Operation[str] = Operation(
     id="video.playback.hls",
     method="GET",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mux_async._options import CallOptions
     from mux_async.models.video_playback_ids import PlaybackIdLookup
 
+__all__ = ["VideoPlaybackIds", "VideoPlaybackIdsWithRawResponse"]
+
 RETRIEVE: Operation[PlaybackIdLookup] = Operation(
     id="video.playback_ids.retrieve",
     method="GET",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     )
     from mux_async.params import UpdateReferrerDomainRestrictionRequestParam, UserAgentRestrictionRequestParam
 
+__all__ = ["VideoPlaybackRestrictions", "VideoPlaybackRestrictionsWithRawResponse"]
+
 CREATE: Operation[PlaybackRestriction] = Operation(
     id="video.playback_restrictions.create",
     method="POST",

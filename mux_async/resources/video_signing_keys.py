@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.shared import ListSigningKeysResponse, SigningKey
 
+__all__ = ["VideoSigningKeys", "VideoSigningKeysWithRawResponse"]
+
 CREATE: Operation[SigningKey] = Operation(
     id="video.signing_keys.create",
     method="POST",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mux_async.models.video_spaces import Broadcast, CreateBroadcastRequest, ListSpacesResponse, Space
     from mux_async.params import BroadcastLayoutParam, BroadcastResolutionParam, CreateBroadcastRequestParam, SpaceTypeParam
 
+__all__ = ["VideoSpaces", "VideoSpacesWithRawResponse"]
+
 CREATE: Operation[Space] = Operation(
     id="video.spaces.create",
     method="POST",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_transcription_vocabularies import ListTranscriptionVocabulariesResponse, TranscriptionVocabulary
 
+__all__ = ["VideoTranscriptionVocabularies", "VideoTranscriptionVocabulariesWithRawResponse"]
+
 CREATE: Operation[TranscriptionVocabulary] = Operation(
     id="video.transcription_vocabularies.create",
     method="POST",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mux_async.models.video_uploads import ListUploadsResponse, Upload
     from mux_async.params import AssetOptionsParam
 
+__all__ = ["VideoUploads", "VideoUploadsWithRawResponse"]
+
 CREATE: Operation[Upload] = Operation(
     id="video.uploads.create",
     method="POST",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mux_async._pagination import Page, Paginator
     from mux_async.models.video_web_inputs import ListWebInputsResponse, WebInput
 
+__all__ = ["VideoWebInputs", "VideoWebInputsWithRawResponse"]
+
 CREATE: Operation[WebInput] = Operation(
     id="video.web_inputs.create",
     method="POST",

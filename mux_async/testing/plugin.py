@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mux_async import Mux
     from mux_async.emulator import Emulator, EmulatorSettings
 
+__all__ = ["mux", "mux_emulator", "mux_emulator_settings"]
+
 
 @pytest.fixture
 def mux_emulator_settings() -> EmulatorSettings:

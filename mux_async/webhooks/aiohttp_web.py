@@ -8,6 +8,8 @@ from aiohttp import web
 
 from mux_async.webhooks._router import WebhookRouter
 
+__all__ = ["endpoint"]
+
 
 def endpoint(hooks: WebhookRouter) -> Callable[[web.Request], Awaitable[web.Response]]:
     """Return a handler that takes deliveries.

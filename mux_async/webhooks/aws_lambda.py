@@ -20,6 +20,8 @@ from mux_async.webhooks._errors import SignatureError
 from mux_async.webhooks._headers import Headers
 from mux_async.webhooks._router import WebhookAnswer, WebhookRouter, refused
 
+__all__ = ["LambdaDelivery", "endpoint", "read_event"]
+
 
 @attrs.frozen
 class LambdaDelivery:

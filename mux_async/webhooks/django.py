@@ -15,6 +15,8 @@ from django.views.decorators.http import require_POST
 
 from mux_async.webhooks._router import WebhookRouter
 
+__all__ = ["endpoint"]
+
 _CHUNK = 64 * 1024
 
 

@@ -9,6 +9,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from mux_async.webhooks._router import WebhookRouter
 
+__all__ = ["endpoint"]
+
 
 def endpoint(hooks: WebhookRouter, path: str) -> HTTPRouteHandler:
     """Return a route handler that takes deliveries at *path*.

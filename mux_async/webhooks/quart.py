@@ -11,6 +11,8 @@ from quart import Response, request
 
 from mux_async.webhooks._router import WebhookRouter
 
+__all__ = ["endpoint"]
+
 
 def endpoint(hooks: WebhookRouter) -> Callable[[], Awaitable[Response]]:
     """Return a view that takes deliveries.

@@ -9,6 +9,8 @@ from starlette.responses import PlainTextResponse
 
 from mux_async.webhooks._router import WebhookRouter
 
+__all__ = ["endpoint"]
+
 
 def endpoint(hooks: WebhookRouter) -> Callable[[Request], Awaitable[PlainTextResponse]]:
     """Return an endpoint that takes deliveries.

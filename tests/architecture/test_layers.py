@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = {
-    "mux_async": ROOT / "mux_async",
-    "mux_async_aiohttp": ROOT / "transports" / "mux_async_aiohttp",
-    "mux_async_httpx": ROOT / "transports" / "mux_async_httpx",
-}
+from tools._sources import modules
 
 KNOWN_CIRCLES: Mapping[frozenset[str], int] = {
     frozenset({"_models"}): 1,
     frozenset({"emulator"}): 1,
 }
 """How many circles are still to be removed, by the top-level modules and packages that they go through. The numbers may only fall."""
-
-
-def modules() -> dict[str, Path]:
-    """Return the path of every module by its full name; a package's name stands for its ``__init__``."""
-    found: dict[str, Path] = {}
-    for package, folder in PACKAGES.items():
-        for path in folder.rglob("*.py"):
-            parts = (package, *path.relative_to(folder).with_suffix("").parts)
-            found[".".join(parts).removesuffix(".__init__")] = path
-    return found
 
 
 def imported(source: str, known: Iterable[str]) -> Iterator[str]:

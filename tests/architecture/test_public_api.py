@@ -1,0 +1,30 @@
+"""The public API: what `docs/api.txt` lists."""
+
+from __future__ import annotations
+
+import difflib
+
+import pytest
+
+from tools._sources import modules
+from tools.public_api import LISTING, defines_names, exported, find, is_public, listing
+
+PUBLIC = [module for module in modules() if is_public(module)]
+
+
+def test_listing_is_up_to_date() -> None:
+    """A change of the public API is a change of docs/api.txt, which `make api` writes."""
+    difference = list(difflib.unified_diff(LISTING.read_text("utf-8").splitlines(), listing().splitlines(), n=0, lineterm=""))
+
+    assert not difference, "run `make api`, and add to docs/upgrading.md what users have to change"
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_module_has_exports(module: str) -> None:
+    """A public module says in ``__all__`` which of its names are public, and defines each of them."""
+    names = exported(module)
+
+    assert names is not None or not defines_names(module)
+    assert not [
+        name for name in names or () if name != "__version__" and not find(module, name) and f"{module}.{name}" not in modules()
+    ]
