@@ -31,9 +31,9 @@ from mux_async._call import Answer, AttemptRecord, Call
 from mux_async._content import ENCODING, iter_content, read_content
 from mux_async._idempotency import search
 from mux_async._idempotency.key import RecordedKey
-from mux_async._lifetimes import PerLoop
 from mux_async._operation import Bucket, Replay
 from mux_async._options import ambient_priority
+from mux_async._per_loop import PerLoop
 from mux_async._recovery import Recovery, log
 from mux_async._response import ByteStream
 from mux_async._retry import parse_retry_after
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from mux_async._arguments import Arguments
     from mux_async._config import Config
     from mux_async._idempotency.guard import KeyInFlight
-    from mux_async._idempotency.keys._ledger import KeyLedger
+    from mux_async._idempotency.keys._registry import KeyRegistry
     from mux_async._operation import Operation
     from mux_async._options import EffectiveOptions
     from mux_async.limits._account import AccountLimits
@@ -114,7 +114,7 @@ class Engine:
         self.config = config
         self._whose_keys = whose_keys
         self._own_transport = own_transport
-        self._keys: KeyLedger | None = None
+        self._keys: KeyRegistry | None = None
         self._is_pending = True
         self._adopts_limits = adopts_limits
         self.limits = limits.attach(self, is_flexible=adopts_limits)
@@ -299,10 +299,10 @@ class Engine:
 
         # Imported here: most programs that only read need none of it.
         from mux_async._idempotency.guard import KeyGuard
-        from mux_async._idempotency.keys._ledger import KeyLedger
+        from mux_async._idempotency.keys._registry import KeyRegistry
 
         if self._keys is None:
-            self._keys = KeyLedger.of(self._whose_keys, self.limits.settings.url, self._own_transport, self.config.clock)
+            self._keys = KeyRegistry.of(self._whose_keys, self.limits.settings.url, self._own_transport, self.config.clock)
         guard = KeyGuard(call, self._keys, partial(self._read, call))
         call.before_sending = guard.announce
         return await self._within(call, guard.run(loop.keys_in_flight, send))

@@ -1,7 +1,7 @@
 """Lists: one page by ``await``, every item by ``async for``.
 
 The three styles of the API differ only in how the next page is asked for and how the end shows; `next_query` holds both, and
-is pure. A list that does not go on, because a cursor comes back or ``page`` is ignored, ends with an error: `_loops` finds that out.
+is pure. A list that does not go on, because a cursor comes back or ``page`` is ignored, ends with an error: `_list_cycles` detects that.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Paginator(Coroutine[Any, Any, Page[T, E]], Generic[T, E]):
             RepeatedPageError: The list does not go on: the server's next cursor leads to a page that was read before, or it ignores
                 ``page``. What came before that was yielded.
         """
-        from mux_async._loops import CursorsSeen, is_repeated, remember  # one page needs none of it
+        from mux_async._list_cycles import CursorsSeen, is_repeated, remember  # one page needs none of it
 
         cursors = CursorsSeen()
         if isinstance(self._cursor, str):

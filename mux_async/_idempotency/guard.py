@@ -32,7 +32,7 @@ from mux_async.errors import AmbiguousOutcomeError, Delivery, MuxError
 
 if TYPE_CHECKING:
     from mux_async._call import Call
-    from mux_async._idempotency.keys._ledger import Held, KeyLedger
+    from mux_async._idempotency.keys._registry import Held, KeyRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -79,17 +79,17 @@ class KeyGuard:
 
     Args:
         call: Whose key it is.
-        ledger: Keeps keys.
+        registry: Keeps keys.
         read: Performs GETs.
     """
 
-    def __init__(self, call: Call, ledger: KeyLedger, read: search.Read) -> None:
+    def __init__(self, call: Call, registry: KeyRegistry, read: search.Read) -> None:
         assert call.lookup is not None  # noqa: S101 - a call without a key has no guard
         self._call = call
         self._lookup = call.lookup
-        self._ledger = ledger
+        self._registry = registry
         self._read = read
-        self._name = ledger.name(*call.lookup.names)
+        self._name = registry.name(*call.lookup.names)
         self._token = token_hex(8)
         self._is_announced = False
 
@@ -129,7 +129,7 @@ class KeyGuard:
             KeyLostError: Another process holds the key.
         """
         self._is_announced = True
-        if not await self._ledger.announce(self._name, self._token):
+        if not await self._registry.announce(self._name, self._token):
             raise KeyLostError
 
     async def _join(self, other: KeyInFlight) -> Answer | None:
@@ -150,7 +150,7 @@ class KeyGuard:
     async def _claim(self) -> Held:
         held: Held | None = None
         with anyio.CancelScope(shield=True):  # short and bounded: whether the key is held must be known
-            held = await self._ledger.claim(self._name, self._token)
+            held = await self._registry.claim(self._name, self._token)
         return cast("Held", held)
 
     async def _perform(self, held: Held, send: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -159,7 +159,7 @@ class KeyGuard:
         try:
             answer = await self._look_first(held)
             if answer is None:
-                answer = await (self._send_renewing(send) if self._ledger.is_shared else send())
+                answer = await (self._send_renewing(send) if self._registry.is_shared else send())
             outcome = KeyCommand("made", self._token, made_id=_id_of(answer.content))
             return answer
         except KeyLostError:
@@ -174,7 +174,7 @@ class KeyGuard:
             raise
         finally:
             with anyio.CancelScope(shield=True):  # short and bounded: others wait for the key
-                await self._ledger.finish(self._name, outcome)
+                await self._registry.finish(self._name, outcome)
 
     async def _send_renewing(self, send: Callable[[], Awaitable[Answer]]) -> Answer:
         """Await *send*, and renew the lease of the key meanwhile."""
@@ -195,7 +195,7 @@ class KeyGuard:
     async def _renew(self) -> None:
         while True:
             await anyio.sleep(LEASE / 3)
-            await self._ledger.renew(self._name, self._token)
+            await self._registry.renew(self._name, self._token)
 
     async def _look_first(self, held: Held) -> Answer | None:
         """Return the object that has the key already; ``None`` if there is no such object and one may be made.

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from mux_async._lifetimes import after_fork
+from mux_async._forks import after_fork
 from mux_async.ingest._journal_errors import JournalError
 
 if sys.platform == "win32":
@@ -41,7 +41,7 @@ class Lease:
         self._descriptor = descriptor
         after_fork(self)
 
-    def start_afresh(self) -> object:
+    def reset_after_fork(self) -> object:
         """Close the descriptor, in a forked child: the lock stays the parent's, and would otherwise be held for as long as both live."""
         self.close()
         return None

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from mux_async._sqlite_connection import SqliteConnection
+from mux_async._sqlite import SqliteConnection
 from mux_async.ingest._journal_errors import JournalError, explained
 from mux_async.ingest._schema import prepare
 from mux_async.ingest.machine import ItemState, Retried, advance

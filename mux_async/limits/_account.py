@@ -21,8 +21,9 @@ from weakref import WeakMethod, WeakSet, WeakValueDictionary
 import anyio
 import attrs
 
-from mux_async._lifetimes import PerLoop, after_fork
+from mux_async._forks import after_fork
 from mux_async._operation import Bucket
+from mux_async._per_loop import PerLoop
 from mux_async.errors import ConfigurationError
 from mux_async.limits._gate import Counters, Gate
 from mux_async.limits._limiter import Grant, Limiter, MemoryLimiter
@@ -101,7 +102,7 @@ class AccountLimits:
         self._had_users = False
         after_fork(self)
 
-    def start_afresh(self) -> object:
+    def reset_after_fork(self) -> object:
         """Make a new lock, in a forked child: a thread of the parent may have held the old one, and does not exist here."""
         type(self)._registry_lock = threading.Lock()
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from mux_async._lifetimes import after_fork
+from mux_async._forks import after_fork
 from mux_async._operation import Bucket
 from mux_async.limits._settings import LimitSettings
 from mux_async.limits._token_bucket import TokenBucket
@@ -145,7 +145,7 @@ class MemoryLimiter:
         }
         after_fork(self)
 
-    def start_afresh(self) -> object:
+    def reset_after_fork(self) -> object:
         """Make new locks, in a forked child: a thread of the parent may have held the old ones, and does not exist here."""
         for local in self._buckets.values():
             local.lock = threading.Lock()

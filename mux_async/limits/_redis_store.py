@@ -19,9 +19,10 @@ from typing import Any, Final, Protocol, cast
 import anyio
 import orjson
 
-from mux_async._lifetimes import PerLoop, notice_fork
+from mux_async._forks import detect_fork
 from mux_async._operation import Bucket
-from mux_async._redis_connections import LoopClient
+from mux_async._per_loop import PerLoop
+from mux_async._redis import LoopClient
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingExtraError
 from mux_async.limits._scheduler import (
@@ -128,7 +129,7 @@ class RedisLimitStore:
 
     def _here(self) -> LoopClient[Client]:
         """Return the client of the running event loop."""
-        notice_fork()
+        detect_fork()
         loop = current_loop()
         connected = self._clients.open.get(loop)
         if connected is None:

@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 
 from mux_async._checks import check_number, check_whole, explains_arguments
-from mux_async._lifetimes import after_fork
+from mux_async._forks import after_fork
 
 _REFILL_TIME: Final = 60.0
 """Seconds in which an empty reserve refills without calls."""
@@ -64,7 +64,7 @@ class RetryBudget:
         self.denied = 0
         after_fork(self)
 
-    def start_afresh(self) -> object:
+    def reset_after_fork(self) -> object:
         """Make a new lock, in a forked child: a thread of the parent may have held the old one, and does not exist here."""
         self._lock = threading.Lock()
         return None

@@ -19,8 +19,9 @@ from typing import Final, Protocol
 
 import attrs
 
-from mux_async._lifetimes import PerLoop, after_fork, notice_fork
+from mux_async._forks import after_fork, detect_fork
 from mux_async._operation import Bucket
+from mux_async._per_loop import PerLoop
 from mux_async.limits._events import StoreEvent, StoreLost, StoreRestored
 from mux_async.limits._limiter import Grant, MemoryLimiter
 from mux_async.limits._scheduler import LEASE, BucketCommand, BucketReply
@@ -125,7 +126,7 @@ class SharedLimiter:
         self._owners: PerLoop[str] = PerLoop()
         after_fork(self)
 
-    def start_afresh(self) -> object:
+    def reset_after_fork(self) -> object:
         """Make a new lock, in a forked child, and probe again: a thread of the parent may hold the lock, or be probing."""
         self._lock = threading.Lock()
         if self._outage is not None:
@@ -314,7 +315,7 @@ class SharedLimiter:
 
     def _owner(self) -> str:
         """Return the name of this event loop as a requester: different in each loop and each process."""
-        notice_fork()
+        detect_fork()
         loop = current_loop()
         owner = self._owners.open.get(loop)
         if owner is None:

@@ -24,7 +24,7 @@ import attrs
 import orjson
 
 from mux_async._operation import Bucket
-from mux_async._sqlite_connection import SqliteConnection
+from mux_async._sqlite import SqliteConnection
 from mux_async.limits._scheduler import BucketCommand, BucketReply, Requester, Scheduler
 from mux_async.limits._settings import LimitSettings
 from mux_async.limits._shared_limiter import CALL_TIMEOUT, StoreLostError

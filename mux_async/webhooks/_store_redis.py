@@ -18,8 +18,9 @@ import anyio
 import attrs
 
 from mux_async._checks import check_period, check_secret
-from mux_async._lifetimes import PerLoop, notice_fork
-from mux_async._redis_connections import LoopClient
+from mux_async._forks import detect_fork
+from mux_async._per_loop import PerLoop
+from mux_async._redis import LoopClient
 from mux_async._tracebacks import hides_methods
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingExtraError
@@ -169,7 +170,7 @@ class RedisEventStore:
         raise EventStoreError(f"events cannot be kept in Redis: {problem}")
 
     def _here(self) -> _Connected:
-        notice_fork()
+        detect_fork()
         loop = current_loop()
         connected = self._connected.open.get(loop)
         if connected is None:

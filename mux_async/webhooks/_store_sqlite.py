@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from mux_async._checks import check_callable, check_path, check_period
-from mux_async._sqlite_connection import SqliteConnection
+from mux_async._sqlite import SqliteConnection
 from mux_async.webhooks._errors import EventStoreError
 from mux_async.webhooks._store import KEEP, Claim, Sighting
 

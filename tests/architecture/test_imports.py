@@ -22,9 +22,10 @@ LAYERS: list[set[str]] = [
         "_checks",
         "_operation",
         "transport",
-        "_lifetimes",
-        "_redis_connections",
-        "_sqlite_connection",
+        "_forks",
+        "_per_loop",
+        "_redis",
+        "_sqlite",
         "_logging",
         "_models",
         "_names",
@@ -37,7 +38,7 @@ LAYERS: list[set[str]] = [
     },
     {
         "_classify",
-        "_loops",
+        "_list_cycles",
         "_content",
         "_config",
         "_options",
@@ -64,8 +65,8 @@ MAY_NAME_HTTP = {"emulator", "testing", "cli"}
 """They sit on top, and serve or fake HTTP."""
 SERVES_IN_A_FRAMEWORK = Path("webhooks/aiohttp_web.py")
 """An adapter to a web framework that happens to be a client too; nothing imports it but who uses that framework."""
-MAY_NAME_A_LOOP = {"transport.py", "_lifetimes.py", "limits/_wakeups.py", "testing", "emulator", "cli"}
-"""The core speaks anyio. `transport.py` tells the loops apart, `_lifetimes.py` closes what they leave, and every paced request pays for
+MAY_NAME_A_LOOP = {"transport.py", "_per_loop.py", "limits/_wakeups.py", "testing", "emulator", "cli"}
+"""The core speaks anyio. `transport.py` tells the loops apart, `_per_loop.py` closes what they leave, and every paced request pays for
 `_wakeups`; the others sit at the edge, where a loop is started."""
 
 

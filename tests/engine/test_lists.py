@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from mux_async import LimitSettings, Mux, MuxError, Page, Paginator, RepeatedPageError
-from mux_async._loops import CursorsSeen
+from mux_async._list_cycles import CursorsSeen
 from mux_async.errors import InvalidRequestError
 from mux_async.models import Asset
 from mux_async.testing import FakeTransport, SentRequest, respond

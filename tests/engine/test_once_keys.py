@@ -14,10 +14,10 @@ import attrs
 import fakeredis
 import pytest
 
-from mux_async._idempotency.keys._ledger import KeyLedger, open_key_store
 from mux_async._idempotency.keys._memory import MemoryKeyStore
 from mux_async._idempotency.keys._records import KEEP, KeyCommand, KeyRecord, KeyStore, KeyStoreLostError, perform
 from mux_async._idempotency.keys._redis import Client, RedisKeyStore
+from mux_async._idempotency.keys._registry import KeyRegistry, open_key_store
 from mux_async._idempotency.keys._sqlite import SqliteKeyStore
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
@@ -178,24 +178,24 @@ def test_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_store_that_cannot_be_used(tmp_path: Path) -> None:
-    """A file that is no database is a lost store; a ledger goes on with what this process knows, and says so."""
+    """A file that is no database is a lost store; a registry goes on with what this process knows, and says so."""
     (tmp_path / "text.db").write_text("no database" * 100)
     store = SqliteKeyStore(tmp_path / "text.db")
     with pytest.raises(KeyStoreLostError):
         await store.perform("k", KeyCommand("claim", "a"))
-    ledger = KeyLedger("scope", MemoryKeyStore(), store)
-    held = await ledger.claim("k", "a")
+    registry = KeyRegistry("scope", MemoryKeyStore(), store)
+    held = await registry.claim("k", "a")
 
     assert held.is_mine
     assert held.is_store_lost
-    assert await ledger.announce("k", "a")
-    await ledger.finish("k", KeyCommand("made", "a", made_id="x"))
-    assert (await ledger.claim("k", "b")).made_id == "x"
+    assert await registry.announce("k", "a")
+    await registry.finish("k", KeyCommand("made", "a", made_id="x"))
+    assert (await registry.claim("k", "b")).made_id == "x"
 
 
-async def test_two_ledgers_of_one_file(tmp_path: Path) -> None:
+async def test_two_registries_of_one_file(tmp_path: Path) -> None:
     """What one process holds, another does not get; what one knows alone counts too."""
-    one, other = (KeyLedger("scope", MemoryKeyStore(), SqliteKeyStore(tmp_path / "limits.db")) for _ in range(2))
+    one, other = (KeyRegistry("scope", MemoryKeyStore(), SqliteKeyStore(tmp_path / "limits.db")) for _ in range(2))
     assert (await one.claim("k", "a")).is_mine
     assert not (await other.claim("k", "b")).is_mine
     assert await one.announce("k", "a")
@@ -216,16 +216,16 @@ class _Transport:
 
 def test_whose_keys_they_are() -> None:
     """Clients of one scope share keys, scopes and parts of names are told apart, and a transport object has its own, while it lives."""
-    first, second = (KeyLedger.of("scope", None, None, time.monotonic) for _ in range(2))
+    first, second = (KeyRegistry.of("scope", None, None, time.monotonic) for _ in range(2))
     first._local.perform_now(first.name("a", "b"), KeyCommand("claim", "t"))  # pyright: ignore[reportPrivateUsage]
     assert not second._local.perform_now(second.name("a", "b"), KeyCommand("claim", "u")).is_mine  # pyright: ignore[reportPrivateUsage]
-    assert len({first.name("a", "b"), first.name("ab", ""), KeyLedger("other", MemoryKeyStore()).name("a", "b")}) == 3
+    assert len({first.name("a", "b"), first.name("ab", ""), KeyRegistry("other", MemoryKeyStore()).name("a", "b")}) == 3
 
     transport = _Transport()
-    mine = KeyLedger.of("scope", None, transport, time.monotonic)
-    assert mine._local is KeyLedger.of("scope", None, transport, time.monotonic)._local  # pyright: ignore[reportPrivateUsage]
+    mine = KeyRegistry.of("scope", None, transport, time.monotonic)
+    assert mine._local is KeyRegistry.of("scope", None, transport, time.monotonic)._local  # pyright: ignore[reportPrivateUsage]
     assert mine._local is not first._local  # pyright: ignore[reportPrivateUsage]
-    number, known = id(transport), KeyLedger._by_transport  # pyright: ignore[reportPrivateUsage]
+    number, known = id(transport), KeyRegistry._by_transport  # pyright: ignore[reportPrivateUsage]
     assert number in known
     del transport, mine
     gc.collect()

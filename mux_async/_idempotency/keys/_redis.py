@@ -13,9 +13,10 @@ import anyio
 import attrs
 import orjson
 
+from mux_async._forks import detect_fork
 from mux_async._idempotency.keys._records import KEEP, KeyCommand, KeyRecord, KeyReply, KeyStoreLostError, perform
-from mux_async._lifetimes import PerLoop, notice_fork
-from mux_async._redis_connections import LoopClient
+from mux_async._per_loop import PerLoop
+from mux_async._redis import LoopClient
 from mux_async.errors import ConfigurationError
 from mux_async.transport import current_loop, running_runtime
 
@@ -91,7 +92,7 @@ class RedisKeyStore:
                 return reply
 
     def _here(self) -> _Connected:
-        notice_fork()
+        detect_fork()
         loop = current_loop()
         connected = self._clients.open.get(loop)
         if connected is None:

@@ -19,7 +19,7 @@ import attrs
 import orjson
 
 from mux_async._idempotency.keys._records import KeyCommand, KeyRecord, KeyReply, KeyStoreLostError, perform
-from mux_async._sqlite_connection import SqliteConnection
+from mux_async._sqlite import SqliteConnection
 
 TIMEOUT: Final = 2.0
 """Seconds that a command waits for other processes."""

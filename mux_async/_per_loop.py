@@ -1,38 +1,31 @@
-"""What must not outlive its event loop, and what belongs to the parent of a forked process.
+"""Values that belong to one event loop, and are closed with it.
 
-**Event loops.** A client opens connections on first use, a set for each event loop, and a program need not close it: ``asyncio.run``
-returns and the loop is gone. Its connections have to go with it. There are three ways for a loop to end, or to be left:
+A client opens connections on first use, a set for each event loop, and a program need not close it: ``asyncio.run`` returns and the loop is
+gone. Its connections have to go with it. There are three ways for a loop to end, or to be left:
 
 1. ``asyncio.run``, runners, portals, uvloop and trio close all async generators of a loop at its end, while it still runs. One generator
    for each loop waits for that, and closes what is open.
-2. ``loop.close()`` alone runs nothing in the loop. That it is closed is seen when another loop is first used, or when the process ends, and
-   what is open is closed without the loop (`Abandonable`).
+2. ``loop.close()`` alone runs nothing in the loop. That it is closed is detected when another loop is first used, or when the process ends,
+   and what is open is closed without the loop (`Abandonable`).
 3. The owner is collected while the loop lives on: what is open is closed in the loop, as soon as that runs.
 
-**Forks.** A child gets copies of its parent's connections, which share sockets and the event loop's ``epoll`` set with the originals. To
-close one there, or to let it be collected, takes the socket out of the parent's ``epoll`` set, or writes the end of TLS into the parent's
-connection. So an object that holds such things registers itself (`after_fork`) and starts afresh in the child. What it had is kept,
-unreachable and untouched, for the life of the child.
-
-Both registries and the hook are process-wide state. In case 2 the next use may be that of another client. And an object could compare
-process ids when it is used, but a child that never uses the client would still collect what it inherited; the hook runs before any other
-code of the child. The registry of loops holds a loop for as long as there is something to close in it, that of forks holds its objects
-weakly.
+The registry of loops is process-wide state: in case 2 the next use may be that of another client. It holds a loop for as long as there is
+something to close in it. In a forked child it is empty (`_forks`).
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar, cast
-from weakref import WeakSet, ref
+from weakref import ref
 
 import anyio
 
+from mux_async._forks import after_fork, detect_fork, keep_inherited
 from mux_async.transport import Abandonable
 
 T = TypeVar("T")
@@ -40,28 +33,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 CLOSE_TIME = 5.0
-"""Seconds that closing what was left open may take at the end of trio. For asyncio, which does not bound the end of a loop either, there is
-no limit: that would take an import of anyio's back end, which lasts longer than closing."""
-
-
-class Inheritable(Protocol):
-    """An object that holds what only one process may use."""
-
-    def start_afresh(self) -> object:
-        """Forget what belongs to the parent, locks included, and return it. Called in the child, right after the fork."""
-        ...
-
-
-class Preparing(Inheritable, Protocol):
-    """An object that cannot leave what it holds to one of two processes, and has to let go of it before a fork."""
-
-    def before_fork(self) -> None:
-        """Let go. Called before the fork, in the thread that forks; waits for other threads if it has to, but not for ever."""
-        ...
-
-    def after_fork_in_parent(self) -> None:
-        """Go on, in the parent."""
-        ...
+"""Seconds that closing what was left open may take at the end of trio. There is no limit on asyncio, which does not bound the end of a loop
+either: a limit would need an import of anyio's back end, which takes longer than closing."""
 
 
 class Closable(Protocol):
@@ -71,7 +44,7 @@ class Closable(Protocol):
 
 
 class _Asyncio(Protocol):
-    """What is used of asyncio's event loops."""
+    """The methods of asyncio's event loops that are used here."""
 
     def is_closed(self) -> bool: ...
     def is_running(self) -> bool: ...
@@ -80,7 +53,7 @@ class _Asyncio(Protocol):
 
 
 class _Trio(Protocol):
-    """What is used of trio's tokens."""
+    """The methods of trio's tokens that are used here."""
 
     def run_sync_soon(self, callback: Callable[[], object], /) -> None: ...
 
@@ -135,10 +108,10 @@ class PerLoop(Generic[T]):
 
     def in_this_process(self) -> PerLoop[T]:
         """Return an empty one after a fork that Python did not see. After any other, and where there was none, this one."""
-        notice_fork()
+        detect_fork()
         if not self.open:
             return self
-        _forks.leave(self)
+        keep_inherited(self)
         return PerLoop()
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -169,12 +142,12 @@ class _Scope:
         self._entries[id(owner)] = ref(owner), resource
 
     def remove(self, key: int) -> None:
-        """Forget an entry, and with the last one this scope."""
+        """Remove an entry, and with the last one this scope."""
         self._entries.pop(key, None)
         self._forget_if_empty()
 
     def lose_owner(self, key: int) -> None:
-        """Close what belonged to an owner that is being collected, in its loop. From any thread; waits for nothing."""
+        """Close the resource of an owner that is being collected, in its loop. Called in any thread; does not wait."""
         entry = self._entries.get(key)
         if entry is None:
             return
@@ -188,7 +161,7 @@ class _Scope:
                 self._start(_close(resource))
                 self.remove(key)
 
-        # A loop that has ended takes nothing: the next look at ended loops finds the entry.
+        # A loop that has ended accepts no callbacks: the next search for ended loops finds the entry.
         with suppress(RuntimeError):
             if hasattr(self.loop, "call_soon_threadsafe"):
                 cast("_Asyncio", self.loop).call_soon_threadsafe(begin)
@@ -218,8 +191,8 @@ class _Scope:
                 except Exception:
                     logger.debug("closing %r without its event loop failed", resource, exc_info=True)
 
-    def leave(self) -> object:
-        """Return everything, in a forked child, and take it away from the owners."""
+    def detach(self) -> object:
+        """Remove everything from the owners, in a forked child, and return it."""
         owners = [owner for reference, _ in self._entries.values() if (owner := reference()) is not None]
         values: list[object] = []
         for owner in owners:
@@ -304,70 +277,12 @@ class _Loops:
             if is_running is not None and not is_running():
                 scope.abandon()
 
-    def start_afresh(self) -> object:
-        """See `Inheritable`."""
+    def reset_after_fork(self) -> object:
+        """See `ForkAware`."""
         scopes, self.scopes = self.scopes, {}
-        return [scope.leave() for scope in scopes.values()]
+        return [scope.detach() for scope in scopes.values()]
 
 
-class _Forks:
-    """The objects that a fork concerns."""
-
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        self.inheritable: WeakSet[Inheritable] = WeakSet()
-        self.preparing: WeakSet[Preparing] = WeakSet()
-        self._prepared: list[Preparing] = []
-        self._inherited: list[object] = []
-
-    def before(self) -> None:
-        for preparing in list(self.preparing):
-            preparing.before_fork()
-            self._prepared.append(preparing)
-
-    def in_parent(self) -> None:
-        while self._prepared:
-            self._prepared.pop().after_fork_in_parent()
-
-    def in_child(self) -> None:
-        self.process = os.getpid()
-        self._prepared.clear()
-        atexit.register(self._keep_for_ever)
-        self._inherited.extend([inheritable.start_afresh() for inheritable in list(self.inheritable)])
-
-    def leave(self, inherited: object) -> None:
-        """Keep *inherited* as what was there at the fork."""
-        self._inherited.append(inherited)
-
-    def _keep_for_ever(self) -> None:
-        """Keep what was inherited from being collected when the child's interpreter ends, which clears all modules."""
-        try:
-            import ctypes
-        except ImportError:  # an interpreter that was built without it
-            return
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._inherited))
-
-
-def after_fork(inheritable: Inheritable) -> None:
-    """Let *inheritable* start afresh in each child that this process forks, as long as it exists."""
-    _forks.inheritable.add(inheritable)
-
-
-def around_fork(preparing: Preparing) -> None:
-    """Prepare *preparing* for each fork of this process, and let it start afresh in each child, as long as it exists."""
-    _forks.inheritable.add(preparing)
-    _forks.preparing.add(preparing)
-
-
-def notice_fork() -> None:
-    """Start afresh in a child whose fork Python did not see, as those of uWSGI without threads. Called before anything kept is used."""
-    if os.getpid() != _forks.process:
-        _forks.in_child()
-
-
-_forks = _Forks()
 _loops = _Loops()
 after_fork(_loops)
 atexit.register(_loops.abandon_idle)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_forks.before, after_in_parent=_forks.in_parent, after_in_child=_forks.in_child)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Self
 
-from mux_async._lifetimes import around_fork, notice_fork
+from mux_async._forks import around_fork, detect_fork
 
 _PATIENCE: Final = 5.0
 """Seconds that a fork waits for a transaction. One that takes longer waits for another process; the parent then keeps its connection."""
@@ -38,7 +38,7 @@ class SqliteConnection:
 
     def acquire(self, timeout: float = -1.0) -> bool:
         """Take the lock, as `threading.Lock.acquire` does."""
-        notice_fork()
+        detect_fork()
         return self._lock.acquire(timeout=timeout)
 
     def release(self) -> None:
@@ -81,7 +81,7 @@ class SqliteConnection:
         if self._is_held:
             self.release()
 
-    def start_afresh(self) -> object:
+    def reset_after_fork(self) -> object:
         """Leave what could not be closed to the parent."""
         inherited, self._connection, self._lock = self._connection, None, threading.RLock()
         return inherited

@@ -49,7 +49,7 @@ class Held:
     is_store_lost: bool = False
 
 
-class KeyLedger:
+class KeyRegistry:
     """Keeps the keys of a client.
 
     Args:
@@ -67,8 +67,8 @@ class KeyLedger:
         self._shared = shared
 
     @classmethod
-    def of(cls, scope: str, url: Secret | None, transport: object | None, clock: Callable[[], float]) -> KeyLedger:
-        """Return the ledger of a client.
+    def of(cls, scope: str, url: Secret | None, transport: object | None, clock: Callable[[], float]) -> KeyRegistry:
+        """Return the registry of a client.
 
         Args:
             scope: Names whose keys they are.
