@@ -146,9 +146,9 @@ def _registration(families: dict[str, list[Event]]) -> str:
         HEADER,
         *docstring(
             [
-                "Which event a handler gets, for type checkers: the class of the types that it is registered for.",
+                "`HandlerRegistration.on`: tells type checkers which class of events a handler receives.",
                 "",
-                "`WebhookRouter` inherits this; what happens is written there.",
+                "A base class of `WebhookRouter`, which implements the registration.",
             ]
         ),
         "",
@@ -161,54 +161,56 @@ def _registration(families: dict[str, list[Event]]) -> str:
         "",
         'E = TypeVar("E", bound=Event)',
         "Handler: TypeAlias = Callable[[E], Awaitable[object]]",
-        "Takes: TypeAlias = Callable[[Handler[E]], Handler[Any]]",
+        "HandlerDecorator: TypeAlias = Callable[[Handler[E]], Handler[Any]]",
         "",
     ]
     for data, events in families.items():
         lines.append(f"_{class_name(data)}Type: TypeAlias = Literal[{', '.join(quoted(event.type) for event in events)}]")
-    lines += ["", "class Registration:", '    """Typed registration of handlers."""', ""]
+    lines += ["", "class HandlerRegistration:", '    """Typed registration of handlers."""', ""]
     for data in families:
         name = class_name(data)
         lines += [
             "    @overload",
-            f"    def on(self, wanted: _{name}Type, /, *more: _{name}Type, latest: bool = False) -> Takes[{name}]: ...",
+            f"    def on(self, wanted: _{name}Type, /, *more: _{name}Type, latest: bool = False) -> HandlerDecorator[{name}]: ...",
         ]
     lines += [
         "    @overload",
-        "    def on(self, wanted: type[E], /, *, latest: bool = False) -> Takes[E]: ...",
+        "    def on(self, wanted: type[E], /, *, latest: bool = False) -> HandlerDecorator[E]: ...",
         "    @overload",
-        "    def on(self, wanted: str, /, *more: str, latest: bool = False, allow_unknown: bool = False) -> Takes[WebhookEvent]: ...",
-        "    def on(self, wanted: Any, /, *more: Any, latest: bool = False, allow_unknown: bool = False) -> Takes[Any]:",
+        "    def on(",
+        "        self, wanted: str, /, *more: str, latest: bool = False, allow_unknown: bool = False",
+        "    ) -> HandlerDecorator[WebhookEvent]: ...",
+        "    def on(self, wanted: Any, /, *more: Any, latest: bool = False, allow_unknown: bool = False) -> HandlerDecorator[Any]:",
         *docstring(
             [
-                "Register the handler that is decorated. It is awaited with each event that is wanted, before the delivery is answered.",
+                "Register the decorated function as a handler. It is awaited with each matching event before the delivery is answered.",
                 "",
                 "::",
                 "",
                 '    @hooks.on("video.asset.ready")',
                 "    async def publish(event: AssetEvent) -> None: ...",
                 "",
-                "Several handlers of an event run one after the other, in the order in which they were registered. When one raises, those",
-                "after it do not run, the delivery is answered 500, and Mux delivers the event again: to all of them. So a handler has to",
-                "bear being run again, or be the only one that can fail.",
+                "Several handlers of an event run one after the other, in the order of their registration. If one raises, those after it",
+                "do not run, the response is 500, and Mux delivers the event again, to all handlers. So a handler must be idempotent, or",
+                "be the only one that can fail.",
                 "",
                 "Args:",
-                "    wanted: A type (``video.asset.ready``); a pattern, in which ``*`` stands for one part between dots and ``**``",
-                "        for one or more (``video.asset.*``, ``video.**``, ``**``); or a class of events, for all its types.",
+                "    wanted: A type (``video.asset.ready``); a pattern, in which ``*`` matches one part between dots and ``**`` matches",
+                "        one or more (``video.asset.*``, ``video.**``, ``**``); or a class of events, for all its types.",
                 "    more: More types or patterns.",
-                "    latest: Leave out events that are older than the newest one about the same object that some handler was there for;",
-                "        they are answered 200. For handlers that copy a state. Events of the same moment are not older.",
-                "    allow_unknown: Take types and patterns that match no type known to this version, which are misspelt most of the time.",
+                "    latest: Skip events that are older than the newest event about the same object that had a handler; the response is",
+                "        200. For handlers that copy a state. Events of the same time are not older.",
+                "    allow_unknown: Allow types and patterns that match no type of this version, which are usually misspelt.",
                 "",
                 "Raises:",
-                "    ValueError: No known type is meant; the message names similar ones.",
-                "    TypeError: *wanted* is neither text nor a class of events, or the handler is no ``async`` function.",
+                "    ValueError: No type of this version matches; the message names similar ones.",
+                "    TypeError: *wanted* is neither text nor a class of events, or the handler is not an ``async`` function.",
             ],
             8,
         ),
-        "        return self._take((wanted, *more), latest=latest, allow_unknown=allow_unknown)",
+        "        return self._register((wanted, *more), latest=latest, allow_unknown=allow_unknown)",
         "",
-        "    def _take(self, wanted: tuple[object, ...], *, latest: bool, allow_unknown: bool) -> Takes[Any]:",
+        "    def _register(self, wanted: tuple[object, ...], *, latest: bool, allow_unknown: bool) -> HandlerDecorator[Any]:",
         "        raise NotImplementedError",
     ]
     return "\n".join(lines) + "\n"

@@ -18,7 +18,7 @@ from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._output import FAILED, complain, printable
 from mux_async.webhooks import EventFormatError, WebhookError, WebhookEvent, parse_event, sign
 from mux_async.webhooks._signature import MAX_BODY, SECRET_VARIABLE, Verifier
-from mux_async.webhooks._unwrap import open_delivery
+from mux_async.webhooks._unwrap import verify_and_parse
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession, web
@@ -70,7 +70,7 @@ class Listener:
 
     def _open(self, body: bytes, headers: list[tuple[str, str]]) -> WebhookEvent:
         if self.checked_by is not None:
-            return open_delivery(self.checked_by, body, headers, datetime.now(UTC).timestamp())
+            return verify_and_parse(self.checked_by, body, headers, datetime.now(UTC).timestamp())
         try:
             found = cast("object", orjson.loads(body))
         except ValueError:

@@ -85,10 +85,10 @@ def listen(
     With a secret, deliveries that it does not verify are refused with 400; without one they are shown unverified.
     """
     from mux_async.cli._webhook_delivery import Listener, serve_listener
-    from mux_async.webhooks._signature import verifier
+    from mux_async.webhooks._signature import make_verifier
 
     target = None if forward is None else _url("--forward", forward)
-    checked_by = None if not secret else verifier(secret)
+    checked_by = None if not secret else make_verifier(secret)
     with ExitStack() as stack:
         file: BinaryIO | None = None
         if record is not None:

@@ -1,4 +1,4 @@
-"""Webhooks: what Mux sends, verified, as typed values. One class for each kind of data is in `mux_async.webhooks.events`.
+"""Webhooks: verified and parsed into typed events. `mux_async.webhooks.events` has a class for each kind of data.
 
 ::
 
@@ -6,8 +6,8 @@
     if event.type == "video.asset.ready":
         print(event.data.playback_ids)
 
-`WebhookRouter` does the rest of what a receiver needs: handlers by type, each event handled once, the right answers. Endpoints for web
-frameworks are in `mux_async.webhooks.starlette` (FastAPI too), ``litestar``, ``aiohttp_web``, ``django``, ``quart`` and ``aws_lambda``.
+`WebhookRouter` calls handlers by event type, handles each event once and returns the right response. Endpoints for web frameworks are in
+`mux_async.webhooks.starlette` (FastAPI too), ``litestar``, ``aiohttp_web``, ``django``, ``quart`` and ``aws_lambda``.
 """
 
 from mux_async.webhooks._errors import (
@@ -22,7 +22,7 @@ from mux_async.webhooks._headers import Headers
 from mux_async.webhooks._open_store import open_event_store
 from mux_async.webhooks._router import WebhookAnswer, WebhookRouter
 from mux_async.webhooks._signature import Body, Secrets, sign, verify
-from mux_async.webhooks._store import Claim, EventStore, MemoryEventStore, Sighting
+from mux_async.webhooks._store import Claim, EventKey, EventStore, MemoryEventStore
 from mux_async.webhooks._store_redis import RedisEventStore
 from mux_async.webhooks._store_sqlite import SqliteEventStore
 from mux_async.webhooks._unwrap import unwrap
@@ -44,6 +44,7 @@ __all__ = [
     "Claim",
     "Event",
     "EventFormatError",
+    "EventKey",
     "EventStore",
     "EventStoreError",
     "EventType",
@@ -52,7 +53,6 @@ __all__ = [
     "MemoryEventStore",
     "RedisEventStore",
     "Secrets",
-    "Sighting",
     "SignatureError",
     "SqliteEventStore",
     "UnknownEvent",

@@ -1,16 +1,16 @@
-"""Why a delivery was not taken.
+"""Errors of webhook deliveries.
 
 ::
 
     MuxError
     └── WebhookError (ValueError)
-        ├── BodyTooLargeError       nothing of it was looked at
-        ├── SignatureError          it cannot be told from a forgery; `reason` says why
-        │   └── BodyTypeError (TypeError)   the program passed something else than the bytes that arrived
-        └── EventFormatError        it is Mux's, and no event
-    └── EventStoreError             what was handled before cannot be found out now
+        ├── BodyTooLargeError       the body was not read
+        ├── SignatureError          the signature is not valid; `reason` says why
+        │   └── BodyTypeError (TypeError)   the program passed something other than the bytes that arrived
+        └── EventFormatError        the signature is valid, but the body is not an event
+    └── EventStoreError             the store of handled events failed
 
-No message holds a secret, a signature or anything of a body, and neither does what caused it.
+Messages and causes contain no secret, no signature and no part of a body.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Reason: TypeAlias = Literal["missing", "malformed", "mismatch", "too_old", "too_
 
 
 class WebhookError(MuxError, ValueError):
-    """A delivery that is not to be acted on."""
+    """A delivery that must not be handled."""
 
 
 class BodyTooLargeError(WebhookError):
-    """The body is larger than is allowed. It was neither verified nor read."""
+    """The body is larger than the limit. It was neither verified nor parsed."""
 
 
 class SignatureError(WebhookError):
-    """The signature does not show that Mux sent this body now.
+    """The signature does not prove that Mux sent this body now.
 
     Attributes:
-        reason: ``missing``: there is no ``Mux-Signature`` header. ``malformed``: it is not of the form that Mux writes. ``mismatch``: none
-            of the secrets makes this signature of this body. ``too_old`` and ``too_new``: the signature is right, and its time is
-            further from now than is tolerated.
+        reason: ``missing``: there is no ``Mux-Signature`` header. ``malformed``: the header does not have Mux's form. ``mismatch``: none
+            of the secrets produces this signature for this body. ``too_old`` and ``too_new``: the signature is valid, but its time
+            differs from now by more than the tolerance.
     """
 
     def __init__(self, message: str, *, reason: Reason) -> None:
@@ -45,12 +45,12 @@ class SignatureError(WebhookError):
 
 
 class BodyTypeError(SignatureError, TypeError):
-    """The body that was passed is neither bytes nor the text that was signed: it was parsed or decoded before."""
+    """The body is neither bytes nor the signed text: the program parsed or decoded it before."""
 
 
 class EventFormatError(WebhookError):
-    """The signature is right, and the body is no JSON object, or names no event."""
+    """The signature is valid, but the body is not a JSON object, or not an event."""
 
 
 class EventStoreError(MuxError):
-    """The store of handled events cannot be used now."""
+    """The store of handled events failed."""

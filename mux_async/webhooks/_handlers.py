@@ -1,4 +1,4 @@
-"""Which handlers an event is for: types, patterns of types, and classes of events. Pure."""
+"""Match events to handlers: by type, by pattern, and by class. Pure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _PART = re.compile(r"[a-z0-9_]+", re.ASCII)
 
 
 @attrs.frozen
-class Registered:
-    """A handler, and what it is for.
+class HandlerEntry:
+    """A handler and the events that it handles.
 
     Attributes:
         handler: Awaited with the event.
-        latest: Whether stale events are not for it.
-        pattern: Of the types it is for; ``None`` when it is for classes.
-        classes: Of the events it is for.
+        latest: Whether stale events are skipped.
+        pattern: Matches event types; ``None`` for a handler of classes.
+        classes: Classes of events.
     """
 
     handler: AnyHandler
@@ -34,15 +34,15 @@ class Registered:
     pattern: re.Pattern[str] | None
     classes: tuple[type[Event], ...]
 
-    def is_for(self, event: Event) -> bool:
-        """Whether *event* is one that was wanted."""
+    def matches(self, event: Event) -> bool:
+        """Whether the handler handles *event*."""
         if self.pattern is None:
             return isinstance(event, self.classes)
-        return self.pattern.fullmatch(event.type) is not None  # type: ignore[attr-defined]  # every event has one  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+        return self.pattern.fullmatch(event.type) is not None  # type: ignore[attr-defined]  # every event has a type  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
 
 
-def register(handler: AnyHandler, wanted: Sequence[object], *, latest: bool, allow_unknown: bool) -> Registered:
-    """Check what `Registration.on` was given, and import what the events are read with."""
+def make_entry(handler: AnyHandler, wanted: Sequence[object], *, latest: bool, allow_unknown: bool) -> HandlerEntry:
+    """Check the arguments of `HandlerRegistration.on`, and import the models of the events."""
     if not _is_async(handler):
         name = getattr(handler, "__qualname__", repr(handler))
         raise TypeError(f"the handler {name} is not an async function: write `async def`, and await what it calls")
@@ -51,11 +51,11 @@ def register(handler: AnyHandler, wanted: Sequence[object], *, latest: bool, all
         for cls in [UnknownEvent, *EVENTS.values()]:
             if issubclass(cls, classes):
                 load_models(cls)
-        return Registered(handler, latest, None, classes)
+        return HandlerEntry(handler, latest, None, classes)
     texts = [each for each in wanted if isinstance(each, str)]
     if len(texts) != len(wanted):
         raise TypeError(
-            'which events? Either types and patterns, as in @hooks.on("video.asset.ready"), or classes, as in @hooks.on(AssetEvent)'
+            'pass either types and patterns, as in @hooks.on("video.asset.ready"), or classes, as in @hooks.on(AssetEvent)'
         )
     sources: list[str] = []
     for text in texts:
@@ -66,20 +66,18 @@ def register(handler: AnyHandler, wanted: Sequence[object], *, latest: bool, all
                 get_close_matches(text, EVENTS, n=3) or [kind for kind in EVENTS if kind.startswith(text.partition("*")[0])][:3]
             )
             hint = f"; similar ones are {', '.join(similar)}" if similar else ""
-            raise ValueError(
-                f"no event type that this version knows is {text!r}{hint}; allow_unknown=True takes it all the same"
-            )
+            raise ValueError(f"no event type of this version matches {text!r}{hint}; allow_unknown=True registers it anyway")
         for cls in known:
             load_models(cls)
         sources.append(source)
-    return Registered(handler, latest, re.compile("|".join(sources)), ())
+    return HandlerEntry(handler, latest, re.compile("|".join(sources)), ())
 
 
 def _source(text: str) -> str:
-    """Turn a type or a pattern into a regular expression.
+    """Return a type or a pattern as a regular expression.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: *text* is neither.
     """
     parts: list[str] = []
     for part in text.split("."):
@@ -91,7 +89,7 @@ def _source(text: str) -> str:
             parts.append(part)
         else:
             raise ValueError(
-                f"{text!r} is no event type: it is parts with dots between them, and * or ** in the place of whole parts"
+                f"{text!r} is not an event type: types are parts separated by dots, and * or ** replaces whole parts"
             )
     return r"\.".join(parts)
 

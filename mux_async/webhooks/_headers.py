@@ -1,8 +1,8 @@
-"""Headers of a delivery, in whatever shape the program has them.
+"""Read the signature from the headers of a delivery, in every form in which programs have headers.
 
-Frameworks have mappings or pairs of text. Gateways and older interfaces add lists of values, ``None`` for a header that is absent, bytes,
-numbers, `email.message.Message` and a WSGI environment; some programs pass the text of the signature alone. Anybody can send any header, so
-nothing in one raises anything but `SignatureError`.
+Frameworks have mappings or pairs of text. Gateways and older interfaces add lists of values, ``None`` for an absent header, bytes,
+numbers, `email.message.Message` and WSGI environments; some programs pass only the text of the signature. Headers are untrusted input, so
+reading them raises nothing but `SignatureError`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_PAIRS: Final = 1000
 
 
 class HasItems(Protocol):
-    """What `email.message.Message` and the headers of `wsgiref` have in common with a mapping."""
+    """A mapping, an `email.message.Message`, or the headers of `wsgiref`."""
 
     def items(self) -> Iterable[tuple[str, Any]]: ...
 
@@ -30,17 +30,17 @@ class HasItems(Protocol):
 Headers: TypeAlias = (
     Mapping[str, Any] | HasItems | Iterable[tuple[str | bytes, str | bytes | Sequence[str] | None]] | str | bytes | None
 )
-"""Headers of a request, in whatever case: a mapping, whose values may be lists; pairs as in an ASGI scope; `email.message.Message`; a WSGI
-environment; or the text of ``Mux-Signature`` alone."""
+"""Headers of a request, in any case: a mapping, whose values may be lists; pairs as in an ASGI scope; `email.message.Message`; a WSGI
+environment; or only the text of ``Mux-Signature``."""
 
 Pairs: TypeAlias = Iterable[tuple[object, object]]
 
 
 def pairs_of(headers: Headers) -> Pairs:
-    """Return headers as pairs that can be read more than once. Their names and values are as they were passed.
+    """Return headers as pairs that can be iterated more than once. Names and values are unchanged.
 
     Raises:
-        SignatureError: No headers can be read from it.
+        SignatureError: *headers* is of an unsupported type.
     """
     if headers.__class__ is dict:
         return cast("dict[object, object]", headers).items()
@@ -50,11 +50,11 @@ def pairs_of(headers: Headers) -> Pairs:
     try:
         items = getattr(headers, "items", None)
         listed = list(islice(cast("Any", items() if callable(items) else headers), _MAX_PAIRS)) if listed is None else listed
-    except Exception:  # noqa: BLE001, S110 - code of any framework; whatever it raises is as if there were no headers
+    except Exception:  # noqa: BLE001, S110 - a framework's code may raise anything, which counts as no headers
         pass
     if listed is None:
         raise SignatureError(
-            f"headers are needed as a mapping or as pairs, and none can be read from {type(headers).__name__}", reason="missing"
+            f"headers must be a mapping or pairs, and cannot be read from {type(headers).__name__}", reason="missing"
         )
     return list(_pairs(listed))
 
@@ -63,7 +63,7 @@ def find_signature(pairs: Pairs) -> str:
     """Return the value of ``Mux-Signature``.
 
     Raises:
-        SignatureError: There is none, more than one, or one that is not text.
+        SignatureError: The header is missing, there more than once, or not text.
     """
     found: list[str] = []
     for name, value in pairs:
@@ -73,34 +73,34 @@ def find_signature(pairs: Pairs) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise malformed(f"came {len(found)} times")
+        raise malformed(f"is there {len(found)} times")
     raise SignatureError(
-        f"there is no {HEADER} header: either this was not sent by Mux, or something between here and Mux drops the header",
+        f"there is no {HEADER} header: either Mux did not send this request, or a proxy removed the header",
         reason="missing",
     )
 
 
 def content_length(pairs: Pairs) -> int:
-    """Return how many bytes the body is said to have; 0 when that is not said, or is not a number."""
+    """Return the value of ``Content-Length``; 0 if it is missing or not a number."""
     for name, value in pairs:
         if _name(name).lower() in _LENGTH:
             try:
-                said = str(value) if value.__class__ is int else "".join(_texts(value))
+                text = str(value) if value.__class__ is int else "".join(_texts(value))
             except SignatureError:
                 return 0
-            return int(said) if said.isascii() and said.isdigit() and len(said) < 20 else 0
+            return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
     return 0
 
 
 def malformed(what: str) -> SignatureError:
-    """Return the error about a header that is not what Mux writes."""
+    """Return the error about a header that does not have Mux's form."""
     return SignatureError(f"the {HEADER} header {what}; Mux writes t=<Unix seconds>,v1=<hex>", reason="malformed")
 
 
 def _pairs(listed: Iterable[object]) -> Iterator[tuple[object, object]]:
     for each in listed:
         if isinstance(each, str | bytes):
-            yield HEADER, each  # of all values of this header, as `getlist` returns them
+            yield HEADER, each  # one of several values, as `getlist` returns them
         elif isinstance(each, tuple | list) and len(cast("Sequence[object]", each)) == 2:
             name, value = cast("Sequence[object]", each)
             yield name, value
@@ -113,7 +113,7 @@ def _name(name: object) -> str:
 
 
 def _texts(value: object) -> Iterable[str]:
-    """Return every text of a header's value: one, none for ``None``, and those in a list."""
+    """Return the texts in a header's value: one text, no text for ``None``, or the texts of a list."""
     if isinstance(value, str):
         return (value,)
     if value is None:

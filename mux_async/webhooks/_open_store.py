@@ -1,4 +1,4 @@
-"""From a URL to the store that it names."""
+"""Create an event store from a URL."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FORMS = "memory://, sqlite:///path or redis://[user[:password]@]host[:port][/db
 
 @hides_locals
 def open_event_store(url: str | Secret) -> EventStore:
-    """Return the store that *url* names. Nothing is opened yet: files and connections are with the first delivery.
+    """Return the store for *url*. The first delivery opens files and connections.
 
     Args:
         url: ``memory://``, ``sqlite:///relative/path``, ``sqlite:////absolute/path``, ``redis://...`` or ``rediss://...``.
 
     Raises:
-        ConfigurationError: The URL names no store. The message does not repeat it, for it may hold a password.
+        ConfigurationError: The URL is not one of these. The message does not repeat it, because it may contain a password.
         MissingExtraError: The store needs a library that is not installed.
     """
     text = Secret(url).reveal()
@@ -34,10 +34,12 @@ def open_event_store(url: str | Secret) -> EventStore:
         parts = urlsplit(text)
         path = unquote(parts.path).removeprefix("/")
         if parts.netloc or parts.query or parts.fragment or not path or path.startswith(":"):
-            raise ConfigurationError("the store's URL names no file; it is sqlite:///relative/path or sqlite:////absolute/path")
+            raise ConfigurationError(
+                "the store's URL contains no file; use sqlite:///relative/path or sqlite:////absolute/path"
+            )
         return SqliteEventStore(Path(path))
     if scheme in {"redis", "rediss"}:
         from mux_async.webhooks._store_redis import RedisEventStore
 
         return RedisEventStore(text)
-    raise ConfigurationError(f"the store's URL is of no known form; it is {_FORMS}")
+    raise ConfigurationError(f"the store's URL has an unknown form; use {_FORMS}")

@@ -1,13 +1,13 @@
-"""From a delivery to its answer: verified, handled once, and acknowledged when that is done.
+"""Verify a delivery, handle its event once, and return the response.
 
-Independent of any framework: adapters hand in headers and the chunks of the body, and get a status. Rules of the file:
+Independent of web frameworks: adapters pass headers and the chunks of the body, and get a status. Rules of the file:
 
-1. Nothing runs for a delivery that is not authentic.
-2. 200 means *handled*: by these handlers, now or before. Anything else makes Mux deliver the event again, for 24 hours
-   (facts/BEHAVIOUR.md, section 7.1), so whatever is in doubt is answered with something else.
-3. Of deliveries of the same event at the same time, one runs the handlers. The others are answered 409 at once rather than made to wait:
-   Mux hangs up after 5 s, and asks again anyway.
-4. A handler gets less time than its claim lasts, so that no second one can start while it runs.
+1. No handler runs for a delivery that is not verified.
+2. 200 means *handled*: by these handlers, now or before. Mux repeats a delivery with any other response for 24 hours
+   (facts/BEHAVIOUR.md, section 7.1), so a doubtful outcome never gets a 200.
+3. Of concurrent deliveries of one event, one runs the handlers. The others get a 409 at once and do not wait: Mux closes the connection
+   after 5 s and repeats the delivery anyway.
+4. The timeout of the handlers is shorter than the lease of the claim, so that they cannot run twice at the same time.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from mux_async._tracebacks import clear_locals, hides_methods
 from mux_async._types import Secret
 from mux_async.errors import MuxError
 from mux_async.webhooks._errors import BodyTooLargeError, EventStoreError, SignatureError, WebhookError
-from mux_async.webhooks._handlers import AnyHandler, Registered, register
+from mux_async.webhooks._handlers import AnyHandler, HandlerEntry, make_entry
 from mux_async.webhooks._headers import Headers, content_length, find_signature, pairs_of
 from mux_async.webhooks._open_store import open_event_store
-from mux_async.webhooks._registration import Registration, Takes
-from mux_async.webhooks._signature import MAX_BODY, TOLERANCE, Body, Secrets, verifier
-from mux_async.webhooks._store import Claim, EventStore, MemoryEventStore, Sighting
-from mux_async.webhooks._unwrap import open_delivery
+from mux_async.webhooks._registration import HandlerDecorator, HandlerRegistration
+from mux_async.webhooks._signature import MAX_BODY, TOLERANCE, Body, Secrets, make_verifier
+from mux_async.webhooks._store import Claim, EventKey, EventStore, MemoryEventStore
+from mux_async.webhooks._unwrap import verify_and_parse
 
 if TYPE_CHECKING:
     from mux_async.webhooks._event import Event
@@ -42,25 +42,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MARGIN: Final = 15.0
-"""Seconds that a claim outlasts the handlers' time: to note that they are done, and for clocks that differ."""
+"""Seconds by which a claim's lease is longer than the handlers' timeout: to record the result, and for clocks that differ."""
 
 
 class EventListener(Protocol):
-    """Something that wants every authentic event; `mux_async.Mux` is one."""
+    """Receives every verified event; `mux_async.Mux` is one."""
 
     def webhook_received(self, event: Event) -> None:
-        """Take an event. Returns at once."""
+        """Process an event. Returns at once."""
         ...
 
 
 @attrs.frozen
 class WebhookAnswer:
-    """What to answer a delivery.
+    """The response to a delivery.
 
     Attributes:
-        status: HTTP status. 200: handled, now or before, or nothing to do. 400: not authentic, or no event. 409: being handled by another
-            delivery. 413: too large. 500: a handler failed. 503: what was handled cannot be found out now.
-        text: A few words for whoever looks at Mux's list of deliveries.
+        status: HTTP status. 200: handled, now or before, or no handler. 400: not verified, or not an event. 409: another delivery of the
+            event is being handled. 413: too large. 500: a handler failed. 503: the store of handled events failed.
+        text: A few words, which Mux's list of deliveries shows.
     """
 
     status: int
@@ -68,8 +68,8 @@ class WebhookAnswer:
 
 
 @hides_methods
-class WebhookRouter(Registration):
-    """Handlers of webhook events, and the way of a delivery to them.
+class WebhookRouter(HandlerRegistration):
+    """Calls the handlers of webhook events.
 
     ::
 
@@ -80,22 +80,22 @@ class WebhookRouter(Registration):
         async def publish(event: AssetEvent) -> None:
             await database.publish(event.data.id)
 
-    `mux_async.webhooks.starlette` and its neighbours make endpoints of it.
+    `mux_async.webhooks.starlette` and the modules for other frameworks turn a router into an endpoint.
 
     Args:
-        secrets: The endpoint's secret; several while it is being changed, or when several endpoints lead here. ``None`` for that in
+        secrets: The secret of the endpoint; several during a change of the secret, or for several endpoints. ``None`` for the secret in
             ``MUX_WEBHOOK_SECRET``.
-        store: What was handled, so that nothing is handled twice: a store, or its URL: ``sqlite:///path`` for the processes of a host,
-            ``redis://...`` for those of many. ``None`` keeps it in memory, for one process and until it ends.
-        name: Whose events these are in the store. Programs of the same name share the work; of different names, each handles every event.
-        tolerance: Seconds between a signature and now, either way.
-        max_body: Bytes; a larger body is answered 413 before it is read.
-        timeout: Seconds that the handlers of an event may take together; what takes longer is cancelled, and counts as failed. Mux itself
-            waits 5 s and then delivers again, which is answered 409 or 200.
-        clock: Unix seconds.
+        store: Remembers handled events, so that no event is handled twice: a store or its URL: ``sqlite:///path`` for the processes of one
+            host, ``redis://...`` for several hosts. ``None`` remembers them in the memory of this process.
+        name: Name of the program in the store. Programs with the same name share the events; with different names, each handles all events.
+        tolerance: Maximum difference in seconds between a signature's time and now, in both directions.
+        max_body: Maximum bytes of a body; a larger one gets a 413 before it is read.
+        timeout: Seconds for all handlers of an event together; then they are cancelled, which counts as a failure. Mux itself waits 5 s and
+            then repeats the delivery, which gets a 409 or 200.
+        clock: Returns Unix seconds.
 
     Raises:
-        ConfigurationError: There is no secret, one that cannot be right, or a URL that names no store.
+        ConfigurationError: There is no secret, a secret is not valid, or the URL of the store is not valid.
     """
 
     def __init__(
@@ -109,11 +109,11 @@ class WebhookRouter(Registration):
         timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        takes = "it is seconds, more than 0, and has an end so that a crash has one too"
+        takes = "it is seconds, more than 0 and finite, because the events of a crashed process are blocked that long"
         check_number("timeout", timeout, takes, above=0)
         check_text("name", name)
         check_callable("clock", clock, "it must be a function that returns Unix seconds")
-        self._verifier = verifier(secrets, tolerance, max_body)
+        self._verifier = make_verifier(secrets, tolerance, max_body)
         if store is None:
             store = MemoryEventStore()
         elif not isinstance(store, str | Secret) and not callable(getattr(store, "claim", None)):
@@ -122,15 +122,15 @@ class WebhookRouter(Registration):
         self._name = name
         self._timeout = timeout
         self._clock = clock
-        self._registered: list[Registered] = []
+        self._handlers: list[HandlerEntry] = []
         self._listeners: list[EventListener] = []
 
-    def _take(self, wanted: tuple[object, ...], *, latest: bool, allow_unknown: bool) -> Takes[Any]:
-        def take(handler: AnyHandler) -> AnyHandler:
-            self._registered.append(register(handler, wanted, latest=latest, allow_unknown=allow_unknown))
+    def _register(self, wanted: tuple[object, ...], *, latest: bool, allow_unknown: bool) -> HandlerDecorator[Any]:
+        def register(handler: AnyHandler) -> AnyHandler:
+            self._handlers.append(make_entry(handler, wanted, latest=latest, allow_unknown=allow_unknown))
             return handler
 
-        return take
+        return register
 
     def attach(self, mux: EventListener) -> None:
         """Pass every authentic event to a client (`Mux.webhook_received`), so that its tasks that wait for an asset wake at once.
@@ -141,17 +141,18 @@ class WebhookRouter(Registration):
             self._listeners.append(mux)
 
     async def aclose(self) -> None:
-        """Close the store's connections of the running event loop. The router can be used again."""
+        """Close the store's connections of the running event loop. The router can be used again afterwards."""
         await self._store.aclose()
 
     async def answer(self, headers: Headers, chunks: AsyncIterable[bytes]) -> WebhookAnswer:
-        """Read a delivery and handle it: for adapters.
+        """Read a delivery and handle it. For adapters to web frameworks.
 
-        Nothing is read of a body that has no signature, or says that it is too large; of any other, one chunk beyond the bound at most.
+        A body without a signature, or with a ``Content-Length`` above the limit, is not read; of others, at most one chunk beyond the
+        limit is read.
 
         Args:
-            headers: Of the request.
-            chunks: The body, raw.
+            headers: Headers of the request.
+            chunks: The raw body.
         """
         bound = self._verifier.max_body
         try:
@@ -166,42 +167,42 @@ class WebhookRouter(Registration):
         return await self.receive(body, signature)
 
     async def receive(self, body: Body, headers: Headers) -> WebhookAnswer:
-        """Handle a delivery whose body was read: verify it, claim it, run the handlers, and note that they are done.
+        """Handle a delivery whose body was read: verify it, claim the event, run the handlers, and record the result.
 
-        Cancelling it cancels the handlers and sets the event free. What handlers raise is logged, with its traceback.
+        Cancelling it cancels the handlers and releases the event. Exceptions of handlers are logged, with their tracebacks.
 
         Args:
             body: The bytes as they arrived.
-            headers: Of the request, or the text of the signature alone. Only ``Mux-Signature`` is looked at.
+            headers: Headers of the request, or only the text of the signature. Only ``Mux-Signature`` is read.
         """
         try:
-            event = open_delivery(self._verifier, body, headers, self._clock())
+            event = verify_and_parse(self._verifier, body, headers, self._clock())
         except BodyTooLargeError:
             return _too_large(self._verifier.max_body)
         except WebhookError as error:
             return refused(error)
         if not isinstance(cast("object", event.id), str) or not event.id or not isinstance(cast("object", event.type), str):
-            logger.warning("a delivery was refused: the signature is right, but the body names no event (id and type)")
-            return WebhookAnswer(400, "refused: no event")
+            logger.warning("a delivery was refused: the signature is valid, but the body is not an event with id and type")
+            return WebhookAnswer(400, "refused: not an event")
         self._notify(event)
-        wanted = [each for each in self._registered if each.is_for(event)]
-        if not wanted:
+        entries = [each for each in self._handlers if each.matches(event)]
+        if not entries:
             return WebhookAnswer(200, "no handler")
         try:
-            return await self._handle_once(event, wanted)
+            return await self._handle_once(event, entries)
         except EventStoreError as error:
-            logger.error("%s %s is not handled now: %s", event.type, event.id, error)  # noqa: TRY400 - its traceback says no more
+            logger.error("%s %s is not handled now: %s", event.type, event.id, error)  # noqa: TRY400 - the traceback adds nothing
             return WebhookAnswer(503, "the store of events cannot be used")
 
     async def is_stale(self, event: Event) -> bool:
-        """Whether an event about the same object, and newer than *event*, came to some handler (or is just now).
+        """Whether a newer event about the same object was handled, or is being handled.
 
         Raises:
-            EventStoreError: That cannot be found out now.
+            EventStoreError: The store failed.
         """
-        seen = self._sighting(event)
-        newest = None if seen.subject is None else await self._store.newest(seen.subject)
-        return newest is not None and newest > seen.at
+        key = self._key(event)
+        newest = None if key.subject is None else await self._store.newest(key.subject)
+        return newest is not None and newest > key.at
 
     def _notify(self, event: WebhookEvent) -> None:
         for listener in self._listeners:
@@ -210,7 +211,7 @@ class WebhookRouter(Registration):
             except MuxError as error:  # a closed client is no reason to refuse the event
                 logger.warning("%s %s was not passed to a client: %s", event.type, event.id, error)
 
-    def _sighting(self, event: Event) -> Sighting:
+    def _key(self, event: Event) -> EventKey:
         subject: str | None = None
         at = 0
         if isinstance(cast("object", event.created_at), datetime):
@@ -218,44 +219,44 @@ class WebhookRouter(Registration):
             if isinstance(kind, str) and isinstance(object_id, str):
                 subject = f"{self._name}:{kind}:{object_id}"
                 at = round(event.created_at.timestamp() * 1_000_000)
-        return Sighting(f"{self._name}:{event.id}", subject, at)
+        return EventKey(f"{self._name}:{event.id}", subject, at)
 
-    async def _handle_once(self, event: WebhookEvent, wanted: list[Registered]) -> WebhookAnswer:
-        seen, token = self._sighting(event), uuid4().hex
-        claim = await self._store.claim(seen, token, self._timeout + _MARGIN)
+    async def _handle_once(self, event: WebhookEvent, entries: list[HandlerEntry]) -> WebhookAnswer:
+        key, token = self._key(event), uuid4().hex
+        claim = await self._store.claim(key, token, self._timeout + _MARGIN)
         if claim.state == "done":
             return WebhookAnswer(200, "handled before")
         if claim.state == "busy":
-            return WebhookAnswer(409, "being handled by another delivery; deliver again later")
+            return WebhookAnswer(409, "another delivery of the event is being handled; deliver again later")
         is_done = False
         try:
-            is_done = await self._run(event, wanted, claim)
+            is_done = await self._run(event, entries, claim)
         finally:
             if not is_done:
-                await self._release(seen, token)
+                await self._release(key, token)
         if not is_done:
             return WebhookAnswer(500, "a handler failed")
-        with anyio.CancelScope(shield=True):  # the handlers have done their work: that must not get lost now
-            await self._store.finish(seen)
+        with anyio.CancelScope(shield=True):  # the handlers have finished, and this must be recorded
+            await self._store.finish(key)
         return WebhookAnswer(200, "handled")
 
-    async def _run(self, event: WebhookEvent, wanted: list[Registered], claim: Claim) -> bool:
-        current: Registered | None = None
+    async def _run(self, event: WebhookEvent, entries: list[HandlerEntry], claim: Claim) -> bool:
+        current: HandlerEntry | None = None
         try:
             with anyio.move_on_after(self._timeout) as scope:
-                for current in wanted:
+                for current in entries:
                     if not (current.latest and claim.is_stale):
                         await current.handler(event)
         except Exception as error:
             clear_locals(error)
-            # Without the frame that is here: it holds the event.
+            # Without the frame of this method, which references the event.
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-            what = "the handler %s failed on %s %s; Mux will deliver it again"
-            logger.error(what, _name(current), event.type, event.id, exc_info=error)  # noqa: TRY400
+            message = "the handler %s failed on %s %s; Mux will deliver it again"
+            logger.error(message, _name(current), event.type, event.id, exc_info=error)  # noqa: TRY400
             return False
         if scope.cancelled_caught:
             logger.error(
-                "the handler %s was stopped on %s %s: it took longer than %g s; Mux will deliver it again",
+                "the handler %s was cancelled on %s %s: it took longer than %g s; Mux will deliver it again",
                 _name(current),
                 event.type,
                 event.id,
@@ -264,16 +265,16 @@ class WebhookRouter(Registration):
             return False
         return True
 
-    async def _release(self, seen: Sighting, token: str) -> None:
-        with anyio.CancelScope(shield=True):  # short, and else the event would be held up until the claim runs out
+    async def _release(self, key: EventKey, token: str) -> None:
+        with anyio.CancelScope(shield=True):  # short; otherwise the event would be blocked until the claim expires
             try:
-                await self._store.release(seen, token)
+                await self._store.release(key, token)
             except EventStoreError as error:
-                logger.warning("%s; the event is free again when its claim runs out", error)
+                logger.warning("%s; the event is free again when its claim expires", error)
 
 
 async def _read(chunks: AsyncIterable[bytes], bound: int) -> bytes | None:
-    """Return the body; ``None`` when it is larger than *bound*."""
+    """Return the body; ``None`` if it is larger than *bound*."""
     body = bytearray()
     try:
         async for chunk in chunks:
@@ -281,24 +282,24 @@ async def _read(chunks: AsyncIterable[bytes], bound: int) -> bytes | None:
             if len(body) > bound:
                 return None
     finally:
-        # A generator that is left in the middle has to be closed here: not every event loop does it later.
+        # An unfinished generator must be closed here: not every event loop does it later.
         if isinstance(chunks, AsyncGenerator):
             await cast("AsyncGenerator[bytes, None]", chunks).aclose()
     return bytes(body)
 
 
 def _too_large(bound: int) -> WebhookAnswer:
-    logger.warning("a delivery was refused: its body is larger than %d bytes; if it is Mux's, raise max_body", bound)
+    logger.warning("a delivery was refused: its body is larger than %d bytes; if Mux sent it, raise max_body", bound)
     return WebhookAnswer(413, f"refused: larger than {bound} bytes")
 
 
 def refused(error: WebhookError) -> WebhookAnswer:
-    """Return the answer to a delivery that is not to be acted on, and log why."""
+    """Return the response to a delivery that must not be handled, and log why."""
     logger.warning("a delivery was refused: %s", error)
     return WebhookAnswer(
-        400, f"refused: {error.reason.replace('_', ' ')}" if isinstance(error, SignatureError) else "refused: no event"
+        400, f"refused: {error.reason.replace('_', ' ')}" if isinstance(error, SignatureError) else "refused: not an event"
     )
 
 
-def _name(registered: Registered | None) -> str:
-    return "?" if registered is None else getattr(registered.handler, "__qualname__", repr(registered.handler))
+def _name(entry: HandlerEntry | None) -> str:
+    return "?" if entry is None else getattr(entry.handler, "__qualname__", repr(entry.handler))

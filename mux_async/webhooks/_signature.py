@@ -1,13 +1,12 @@
-"""Whether a delivery comes from Mux: the signature in its header, over the bytes of its body.
+"""Verify that Mux sent a delivery: the signature in its header is over the bytes of its body.
 
-``Mux-Signature: t=<Unix seconds>,v1=<hex>``, and ``v1`` is the HMAC-SHA256 of ``<t>.<body>`` under the endpoint's secret, taken as text
-(facts/BEHAVIOUR.md, section 7.4). Pure: bytes, headers and the time come in. Rules of the file:
+``Mux-Signature: t=<Unix seconds>,v1=<hex>``; ``v1`` is the HMAC-SHA256 of ``<t>.<body>`` with the text of the endpoint's secret as key
+(facts/BEHAVIOUR.md, section 7.4). Pure: bytes, headers and the time are arguments. Rules of the file:
 
-1. Nothing of the body is interpreted before it is authentic; what is said about one that is not comes from trying again (`_diagnosis`).
-2. Work is bounded by what the caller bounds (body and secrets) and by `MAX_HEADER`: one HMAC for each secret, however many signatures
-   there are.
-3. Comparing takes the same time wherever the difference is.
-4. The age is looked at last, so that an error about it is about a real delivery.
+1. The body is not parsed before it is verified. The error about an invalid signature comes from further trials (`_diagnosis`).
+2. Work is bounded by the caller's bounds (body and secrets) and by `MAX_HEADER`: one HMAC per secret, however many signatures there are.
+3. Comparisons take constant time.
+4. The age is checked last, so that an error about the age is about a real delivery.
 """
 
 from __future__ import annotations
@@ -31,22 +30,22 @@ from mux_async.webhooks._headers import Headers, find_signature, malformed, pair
 
 SECRET_VARIABLE: Final = "MUX_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 TOLERANCE: Final = 300.0
-"""Seconds that a signature's time may differ from now, either way; Mux's own clients allow as much for old ones."""
+"""Seconds by which a signature's time may differ from now, in both directions; Mux's own clients allow the same age."""
 MAX_BODY: Final = 1024 * 1024
-"""Bytes. The largest events that were seen have some ten thousand."""
+"""Bytes. The largest observed events have about ten thousand."""
 MAX_HEADER: Final = 8192
-"""Characters of the header: a hundred signatures, where two are usual while a secret is being changed."""
+"""Characters of the header: enough for a hundred signatures; two are usual during a change of the secret."""
 
 Body: TypeAlias = bytes | bytearray | memoryview | str
-"""The bytes of a body. Text is taken when its UTF-8 is what was signed, as in the events of AWS Lambda."""
+"""The bytes of a body. Text is accepted if its UTF-8 is what was signed, as in the events of AWS Lambda."""
 
 Secrets: TypeAlias = str | bytes | Secret | Sequence[str | bytes | Secret] | None
-"""One secret or several; ``None`` for that in ``MUX_WEBHOOK_SECRET``."""
+"""One secret or several; ``None`` for the secret in ``MUX_WEBHOOK_SECRET``."""
 
 
-@attrs.define  # frozen would take longer to make than a secret to check
+@attrs.define  # not frozen: creating a frozen object takes longer than checking a secret
 class Verifier:
-    """Secrets and tolerance, made ready once.
+    """Checked settings of a verification.
 
     Attributes:
         keys: The secrets as bytes.
@@ -58,10 +57,9 @@ class Verifier:
     tolerance: float
     max_body: int
 
-    # Everything below runs for every delivery: classes are compared first, because asking for an abstract one takes as long as the header.
-
     def verify(self, body: Body, headers: Headers, now: float) -> bytes:
-        """Return the bytes of *body*, which are authentic; see `verify`."""
+        """Return the verified bytes of *body*; see the function `verify`."""
+        # Runs for every delivery: concrete classes are checked first, because an abstract one takes as long as parsing the header.
         content: bytes = body if isinstance(body, bytes) else _bytes_of(body, self.max_body)
         if len(content) > self.max_body:
             raise _too_large(len(content), self.max_body)
@@ -80,11 +78,11 @@ class Verifier:
 
 
 @hides_locals
-def verifier(secrets: Secrets = None, tolerance: float = TOLERANCE, max_body: int = MAX_BODY) -> Verifier:
-    """Check settings and make them ready.
+def make_verifier(secrets: Secrets = None, tolerance: float = TOLERANCE, max_body: int = MAX_BODY) -> Verifier:
+    """Check settings and return a `Verifier` with them.
 
     Raises:
-        ConfigurationError: There is no secret, or one that cannot be right; or *tolerance* or *max_body* is not a number of seconds or
+        ConfigurationError: There is no secret, or a secret is not valid; or *tolerance* or *max_body* is not a number of seconds or
             bytes.
     """
     check_number("tolerance", tolerance, "it is seconds, 0 or more, and math.inf for any age", least=0, allow_infinite=True)
@@ -92,16 +90,16 @@ def verifier(secrets: Secrets = None, tolerance: float = TOLERANCE, max_body: in
     if secrets is None:
         if not (found := read_variable(SECRET_VARIABLE)):
             raise ConfigurationError(
-                f"no webhook secret: pass secrets=, or set {SECRET_VARIABLE}; Mux shows it where the endpoint was created"
+                f"no webhook secret: pass secrets=, or set {SECRET_VARIABLE}; Mux shows the secret when the endpoint is created"
             )
         secrets = found
     if isinstance(secrets, str | bytes | Secret):
         secrets = [secrets]
     elif isinstance(secrets, Mapping) or not isinstance(cast("object", secrets), Iterable):
-        raise ConfigurationError(f"secrets= is one webhook secret or a list of them, and this is {type(secrets).__name__}")
+        raise ConfigurationError(f"secrets= must be one webhook secret or a list of them, and is {type(secrets).__name__}")
     keys = tuple(_key(secret) for secret in secrets)
     if not keys:
-        raise ConfigurationError("no webhook secret: secrets= is empty, and without one nothing can be verified")
+        raise ConfigurationError("no webhook secret: secrets= is empty, and a secret is needed to verify deliveries")
     return Verifier(keys, tolerance, max_body)
 
 
@@ -113,21 +111,21 @@ def _key(secret: str | bytes | Secret) -> bytes:
         except UnicodeEncodeError:
             text = None
     if not isinstance(text, bytes):
-        raise ConfigurationError(f"a webhook secret is text, or its bytes, and this is {type(secret).__name__}")
+        raise ConfigurationError(f"a webhook secret must be text or bytes, and is {type(secret).__name__}")
     if not text:
-        raise ConfigurationError("a webhook secret is empty: anybody could sign with it")
+        raise ConfigurationError("a webhook secret is empty, and anyone could sign with an empty one")
     if text != text.strip():
         raise ConfigurationError(
-            "a webhook secret begins or ends with white space; it was probably read from a file with its line break: strip it"
+            "a webhook secret starts or ends with white space, probably a line break from a file: strip it"
         )
     if (read := text_of(text)) is not None and unwrap_setting(read).encode(errors="surrogatepass") != text:
         raise ConfigurationError(
-            "a webhook secret is in quotes, or has a byte order mark or a spelled out line break at an end: leave that out"
+            "a webhook secret is in quotes, or starts or ends with a byte order mark or an escaped line break: remove it"
         )
     if b"-----BEGIN" in text:
-        raise ConfigurationError("a webhook secret holds a key in PEM; were two settings swapped?")
+        raise ConfigurationError("a webhook secret contains a key in PEM; were two settings swapped?")
     if b"\n" in text or b"\r" in text:
-        raise ConfigurationError("a webhook secret holds a line break; several secrets are passed as a list: secrets=[...]")
+        raise ConfigurationError("a webhook secret contains a line break; pass several secrets as a list: secrets=[...]")
     return text
 
 
@@ -152,72 +150,72 @@ def _bytes_of(body: object, most: int) -> bytes:
 
 def _not_bytes(body: object) -> BodyTypeError:
     return BodyTypeError(
-        f"the body of a webhook is needed as the bytes that arrived, and this is {type(body).__name__}: what was decoded or "
+        f"the body of a webhook must be the bytes that arrived, and is {type(body).__name__}: a body that was decoded or "
         "parsed before cannot be verified",
         reason="mismatch",
     )
 
 
 def _too_large(size: int, most: int) -> BodyTooLargeError:
-    return BodyTooLargeError(f"the body of a webhook has {size} bytes and {most} are allowed; if it is Mux's, raise max_body")
+    return BodyTooLargeError(f"the body of a webhook has {size} bytes, and the limit is {most}; if Mux sent it, raise max_body")
 
 
 @hides_locals
 def verify(
     body: Body, headers: Headers, secrets: Secrets = None, *, tolerance: float = TOLERANCE, now: float | None = None
 ) -> None:
-    """Make sure that Mux sent *body*, and did so now.
+    """Verify that Mux sent *body* now.
 
-    For bodies that are no events, or that are read by other means; `unwrap` verifies and reads.
+    For bodies that you parse yourself; `unwrap` verifies and parses.
 
     Args:
-        body: The bytes as they arrived. Bound them before: all of them are hashed.
-        headers: Of the request. Only ``Mux-Signature`` is looked at.
-        secrets: The endpoint's secret; several while it is being changed, or when several endpoints lead here.
-        tolerance: Seconds between the signature and now, either way; ``math.inf`` for any.
-        now: Unix seconds; ``None`` for the clock of this machine.
+        body: The bytes as they arrived. Limit their size before: all of them are hashed.
+        headers: Headers of the request. Only ``Mux-Signature`` is read.
+        secrets: The secret of the endpoint; several during a change of the secret, or for several endpoints.
+        tolerance: Maximum difference in seconds between the signature's time and now, in both directions; ``math.inf`` for no limit.
+        now: Unix seconds; ``None`` for the system clock.
 
     Raises:
-        SignatureError: It cannot be told from a forgery; the message names the likely cause.
-        BodyTypeError: A `SignatureError` too: *body* is neither bytes nor the text that was signed.
-        ConfigurationError: There is no secret, or one that cannot be right.
+        SignatureError: The signature is not valid; the message names the likely cause.
+        BodyTypeError: A `SignatureError` too: *body* is neither bytes nor the signed text.
+        ConfigurationError: There is no secret, or a secret is not valid.
     """
-    verifier(secrets, tolerance, sys.maxsize).verify(body, headers, time.time() if now is None else now)
+    make_verifier(secrets, tolerance, sys.maxsize).verify(body, headers, time.time() if now is None else now)
 
 
 @hides_locals
 def sign(body: bytes, secret: str | bytes | Secret, *, at: int | None = None) -> str:
-    """Return the value of ``Mux-Signature`` that Mux would send with *body*: for tests, and to send deliveries again.
+    """Return the value of ``Mux-Signature`` that Mux would send with *body*: for tests, and to repeat deliveries.
 
     Args:
-        body: The bytes that are sent.
-        secret: Of the endpoint.
+        body: The bytes to send.
+        secret: The secret of the endpoint.
         at: Unix seconds; ``None`` for now.
 
     Raises:
-        ConfigurationError: The secret cannot be right.
+        ConfigurationError: The secret is not valid.
     """
-    moment = int(time.time()) if at is None else at
-    return f"t={moment},v1={hmac.digest(_key(secret), b'%d.%b' % (moment, body), 'sha256').hex()}"
+    time_signed = int(time.time()) if at is None else at
+    return f"t={time_signed},v1={hmac.digest(_key(secret), b'%d.%b' % (time_signed, body), 'sha256').hex()}"
 
 
 def parse_signature(text: str) -> tuple[bytes, list[str]]:
-    """Return the time, as it was signed, and the signatures of scheme ``v1``.
+    """Return the time as it was signed, and the signatures of scheme ``v1``. Other schemes are ignored.
 
     Raises:
-        SignatureError: It is not of the form ``t=<digits>,v1=<hex>[,v1=<hex>...]``. Other schemes are passed over.
+        SignatureError: The form is not ``t=<digits>,v1=<hex>[,v1=<hex>...]``.
     """
     if len(text) > MAX_HEADER:
-        raise malformed(f"has {len(text)} characters, and {MAX_HEADER} are allowed")
+        raise malformed(f"has {len(text)} characters, and the limit is {MAX_HEADER}")
     if not text.isascii():
-        raise malformed("has characters beyond ASCII")
+        raise malformed("has characters that are not ASCII")
     at: str | None = None
     signatures: list[str] = []
     for part in text.split(","):
         name, _, value = part.strip(" \t").partition("=")
         if name == "t":
             if at is not None:
-                raise malformed("gives its time twice")
+                raise malformed("has two times (t=)")
             at = value
         elif name == "v1":
             signatures.append(value)
@@ -248,11 +246,11 @@ def _is_digest(signature: str) -> bool:
 def _wrong_time(age: float, tolerance: float) -> SignatureError:
     if age > 0:
         return SignatureError(
-            f"the signature is right and {age:.0f} s old, where {tolerance:g} s are tolerated: it was recorded and sent again, it "
-            "waited on its way, or the clock of this machine is fast",
+            f"the signature is valid but {age:.0f} s old, and the tolerance is {tolerance:g} s: the delivery was recorded and sent "
+            "again, it was delayed, or the clock of this machine is fast",
             reason="too_old",
         )
     return SignatureError(
-        f"the signature is right and {-age:.0f} s ahead of the clock of this machine, where {tolerance:g} s are tolerated: set the clock",
+        f"the signature is valid but {-age:.0f} s ahead of the clock of this machine, and the tolerance is {tolerance:g} s: set the clock",
         reason="too_new",
     )

@@ -1,12 +1,12 @@
-"""What was handled already: the promise behind stores of events, and the one in memory.
+"""Remember handled events: the protocol of event stores, and the store in memory.
 
-Mux delivers an event until it is answered 2xx, and sometimes again after that, in no order (facts/BEHAVIOUR.md, section 7.1). A store
-makes "again" harmless. Its rules:
+Mux delivers an event until it gets a 2xx response, and sometimes again after that, in no order (facts/BEHAVIOUR.md, section 7.1). A store
+makes repeated deliveries harmless. Its rules:
 
-1. An event is *free*, *claimed* for a while, or *done*. Of any number of claims of a free event, exactly one gets it.
-2. A claim is a lease: who crashed with it holds it up no longer than that.
-3. *Done* is kept for `KEEP` seconds, twice as long as Mux goes on delivering.
-4. The newest moment of each object is noted when an event about it is claimed, and never goes back.
+1. An event is *free*, *claimed* for a limited time, or *done*. Of any number of claims of a free event, exactly one succeeds.
+2. A claim is a lease: a process that crashes blocks its events no longer than the lease.
+3. *Done* is kept for `KEEP` seconds, twice as long as Mux repeats deliveries.
+4. Claiming an event records its time as the newest of its object, unless a newer one is recorded.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ KEEP: Final = 48 * 3600.0
 """Seconds."""
 CAPACITY: Final = 100_000
 
-Answer: TypeAlias = Literal["mine", "busy", "done"]
+ClaimState: TypeAlias = Literal["mine", "busy", "done"]
 
 
 @attrs.frozen
-class Sighting:
-    """An event as stores know it.
+class EventKey:
+    """Identifies an event in a store.
 
     Attributes:
         key: The event's id, after the name of the router.
-        subject: What it happened to; ``None`` when it does not say.
-        at: When, in microseconds of Unix time.
+        subject: The object of the event, after the name of the router; ``None`` if the event has none.
+        at: Time of the event, in microseconds of Unix time.
     """
 
     key: str
@@ -44,49 +44,48 @@ class Sighting:
 
 @attrs.frozen
 class Claim:
-    """What came of trying to claim an event.
+    """The result of claiming an event.
 
     Attributes:
-        state: ``mine``: handle it. ``busy``: somebody else is at it. ``done``: it was handled.
-        is_stale: Whether something newer about the same object was claimed before.
+        state: ``mine``: handle the event. ``busy``: another delivery is being handled. ``done``: the event was handled before.
+        is_stale: Whether a newer event about the same object was claimed before.
     """
 
-    state: Answer
+    state: ClaimState
     is_stale: bool = False
 
 
 class EventStore(Protocol):
-    """Keeps what was handled. Every method may raise `EventStoreError`, and then has or has not done it."""
+    """Remembers handled events. Every method may raise `EventStoreError`; then its effect is unknown."""
 
-    async def claim(self, seen: Sighting, token: str, lease: float) -> Claim:
-        """Claim an event for *lease* seconds, under a *token* of one's own. Not to be cancelled half-way."""
+    async def claim(self, event: EventKey, token: str, lease: float) -> Claim:
+        """Claim an event for *lease* seconds, with a unique *token*. Cancellation must not interrupt it."""
         ...
 
-    async def finish(self, seen: Sighting) -> None:
-        """Note that an event was handled, whoever holds it now."""
+    async def finish(self, event: EventKey) -> None:
+        """Record that an event was handled, even if another token has claimed it meanwhile."""
         ...
 
-    async def release(self, seen: Sighting, token: str) -> None:
-        """Set an event free, unless somebody else holds it by now."""
+    async def release(self, event: EventKey, token: str) -> None:
+        """Release an event, unless another token has claimed it meanwhile."""
         ...
 
     async def newest(self, subject: str) -> int | None:
-        """Return the newest moment noted of an object, as in `Sighting.at`."""
+        """Return the newest recorded time of an object, as in `EventKey.at`."""
         ...
 
     async def aclose(self) -> None:
-        """Close what the running event loop has open."""
+        """Close the connections of the running event loop."""
         ...
 
 
 class MemoryEventStore:
-    """Remembers in this process, and forgets with it: for one process, or for handlers that may run again after a restart.
+    """An event store in the memory of one process: for a single process whose handlers may run again after a restart.
 
     Args:
-        keep: Seconds that *done* is kept.
-        capacity: How many events, and how many objects, are remembered at most; the oldest are forgotten first. A hundred thousand
-            take some 30 MB.
-        clock: Seconds that never go back.
+        keep: Seconds for which *done* is kept.
+        capacity: Maximum number of events, and of objects; the oldest are removed first. A hundred thousand take about 30 MB.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, *, keep: float = KEEP, capacity: int = CAPACITY, clock: Callable[[], float] = time.monotonic) -> None:
@@ -100,50 +99,50 @@ class MemoryEventStore:
         self._done: OrderedDict[str, float] = OrderedDict()
         self._newest: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    async def claim(self, seen: Sighting, token: str, lease: float) -> Claim:
+    async def claim(self, event: EventKey, token: str, lease: float) -> Claim:
         """See `EventStore.claim`."""
         now = self._clock()
-        self._forget(now)
-        if seen.key in self._done:
+        self._remove_expired(now)
+        if event.key in self._done:
             return Claim("done")
-        _, until = self._leases.get(seen.key, ("", now))
+        _, until = self._leases.get(event.key, ("", now))
         if until > now:
             return Claim("busy")
-        self._leases[seen.key] = (token, now + lease)
-        return Claim("mine", is_stale=self._note(seen, now))
+        self._leases[event.key] = (token, now + lease)
+        return Claim("mine", is_stale=self._record_time(event, now))
 
-    def _note(self, seen: Sighting, now: float) -> bool:
-        if seen.subject is None:
+    def _record_time(self, event: EventKey, now: float) -> bool:
+        if event.subject is None:
             return False
-        before, _ = self._newest.pop(seen.subject, (seen.at, 0.0))
-        self._newest[seen.subject] = (max(before, seen.at), now + self._keep)
-        return before > seen.at
+        before, _ = self._newest.pop(event.subject, (event.at, 0.0))
+        self._newest[event.subject] = (max(before, event.at), now + self._keep)
+        return before > event.at
 
-    async def finish(self, seen: Sighting) -> None:
+    async def finish(self, event: EventKey) -> None:
         """See `EventStore.finish`."""
-        self._leases.pop(seen.key, None)
-        self._done[seen.key] = self._clock() + self._keep
-        self._done.move_to_end(seen.key)
+        self._leases.pop(event.key, None)
+        self._done[event.key] = self._clock() + self._keep
+        self._done.move_to_end(event.key)
 
-    async def release(self, seen: Sighting, token: str) -> None:
+    async def release(self, event: EventKey, token: str) -> None:
         """See `EventStore.release`."""
-        if self._leases.get(seen.key, ("", 0.0))[0] == token:
-            del self._leases[seen.key]
+        if self._leases.get(event.key, ("", 0.0))[0] == token:
+            del self._leases[event.key]
 
     async def newest(self, subject: str) -> int | None:
         """See `EventStore.newest`."""
-        self._forget(self._clock())
+        self._remove_expired(self._clock())
         return self._newest[subject][0] if subject in self._newest else None
 
     async def aclose(self) -> None:
         """Nothing is open."""
 
-    def _forget(self, now: float) -> None:
-        # Both are in the order in which they run out.
+    def _remove_expired(self, now: float) -> None:
+        # Both are in order of expiry.
         while self._done and (len(self._done) > self._capacity or next(iter(self._done.values())) <= now):
             self._done.popitem(last=False)
         while self._newest and (len(self._newest) > self._capacity or next(iter(self._newest.values()))[1] <= now):
             self._newest.popitem(last=False)
         if len(self._leases) > self._capacity:
-            # Only crashed handlers leave leases behind, and in memory nobody survives a crash; this is for cancelled ones in great number.
+            # Handlers that end release their leases, also when cancelled; this bounds memory in any case.
             self._leases = {key: lease for key, lease in self._leases.items() if lease[1] > now}

@@ -1,10 +1,11 @@
-"""Handled events in Redis, for the processes of many hosts.
+"""An event store in Redis, for processes on several hosts.
 
-Leases and memory run out by themselves, under the server's clock. Every command is one call of a short script, or of one command, so that
-none is ever half done; the same caller may repeat any of them. Redis' asyncio client runs on asyncio alone, and so does this.
+Leases and records expire by themselves, by the server's clock. Every operation is one script or one command, so that it is atomic, and the
+same caller may repeat it. Redis' asyncio client runs only on asyncio, and so does this store.
 
-A thousand deliveries at once must not fail each other. Commands wait in order of arrival for one of a few connections, and their time
-begins when they have it. Claims of one event at the same time ask once: one of them can get it, and the others learn that from its answer.
+A thousand concurrent deliveries must not make each other fail. Operations wait in order of arrival for one of a few connections, and their
+timeout starts when they have it. Concurrent claims of one event send one request: at most one of them can succeed, and the others use its
+response.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingExtraError
 from mux_async.transport import current_loop, running_runtime
 from mux_async.webhooks._errors import EventStoreError
-from mux_async.webhooks._store import KEEP, Answer, Claim, Sighting
+from mux_async.webhooks._store import KEEP, Claim, ClaimState, EventKey
 
 _CONNECTIONS: Final = 16
-"""Of one event loop. More would not be faster: the server carries out one command after the other."""
+"""Connections per event loop. More would not be faster: the server executes one command after the other."""
 _PREFIX: Final = "mux-async:webhooks:1:{all}"
-"""The braces keep all keys on one node of a cluster, for scripts touch two."""
+"""The braces keep all keys on one node of a cluster, because scripts use two keys."""
 _DONE: Final = "done"
 
 _CLAIM: Final = """
@@ -52,7 +53,7 @@ _RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.ca
 
 
 class Client(Protocol):
-    """What is used of Redis' client."""
+    """The methods of Redis' client that are used."""
 
     async def eval(self, script: str, numkeys: int, *keys_and_args: str) -> Any: ...
     async def get(self, name: str) -> Any: ...
@@ -60,8 +61,8 @@ class Client(Protocol):
     async def aclose(self) -> None: ...
 
 
-class _Claiming:
-    """A claim under way, and what came of it; ``None`` when it failed."""
+class _PendingClaim:
+    """A claim in progress and its result; ``None`` if it failed."""
 
     __slots__ = ("claim", "ended")
 
@@ -72,74 +73,74 @@ class _Claiming:
 
 @attrs.define(eq=False)
 class _Connected:
-    """What belongs to one event loop."""
+    """The connections and pending claims of one event loop."""
 
     connection: LoopClient[Client]
-    turns: anyio.Semaphore = attrs.field(factory=lambda: anyio.Semaphore(_CONNECTIONS, fast_acquire=True))
-    claims: dict[str, _Claiming] = attrs.field(factory=dict[str, _Claiming])
-    """Those under way, by event."""
+    slots: anyio.Semaphore = attrs.field(factory=lambda: anyio.Semaphore(_CONNECTIONS, fast_acquire=True))
+    claims: dict[str, _PendingClaim] = attrs.field(factory=dict[str, _PendingClaim])
+    """Pending claims by event."""
 
 
 @hides_methods
 class RedisEventStore:
-    """Remembers in Redis.
+    """An event store in Redis.
 
     Args:
-        url: ``redis://[user[:password]@]host[:port][/db]``, or ``rediss://`` for TLS. Nothing is opened yet.
-        keep: Seconds that *done* is kept.
-        timeout: Seconds that a command may take, from having a connection on; Mux waits 5 for the answer. One that takes longer is
-            tried once more.
+        url: ``redis://[user[:password]@]host[:port][/db]``, or ``rediss://`` for TLS. The first delivery opens connections.
+        keep: Seconds for which *done* is kept.
+        timeout: Seconds for one operation, after it has a connection; Mux waits 5 s for the response. An operation that times out is
+            repeated once.
 
     Raises:
         MissingExtraError: The ``redis`` library is not installed.
-        ConfigurationError: The URL is none. The message does not repeat it, for it may hold a password.
+        ConfigurationError: The URL is not valid. The message does not repeat it, because it may contain a password.
     """
 
     def __init__(self, url: str | Secret, *, keep: float = KEEP, timeout: float = 2.0) -> None:
         if find_spec("redis") is None:
-            raise MissingExtraError("remembering webhooks in Redis", "redis", "redis")
+            raise MissingExtraError("the event store in Redis", "redis", "redis")
         check_secret("url", url)
         check_period("keep", keep)
         check_period("timeout", timeout)
         self._url = Secret(url)
         if not self._url.reveal().startswith(("redis://", "rediss://")):
-            raise ConfigurationError("the URL of events kept in Redis is redis://host[:port][/db], or rediss:// for TLS")
+            raise ConfigurationError("the URL of the event store must be redis://host[:port][/db], or rediss:// for TLS")
         self._keep = _milliseconds(keep)
         self._timeout = timeout
         self._connected: PerLoop[_Connected] = PerLoop()
 
-    async def claim(self, seen: Sighting, token: str, lease: float) -> Claim:
+    async def claim(self, event: EventKey, token: str, lease: float) -> Claim:
         """See `EventStore.claim`."""
         claims = self._here().claims
-        while (first := claims.get(seen.key)) is not None:
+        while (first := claims.get(event.key)) is not None:
             await first.ended.wait()
             if first.claim is not None:
                 return Claim("done" if first.claim.state == "done" else "busy")
-        mine = claims[seen.key] = _Claiming()
+        mine = claims[event.key] = _PendingClaim()
         try:
-            mine.claim = await self._claim(seen, token, lease)
+            mine.claim = await self._claim(event, token, lease)
             return mine.claim
         finally:
-            del claims[seen.key]
+            del claims[event.key]
             mine.ended.set()
 
-    async def _claim(self, seen: Sighting, token: str, lease: float) -> Claim:
-        keys = [_event(seen.key)] if seen.subject is None else [_event(seen.key), _object(seen.subject)]
-        arguments = [token, _milliseconds(lease), str(seen.at), self._keep]
-        state, is_stale = await self._within(lambda client: client.eval(_CLAIM, len(keys), *keys, *arguments))
-        return Claim(cast("Answer", state), is_stale=bool(is_stale))
+    async def _claim(self, event: EventKey, token: str, lease: float) -> Claim:
+        keys = [_event(event.key)] if event.subject is None else [_event(event.key), _object(event.subject)]
+        arguments = [token, _milliseconds(lease), str(event.at), self._keep]
+        state, is_stale = await self._run(lambda client: client.eval(_CLAIM, len(keys), *keys, *arguments))
+        return Claim(cast("ClaimState", state), is_stale=bool(is_stale))
 
-    async def finish(self, seen: Sighting) -> None:
+    async def finish(self, event: EventKey) -> None:
         """See `EventStore.finish`."""
-        await self._within(lambda client: client.set(_event(seen.key), _DONE, px=int(self._keep)))
+        await self._run(lambda client: client.set(_event(event.key), _DONE, px=int(self._keep)))
 
-    async def release(self, seen: Sighting, token: str) -> None:
+    async def release(self, event: EventKey, token: str) -> None:
         """See `EventStore.release`."""
-        await self._within(lambda client: client.eval(_RELEASE, 1, _event(seen.key), token))
+        await self._run(lambda client: client.eval(_RELEASE, 1, _event(event.key), token))
 
     async def newest(self, subject: str) -> int | None:
         """See `EventStore.newest`."""
-        found = await self._within(lambda client: client.get(_object(subject)))
+        found = await self._run(lambda client: client.get(_object(subject)))
         return None if found is None else int(found)
 
     async def aclose(self) -> None:
@@ -148,26 +149,26 @@ class RedisEventStore:
         if connected is not None:
             await connected.connection.aclose()
 
-    async def _within(self, command: Callable[[Client], Awaitable[Any]]) -> Any:
+    async def _run(self, command: Callable[[Client], Awaitable[Any]]) -> Any:
         connected = self._here()
-        async with connected.turns:
+        async with connected.slots:
             try:
-                return await self._carry_out(connected.connection.client, command)
+                return await self._run_once(connected.connection.client, command)
             except EventStoreError:
-                # Once more: a connection that was idle for long breaks when it is used, and an event loop that was held up sees timeouts.
-                return await self._carry_out(connected.connection.client, command)
+                # Repeated once: a connection that was idle for long breaks on its next use, and a blocked event loop causes timeouts.
+                return await self._run_once(connected.connection.client, command)
 
-    async def _carry_out(self, client: Client, command: Callable[[Client], Awaitable[Any]]) -> Any:
+    async def _run_once(self, client: Client, command: Callable[[Client], Awaitable[Any]]) -> Any:
         try:
-            # Shielded, because nobody would know whether a command that was cancelled has been carried out.
+            # Shielded, because it would be unknown whether a cancelled command was executed.
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._timeout):
                 return await command(client)
         except (_redis_error(), OSError) as error:
-            # What the library raises may hold the URL somewhere: its class is enough.
+            # The library's exception may contain the URL, so only its class is reported.
             problem = type(error).__name__
         else:
-            problem = f"no answer within {self._timeout:g} s"
-        raise EventStoreError(f"events cannot be kept in Redis: {problem}")
+            problem = f"no response within {self._timeout:g} s"
+        raise EventStoreError(f"the event store in Redis failed: {problem}")
 
     def _here(self) -> _Connected:
         detect_fork()
@@ -175,7 +176,7 @@ class RedisEventStore:
         connected = self._connected.open.get(loop)
         if connected is None:
             if running_runtime() != "asyncio":
-                raise ConfigurationError("events kept in Redis need asyncio, and this is trio; SqliteEventStore does not")
+                raise ConfigurationError("the event store in Redis needs asyncio, and this is trio; use SqliteEventStore")
             connection = LoopClient(self._connect(), loop)
             connected = _Connected(connection)
             self._connected.put(loop, connected, connection)
@@ -184,7 +185,7 @@ class RedisEventStore:
     def _connect(self) -> Client:
         from redis.asyncio import BlockingConnectionPool, Redis
 
-        # The library leaves its keyword arguments untyped.
+        # The library's keyword arguments are untyped.
         pool = cast("Any", BlockingConnectionPool).from_url(
             self._url.reveal(),
             max_connections=_CONNECTIONS,

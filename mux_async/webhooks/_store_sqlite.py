@@ -1,7 +1,7 @@
-"""Handled events in a SQLite file, for the processes of one host.
+"""An event store in a SQLite file, for the processes of one host.
 
-Every command is one short transaction in a worker thread, which cannot be cancelled half-way. ``BEGIN IMMEDIATE`` takes the file's write
-lock first, so that processes go one after the other. The clock is the wall's: it is the only one that survives the machine's restart.
+Every operation is one short transaction in a worker thread, which cancellation does not interrupt. ``BEGIN IMMEDIATE`` acquires the write
+lock of the file first, so that processes wait for each other. Times are wall clock times, because only they survive a restart of the host.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import anyio.to_thread
 from mux_async._checks import check_callable, check_path, check_period
 from mux_async._sqlite import SqliteConnection
 from mux_async.webhooks._errors import EventStoreError
-from mux_async.webhooks._store import KEEP, Claim, Sighting
+from mux_async.webhooks._store import KEEP, Claim, EventKey
 
 T = TypeVar("T")
 _TIMEOUT: Final = 2.0
-"""Seconds that a command waits for other processes; Mux waits 5 for the answer."""
+"""Seconds that an operation waits for other processes; Mux waits 5 s for the response."""
 _PRUNE_EVERY: Final = 1000
-"""Claims between two looks for what can be forgotten."""
+"""Claims between two deletions of expired rows."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS mux_async_webhook_events_1 (
     key TEXT PRIMARY KEY,
@@ -38,16 +38,16 @@ CREATE TABLE IF NOT EXISTS mux_async_webhook_objects_1 (
     until REAL NOT NULL
 ) WITHOUT ROWID;
 """
-"""An event without a token is done."""
+"""A row without a token is a handled event."""
 
 
 class SqliteEventStore:
-    """Remembers in a file that is made when it is not there.
+    """An event store in a SQLite file, which is created if it does not exist.
 
     Args:
-        path: The file. Its folder must exist, on a local disk: SQLite's locks do not hold on network file systems.
-        keep: Seconds that *done* is kept.
-        clock: Unix seconds.
+        path: The file. Its folder must exist and be on a local disk: SQLite's locks do not work on network file systems.
+        keep: Seconds for which *done* is kept.
+        clock: Returns Unix seconds.
     """
 
     def __init__(self, path: Path | str, *, keep: float = KEEP, clock: Callable[[], float] = time.time) -> None:
@@ -60,73 +60,73 @@ class SqliteEventStore:
         self._connection = SqliteConnection(partial(_connect, self._path))
         self._claims = 0
 
-    async def claim(self, seen: Sighting, token: str, lease: float) -> Claim:
+    async def claim(self, event: EventKey, token: str, lease: float) -> Claim:
         """See `EventStore.claim`."""
 
-        def act(connection: sqlite3.Connection) -> Claim:
+        def transaction(connection: sqlite3.Connection) -> Claim:
             now = self._clock()
             if self._claims % _PRUNE_EVERY == 0:
                 for table in ("events", "objects"):
-                    connection.execute(f"DELETE FROM mux_async_webhook_{table}_1 WHERE until <= ?", (now,))  # noqa: S608 - names of our own
+                    connection.execute(f"DELETE FROM mux_async_webhook_{table}_1 WHERE until <= ?", (now,))  # noqa: S608 - constant names
             self._claims += 1
             found = connection.execute(
-                "SELECT token FROM mux_async_webhook_events_1 WHERE key = ? AND until > ?", (seen.key, now)
+                "SELECT token FROM mux_async_webhook_events_1 WHERE key = ? AND until > ?", (event.key, now)
             ).fetchone()
             if found is not None:
                 return Claim("done" if found[0] is None else "busy")
             connection.execute(
-                "INSERT OR REPLACE INTO mux_async_webhook_events_1 VALUES (?, ?, ?)", (seen.key, token, now + lease)
+                "INSERT OR REPLACE INTO mux_async_webhook_events_1 VALUES (?, ?, ?)", (event.key, token, now + lease)
             )
-            if seen.subject is None:
+            if event.subject is None:
                 return Claim("mine")
-            before = _newest(connection, seen.subject, now)
+            before = _newest(connection, event.subject, now)
             connection.execute(
                 "INSERT OR REPLACE INTO mux_async_webhook_objects_1 VALUES (?, ?, ?)",
-                (seen.subject, max(seen.at, seen.at if before is None else before), now + self._keep),
+                (event.subject, max(event.at, event.at if before is None else before), now + self._keep),
             )
-            return Claim("mine", is_stale=before is not None and before > seen.at)
+            return Claim("mine", is_stale=before is not None and before > event.at)
 
-        return await self._run(act)
+        return await self._run(transaction)
 
-    async def finish(self, seen: Sighting) -> None:
+    async def finish(self, event: EventKey) -> None:
         """See `EventStore.finish`."""
 
-        def act(connection: sqlite3.Connection) -> None:
+        def transaction(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "INSERT OR REPLACE INTO mux_async_webhook_events_1 VALUES (?, NULL, ?)", (seen.key, self._clock() + self._keep)
+                "INSERT OR REPLACE INTO mux_async_webhook_events_1 VALUES (?, NULL, ?)", (event.key, self._clock() + self._keep)
             )
 
-        await self._run(act)
+        await self._run(transaction)
 
-    async def release(self, seen: Sighting, token: str) -> None:
+    async def release(self, event: EventKey, token: str) -> None:
         """See `EventStore.release`."""
 
-        def act(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM mux_async_webhook_events_1 WHERE key = ? AND token = ?", (seen.key, token))
+        def transaction(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM mux_async_webhook_events_1 WHERE key = ? AND token = ?", (event.key, token))
 
-        await self._run(act)
+        await self._run(transaction)
 
     async def newest(self, subject: str) -> int | None:
         """See `EventStore.newest`."""
         return await self._run(lambda connection: _newest(connection, subject, self._clock()))
 
     async def aclose(self) -> None:
-        """Close the file. The next command opens it again."""
-        with anyio.CancelScope(shield=True):  # short: at most one command is under way
+        """Close the file. The next operation opens it again."""
+        with anyio.CancelScope(shield=True):  # short: at most one operation is running
             await anyio.to_thread.run_sync(self._drop)
 
-    async def _run(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        return await anyio.to_thread.run_sync(self._transact, act)
+    async def _run(self, transaction: Callable[[sqlite3.Connection], T]) -> T:
+        return await anyio.to_thread.run_sync(self._transact, transaction)
 
-    def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
+    def _transact(self, transaction: Callable[[sqlite3.Connection], T]) -> T:
         with self._connection:
             try:
                 connection = self._connection.get()
                 connection.execute("BEGIN IMMEDIATE")
-                with connection:  # commits, or rolls back
-                    return act(connection)
+                with connection:  # commits or rolls back
+                    return transaction(connection)
             except (sqlite3.Error, OSError) as error:
-                raise EventStoreError(f"events cannot be kept in {self._path.name!r}: {error}") from error
+                raise EventStoreError(f"the event store {self._path.name!r} failed: {error}") from error
 
     def _drop(self) -> None:
         with self._connection:
@@ -134,11 +134,11 @@ class SqliteEventStore:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # Threads take turns under a lock; `isolation_level=None` leaves transactions to us.
+    # A lock serialises threads; `isolation_level=None` disables implicit transactions.
     connection = sqlite3.connect(path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        # When the machine loses power the last moments may be lost, and what was done in them is done again.
+        # A power failure may lose the last records; those events are then handled again.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(_SCHEMA)
     except BaseException:

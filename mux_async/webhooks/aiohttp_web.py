@@ -12,7 +12,7 @@ __all__ = ["endpoint"]
 
 
 def endpoint(hooks: WebhookRouter) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """Return a handler that takes deliveries.
+    """Return a request handler for deliveries.
 
     ::
 
@@ -28,9 +28,9 @@ def endpoint(hooks: WebhookRouter) -> Callable[[web.Request], Awaitable[web.Resp
 
 async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
     if request.content.at_eof():
-        # A middleware read the body, and the request keeps what it read; the stream has nothing any more.
+        # A middleware has read the body; the request still has its bytes, but the stream is empty.
         yield await request.read()
         return
-    # Not `request.read()`: that refuses what is larger than the application's client_max_size, and the router has a bound of its own.
+    # Not `request.read()`, which refuses bodies above the application's client_max_size: the router has its own limit.
     async for chunk in request.content.iter_any():
         yield chunk

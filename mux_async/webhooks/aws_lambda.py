@@ -1,6 +1,6 @@
 """Webhooks in AWS Lambda: behind API Gateway (payload formats 1.0 and 2.0), a function URL, or an Application Load Balancer.
 
-These hand over a request as a dictionary. Its ``body`` is text, or Base64 with ``isBase64Encoded``; its headers are in ``headers``, in
+These pass a request as a dictionary. Its ``body`` is text, or Base64 with ``isBase64Encoded``; its headers are in ``headers``, in
 ``multiValueHeaders`` (a list for each name), or in both
 (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html,
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html).
@@ -28,7 +28,7 @@ class LambdaDelivery:
     """The request in an event of AWS Lambda.
 
     Attributes:
-        body: The bytes that arrived; empty when there is none.
+        body: The bytes that arrived; empty if there is no body.
         headers: For `unwrap` and `verify`.
     """
 
@@ -43,12 +43,12 @@ def read_event(event: Mapping[str, Any]) -> LambdaDelivery:
         event: The first argument of the function.
 
     Raises:
-        SignatureError: It is no HTTP request, or its body is not the Base64 that it is said to be.
+        SignatureError: The event is not an HTTP request, or its body cannot be decoded.
     """
     if not isinstance(cast("object", event), Mapping) or not {"headers", "multiValueHeaders", "body"} & event.keys():
         raise SignatureError(
-            f"an event of AWS Lambda with headers and body is needed, and this {type(event).__name__} is none: it did not come from "
-            "API Gateway, a function URL or a load balancer",
+            f"this {type(event).__name__} is not an event of AWS Lambda with headers and body: it did not come from API Gateway, a "
+            "function URL or a load balancer",
             reason="missing",
         )
     headers: Headers = event.get("multiValueHeaders") or event.get("headers")
@@ -56,24 +56,24 @@ def read_event(event: Mapping[str, Any]) -> LambdaDelivery:
     if body is None:
         return LambdaDelivery(b"", headers)
     if not isinstance(body, str):
-        raise SignatureError(f"the body of the event is {type(body).__name__}, and AWS passes text", reason="mismatch")
+        raise SignatureError(f"the body of the event is {type(body).__name__}, but AWS passes text", reason="mismatch")
     try:
         return LambdaDelivery(b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode(), headers)
     except (binascii.Error, ValueError):
         pass
     raise SignatureError(
-        "the body of the event cannot be decoded: it is not the Base64 or text that AWS passes", reason="mismatch"
+        "the body of the event cannot be decoded: it is not Base64 or text as AWS passes it", reason="mismatch"
     )
 
 
 def endpoint(hooks: WebhookRouter) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
-    """Return a function for AWS Lambda that takes deliveries.
+    """Return an AWS Lambda function for deliveries.
 
-    Each call has an event loop of its own, in which the handlers run; the router's store is closed at its end.
+    Each call runs the handlers in its own event loop, and closes the router's store at its end.
 
     ::
 
-        handler = endpoint(hooks)  # the name that Lambda is configured with
+        handler = endpoint(hooks)  # the name in Lambda's configuration
     """
 
     async def receive(event: Mapping[str, Any]) -> WebhookAnswer:
@@ -92,7 +92,7 @@ def endpoint(hooks: WebhookRouter) -> Callable[[Mapping[str, Any], Any], dict[st
         return {
             "statusCode": answer.status,
             "headers": {"Content-Type": kind},
-            "multiValueHeaders": {"Content-Type": [kind]},  # what a load balancer reads that sends such
+            "multiValueHeaders": {"Content-Type": [kind]},  # for load balancers with multi-value headers
             "body": answer.text,
             "isBase64Encoded": False,
         }

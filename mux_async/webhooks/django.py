@@ -1,7 +1,7 @@
-"""Webhooks in Django, served by ASGI.
+"""Webhooks in Django under ASGI.
 
-Django itself receives the whole body before any view runs, beyond ``FILE_UPLOAD_MAX_MEMORY_SIZE`` into a temporary file; the router's bound
-keeps the rest of the way short. Bound what is received at all in the server in front.
+Django receives the whole body before a view runs; bodies above ``FILE_UPLOAD_MAX_MEMORY_SIZE`` go into a temporary file. The router's limit
+applies after that, so set a limit in the server in front as well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHUNK = 64 * 1024
 
 
 def endpoint(hooks: WebhookRouter) -> Callable[[HttpRequest], Coroutine[Any, Any, HttpResponse]]:
-    """Return a view that takes deliveries. Mux sends no token against forged requests from browsers, so none is asked for.
+    """Return a view for deliveries. It is exempt from CSRF protection, because Mux sends no CSRF token.
 
     ::
 
@@ -38,7 +38,7 @@ def endpoint(hooks: WebhookRouter) -> Callable[[HttpRequest], Coroutine[Any, Any
 
 
 async def _chunks(request: HttpRequest) -> AsyncIterator[bytes]:
-    # Not `request.body`: that refuses what the project's DATA_UPLOAD_MAX_MEMORY_SIZE does, with a 400. What is read is in memory, or in
-    # a file of this machine.
+    # Not `request.body`, which answers 400 to bodies above the project's DATA_UPLOAD_MAX_MEMORY_SIZE. `read` blocks only on memory or a
+    # local file.
     while chunk := request.read(_CHUNK):
         yield chunk

@@ -13,14 +13,14 @@ __all__ = ["endpoint"]
 
 
 def endpoint(hooks: WebhookRouter, path: str) -> HTTPRouteHandler:
-    """Return a route handler that takes deliveries at *path*.
+    """Return a route handler for deliveries at *path*.
 
     ::
 
         app = Litestar([endpoint(hooks, "/webhooks/mux")])
     """
 
-    # The router has a bound of its own, and Mux sends no token against forged requests from browsers.
+    # The router has its own limit, and Mux sends no CSRF token.
     @post(path, request_max_body_size=None, exclude_from_csrf=True, include_in_schema=False)
     async def receive_webhook(request: Request[Any, Any, Any]) -> Response[str]:
         answer = await hooks.answer(request.headers, request.stream())

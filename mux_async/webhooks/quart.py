@@ -1,6 +1,6 @@
 """Webhooks in Quart.
 
-Quart receives a body while the handler runs, up to its own ``MAX_CONTENT_LENGTH``, 16 MB by default; the router's bound ends reading.
+Quart receives a body while the handler runs, up to its ``MAX_CONTENT_LENGTH``, 16 MB by default; the router stops reading at its own limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["endpoint"]
 
 
 def endpoint(hooks: WebhookRouter) -> Callable[[], Awaitable[Response]]:
-    """Return a view that takes deliveries.
+    """Return a view for deliveries.
 
     ::
 

@@ -13,7 +13,7 @@ __all__ = ["endpoint"]
 
 
 def endpoint(hooks: WebhookRouter) -> Callable[[Request], Awaitable[PlainTextResponse]]:
-    """Return an endpoint that takes deliveries.
+    """Return an endpoint for deliveries.
 
     ::
 

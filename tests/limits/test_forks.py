@@ -22,7 +22,7 @@ from mux_async.limits._limiter import MemoryLimiter
 from mux_async.limits._scheduler import BucketCommand
 from mux_async.limits._sqlite_store import SqliteLimitStore
 from mux_async.webhooks import SqliteEventStore
-from mux_async.webhooks._store import Sighting
+from mux_async.webhooks._store import EventKey
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
@@ -145,7 +145,7 @@ def test_a_sqlite_event_store(tmp_path: Path) -> None:
     """The same for handled events: what the parent was in the middle of is done once, and the child sees it done."""
     clock = Clock()
     store = SqliteEventStore(tmp_path / "events.db", clock=clock)
-    seen = Sighting("event", None, 0)
+    seen = EventKey("event", None, 0)
 
     def claim(token: str = "token") -> str:
         return anyio.run(store.claim, seen, token, 60.0).state

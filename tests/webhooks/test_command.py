@@ -86,7 +86,7 @@ def test_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "video.asset.ready",
     ]
     assert "asset mine (event " in out
-    assert "refused: no signature fits the body" in err
+    assert "refused: no signature matches the body" in err
     events = [json.loads(line) for line in record.read_text().splitlines()]
     assert events[0] == events[2]
     assert events[0]["data"]["id"] == "mine"

@@ -22,10 +22,10 @@ from mux_async.testing import FakeTransport, respond
 from mux_async.webhooks import (
     Claim,
     Event,
+    EventKey,
     EventStore,
     EventStoreError,
     MemoryEventStore,
-    Sighting,
     UnknownEvent,
     WebhookAnswer,
     WebhookEvent,
@@ -132,12 +132,12 @@ def test_types() -> None:
     ("wanted", "said"),
     [
         ("video.asset.redy", "video.asset.ready"),
-        ("video.aset.*", "no event type that this version knows"),
+        ("video.aset.*", "no event type of this version matches"),
         ("video.asset", "similar"),
-        ("video.asset.re*", "in the place of whole parts"),
-        ("", "no event type"),
-        ("video..ready", "no event type"),
-        ("video.asset.ready|x", "no event type"),
+        ("video.asset.re*", "replaces whole parts"),
+        ("", "not an event type"),
+        ("video..ready", "not an event type"),
+        ("video.asset.ready|x", "not an event type"),
     ],
 )
 def test_misspelt(wanted: str, said: str) -> None:
@@ -165,7 +165,7 @@ def test_handlers_that_are_none() -> None:
     for handler in handlers:
         with pytest.raises(TypeError, match="not an async function"):
             hooks.on("video.asset.ready")(handler)
-    with pytest.raises(TypeError, match="which events"):
+    with pytest.raises(TypeError, match="pass either types and patterns"):
         hooks.on(Noted())(Noted())  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     async def bound(extra: int, event: WebhookEvent) -> None: ...
@@ -211,7 +211,7 @@ async def test_forgeries(caplog: pytest.LogCaptureFixture) -> None:
         "refused: mismatch",
         "refused: too old",
         "refused: too new",
-        "refused: no event",
+        "refused: not an event",
     ]
     assert noted.ids == []
     assert "CANARY" not in caplog.text
@@ -308,11 +308,11 @@ async def test_cancelled() -> None:
 
 
 async def test_crash() -> None:
-    """The event of a process that crashed in its handler is free when the claim runs out, and not before."""
+    """The event of a process that crashed in its handler is free when the claim expires, and not before."""
     store = MemoryEventStore(clock=anyio.current_time)
     hooks, noted = router(store=store, timeout=30), Noted()
     hooks.on("**")(noted)
-    await store.claim(Sighting("default:e1", None, 0), "a process that is no more", 45)
+    await store.claim(EventKey("default:e1", None, 0), "a process that is no more", 45)
     statuses = [(await deliver(hooks)).status]
     await anyio.sleep(45)
     statuses.append((await deliver(hooks)).status)
@@ -367,15 +367,15 @@ class Broken(MemoryEventStore):
         super().__init__()
         self.failing = failing or ("claim",)
 
-    async def claim(self, seen: Sighting, token: str, lease: float) -> Claim:
+    async def claim(self, seen: EventKey, token: str, lease: float) -> Claim:
         self._fail("claim")
         return await super().claim(seen, token, lease)
 
-    async def finish(self, seen: Sighting) -> None:
+    async def finish(self, seen: EventKey) -> None:
         self._fail("finish")
         await super().finish(seen)
 
-    async def release(self, seen: Sighting, token: str) -> None:
+    async def release(self, seen: EventKey, token: str) -> None:
         self._fail("release")
         await super().release(seen, token)
 
@@ -402,7 +402,7 @@ async def test_store_away_after_a_failure(caplog: pytest.LogCaptureFixture) -> N
     hooks.on("**")(noted)
 
     assert (await deliver(hooks)).status == 500
-    assert "free again when its claim runs out" in caplog.text
+    assert "free again when its claim expires" in caplog.text
 
 
 async def chunks(*parts: bytes, read: list[int]) -> AsyncIterator[bytes]:

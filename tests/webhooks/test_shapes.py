@@ -220,7 +220,7 @@ def test_changes_are_named(change: Callable[[bytes], bytes], said: str) -> None:
 
     with pytest.raises(SignatureError) as caught:
         unwrap(change(BODY), SIGNATURE, "other", now=NOW)
-    assert "either the secret is not the one of this endpoint" in str(caught.value)
+    assert "either the secret is not that of this endpoint" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_changes_are_named(change: Callable[[bytes], bytes], said: str) -> None:
 )
 def test_nothing_is_named_for_sure(body: bytes) -> None:
     """A body made to keep the search for a reason busy, or to break it, is refused like any other."""
-    with pytest.raises(SignatureError, match="either the secret is not the one"):
+    with pytest.raises(SignatureError, match="either the secret is not that"):
         unwrap(body, SIGNATURE, SECRET, now=NOW)
 
 

@@ -12,13 +12,13 @@ import pytest
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
 from mux_async.webhooks import BodyTooLargeError, SignatureError, sign, unwrap, verify
-from mux_async.webhooks._signature import MAX_HEADER, parse_signature, verifier
+from mux_async.webhooks._signature import MAX_HEADER, make_verifier, parse_signature
 from tests.webhooks.samples import NOW, SECRET, body_of
 
 DIGEST = "0" * 64
 FORM = "Mux writes t=<Unix seconds>,v1=<hex>"
-OLD = "it was recorded and sent again, it waited on its way, or the clock of this machine is fast"
-DECODED = "what was decoded or parsed before cannot be verified"
+OLD = "the delivery was recorded and sent again, it was delayed, or the clock of this machine is fast"
+DECODED = "a body that was decoded or parsed before cannot be verified"
 
 
 def refused(header: str, body: Any = b"{}", *, now: float = NOW, **options: Any) -> SignatureError:
@@ -30,10 +30,10 @@ def refused(header: str, body: Any = b"{}", *, now: float = NOW, **options: Any)
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("t=1" + "," * (MAX_HEADER - 2), "has 8193 characters, and 8192 are allowed"),
-        (f"t={NOW},v1=\u00e9", "has characters beyond ASCII"),
-        (f"t={NOW},v1={DIGEST},t={NOW}", "gives its time twice"),
-        (f"t=,t={NOW},v1={DIGEST}", "gives its time twice"),
+        ("t=1" + "," * (MAX_HEADER - 2), "has 8193 characters, and the limit is 8192"),
+        (f"t={NOW},v1=\u00e9", "has characters that are not ASCII"),
+        (f"t={NOW},v1={DIGEST},t={NOW}", "has two times (t=)"),
+        (f"t=,t={NOW},v1={DIGEST}", "has two times (t=)"),
         (f"v1={DIGEST}", "has no time (t=)"),
         ("," * MAX_HEADER, "has no time (t=)"),
         (f"\nt={NOW},v1={DIGEST}", "has no time (t=)"),
@@ -81,7 +81,7 @@ def test_well_formed(header: str, parsed: tuple[bytes, list[str]]) -> None:
 def test_kinds_of_bodies(kind: Any) -> None:
     """Bytes of any kind, and text as what its UTF-8 is, verify; what is signed otherwise does not."""
     body = '{"name":"\u00e9"}'.encode()
-    checked = verifier(SECRET).verify(kind(body), {"Mux-Signature": sign(body, SECRET, at=NOW)}, NOW)
+    checked = make_verifier(SECRET).verify(kind(body), {"Mux-Signature": sign(body, SECRET, at=NOW)}, NOW)
 
     assert (checked, type(checked)) == (body, bytes)
     assert kind is not bytes or checked is kind(body)  # they are not copied
@@ -97,9 +97,7 @@ def test_what_is_not_bytes(body: Any) -> None:
     error = caught.value
     assert isinstance(error, SignatureError)
     assert error.reason == "mismatch"
-    assert str(error) == (
-        f"the body of a webhook is needed as the bytes that arrived, and this is {type(body).__name__}: {DECODED}"
-    )
+    assert str(error) == (f"the body of a webhook must be the bytes that arrived, and is {type(body).__name__}: {DECODED}")
     assert error.__cause__ is None
     assert error.__suppress_context__ or error.__context__ is None
 
@@ -113,29 +111,29 @@ def test_a_released_buffer() -> None:
     """A memoryview that was released has no bytes any more."""
     view = memoryview(b"{}")
     view.release()
-    with pytest.raises(TypeError, match="and this is memoryview"):
+    with pytest.raises(TypeError, match="and is memoryview"):
         verify(view, {"Mux-Signature": f"t={NOW},v1={DIGEST}"}, SECRET, now=NOW)
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, bytes.decode])
 def test_the_bound(kind: Any) -> None:
     """A body of just the bound is verified, one byte more is refused before that, and the message says both numbers."""
-    checker = verifier(SECRET, max_body=4)
+    checker = make_verifier(SECRET, max_body=4)
     headers = {"Mux-Signature": sign(b"1234", SECRET, at=NOW)}
     assert checker.verify(kind(b"1234"), headers, NOW) == b"1234"
     with pytest.raises(BodyTooLargeError) as caught:
         checker.verify(kind(b"12345"), {}, NOW)
 
-    assert str(caught.value) == "the body of a webhook has 5 bytes and 4 are allowed; if it is Mux's, raise max_body"
+    assert str(caught.value) == "the body of a webhook has 5 bytes, and the limit is 4; if Mux sent it, raise max_body"
 
 
 def test_bytes_are_counted_and_not_characters() -> None:
     """Text, and views of larger items, are bounded by their bytes."""
     for body in ("\u00e9\u00e9\u00e9", memoryview(bytes(6)).cast("H")):
-        with pytest.raises(BodyTooLargeError, match="has 6 bytes and 5 are allowed"):
-            verifier(SECRET, max_body=5).verify(body, {}, NOW)
-    with pytest.raises(BodyTooLargeError, match="has 6 bytes and 5 are allowed"):
-        verifier(SECRET, max_body=5).verify("\ud800" * 6, {}, NOW)  # refused before it is encoded
+        with pytest.raises(BodyTooLargeError, match="has 6 bytes, and the limit is 5"):
+            make_verifier(SECRET, max_body=5).verify(body, {}, NOW)
+    with pytest.raises(BodyTooLargeError, match="has 6 bytes, and the limit is 5"):
+        make_verifier(SECRET, max_body=5).verify("\ud800" * 6, {}, NOW)  # refused before it is encoded
 
 
 @pytest.mark.parametrize("secrets", [SECRET, SECRET.encode(), Secret(SECRET), ["x", SECRET], ("x", b"y", Secret(SECRET))])
@@ -152,32 +150,35 @@ def test_secrets(secrets: Any) -> None:
 @pytest.mark.parametrize(
     ("secrets", "said"),
     [
-        ("", "a webhook secret is empty: anybody could sign with it"),
-        ([b""], "a webhook secret is empty: anybody could sign with it"),
-        (5, "secrets= is one webhook secret or a list of them, and this is int"),
-        ({"a": "b"}, "secrets= is one webhook secret or a list of them, and this is dict"),
-        ([5], "a webhook secret is text, or its bytes, and this is int"),
-        ([None], "a webhook secret is text, or its bytes, and this is NoneType"),
-        ("\ud800", "a webhook secret is text, or its bytes, and this is str"),
-        ([], "no webhook secret: secrets= is empty, and without one nothing can be verified"),
-        (None, "no webhook secret: pass secrets=, or set MUX_WEBHOOK_SECRET; Mux shows it where the endpoint was created"),
+        ("", "a webhook secret is empty, and anyone could sign with an empty one"),
+        ([b""], "a webhook secret is empty, and anyone could sign with an empty one"),
+        (5, "secrets= must be one webhook secret or a list of them, and is int"),
+        ({"a": "b"}, "secrets= must be one webhook secret or a list of them, and is dict"),
+        ([5], "a webhook secret must be text or bytes, and is int"),
+        ([None], "a webhook secret must be text or bytes, and is NoneType"),
+        ("\ud800", "a webhook secret must be text or bytes, and is str"),
+        ([], "no webhook secret: secrets= is empty, and a secret is needed to verify deliveries"),
+        (
+            None,
+            "no webhook secret: pass secrets=, or set MUX_WEBHOOK_SECRET; Mux shows the secret when the endpoint is created",
+        ),
         *[
             (
                 text,
-                "a webhook secret begins or ends with white space; it was probably read from a file with its line break: strip it",
+                "a webhook secret starts or ends with white space, probably a line break from a file: strip it",
             )
             for text in (" x", "x ", b"\tx", "x\n", b"x\r\n", " ")
         ],
-        (b"-----BEGIN KEY-----\nx", "a webhook secret holds a key in PEM; were two settings swapped?"),
-        ("x\ny", "a webhook secret holds a line break; several secrets are passed as a list: secrets=[...]"),
-        (b"x\ry", "a webhook secret holds a line break; several secrets are passed as a list: secrets=[...]"),
+        (b"-----BEGIN KEY-----\nx", "a webhook secret contains a key in PEM; were two settings swapped?"),
+        ("x\ny", "a webhook secret contains a line break; pass several secrets as a list: secrets=[...]"),
+        (b"x\ry", "a webhook secret contains a line break; pass several secrets as a list: secrets=[...]"),
     ],
 )
 def test_secrets_that_cannot_be_right(secrets: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A secret that cannot be right is refused at once, and the message says why."""
     monkeypatch.delenv("MUX_WEBHOOK_SECRET", raising=False)
     with pytest.raises(ConfigurationError) as caught:
-        verifier(secrets)
+        make_verifier(secrets)
 
     assert str(caught.value) == said
 
@@ -197,25 +198,25 @@ def test_secrets_with_white_space_inside() -> None:
         (
             NOW + 300.6,
             300.0,
-            f"the signature is right and 301 s old, where 300 s are tolerated: {OLD}",
+            f"the signature is valid but 301 s old, and the tolerance is 300 s: {OLD}",
             "too_old",
         ),
         (
             NOW + 0.9,
             0.5,
-            f"the signature is right and 1 s old, where 0.5 s are tolerated: {OLD}",
+            f"the signature is valid but 1 s old, and the tolerance is 0.5 s: {OLD}",
             "too_old",
         ),
         (
             NOW - 300.6,
             300.0,
-            "the signature is right and 301 s ahead of the clock of this machine, where 300 s are tolerated: set the clock",
+            "the signature is valid but 301 s ahead of the clock of this machine, and the tolerance is 300 s: set the clock",
             "too_new",
         ),
         (
             NOW - 0.9,
             0.5,
-            "the signature is right and 1 s ahead of the clock of this machine, where 0.5 s are tolerated: set the clock",
+            "the signature is valid but 1 s ahead of the clock of this machine, and the tolerance is 0.5 s: set the clock",
             "too_new",
         ),
     ],
@@ -234,8 +235,8 @@ def test_age(now: float, tolerance: float, said: str | None, reason: str) -> Non
 @pytest.mark.parametrize(
     ("secrets", "wrong"),
     [
-        (SECRET, "the secret is not the one of this endpoint"),
-        (["a", SECRET], "none of the 2 secrets is the one of this endpoint"),
+        (SECRET, "the secret is not that of this endpoint"),
+        (["a", SECRET], "none of the 2 secrets is that of this endpoint"),
     ],
 )
 def test_nothing_fits(secrets: Any, wrong: str) -> None:
@@ -245,8 +246,8 @@ def test_nothing_fits(secrets: Any, wrong: str) -> None:
 
     assert caught.value.reason == "mismatch"
     assert str(caught.value) == (
-        f"no signature fits the body: either {wrong} (each has its own), or the body was changed on its way, for example parsed and "
-        "written anew"
+        f"no signature matches the body: either {wrong} (each endpoint has its own), or the body was changed on its way, for example "
+        "parsed and serialised again"
     )
 
 
@@ -254,7 +255,7 @@ def test_a_change_is_found_with_the_time_that_was_signed() -> None:
     """What was done to a body is found with any of the signatures and secrets, under the time as it was signed."""
     body = body_of()
     header = f"t=0{NOW},v1={DIGEST},v1={hmac.new(SECRET.encode(), f'0{NOW}.'.encode() + body, 'sha256').hexdigest()}"
-    with pytest.raises(SignatureError, match="with the white space around it"):
+    with pytest.raises(SignatureError, match="white space was added around it"):
         verify(body + b"\n", {"Mux-Signature": header}, ["other", SECRET], now=NOW)
 
 
@@ -277,4 +278,4 @@ def test_without_a_bound() -> None:
 
     with pytest.raises(BodyTooLargeError):
         unwrap(body, header, SECRET, now=NOW)
-    assert verifier(SECRET, 300.0, sys.maxsize).keys == (SECRET.encode(),)
+    assert make_verifier(SECRET, 300.0, sys.maxsize).keys == (SECRET.encode(),)

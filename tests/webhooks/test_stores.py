@@ -13,18 +13,18 @@ import pytest
 
 from mux_async.errors import ConfigurationError
 from mux_async.webhooks import (
+    EventKey,
     EventStore,
     EventStoreError,
     MemoryEventStore,
     RedisEventStore,
-    Sighting,
     SqliteEventStore,
     open_event_store,
 )
 
 pytestmark = pytest.mark.anyio
 
-EVENT = Sighting("app:1", "asset:a", 1_000)
+EVENT = EventKey("app:1", "asset:a", 1_000)
 
 
 @attrs.define
@@ -55,9 +55,9 @@ async def test_life(store: EventStore) -> None:
 async def test_order(store: EventStore) -> None:
     """Something older than the newest of its object is stale; the same moment and other objects are not."""
     ats = {"1": 5, "2": 9, "3": 8, "4": 9, "5": 10}
-    stale = [(await store.claim(Sighting(key, "asset:a", at), "t", 60)).is_stale for key, at in ats.items()]
-    other = await store.claim(Sighting("6", "asset:b", 1), "t", 60)
-    none = await store.claim(Sighting("7", None, 1), "t", 60)
+    stale = [(await store.claim(EventKey(key, "asset:a", at), "t", 60)).is_stale for key, at in ats.items()]
+    other = await store.claim(EventKey("6", "asset:b", 1), "t", 60)
+    none = await store.claim(EventKey("7", None, 1), "t", 60)
 
     assert stale == [False, False, True, False, False]
     assert not other.is_stale
@@ -71,7 +71,7 @@ async def test_order_survives_what_is_stale(store: EventStore) -> None:
     """Moments are compared to the microsecond, today's and the far future's, and a stale one does not take the newest's place."""
     newest = 1_795_231_471_000_001
     for key, at in (("1", newest), ("2", newest - 1), ("3", newest - 1)):
-        claim = await store.claim(Sighting(key, "asset:a", at), "t", 60)
+        claim = await store.claim(EventKey(key, "asset:a", at), "t", 60)
         assert claim.is_stale == (key != "1")
 
     assert await store.newest("asset:a") == newest
@@ -131,7 +131,7 @@ async def test_redis_leases_run_out(redis_url: str) -> None:
     import redis.asyncio
 
     store = RedisEventStore(redis_url, keep=50)
-    seen = Sighting("ttl:1", "asset:ttl", 1)
+    seen = EventKey("ttl:1", "asset:ttl", 1)
     await store.claim(seen, "a", 30)
     client: Any = cast("Any", redis.asyncio.Redis).from_url(redis_url)
     (key,) = await client.keys("*event:ttl:1")
@@ -154,12 +154,12 @@ async def test_memory_is_bounded() -> None:
     """The store in memory forgets the oldest beyond its capacity, of events and of objects."""
     store = MemoryEventStore(capacity=10)
     for number in range(100):
-        seen = Sighting(str(number), f"asset:{number}", 1)
+        seen = EventKey(str(number), f"asset:{number}", 1)
         await store.claim(seen, "t", 60)
         await store.finish(seen)
 
-    assert (await store.claim(Sighting("0", None, 1), "t", 60)).state == "mine"
-    assert (await store.claim(Sighting("99", None, 1), "t", 60)).state == "done"
+    assert (await store.claim(EventKey("0", None, 1), "t", 60)).state == "mine"
+    assert (await store.claim(EventKey("99", None, 1), "t", 60)).state == "done"
     assert await store.newest("asset:0") is None
     assert await store.newest("asset:99") == 1
 
