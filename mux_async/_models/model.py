@@ -517,6 +517,13 @@ def _guarded(write: Callable[[V, str], W], value: V, where: str) -> W:
 
 
 def _write(value: object, where: str) -> object:
+    kind = type(value)
+    if kind is str:  # these three are nearly all there is, and are told apart sooner here than below
+        return check_text(cast("str", value), where)
+    if kind is list:
+        return _array(cast("list[object]", value), where)
+    if kind is dict:
+        return _object(cast("dict[object, object]", value), where)
     match value:
         case None | bool():
             return value
@@ -545,15 +552,18 @@ def _write(value: object, where: str) -> object:
         case SplitResult() | ParseResult():  # a URL, and not a list
             return check_text(value.geturl(), where)
         case Sequence():
-            return [_write(item, f"{where}[{index}]") for index, item in enumerate(cast("Sequence[object]", value))]
+            return _array(cast("Sequence[object]", value), where)
         case _:
             from mux_async._models.plain_values import UNKNOWN, plain
 
             if (known := plain(value, where)) is not UNKNOWN:
                 return _write(known, where)
-            kind = type(value)
             hint = "; pass a list" if issubclass(kind, set | frozenset) else ""
             raise InvalidRequestError(f"{where} is of type {kind.__name__}, which JSON cannot hold{hint}")
+
+
+def _array(value: Sequence[object], where: str) -> list[object]:
+    return [_write(item, f"{where}[{index}]") for index, item in enumerate(value)]
 
 
 def _object(value: Mapping[object, object], where: str) -> dict[str, object]:
