@@ -1,10 +1,10 @@
 """Is Mux's own rate used to the full, and never exceeded, for ten minutes?
 
 Method: the POST bucket at 1 request a second, saturated by 20 tasks through `Mux`, aiohttp and real sockets, against nginx (``limit_req``
-with 429) and against the emulator in each of its limit models, all at the same time, each with two clients' settings: those that fit the
-server (interactive calls, which use the burst), and the defaults (batch calls, which know nothing of the server). Counted from the
-servers' logs: answers of 429, and the share of the sustained rate that was used after the first burst. The same at fifty times the
-rate is `tests/limits/test_against_servers.py`.
+with 429, with a burst and without) and against the emulator in each of its limit models, all at the same time, each with two clients'
+settings: those that fit the server (interactive calls, which use the burst), and the defaults (batch calls, which know nothing of the
+server). Counted from the servers' logs: answers of 429, and the share of the sustained rate that was used after the first burst. The
+same at fifty times the rate is `tests/limits/test_against_servers.py`.
 
 ``python -m benchmarks.limits_full_rate --seconds 120``
 """
@@ -27,6 +27,7 @@ RATE, WINDOW = 1, 5.0
 CAPACITY = int(RATE * WINDOW)
 FITTING = {
     "nginx": BucketSettings(RATE, CAPACITY),
+    "nginx, no burst": BucketSettings.for_window(1, 1 / RATE),
     "token-bucket": BucketSettings(RATE, CAPACITY),
     "fixed-window": BucketSettings.for_window(CAPACITY, WINDOW),
     "sliding-window": BucketSettings.for_window(CAPACITY, WINDOW),
@@ -34,8 +35,8 @@ FITTING = {
 
 
 def make(name: str, folder: Path) -> LimitedServer:
-    if name == "nginx":
-        return nginx(folder, RATE, CAPACITY - 1)
+    if name.startswith("nginx"):
+        return nginx(folder, RATE, CAPACITY - 1 if name == "nginx" else 0)
     return emulator(RateRules(model=name, rates=dict.fromkeys(Bucket, float(RATE)), burst=WINDOW))  # type: ignore[arg-type]
 
 

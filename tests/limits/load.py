@@ -37,7 +37,7 @@ http {{
         listen 127.0.0.1:{port};
         access_log {folder}/arrivals.log arrivals;
         location / {{
-            limit_req zone=account burst={burst} nodelay;
+            limit_req zone=account{burst};
             proxy_pass http://127.0.0.1:{origin_port};
         }}
     }}
@@ -82,10 +82,11 @@ LimitedServer = AbstractAsyncContextManager[Limited]
 
 @asynccontextmanager
 async def nginx(folder: Path, rate: int, burst: int) -> AsyncGenerator[Limited]:
-    """Run nginx with ``limit_req``: *burst* requests above a steady *rate* a second, so ``burst + 1`` at once."""
+    """Run nginx with ``limit_req``: *burst* requests above a steady *rate* a second, so ``burst + 1`` at once; 0 leaves the word out."""
     program, port, log = require("nginx"), free_port(), folder / "arrivals.log"
     config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, port=port, origin_port=free_port(), rate=rate, burst=burst))
+    more = f" burst={burst} nodelay" if burst else ""
+    config.write_text(NGINX.format(folder=folder, port=port, origin_port=free_port(), rate=rate, burst=more))
 
     def arrivals() -> list[Arrived]:
         lines = (line.split() for line in log.read_text().splitlines())

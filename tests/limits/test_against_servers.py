@@ -53,3 +53,15 @@ async def test_all_that_is_allowed_and_no_429(name: str, tmp_path: Path) -> None
             break
 
     assert used >= 0.98
+
+
+@pytest.mark.asyncio
+async def test_nginx_without_a_burst(tmp_path: Path) -> None:
+    """Where the server allows no burst, the settings for it leave room between two requests, and none is answered 429."""
+    allowance = BucketSettings.for_window(1, 1 / 5)
+    async with nginx(tmp_path, 5, burst=0) as server:
+        await saturate(server.origin, allowance, 6.0)
+        report = judge(server.arrivals(), 5, allowance.burst)
+
+    assert (report.refused, report.others) == (0, 0), report
+    assert report.passed > 1
