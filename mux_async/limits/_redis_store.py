@@ -14,17 +14,14 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha1, sha256
 from importlib import resources
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
 import anyio
 import orjson
 
-from mux_async._forks import detect_fork
 from mux_async._operation import Bucket
-from mux_async._per_loop import PerLoop
-from mux_async._redis import LoopClient
+from mux_async._redis import RedisClient, RedisClients, no_script_error, redis_error
 from mux_async._types import Secret
-from mux_async.errors import ConfigurationError, MissingExtraError
 from mux_async.limits._scheduler import (
     GRACE_MARGIN,
     LEASE,
@@ -39,19 +36,10 @@ from mux_async.limits._scheduler import (
 from mux_async.limits._settings import LimitSettings
 from mux_async.limits._shared_limiter import CALL_TIMEOUT, StoreLostError
 from mux_async.limits._token_bucket import CLOCK_TOLERANCE, MEMORY, REMEMBERED
-from mux_async.transport import current_loop, running_runtime
 
 KEEP: Final = 7 * 24 * 3600.0
 """Seconds without a command after which Redis forgets a bucket."""
 _FREQUENT: Final = frozenset({"acquire", "leave", "give_back"})
-
-
-class Client(Protocol):
-    """The methods of Redis' client that are used here."""
-
-    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str) -> Any: ...
-    async def eval(self, script: str, numkeys: int, *keys_and_args: str) -> Any: ...
-    async def aclose(self) -> None: ...
 
 
 @cache
@@ -79,7 +67,7 @@ class RedisLimitStore:
         name: str,
         account: str,
         settings: LimitSettings,
-        connect: Callable[[], Client],
+        connect: Callable[[], RedisClient],
         *,
         clock: Callable[[], float] | None = None,
         timeout: float = CALL_TIMEOUT,
@@ -87,14 +75,13 @@ class RedisLimitStore:
     ) -> None:
         self.name = name
         self._settings = settings
-        self._connect = connect
         self._clock = clock
         self._timeout = timeout
         self._secret = secret
         # The braces keep an account's keys on one node of a cluster.
         digest = sha256(account.encode()).hexdigest()[:24]
         self._prefix = f"mux-async:limits:1:{{{digest}}}"
-        self._clients: PerLoop[LoopClient[Client]] = PerLoop()
+        self._clients = RedisClients(connect, f"limits shared through {name}")
 
     @property
     def is_local_clock(self) -> bool:
@@ -108,13 +95,13 @@ class RedisLimitStore:
             StoreLostError: There is no usable answer. A grant may have been taken; it is then lost.
             ConfigurationError: The event loop is not asyncio's.
         """
-        connected = self._here()
+        clients = self._clients.here()
         reply: BucketReply | None = None
         try:
-            async with connected as client:
+            async with clients as client:
                 with anyio.CancelScope(shield=command.verb != "observe", deadline=anyio.current_time() + self._timeout):
                     reply = await self._perform(client, command)
-        except (_redis_error(), OSError, ValueError, TypeError, IndexError) as error:
+        except (redis_error(), OSError, ValueError, TypeError, IndexError) as error:
             # The library's errors may hold the URL in an attribute: only their text is used.
             raise StoreLostError(self._describe(error)) from None
         if reply is None:
@@ -123,25 +110,9 @@ class RedisLimitStore:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop, once its commands have ended."""
-        connected = self._clients.pop(current_loop())
-        if connected is not None:
-            await connected.aclose()
+        await self._clients.aclose()
 
-    def _here(self) -> LoopClient[Client]:
-        """Return the client of the running event loop."""
-        detect_fork()
-        loop = current_loop()
-        connected = self._clients.open.get(loop)
-        if connected is None:
-            if running_runtime() != "asyncio":
-                raise ConfigurationError(
-                    f"limits shared through {self.name} need asyncio, and this is trio; sqlite:///path shares them on one host"
-                )
-            connected = LoopClient(self._connect(), loop)
-            self._clients.put(loop, connected, connected)
-        return connected
-
-    async def _perform(self, client: Client, command: BucketCommand) -> BucketReply:
+    async def _perform(self, client: RedisClient, command: BucketCommand) -> BucketReply:
         while True:
             answer = await self._run(client, command.bucket, self._arguments(command))
             if int(answer[0]) == 1:
@@ -154,7 +125,7 @@ class RedisLimitStore:
             if reply is not None:
                 return reply
 
-    async def _perform_here(self, client: Client, command: BucketCommand, answer: Sequence[Any]) -> BucketReply | None:
+    async def _perform_here(self, client: RedisClient, command: BucketCommand, answer: Sequence[Any]) -> BucketReply | None:
         """Perform a rare command. Returns ``None`` if another process wrote in between, and nothing was done."""
         now = _number(answer[1])
         numbers, version = _numbers(answer[2]), _pairs(answer[2]).get("version", "")
@@ -173,13 +144,13 @@ class RedisLimitStore:
         done = await self._run(client, command.bucket, ["write", version, next_version, *_written(shared), _milliseconds(KEEP)])
         return shared.reply(command.owner, value, now) if int(done) == 1 else None
 
-    async def _run(self, client: Client, bucket: Bucket, arguments: Sequence[str]) -> Any:
+    async def _run(self, client: RedisClient, bucket: Bucket, arguments: Sequence[str]) -> Any:
         key = f"{self._prefix}:{bucket.value}"
         keys = [key, f"{key}:grants", f"{key}:requesters"]
         script, digest = _script()
         try:
             return await client.evalsha(digest, len(keys), *keys, *arguments)
-        except _no_script_error():
+        except no_script_error():
             return await client.eval(script, len(keys), *keys, *arguments)
 
     def _arguments(self, command: BucketCommand) -> list[str]:
@@ -209,56 +180,6 @@ class RedisLimitStore:
         text = f"{type(error).__name__}: {error}"
         secret = self._secret.reveal() if self._secret is not None else ""
         return text.replace(secret, "***") if secret else text
-
-
-def connect_to(url: Secret, timeout: float = CALL_TIMEOUT) -> Callable[[], Client]:
-    """Return a function that makes clients for *url*: ``redis://[user[:password]@]host[:port][/db]``, or ``rediss://`` for TLS.
-
-    Raises:
-        MissingExtraError: The ``redis`` library is not installed.
-        ConfigurationError: The URL is malformed.
-    """
-    try:
-        from redis.asyncio import Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-    except ImportError as error:
-        raise MissingExtraError("limits shared through Redis", "redis", "redis") from error
-
-    def connect() -> Client:
-        # The library leaves its keyword arguments untyped.
-        client: Client = cast("Any", Redis).from_url(
-            url.reveal(),
-            decode_responses=True,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            # The caller knows whether a command may be sent twice.
-            retry=Retry(NoBackoff(), 0),
-        )
-        return client
-
-    try:
-        connect()
-    except ValueError:
-        # The library's message may hold the URL.
-        raise ConfigurationError(
-            "the URL of the shared limits is not of the form redis://[user[:password]@]host[:port][/db]"
-        ) from None
-    return connect
-
-
-@cache
-def _redis_error() -> type[Exception]:
-    from redis.exceptions import RedisError
-
-    return RedisError
-
-
-@cache
-def _no_script_error() -> type[Exception]:
-    from redis.exceptions import NoScriptError
-
-    return NoScriptError
 
 
 def _text(number: float) -> str:

@@ -24,7 +24,7 @@ import attrs
 import orjson
 
 from mux_async._operation import Bucket
-from mux_async._sqlite import SqliteConnection
+from mux_async._sqlite import SqliteFile
 from mux_async.limits._scheduler import BucketCommand, BucketReply, Requester, Scheduler
 from mux_async.limits._settings import LimitSettings
 from mux_async.limits._shared_limiter import CALL_TIMEOUT, StoreLostError
@@ -86,13 +86,11 @@ class SqliteLimitStore:
         timeout: float = CALL_TIMEOUT,
     ) -> None:
         self.name = f"sqlite:///{path}"
-        self._path = path
         self._account = account
         self._settings = settings
         self._clock = clock
         self._timeout = timeout
-        self._connection = SqliteConnection(partial(_connect, path, timeout))
-        self._identity: tuple[int, int] | None = None
+        self._file = SqliteFile(path, _SCHEMA, timeout / 2, lock_timeout=timeout)
 
     @property
     def is_local_clock(self) -> bool:
@@ -118,8 +116,7 @@ class SqliteLimitStore:
 
     async def aclose(self) -> None:
         """Close the file. The next command opens it again."""
-        with anyio.CancelScope(shield=True):  # short: at most one command is under way
-            await anyio.to_thread.run_sync(self.close)
+        await self._file.aclose()
 
     def perform_now(self, command: BucketCommand) -> BucketReply:
         """Perform *command* in this thread.
@@ -131,8 +128,7 @@ class SqliteLimitStore:
 
     def close(self) -> None:
         """Close the file, in this thread. The next command opens it again."""
-        with self._connection:
-            self._connection.drop()
+        self._file.close()
 
     async def _undo(self, command: BucketCommand, reply: BucketReply | None) -> None:
         undo = _undo_of(command, reply)
@@ -144,32 +140,21 @@ class SqliteLimitStore:
                     return  # a grant that is lost with its store is not used twice
 
     def _run(self, command: BucketCommand, ticket: _Ticket) -> BucketReply:
-        if not self._connection.acquire(self._timeout):
-            raise StoreLostError("an earlier command has not ended")
         try:
-            reply = self._transact(command, ticket)
+            reply = self._file.run_now(partial(self._transact, command, ticket))
             if not ticket.settle(reply) and (undo := _undo_of(command, reply)) is not None:
-                self._transact(undo, _Ticket())
+                self._file.run_now(partial(self._transact, undo, _Ticket()))
             return reply
         except (sqlite3.Error, OSError) as error:
-            self._connection.drop()
             raise StoreLostError(f"{type(error).__name__}: {error}") from error
-        finally:
-            self._connection.release()
 
-    def _transact(self, command: BucketCommand, ticket: _Ticket) -> BucketReply:
-        connection = self._open()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            now = self._clock()
-            shared = self._load(connection, command.bucket, now)
-            value = shared.perform(command, now)
-            self._store(connection, command.bucket, shared)
-            connection.execute("ROLLBACK" if ticket.is_abandoned else "COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    def _transact(self, command: BucketCommand, ticket: _Ticket, connection: sqlite3.Connection) -> BucketReply:
+        now = self._clock()
+        shared = self._load(connection, command.bucket, now)
+        value = shared.perform(command, now)
+        self._store(connection, command.bucket, shared)
+        if ticket.is_abandoned:
+            connection.rollback()
         return shared.reply(command.owner, value, now)
 
     def _load(self, connection: sqlite3.Connection, bucket: Bucket, now: float) -> Scheduler:
@@ -188,31 +173,6 @@ class SqliteLimitStore:
             (self._account, bucket.value, _encode(shared)),
         )
 
-    def _open(self) -> sqlite3.Connection:
-        """Return the connection, a new one if the file was replaced under the old one."""
-        held = self._connection
-        if held.is_open and _identity(self._path) != self._identity:
-            held.drop()
-        if held.is_open:
-            return held.get()
-        connection = held.get()
-        self._identity = _identity(self._path)
-        return connection
-
-
-def _connect(path: Path, timeout: float) -> sqlite3.Connection:
-    # Threads take turns under a lock; `isolation_level=None` leaves transactions to us.
-    connection = sqlite3.connect(path, timeout=timeout / 2, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A crash of the machine may lose the last moments; by the time it is up again they do not matter.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(_SCHEMA)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
 
 def _undo_of(command: BucketCommand, reply: BucketReply | None) -> BucketCommand | None:
     if reply is None or command.verb != "acquire":
@@ -220,14 +180,6 @@ def _undo_of(command: BucketCommand, reply: BucketReply | None) -> BucketCommand
     if reply.value == 0.0:
         return attrs.evolve(command, verb="give_back", at=reply.now)
     return None  # a reserved slot: the gate releases it, or asks again
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _encode(shared: Scheduler) -> bytes:

@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
         "_per_loop",
         "_redis",
         "_sqlite",
+        "_store_url",
         "_logging",
         "_models",
         "_names",

@@ -16,12 +16,12 @@ import pytest
 
 from mux_async._idempotency.keys._memory import MemoryKeyStore
 from mux_async._idempotency.keys._records import KEEP, KeyCommand, KeyRecord, KeyStore, KeyStoreLostError, perform
-from mux_async._idempotency.keys._redis import Client, RedisKeyStore
+from mux_async._idempotency.keys._redis import RedisKeyStore
 from mux_async._idempotency.keys._registry import KeyRegistry, open_key_store
 from mux_async._idempotency.keys._sqlite import SqliteKeyStore
+from mux_async._redis import RedisClient, connect_to
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError
-from mux_async.limits._redis_store import connect_to
 from tests.limits.stores import redis_server
 
 pytestmark = pytest.mark.anyio
@@ -50,9 +50,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend_name: st
         "memory": MemoryKeyStore,
         "sqlite": lambda: SqliteKeyStore(tmp_path / "limits.db"),
         "fakeredis": lambda: RedisKeyStore(
-            lambda: cast("Client", fakeredis.FakeAsyncRedis(server=server, decode_responses=True))
+            lambda: cast("RedisClient", fakeredis.FakeAsyncRedis(server=server, decode_responses=True))
         ),
-        "redis": lambda: RedisKeyStore(cast("Callable[[], Client]", connect_to(Secret(request.getfixturevalue("redis_url"))))),
+        "redis": lambda: RedisKeyStore(connect_to(Secret(request.getfixturevalue("redis_url")), 1.0, "keys")),
     }
     return made[request.param]()
 

@@ -14,8 +14,9 @@ import fakeredis
 from redis.asyncio import Redis
 
 from mux_async._operation import Bucket
+from mux_async._redis import RedisClient
 from mux_async.limits import BucketSettings, LimitSettings
-from mux_async.limits._redis_store import Client, RedisLimitStore
+from mux_async.limits._redis_store import RedisLimitStore
 from mux_async.limits._scheduler import BucketCommand, BucketReply, Requester, Scheduler
 from mux_async.limits._shared_limiter import StoreLostError
 from mux_async.limits._sqlite_store import SqliteLimitStore
@@ -107,7 +108,7 @@ class RedisDriver:
         self._runner = asyncio.Runner()
         self._client = connect()
         self._store = RedisLimitStore(
-            "redis://test", "account", settings, lambda: cast("Client", self._client), clock=clock, timeout=10.0
+            "redis://test", "account", settings, lambda: cast("RedisClient", self._client), clock=clock, timeout=10.0
         )
         self.forget()
 

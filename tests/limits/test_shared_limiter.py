@@ -456,21 +456,21 @@ async def test_redis_runs_on_any_asyncio(tmp_path: Path) -> None:
     [
         (
             "postgres://user:s3cret@host/db",
-            r"cannot be kept at 'postgres' URLs; the URL is memory://, sqlite:///path or redis://",
+            r"unknown scheme 'postgres'; it is memory://, sqlite:///path or redis://",
         ),
-        ("s3cret", r"cannot be kept at '' URLs"),
+        ("s3cret", r"unknown scheme ''"),
         ("sqlite://s3cret/x", r"names no file; it is sqlite:///relative/path or sqlite:////absolute/path"),
         ("sqlite:///", "names no file"),
-        ("sqlite:///:memory:", r"are memory://"),
+        ("sqlite:///:memory:", r"and memory://"),
         ("sqlite:///x?s3cret=1", "names no file"),
         ("redis://:s3cret@/0", "names no host"),
         ("redis://:s3cret@host:port/0", "is not a URL"),
-        ("redis://:s3cret@host:1/zero", "names a database that is no number"),
+        ("redis://:s3cret@host:1/zero", "names a database that is not a number"),
         ("redis://:s3cret@[host/0", "is not a URL"),
     ],
 )
 def test_urls_that_are_refused(url: str, complaint: str) -> None:
-    """A URL that names no backend is refused when the client is made, in a sentence that does not repeat what may be a password."""
+    """A URL that names no store is refused when the client is made, in a sentence that does not repeat what may be a password."""
     with pytest.raises(ConfigurationError, match=complaint) as caught:
         Mux(token_id="id", token_secret="secret", account=url, limits=LimitSettings(url=url))
 

@@ -18,8 +18,8 @@ import attrs
 
 from mux_async._idempotency.keys._memory import MemoryKeyStore
 from mux_async._idempotency.keys._records import LEASE, KeyCommand, KeyReply, KeyStore, KeyStoreLostError
+from mux_async._store_url import RedisAddress, parse_store_url
 from mux_async._types import Secret
-from mux_async.limits._open import RedisAddress, locate
 
 logger = logging.getLogger(__name__)
 
@@ -179,14 +179,14 @@ def open_key_store(url: Secret) -> KeyStore | None:
     Raises:
         ConfigurationError: It names none.
     """
-    place = locate(url)
-    if place is None:
+    address = parse_store_url(url, "the limits'")
+    if address is None:
         return None
-    if isinstance(place, RedisAddress):
-        from mux_async._idempotency.keys._redis import RedisKeyStore
-        from mux_async.limits._redis_store import connect_to
+    if isinstance(address, RedisAddress):
+        from mux_async._idempotency.keys._redis import TIMEOUT, RedisKeyStore
+        from mux_async._redis import connect_to
 
-        return RedisKeyStore(connect_to(place.url))
+        return RedisKeyStore(connect_to(address.url, TIMEOUT, "idempotency keys in Redis"))
     from mux_async._idempotency.keys._sqlite import SqliteKeyStore
 
-    return SqliteKeyStore(place)
+    return SqliteKeyStore(address)
