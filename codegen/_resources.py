@@ -122,6 +122,8 @@ def _module(api: Api, group: str) -> str:
     if "Literal" in runtime.get("typing", set()):
         runtime["typing"].discard("Literal")
         typing.setdefault("typing", set()).add("Literal")
+    if methods:
+        typing.setdefault("typing", set()).add("Final")
     lines = [HEADER, *docstring([f"``mux.{group}``."]), "", "from __future__ import annotations", *import_lines(runtime)]
     if typing:
         lines += ["if TYPE_CHECKING:", *(f"    {line}" for line in import_lines(typing))]
@@ -356,5 +358,5 @@ def _raw_class(name: str, group: str, methods: list[Method]) -> list[str]:
     ]
     for method in methods:
         note = "  # pyright: ignore[reportDeprecated] - offered as long as its namesake is" if method.deprecated else ""
-        lines.append(f"        self.{method.name} = returns_raw(resource.{method.name}){note}")
+        lines.append(f"        self.{method.name}: Final = returns_raw(resource.{method.name}){note}")
     return lines
