@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -278,8 +279,8 @@ class DataAnnotationsWithRawResponse:
     """Operations of ``mux.data.annotations`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataAnnotations) -> None:
-        self.list = returns_raw(resource.list)
-        self.create = returns_raw(resource.create)
-        self.retrieve = returns_raw(resource.retrieve)
-        self.delete = returns_raw(resource.delete)
-        self.update = returns_raw(resource.update)
+        self.list: Final = returns_raw(resource.list)
+        self.create: Final = returns_raw(resource.create)
+        self.retrieve: Final = returns_raw(resource.retrieve)
+        self.delete: Final = returns_raw(resource.delete)
+        self.update: Final = returns_raw(resource.update)

@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -210,6 +211,6 @@ class DataDimensionsWithRawResponse:
     """Operations of ``mux.data.dimensions`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataDimensions) -> None:
-        self.list = returns_raw(resource.list)
-        self.list_values = returns_raw(resource.list_values)
-        self.list_trace_elements = returns_raw(resource.list_trace_elements)
+        self.list: Final = returns_raw(resource.list)
+        self.list_values: Final = returns_raw(resource.list_values)
+        self.list_trace_elements: Final = returns_raw(resource.list_trace_elements)

@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async.models.shared_data import GetEngagementHeatmapResponse, GetEngagementHotspotsResponse, OrderDirection
@@ -136,5 +137,5 @@ class DataEngagementPlaybackIdsWithRawResponse:
     """Operations of ``mux.data.engagement.playback_ids`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataEngagementPlaybackIds) -> None:
-        self.heatmap = returns_raw(resource.heatmap)
-        self.hotspots = returns_raw(resource.hotspots)
+        self.heatmap: Final = returns_raw(resource.heatmap)
+        self.hotspots: Final = returns_raw(resource.hotspots)

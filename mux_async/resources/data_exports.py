@@ -14,6 +14,7 @@ from mux_async._resource import Resource, returns_raw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async.models.data_exports import ListExportsResponse, ListVideoViewExportsResponse
@@ -112,5 +113,5 @@ class DataExportsWithRawResponse:
     """Operations of ``mux.data.exports`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataExports) -> None:
-        self.list = returns_raw(resource.list)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.list_video_views = returns_raw(resource.list_video_views)
+        self.list: Final = returns_raw(resource.list)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.list_video_views: Final = returns_raw(resource.list_video_views)

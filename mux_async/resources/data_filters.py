@@ -16,6 +16,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -140,5 +141,5 @@ class DataFiltersWithRawResponse:
     """Operations of ``mux.data.filters`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataFilters) -> None:
-        self.list = returns_raw(resource.list)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.list_values = returns_raw(resource.list_values)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.list: Final = returns_raw(resource.list)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.list_values: Final = returns_raw(resource.list_values)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is

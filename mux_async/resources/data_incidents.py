@@ -13,7 +13,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal
+    from typing import Final, Literal
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -190,6 +190,6 @@ class DataIncidentsWithRawResponse:
     """Operations of ``mux.data.incidents`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataIncidents) -> None:
-        self.list = returns_raw(resource.list)
-        self.retrieve = returns_raw(resource.retrieve)
-        self.list_related = returns_raw(resource.list_related)
+        self.list: Final = returns_raw(resource.list)
+        self.retrieve: Final = returns_raw(resource.retrieve)
+        self.list_related: Final = returns_raw(resource.list_related)

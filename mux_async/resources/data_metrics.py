@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -377,8 +378,8 @@ class DataMetricsWithRawResponse:
     """Operations of ``mux.data.metrics`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataMetrics) -> None:
-        self.list = returns_raw(resource.list)
-        self.list_breakdown_values = returns_raw(resource.list_breakdown_values)
-        self.get_insights = returns_raw(resource.get_insights)
-        self.get_overall_values = returns_raw(resource.get_overall_values)
-        self.get_timeseries = returns_raw(resource.get_timeseries)
+        self.list: Final = returns_raw(resource.list)
+        self.list_breakdown_values: Final = returns_raw(resource.list_breakdown_values)
+        self.get_insights: Final = returns_raw(resource.get_insights)
+        self.get_overall_values: Final = returns_raw(resource.get_overall_values)
+        self.get_timeseries: Final = returns_raw(resource.get_timeseries)

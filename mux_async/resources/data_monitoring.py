@@ -12,6 +12,7 @@ from mux_async._resource import Resource, returns_raw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async.models.data_monitoring import ListMonitoringDimensionsResponse
@@ -78,4 +79,4 @@ class DataMonitoringWithRawResponse:
     """Operations of ``mux.data.monitoring`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataMonitoring) -> None:
-        self.list_dimensions = returns_raw(resource.list_dimensions)
+        self.list_dimensions: Final = returns_raw(resource.list_dimensions)

@@ -14,7 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from typing import Literal
+    from typing import Final, Literal
 
     from mux_async._options import CallOptions
     from mux_async.models.data_monitoring_metrics import (
@@ -310,8 +310,8 @@ class DataMonitoringMetricsWithRawResponse:
     """Operations of ``mux.data.monitoring.metrics`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataMonitoringMetrics) -> None:
-        self.list = returns_raw(resource.list)
-        self.get_histogram_timeseries = returns_raw(resource.get_histogram_timeseries)
-        self.get_breakdown = returns_raw(resource.get_breakdown)
-        self.get_breakdown_timeseries = returns_raw(resource.get_breakdown_timeseries)
-        self.get_timeseries = returns_raw(resource.get_timeseries)
+        self.list: Final = returns_raw(resource.list)
+        self.get_histogram_timeseries: Final = returns_raw(resource.get_histogram_timeseries)
+        self.get_breakdown: Final = returns_raw(resource.get_breakdown)
+        self.get_breakdown_timeseries: Final = returns_raw(resource.get_breakdown_timeseries)
+        self.get_timeseries: Final = returns_raw(resource.get_timeseries)

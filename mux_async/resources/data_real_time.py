@@ -16,7 +16,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from typing import Literal
+    from typing import Final, Literal
 
     from mux_async._options import CallOptions
     from mux_async.models.data_real_time import (
@@ -289,8 +289,8 @@ class DataRealTimeWithRawResponse:
     """Operations of ``mux.data.real_time`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataRealTime) -> None:
-        self.list_dimensions = returns_raw(resource.list_dimensions)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.list_metrics = returns_raw(resource.list_metrics)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.retrieve_histogram_timeseries = returns_raw(resource.retrieve_histogram_timeseries)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.retrieve_breakdown = returns_raw(resource.retrieve_breakdown)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.retrieve_timeseries = returns_raw(resource.retrieve_timeseries)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.list_dimensions: Final = returns_raw(resource.list_dimensions)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.list_metrics: Final = returns_raw(resource.list_metrics)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.retrieve_histogram_timeseries: Final = returns_raw(resource.retrieve_histogram_timeseries)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.retrieve_breakdown: Final = returns_raw(resource.retrieve_breakdown)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.retrieve_timeseries: Final = returns_raw(resource.retrieve_timeseries)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is

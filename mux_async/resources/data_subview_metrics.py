@@ -14,7 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from typing import Literal
+    from typing import Final, Literal
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -408,9 +408,9 @@ class DataSubviewMetricsWithRawResponse:
     """Operations of ``mux.data.subview_metrics`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataSubviewMetrics) -> None:
-        self.list_breakdown_values = returns_raw(resource.list_breakdown_values)
-        self.get_breakdown_timeseries = returns_raw(resource.get_breakdown_timeseries)
-        self.list_comparison_values = returns_raw(resource.list_comparison_values)
-        self.get_overall_values = returns_raw(resource.get_overall_values)
-        self.list_dimensions = returns_raw(resource.list_dimensions)
-        self.list_dimension_values = returns_raw(resource.list_dimension_values)
+        self.list_breakdown_values: Final = returns_raw(resource.list_breakdown_values)
+        self.get_breakdown_timeseries: Final = returns_raw(resource.get_breakdown_timeseries)
+        self.list_comparison_values: Final = returns_raw(resource.list_comparison_values)
+        self.get_overall_values: Final = returns_raw(resource.get_overall_values)
+        self.list_dimensions: Final = returns_raw(resource.list_dimensions)
+        self.list_dimension_values: Final = returns_raw(resource.list_dimension_values)

@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -148,5 +149,5 @@ class DataVideoViewsWithRawResponse:
     """Operations of ``mux.data.video_views`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: DataVideoViews) -> None:
-        self.list = returns_raw(resource.list)
-        self.retrieve = returns_raw(resource.retrieve)
+        self.list: Final = returns_raw(resource.list)
+        self.retrieve: Final = returns_raw(resource.retrieve)

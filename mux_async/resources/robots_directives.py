@@ -13,6 +13,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -287,7 +288,7 @@ class RobotsDirectivesWithRawResponse:
     """Operations of ``mux.robots.directives`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: RobotsDirectives) -> None:
-        self.create = returns_raw(resource.create)
-        self.list = returns_raw(resource.list)
-        self.retrieve = returns_raw(resource.retrieve)
-        self.delete = returns_raw(resource.delete)
+        self.create: Final = returns_raw(resource.create)
+        self.list: Final = returns_raw(resource.list)
+        self.retrieve: Final = returns_raw(resource.retrieve)
+        self.delete: Final = returns_raw(resource.delete)

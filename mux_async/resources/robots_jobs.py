@@ -13,6 +13,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -231,5 +232,5 @@ class RobotsJobsWithRawResponse:
     """Operations of ``mux.robots.jobs`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: RobotsJobs) -> None:
-        self.list = returns_raw(resource.list)
-        self.cancel = returns_raw(resource.cancel)
+        self.list: Final = returns_raw(resource.list)
+        self.cancel: Final = returns_raw(resource.cancel)

@@ -13,6 +13,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
@@ -148,5 +149,5 @@ class RobotsJobsFindBestThumbnailsWithRawResponse:
     """Operations of ``mux.robots.jobs.find_best_thumbnails`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: RobotsJobsFindBestThumbnails) -> None:
-        self.create = returns_raw(resource.create)
-        self.retrieve = returns_raw(resource.retrieve)
+        self.create: Final = returns_raw(resource.create)
+        self.retrieve: Final = returns_raw(resource.retrieve)

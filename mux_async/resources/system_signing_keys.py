@@ -13,6 +13,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -199,7 +200,7 @@ class SystemSigningKeysWithRawResponse:
     """Operations of ``mux.system.signing_keys`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: SystemSigningKeys) -> None:
-        self.create = returns_raw(resource.create)
-        self.list = returns_raw(resource.list)
-        self.retrieve = returns_raw(resource.retrieve)
-        self.delete = returns_raw(resource.delete)
+        self.create: Final = returns_raw(resource.create)
+        self.list: Final = returns_raw(resource.list)
+        self.retrieve: Final = returns_raw(resource.retrieve)
+        self.delete: Final = returns_raw(resource.delete)

@@ -12,6 +12,7 @@ from mux_async._resource import Resource, returns_raw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async.models.system_utilities import Whoami
@@ -69,4 +70,4 @@ class SystemUtilitiesWithRawResponse:
     """Operations of ``mux.system.utilities`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: SystemUtilities) -> None:
-        self.whoami = returns_raw(resource.whoami)
+        self.whoami: Final = returns_raw(resource.whoami)

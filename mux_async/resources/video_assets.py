@@ -18,7 +18,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Literal
+    from typing import Final, Literal
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
@@ -1207,24 +1207,24 @@ class VideoAssetsWithRawResponse:
     """Operations of ``mux.video.assets`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoAssets) -> None:
-        self.create = returns_raw(resource.create)
-        self.list = returns_raw(resource.list)
-        self.retrieve = returns_raw(resource.retrieve)
-        self.delete = returns_raw(resource.delete)
-        self.update = returns_raw(resource.update)
-        self.retrieve_input_info = returns_raw(resource.retrieve_input_info)
-        self.update_master_access = returns_raw(resource.update_master_access)
-        self.update_mp4_support = returns_raw(resource.update_mp4_support)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.create_playback_id = returns_raw(resource.create_playback_id)
-        self.retrieve_playback_id = returns_raw(resource.retrieve_playback_id)
-        self.delete_playback_id = returns_raw(resource.delete_playback_id)
-        self.retrieve_shots = returns_raw(resource.retrieve_shots)
-        self.generate_shots = returns_raw(resource.generate_shots)
-        self.delete_shots = returns_raw(resource.delete_shots)
-        self.create_static_rendition = returns_raw(resource.create_static_rendition)
-        self.delete_static_rendition = returns_raw(resource.delete_static_rendition)
-        self.delete_thumbnail_time = returns_raw(resource.delete_thumbnail_time)
-        self.create_track = returns_raw(resource.create_track)
-        self.delete_track = returns_raw(resource.delete_track)
-        self.update_track = returns_raw(resource.update_track)
-        self.generate_subtitles = returns_raw(resource.generate_subtitles)
+        self.create: Final = returns_raw(resource.create)
+        self.list: Final = returns_raw(resource.list)
+        self.retrieve: Final = returns_raw(resource.retrieve)
+        self.delete: Final = returns_raw(resource.delete)
+        self.update: Final = returns_raw(resource.update)
+        self.retrieve_input_info: Final = returns_raw(resource.retrieve_input_info)
+        self.update_master_access: Final = returns_raw(resource.update_master_access)
+        self.update_mp4_support: Final = returns_raw(resource.update_mp4_support)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.create_playback_id: Final = returns_raw(resource.create_playback_id)
+        self.retrieve_playback_id: Final = returns_raw(resource.retrieve_playback_id)
+        self.delete_playback_id: Final = returns_raw(resource.delete_playback_id)
+        self.retrieve_shots: Final = returns_raw(resource.retrieve_shots)
+        self.generate_shots: Final = returns_raw(resource.generate_shots)
+        self.delete_shots: Final = returns_raw(resource.delete_shots)
+        self.create_static_rendition: Final = returns_raw(resource.create_static_rendition)
+        self.delete_static_rendition: Final = returns_raw(resource.delete_static_rendition)
+        self.delete_thumbnail_time: Final = returns_raw(resource.delete_thumbnail_time)
+        self.create_track: Final = returns_raw(resource.create_track)
+        self.delete_track: Final = returns_raw(resource.delete_track)
+        self.update_track: Final = returns_raw(resource.update_track)
+        self.generate_subtitles: Final = returns_raw(resource.generate_subtitles)

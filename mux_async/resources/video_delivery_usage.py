@@ -14,6 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -93,4 +94,4 @@ class VideoDeliveryUsageWithRawResponse:
     """Operations of ``mux.video.delivery_usage`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoDeliveryUsage) -> None:
-        self.list = returns_raw(resource.list)
+        self.list: Final = returns_raw(resource.list)

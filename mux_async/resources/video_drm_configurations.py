@@ -13,6 +13,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -121,5 +122,5 @@ class VideoDrmConfigurationsWithRawResponse:
     """Operations of ``mux.video.drm_configurations`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoDrmConfigurations) -> None:
-        self.list = returns_raw(resource.list)
-        self.retrieve = returns_raw(resource.retrieve)
+        self.list: Final = returns_raw(resource.list)
+        self.retrieve: Final = returns_raw(resource.retrieve)

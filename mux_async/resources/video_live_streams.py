@@ -13,6 +13,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Final
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
@@ -1048,22 +1049,26 @@ class VideoLiveStreamsWithRawResponse:
     """Operations of ``mux.video.live_streams`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoLiveStreams) -> None:
-        self.create = returns_raw(resource.create)
-        self.list = returns_raw(resource.list)
-        self.retrieve = returns_raw(resource.retrieve)
-        self.delete = returns_raw(resource.delete)
-        self.update = returns_raw(resource.update)
-        self.complete = returns_raw(resource.complete)
-        self.disable = returns_raw(resource.disable)
-        self.update_embedded_subtitles = returns_raw(resource.update_embedded_subtitles)
-        self.enable = returns_raw(resource.enable)
-        self.update_generated_subtitles = returns_raw(resource.update_generated_subtitles)
-        self.update_new_asset_settings_static_renditions = returns_raw(resource.update_new_asset_settings_static_renditions)
-        self.delete_new_asset_settings_static_renditions = returns_raw(resource.delete_new_asset_settings_static_renditions)
-        self.create_playback_id = returns_raw(resource.create_playback_id)
-        self.retrieve_playback_id = returns_raw(resource.retrieve_playback_id)
-        self.delete_playback_id = returns_raw(resource.delete_playback_id)
-        self.reset_stream_key = returns_raw(resource.reset_stream_key)
-        self.create_simulcast_target = returns_raw(resource.create_simulcast_target)
-        self.delete_simulcast_target = returns_raw(resource.delete_simulcast_target)
-        self.retrieve_simulcast_target = returns_raw(resource.retrieve_simulcast_target)
+        self.create: Final = returns_raw(resource.create)
+        self.list: Final = returns_raw(resource.list)
+        self.retrieve: Final = returns_raw(resource.retrieve)
+        self.delete: Final = returns_raw(resource.delete)
+        self.update: Final = returns_raw(resource.update)
+        self.complete: Final = returns_raw(resource.complete)
+        self.disable: Final = returns_raw(resource.disable)
+        self.update_embedded_subtitles: Final = returns_raw(resource.update_embedded_subtitles)
+        self.enable: Final = returns_raw(resource.enable)
+        self.update_generated_subtitles: Final = returns_raw(resource.update_generated_subtitles)
+        self.update_new_asset_settings_static_renditions: Final = returns_raw(
+            resource.update_new_asset_settings_static_renditions
+        )
+        self.delete_new_asset_settings_static_renditions: Final = returns_raw(
+            resource.delete_new_asset_settings_static_renditions
+        )
+        self.create_playback_id: Final = returns_raw(resource.create_playback_id)
+        self.retrieve_playback_id: Final = returns_raw(resource.retrieve_playback_id)
+        self.delete_playback_id: Final = returns_raw(resource.delete_playback_id)
+        self.reset_stream_key: Final = returns_raw(resource.reset_stream_key)
+        self.create_simulcast_target: Final = returns_raw(resource.create_simulcast_target)
+        self.delete_simulcast_target: Final = returns_raw(resource.delete_simulcast_target)
+        self.retrieve_simulcast_target: Final = returns_raw(resource.retrieve_simulcast_target)

@@ -14,7 +14,7 @@ from mux_async._types import UNSET, Unset
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from typing import Literal
+    from typing import Final, Literal
 
     from mux_async._options import CallOptions
     from mux_async._response import Download
@@ -599,12 +599,12 @@ class VideoPlaybackWithRawResponse:
     """Operations of ``mux.video.playback`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoPlayback) -> None:
-        self.hls = returns_raw(resource.hls)
-        self.animated = returns_raw(resource.animated)
-        self.storyboard_meta = returns_raw(resource.storyboard_meta)
-        self.storyboard_vtt = returns_raw(resource.storyboard_vtt)
-        self.storyboard = returns_raw(resource.storyboard)
-        self.transcript = returns_raw(resource.transcript)
-        self.track = returns_raw(resource.track)
-        self.thumbnail = returns_raw(resource.thumbnail)
-        self.static_rendition = returns_raw(resource.static_rendition)
+        self.hls: Final = returns_raw(resource.hls)
+        self.animated: Final = returns_raw(resource.animated)
+        self.storyboard_meta: Final = returns_raw(resource.storyboard_meta)
+        self.storyboard_vtt: Final = returns_raw(resource.storyboard_vtt)
+        self.storyboard: Final = returns_raw(resource.storyboard)
+        self.transcript: Final = returns_raw(resource.transcript)
+        self.track: Final = returns_raw(resource.track)
+        self.thumbnail: Final = returns_raw(resource.thumbnail)
+        self.static_rendition: Final = returns_raw(resource.static_rendition)

@@ -12,6 +12,7 @@ from mux_async._resource import Resource, returns_raw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async.models.video_playback_ids import PlaybackIdLookup
@@ -72,4 +73,4 @@ class VideoPlaybackIdsWithRawResponse:
     """Operations of ``mux.video.playback_ids`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoPlaybackIds) -> None:
-        self.retrieve = returns_raw(resource.retrieve)
+        self.retrieve: Final = returns_raw(resource.retrieve)

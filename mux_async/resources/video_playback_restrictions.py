@@ -13,6 +13,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -319,9 +320,9 @@ class VideoPlaybackRestrictionsWithRawResponse:
     """Operations of ``mux.video.playback_restrictions`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoPlaybackRestrictions) -> None:
-        self.create = returns_raw(resource.create)
-        self.list = returns_raw(resource.list)
-        self.delete = returns_raw(resource.delete)
-        self.retrieve = returns_raw(resource.retrieve)
-        self.update_referrer = returns_raw(resource.update_referrer)
-        self.update_user_agent = returns_raw(resource.update_user_agent)
+        self.create: Final = returns_raw(resource.create)
+        self.list: Final = returns_raw(resource.list)
+        self.delete: Final = returns_raw(resource.delete)
+        self.retrieve: Final = returns_raw(resource.retrieve)
+        self.update_referrer: Final = returns_raw(resource.update_referrer)
+        self.update_user_agent: Final = returns_raw(resource.update_user_agent)

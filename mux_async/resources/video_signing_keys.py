@@ -15,6 +15,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
@@ -206,7 +207,7 @@ class VideoSigningKeysWithRawResponse:
     """Operations of ``mux.video.signing_keys`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoSigningKeys) -> None:
-        self.create = returns_raw(resource.create)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.list = returns_raw(resource.list)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.delete = returns_raw(resource.delete)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.retrieve = returns_raw(resource.retrieve)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.create: Final = returns_raw(resource.create)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.list: Final = returns_raw(resource.list)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.delete: Final = returns_raw(resource.delete)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.retrieve: Final = returns_raw(resource.retrieve)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is

@@ -15,6 +15,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Final
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
@@ -498,12 +499,12 @@ class VideoSpacesWithRawResponse:
     """Operations of ``mux.video.spaces`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoSpaces) -> None:
-        self.create = returns_raw(resource.create)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.list = returns_raw(resource.list)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.delete = returns_raw(resource.delete)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.retrieve = returns_raw(resource.retrieve)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.create_broadcast = returns_raw(resource.create_broadcast)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.delete_broadcast = returns_raw(resource.delete_broadcast)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.retrieve_broadcast = returns_raw(resource.retrieve_broadcast)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.start_broadcast = returns_raw(resource.start_broadcast)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.stop_broadcast = returns_raw(resource.stop_broadcast)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.create: Final = returns_raw(resource.create)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.list: Final = returns_raw(resource.list)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.delete: Final = returns_raw(resource.delete)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.retrieve: Final = returns_raw(resource.retrieve)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.create_broadcast: Final = returns_raw(resource.create_broadcast)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.delete_broadcast: Final = returns_raw(resource.delete_broadcast)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.retrieve_broadcast: Final = returns_raw(resource.retrieve_broadcast)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.start_broadcast: Final = returns_raw(resource.start_broadcast)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.stop_broadcast: Final = returns_raw(resource.stop_broadcast)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is

@@ -13,6 +13,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
@@ -244,7 +245,7 @@ class VideoUploadsWithRawResponse:
     """Operations of ``mux.video.uploads`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoUploads) -> None:
-        self.create = returns_raw(resource.create)
-        self.list = returns_raw(resource.list)
-        self.retrieve = returns_raw(resource.retrieve)
-        self.cancel = returns_raw(resource.cancel)
+        self.create: Final = returns_raw(resource.create)
+        self.list: Final = returns_raw(resource.list)
+        self.retrieve: Final = returns_raw(resource.retrieve)
+        self.cancel: Final = returns_raw(resource.cancel)

@@ -15,7 +15,7 @@ from mux_async._types import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal
+    from typing import Final, Literal
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
@@ -426,11 +426,11 @@ class VideoWebInputsWithRawResponse:
     """Operations of ``mux.video.web_inputs`` that return a `RawResponse`. Each takes what its namesake takes."""
 
     def __init__(self, resource: VideoWebInputs) -> None:
-        self.create = returns_raw(resource.create)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.list = returns_raw(resource.list)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.delete = returns_raw(resource.delete)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.retrieve = returns_raw(resource.retrieve)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.launch = returns_raw(resource.launch)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.reload = returns_raw(resource.reload)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.shutdown = returns_raw(resource.shutdown)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
-        self.update_url = returns_raw(resource.update_url)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.create: Final = returns_raw(resource.create)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.list: Final = returns_raw(resource.list)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.delete: Final = returns_raw(resource.delete)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.retrieve: Final = returns_raw(resource.retrieve)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.launch: Final = returns_raw(resource.launch)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.reload: Final = returns_raw(resource.reload)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.shutdown: Final = returns_raw(resource.shutdown)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
+        self.update_url: Final = returns_raw(resource.update_url)  # pyright: ignore[reportDeprecated] - offered as long as its namesake is
