@@ -222,7 +222,7 @@ class WrongRuntimeError(ConfigurationError):
             )
         super().__init__(message)
         self.running = running
-        self.supported = tuple(supported)
+        self.supported: tuple[str, ...] = tuple(supported)
 
 
 class InvalidRequestError(MuxError, ValueError):
@@ -417,7 +417,7 @@ class APIStatusError(MuxError):
         super().__init__(message)
         self.status = status
         self.type = type
-        self.messages = tuple(messages)
+        self.messages: tuple[str, ...] = tuple(messages)
         self.request_id = request_id
         self.headers = headers
         self.body = body
@@ -482,7 +482,7 @@ class AssetErroredError(MuxError):
         super().__init__(f"asset {asset_id!r} is errored ({type or 'no type'}): {reasons}")
         self.asset_id = asset_id
         self.type = type
-        self.messages = tuple(messages)
+        self.messages: tuple[str, ...] = tuple(messages)
 
 
 class UploadError(MuxError):

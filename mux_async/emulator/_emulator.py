@@ -96,8 +96,8 @@ class Emulator:
         on_arrival: Callable[[Arrival], None] | None = None,
         on_delivery: Callable[[Delivery], None] | None = None,
     ) -> None:
-        self.settings = EmulatorSettings() if settings is None else settings
-        self.faults = Faults()
+        self.settings: EmulatorSettings = EmulatorSettings() if settings is None else settings
+        self.faults: Faults = Faults()
         self._clock = clock
         self._on_arrival = on_arrival
         self._on_delivery = on_delivery

@@ -93,7 +93,7 @@ class Store:
 
     def __init__(self, path: Path | None, *, create: bool = True) -> None:
         self.path = path
-        self.name = str(path) if path is not None else "in memory"
+        self.name: str = str(path) if path is not None else "in memory"
         if path is not None and not create and not path.exists():
             raise JournalError(f"there is no journal {self.name!r}: check its name; an ingest makes it where it is told to")
         self._connection = SqliteConnection(partial(_connect, path, self.name), in_memory=path is None)

@@ -84,7 +84,7 @@ class AccountLimits:
         key: str = "",
     ) -> None:
         self.settings = settings
-        self.retries = RetryBudget(settings.retries)
+        self.retries: RetryBudget = RetryBudget(settings.retries)
         self._clock = clock
         if limiter is None:
             if settings.url is None or not settings.enabled:

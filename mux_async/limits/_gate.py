@@ -38,9 +38,9 @@ class Counters:
     __slots__ = ("granted", "throttled", "waited")
 
     def __init__(self) -> None:
-        self.granted = 0
-        self.waited = 0.0
-        self.throttled = 0
+        self.granted: int = 0
+        self.waited: float = 0.0
+        self.throttled: int = 0
 
 
 class _Request(Waiter):

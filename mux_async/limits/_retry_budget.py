@@ -60,7 +60,7 @@ class RetryBudget:
         self._level = float(settings.reserve)
         self._counted = 0
         self._at = -math.inf
-        self.calls = 0
+        self.calls: int = 0
         self.denied = 0
         after_fork(self)
 

@@ -135,14 +135,16 @@ class TokenBucket:
 
     def __init__(self, rate: float, burst: int, adaptive: AdaptiveSettings | None = None, jitter: float = 0.0) -> None:
         self._adaptive = adaptive or AdaptiveSettings()
-        self.burst = self._configured_burst = burst
-        self.ceiling = self._configured_rate = rate
+        self._configured_burst = burst
+        self.burst: int = burst
+        self._configured_rate = rate
+        self.ceiling: float = rate
         """The rate that recovery goes up to."""
         self._interval = 1.0 / rate
-        self.full_at = -math.inf
+        self.full_at: float = -math.inf
         """When the bucket is full again, if nothing more is taken."""
-        self.closed_until = -math.inf
-        self.closed_at = -math.inf
+        self.closed_until: float = -math.inf
+        self.closed_at: float = -math.inf
         self._base_full_at = -math.inf
         """`full_at` before the oldest remembered grant."""
         self._grants: deque[float] = deque()

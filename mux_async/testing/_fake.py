@@ -53,7 +53,7 @@ class FakeBody:
 
     def __init__(self, pieces: Iterable[Piece] | AsyncIterable[Piece]) -> None:
         self._pieces = aiter(pieces) if isinstance(pieces, AsyncIterable) else iter(pieces)
-        self.is_finished = False
+        self.is_finished: bool = False
         """Whether it was read to its end, failed, or was closed: what every answer must come to."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -133,7 +133,7 @@ class FakeTransport:
         self._handler: Handler = handler or (lambda _request: respond(json={}))
         self._bodies: list[FakeBody] = []
         self.requests: list[SentRequest] = []
-        self.is_closed = False
+        self.is_closed: bool = False
 
     @property
     def unfinished(self) -> int:

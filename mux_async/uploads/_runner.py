@@ -40,7 +40,7 @@ from mux_async.uploads.machine import (
     WaitEnded,
 )
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _MAX_RESPONSE_BODY = 64 * 1024
 _TIMEOUTS = Timeouts(read=120.0)

@@ -85,9 +85,9 @@ class UploadScheduler:
         self._bandwidth = anyio.Lock(fast_acquire=True)
         self._next_send_at = -math.inf
         self._active = 0
-        self.disk_threads = anyio.Semaphore(_DISK_THREADS, fast_acquire=True)
-        self.remote_threads = anyio.Semaphore(_REMOTE_THREADS, fast_acquire=True)
-        self.time_slice = anyio.Semaphore(_TIME_SLICE_READERS, fast_acquire=True)
+        self.disk_threads: anyio.Semaphore = anyio.Semaphore(_DISK_THREADS, fast_acquire=True)
+        self.remote_threads: anyio.Semaphore = anyio.Semaphore(_REMOTE_THREADS, fast_acquire=True)
+        self.time_slice: anyio.Semaphore = anyio.Semaphore(_TIME_SLICE_READERS, fast_acquire=True)
 
     @asynccontextmanager
     async def slot(self) -> AsyncGenerator[None, None]:

@@ -238,7 +238,7 @@ class UploadMachine:
     def __init__(
         self, state: UploadState, *, random: Random, max_failures: int = 10, max_chunk_size: int = MAX_CHUNK_SIZE
     ) -> None:
-        self.state = state
+        self.state: UploadState = state
         self._random = random
         self._max_failures = max_failures
         self.max_chunk_size = max_chunk_size

@@ -81,12 +81,12 @@ class UploadSession:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.size = 0
+        self.size: int = 0
         self.crc: int = 0
         self.total: int | None = None
-        self.is_complete = False
-        self.is_gone = False
-        self.head = b""
+        self.is_complete: bool = False
+        self.is_gone: bool = False
+        self.head: bytes = b""
         self.path = path
         self._kept_size = 0
         self._kept_crc: int = 0
