@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
 
 import anyio
 import attrs
@@ -17,7 +17,7 @@ from mux_async import Mux
 from mux_async._operation import Bucket
 from mux_async.cli._client import BaseUrl, TransportName, make_client, policies
 from mux_async.cli._interrupts import open_interrupts
-from mux_async.cli._jobs import SUFFIX, Before, Options, Sources, summarize
+from mux_async.cli._jobs import SUFFIX, Before, Options, Sources, journal_keys, summarize
 from mux_async.cli._output import FAILED, MOST_LINES, STOPPED, counted, printable, size, span, stderr, stdout
 from mux_async.cli._progress import Form, IngestJob, RateBudget, Reporter
 from mux_async.cli._reporters import make_reporter
@@ -26,6 +26,9 @@ from mux_async.ingest import Ingest, IngestSummary, Journal, Plan, Stage, write_
 from mux_async.ingest._report import check_report_path
 from mux_async.limits import LimitSettings
 from mux_async.limits._account import AccountLimits
+
+if TYPE_CHECKING:
+    from mux_async.params import PlaybackPolicyParam
 
 _FRAME = 0.2
 """Seconds between two drawings of the live view."""
@@ -164,7 +167,7 @@ def ingest(
         options = Options.settle(book.options, base_url=client.base_url, policies=chosen, test=test, journal=place)
         book.save_options(options.to_dict())
         if retry_failed:
-            book.retry([item.key for item in plan.items])
+            book.retry(journal_keys(book, plan))
         job = IngestJob(plan, place, report=report, **attrs.asdict(Before.of(book, plan), recurse=False))
         reporter = make_reporter(_form(as_json=as_json, plain=plain), job, _budget(client))
         _say([*_refusals(plan), *job.describe()])
@@ -173,7 +176,7 @@ def ingest(
             plan.items,
             journal=book,
             concurrency=concurrency,
-            playback_policies=options.policies,
+            playback_policies=cast("tuple[PlaybackPolicyParam, ...]", options.policies),
             test=options.test,
             wait_timeout=timeout,
             on_event=reporter.event,

@@ -14,6 +14,8 @@ from mux_async.cli._input import read_standard_input
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest import Dedup, Journal, JournalSummary, Manifest, ManifestForm, OnBadLine, Plan, Stage, make_plan
 from mux_async.ingest._file_types import MANIFEST_SUFFIXES
+from mux_async.ingest._item_queue import enrolment
+from mux_async.ingest._journal import store_of
 
 STDIN = "-"
 SUFFIX = ".mux-journal"
@@ -81,6 +83,11 @@ class Sources:
         return Path(stem[:120] + SUFFIX)
 
 
+def journal_keys(journal: Journal, plan: Plan) -> list[str]:
+    """Return the keys that the journal has for the items of a plan: those of an earlier version's may be others."""
+    return store_of(journal).keys([enrolment(item) for item in plan.items])
+
+
 @attrs.frozen
 class Before:
     """How the items of a plan stood before a run.
@@ -99,7 +106,7 @@ class Before:
     def of(cls, journal: Journal, plan: Plan) -> Before:
         """Look them up."""
         # The plan's own strings are kept, and not a second copy of a hundred thousand keys.
-        keys = {item.key: item.key for item in plan.items}
+        keys = {key: key for key in journal_keys(journal, plan)}
         found: dict[str, list[str]] = {"done": [], "failed": [], "begun": []}
         for entry in journal.entries(superseded=True):
             key = keys.get(entry.key)

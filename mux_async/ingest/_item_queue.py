@@ -50,6 +50,18 @@ def fingerprint(item: Item) -> str | None:
     return f"{item.size}:{item.modified_ns}" if item.modified_ns is not None else str(item.size)
 
 
+def enrolment(item: Item) -> Enrolment:
+    """Return *item* as it is put into the journal."""
+    return Enrolment(
+        item.key,
+        item.source,
+        item.url is not None,
+        size=item.size,
+        fingerprint=fingerprint(item),
+        older_key=item.older_key,
+    )
+
+
 class ItemQueue:
     """Hands out the items of one run.
 
@@ -118,11 +130,11 @@ class ItemQueue:
     def _read(self, source: Iterator[Item]) -> list[tuple[Item, Standing]]:
         """Take items from *source* and put them on the books; empty at its end. Blocks."""
         items = list(islice(source, LOOKAHEAD))
-        enrolments = [
-            Enrolment(item.key, item.source, item.url is not None, size=item.size, fingerprint=fingerprint(item))
-            for item in items
+        standings = self._writer.store.enrol([enrolment(item) for item in items]) if items else []
+        return [
+            (item if item.key == standing.state.key else item.with_key(standing.state.key), standing)
+            for item, standing in zip(items, standings, strict=True)
         ]
-        return list(zip(items, self._writer.store.enrol(enrolments) if items else [], strict=True))
 
     async def _fill(self) -> None:
         read = await self._writer.call(self._read, self._source)

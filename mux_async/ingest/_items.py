@@ -16,7 +16,7 @@ from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, MissingExtraError
 from mux_async.ingest._asset_settings import MAX_LENGTHS
-from mux_async.ingest._signatures import unsigned
+from mux_async.ingest._signatures import unsigned, unsigned_before
 from mux_async.ingest._text_encoding import is_path, legible, legible_all, stripped
 from mux_async.uploads._source import open_file
 
@@ -57,6 +57,7 @@ class Item:
         settings: Members of the create call, by wire name: ``meta``, ``passthrough`` and whatever a manifest gave. ``inputs``, if there,
             begins with the settings of the main media, without ``url``.
         priority: Items with a higher one are begun earlier.
+        older_key: The key that earlier versions made of the URL, where that was another one: their journals have it.
     """
 
     key: str
@@ -68,6 +69,13 @@ class Item:
     modified_ns: int | None = None
     settings: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=_names)
     priority: int = 0
+    older_key: str | None = None
+
+    def with_key(self, key: str) -> Item:
+        """Return the same under another key, which is its asset's ``external_id`` as well."""
+        meta = self.settings.get("meta")
+        members: Mapping[str, object] = cast("Mapping[str, object]", meta) if isinstance(meta, Mapping) else {}
+        return attrs.evolve(self, key=key, older_key=None, settings={**self.settings, "meta": {**members, "external_id": key}})
 
     def create_body(self) -> dict[str, object]:
         """Return the whole of what is asked for in the one create call: an asset's own, or ``new_asset_settings`` of an upload.
@@ -136,6 +144,7 @@ def url_item(url: str, options: ItemOptions = NO_OPTIONS) -> Item:
     Raises:
         InvalidRequestError: It is no http(s) URL and no clip (``mux://assets/...``), or a setting is too long.
     """
+    given = stripped(url)
     url = _normalized(url)
     try:
         parts = urlsplit(url)
@@ -146,10 +155,19 @@ def url_item(url: str, options: ItemOptions = NO_OPTIONS) -> Item:
         shown = legible(url.partition("?")[0][:80])
         raise InvalidRequestError(f"{shown!r} is not a URL that Mux could fetch; it has the form https://host/path")
     shown = _shown(url)
-    key = _own_key(options) or _derived_key("u", unsigned(url))
+    older, key = None, _own_key(options)
+    if key is None:
+        older, key = _derived_key("u", unsigned_before(given)), _derived_key("u", unsigned(url))
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or parts.hostname or ""
     settings = _settings(options, key, name)
-    return Item(key=key, source=shown, url=Secret(url), settings=settings, priority=options.priority)
+    return Item(
+        key=key,
+        source=shown,
+        url=Secret(url),
+        settings=settings,
+        priority=options.priority,
+        older_key=older if older != key else None,
+    )
 
 
 def _normalized(url: str) -> str:

@@ -329,8 +329,4 @@ def _with_own_key(item: Item, kept: dict[str, Item]) -> Item:
     number = 2
     while f"{item.key}-{number}" in kept:
         number += 1
-    key = f"{item.key}-{number}"
-    meta = item.settings.get("meta")
-    return attrs.evolve(
-        item, key=key, settings={**item.settings, "meta": {**(meta if isinstance(meta, dict) else {}), "external_id": key}}
-    )
+    return item.with_key(f"{item.key}-{number}")

@@ -44,6 +44,20 @@ _SCHEMES: Final = (
 """Names that have to be there together, and those that go with them."""
 
 
+_OLDER: Final = re.compile(
+    r"(x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy|se|sig|ske|skoid|sks|skt|sktid|skv|sp|spr|sr|st|sv)",
+    re.IGNORECASE,
+)
+"""What counted as a signature when journals of version 1 and 2 were written, each name by itself."""
+
+
+def unsigned_before(url: str) -> str:
+    """Return *url* without its signature, as the keys of older journals have it."""
+    base, mark, query = url.partition("?")
+    kept = [each for each in query.split("&") if not _OLDER.fullmatch(each.partition("=")[0])]
+    return base + (mark + "&".join(kept) if kept else "")
+
+
 def unsigned(url: str) -> str:
     """Return *url* without its signature."""
     base, mark, query = url.partition("?")

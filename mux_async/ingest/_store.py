@@ -42,6 +42,7 @@ class Enrolment:
         is_fetched: Whether Mux fetches the bytes itself.
         size: Bytes of the file; ``None`` for URLs.
         fingerprint: Differs when the file does; ``None`` for what cannot be told.
+        older_key: What earlier versions made of the item, where that was something else.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Enrolment:
     is_fetched: bool
     size: int | None = None
     fingerprint: str | None = None
+    older_key: str | None = None
 
 
 @attrs.frozen
@@ -56,7 +58,7 @@ class Standing:
     """An item as the books have it.
 
     Attributes:
-        state: Where it is.
+        state: Where it is. Its key is the one that the books have.
         fingerprint: Of the file when its upload was created.
         runner: Who works on it; ``None`` for nobody.
     """
@@ -132,18 +134,12 @@ class Store:
     def enrol(self, items: Sequence[Enrolment]) -> list[Standing]:
         """Put items on the books that are not there yet, and say how each stands, in the same order."""
         now = time.time()
-        rows = [
-            (
-                item.key,
-                item.source,
-                item.size,
-                item.fingerprint,
-                _state_text(ItemState(item.key, is_fetched=item.is_fetched)),
-                now,
-            )
-            for item in items
-        ]
         with self._transaction() as sql:
+            keys = self._keys(sql, items, take=True)
+            rows = [
+                (key, item.source, item.size, item.fingerprint, _state_text(ItemState(key, is_fetched=item.is_fetched)), now)
+                for key, item in zip(keys, items, strict=True)
+            ]
             # What was not begun takes the name and size that it has now; the rest keeps those it was begun with.
             sql.executemany(
                 "INSERT INTO items (key, source, size, fingerprint, stage, state, changed_at) VALUES (?, ?, ?, ?, 'planned', ?, ?) "
@@ -151,8 +147,41 @@ class Store:
                 "WHERE stage = 'planned' AND (source, size, fingerprint) IS NOT (excluded.source, excluded.size, excluded.fingerprint)",
                 rows,
             )
-            standings = self._standings(sql, [item.key for item in items])
-        return [standings[item.key] for item in items]
+            standings = self._standings(sql, keys)
+        return [standings[key] for key in keys]
+
+    def keys(self, items: Sequence[Enrolment]) -> list[str]:
+        """Return the keys under which the books have items, or would have them, in the same order.
+
+        In a journal of an earlier version, an item may have the key that was made of its URL then. That was one key for several URLs
+        (``?se=1``, ``?se=2``), and so one film was made of them: of the first in the list. The first that is named has what became of
+        it, now and in later runs, and the others are new.
+        """
+        with self._connection, explained(self.name):
+            return self._keys(self._sql, items, take=False)
+
+    def _keys(self, sql: sqlite3.Connection, items: Sequence[Enrolment], *, take: bool) -> list[str]:
+        keys = [item.key for item in items]
+        if sql.execute("SELECT 1 FROM older_keys LIMIT 1").fetchone() is None:
+            return keys
+        asked = {*keys, *(item.older_key for item in items if item.older_key is not None)}
+        takers = dict(_rows_of(sql, "SELECT key, taken_by FROM older_keys WHERE key IN", list(asked)))
+        known = {key for (key,) in _rows_of(sql, "SELECT key FROM items WHERE key IN", keys)}
+        before = dict(takers)
+        for number, item in enumerate(items):
+            older = item.older_key
+            if item.key in takers:
+                if takers[item.key] not in {None, item.key}:
+                    keys[number] = f"{item.key}-new"  # its own key stands for another film
+                else:
+                    takers[item.key] = item.key
+            elif older is not None and older in takers and item.key not in known and takers[older] in {None, item.key}:
+                takers[older] = item.key
+                keys[number] = older
+        if take:
+            changes = [(taker, key) for key, taker in takers.items() if taker != before[key]]
+            sql.executemany("UPDATE older_keys SET taken_by = ? WHERE key = ?", changes)
+        return keys
 
     def standings(self, keys: Sequence[str]) -> dict[str, Standing]:
         """Say how items stand; those that are not on the books are left out."""
@@ -160,14 +189,11 @@ class Store:
             return self._standings(self._sql, keys)
 
     def _standings(self, sql: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Standing]:
-        found: dict[str, Standing] = {}
-        for start in range(0, len(keys), PAGE):
-            part = keys[start : start + PAGE]
-            marks = ", ".join("?" * len(part))
-            query = f"SELECT key, stage, state, fingerprint, runner FROM items WHERE key IN ({marks})"  # noqa: S608 - question marks
-            for key, stage, state, fingerprint, runner in sql.execute(query, part):
-                found[key] = Standing(self._state(key, stage, state), fingerprint, runner)
-        return found
+        rows = _rows_of(sql, "SELECT key, stage, state, fingerprint, runner FROM items WHERE key IN", keys)
+        return {
+            key: Standing(self._state(key, stage, state), fingerprint, runner)
+            for key, stage, state, fingerprint, runner in rows
+        }
 
     def claim(self, keys: Sequence[str], runner: str) -> tuple[set[str], dict[str, Standing]]:
         """Give items to *runner* that nobody works on and that are not finished.
@@ -227,6 +253,8 @@ class Store:
         now = time.time()
         with self._transaction() as sql:
             dead = sql.execute("SELECT key, stage, state FROM items WHERE stage = 'dead'").fetchall()
+            if wanted is not None:
+                wanted |= {key for key, taker in sql.execute("SELECT key, taken_by FROM older_keys") if taker in wanted}
             states = [advance(self._state(*row), Retried()) for row in dead if wanted is None or row[0] in wanted]
             sql.executemany(
                 "UPDATE items SET stage = ?, state = ?, outcome = NULL, seconds = NULL, changed_at = ? WHERE key = ?",
@@ -337,6 +365,15 @@ def _connect(path: Path | None, name: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _rows_of(sql: sqlite3.Connection, query: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the rows of *query*, which ends with ``IN``, for all of *keys*, some at a time."""
+    found: list[tuple[Any, ...]] = []
+    for start in range(0, len(keys), PAGE):
+        part = keys[start : start + PAGE]
+        found += sql.execute(f"{query} ({', '.join('?' * len(part))})", part)
+    return found
 
 
 def _state_text(state: ItemState) -> str:
