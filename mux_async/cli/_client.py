@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from mux_async import Mux
 from mux_async._transports import installed_transports
 from mux_async.cli._network import current_network
+
+if TYPE_CHECKING:
+    from mux_async.params import PlaybackPolicyParam
 
 _POLICIES = ("public", "signed", "drm")
 
@@ -61,7 +64,7 @@ def make_client(base_url: str | None, transport: str) -> Mux:
     return Mux(base_url=base_url, transport=transport, transport_settings=settings, user_agent_suffix="cli")
 
 
-def policies(given: list[str] | None) -> list[str]:
+def policies(given: list[str] | None) -> list[PlaybackPolicyParam]:
     """Return the playback policies that were asked for, or the default.
 
     Raises:
@@ -70,4 +73,4 @@ def policies(given: list[str] | None) -> list[str]:
     for policy in given or ():
         if policy not in _POLICIES:
             raise typer.BadParameter(f"{policy!r} is none of public, signed, drm")
-    return given or ["public"]
+    return cast("list[PlaybackPolicyParam]", given or ["public"])

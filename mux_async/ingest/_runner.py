@@ -82,6 +82,7 @@ from mux_async.uploads.machine import DEFAULT_CHUNK_SIZE
 
 if TYPE_CHECKING:
     from mux_async.models import Asset
+    from mux_async.params import PlaybackPolicyParam
 
 DEFAULT_CONCURRENCY: Final = 4
 MAX_WAITING: Final = 10_000
@@ -133,7 +134,7 @@ class Ingest:
         *,
         journal: Journal | str | os.PathLike[str] | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
-        playback_policies: str | Sequence[str] = ("public",),
+        playback_policies: PlaybackPolicyParam | Sequence[PlaybackPolicyParam] = ("public",),
         test: bool = False,
         upload_timeout: int | Unset = UNSET,
         wait_timeout: float | None = None,

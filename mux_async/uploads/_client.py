@@ -26,7 +26,7 @@ from mux_async.uploads.machine import UploadState
 if TYPE_CHECKING:
     from mux_async._resource import Caller
     from mux_async.models import Asset, AssetOptions, Upload
-    from mux_async.params import AssetOptionsParam
+    from mux_async.params import AssetOptionsParam, PlaybackPolicyParam
     from mux_async.resources.video import Video
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Uploads:
         *,
         wait: Literal[True] = True,
         length: int | None = None,
-        playback_policies: Sequence[str] | Unset = UNSET,
+        playback_policies: PlaybackPolicyParam | Sequence[PlaybackPolicyParam] | Unset = UNSET,
         new_asset_settings: AssetOptions | AssetOptionsParam | Unset = UNSET,
         cors_origin: str | Unset = UNSET,
         timeout: int | Unset = UNSET,
@@ -107,7 +107,7 @@ class Uploads:
         *,
         wait: Literal[False],
         length: int | None = None,
-        playback_policies: Sequence[str] | Unset = UNSET,
+        playback_policies: PlaybackPolicyParam | Sequence[PlaybackPolicyParam] | Unset = UNSET,
         new_asset_settings: AssetOptions | AssetOptionsParam | Unset = UNSET,
         cors_origin: str | Unset = UNSET,
         timeout: int | Unset = UNSET,
@@ -122,7 +122,7 @@ class Uploads:
         *,
         wait: bool = True,
         length: int | None = None,
-        playback_policies: Sequence[str] | Unset = UNSET,
+        playback_policies: PlaybackPolicyParam | Sequence[PlaybackPolicyParam] | Unset = UNSET,
         new_asset_settings: AssetOptions | AssetOptionsParam | Unset = UNSET,
         cors_origin: str | Unset = UNSET,
         timeout: int | Unset = UNSET,
@@ -386,7 +386,9 @@ def is_settled(upload: Upload) -> bool:
 
 
 def merge_settings(
-    settings: AssetOptions | AssetOptionsParam | Unset, *, playback_policies: Sequence[str] | Unset
+    settings: AssetOptions | AssetOptionsParam | Unset,
+    *,
+    playback_policies: PlaybackPolicyParam | Sequence[PlaybackPolicyParam] | Unset,
 ) -> AssetOptionsParam | Unset:
     """Return *settings* as a mapping that includes *playback_policies*; ``UNSET`` if both are unset."""
     from mux_async._models.model import Model
