@@ -46,6 +46,16 @@ def test_every_variable(tmp_path: Path) -> None:
     assert not re.search(r"canary-MUX_(TOKEN|AUTH|PRIVATE|SIGNING|WEBHOOK)", done.stdout + done.stderr)
 
 
+def test_the_table_of_variables(tmp_path: Path) -> None:
+    """README has one table of variables, and it names those that are shown here, each once."""
+    section = (ROOT / "README.md").read_text().partition("## Environment variables\n")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = [name for cell in cells for name in re.findall("`([A-Z_]+)`", cell)]
+    _, checks = doctor(env={**CREDENTIALS, "XDG_CONFIG_HOME": str(tmp_path)})
+
+    assert sorted(named) == sorted(each["name"] for each in checks.values() if each["topic"] == "variable")
+
+
 def test_online(server: Emulate, tmp_path: Path) -> None:
     """Online, the server says who the token is, and clock and limits store are checked."""
     env = {**CREDENTIALS, "MUX_BASE_URL": server.origin, "XDG_CONFIG_HOME": str(tmp_path)}
