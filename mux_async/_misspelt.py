@@ -2,7 +2,8 @@
 
 Mux ignores a member that it does not know, and answers a wrong value with 400, which costs a request. So the body is compared with the
 class of the request before it is sent. What is close to something known is a warning, because it may also be something that Mux has added
-since; what is close to nothing passes. One object or text where a list belongs is put into a list.
+since; what is close to nothing passes. One object or text where a list belongs is put into a list. Text, a number or a list where only an
+object can be is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final, Literal, NewType, Union, cast, get_args, get_orig
 import attrs
 
 from mux_async._models.model import Model
-from mux_async.errors import DeprecatedArgumentWarning, MisspeltArgumentWarning
+from mux_async.errors import DeprecatedArgumentWarning, InvalidRequestError, MisspeltArgumentWarning
 
 _CLOSE: Final = 0.65
 """How alike two words must be for one to be taken for the other, as `difflib` counts: ``uri`` and ``url`` are (0.67)."""
@@ -32,6 +33,8 @@ class _Member:
     values: frozenset[object] = frozenset()
     """The values that are known; empty when it holds anything."""
     classes: tuple[type[Model], ...] = ()
+    is_object: bool = False
+    """Whether it, or each of the list, is an object and nothing else."""
     deprecated: str | None = None
 
     @property
@@ -107,6 +110,9 @@ def check_body(members: dict[str, object], path: str, where: str) -> None:
         members: The body as it will be encoded; changed in place.
         path: Of the class of the request, ``module:Class`` below `mux_async.models`.
         where: What to call the request in a warning.
+
+    Raises:
+        InvalidRequestError: A member that can only be an object is none.
     """
     body = _requests.get(path)
     if body is None:
@@ -157,10 +163,17 @@ def _check_value(value: object, member: _Member, where: str, report: Warn) -> No
     if isinstance(value, dict):
         for cls in _candidates(cast("dict[str, object]", value), member.classes):
             _check(cast("dict[str, object]", value), _body(cls), f"{where}.", report)
+    elif member.is_object and value is not None:
+        known = ", ".join(sorted({name for cls in member.classes for name in _body(cls).names}))
+        raise InvalidRequestError(f"{where} is {_kind(value)}, where an object belongs; its members are {known}")
     elif member.values and isinstance(value, str) and value not in member.values and (close := close_to(value, member.values)):
         report(
             f"{where} is {value!r:.60}, which is no value that is known here; did you mean {close!r}?", MisspeltArgumentWarning
         )
+
+
+def _kind(value: object) -> str:
+    return "text" if isinstance(value, str) else "a list" if isinstance(value, list) else f"of type {type(value).__name__}"
 
 
 def _candidates(value: dict[str, object], classes: tuple[type[Model], ...]) -> tuple[type[Model], ...]:
@@ -208,17 +221,18 @@ def _member(kind: Any) -> _Member:
     if isinstance(kind, NewType):
         return _Member()
     if isinstance(kind, type) and issubclass(kind, Model):
-        return _Member(classes=(kind,))
+        return _Member(classes=(kind,), is_object=True)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return _Member(values=frozenset(arguments))
     if origin is list:
         return attrs.evolve(_member(arguments[0]), is_list=True)
     if origin in {Union, types.UnionType}:
-        parts = [_member(each) for each in arguments]
+        parts = [_member(each) for each in arguments if each is not types.NoneType]
         return _Member(
             is_list=any(part.is_list for part in parts),
             values=frozenset(value for part in parts for value in part.values),
             classes=tuple(cls for part in parts for cls in part.classes),
+            is_object=all(part.is_object for part in parts),
         )
     return _Member()

@@ -12,7 +12,7 @@ import pytest
 
 from mux_async import Mux
 from mux_async.emulator import Emulator, EmulatorTransport
-from mux_async.errors import DeprecatedArgumentWarning, MisspeltArgumentWarning, MuxWarning
+from mux_async.errors import DeprecatedArgumentWarning, InvalidRequestError, MisspeltArgumentWarning, MuxWarning
 from mux_async.models import AssetOptions, InputSettings
 from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpResponse
@@ -135,6 +135,27 @@ async def test_one_where_a_list_belongs(given: dict[str, Any], sent: dict[str, A
     await account.mux.video.assets.create(**given)
 
     assert account.bodies == [sent]
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({"meta": "a film"}, "meta is text"),
+        ({"meta": [{"title": "t"}]}, "meta is a list"),
+        ({"static_renditions": "highest"}, r"static_renditions\[0\] is text"),
+        ({"advanced_playback_policies": ["public"]}, r"advanced_playback_policies\[0\] is text"),
+        ({"inputs": [[{"url": URL}]]}, r"inputs\[0\] is a list"),
+        ({"inputs": [{"url": URL, "generated_subtitles": "en"}]}, r"inputs\[0\].generated_subtitles\[0\] is text"),
+        ({"inputs": [{"url": URL, "overlay_settings": 7}]}, r"inputs\[0\].overlay_settings is of type int"),
+    ],
+)
+async def test_what_can_only_be_an_object(given: dict[str, Any], where: str) -> None:
+    """What can only be an object and is none is refused with its members, before it costs a request."""
+    account = Account()
+
+    with pytest.raises(InvalidRequestError, match=f"{where}.*, where an object belongs; its members are "):
+        await account.mux.video.assets.create(**{"inputs": URL, **given})
+    assert not account.bodies
 
 
 async def test_deprecated() -> None:
