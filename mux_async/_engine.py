@@ -80,7 +80,7 @@ class _Loop:
     __slots__ = ("gates", "in_flight", "keys_in_flight", "local", "transport")
 
     def __init__(self, transport: Transport) -> None:
-        self.transport = transport
+        self.transport: Transport = transport
         self.gates: dict[Bucket | None, Gate] = {}
         self.in_flight: dict[str, InFlight] = {}
         self.keys_in_flight: dict[str, KeyInFlight] = {}
@@ -117,7 +117,7 @@ class Engine:
         self._keys: KeyRegistry | None = None
         self._is_pending = True
         self._adopts_limits = adopts_limits
-        self.limits = limits.attach(self, is_flexible=adopts_limits)
+        self.limits: AccountLimits = limits.attach(self, is_flexible=adopts_limits)
         self._open_transport = open_transport
         self._owns_transport = owns_transport
         self._loops: PerLoop[_Loop] = PerLoop()

@@ -50,8 +50,8 @@ class Caller:
     __slots__ = ("_is_raw", "engine", "options")
 
     def __init__(self, engine: Engine, options: EffectiveOptions, *, is_raw: bool = False) -> None:
-        self.engine = engine
-        self.options = options
+        self.engine: Engine = engine
+        self.options: EffectiveOptions = options
         self._is_raw = is_raw
 
     @property

@@ -99,10 +99,10 @@ class LocalBucket:
     __slots__ = ("clock", "lock", "tokens")
 
     def __init__(self, tokens: TokenBucket, clock: Callable[[], float]) -> None:
-        self.tokens = tokens
+        self.tokens: TokenBucket = tokens
         # Only a clock of the caller's own can step back.
-        self.clock = clock if clock is time.monotonic else _SteadyClock(clock)
-        self.lock = threading.Lock()
+        self.clock: Callable[[], float] = clock if clock is time.monotonic else _SteadyClock(clock)
+        self.lock: threading.Lock = threading.Lock()
 
 
 class _SteadyClock:

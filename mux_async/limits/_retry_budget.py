@@ -61,7 +61,7 @@ class RetryBudget:
         self._counted = 0
         self._at = -math.inf
         self.calls: int = 0
-        self.denied = 0
+        self.denied: int = 0
         after_fork(self)
 
     def reset_after_fork(self) -> object:
