@@ -127,10 +127,10 @@ def trigger(
         similar = get_close_matches(kind, EVENTS, n=3)
         hint = f"; similar ones are {', '.join(similar)}" if similar else "; `mux-async webhooks trigger list` names all"
         raise typer.BadParameter(f"there is no event type {kind!r}{hint}")
-    from mux_async.cli._webhook_samples import sample_event
+    from mux_async.emulator import example_event
 
     changes = _object("--data", data) if data is not None else None
-    event = sample_event(kind, randomness.token_hex(8), datetime.now(UTC), changes)
+    event = example_event(kind, datetime.now(UTC), seed=randomness.token_hex(8), data=changes)
     _send([orjson.dumps(event)], _url("--to", to), _secret(secret))
 
 

@@ -21,7 +21,6 @@ from mux_async.emulator._settings import (
     WebhookRetries,
     WebhookSettings,
 )
-from mux_async.emulator.control._api import Arrival
 from mux_async.emulator.faults._faults_file import read_faults_file
 from mux_async.emulator.faults._request_faults import Fault, Faults
 from mux_async.emulator.faults._webhook_faults import WebhookFault, WebhookFaults
@@ -29,9 +28,10 @@ from mux_async.emulator.faults._work_faults import WorkFault, WorkFaults
 from mux_async.emulator.frontends._transport import EmulatorTransport
 from mux_async.emulator.http._messages import Request, Response
 from mux_async.emulator.media._probe import InputProblem, MediaInfo, MediaSource, Probe, synthetic_probe
-from mux_async.emulator.routing._exchange import ConnectionCutError, Exchange, Reply
+from mux_async.emulator.routing._exchange import Arrival, ConnectionCutError, Exchange, Reply
 from mux_async.emulator.state._records import Delivery, DeliveryAttempt, WebhookEvent
 from mux_async.emulator.state._state_file import StateFileError
+from mux_async.emulator.stub._example_events import example_event
 from mux_async.emulator.webhooks._deliveries import WebhookRequest, sign_webhook
 from mux_async.emulator.webhooks._sender import Carrier, carry_webhooks, carrying
 
@@ -71,6 +71,7 @@ __all__ = [
     "WorkFaults",
     "carry_webhooks",
     "carrying",
+    "example_event",
     "read_faults_file",
     "serve",
     "sign_webhook",

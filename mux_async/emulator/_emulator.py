@@ -19,12 +19,11 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from mux_async._operation import Bucket, bucket_of
 from mux_async.emulator._routes import ROUTES
 from mux_async.emulator._settings import EmulatorSettings, Token
 from mux_async.emulator._steps import run
 from mux_async.emulator.control._access import check_visitor
-from mux_async.emulator.control._api import CONTROL_PREFIX, Arrival, Desk, control, is_download
+from mux_async.emulator.control._api import CONTROL_PREFIX, Desk, control, is_download
 from mux_async.emulator.control._handles import AssetHandle, LiveHandle, SpaceHandle
 from mux_async.emulator.control._page_data import answer as overview
 from mux_async.emulator.control._page_data import asks_for_overview, is_from_page
@@ -37,9 +36,9 @@ from mux_async.emulator.playback._hosts import answer_host
 from mux_async.emulator.resources import _uploads
 from mux_async.emulator.resources._upload_storage import StorageSink
 from mux_async.emulator.routing._auth import WHOAMI, authenticate, authorize, whoami
-from mux_async.emulator.routing._exchange import Collect, ConnectionCutError, Exchange, Ignore, Sink
+from mux_async.emulator.routing._exchange import Arrival, Collect, ConnectionCutError, Exchange, Ignore, Sink
 from mux_async.emulator.routing._query_checks import checked
-from mux_async.emulator.routing._rate_limits import RateLimiter
+from mux_async.emulator.routing._rate_limits import RateLimiter, bucket_of
 from mux_async.emulator.routing._router import Call, Router
 from mux_async.emulator.state._media_orders import forget
 from mux_async.emulator.state._records import Delivery, WebhookEvent
@@ -323,7 +322,7 @@ class Emulator:
 
     def _begin_api(self, request: Request, arrival: Arrival, headers: dict[str, str]) -> tuple[Sink, Arrival]:
         token = authenticate(self.settings.tokens, request)
-        bucket: Bucket = bucket_of(request.method, request.raw_path)
+        bucket = bucket_of(request.method, request.raw_path)
         arrival = attrs.evolve(arrival, bucket=bucket, environment=token.environment)
         if self._limiter is not None:
             verdict, more = self._limiter.take(token.environment, bucket, self._world.now)

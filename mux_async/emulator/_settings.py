@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from mux_async._operation import Bucket
-from mux_async._types import Secret
+from mux_async import Secret
 from mux_async.emulator.media._backend import Studio
 from mux_async.emulator.media._probe import Probe, synthetic_probe
+from mux_async.limits import Bucket
 
 LimitModel: TypeAlias = Literal["token-bucket", "fixed-window", "sliding-window"]
 """How an allowance is counted; see `RateRules`."""

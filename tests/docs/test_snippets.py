@@ -25,8 +25,15 @@ import pytest
 import trustme
 
 from mux_async import BucketSettings, LimitSettings, Mux
-from mux_async.cli._webhook_samples import sample_event
-from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, WebhookRequest, WebhookSettings, carrying
+from mux_async.emulator import (
+    Emulator,
+    EmulatorSettings,
+    EmulatorTransport,
+    WebhookRequest,
+    WebhookSettings,
+    carrying,
+    example_event,
+)
 from mux_async.emulator.server import serve
 from mux_async.ingest import Ingest, Journal, make_plan, write_report
 from mux_async.live import LiveEvent
@@ -442,7 +449,7 @@ async def drive_emulator_node(_: Path, __: pytest.MonkeyPatch) -> None:
 
 def signed_event(kind: str, secret: str, **more: object) -> tuple[bytes, dict[str, str]]:
     """Return a delivery of a made-up event: its body and its headers."""
-    body = orjson.dumps({**sample_event(kind, "docs", datetime.now(UTC), {"id": "asset-1"}), **more})
+    body = orjson.dumps({**example_event(kind, datetime.now(UTC), data={"id": "asset-1"}), **more})
     return body, {"Mux-Signature": sign(body, secret)}
 
 

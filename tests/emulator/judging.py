@@ -54,6 +54,20 @@ def judge_event(body: bytes | str) -> Json:
     return envelope
 
 
+def statuses_of(type: str) -> list[str]:
+    """The values that ``status`` may have in the data of an event; none where it has no such member."""
+    schemas = {**document()["components"]["schemas"], **_event_facts()["schemas"]}
+
+    def resolve(schema: Json) -> Json:
+        while "$ref" in schema:
+            schema = schemas[schema["$ref"].rpartition("/")[2]]
+        return schema
+
+    (data_schema,) = (entry["data_schema"] for entry in _event_facts()["events"] if entry["type"] == type)
+    properties = resolve(schemas[data_schema]).get("properties", {})
+    return cast("list[str]", resolve(properties.get("status", {})).get("enum", []))
+
+
 class Judged(Account):
     """An account that judges what it says. ``answered`` holds the operations that succeeded."""
 

@@ -27,7 +27,7 @@ import mux_async.models
 import mux_async.webhooks.events
 from mux_async import RawResponse
 from mux_async._models.model import Model
-from mux_async.cli._webhook_samples import sample_event as webhook_sample
+from mux_async.emulator import example_event
 from mux_async.errors import Attempt
 from mux_async.models import Asset, AssetMetadata, LiveStream, PlaybackId
 from mux_async.webhooks import Event, UnknownEvent, parse_event
@@ -76,7 +76,7 @@ def sample(cls: type[Model]) -> dict[str, Any]:
     """Return an object of the API that fits a class."""
     if issubclass(cls, Event):
         kinds = typing.get_args(typing.get_type_hints(cls).get("type"))
-        return webhook_sample(kinds[0], "e", datetime.now(UTC)) if kinds else envelope()
+        return example_event(kinds[0], datetime.now(UTC)) if kinds else envelope()
     if cls.__name__ not in spec.schemas():
         return {}
     found: dict[str, Any] = spec.make({"$ref": f"{spec.REF}{cls.__name__}"}, Random(cls.__name__), is_answer=False)

@@ -13,14 +13,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import orjson
 import pytest
 
 from mux_async.cli import main
-from mux_async.cli._webhook_samples import sample_event
-from mux_async.emulator.validation._schema_check import Checker
-from mux_async.emulator.validation._spec import load
+from mux_async.emulator import example_event
 from mux_async.webhooks import EVENTS, parse_event, unwrap
 from tests.cli.commands import command, environment
+from tests.emulator.judging import judge_event, statuses_of
 from tests.webhooks.samples import SECRET, body_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -178,16 +178,14 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("kind", EVENTS)
 def test_samples(kind: Any) -> None:
-    """A made-up event of every type fits its described schema and is read as its class; its state is what its name says."""
-    made = sample_event(kind, "seed", NOW)
+    """An example event of every type fits the facts and is read as its class; its state is what its name says."""
+    made = example_event(kind, NOW, seed="seed")
     event = parse_event(made)
-    spec = load()
 
-    assert Checker(spec).problems(made["data"], {"$ref": spec.events[kind]}, "data") == []
+    judge_event(orjson.dumps(made))
     assert isinstance(event, EVENTS[kind])
     assert event.to_wire() == made
     assert event.created_at == NOW
     what = kind.rpartition(".")[2]
-    schema = spec.resolve({"$ref": spec.events[kind]})
-    if what in spec.resolve(schema["properties"].get("status", {})).get("enum", ()):
-        assert made["data"]["status"] == what
+    if what in statuses_of(kind):
+        assert made["data"].get(kind, made["data"])["status"] == what

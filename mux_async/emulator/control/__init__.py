@@ -1,4 +1,4 @@
-"""The emulator's own API below ``/_emulator``, the page at ``/`` and the handles that tests use.
+"""The emulator's own API below ``/_emulator``, the page at ``/``, and the handles that tests use.
 
-May import every folder but ``data``, ``stub`` and ``frontends``.
+May import ``http``, ``validation``, ``faults``, ``state``, ``routing``, ``webhooks``, ``resources``, ``live``, ``robots`` and ``playback``.
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from mux_async._config import is_loopback
+from mux_async.emulator.http._addresses import is_loopback
 from mux_async.emulator.http._messages import ApiError, Request
 
 _OWN_SITES = {"same-origin", "none"}

@@ -35,8 +35,7 @@ from typing import Any, TypeAlias
 import attrs
 import orjson
 
-from mux_async._operation import Bucket
-from mux_async._version import __version__
+from mux_async import __version__
 from mux_async.emulator.control import _handles, _page_calls
 from mux_async.emulator.faults._faults_file import read_faults, read_webhook_faults, read_work_faults
 from mux_async.emulator.faults._request_faults import Faults
@@ -44,33 +43,13 @@ from mux_async.emulator.http._messages import Request, Response, invalid, json_r
 from mux_async.emulator.live import _spaces
 from mux_async.emulator.resources import _shots, _usage
 from mux_async.emulator.robots import _effects
+from mux_async.emulator.routing._exchange import Arrival
 from mux_async.emulator.state._records import Delivery
 from mux_async.emulator.state._state import World
 from mux_async.emulator.validation._shapes import choice, flag, members, number, string, validated
 
 CONTROL_PREFIX = "_emulator"
 """First part of the path."""
-
-
-@attrs.frozen
-class Arrival:
-    """One request that arrived.
-
-    Attributes:
-        at: Epoch seconds of its arrival.
-        method: HTTP verb.
-        path: Without the query, which may hold signatures.
-        bucket: What it was counted against; ``None`` for uploads, playback, and requests without a valid token.
-        status: Of the answer; ``None`` when the connection broke first.
-        environment: Name of the token's environment; ``None`` when there was no valid token.
-    """
-
-    at: float
-    method: str
-    path: str
-    bucket: Bucket | None
-    status: int | None
-    environment: str | None
 
 
 @attrs.frozen

@@ -1,13 +1,6 @@
-"""What the page at ``/`` needs and no API gives it: to play what is signed, and to send a file without a token.
-
-A *pass* stands where a playback token would, and is worth something to this emulator only: an expiry and a keyed hash of the
-playback id. The page has no private key to sign a real token with, and the emulator did not keep one.
-"""
+"""Calls of the page at ``/`` that the API does not have: a direct upload without an access token."""
 
 from __future__ import annotations
-
-import hmac
-from hashlib import sha256
 
 import orjson
 
@@ -16,29 +9,6 @@ from mux_async.emulator.resources import _uploads
 from mux_async.emulator.routing._router import Call
 from mux_async.emulator.state._state import Json, World
 from mux_async.emulator.validation._shapes import choice, members, string, validated
-
-PASS_HOUR = 3600
-"""Seconds. A pass is good for one to two of them, and stays the same within one, so that pictures are not fetched again."""
-_PREFIX = "page"
-
-
-def playback_pass(world: World, playback_id: str) -> str:
-    """Return what opens *playback_id*, for every audience, as the value of the query parameter ``token``."""
-    expires = (int(world.now) // PASS_HOUR + 2) * PASS_HOUR
-    return f"{_PREFIX}.{expires}.{_signature(world, playback_id, expires)}"
-
-
-def is_pass(token: str | None, world: World, playback_id: str) -> bool:
-    """Whether *token* is a pass for *playback_id* that has not expired."""
-    prefix, _, rest = (token or "").partition(".")
-    expires, _, signature = rest.partition(".")
-    if prefix != _PREFIX or not (expires.isascii() and expires.isdigit()) or len(expires) > 12 or int(expires) <= world.now:
-        return False
-    return hmac.compare_digest(signature.encode(), _signature(world, playback_id, int(expires)).encode())
-
-
-def _signature(world: World, playback_id: str, expires: int) -> str:
-    return hmac.new(world.mint.key("page"), f"{playback_id}.{expires}".encode(), sha256).hexdigest()
 
 
 def open_upload(world: World, request: Request, body: bytes) -> Response:

@@ -14,9 +14,10 @@ from typing import Any, cast
 import attrs
 
 from mux_async.emulator._settings import DEFAULT_TOKEN, Token
-from mux_async.emulator.control._api import CONTROL_PREFIX, Arrival
-from mux_async.emulator.control._page_calls import playback_pass
+from mux_async.emulator.control._api import CONTROL_PREFIX
 from mux_async.emulator.http._messages import Request, Response, json_response, text
+from mux_async.emulator.playback._page_tokens import page_token
+from mux_async.emulator.routing._exchange import Arrival
 from mux_async.emulator.routing._rate_limits import RateLimiter
 from mux_async.emulator.state._records import Delivery, WebhookEvent
 from mux_async.emulator.state._state import Asset, Environment, Json, LiveStream, PlaybackId, Upload, World
@@ -128,7 +129,7 @@ def _playable(world: World, playback_ids: Iterable[PlaybackId]) -> Json:
     chosen = min(playback_ids, key=lambda entry: entry.policy != "public", default=None)
     if chosen is None:
         return {"playback_id": None, "token": None}
-    return {"playback_id": chosen.id, "token": None if chosen.policy == "public" else playback_pass(world, chosen.id)}
+    return {"playback_id": chosen.id, "token": None if chosen.policy == "public" else page_token(world, chosen.id)}
 
 
 def _title(members: Mapping[str, Any]) -> str | None:

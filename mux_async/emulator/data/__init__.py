@@ -1,4 +1,7 @@
-"""The emulator's Data API: made-up views, and everything that is computed from them, so that all numbers agree with each other."""
+"""The Data API: generated views, and metrics computed from them, so that all numbers agree with each other.
+
+May import ``http``, ``validation``, ``state`` and ``routing``.
+"""
 
 from mux_async.emulator.data._archive import Archive
 from mux_async.emulator.data._exports import PREFIX as EXPORTS_PREFIX

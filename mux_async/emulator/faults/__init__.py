@@ -1,1 +1,4 @@
-"""Faults that a test orders: failed requests, lost or late webhooks, processing that errors. May import: ``http``, ``validation``."""
+"""Faults that a test orders: failed requests, lost or late webhooks, processing that errors.
+
+May import ``http`` and ``validation``.
+"""

@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from random import Random
+from typing import Protocol
 
 import attrs
 
-from mux_async.emulator.state._records import WebhookEvent
+
+class TypedEvent(Protocol):
+    """The part of a `WebhookEvent` that faults depend on."""
+
+    @property
+    def type(self) -> str:
+        """Mux's name for the event: ``video.asset.ready``."""
+        ...
 
 
 @attrs.frozen
@@ -38,7 +46,7 @@ class WebhookFault:
     delay: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
     jitter: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
 
-    def matches(self, event: WebhookEvent, url: str) -> bool:
+    def matches(self, event: TypedEvent, url: str) -> bool:
         """Whether the delivery of *event* to *url* is one of those this fault counts."""
         if self.type is not None and re.fullmatch(self.type, event.type) is None:
             return False
@@ -70,7 +78,7 @@ class WebhookFaults:
         self._rules.clear()
         self._counts.clear()
 
-    def pick(self, event: WebhookEvent, url: str, random: Random) -> WebhookFault | None:
+    def pick(self, event: TypedEvent, url: str, random: Random) -> WebhookFault | None:
         """Count a delivery and return what is to happen to it."""
         picked: WebhookFault | None = None
         for index, fault in enumerate(self._rules):

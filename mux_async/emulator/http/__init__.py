@@ -1,1 +1,4 @@
-"""HTTP messages of the emulator: requests, responses and error responses, as plain values. Imports no other folder of the emulator."""
+"""HTTP messages: requests, responses, error responses, and addresses of this machine.
+
+Imports no other folder of the emulator.
+"""

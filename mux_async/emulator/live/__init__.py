@@ -1,1 +1,4 @@
-"""Live streams, spaces and web inputs, and the encoders that send to them. May import what ``resources`` may, and ``resources``."""
+"""Live streams, spaces and web inputs, and the encoders that send to them.
+
+May import ``http``, ``validation``, ``media``, ``state``, ``routing``, ``webhooks`` and ``resources``.
+"""

@@ -1,10 +1,12 @@
-"""Real media for the emulator: what is uploaded or fetched is examined, made playable, and looked into for pictures.
+"""Real media for the emulator: uploaded and fetched files are inspected and converted, and images are made of them.
 
-Needs PyAV, which brings FFmpeg along: ``pip install 'mux-async[media]'``. All of FFmpeg's work happens in processes of its own, so that
-a film that takes long, or a file that is broken on purpose, leaves the emulator alone::
+Needs PyAV, which contains FFmpeg: ``pip install 'mux-async[media]'``. FFmpeg runs in worker processes, so that neither a long
+conversion nor a malformed file disturbs the emulator::
 
     with MediaWorker() as media:
         emulator = Emulator(EmulatorSettings(media=media))
+
+May import ``http``.
 """
 
 from mux_async.emulator.media._worker import FetchRule, MediaWorker, has_media

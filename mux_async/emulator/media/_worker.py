@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from mux_async._config import is_loopback
+from mux_async.emulator.http._addresses import is_loopback
 from mux_async.emulator.media._backend import Film, IngestOrder, Order, Segment, StudioError
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
 from mux_async.emulator.media._worker_process import Press

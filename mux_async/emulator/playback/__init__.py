@@ -1,4 +1,4 @@
-"""The hosts that play and show: streams, images, files, DRM licenses and viewer counts, with their tokens.
+"""The hosts for playback: streams, images, files, DRM licenses and viewer counts, and the tokens that they check.
 
-May import what ``resources`` may, ``resources`` and ``data``.
+May import ``http``, ``validation``, ``media``, ``state``, ``resources`` and ``data``.
 """

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mux_async.emulator.http._messages import Request, Response, invalid, json_response, not_found, text
@@ -17,14 +16,12 @@ from mux_async.emulator.media._backend import Animation, Storyboard
 from mux_async.emulator.playback._media_responses import made, made_of
 from mux_async.emulator.playback._params import seconds
 from mux_async.emulator.playback._placeholder_images import TYPES, picture
+from mux_async.emulator.playback._request import PlaybackRequest
 from mux_async.emulator.resources._usage import note_delivery
 from mux_async.emulator.state._media_orders import download_order, master_order
 from mux_async.emulator.state._serialization import asset_json, origin_of
 from mux_async.emulator.state._state import Track, World
 from mux_async.emulator.validation._shapes import whole_parameter
-
-if TYPE_CHECKING:
-    from mux_async.emulator.playback._streams import Play
 
 TILE_WIDTH = 256
 SHORT = 15 * 60.0
@@ -38,16 +35,16 @@ EMPTY_MP4 = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom\x00\x00\x00\x08md
 """A file of the right type with no media in it."""
 
 
-def _video(play: Play) -> None:
+def _video(play: PlaybackRequest) -> None:
     if not play.media.has_video:
         raise invalid("The asset has no video")
 
 
-def _tile_height(play: Play) -> int:
+def _tile_height(play: PlaybackRequest) -> int:
     return max(2, round(TILE_WIDTH * play.media.height / play.media.width))
 
 
-def _tiles(play: Play) -> list[tuple[float, int, int]]:
+def _tiles(play: PlaybackRequest) -> list[tuple[float, int, int]]:
     """When each tile begins, in seconds, and where it lies on the picture."""
     count = 50 if play.media.duration < SHORT else 100
     height = _tile_height(play)
@@ -57,13 +54,13 @@ def _tiles(play: Play) -> list[tuple[float, int, int]]:
     ]
 
 
-def _picture_url(play: Play, extension: str = "jpg") -> str:
+def _picture_url(play: PlaybackRequest, extension: str = "jpg") -> str:
     token = play.request.query.get("token")
     suffix = "" if token is None else f"?token={quote(token)}"
     return f"{origin_of(play.request, play.world)}/{play.playback_id.id}/storyboard.{extension}{suffix}"
 
 
-def storyboard(play: Play, extension: str) -> Response:
+def storyboard(play: PlaybackRequest, extension: str) -> Response:
     """Answer ``storyboard.{jpg,png,webp,json,vtt}``: pictures in rows, and where each of them is.
 
     Raises:
@@ -97,7 +94,7 @@ def storyboard(play: Play, extension: str) -> Response:
     raise not_found()
 
 
-def animated(play: Play, extension: str) -> Response:
+def animated(play: PlaybackRequest, extension: str) -> Response:
     """Answer ``animated.{gif,webp}``.
 
     Raises:
@@ -123,7 +120,7 @@ def animated(play: Play, extension: str) -> Response:
     return made(play, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])
 
 
-def captions(play: Play, name: str) -> Response:
+def captions(play: PlaybackRequest, name: str) -> Response:
     """Answer ``text/{TRACK_ID}.{vtt,txt,m3u8}``: captions, their transcript (of generated tracks only), their playlist.
 
     Raises:
@@ -142,7 +139,7 @@ def captions(play: Play, name: str) -> Response:
     raise not_found()
 
 
-def _captions_playlist(play: Play, track: Track) -> str:
+def _captions_playlist(play: PlaybackRequest, track: Track) -> str:
     """One segment for the whole: players take captions by the film's own time."""
     duration = play.media.duration
     token = play.request.query.get("token")
@@ -155,7 +152,7 @@ def _said(track: Track) -> str:
     return f"({track.name or track.language_code}: nothing is said)"
 
 
-def download(play: Play, name: str) -> Response:
+def download(play: PlaybackRequest, name: str) -> Response:
     """Answer a static rendition by its file name; ``?download=`` makes browsers save it under that name.
 
     Raises:
@@ -197,7 +194,7 @@ def _stamp(seconds: float) -> str:
     return f"{whole // 3_600_000:02}:{whole // 60_000 % 60:02}:{whole // 1000 % 60:02}.{whole % 1000:03}"
 
 
-Answer = Callable[["Play", str], Response]
+Answer = Callable[[PlaybackRequest, str], Response]
 
 
 def answer_for(segments: tuple[str, ...]) -> tuple[str, str, Answer] | None:

@@ -12,14 +12,11 @@ from concurrent.futures import Future
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mux_async.emulator.http._messages import ApiError, FileSlice, Request, Response, not_found, text
 from mux_async.emulator.media._backend import Film, Order, Studio, StudioError
+from mux_async.emulator.playback._request import PlaybackRequest
 from mux_async.emulator.resources._usage import note_delivery
-
-if TYPE_CHECKING:
-    from mux_async.emulator.playback._streams import Play
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +50,7 @@ def segment_lines(film: Film, start: float, end: float, suffix: str) -> list[str
     return [*lines, "#EXT-X-ENDLIST"]
 
 
-def part(play: Play, film: Film, name: str) -> Response:
+def part(play: PlaybackRequest, film: Film, name: str) -> Response:
     """Answer a segment (``720-0.m4s``), or the head that they all need (``720.mp4``).
 
     Raises:
@@ -73,7 +70,7 @@ def part(play: Play, film: Film, name: str) -> Response:
     return stretch(play.request, film.path, segment.offset, segment.size, kind)
 
 
-def made(play: Play, order: Order, kind: str, otherwise: Callable[[], bytes]) -> Response | None:
+def made(play: PlaybackRequest, order: Order, kind: str, otherwise: Callable[[], bytes]) -> Response | None:
     """Answer with something made of the film; ``None`` when there is no film.
 
     Args:

@@ -13,21 +13,22 @@ from urllib.parse import urlencode
 
 import attrs
 
-from mux_async.emulator.control._page_calls import is_pass
 from mux_async.emulator.http._messages import ApiError, Request, Response, not_found, text
-from mux_async.emulator.media._backend import Film, Still
+from mux_async.emulator.media._backend import Still
 from mux_async.emulator.media._probe import MediaInfo
 from mux_async.emulator.playback._files import answer_for, master
 from mux_async.emulator.playback._media_responses import made, part, segment_lines, variant
+from mux_async.emulator.playback._page_tokens import is_page_token
 from mux_async.emulator.playback._params import Params, default_language, from_claims, is_on, pick_rungs, thumbnail, window
 from mux_async.emulator.playback._placeholder_images import TYPES, picture
+from mux_async.emulator.playback._request import PlaybackRequest
 from mux_async.emulator.playback._tokens import check_token
 from mux_async.emulator.resources._asset_lifecycle import stored_height
 from mux_async.emulator.resources._playback_restrictions import check_restriction
 from mux_async.emulator.resources._usage import note_delivery
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._serialization import iso, recorded_seconds
-from mux_async.emulator.state._state import Asset, Environment, PlaybackId, World
+from mux_async.emulator.state._state import Environment, PlaybackId, World
 
 SEGMENT_SECONDS = 5.0
 _RUNGS = (270, 360, 480, 720, 1080, 1440, 2160)
@@ -36,21 +37,6 @@ _FOLLOWED = ("asset_start_time", "asset_end_time", "program_start_time", "progra
 _PLAYLIST = "application/vnd.apple.mpegurl"
 _NULL_PACKET = b"\x47\x1f\xff\x10" + b"\xff" * 184
 _SEGMENT = re.compile(r"(?P<rung>\d{1,4})-(?P<number>\d{1,6})\.ts")
-
-
-@attrs.frozen
-class Play:
-    """A playback id that may be played. ``params`` are those of the token when it has one, and of the URL when not."""
-
-    request: Request
-    params: Params
-    world: World
-    environment: Environment
-    playback_id: PlaybackId
-    asset: Asset
-    media: MediaInfo
-    film: Film | None = None
-    """When there is one, all is made of it; without, playlists describe the asset and the rest is plain."""
 
 
 def play(request: Request, world: World) -> Response:
@@ -77,7 +63,7 @@ def play(request: Request, world: World) -> Response:
     return answer(_open(request, world, segments[0], audience), name)
 
 
-def _open(request: Request, world: World, id: str, audience: str) -> Play:
+def _open(request: Request, world: World, id: str, audience: str) -> PlaybackRequest:
     if not is_well_formed(id):
         raise ApiError(400, "invalid_parameters", "Failed to parse ID")
     found = world.find_playback(id)
@@ -91,16 +77,16 @@ def _open(request: Request, world: World, id: str, audience: str) -> Play:
         recorded = environment.assets.get(stream.ingest.asset_id or "")
         if stream.status != "active" or recorded is None or recorded.media is None:
             raise ApiError(412, "failed_request", "The live stream is not active")
-        return _of(Play(request, params, world, environment, playback_id, recorded, recorded.media))
+        return _of(PlaybackRequest(request, params, world, environment, playback_id, recorded, recorded.media))
     asset = environment.assets[owner.id]
     playback_id = _entry(asset.playback_ids, id)
     params = _parameters(request, world, environment, playback_id, audience)
     if asset.media is None:
         raise ApiError(412, "failed_request", "Asset is not ready")
-    return _of(Play(request, params, world, environment, playback_id, asset, asset.media))
+    return _of(PlaybackRequest(request, params, world, environment, playback_id, asset, asset.media))
 
 
-def _of(play: Play) -> Play:
+def _of(play: PlaybackRequest) -> PlaybackRequest:
     if not play.asset.is_live:
         studio = play.world.settings.media
         return play if studio is None else attrs.evolve(play, film=studio.film(play.asset.id))
@@ -114,7 +100,7 @@ def _entry(entries: list[PlaybackId], id: str) -> PlaybackId:
 
 def _parameters(request: Request, world: World, environment: Environment, playback_id: PlaybackId, audience: str) -> Params:
     token = request.query.get("token")
-    if is_pass(token, world, playback_id.id):
+    if is_page_token(token, world, playback_id.id):
         return request.query
     if playback_id.policy != "public":
         claims = check_token(token, environment, playback_id.id, audience, world.now)
@@ -126,7 +112,7 @@ def _parameters(request: Request, world: World, environment: Environment, playba
     return request.query
 
 
-def _suffix(play: Play, **more: str) -> str:
+def _suffix(play: PlaybackRequest, **more: str) -> str:
     """What a playlist's URIs carry on: the token, or the parameters that the next playlist needs itself."""
     token = play.request.query.get("token")
     kept = {name: play.params[name] for name in _FOLLOWED if name in play.params} if token is None else {"token": token}
@@ -134,7 +120,7 @@ def _suffix(play: Play, **more: str) -> str:
     return f"?{query}" if query else ""
 
 
-def _rungs(play: Play) -> list[int]:
+def _rungs(play: PlaybackRequest) -> list[int]:
     """The sizes an asset comes in, by the smaller side; 0 stands for sound alone."""
     if play.film is not None:
         return [play.film.short_side]
@@ -144,11 +130,11 @@ def _rungs(play: Play) -> list[int]:
     return [rung for rung in _RUNGS if rung < stored] + [stored]
 
 
-def _began_at(play: Play) -> float | None:
+def _began_at(play: PlaybackRequest) -> float | None:
     return next((entry.started_at for entry in play.asset.recordings), None)
 
 
-def _multivariant(play: Play) -> Response:
+def _multivariant(play: PlaybackRequest) -> Response:
     window(play.params, play.media.duration, _began_at(play))  # refused here, and not first in every playlist below
     is_on(play.params, "exclude_pdt")
     lines = ["#EXTM3U", "#EXT-X-VERSION:5", "#EXT-X-INDEPENDENT-SEGMENTS", "", *_subtitles(play)]
@@ -174,7 +160,7 @@ def _variant(media: MediaInfo, rung: int) -> str:
     return f'BANDWIDTH={128_000 + rung * 4_000}{size},CODECS="{codecs}"'
 
 
-def _subtitles(play: Play) -> list[str]:
+def _subtitles(play: PlaybackRequest) -> list[str]:
     tracks = [track for track in play.asset.tracks if track.type == "text" and track.status == "ready"]
     chosen = default_language(play.params, (track.language_code or "" for track in tracks))
     return [
@@ -190,7 +176,7 @@ def _quotable(value: str | None) -> str:
     return re.sub(r'["\r\n]', "'", value or "")
 
 
-def _rendition(play: Play, name: str) -> Response:
+def _rendition(play: PlaybackRequest, name: str) -> Response:
     duration = play.media.duration
     count = max(1, -(-int(duration * 1000) // int(SEGMENT_SECONDS * 1000)))
     if play.film is not None and not name.endswith(".m3u8"):
@@ -206,7 +192,7 @@ def _rendition(play: Play, name: str) -> Response:
     return text(200, _NULL_PACKET * 7, "video/mp2t")
 
 
-def _segments(play: Play, rung: str, count: int) -> Response:
+def _segments(play: PlaybackRequest, rung: str, count: int) -> Response:
     """The playlist of one size: whole segments, so that a stretch can be longer than was asked for (section 9.2)."""
     duration, began_at = play.media.duration, _began_at(play)
     start, end = window(play.params, duration, began_at)
@@ -224,7 +210,7 @@ def _segments(play: Play, rung: str, count: int) -> Response:
     return text(200, "\n".join([*lines, *end_mark]) + "\n", _PLAYLIST)
 
 
-def _thumbnail(play: Play, extension: str) -> Response:
+def _thumbnail(play: PlaybackRequest, extension: str) -> Response:
     if not play.media.has_video:
         raise ApiError(400, "invalid_parameters", "The asset has no video")
     if extension not in _THUMBNAILS:

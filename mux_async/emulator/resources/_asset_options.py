@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from mux_async.emulator.http._messages import invalid
 from mux_async.emulator.state._ids import is_well_formed
+from mux_async.emulator.state._serialization import ENCODING_TIERS
 from mux_async.emulator.state._state import Environment, Json
 
-_TIER_OF_QUALITY = {"basic": "baseline", "plus": "smart", "premium": "premium"}
-_QUALITY_OF_TIER = {tier: quality for quality, tier in _TIER_OF_QUALITY.items()}
+_QUALITY_OF_TIER = {tier: quality for quality, tier in ENCODING_TIERS.items()}
 CLIP_SCHEME = "mux"
 
 
@@ -38,11 +38,6 @@ def normalized(options: Mapping[str, Any]) -> Json:
     _check_downloads(result)
     _check_policies(result)
     return result
-
-
-def encoding_tier(options: Mapping[str, Any]) -> str:
-    """The deprecated twin of ``video_quality``, which answers still carry."""
-    return _TIER_OF_QUALITY[options.get("video_quality", "basic")]
 
 
 def clip_source(url: str) -> str | None:

@@ -14,12 +14,11 @@ from hashlib import sha256
 from urllib.parse import urlencode
 
 from mux_async.emulator.http._messages import ApiError, Request, Response, failed, invalid, json_response, not_found, text
-from mux_async.emulator.resources._asset_options import encoding_tier
 from mux_async.emulator.resources._timeframes import read_timeframe
 from mux_async.emulator.routing._router import Call, Route
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._records import DeliveredAsset, Json
-from mux_async.emulator.state._serialization import epoch, origin_of, tier, without_none
+from mux_async.emulator.state._serialization import encoding_tier, epoch, origin_of, tier, without_none
 from mux_async.emulator.state._state import Asset, Environment, World
 from mux_async.emulator.validation._shapes import whole_parameter
 from mux_async.emulator.webhooks._events import emit

@@ -1,1 +1,4 @@
-"""Robots: jobs, their invented outputs and effects on assets, and directives. May import what ``resources`` may, and ``resources``."""
+"""Robots: jobs, their outputs and effects on assets, and directives.
+
+May import ``http``, ``validation``, ``media``, ``state``, ``routing``, ``webhooks`` and ``resources``.
+"""

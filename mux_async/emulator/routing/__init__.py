@@ -1,4 +1,4 @@
-"""From a request to the function that answers it: routes, authentication, rate limits, query checks and the exchange of bodies.
+"""From a request to the function that answers it: routes, authentication, rate limits, query checks, and bodies as they arrive.
 
-May import: ``http``, ``validation``, ``faults``, ``state``.
+May import ``http``, ``validation``, ``faults`` and ``state``.
 """

@@ -6,7 +6,7 @@ import hmac
 from base64 import b64decode
 from collections.abc import Sequence
 
-from mux_async._types import Secret
+from mux_async import Secret
 from mux_async.emulator._settings import Token
 from mux_async.emulator.http._messages import ApiError, Request, Response, data
 from mux_async.emulator.state._state import World

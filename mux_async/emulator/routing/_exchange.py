@@ -7,9 +7,30 @@ from typing import Protocol
 
 import attrs
 
-from mux_async.emulator.control._api import Arrival
 from mux_async.emulator.faults._request_faults import Fault
 from mux_async.emulator.http._messages import ApiError, Request, Response
+from mux_async.limits import Bucket
+
+
+@attrs.frozen
+class Arrival:
+    """One request that arrived.
+
+    Attributes:
+        at: Epoch seconds of its arrival.
+        method: HTTP verb.
+        path: Without the query, which may hold signatures.
+        bucket: What it was counted against; ``None`` for uploads, playback, and requests without a valid token.
+        status: Of the answer; ``None`` when the connection broke first.
+        environment: Name of the token's environment; ``None`` when there was no valid token.
+    """
+
+    at: float
+    method: str
+    path: str
+    bucket: Bucket | None
+    status: int | None
+    environment: str | None
 
 
 class ConnectionCutError(Exception):

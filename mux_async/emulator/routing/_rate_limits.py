@@ -12,11 +12,19 @@ from typing import Protocol
 
 import attrs
 
-from mux_async._operation import Bucket
 from mux_async.emulator._settings import LimitModel, RateRules
 from mux_async.emulator.http._messages import Response, json_response
+from mux_async.limits import Bucket
 
+_REALTIME = ("/data/v1/monitoring", "/data/v1/realtime")
 TOO_MANY = "Too many requests, retry later."
+
+
+def bucket_of(method: str, path: str) -> Bucket:
+    """Return the bucket that a request to the API takes from (facts/README.md, *Rate-limit buckets*)."""
+    if path.startswith("/data/v1"):
+        return Bucket.REALTIME_DATA if path.startswith(_REALTIME) else Bucket.GENERAL_DATA
+    return Bucket.POST if method == "POST" else Bucket.OTHER
 
 
 @attrs.frozen

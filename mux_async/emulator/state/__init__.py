@@ -1,4 +1,4 @@
-"""The state of an emulated account: records, identifiers, scheduled steps, upload sessions, the state file and JSON serialization.
+"""The state of an emulated account: records, identifiers, scheduled steps, upload sessions, the state file, and JSON serialization.
 
-May import: ``http``, ``media``, ``faults``.
+May import ``http``, ``media`` and ``faults``.
 """

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import gcd
+from typing import Any
 
 from mux_async.emulator.http._messages import Request
 from mux_async.emulator.media._backend import StudioError
-from mux_async.emulator.resources._asset_options import encoding_tier
 from mux_async.emulator.state._media_orders import NotYetError, download_order, made_size
 from mux_async.emulator.state._records import Recording, Shots
 from mux_async.emulator.state._state import Asset, Json, LiveStream, SigningKey, Upload, World, present
 
+ENCODING_TIERS = {"basic": "baseline", "plus": "smart", "premium": "premium"}
+"""By ``video_quality``, which took the place of ``encoding_tier``."""
 _STANDARD_MP4 = ("low.mp4", "medium.mp4", "high.mp4")
 
 
@@ -112,6 +115,11 @@ def _progress(asset: Asset, now: float) -> Json:
 def _aspect_ratio(width: int, height: int) -> str:
     common = gcd(width, height)
     return f"{width // common}:{height // common}"
+
+
+def encoding_tier(options: Mapping[str, Any]) -> str:
+    """Return the deprecated ``encoding_tier`` that responses still have beside ``video_quality``."""
+    return ENCODING_TIERS[options.get("video_quality", "basic")]
 
 
 def tier(height: int) -> str:

@@ -1,3 +1,4 @@
-"""Answers without state: any valid request gets an example that fits the API description. May import: ``http``, ``validation``, ``state``,
-``playback``.
+"""Responses without state: any valid request gets an example that fits the API description. Example webhook events as well.
+
+May import ``http``, ``validation``, ``state`` and ``playback``.
 """

@@ -1,4 +1,4 @@
 """Validation of request bodies and query strings, and the API description (``spec.json``) that it follows.
 
-May import: ``http``.
+May import ``http``.
 """

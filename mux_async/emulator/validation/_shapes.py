@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeAlias, cast
 
 import orjson
 
-from mux_async._misspelt import close_to
 from mux_async.emulator.http._messages import invalid
 from mux_async.emulator.validation._spec import load
 
@@ -97,7 +97,7 @@ def members(required: Sequence[str] = (), /, **shapes: Shape) -> Shape:
         prefix = f"{name}." if name else ""
         problems.extend(f"{prefix}{key} is required" for key in required if found.get(key) is None)
         if not found.keys() <= shapes.keys():
-            _say_misspelt(found.keys() - shapes.keys(), shapes, prefix)
+            _warn_of_misspelt(found.keys() - shapes.keys(), shapes, prefix)
         for key, shape in shapes.items():
             if found.get(key) is not None:
                 shape(found[key], f"{prefix}{key}", problems)
@@ -105,11 +105,18 @@ def members(required: Sequence[str] = (), /, **shapes: Shape) -> Shape:
     return check
 
 
-def _say_misspelt(given: Iterable[str], known: Iterable[str], prefix: str) -> None:
-    """Log members that Mux would ignore and that are close to one it would not: a misspelt one has no other sign."""
+def _warn_of_misspelt(given: Iterable[str], known: Iterable[str], prefix: str) -> None:
+    """Log a warning for unknown members that are close to a known one: Mux ignores them, so a misspelling shows nowhere else."""
     for name in given:
-        if name not in load().property_names and (close := close_to(name, known)):
+        if name not in load().property_names and (close := _close_to(name, known)):
             logger.warning("%s%s is no member that Mux knows, and was ignored; did you mean %s?", prefix, name[:80], close)
+
+
+def _close_to(word: str, known: Iterable[str]) -> str | None:
+    """Return the name of *known* that is most like *word*, or ``None`` when none is like it."""
+    normalized = {each.lower().replace("-", "_"): each for each in known}
+    found = get_close_matches(word.lower().replace("-", "_")[:80], normalized, n=1, cutoff=0.65)
+    return normalized[found[0]] if found else None
 
 
 def any_of(first: Shape, *others: Shape) -> Shape:

@@ -1,0 +1,105 @@
+"""Who may import whom around the emulator, read off the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "mux_async"
+EMULATOR = CORE / "emulator"
+FOLDERS = sorted(path.parent.name for path in EMULATOR.glob("*/__init__.py"))
+RESERVED = {"_settings"}
+"""Modules beside the folders that every folder may import. The others put the folders together, and no folder imports them."""
+
+
+def modules(below: Path) -> list[Path]:
+    return sorted(below.rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the dotted name of everything that *path* imports, at import time or not, under ``TYPE_CHECKING`` or not."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_private(name: str) -> bool:
+    return any(part.startswith("_") and not part.endswith("__") for part in name.split("."))
+
+
+def module_of(name: str) -> Path | None:
+    """Return the file that an imported name of the emulator comes from."""
+    parts = name.split(".")[1:]
+    for count in (len(parts), len(parts) - 1):
+        path = CORE.joinpath(*parts[:count])
+        if path.with_suffix(".py").exists():
+            return path.with_suffix(".py")
+        if (path / "__init__.py").exists():
+            return path / "__init__.py"
+    return None
+
+
+@pytest.mark.parametrize("path", modules(EMULATOR), ids=lambda path: str(path.relative_to(EMULATOR)))
+def test_emulator_imports_public_names_of_the_sdk(path: Path) -> None:
+    """The emulator imports nothing of the SDK that another package could not import."""
+    of_the_sdk = [
+        name for name in imported(path) if name.startswith("mux_async.") and not name.startswith("mux_async.emulator")
+    ]
+
+    assert [name for name in of_the_sdk if is_private(name)] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in modules(CORE) if path.relative_to(CORE).parts[0] not in {"cli", "emulator"}],
+    ids=lambda path: str(path.relative_to(CORE)),
+)
+def test_sdk_imports_no_emulator(path: Path) -> None:
+    """The SDK imports nothing of the emulator, not even inside a function; the pytest plugin does that in its fixtures."""
+    found = [name for name in imported(path) if name.startswith("mux_async.emulator")]
+    if path.relative_to(CORE) == Path("testing/plugin.py"):
+        tree = ast.parse(path.read_text())
+        found = [str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom) and "emulator" in str(node.module)]
+
+    assert found == []
+
+
+@pytest.mark.parametrize("path", modules(CORE / "cli"), ids=lambda path: path.name)
+def test_command_line_uses_public_names_of_the_emulator(path: Path) -> None:
+    """The command line needs nothing of the emulator that a user could not import."""
+    assert [name for name in imported(path) if name.startswith("mux_async.emulator") and is_private(name)] == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folders_import_what_their_docstrings_allow(folder: str) -> None:
+    """Each folder of the emulator imports exactly the folders that its docstring says it may import."""
+    docstring = ast.get_docstring(ast.parse((EMULATOR / folder / "__init__.py").read_text())) or ""
+    allowed = set(re.findall(r"``(\w+)``", docstring.rpartition("\n\n")[2])) & set(FOLDERS)
+    used: set[str] = set()
+    for path in modules(EMULATOR / folder):
+        for name in imported(path):
+            if name.startswith("mux_async.emulator."):
+                used.add(name.split(".")[2])
+
+    assert used - RESERVED - {folder} - ({"_emulator"} if folder == "frontends" else set()) == allowed
+
+
+def test_no_import_circles() -> None:
+    """No module of the emulator imports itself by way of others, counting imports under ``TYPE_CHECKING`` and inside functions."""
+    graph = {
+        path: {
+            found for name in imported(path) if name.startswith("mux_async.emulator.") and (found := module_of(name)) != path
+        }
+        for path in modules(EMULATOR)
+        if path != EMULATOR / "__init__.py"
+    }
+
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
