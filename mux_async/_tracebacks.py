@@ -138,13 +138,6 @@ def hides_locals(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def hides_coroutines(cls: type) -> None:
-    """Make every coroutine function that *cls* itself defines a boundary."""
-    for name, member in list(vars(cls).items()):
-        if inspect.iscoroutinefunction(member):
-            setattr(cls, name, hides_locals(member))
-
-
 def hides_arguments(cls: C) -> C:
     """Make the constructor of *cls* a boundary. For values that are made with secrets."""
     constructor: Any = vars(cls)["__init__"]

@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [
         "_checks",
         "_operation",
         "transport",
+        "transport_errors",
         "_forks",
         "_per_loop",
         "_redis",

@@ -23,7 +23,7 @@ class Meddled(AiohttpTransport):
 
     def __init__(self, settings: TransportSettings, options: dict[str, Any]) -> None:
         super().__init__(settings)
-        self._direct = None  # all of them through the session
+        self._fast_path = None  # all of them over the session path
         vars(self._session)["_retry_connection"] = True  # a habit that the adapter has turned off
         request = self._session.request
         self._session = _Session(self._session, lambda *args, **kwargs: request(*args, **{**kwargs, **options}))  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]

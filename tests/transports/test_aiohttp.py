@@ -99,7 +99,7 @@ async def test_addresses() -> None:
     texts = [origin + place for place in PLACES for origin in ORIGINS] + [
         origin + place for origin in ORIGINS for place in PLACES
     ]
-    parsed = [transport._parse(text) for text in texts]  # pyright: ignore[reportPrivateUsage] - what it is sent as
+    parsed = [transport._session_path._parse(text) for text in texts]  # pyright: ignore[reportPrivateUsage] - what it is sent as
     await transport.aclose()
 
     wanted = [URL(text, encoded=True) for text in texts]

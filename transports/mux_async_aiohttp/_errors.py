@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from aiohttp import http_exceptions
 
-from mux_async.transport import (
-    ConnectError,
-    Delivery,
-    HttpRequest,
-    Phase,
-    TransportError,
-    TransportTimeoutError,
-    is_permanent,
-)
+from mux_async.transport import ConnectError, Delivery, HttpRequest, Phase, TransportError
+from mux_async.transport_errors import Failure, build_error, failure_of, set_cause
 
 if TYPE_CHECKING:
     from mux_async_aiohttp._payload import RequestPayload
@@ -24,9 +18,7 @@ if TYPE_CHECKING:
 FOREIGN: Final = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError, ValueError)
 """What aiohttp raises for an exchange that went wrong; ``TimeoutError`` is an ``OSError``. Anything else is of somebody who takes part."""
 
-Kind: TypeAlias = Literal["no connection", "no connection in time", "silence", "broken"]
-
-TABLE: Final[dict[str, Kind]] = {
+TABLE: Final[dict[str, Failure]] = {
     "ClientConnectorCertificateError": "no connection",
     "ClientConnectorDNSError": "no connection",
     "ClientConnectorError": "no connection",
@@ -59,7 +51,7 @@ TABLE: Final[dict[str, Kind]] = {
 
 
 _PERMANENT: Final = {"InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError", "ServerFingerprintMismatch", "ValueError"}
-"""What would happen again, whenever it is tried."""
+"""Classes of failures that another attempt would repeat."""
 
 _ABOUT_ANSWERS: Final = (
     aiohttp.ClientResponseError,
@@ -97,17 +89,8 @@ def failure(
     if payload is not None and payload.error is not None and not is_answered:
         return payload.error
     result = _build(error, request, payload, has_begun=has_begun, is_answered=is_answered)
-    while error is not None and not _may_be_attached(error, request):
-        error = error.__cause__
-    result.__cause__ = error
+    set_cause(result, error, partial(_may_be_shown, request=request))
     return result
-
-
-def _kind(error: BaseException | None) -> Kind:
-    for cls in type(error).__mro__:
-        if cls.__name__ in TABLE:
-            return TABLE[cls.__name__]
-    return "broken"
 
 
 def _is_unfit(text: str, request: HttpRequest) -> bool:
@@ -119,16 +102,6 @@ def _may_be_shown(error: BaseException, request: HttpRequest) -> bool:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return isinstance(error.message, str)  # else it is the head that had arrived
     return not isinstance(error, _ABOUT_ANSWERS) and not _is_unfit(str(error), request)
-
-
-def _may_be_attached(error: BaseException | None, request: HttpRequest) -> bool:
-    for _ in range(10):  # exceptions can cause each other
-        if error is None:
-            return True
-        if not _may_be_shown(error, request):
-            return False
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _reason(error: BaseException | None, request: HttpRequest) -> str:
@@ -150,7 +123,7 @@ def _reason(error: BaseException | None, request: HttpRequest) -> str:
     return f"what it sent is not HTTP/1.1 ({name})" if is_about_answer else name
 
 
-def _has_sent(error: BaseException | None, kind: Kind, payload: RequestPayload | None, has_begun: bool | None) -> bool:
+def _has_sent(error: BaseException | None, kind: Failure, payload: RequestPayload | None, has_begun: bool | None) -> bool:
     """Whether bytes of the request may have left."""
     if has_begun is None:
         return not (kind in ("no connection", "no connection in time") and isinstance(error, aiohttp.ClientError))
@@ -168,32 +141,21 @@ def _build(
     has_begun: bool | None,
     is_answered: bool,
 ) -> TransportError:
-    kind = _kind(error)
-    origin = request.origin
+    kind = failure_of(error, TABLE)
     reason = _reason(error, request)
     has_sent = _has_sent(error, kind, payload, has_begun)
-    if not has_sent and not is_answered:
-        if kind == "no connection":
-            is_final = type(error).__name__ in _PERMANENT or is_permanent(error)
-            return ConnectError(f"no connection to {origin}: {reason}", is_permanent=is_final)
-        if kind == "no connection in time":
-            return TransportTimeoutError(
-                f"no connection to {origin} within {request.timeouts.connect} s",
-                delivery=Delivery.NEVER_SENT,
-                phase=Phase.CONNECT,
-            )
+    if not has_sent and not is_answered and kind.startswith("no connection"):
+        if kind == "no connection" and type(error).__name__ in _PERMANENT:
+            return ConnectError(f"no connection to {request.origin}: {reason}", is_permanent=True)
+        return build_error(kind, reason, request, phase=Phase.CONNECT, delivery=Delivery.NEVER_SENT, cause=error)
     delivery = Delivery.ANSWERED if is_answered else Delivery.MAYBE_PROCESSED if has_sent else Delivery.NEVER_SENT
     before_answer = Phase.READ_HEAD if payload is None or payload.is_complete else Phase.WRITE
     phase = Phase.READ_BODY if is_answered else before_answer if has_begun is not False else Phase.CONNECT
     if not isinstance(error, FOREIGN):
         return TransportError(
-            f"{type(error).__name__} was raised by what takes part in the request to {origin} ({phase.value}), a middleware, a trace or "
-            f"a resolver: {reason}",
+            f"{type(error).__name__} was raised by what takes part in the request to {request.origin} ({phase.value}), a middleware, a "
+            f"trace or a resolver: {reason}",
             delivery=delivery,
             phase=phase,
         )
-    if kind in ("silence", "no connection in time"):
-        limit = request.timeouts.write if phase is Phase.WRITE else request.timeouts.read
-        did = "took no more bytes" if phase is Phase.WRITE else "sent nothing"
-        return TransportTimeoutError(f"{origin} {did} for {limit} s ({phase.value})", delivery=delivery, phase=phase)
-    return TransportError(f"the connection to {origin} broke ({phase.value}): {reason}", delivery=delivery, phase=phase)
+    return build_error("broken" if kind == "no connection" else kind, reason, request, phase=phase, delivery=delivery)

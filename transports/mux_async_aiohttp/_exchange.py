@@ -12,7 +12,7 @@ from aiohttp.connector import Connection
 from multidict import CIMultiDict
 
 from mux_async.transport import HttpRequest
-from mux_async_aiohttp._checked import CheckedProtocol, check_connection
+from mux_async_aiohttp._connection import CheckedProtocol, check_connection
 from mux_async_aiohttp._interception import is_genuine
 
 AUTO_HEADERS: Final = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)

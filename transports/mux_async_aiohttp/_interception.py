@@ -1,7 +1,7 @@
-"""Whether somebody stands in for aiohttp's session: a mock, a recorder such as VCR.py, instrumentation.
+"""Whether a tool replaces methods of aiohttp's session: a mock, a recorder such as VCR.py, instrumentation.
 
-They replace a method of `aiohttp.ClientSession`, whichever their user would call. A test that does so means that nothing goes to the
-network; so from the moment a method is replaced until it is back, requests go through the session, by the method that was replaced.
+Such a tool replaces the method of `aiohttp.ClientSession` that its user would call. A test that uses one must not reach the network. So
+while a method is replaced, requests go through the session, by that method.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import aiohttp.client
 _VERBS: Final = ("delete", "get", "head", "options", "patch", "post", "put")
 _NAMES: Final = ("_request", "request", "__aenter__", *_VERBS)
 
-look: Final = attrgetter(*_NAMES)
-"""Returns the methods of a class of sessions that matter, in one call, because every request asks for them."""
+sending_methods: Final = attrgetter(*_NAMES)
+"""Returns the methods of a session class that a tool may replace, in one call, because every request needs them."""
 
 
 def _find_genuine() -> dict[str, object]:
@@ -33,7 +33,7 @@ def _find_genuine() -> dict[str, object]:
 
 _GENUINE: Final = _find_genuine()
 GENUINE: Final = tuple(map(_GENUINE.get, _NAMES))
-"""What `look` returns while nothing is replaced."""
+"""What `sending_methods` returns while nothing is replaced."""
 
 
 def is_genuine(session: aiohttp.ClientSession) -> bool:
@@ -41,7 +41,7 @@ def is_genuine(session: aiohttp.ClientSession) -> bool:
     if not getattr(session, "__dict__", {}).keys().isdisjoint(_NAMES):
         return False
     try:
-        return bool(look(type(session)) == GENUINE)
+        return bool(sending_methods(type(session)) == GENUINE)
     except AttributeError:  # something else in the place of the class
         return False
 

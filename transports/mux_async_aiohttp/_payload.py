@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 
 from mux_async.transport import Body
-from mux_async_aiohttp._checked import UnusableConnectionError, check
+from mux_async_aiohttp._connection import UnusableConnectionError, check
 
 _FIRST_PIECE = 32 * 1024
 """Small enough that aiohttp does not wait for the socket after it: when this write fails, nothing was written."""

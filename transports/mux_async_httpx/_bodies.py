@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 import anyio
 
 from mux_async.transport import Body, HttpRequest, Phase
-from mux_async_httpx._checked import end_exchange, give
+from mux_async_httpx._connection import end_exchange, give
+from mux_async_httpx._connection_limit import Slot
 from mux_async_httpx._errors import failure
-from mux_async_httpx._slots import Lease
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -47,9 +47,9 @@ class RequestStream:
 class ResponseBody:
     """The body of an answer."""
 
-    def __init__(self, response: httpx.Response, request: HttpRequest, lease: Lease) -> None:
+    def __init__(self, response: httpx.Response, request: HttpRequest, slot: Slot) -> None:
         self._response = response
-        self._lease = lease
+        self._slot = slot
         self._stream = cast("httpx.AsyncByteStream", response.stream)
         self._chunks = self._stream.__aiter__()
         self._request = request
@@ -79,7 +79,7 @@ class ResponseBody:
         raise failure(problem, self._request, Phase.READ_BODY)
 
     async def aclose(self) -> None:
-        self._lease.begin_end()
+        self._slot.begin_end()
         try:
             with anyio.CancelScope(shield=True), suppress(Exception):
                 # httpcore keeps the connection when everything was read, and closes it when bytes remain.
@@ -90,4 +90,4 @@ class ResponseBody:
                     async for _chunk in self._chunks:
                         pass
         finally:
-            self._lease.end()
+            self._slot.end()

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import anyio
 
-from mux_async.transport import (
-    ConnectError,
-    Delivery,
-    HttpRequest,
-    Phase,
-    TransportError,
-    TransportTimeoutError,
-    is_permanent,
-)
+from mux_async.transport import ConnectError, Delivery, HttpRequest, Phase, TransportError
+from mux_async.transport_errors import Failure, build_error, failure_of, set_cause
 
-Kind: TypeAlias = Literal["no connection", "no connection in time", "silence", "broken"]
-
-TABLE: Final[dict[str, Kind]] = {
+TABLE: Final[dict[str, Failure]] = {
     "ConnectError": "no connection",
     "InvalidURL": "no connection",
     "ProxyError": "no connection",  # the proxy refused; the server never heard of it
@@ -91,7 +82,7 @@ class Progress:
 
 
 _PERMANENT: Final = {"InvalidURL", "UnsupportedProtocol", "ValueError"}
-"""What would happen again, whenever it is tried."""
+"""Classes of failures that another attempt would repeat."""
 
 _HOLD_WHAT_WAS_SENT: Final = {"RemoteProtocolError", "ProxyError", "ValueError"}
 """Classes whose messages hold what the server sent, of h11, httpcore and httpx."""
@@ -108,11 +99,8 @@ def failure(error: BaseException, request: HttpRequest, phase: Phase) -> Transpo
     Some messages hold the URL, which may be signed, and some hold what the server sent; neither is shown, and such an exception does
     not become the cause, but what caused it may.
     """
-    result = _build(_kind(error), error, request, phase)
-    cause: BaseException | None = error
-    while cause is not None and not _may_be_attached(cause):
-        cause = cause.__cause__
-    result.__cause__ = cause
+    result = _build(failure_of(error, TABLE), error, request, phase)
+    set_cause(result, error, _may_be_shown)
     return result
 
 
@@ -123,40 +111,16 @@ def _may_be_shown(error: BaseException) -> bool:
     return "://" not in text
 
 
-def _may_be_attached(error: BaseException | None) -> bool:
-    for _ in range(10):  # exceptions can cause each other
-        if error is None:
-            return True
-        if not _may_be_shown(error):
-            return False
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _kind(error: BaseException | None) -> Kind:
-    for cls in type(error).__mro__:
-        if cls.__name__ in TABLE:
-            return TABLE[cls.__name__]
-    return "broken"
-
-
-def _build(kind: Kind, error: BaseException, request: HttpRequest, phase: Phase) -> TransportError:
-    origin = request.origin
+def _build(kind: Failure, error: BaseException, request: HttpRequest, phase: Phase) -> TransportError:
     text = str(error)
     reason = text if text and _may_be_shown(error) else type(error).__name__
     if reason == "RemoteProtocolError":
         reason = f"what it sent is not HTTP/1.1 ({reason})"
-    timeouts = request.timeouts
-    if phase is Phase.CONNECT or kind in ("no connection", "no connection in time"):
-        if kind in ("no connection in time", "silence"):
-            return TransportTimeoutError(
-                f"no connection to {origin} within {timeouts.connect} s", delivery=Delivery.NEVER_SENT, phase=Phase.CONNECT
-            )
-        is_final = type(error).__name__ in _PERMANENT or is_permanent(error)
-        return ConnectError(f"no connection to {origin}: {reason}", is_permanent=is_final)
+    if phase is Phase.CONNECT or kind.startswith("no connection"):
+        is_late = kind in ("no connection in time", "silence")
+        if not is_late and type(error).__name__ in _PERMANENT:
+            return ConnectError(f"no connection to {request.origin}: {reason}", is_permanent=True)
+        kind = "no connection in time" if is_late else "no connection"
+        return build_error(kind, reason, request, phase=Phase.CONNECT, delivery=Delivery.NEVER_SENT, cause=error)
     delivery = Delivery.ANSWERED if phase is Phase.READ_BODY else Delivery.MAYBE_PROCESSED
-    if kind == "silence":
-        limit = timeouts.write if phase is Phase.WRITE else timeouts.read
-        did = "took no more bytes" if phase is Phase.WRITE else "sent nothing"
-        return TransportTimeoutError(f"{origin} {did} for {limit} s ({phase.value})", delivery=delivery, phase=phase)
-    return TransportError(f"the connection to {origin} broke ({phase.value}): {reason}", delivery=delivery, phase=phase)
+    return build_error(kind, reason, request, phase=phase, delivery=delivery)

@@ -32,10 +32,10 @@ from mux_async.transport import (
     require_runtime,
 )
 from mux_async_httpx._bodies import RequestStream, ResponseBody
-from mux_async_httpx._checked import UnusableConnectionError, use_checked_backend
+from mux_async_httpx._connection import UnusableConnectionError, use_checked_backend
+from mux_async_httpx._connection_limit import ConnectionLimit, Slot
 from mux_async_httpx._errors import Progress, failure
 from mux_async_httpx._options import check_settings
-from mux_async_httpx._slots import Lease, Slots
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -63,7 +63,7 @@ class HttpxTransport:
         self._settings = settings or TransportSettings()
         check_settings(self._settings)
         self._pools: dict[str | None, httpx.AsyncHTTPTransport] = {}
-        self._slots = Slots(self._settings.max_connections)
+        self._limit = ConnectionLimit(self._settings.max_connections)
         self._closed = False
         self._under_way: dict[anyio.CancelScope, Progress] = {}
         # httpx insists on an instance of its own class, which is only known now.
@@ -99,13 +99,13 @@ class HttpxTransport:
         self._under_way[scope] = progress
         response: httpx.Response | None = None
         problem: BaseException | None = None
-        lease: Lease | None = None
+        slot: Slot | None = None
         try:
             proxy = self._proxy_for(request.url)
             translated = self._translate(request, stream, progress, proxy)
             with scope:
                 pool = self._pool(proxy)
-                lease = await self._slots.lease(request, pool)
+                slot = await self._limit.acquire(request, pool)
                 response = await pool.handle_async_request(translated)
         except (UnusableConnectionError, TransportTimeoutError):
             raise
@@ -117,15 +117,15 @@ class HttpxTransport:
             raise
         finally:
             del self._under_way[scope]
-            if response is None and lease is not None:
-                lease.end()
+            if response is None and slot is not None:
+                slot.end()
             await progress.abandon()
             if stream is not None:
                 await stream.close()
-        if response is not None and lease is not None:
+        if response is not None and slot is not None:
             items = ((name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in response.headers.raw)
             headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict(items))
-            return HttpResponse(response.status_code, headers, ResponseBody(response, request, lease))
+            return HttpResponse(response.status_code, headers, ResponseBody(response, request, slot))
         if stream is not None and stream.error is not None:
             raise stream.error from stream.cause
         if problem is None:

@@ -1,16 +1,16 @@
-"""The short way: a request written to a connection of aiohttp's pool, its answer taken from aiohttp's parser, and no session between.
+"""The fast path: a request is written to a connection of aiohttp's pool and its answer read from aiohttp's parser, without a session.
 
-A session follows redirects, keeps cookies, traces, asks for proxies, arranges headers and sets timers. None of that is wanted here, and to
-find out that it is not, for every request, costs more than all the rest. So the pool (names, TLS, limits) and the parser do what they
-are good at, and a request with a small body, or none, is one write.
+A session follows redirects, keeps cookies, traces, looks up proxies, merges headers and sets timers. None of that is wanted here, and
+checking for each request that it is not wanted costs more than everything else. So only aiohttp's pool (names, TLS, limits) and parser are
+used, and a request with a small body, or none, is one write. docs/performance.md has the numbers.
 
-Three rules keep it honest:
+Four rules keep it correct:
 
-1. What it takes of aiohttp has no underscore, and is not documented either. `can_go_directly` looks once whether it is there, in a release
-   that this was tried with; if not, everything goes through the session. What is out of the ordinary always does.
-2. Who stands in for the session's sending, as aioresponses and VCR.py do, or listens to it, gets to see every request.
-3. It passes the same conformance checks as the way through the session.
-4. The connection is checked (``_checked``) with nothing awaited between that and the write.
+1. The names of aiohttp that it uses have no underscore, but are not documented. `can_use_fast_path` checks once that they exist, in a
+   release that this was tested with. Otherwise, and for unusual requests, the session path is used.
+2. A tool that replaces the session's methods, as aioresponses and VCR.py do, or traces them, sees every request.
+3. It passes the same conformance checks as the session path.
+4. The connection is checked (``_connection``) with no await between the check and the write.
 """
 
 from __future__ import annotations
@@ -31,19 +31,18 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from mux_async.transport import HttpRequest, HttpResponse, TransportClosedError, TransportError, TransportSettings, mark_unsent
-from mux_async_aiohttp._checked import UnusableConnectionError
+from mux_async_aiohttp._connection import InactivityTimer, UnusableConnectionError
 from mux_async_aiohttp._errors import failure
-from mux_async_aiohttp._interception import GENUINE, look
-from mux_async_aiohttp._watch import Watch
+from mux_async_aiohttp._interception import GENUINE, sending_methods
 
-TRIED: Final = {"3.12", "3.13", "3.14"}
-"""Releases of aiohttp that this was tried with."""
+TESTED: Final = {"3.12", "3.13", "3.14"}
+"""Releases of aiohttp that this was tested with."""
 SMALL: Final = 32 * 1024
 """Bytes of a body that go out with the head at once, without waiting for the socket."""
 
 _READ_AHEAD: Final = 256 * 1024
-"""Bytes of an answer that nobody has read yet, above twice of which the server has to wait. With aiohttp's own 64 KiB, a page of a hundred
-assets would be held up on its way, which takes a tenth more CPU."""
+"""Unread bytes of an answer, above twice of which reading from the socket pauses. With aiohttp's 64 KiB, a page of a hundred assets
+would be paused on its way, which takes a tenth more CPU."""
 
 _ORIGIN = re.compile(r"https?://[a-z0-9_.-]+(:\d+)?(?=/)")
 _TARGET = re.compile(r"[!\"$-~]+")
@@ -59,8 +58,8 @@ _MANY: Final = 16
 """Origins that are remembered."""
 
 
-def can_go_directly(session: aiohttp.ClientSession, settings: TransportSettings) -> bool:
-    """Whether requests may pass *session*, made with *settings*, by."""
+def can_use_fast_path(session: aiohttp.ClientSession, settings: TransportSettings) -> bool:
+    """Whether requests may bypass *session*, which was made with *settings*."""
     if (
         session.trace_configs
         or settings.proxy is not None
@@ -68,7 +67,7 @@ def can_go_directly(session: aiohttp.ClientSession, settings: TransportSettings)
         or not settings.options.keys() <= {"connector", "connector_owner"}
     ):
         return False
-    if ".".join(aiohttp.__version__.split(".")[:2]) not in TRIED:
+    if ".".join(aiohttp.__version__.split(".")[:2]) not in TESTED:
         return False
     asked = {"skip_payload", "read_until_eof", "auto_decompress", "read_bufsize"}
     return (
@@ -85,15 +84,15 @@ def _parameters(cls: type, name: str) -> set[str]:
     return set(inspect.signature(method).parameters) if method is not None else set()
 
 
-class Direct:
-    """The short way over the connections of one session.
+class FastPath:
+    """The fast path over the connections of one session.
 
     Args:
-        session: Ours, which `can_go_directly` passed by.
+        session: Made by the transport, for which `can_use_fast_path` is true.
     """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
-        assert session.connector is not None  # noqa: S101 - `can_go_directly`
+        assert session.connector is not None  # noqa: S101 - `can_use_fast_path`
         self._session = session
         self._class = type(session)
         self._connector = session.connector
@@ -103,7 +102,7 @@ class Direct:
     def write(self, request: HttpRequest) -> tuple[_Origin, bytes] | None:
         """Return where *request* goes and all its bytes; ``None`` when it has to go through the session."""
         body = request.body
-        if look(self._class) != GENUINE:  # rule 2
+        if sending_methods(self._class) != GENUINE:  # rule 2
             return None
         if body is not None and (not isinstance(body, bytes) or len(body) > SMALL):
             return None
@@ -115,14 +114,14 @@ class Direct:
         start = origin.length
         if not _TARGET.fullmatch(url, start):
             return None
-        kept = origin.heads.get(request.method)
-        if kept is None or kept[0] is not request.headers:
-            kept = origin.head(request.method, request.headers)
-            if kept is None:
+        head = origin.heads.get(request.method)
+        if head is None or head[0] is not request.headers:
+            head = origin.head(request.method, request.headers)
+            if head is None:
                 return None
         if not body:
-            return origin, f"{request.method} {url[start:]} HTTP/1.1\r\n{kept[2]}".encode()
-        text = f"{request.method} {url[start:]} HTTP/1.1\r\n{kept[1]}Content-Length: {len(body)}\r\n\r\n"
+            return origin, f"{request.method} {url[start:]} HTTP/1.1\r\n{head[2]}".encode()
+        text = f"{request.method} {url[start:]} HTTP/1.1\r\n{head[1]}Content-Length: {len(body)}\r\n\r\n"
         return origin, text.encode() + body
 
     def _find(self, url: str) -> _Origin | None:
@@ -142,7 +141,11 @@ class Direct:
         return origin
 
     async def send(
-        self, request: HttpRequest, written: tuple[_Origin, bytes], timeout: aiohttp.ClientTimeout, watch: Watch | None
+        self,
+        request: HttpRequest,
+        written: tuple[_Origin, bytes],
+        timeout: aiohttp.ClientTimeout,
+        timer: InactivityTimer | None,
     ) -> HttpResponse:
         """Perform one exchange, up to the head of the answer.
 
@@ -150,7 +153,7 @@ class Direct:
             request: What it is.
             written: What `write` made of it.
             timeout: For the connection.
-            watch: Of silence; ``None`` when it may last.
+            timer: Ends the wait for a silent server; ``None`` for no limit.
         """
         origin, data = written
         connection: Connection | None = None
@@ -170,19 +173,19 @@ class Direct:
             has_begun = True
             protocol.transport.write(data)
             while True:
-                if watch is not None:
-                    watch.start(protocol)
+                if timer is not None:
+                    timer.start(protocol)
                 try:
                     message, payload = await protocol.read()
                 finally:
-                    if watch is not None:
-                        watch.stop(protocol)
+                    if timer is not None:
+                        timer.stop(protocol)
                 status = message.code
                 if status >= 200 or status == 101 or status < 100:  # anything else is followed by the answer
                     break
             if request.body and protocol.has_unsent:
                 protocol.force_close()
-            return HttpResponse(status, message.headers, DirectBody(connection, payload, request, watch))
+            return HttpResponse(status, message.headers, FastPathBody(connection, payload, request, timer))
         except Exception as error:  # noqa: BLE001 - aiohttp's, its parser's, and those of a connector or resolver that was passed
             problem: Exception = error
             if connection is not None:
@@ -217,13 +220,13 @@ class Direct:
 
 
 class _Destination(aiohttp.ClientRequest):
-    """What aiohttp's pool is asked for a connection with: it says where to, and is never sent."""
+    """Names the destination to aiohttp's pool. It is never sent."""
 
     _key: ConnectionKey | None = None
 
     @property
     def connection_key(self) -> ConnectionKey:
-        """As of any request, put together once."""
+        """That of any request, computed once."""
         if self._key is None:
             self._key = super().connection_key
         return self._key
@@ -258,25 +261,27 @@ class _Origin:
         return head
 
 
-class DirectBody:
+class FastPathBody:
     """The body of an answer. An iterator of itself, so that there is no generator to finalise when reading stops early."""
 
-    __slots__ = ("_connection", "_payload", "_request", "_watch")
+    __slots__ = ("_connection", "_payload", "_request", "_timer")
 
-    def __init__(self, connection: Connection, payload: StreamReader, request: HttpRequest, watch: Watch | None) -> None:
+    def __init__(
+        self, connection: Connection, payload: StreamReader, request: HttpRequest, timer: InactivityTimer | None
+    ) -> None:
         self._connection = connection
         self._payload = payload
         self._request = request
-        self._watch = watch
+        self._timer = timer
 
-    def __aiter__(self) -> DirectBody:
+    def __aiter__(self) -> FastPathBody:
         return self
 
     async def __anext__(self) -> bytes:
-        payload, watch = self._payload, self._watch
+        payload, timer = self._payload, self._timer
         try:
-            if watch is not None and not payload.is_eof():
-                watch.start(payload)
+            if timer is not None and not payload.is_eof():
+                timer.start(payload)
             chunk = await payload.readany()
         except Exception as error:  # noqa: BLE001 - as above
             problem = error
@@ -292,8 +297,8 @@ class DirectBody:
             self._release()
             raise StopAsyncIteration
         finally:
-            if watch is not None:
-                watch.stop(payload)
+            if timer is not None:
+                timer.stop(payload)
         self._connection.close()
         raise failure(problem, self._request, is_answered=True)
 

@@ -26,11 +26,11 @@ from mux_async.transport import (
     WholeBody,
 )
 from mux_async_aiohttp import AiohttpTransport
-from mux_async_aiohttp._direct import SMALL, DirectBody
+from mux_async_aiohttp._fast_path import SMALL, FastPathBody
 
 pytestmark = pytest.mark.asyncio
 
-_fits: type[WholeBody] = DirectBody
+_fits: type[WholeBody] = FastPathBody
 
 OK = talk(always(Reply(body=b"ok")))
 HEADERS = CIMultiDictProxy(CIMultiDict({"User-Agent": "me", "Accept": "*/*", "Accept-Encoding": "gzip", "Content-Type": "a/b"}))

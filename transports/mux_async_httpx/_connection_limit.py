@@ -17,7 +17,7 @@ IDLE: Final = 10
 """Idle connections that are kept: enough for a program whose requests come a few at a time."""
 
 
-class Slots:
+class ConnectionLimit:
     """As many requests at a time as there may be connections.
 
     Args:
@@ -28,18 +28,18 @@ class Slots:
         self._count = count
         self._limiter = anyio.CapacityLimiter(count)
 
-    async def lease(self, request: HttpRequest, transport: Any) -> Lease:
+    async def acquire(self, request: HttpRequest, transport: Any) -> Slot:
         """Wait until *request* may go to the pool of *transport*, of httpx.
 
         Raises:
             TransportTimeoutError: It may not within the time for a connection.
         """
-        slot = object()
+        borrower = object()
         try:
-            self._limiter.acquire_on_behalf_of_nowait(slot)
+            self._limiter.acquire_on_behalf_of_nowait(borrower)
         except anyio.WouldBlock:
             with anyio.move_on_after(request.timeouts.connect) as scope:
-                await self._limiter.acquire_on_behalf_of(slot)
+                await self._limiter.acquire_on_behalf_of(borrower)
             if scope.cancelled_caught:
                 raise TransportTimeoutError(
                     f"no connection to {request.origin} within {request.timeouts.connect} s",
@@ -47,11 +47,11 @@ class Slots:
                     phase=Phase.CONNECT,
                 ) from None
         self.limit_idle(transport)
-        return Lease(self, slot, transport)
+        return Slot(self, borrower, transport)
 
-    def give_back(self, slot: object) -> None:
-        """Let the next request have *slot*."""
-        self._limiter.release_on_behalf_of(slot)
+    def release(self, borrower: object) -> None:
+        """Give the slot of *borrower* to the next request."""
+        self._limiter.release_on_behalf_of(borrower)
 
     def limit_idle(self, transport: Any, *, ending: int = 0) -> None:
         """Let the pool of *transport*, of httpx, keep `IDLE` connections that are idle when *ending* of the requests have ended.
@@ -65,21 +65,21 @@ class Slots:
             pool._max_keepalive_connections = min(kept, self._count)
 
 
-class Lease:
+class Slot:
     """The slot of one request, which goes back once."""
 
-    def __init__(self, slots: Slots, slot: object, transport: Any) -> None:
-        self._slots = slots
-        self._slot: object | None = slot
+    def __init__(self, limit: ConnectionLimit, borrower: object, transport: Any) -> None:
+        self._limit = limit
+        self._borrower: object | None = borrower
         self._transport = transport
 
     def begin_end(self) -> None:
         """Note that the connection is about to be idle."""
-        if self._slot is not None:
-            self._slots.limit_idle(self._transport, ending=1)
+        if self._borrower is not None:
+            self._limit.limit_idle(self._transport, ending=1)
 
     def end(self) -> None:
         """Give the slot back. Any number of times."""
-        if self._slot is not None:
-            self._slots.give_back(self._slot)
-            self._slot = None
+        if self._borrower is not None:
+            self._limit.release(self._borrower)
+            self._borrower = None

@@ -1,25 +1,27 @@
-"""Connections that are checked before each request: an answer belongs to the request that was written before it.
+"""Connections: each is checked before a request is written, and closed if the server is silent for too long.
 
-Bytes that arrive while no request is outstanding are not a response (RFC 9112, section 9.2), and a connection that the server has ended
-cannot carry one. aiohttp keeps both in its pool: the first are parsed, and become the next request's answer; the second is found out by
-writing to it, which leaves the outcome of a create unknown. So two things are added to aiohttp's protocol:
+An answer has to belong to the request that was written before it. Bytes that arrive while no request is outstanding are not a response
+(RFC 9112, section 9.2), and a connection that the server has closed cannot carry one. aiohttp keeps both kinds in its pool: it parses the
+bytes and returns them as the next request's answer, and it notices the closed connection only by writing to it, which leaves the outcome of
+a create unknown. So two checks are added to aiohttp's protocol:
 
-1. What arrives between two exchanges closes the connection (`CheckedProtocol.data_received`).
-2. What has arrived and was not read yet, an end included, is looked for immediately before the request is written
-   (`CheckedProtocol.begin`): one system call that does not wait.
+1. Bytes that arrive between two exchanges close the connection (`CheckedProtocol.data_received`).
+2. Unread bytes and an unread end are detected immediately before the request is written (`CheckedProtocol.begin`): one system call that
+   does not wait.
 
-The fast path (``_direct``) does so by itself, the session by way of a middleware (``_exchange``).
+The fast path calls `begin` itself; the session path calls it in a middleware (``_exchange``).
 
-With TLS, what waits in the socket is encrypted, and a session ticket looks like an answer. Tickets follow the handshake, so they are read
-before the first answer is. After that, whatever waits is a reason not to use the connection; before the first request it is not.
+With TLS, unread bytes are encrypted, and a session ticket looks like an answer. Tickets follow the handshake, so they are read before the
+first answer. After that, unread bytes are a reason not to use the connection; before the first request they are not.
 """
 
 from __future__ import annotations
 
+import asyncio
 import select
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -28,8 +30,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 from mux_async.transport import FRAMING_ALLOWANCE, FRAMING_FACTOR
 
 if TYPE_CHECKING:
-    import asyncio
-
     from aiohttp.connector import Connection
 
 Poll: TypeAlias = Callable[[int], list[Any]]
@@ -66,8 +66,62 @@ class FramingError(aiohttp.ClientPayloadError):
         super().__init__(f"the server sent more than {FRAMING_ALLOWANCE} bytes that are not the body of its answer")
 
 
+class Waiting(Protocol):
+    """What an exchange waits for: aiohttp's protocol, for the head of an answer, or its stream, for a piece of the body."""
+
+    def set_exception(self, exc: BaseException, /) -> None:
+        """End the wait with *exc*."""
+        ...
+
+
+class InactivityTimer:
+    """Ends waits for the server that last too long, in the running event loop: one timer for all exchanges of a transport.
+
+    aiohttp sets a timer for each request, and cancels and sets it again for each piece that arrives. Here all waits have the same length,
+    so the first to start is the first to be due, and a wait that ends in time, as nearly all do, costs an entry in a dictionary.
+
+    Args:
+        seconds: How long a wait may last.
+    """
+
+    __slots__ = ("_due", "_loop", "_seconds", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._due: dict[Waiting, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, waiting: Waiting) -> None:
+        """Let *waiting* fail unless it is stopped in time."""
+        self._due[waiting] = self._loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._end_overdue)
+
+    def stop(self, waiting: Waiting) -> None:
+        """Stop the timer of *waiting*, if it was started."""
+        self._due.pop(waiting, None)
+
+    def _end_overdue(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._due:
+            waiting, due = next(iter(self._due.items()))
+            if due > now:
+                self._timer = self._loop.call_at(due, self._end_overdue)
+                break
+            del self._due[waiting]
+            waiting.set_exception(aiohttp.SocketTimeoutError())
+
+    def close(self) -> None:
+        """Cancel the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 class CheckedProtocol(ResponseHandler):
-    """aiohttp's protocol for one connection, which takes nothing for an answer that arrives unasked."""
+    """aiohttp's protocol for one connection. Bytes that arrive between two exchanges are never an answer."""
 
     allowance = FRAMING_ALLOWANCE
     """Bytes that may still arrive; 0 while no request is outstanding: the last answer is complete, and the next request is not begun."""

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from mux_async.testing import VirtualTimeLoop
-from mux_async_aiohttp._watch import Watch
+from mux_async_aiohttp._connection import InactivityTimer
 
 
 class _Wait:
@@ -25,7 +25,7 @@ def test_watch() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        watch = Watch(10.0)
+        watch = InactivityTimer(10.0)
         first, stopped, second, third = _Wait(), _Wait(), _Wait(), _Wait()
         watch.start(first)
         watch.start(stopped)
