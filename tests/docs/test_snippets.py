@@ -281,7 +281,7 @@ async def drive_verifying(_: Path, patch: pytest.MonkeyPatch) -> None:
     from mux_async.signing import Signer
 
     key_id = signing_key(patch)
-    signer, opens = Signer.from_environment(), define("verifying")["opens"]
+    signer, opens = Signer.from_environment(), define("verifying")["check"]
 
     assert opens(signer, signer.sign("id"), "id") == f"signed with {key_id}"
     assert opens(signer, signer.sign("other"), "id") == "subject"
@@ -306,7 +306,7 @@ async def drive_playback(_: Path, __: pytest.MonkeyPatch) -> None:
     ):
         key = await mux.system.signing_keys.create()
         asset = await mux.video.assets.create(inputs=["https://example.com/film.mp4"], playback_policies=["public", "signed"])
-        public, signed = await define("playback")["addresses"](mux, Signer(key.id, key.private_key), asset.id)
+        public, signed = await define("playback")["urls"](mux, Signer(key.id, key.private_key), asset.id)
 
     assert re.fullmatch(rf"{origin}/\w+\.m3u8\?max_resolution=1080p", public)
     assert re.fullmatch(rf"{origin}/\w+\.m3u8\?token=[\w.-]+", signed)

@@ -206,7 +206,7 @@ CHANGES: list[Change] = [
     ("JSON string", lambda body: json.dumps(body.decode()).encode(), "JSON string"),
     ("repr", lambda body: str(body).encode(), "str(body)"),
     ("Latin-1", lambda body: body.decode("latin-1").encode(), "Latin-1"),
-    ("spaced", lambda body: json.dumps(json.loads(body)).encode(), "written anew"),
+    ("spaced", lambda body: json.dumps(json.loads(body)).encode(), "serialised again"),
 ]
 
 
