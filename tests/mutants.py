@@ -27,8 +27,8 @@ MODULES = {
     "mux_async/webhooks/_signature.py": ["tests/webhooks/test_signature_steps.py"],
     "mux_async/limits/_bucket.py": ["tests/limits/test_bucket_steps.py"],
     "mux_async/_pagination.py": ["tests/engine/test_pagination_steps.py"],
-    "mux_async/uploads/machine.py": ["tests/uploads/test_machine_steps.py"],
-    "mux_async/ingest/machine.py": ["tests/ingest/test_machine_steps.py"],
+    "mux_async/uploads/machine.py": ["tests/uploads/test_machine.py"],
+    "mux_async/ingest/machine.py": ["tests/ingest/test_machine.py"],
     "mux_async/_idempotency/search.py": ["tests/engine/test_once.py", "tests/generated/test_once.py"],
 }
 _CAST = re.compile(r'\bcast\((?:None|"[^"]*"), ')

@@ -1,4 +1,4 @@
-"""``mux-async ingest``: files, folders, lists and URLs into ready assets; and ``mux-async ingest-status``, how far that is."""
+"""``mux-async ingest``: makes ready assets of files, folders, lists and URLs; and ``mux-async ingest-status``: shows the progress."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import typer
 from mux_async import Mux
 from mux_async._operation import Bucket
 from mux_async.cli._client import BaseUrl, TransportName, make_client, policies
+from mux_async.cli._ingest_sources import SUFFIX, EarlierRuns, SavedOptions, Sources, journal_keys, summarize
 from mux_async.cli._interrupts import open_interrupts
-from mux_async.cli._jobs import SUFFIX, Before, Options, Sources, journal_keys, summarize
 from mux_async.cli._output import FAILED, MOST_LINES, STOPPED, counted, printable, size, span, stderr, stdout
 from mux_async.cli._progress import Form, IngestJob, RateBudget, Reporter
 from mux_async.cli._reporters import make_reporter
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mux_async.params import PlaybackPolicyParam
 
 _FRAME = 0.2
-"""Seconds between two drawings of the live view."""
+"""Seconds between two redraws of the live display."""
 
 _WHAT, _ASSETS, _RUN, _SHOWN = "What is ingested", "How assets are made", "The run", "What is shown"
 """Headings of ``--help``."""
@@ -40,7 +40,7 @@ Report: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--report",
-        help="Write every item to FILE at the end, those of earlier runs too: .csv or .jsonl.",
+        help="Write every item to FILE at the end, including those of earlier runs: .csv or .jsonl.",
         metavar="FILE",
         rich_help_panel=_RUN,
     ),
@@ -59,7 +59,7 @@ def ingest(
     manifest: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A list whatever its name: one URL or path a line, .jsonl, or .csv with a header. May be repeated.",
+            help="A list with any name: one URL or path per line, .jsonl, or .csv with a header. May be repeated.",
             metavar="FILE",
             rich_help_panel=_WHAT,
         ),
@@ -86,27 +86,28 @@ def ingest(
     allow_private: Annotated[
         bool,
         typer.Option(
-            "--allow-private", help="Take file:// and addresses of private networks out of lists too.", rich_help_panel=_WHAT
+            "--allow-private", help="Allow file:// and addresses of private networks in lists too.", rich_help_panel=_WHAT
         ),
     ] = False,
     glob: Annotated[
-        str | None, typer.Option(help="Names of files to take from folders, instead of media suffixes.", rich_help_panel=_WHAT)
+        str | None,
+        typer.Option(help="Pattern for names of files in folders, instead of media suffixes.", rich_help_panel=_WHAT),
     ] = None,
     dedup: Annotated[
         Literal["key", "content", "none"],
         typer.Option(
-            help="What is taken once: what is named twice; files with the same bytes, for which all are read; nothing.",
+            help="What is ingested once: sources that are named twice; files with the same bytes (reads all); nothing.",
             rich_help_panel=_WHAT,
         ),
     ] = "key",
     on_bad_line: Annotated[
         Literal["stop", "skip"],
-        typer.Option(help="When a line or file is wrong: nothing starts, or the good ones go on.", rich_help_panel=_WHAT),
+        typer.Option(help="If a line or file is bad: start nothing, or skip it.", rich_help_panel=_WHAT),
     ] = "stop",
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="public, signed or drm, where the list says nothing; may be repeated. Default: public.",
+            help="public, signed or drm, for items without their own; may be repeated. Default: public.",
             metavar="POLICY",
             rich_help_panel=_ASSETS,
         ),
@@ -122,13 +123,13 @@ def ingest(
     journal: Annotated[
         Path | None,
         typer.Option(
-            help="Where the run is kept, so that the same command goes on with it. Default: named after the sources, here.",
+            help="Stores the progress, so that the same command continues it. Default: named after the sources, here.",
             metavar="FILE",
             rich_help_panel=_RUN,
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.", rich_help_panel=_RUN)
+        bool, typer.Option("--retry-failed", help="Retry items that failed in an earlier run.", rich_help_panel=_RUN)
     ] = False,
     report: Report = None,
     concurrency: Annotated[
@@ -136,10 +137,10 @@ def ingest(
     ] = 4,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would be done, what it costs, and how long it takes.", rich_help_panel=_RUN),
+        typer.Option("--dry-run", help="Show what would be done, what it costs, and how long it takes.", rich_help_panel=_RUN),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="JSON lines, as when the output is no terminal.", rich_help_panel=_SHOWN)
+        bool, typer.Option("--json", help="JSON lines, the default if the output is not a terminal.", rich_help_panel=_SHOWN)
     ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="A line for each item.", rich_help_panel=_SHOWN)] = False,
     base_url: BaseUrl = None,
@@ -147,11 +148,11 @@ def ingest(
 ) -> None:
     """Make ready assets of files, folders, lists and URLs.
 
-    They are created at the speed_meter that Mux allows, one a second, and waited for until they can be played. Everything is checked before
-    anything is sent. Every step is in a journal: whatever ends the run, the same command goes on where it was, and makes nothing twice.
+    Creates one asset a second, as Mux allows, and waits until the assets can be played. Everything is checked before anything is sent.
+    Every step is in a journal: after any interruption the same command continues and creates nothing twice.
 
-    Ctrl-C finishes what was begun; a second one stops at once. Exit code: 0 when every item is ready, 1 when not, 2 when the arguments
-    were wrong, 130 when interrupted.
+    Ctrl-C finishes the items that were begun; a second one stops at once. Exit code: 0 if every item is ready, 1 if not, 2 if the
+    arguments were wrong, 130 if interrupted.
     """
     chosen = policies(policy) if policy else None
     named = Sources(sources or (), manifest or (), "null" if null else form, glob, dedup, on_bad_line, encoding, allow_private)
@@ -164,13 +165,13 @@ def ingest(
         return
     client = make_client(base_url, transport)
     with Journal.open(place) as book:
-        options = Options.settle(book.options, base_url=client.base_url, policies=chosen, test=test, journal=place)
+        options = SavedOptions.merge(book.options, base_url=client.base_url, policies=chosen, test=test, journal=place)
         book.save_options(options.to_dict())
         if retry_failed:
             book.retry(journal_keys(book, plan))
-        job = IngestJob(plan, place, report=report, **attrs.asdict(Before.of(book, plan), recurse=False))
+        job = IngestJob(plan, place, report=report, **attrs.asdict(EarlierRuns.of(book, plan), recurse=False))
         reporter = make_reporter(_form(as_json=as_json, plain=plain), job, _budget(client))
-        _say([*_refusals(plan), *job.describe()])
+        _say([*_skipped(plan), *job.describe()])
         run = Ingest(
             client,
             plan.items,
@@ -207,7 +208,7 @@ def _say(lines: list[str]) -> None:
         stderr().print(line, markup=False)
 
 
-def _refusals(plan: Plan) -> list[str]:
+def _skipped(plan: Plan) -> list[str]:
     lines = [f"left out: {printable(str(problem))}" for problem in plan.problems[:MOST_LINES]]
     if len(plan.problems) > MOST_LINES:
         lines.append(f"left out: {len(plan.problems) - MOST_LINES} more; --report has them")
@@ -215,7 +216,7 @@ def _refusals(plan: Plan) -> list[str]:
 
 
 async def _run(client: Mux, run: Ingest, reporter: Reporter) -> int:
-    """Run to the end, or to the user's; return the exit code."""
+    """Run until the end or an interrupt; return the exit code."""
     summary: IngestSummary | None = None
     interrupts = 0
 
@@ -250,20 +251,20 @@ async def _run(client: Mux, run: Ingest, reporter: Reporter) -> int:
 
 
 def _show_plan(plan: Plan, place: Path, base_url: str | None, transport: str, *, retry_failed: bool) -> None:
-    """Say what a run would do. Nothing is written, and no credentials are needed."""
-    before = Before()
+    """Show what a run would do. Writes nothing and needs no credentials."""
+    before = EarlierRuns()
     if place.exists():
         with Journal.open(place, create=False) as book:
-            before = Before.of(book, plan)
+            before = EarlierRuns.of(book, plan)
     job = IngestJob(plan, place, done=before.done, failed=() if retry_failed else before.failed, begun=before.begun)
     try:
         seconds = _budget(make_client(base_url, transport)).forecast(job.posts)
-    except ConfigurationError:  # no credentials: nobody knows more than what everybody starts with
+    except ConfigurationError:  # no credentials: the published limits
         seconds = AccountLimits(LimitSettings()).forecast({Bucket.POST: job.posts}).batch
     console = stdout()
     verb = "takes" if job.posts == 1 else "take"
     for line in [
-        *_refusals(plan),
+        *_skipped(plan),
         *job.describe(),
         f"{counted(job.posts, 'POST request')}, one for each item that is not created, {verb} at least {span(seconds)}",
         f"{size(job.size_left)} to send; that may take longer",
@@ -277,9 +278,9 @@ def ingest_status(
     report: Report = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say how an ingest stands, from its journal, while it runs or after; and write its report. Nothing is sent.
+    """Show the progress of an ingest from its journal, during the run or later, and write its report. Sends nothing.
 
-    Exit code: 0 when every item is ready, 1 when not.
+    Exit code: 0 if every item is ready, 1 if not.
     """
     with Journal.open(journal, create=False) as book:
         summary = book.summary()
@@ -289,8 +290,8 @@ def ingest_status(
             write_report(report, book.entries(), base_url=base_url)
     if as_json:
         counts = {name.replace(" ", "_"): count for name, count in summarize(summary)}
-        told = {"server": base_url, "runs": summary.runs, "items": summary.total, **counts}
-        typer.echo(json.dumps(told | {"bytes": summary.size, "bytes_ready": summary.size_done}))
+        members = {"server": base_url, "runs": summary.runs, "items": summary.total, **counts}
+        typer.echo(json.dumps(members | {"bytes": summary.size, "bytes_ready": summary.size_done}))
     else:
         console = stdout()
         stages = ", ".join(f"{count} {name}" for name, count in summarize(summary) if count)
@@ -298,7 +299,7 @@ def ingest_status(
             f"{counted(summary.total, 'item')}: {stages or 'none'}; {size(summary.size_done)} of {size(summary.size)}",
             markup=False,
         )
-        console.print(f"{summary.runs} at work on it now" if summary.runs else "nobody works on it now", markup=False)
+        console.print(f"{counted(summary.runs, 'active run')}", markup=False)
         for entry in dead[:MOST_LINES]:
             why = entry.error.message if entry.error is not None else ""
             console.print(f"failed {printable(entry.source)}: {printable(why)}", markup=False)

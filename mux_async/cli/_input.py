@@ -1,4 +1,4 @@
-"""Standard input, as shells and other programs leave it: closed, a terminal, or a pipe that does not block."""
+"""Reads standard input, which may be closed, a terminal, or a pipe in non-blocking mode."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def standard_input() -> BinaryIO:
 
 
 def read_standard_input() -> bytes:
-    """Return everything that standard input gives. Blocks until its end.
+    """Read standard input to its end. Blocks.
 
     Raises:
         InvalidRequestError: It is closed, or cannot be read.

@@ -1,4 +1,4 @@
-"""Ctrl-C as something to await. `anyio.open_signal_receiver` would do, were it not for Windows, where asyncio does not offer it."""
+"""Ctrl-C as an async iterator. `anyio.open_signal_receiver` does not work on Windows with asyncio."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import anyio
 
 @contextmanager
 def open_interrupts() -> Generator[AsyncIterator[signal.Signals]]:
-    """Give out the interrupts that arrive while the block runs, in place of the exception that they would raise: SIGINT and SIGTERM.
+    """Iterate over SIGINT and SIGTERM while the block runs, in place of the exception that they would raise.
 
-    One that was ignored when the program started stays ignored, as in the background of a script, where Ctrl-C is meant for the script.
-    For the main thread, on asyncio.
+    A signal that was ignored at the start of the program stays ignored, as in the background of a shell script. Only for the main thread,
+    on asyncio.
     """
     loop = asyncio.get_running_loop()
     send, receive = anyio.create_memory_object_stream[signal.Signals](float("inf"))

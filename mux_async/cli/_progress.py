@@ -119,7 +119,7 @@ def summary_lines(summary: IngestSummary | None, job: IngestJob) -> list[str]:
     sent = f" ({size(summary.size)})" if summary.size else ""
     lines = [f"{', '.join(parts)}{sent} in {span(summary.elapsed)}"]
     if summary.reason is not None:
-        lines.append(f"it could not go on: {printable(summary.reason)}")
+        lines.append(f"the run ended early: {printable(summary.reason)}")
     if summary.unfinished or summary.not_started:
         lines.append(again)
     if summary.failed:

@@ -1,4 +1,4 @@
-"""``mux-async upload``: one file, and its address when it can be played."""
+"""``mux-async upload``: makes a ready asset of one file and prints its URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mux_async import Mux
 from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client, policies
 from mux_async.cli._input import standard_input
 from mux_async.cli._output import complain, printable, size, stderr, stdout
-from mux_async.cli._upload_state import Begun, StateFile, place_of
+from mux_async.cli._upload_state import StartedUpload, StateFile, state_path
 from mux_async.errors import NotFoundError, UploadError
 from mux_async.ingest import ItemOptions, file_item
 from mux_async.ingest._results import playback_url
@@ -31,15 +31,15 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "
 
 
 def rate(text: str) -> float:
-    """Read a rate: ``5M`` and ``5MB/s`` are 5 000 000 bytes a second, ``2MiB`` 2 097 152, ``20Mbit`` 2 500 000.
+    """Parse a rate: ``5M`` and ``5MB/s`` are 5 000 000 bytes a second, ``2MiB`` 2 097 152, ``20Mbit`` 2 500 000.
 
     Raises:
-        typer.BadParameter: It is none.
+        typer.BadParameter: *text* is not a rate above 0.
     """
     found = _RATE.fullmatch(text.strip())
     unit = found["unit"].lower() if found is not None else "i"
     if found is None or unit not in _UNITS or not float(found["number"]):
-        raise typer.BadParameter(f"{text!r} is no rate above 0: write 500k, 5M, 2.5MiB/s or 20Mbit")
+        raise typer.BadParameter(f"{text!r} is not a rate above 0: write 500k, 5M, 2.5MiB/s or 20Mbit")
     return float(found["number"]) * _UNITS[unit] / (8 if (found["what"] or "").lower() == "bit" else 1)
 
 
@@ -50,12 +50,10 @@ def upload(
             help="The file: a path, an address that fsspec reads (s3://...), or - for standard input.", show_default=False
         ),
     ],
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an earlier upload of this file was stopped, if there is one.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an earlier upload of this file, if there is one.")] = False,
     bandwidth: Annotated[
         str | None,
-        typer.Option(help="Send no faster than this: 500k or 5M bytes a second, 20Mbit.", metavar="RATE", show_default=False),
+        typer.Option(help="Bandwidth limit: 500k or 5M bytes a second, 20Mbit.", metavar="RATE", show_default=False),
     ] = None,
     policy: Policy = None,
     test: Test = False,
@@ -70,19 +68,19 @@ def upload(
     ] = 86_400,
     state: Annotated[
         Path | None,
-        typer.Option(help="Where to keep how far the upload is. Default: a file in your folder for settings.", metavar="FILE"),
+        typer.Option(help="Stores the progress. Default: a file in your settings folder.", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Make a ready asset of one file and print its address.
+    """Make a ready asset of one file and print its URL.
 
-    A connection that breaks is taken up by itself. When the command is stopped, the same command with --resume goes on from the byte
-    where it stood, within a day (--valid).
+    Continues by itself after a broken connection. If the command is stopped, the same command with --resume continues the upload within
+    a day (--valid).
     """
     chosen = policies(policy)
     cap = None if bandwidth is None else rate(bandwidth)
     settings = _settings(file, title)
     client = make_client(base_url, transport)
-    kept = None if file == "-" else StateFile(state or place_of(file, client.base_url))
+    kept = None if file == "-" else StateFile(state or state_path(file, client.base_url))
     earlier = kept.load() if kept is not None and resume else None
     view = _View(kept)
 
@@ -105,7 +103,7 @@ def upload(
             )
 
     if resume:
-        stderr().print("nothing to go on with: beginning anew" if earlier is None else "going on with the earlier upload")
+        stderr().print("no earlier upload found: starting a new one" if earlier is None else "continuing the earlier upload")
     try:
         with view.bar:
             asset = anyio.run(run, client)
@@ -126,7 +124,7 @@ def upload(
 
 
 def _settings(file: str, title: str | None) -> dict[str, object]:
-    """Return the settings of the asset: those of the file's item in an ingest, or for anything else its title."""
+    """Return the settings of the asset: for a file the same as in an ingest, otherwise its title."""
     if file != "-" and "://" not in file:
         return dict(file_item(Path(file), ItemOptions(meta={} if title is None else {"title": title})).settings)
     name = title or ("" if file == "-" else urlsplit(file).path.rpartition("/")[2])
@@ -134,7 +132,7 @@ def _settings(file: str, title: str | None) -> dict[str, object]:
 
 
 class _View:
-    """The bar, and what is kept for ``--resume``, both fed by the progress."""
+    """Updates the progress bar and the state file for ``--resume``."""
 
     def __init__(self, kept: StateFile | None) -> None:
         self._kept = kept
@@ -156,10 +154,10 @@ class _View:
         what = "preparing" if progress.sent == progress.size else "sending"
         self.bar.update(self._task, completed=progress.sent, description=escape(what))
         if self._kept is not None and progress.upload_id is not None and progress.state is not None:
-            self._kept.note(Begun(progress.upload_id, progress.state))
+            self._kept.note(StartedUpload(progress.upload_id, progress.state))
 
     def stopped(self, *, is_final: bool) -> None:
-        """Say how to go on, if one can."""
+        """Print how to resume, if that is possible."""
         if self._kept is None:
             return
         if is_final:
@@ -167,7 +165,9 @@ class _View:
         elif self._latest is not None and self._latest.state is not None and self._latest.size is not None:
             held = self._latest.state.offset
             share = held * 100 // self._latest.size
-            stderr().print(f"stopped with {printable(size(held))} sent ({share} %); --resume goes on from there", markup=False)
+            stderr().print(
+                f"stopped with {printable(size(held))} sent ({share} %); --resume continues from there", markup=False
+            )
 
     def end(self) -> None:
         if self._kept is not None:

@@ -1,7 +1,7 @@
-"""Where ``mux-async upload`` keeps what it needs to go on with an upload that was stopped.
+"""The state file of ``mux-async upload``: the progress of an upload, for ``--resume``.
 
-One small file for each pair of source and server, in the user's own folder for settings. It holds the id of the upload and how far it was,
-and no key to anything: the upload URL is asked for again.
+One small file for each pair of source and server, in the user's settings folder. It has the id and progress of the upload but no secret:
+Mux returns the upload URL again.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import typer
 from mux_async.errors import InvalidRequestError
 from mux_async.uploads import UploadState
 
-_PAUSE = 0.5
-"""Seconds between two writings."""
+_WRITE_INTERVAL = 0.5
+"""Seconds between two writes."""
 
 
 @attrs.frozen
-class Begun:
+class StartedUpload:
     """An upload that was begun."""
 
     upload_id: str
     state: UploadState
 
 
-def place_of(source: str, base_url: str) -> Path:
-    """Return where the state of *source*, a path or a URL, is kept."""
+def state_path(source: str, base_url: str) -> Path:
+    """Return the path of the state file of *source*, a path or a URL."""
     name = source if "://" in source else str(Path(source).absolute())
     digest = sha256(f"{name}\0{base_url}".encode(errors="surrogateescape")).hexdigest()[:32]
     return Path(typer.get_app_dir("mux-async")) / "uploads" / f"{digest}.json"
@@ -43,45 +43,45 @@ class StateFile:
     """The state of one upload, on disk.
 
     Args:
-        path: The file; its folder is made when it is needed.
+        path: The file; its folder is created if needed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._latest: Begun | None = None
-        self._written: Begun | None = None
+        self._latest: StartedUpload | None = None
+        self._written: StartedUpload | None = None
         self._written_at = float("-inf")
 
-    def load(self) -> Begun | None:
-        """Return what an earlier run left; ``None`` when there is nothing.
+    def load(self) -> StartedUpload | None:
+        """Return the state of an earlier run; ``None`` if there is none.
 
         Raises:
-            InvalidRequestError: The file is there and makes no sense.
+            InvalidRequestError: The file is invalid or cannot be read.
         """
         try:
             data = cast("object", json.loads(self.path.read_text()))
             if not isinstance(data, Mapping):
-                raise ValueError("it holds no object")  # noqa: TRY004 - what it is about is a file
+                raise ValueError("it has no object")  # noqa: TRY004 - an error of the file
             kept = cast("Mapping[str, object]", data)
             upload_id, state = kept.get("upload_id"), kept.get("state")
             if not isinstance(upload_id, str) or not isinstance(state, Mapping):
                 raise ValueError("members are missing")  # noqa: TRY004
-            return Begun(upload_id, UploadState.from_dict(cast("Mapping[str, object]", state)))
+            return StartedUpload(upload_id, UploadState.from_dict(cast("Mapping[str, object]", state)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise InvalidRequestError(
-                f"what is known about the earlier upload cannot be read ({error}): delete {str(self.path)!r} to upload anew"
+                f"the state of the earlier upload cannot be read ({error}): delete {str(self.path)!r} to start a new upload"
             ) from error
 
-    def note(self, begun: Begun) -> None:
-        """Take note of how far the upload is; written now and then."""
+    def note(self, begun: StartedUpload) -> None:
+        """Record the progress; it is written twice a second."""
         self._latest = begun
-        if time.monotonic() - self._written_at >= _PAUSE:
+        if time.monotonic() - self._written_at >= _WRITE_INTERVAL:
             self.save()
 
     def save(self) -> None:
-        """Write what was noted last.
+        """Write the latest progress.
 
         Raises:
             InvalidRequestError: It cannot be written.
@@ -96,11 +96,11 @@ class StateFile:
             beside.replace(self.path)
         except OSError as error:
             raise InvalidRequestError(
-                f"how far the upload is cannot be kept in {str(self.path)!r} ({error.strerror or error}): name another --state file"
+                f"the progress cannot be stored in {str(self.path)!r} ({error.strerror or error}): name another --state file"
             ) from error
         self._written, self._written_at = self._latest, time.monotonic()
 
     def forget(self) -> None:
-        """Delete it: the upload is over."""
+        """Delete the file, since the upload has ended."""
         self._latest = None
         self.path.unlink(missing_ok=True)

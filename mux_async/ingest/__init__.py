@@ -1,13 +1,13 @@
-"""Bulk ingest: thousands of files or URLs into ready assets, at the pace the account allows.
+"""Bulk ingest: thousands of files or URLs into ready assets, at the rate that the account allows.
 
 ::
 
     plan = make_plan(["films/"], manifest="more.csv")
     summary = await Ingest(mux, plan.items, journal="films.journal").run()
 
-The journal makes it resumable: killed anywhere and run again, nothing is lost and nothing made twice (`Journal`).
+The journal makes it resumable: after a crash at any point, the next run continues without losing items or creating assets twice.
 
-A manifest is a list of URLs and files: one a line, JSON lines, or CSV (`make_plan`).
+A manifest is a list of URLs and files: plain lines, JSON lines, or CSV (`make_plan`).
 """
 
 from mux_async.ingest._events import (

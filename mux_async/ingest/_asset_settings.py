@@ -1,12 +1,11 @@
-"""Settings of an asset as a manifest gives them: read from cells and JSON, folded into the one create call, checked before it.
+"""Asset settings in a manifest: parses cells, checks values, and converts them into the body of the create call.
 
-What there is, and of which type, is read off the generated `AssetOptions`, so that this module knows no more names than the API has.
-Three rules:
+The names and types of settings come from the generated `AssetOptions`. Three rules:
 
 1. A value that Mux would refuse is refused here, with its name and what to write instead.
-2. Whatever can be part of the create is made part of it: a track or a subtitle that is added later is a POST of its own, and POSTs are
-   what an account has one of a second.
-3. Who knows better (tomorrow's settings and values) writes them under ``extra``, which goes out as it is.
+2. Everything that can be part of the create call is made part of it: a track that is added later is a POST of its own, and an account
+   may make one POST a second.
+3. Settings that this version does not know go under ``extra``, which is sent unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SettingProblem: TypeAlias = tuple[str, str]
 """Name of the setting, and what is wrong with it."""
 
 _MAIN: Final = ("generated_subtitles", "start_time", "end_time")
-"""Settings of the main media that have a name of their own in a manifest: the first of ``inputs``, in the create."""
+"""Settings of the main media, the first of ``inputs`` in the create call, which a manifest names directly."""
 _TRACKS: Final = "tracks"
 """Further inputs: subtitles, audio tracks, overlays."""
 
@@ -41,7 +40,7 @@ _SHORT: Final[Mapping[str, str]] = {
     "generated_subtitles": "language_code",
     "static_renditions": "resolution",
 }
-"""The one member that says it all: ``highest`` is short for ``{"resolution": "highest"}``."""
+"""The member that a plain value sets: ``highest`` is short for ``{"resolution": "highest"}``."""
 
 _RENAMED: Final[Mapping[str, str]] = {
     "captions": _TRACKS,
@@ -59,7 +58,7 @@ _RENAMED: Final[Mapping[str, str]] = {
     "subtitles": _TRACKS,
     "text_tracks": _TRACKS,
 }
-"""What people call it, or what has a request of its own later, and how it becomes part of the create."""
+"""Other names of settings, and names of later requests, with the setting that replaces them in the create call."""
 
 _OLDER: Final = (("playback_policy", "playback_policies"), ("encoding_tier", "video_quality"))
 _SHORTEST_CLIP: Final = 0.5
@@ -68,7 +67,7 @@ _SHORTEST_CLIP: Final = 0.5
 
 @functools.cache
 def setting_types() -> Mapping[str, Any]:
-    """Return the settings that a manifest can hold, with the type of each, ``None`` left out of it."""
+    """Return the settings that a manifest can have, with their types, without ``None``."""
     found = dict(_members(AssetOptions))
     del found["meta"], found["input"], found["inputs"]  # `meta` is given by its members, the inputs by these:
     inputs = _members(InputSettings)
@@ -78,7 +77,7 @@ def setting_types() -> Mapping[str, Any]:
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
-    """Say what *name* should have been."""
+    """Return advice about an unknown name."""
     if name in _RENAMED:
         return f"write {_RENAMED[name]!r}, which is part of the create and costs no request of its own"
     close = difflib.get_close_matches(name, known, n=1)
@@ -86,13 +85,12 @@ def suggest(name: str, known: Sequence[str]) -> str:
 
 
 def read_cell(name: str, text: str) -> object:
-    """Return the value that a CSV cell stands for.
+    """Return the value of a CSV cell.
 
-    Lists are separated by semicolons, or written as JSON; settings with members of their own are JSON; yes, no, true and false are what
-    they say.
+    Lists are separated by semicolons, or written as JSON; settings with members are JSON; booleans are yes, no, true, false, 1 or 0.
 
     Raises:
-        ValueError: It cannot be read; the message says what can.
+        ValueError: It cannot be parsed; the message says why.
     """
     kind = setting_types()[name]
     if kind is bool:
@@ -116,7 +114,7 @@ def read_cell(name: str, text: str) -> object:
 
 
 def to_create_members(given: Mapping[str, object]) -> dict[str, object]:
-    """Return the members of the create call that *given* stands for: short forms written out, tracks and subtitles as inputs."""
+    """Return the members of the create call for *given*: with short forms expanded, and tracks and subtitles as inputs."""
     folded: dict[str, object] = {}
     main: dict[str, object] = {}
     tracks: list[object] = []
@@ -142,10 +140,10 @@ def _long(name: str, value: object) -> object:
 
 
 def check(given: Mapping[str, object], *, is_clip: bool) -> Iterator[SettingProblem]:
-    """Yield what Mux would refuse about settings, by their names in a manifest.
+    """Yield the problems for which Mux would refuse settings, by their names in a manifest.
 
     Args:
-        given: What a line says, by name of the setting.
+        given: The settings of a line, by name.
         is_clip: Whether the item is a clip of another asset.
     """
     wrong = False
@@ -153,7 +151,7 @@ def check(given: Mapping[str, object], *, is_clip: bool) -> Iterator[SettingProb
         for where, what in _check(_long(name, value), setting_types()[name], name):
             wrong = True
             yield where.partition(".")[0].partition("[")[0], what if where == name else f"{where}: {what}"
-    if not wrong:  # what follows relies on the types
+    if not wrong:  # the next checks rely on the types
         yield from _check_together(given, is_clip=is_clip)
 
 
@@ -178,7 +176,7 @@ def _check(value: object, kind: Any, where: str) -> Iterator[SettingProblem]:
         yield where, f"{_shown(value)} is not text"
     elif (values := _values(kind)) and value not in values:
         close = difflib.get_close_matches(value, values, n=1)
-        yield where, f"{_shown(value)} is none of {', '.join(values)}" + (f"; did you mean {close[0]!r}?" if close else "")
+        yield where, f"{_shown(value)} is not one of {', '.join(values)}" + (f"; did you mean {close[0]!r}?" if close else "")
     elif len(value) > MAX_LENGTHS.get(name, len(value)):
         yield where, f"{value[:20]!r}... has {len(value)} characters; Mux keeps {MAX_LENGTHS[name]}"
 
@@ -191,7 +189,7 @@ def _check_object(value: object, kind: Any, where: str) -> Iterator[SettingProbl
     given = cast("dict[str, object]", value)
     for name, each in given.items():
         if name not in members:
-            yield where, f"it holds {name!r}; {suggest(name, list(members))}"
+            yield where, f"it has {name!r}; {suggest(name, list(members))}"
         else:
             yield from _check(each, members[name], f"{where}.{name}")
     for field in attrs.fields(kind):
@@ -200,15 +198,15 @@ def _check_object(value: object, kind: Any, where: str) -> Iterator[SettingProbl
 
 
 def _check_together(given: Mapping[str, object], *, is_clip: bool) -> Iterator[SettingProblem]:
-    """Say which settings do not go together. Facts: facts/BEHAVIOUR.md, sections 4.1 and 4.5."""
+    """Yield settings that exclude each other. Source: facts/BEHAVIOUR.md, sections 4.1 and 4.5."""
     for older, newer in _OLDER:
         if older in given and newer in given:
-            yield older, f"{newer!r} is there too, and is its newer name: give one of them"
+            yield older, f"{newer!r} is given too, which is its newer name: give one of them"
     if "static_renditions" in given and given.get("mp4_support", "none") != "none":
-        yield "mp4_support", "Mux takes it or 'static_renditions', and not both: leave this one out, it is the older"
+        yield "mp4_support", "Mux takes either it or 'static_renditions': remove this one, which is older"
     sizes = [cast("Mapping[str, str]", each)["resolution"] for each in _list("static_renditions", given)]
     if "highest" in sizes and set(sizes) - {"highest", "audio-only"}:
-        yield "static_renditions", "'highest' goes with 'audio-only' at most: name the sizes, or only 'highest'"
+        yield "static_renditions", "'highest' can only be combined with 'audio-only': name the sizes, or only 'highest'"
     yield from _check_policies(given)
     yield from _check_inputs(given, is_clip=is_clip)
 
@@ -219,7 +217,7 @@ def _check_policies(given: Mapping[str, object]) -> Iterator[SettingProblem]:
         if "policy" not in each:
             yield "advanced_playback_policies", "each needs a 'policy'"
         elif (each["policy"] == "drm") != ("drm_configuration_id" in each):
-            yield "advanced_playback_policies", "'drm' needs a 'drm_configuration_id', and nothing else takes one"
+            yield "advanced_playback_policies", "'drm' needs a 'drm_configuration_id', and other policies must not have one"
     for name in ("playback_policies", "playback_policy"):
         if "drm" in _list(name, given):
             example = '[{"policy": "drm", "drm_configuration_id": "..."}]'
@@ -248,7 +246,7 @@ def _list(name: str, given: Mapping[str, object]) -> list[object]:
 
 @functools.cache
 def _members(model: Any) -> Mapping[str, Any]:
-    """Return the fields of a model by name, with their types without ``None``."""
+    """Return the fields of a model by name, with their types, without ``None``."""
     hints = get_type_hints(model)
     return {field.name: _without_none(hints[field.name]) for field in attrs.fields(model) if field.name != "extra"}
 
@@ -257,11 +255,11 @@ def _without_none(kind: Any) -> Any:
     if get_origin(kind) not in {Union, types.UnionType}:
         return kind
     rest = tuple(each for each in get_args(kind) if each is not types.NoneType)
-    return rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 - made of what is found
+    return rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 - built at run time
 
 
 def _values(kind: Any) -> tuple[str, ...]:
-    """Return the values of an open enum; nothing for other types."""
+    """Return the values of an open enum; empty for other types."""
     literal = next((each for each in get_args(kind) if get_origin(each) is Literal), None)
     return get_args(literal) if literal is not None else ()
 

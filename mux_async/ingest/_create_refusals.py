@@ -1,12 +1,12 @@
-"""Creates that Mux refuses one after the other: is it the items, or the account?
+"""Detects that Mux refuses every create of an account, so that the run ends instead of failing all items.
 
-An account that has used up its plan, owes a bill or has not accepted terms gets the same sentence for every create. Fifty thousand items
-that are refused at one a second are fourteen hours, and each would have to be tried again. Mux has no error type of its own for that
-(facts/BEHAVIOUR.md, section 1.3), so the sentence decides:
+An account that has used up its plan, owes a bill or has not accepted terms gets the same message for every create. Fifty thousand refusals
+at one a second take fourteen hours, and each item would have to be retried. Mux has no error type for this (facts/BEHAVIOUR.md,
+section 1.3), so the message decides:
 
-1. A sentence about the account ends the run when `ACCOUNT_LIMIT` creates in a row were refused with it.
-2. Any other sentence that says nothing about the item does so after `ANY_LIMIT`, if the items have no settings of their own.
-3. Until then the items are held: a create that is accepted, or another sentence, shows that the refusals were about these items.
+1. A message about the account ends the run after `ACCOUNT_LIMIT` refused creates in a row.
+2. Any other message that is not about the item ends the run after `ANY_LIMIT`, if the items have no settings of their own.
+3. Until then the items are held. An accepted create, or a different message, shows that the refusals were about these items.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _ACCOUNT: Final = re.compile(
 )
 _ITEM: Final = re.compile(r"\b(?:urls?|inputs?|passthrough|title|meta|external_id|creator_id)\b", re.IGNORECASE)
 _COMMON: Final = frozenset({"meta", "passthrough"})
-"""Settings that every item has, or that Mux takes as they are."""
+"""Settings that every item has, or that Mux accepts unchecked."""
 
 
 class Refusals:
-    """The creates of one run that were refused last.
+    """The latest refused creates of one run.
 
     Attributes:
-        reason: Why no further create would be accepted; ``None`` as long as that is not known.
+        reason: Why no create would be accepted; ``None`` as long as that is not known.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Refusals:
         self._released: list[tuple[ActiveItem, MuxError]] = []
 
     def hold(self, active: ActiveItem, error: MuxError) -> bool:
-        """Take note of a create that was refused; return ``False`` when that is about the item, and for nobody else to know."""
+        """Record a refused create and hold its item. Return ``False`` if the refusal is about the item, which is not held then."""
         if not isinstance(error, APIStatusError):
             return False
         sentence = quote_sentence("; ".join(error.messages)) or error.type or f"status {error.status}"
@@ -61,14 +61,14 @@ class Refusals:
         return True
 
     def accepted(self) -> None:
-        """Take note of a create that was accepted: what was refused before it was refused for reasons of its own."""
+        """Record an accepted create: earlier refusals were about their items."""
         if self.reason is None:
             self._released += self._held
             self._held.clear()
             self._sentence = None
 
     def released(self) -> list[tuple[ActiveItem, MuxError]]:
-        """Return the items whose refusal was about them, each once."""
+        """Return the held items whose refusals were about them, each once."""
         released, self._released = self._released, []
         return released
 

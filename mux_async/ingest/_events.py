@@ -1,4 +1,4 @@
-"""What an ingest tells while it runs, and how it ended."""
+"""The events of a running ingest, and its summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mux_async.ingest.machine import ItemState
 
 @attrs.frozen
 class ItemMoved:
-    """An item is in another state."""
+    """The state of an item changed."""
 
     item: Item
     state: ItemState
@@ -22,7 +22,7 @@ class ItemMoved:
 
 @attrs.frozen
 class ItemProgress:
-    """More of an item's bytes have left."""
+    """More bytes of an item were sent."""
 
     item: Item
     sent: int
@@ -31,7 +31,7 @@ class ItemProgress:
 
 @attrs.frozen
 class ItemFinished:
-    """An item is finished, one way or the other, and the journal has it."""
+    """An item is ready or has failed, and its result is in the journal."""
 
     item: Item
     result: ItemResult
@@ -39,11 +39,11 @@ class ItemFinished:
 
 @attrs.frozen
 class ItemSkipped:
-    """There is nothing to do for an item: an earlier run, or another one that works on the same journal, has finished it.
+    """An item was finished already: by an earlier run, or by another run with the same journal.
 
     Attributes:
         item: The item.
-        state: How it ended: ``done`` or ``dead``.
+        state: Its final state: ``done`` or ``dead``.
     """
 
     item: Item
@@ -52,10 +52,10 @@ class ItemSkipped:
 
 @attrs.frozen
 class RunsAdopted:
-    """Items were freed that a run had which was killed; they are gone on with.
+    """This run continues with the items of runs that were killed.
 
     Attributes:
-        items: How many; with those that were not begun.
+        items: Number of items, including those that were not begun.
     """
 
     items: int
@@ -63,23 +63,23 @@ class RunsAdopted:
 
 IngestEvent: TypeAlias = ItemMoved | ItemProgress | ItemFinished | ItemSkipped | RunsAdopted
 EventCallback: TypeAlias = Callable[[IngestEvent], object]
-"""Told everything that happens; must return at once."""
+"""Called with every event; must return at once."""
 
 
 @attrs.frozen
 class IngestSummary:
-    """How an ingest ended.
+    """The result of an ingest.
 
     Attributes:
-        ready: Items that became assets in this run.
-        failed: Items that did not, in this run or in one before it, and that are not tried again unless somebody says so.
-        not_started: Items of which nothing was begun, because the ingest was stopped or could not go on.
+        ready: Items that became ready assets in this run.
+        failed: Items that failed in this run or an earlier one, and are not retried without a request.
+        not_started: Items that were not begun, because the ingest was stopped or ended early.
         size: Bytes of the files that became assets in this run.
         elapsed: Seconds.
-        reason: Why it could not go on; ``None`` when it could.
-        ready_before: Items that had become assets before, or in another run beside this one.
-        unfinished: Items that were begun and are neither: the next run with the same journal goes on with them.
-        errors: Why items failed: how many by sentence, the most frequent first; at most 1000 different ones.
+        reason: Why the run ended early; ``None`` if it did not.
+        ready_before: Items that became assets in an earlier or a concurrent run.
+        unfinished: Items that were begun but not finished; the next run with the same journal continues them.
+        errors: Number of failed items by error message, the most frequent first; at most 1000 different ones.
     """
 
     ready: int
@@ -94,5 +94,5 @@ class IngestSummary:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every item has become an asset."""
+        """Whether every item became a ready asset."""
         return not self.failed and not self.not_started and not self.unfinished

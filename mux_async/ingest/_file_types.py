@@ -1,4 +1,4 @@
-"""What the end of a file's name says: a film, a list of films, or something that Mux could make nothing of."""
+"""File types by suffix: media, manifests, and files that Mux cannot process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ MEDIA_SUFFIXES: Final = frozenset(
         ".wmv",
     ]
 )
-"""What is taken from folders. A file named itself is taken unless it is a list or in `_NOT_MEDIA`: Mux looks at bytes, not names."""
+"""Suffixes of files that are ingested from folders. A file that is named itself is ingested unless it is a manifest or in `_NOT_MEDIA`:
+Mux goes by the bytes, not the name."""
 
 MANIFEST_SUFFIXES: Final[Mapping[str, ManifestForm]] = {
     ".csv": "csv",
@@ -61,12 +62,12 @@ MANIFEST_SUFFIXES: Final[Mapping[str, ManifestForm]] = {
     ".tsv": "csv",
     ".txt": "lines",
 }
-"""Files that are lists wherever they are named: Mux could make nothing of them."""
+"""Suffixes of manifests."""
 
 _TABLE = "it is a spreadsheet: save it as CSV in UTF-8, and name that"
-_SUBTITLES = "it holds subtitles: a list takes them as 'tracks' of their film"
-_ARCHIVE = "it is an archive: unpack it, and name the films in it"
-_DOCUMENT = "it is a document, and no film"
+_SUBTITLES = "it has subtitles: a manifest takes them as 'tracks' of their video"
+_ARCHIVE = "it is an archive: unpack it, and name the videos in it"
+_DOCUMENT = "it is a document, not a video"
 _NOT_MEDIA: Final[Mapping[str, str]] = {
     **dict.fromkeys([".ods", ".numbers", ".xls", ".xlsb", ".xlsm", ".xlsx"], _TABLE),
     **dict.fromkeys([".ass", ".srt", ".ttml", ".vtt"], _SUBTITLES),
@@ -83,40 +84,40 @@ _PACKETS: Final = (188, 192, 204)
 
 
 def suffix_of(name: str) -> str:
-    """Return the suffix of a name, in lower case, with its dot; also of names that no file can have."""
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - as above
+    """Return the suffix of a name, in lower case, with its dot. Accepts invalid file names."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - pathlib refuses some names
 
 
 def check_media_name(name: str) -> None:
-    """See that a name can be that of a film.
+    """Check that a name can be that of a media file.
 
     Raises:
-        InvalidRequestError: It is that of a list, which is not read here, or of something else.
+        InvalidRequestError: It is the name of a manifest, which is not read here, or of another type.
     """
     suffix = suffix_of(name)
     reason = _NOT_MEDIA.get(suffix)
     if suffix in MANIFEST_SUFFIXES:
-        reason = "it is a list: name it by itself, as a file of this machine"
+        reason = "it is a manifest: name it by itself, as a local file"
     if reason is not None:
         raise InvalidRequestError(f"{legible(name)!r} is not ingested: {reason}")
 
 
 def may_be_source_code(name: str) -> bool:
-    """Return whether it takes a look at the file's bytes to know that it is a film."""
+    """Return whether only the file's bytes tell that it is a media file."""
     return suffix_of(name) in _TYPESCRIPT
 
 
 def is_source_code(path: Path) -> bool:
-    """Return whether a file with a suffix of TypeScript is no MPEG transport stream. Opens it; blocks."""
+    """Return whether a file with a suffix of TypeScript is not an MPEG transport stream. Opens it; blocks."""
     if not may_be_source_code(path.name):
         return False
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a pipe would block when it is opened
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - opening a pipe would block
             return False
         with path.open("rb") as file:
             return not is_transport_stream(file.read(HEAD))
     except (OSError, ValueError):
-        return False  # what is wrong with it is found out by others
+        return False  # opening the file will report the error
 
 
 def is_transport_stream(head: bytes) -> bool:

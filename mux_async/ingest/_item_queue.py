@@ -1,9 +1,8 @@
-"""Who is next: items come from any iterable, a thousand at a time; those that nobody works on are claimed and handed out.
+"""The queue of items: reads any iterable, a thousand items at a time, claims free items and returns them one by one.
 
-Of a hundred thousand items, a thousand are looked at ahead and a few are claimed: a second run beside this one finds work until
-the end. Items that somebody else works on, or that are being looked into, are put aside and asked about now and then: they come back as
-finished, or free because their run was killed. Those with a higher priority go first: among all items when they come as a sequence, else
-among those that were looked at.
+A thousand items are read ahead and only a few are claimed, so that a concurrent run finds work until the end. Items that another run works
+on, or whose create is being looked up, are deferred and checked again later: they are finished then, or free because their run was killed.
+Items with a higher priority come first: among all items of a sequence, otherwise among those read ahead.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from mux_async.ingest._store import Enrolment, Standing
 from mux_async.ingest.machine import ItemState, Stage
 
 LOOKAHEAD: Final = 1000
-"""Items that are looked at ahead."""
+"""Items that are read ahead."""
 RECHECK_INTERVAL: Final = 5.0
-"""Seconds between two questions about items that others work on."""
+"""Seconds between two checks of deferred items."""
 
 
 @attrs.frozen
 class ClaimedItem:
-    """An item that is ours.
+    """An item that this run has claimed.
 
     Attributes:
         item: The item.
-        state: Where it is.
-        is_changed: Whether its file is another one than its upload was created for.
+        state: Its stored state.
+        is_changed: Whether the file has changed since its upload was created.
     """
 
     item: Item
@@ -44,7 +43,7 @@ class ClaimedItem:
 
 
 def fingerprint(item: Item) -> str | None:
-    """Return what differs when the item's file does; ``None`` for what Mux fetches: signed URLs differ every time."""
+    """Return a text that changes when the item's file changes; ``None`` for URLs, since a signed URL differs every time."""
     if item.url is not None or item.size is None:
         return None
     return f"{item.size}:{item.modified_ns}" if item.modified_ns is not None else str(item.size)
@@ -63,13 +62,13 @@ def enrolment(item: Item) -> Enrolment:
 
 
 class ItemQueue:
-    """Hands out the items of one run.
+    """The items of one run.
 
     Args:
-        items: Where they come from; read in worker threads, because reading may touch the disk.
+        items: Read in worker threads, because reading may access the disk.
         writer: The journal.
-        group: How many are claimed at a time.
-        skipped: Told of items for which there is nothing to do.
+        group: Number of items that are claimed at a time.
+        skipped: Called with items that are finished already.
     """
 
     def __init__(
@@ -89,31 +88,31 @@ class ItemQueue:
         self._is_stopped = False
         self._wake = anyio.Event()
         self.total = len(items) if isinstance(items, Sequence) else 0
-        """Items that have come so far; all of them, from the start, when they are a sequence."""
+        """Items read so far; for a sequence, all of them from the start."""
 
     async def register(self) -> None:
-        """Put all items on the writer, when they are a sequence: then the journal shows from the start how many there are."""
+        """Store all items of a sequence in the journal, so that it has their number from the start."""
         if isinstance(self._items, Sequence):
             items = iter(self._items)
             while await self._writer.call(self._read, items):
                 pass
 
     def stop(self) -> None:
-        """Hand out nothing more."""
+        """Return no more items."""
         self._is_stopped = True
         self.wake()
 
     def wake(self) -> None:
-        """Have another look at what is aside."""
+        """Check deferred items now."""
         self._wake.set()
 
     def defer(self, item: Item) -> None:
-        """Come back to *item* when somebody has found out how it stands."""
+        """Return *item* again later, when the lookup of its create has ended."""
         self._deferred.append(item)
 
     async def next(self) -> ClaimedItem | None:
-        """Return the next item; ``None`` when all are finished, or after `stop`. Waits while others work on all that is left."""
-        async with self._lock:  # whoever waits for it is served in turn
+        """Return the next item; ``None`` when all are finished, or after `stop`. Waits while other runs have all remaining items."""
+        async with self._lock:  # serves waiters in order of arrival
             while not self._is_stopped:
                 if self._claimed:
                     return self._claimed.popleft()
@@ -128,7 +127,7 @@ class ItemQueue:
             return None
 
     def _read(self, source: Iterator[Item]) -> list[tuple[Item, Standing]]:
-        """Take items from *source* and put them on the books; empty at its end. Blocks."""
+        """Read items from *source* and store them in the journal; empty at its end. Blocks."""
         items = list(islice(source, LOOKAHEAD))
         standings = self._writer.store.enrol([enrolment(item) for item in items]) if items else []
         return [
@@ -159,9 +158,9 @@ class ItemQueue:
         for item in items:
             standing = standings[item.key]
             if item.key in ours:
-                ours.remove(item.key)  # a second item of the same key waits for what becomes of the first
+                ours.remove(item.key)  # a second item with the same key waits for the first
                 state = standing.state
-                if state.stage is Stage.PLANNED:  # nothing was begun, so it may be another kind of thing by now
+                if state.stage is Stage.PLANNED:  # not begun, so a file may have become a URL or the reverse
                     state = attrs.evolve(state, is_fetched=item.url is not None)
                 is_changed = standing.fingerprint is not None and standing.fingerprint != fingerprint(item)
                 self._claimed.append(ClaimedItem(item, state, is_changed))
@@ -181,7 +180,7 @@ class ItemQueue:
 
 
 def _by_priority(items: Sequence[Item]) -> Iterable[Item]:
-    """Return *items*, those of a higher priority first, otherwise in their order."""
+    """Return *items* by descending priority, otherwise in their order."""
     if not any(item.priority for item in items):
         return items
     return (items[number] for number in sorted(range(len(items)), key=lambda number: -items[number].priority))

@@ -1,4 +1,4 @@
-"""What is to be ingested: one value per file or URL, with the settings its asset will have."""
+"""The items of an ingest: one value for each file or URL, with the settings of its asset."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from mux_async.ingest._text_encoding import is_path, legible, legible_all, strip
 from mux_async.uploads._source import open_file
 
 FETCHED_SCHEMES = frozenset({"http", "https", "mux"})
-"""What Mux fetches itself; ``mux://assets/{id}`` is a clip of another asset (facts/BEHAVIOUR.md, section 4.1)."""
+"""Schemes that Mux fetches itself; ``mux://assets/{id}`` is a clip of another asset (facts/BEHAVIOUR.md, section 4.1)."""
 
 
 def _names(settings: Mapping[str, object]) -> str:
-    """Show settings by name only: inputs may hold signed URLs."""
+    """Return only the names of settings, for reprs: inputs may hold signed URLs."""
     return f"<{', '.join(settings)}>"
 
 
 def _shown(address: str) -> str:
-    """Return an address as it may be shown and stored: without a password, and without its query, which may be a signature."""
+    """Return an address that may be shown and stored: without its password, and without its query, which may be a signature."""
     scheme, _, rest = address.partition("://")
     place, query, _ = rest.partition("?")
     host, slash, path = place.partition("/")
@@ -43,21 +43,22 @@ def _show(address: str | None) -> str:
 
 @attrs.frozen
 class Item:
-    """One file, or one URL that Mux is to fetch.
+    """One file, or one URL that Mux fetches.
 
     Attributes:
-        key: Stable from run to run: as given, else made of the file's path, size and time of change, or of the URL without its signature.
-        source: Names it for people: the path, or the URL without its query (which may hold a signature). Bytes of a name that are no
-            UTF-8 are written as ``\\xe9``.
+        key: The same in every run: as given, else derived from the file's path, size and modification time, or from the URL without its
+            signature.
+        source: The path, or the URL without its query (which may hold a signature). Bytes of a name that are not UTF-8 are written as
+            ``\\xe9``.
         path: The file; ``None`` for anything else.
         url: The URL that Mux fetches; ``None`` for anything else.
         address: A file that fsspec reads, such as ``s3://bucket/film.mp4``; ``None`` for anything else.
         size: Bytes of the file; ``None`` for a URL.
-        modified_ns: When the file was last written to, nanoseconds since 1970; ``None`` when that is not known.
+        modified_ns: When the file was last modified, in nanoseconds since 1970; ``None`` if not known.
         settings: Members of the create call, by wire name: ``meta``, ``passthrough`` and whatever a manifest gave. ``inputs``, if there,
             begins with the settings of the main media, without ``url``.
-        priority: Items with a higher one are begun earlier.
-        older_key: The key that earlier versions made of the URL, where that was another one: their journals have it.
+        priority: Items with a higher value are begun earlier.
+        older_key: The key that earlier versions derived from the URL, if it differs: their journals have it.
     """
 
     key: str
@@ -78,9 +79,9 @@ class Item:
         return attrs.evolve(self, key=key, older_key=None, settings={**self.settings, "meta": {**members, "external_id": key}})
 
     def create_body(self) -> dict[str, object]:
-        """Return the whole of what is asked for in the one create call: an asset's own, or ``new_asset_settings`` of an upload.
+        """Return the body of the create call: of an asset, or the ``new_asset_settings`` of an upload.
 
-        For a URL, ``inputs`` is there and names it: the result holds a secret.
+        For a URL, ``inputs`` contains it: the result holds a secret.
         """
         body = dict(self.settings)
         if self.url is not None:
@@ -91,7 +92,7 @@ class Item:
 
 @attrs.frozen
 class ItemOptions:
-    """What a manifest says about one item."""
+    """Options of one item, as a manifest gives them."""
 
     key: str | None = None
     passthrough: str | None = None
@@ -104,15 +105,15 @@ NO_OPTIONS = ItemOptions()
 
 
 def file_item(path: Path, options: ItemOptions = NO_OPTIONS, *, by_content: bool = False) -> Item:
-    """Return the item of a file, having opened it once.
+    """Return the item of a file. Opens it once.
 
     Args:
         path: The file.
-        options: What else is known about it.
-        by_content: Make the key of the bytes, which reads all of them, instead of the place: the same film elsewhere has the same key.
+        options: Its options.
+        by_content: Derive the key from the bytes, which reads all of them, instead of the path: equal files have the same key.
 
     Raises:
-        InvalidRequestError: It is missing, no regular file, unreadable or empty, or a setting is too long.
+        InvalidRequestError: It is missing, not a regular file, unreadable or empty, or a setting is too long.
     """
     file, found = open_file(path)
     with file:
@@ -123,7 +124,7 @@ def file_item(path: Path, options: ItemOptions = NO_OPTIONS, *, by_content: bool
                 key = f"c-{hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()}"
             except OSError as error:
                 raise InvalidRequestError(
-                    f"{str(path)!r} cannot be read to its end ({error.strerror}): look after the disk"
+                    f"{str(path)!r} cannot be read to its end ({error.strerror}): check the disk"
                 ) from error
     key = key or _derived_key("f", identity)
     return Item(
@@ -142,7 +143,7 @@ def url_item(url: str, options: ItemOptions = NO_OPTIONS) -> Item:
     """Return the item of a URL that Mux fetches. Nothing is fetched here.
 
     Raises:
-        InvalidRequestError: It is no http(s) URL and no clip (``mux://assets/...``), or a setting is too long.
+        InvalidRequestError: It is neither an http(s) URL nor a clip (``mux://assets/...``), or a setting is too long.
     """
     given = stripped(url)
     url = _normalized(url)
@@ -153,7 +154,7 @@ def url_item(url: str, options: ItemOptions = NO_OPTIONS) -> Item:
         parts, is_complete = urlsplit(""), False
     if not is_complete or not url.isprintable():
         shown = legible(url.partition("?")[0][:80])
-        raise InvalidRequestError(f"{shown!r} is not a URL that Mux could fetch; it has the form https://host/path")
+        raise InvalidRequestError(f"{shown!r} is not a URL that Mux can fetch; it must have the form https://host/path")
     shown = _shown(url)
     older, key = None, _own_key(options)
     if key is None:
@@ -171,16 +172,16 @@ def url_item(url: str, options: ItemOptions = NO_OPTIONS) -> Item:
 
 
 def _normalized(url: str) -> str:
-    """Return a URL as Mux takes it: without blanks around it, those within it encoded, its scheme and host in lower case.
+    """Return a URL without surrounding blanks, with inner blanks encoded, and its scheme and host in lower case.
 
     Raises:
-        InvalidRequestError: Something else follows the URL.
+        InvalidRequestError: Other text follows the URL.
     """
     url = stripped(url)
     if found := _FOLLOWED.search(url):
         shown = url[: found.start()].partition("?")[0][:80]
         raise InvalidRequestError(
-            f"{shown!r} is followed by something else ({found[0].strip()!r}...): write one URL a line, and nothing behind it"
+            f"{shown!r} is followed by other text ({found[0].strip()!r}...): write one URL per line and nothing after it"
         )
     scheme, mark, rest = url.partition("://")
     end = next((number for number, each in enumerate(rest) if each in "/?#"), len(rest))
@@ -189,28 +190,28 @@ def _normalized(url: str) -> str:
 
 
 _FOLLOWED = re.compile(r"\s+(?:#|[A-Za-z][\w+.-]*://)|\t")
-"""A comment, another URL or another column behind a URL."""
+"""A comment, another URL or another column after a URL."""
 
 
 @hides_locals
 def remote_item(address: str, options: ItemOptions = NO_OPTIONS) -> Item:
-    """Return the item of a file that fsspec can read, having asked for its size. Blocks while it does.
+    """Return the item of a file that fsspec can read. Blocks while it asks for the file's size.
 
     Raises:
         MissingExtraError: fsspec is not installed.
-        InvalidRequestError: It is missing, unreadable, empty or of no size, or a setting is too long.
+        InvalidRequestError: It is missing, unreadable, empty or of unknown size, or a setting is too long.
     """
     system, place = open_file_system(address)
     shown = _shown(address)
     try:
         found: Mapping[str, object] = system.info(place)
-    except Exception as error:  # whatever the library behind fsspec raises
+    except Exception as error:  # any error of the library behind fsspec
         raise InvalidRequestError(f"{shown!r} cannot be read ({_first_line(error)}): check its name and your access") from error
     size = found.get("size")
     if found.get("type") == "directory":
-        raise InvalidRequestError(f"{shown!r} is a folder: end it with a slash to take the media files in it")
+        raise InvalidRequestError(f"{shown!r} is a folder: end it with a slash to ingest the media files in it")
     if not isinstance(size, int) or not size:
-        raise InvalidRequestError(f"{shown!r} is empty, or does not say its size, and nothing can be made of it")
+        raise InvalidRequestError(f"{shown!r} is empty, or its size is not known, so no asset can be made of it")
     version = next((found[name] for name in _VERSIONS if found.get(name)), "")
     key = _own_key(options) or _derived_key("r", f"{address}\0{size}\0{version}")
     name = address.rstrip("/").rpartition("/")[2]
@@ -219,15 +220,15 @@ def remote_item(address: str, options: ItemOptions = NO_OPTIONS) -> Item:
 
 
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "updated", "created")
-"""What file systems say about which version of a file it is, the surest first."""
+"""Metadata by which file systems identify the version of a file, the most reliable first."""
 
 
 def open_file_system(address: str) -> tuple[Any, str]:
-    """Return the fsspec file system of an address, and the place there.
+    """Return the fsspec file system of an address, and the path in it.
 
     Raises:
         MissingExtraError: fsspec is not installed.
-        InvalidRequestError: It knows no such addresses, or lacks a library for them.
+        InvalidRequestError: It does not support such addresses, or lacks a library for them.
     """
     try:
         library: Any = importlib.import_module("fsspec.core")  # it has no types
@@ -271,8 +272,8 @@ def _settings(options: ItemOptions, key: str, name: str) -> Mapping[str, object]
 
 
 def default_title(name: str) -> str:
-    """Return the title of an asset that is made of a file of this name, where none is given."""
-    if is_path(name):  # in a locale without UTF-8, every other character is kept as bytes
+    """Return the title of an asset without a given title, from the name of its file."""
+    if is_path(name):  # in a locale without UTF-8, other characters are kept as bytes
         name = name.encode(errors="surrogateescape").decode(errors="surrogateescape")
     return name.encode(errors="replace").decode()[: MAX_LENGTHS["title"]]
 

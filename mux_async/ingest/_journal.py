@@ -1,4 +1,4 @@
-"""The journal of an ingest: how each item stands, in one file that survives everything.
+"""The journal of an ingest: the state of each item, in one file that survives crashes.
 
 ::
 
@@ -7,14 +7,14 @@
         journal.retry()
         await Ingest(mux, items, journal=journal).run()
 
-The runner writes the intent before every step and the outcome after it. An intent is on disk before the request is written to the network;
-outcomes follow with the next transaction, a moment later: one that is lost with the machine is found out from Mux again. No URL, token or
-upload address is in it: the items are named again by whoever runs the same again, and matched by key.
+The runner writes the intent before every step and the outcome after it. An intent is on disk before its request is sent; outcomes are
+written with the next transaction, and a lost one is looked up at Mux. The journal contains no URL, token or upload address: the next run
+passes the items again, and they are matched by key.
 
-Any number of runs, in as many processes of one machine, may share a journal: each item is worked on by one of them, which has a lease
-(`_lease`) for as long as its process lives. What a killed run leaves is taken over by the others, or by the next.
+Any number of runs, in processes of one machine, may share a journal: each item is processed by one of them, which has a lease (`_lease`) as
+long as its process lives. The items of a killed run are continued by the others, or by the next run.
 
-Methods block for a moment: from an event loop, call those that read all items in a thread.
+Methods block briefly. In an event loop, call those that read all items in a thread.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class JournalSummary:
-    """How many items are where.
+    """The number of items in each stage.
 
     Attributes:
-        stages: Number of items by stage; stages without any are left out.
+        stages: Number of items by stage; empty stages are left out.
         size: Bytes of all files.
-        size_done: Bytes of those that became assets.
-        runs: Runs that work on it now, in this process or others.
+        size_done: Bytes of the files that became assets.
+        runs: Runs that use the journal now, in this process or others.
     """
 
     stages: Mapping[Stage, int]
@@ -54,7 +54,7 @@ class JournalSummary:
 
     @property
     def total(self) -> int:
-        """Items in all."""
+        """Number of items."""
         return sum(self.stages.values())
 
     @property
@@ -64,36 +64,36 @@ class JournalSummary:
 
     @property
     def dead(self) -> int:
-        """Items that did not, until somebody retries them."""
+        """Items that failed and were not retried."""
         return self.stages.get(Stage.DEAD, 0)
 
     @property
     def planned(self) -> int:
-        """Items of which nothing was begun."""
+        """Items that were not begun."""
         return self.stages.get(Stage.PLANNED, 0)
 
     @property
     def begun(self) -> int:
-        """Items that are on their way."""
+        """Items that were begun and are not finished."""
         return self.total - self.done - self.dead - self.planned
 
 
 @attrs.frozen
 class JournalEntry:
-    """One item as the journal has it.
+    """One item of the journal.
 
     Attributes:
         key: Of the item; the asset's ``meta.external_id``.
         source: The path, or the URL without its query.
-        stage: Where it is.
+        stage: Its stage.
         size: Bytes of the file; ``None`` for URLs.
         upload_id: The upload; ``None`` for URLs and before it was created.
-        asset_id: The asset, once known; also of a dead item, when it got that far.
-        former: Assets of earlier tries that came to nothing.
+        asset_id: The asset, once known; also of a dead item that has one.
+        former: Failed assets of earlier tries.
         playback_ids: Policy by playback id, of a finished item.
         duration: Seconds of media, of a finished item.
-        seconds: From the beginning to the end in the run that finished it; ``None`` before.
-        changed_at: When it got where it is, seconds since 1970 by this machine's clock.
+        seconds: Duration of its processing in the run that finished it; ``None`` before.
+        changed_at: When its stage last changed, in seconds since 1970 by this machine's clock.
         error: Why it is dead.
     """
 
@@ -112,27 +112,27 @@ class JournalEntry:
 
 
 class Journal:
-    """An open journal. Make one with `open`, or with `in_memory` for a run that need not survive."""
+    """An open journal. Create one with `open`, or with `in_memory` for a run that is not resumed."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, create: bool = True) -> Self:
-        """Open a journal file, on a disk of this machine. Files named like it, with an ending, are kept beside it while it is in use.
+        """Open a journal file, on a disk of this machine. While it is in use, there are files with its name and a suffix beside it.
 
         Args:
             path: The file.
-            create: Whether to make it when it is not there.
+            create: Whether to create a missing file.
 
         Raises:
-            JournalError: It cannot be read or written, is damaged, of a newer version, or not a journal; the message says what to do.
+            JournalError: It cannot be read or written, is damaged, has a newer version, or is not a journal; the message says what to do.
         """
         return cls(Store(Path(path), create=create))
 
     @classmethod
     def in_memory(cls) -> Self:
-        """Return a journal that is gone when it is closed."""
+        """Return a journal without a file."""
         return cls(Store(None))
 
     @property
@@ -141,7 +141,7 @@ class Journal:
         return self._store.path
 
     def summary(self) -> JournalSummary:
-        """Count the items, without those that are superseded (see `entries`)."""
+        """Count the items, without superseded ones (see `entries`)."""
         rows = self._store.counts()
         return JournalSummary(
             stages={Stage(stage): count for stage, count, _ in rows},
@@ -151,14 +151,14 @@ class Journal:
         )
 
     def entries(self, *, superseded: bool = False) -> Iterator[JournalEntry]:
-        """Yield every item, those of earlier runs too, in the order in which they were first named.
+        """Yield every item, including those of earlier runs, in the order in which they were added.
 
         Args:
-            superseded: Whether those are among them that came to nothing, and whose file was written to and taken again since: a file that
-                changes is another item. Assets that were made of an earlier version are always among them.
+            superseded: Whether to include unfinished items of which a later version of the same file exists: a changed file is a new
+                item. Items that became assets are always included.
         """
         for key, source, size, _, state, outcome, seconds, changed_at in self._store.rows(superseded=superseded):
-            told = cast("dict[str, object]", json.loads(outcome)) if outcome is not None else {}
+            result = cast("dict[str, object]", json.loads(outcome)) if outcome is not None else {}
             yield JournalEntry(
                 key=key,
                 source=source,
@@ -167,41 +167,41 @@ class Journal:
                 upload_id=state.upload_id,
                 asset_id=state.asset_id,
                 former=state.former,
-                playback_ids=cast("dict[str, str]", told.get("playback_ids", {})),
-                duration=cast("float | None", told.get("duration")),
+                playback_ids=cast("dict[str, str]", result.get("playback_ids", {})),
+                duration=cast("float | None", result.get("duration")),
                 seconds=seconds,
                 changed_at=changed_at,
                 error=state.error,
             )
 
     def retry(self, keys: Iterable[str] | None = None) -> int:
-        """Let dead items be tried again by the next run, from where they died.
+        """Let the next run retry dead items, from the stage in which they died.
 
-        An asset that Mux could not make of its input is made anew, and the errored one stays for somebody to look at and delete.
+        If Mux could not process an input, a new asset is created; the errored one is kept until you delete it.
 
         Args:
-            keys: Which ones; ``None`` for all. Others than dead ones are left as they are.
+            keys: Keys of items; ``None`` for all. Items that are not dead are unchanged.
 
         Returns:
-            How many there were.
+            Number of items.
         """
         return self._store.retry(keys)
 
     @property
     def options(self) -> Mapping[str, object]:
-        """What `save_options` kept; empty before."""
+        """The options that `save_options` stored; empty before."""
         return cast("dict[str, object]", self._store.note("options") or {})
 
     def save_options(self, options: Mapping[str, object]) -> None:
-        """Keep what the run was told, such as policies, so that the next one can be told the same.
+        """Store options of the run, such as policies, for the next run.
 
         Args:
-            options: Members that can be JSON, without secrets.
+            options: JSON members, without secrets.
         """
         self._store.set_note("options", dict(options))
 
     def close(self) -> None:
-        """Close the file. Any number of times."""
+        """Close the file. May be called repeatedly."""
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -212,5 +212,5 @@ class Journal:
 
 
 def store_of(journal: Journal) -> Store:
-    """Return what is below *journal*: the runner writes there."""
-    return journal._store  # pyright: ignore[reportPrivateUsage] - of this module, and nobody else's to promise
+    """Return the store of *journal*, for the runner."""
+    return journal._store  # pyright: ignore[reportPrivateUsage] - of this module

@@ -1,10 +1,9 @@
-"""The journal from the event loop's side: changes are collected, written in a worker thread, and waited for where that matters.
+"""Writes the journal from the event loop: changes are queued, and written in a worker thread in batches.
 
-While one transaction is on its way to the disk, what comes in waits for the next, so that a hundred items that move at once cost one
-flush and not a hundred. Within a transaction only the newest state of an item counts; transactions are written in the order in which
-the states came about. So the journal never shows an item later than another one that followed it.
+While one transaction is being written, new changes wait for the next, so that a hundred items that change at once cost one flush. A
+transaction has only the newest state of each item; transactions are written in the order of the changes.
 
-A journal that can no longer be written ends the run: `fail` is called, which cancels it, and whoever waits here waits until it is.
+If the journal cannot be written, the run ends: `fail` is called and must cancel it. Waiters here wait until they are cancelled.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ Ts = TypeVarTuple("Ts")
 
 
 class JournalWriter:
-    """The journal of one run.
+    """Writes the journal of one run.
 
     Args:
-        store: The journal's; open, and stays so.
+        store: The open journal; not closed here.
         runner: Id of the run.
-        lease: To be dropped at the end.
-        fail: Told why the journal cannot be written; must end the run.
+        lease: Dropped at the end.
+        fail: Called if the journal cannot be written; must cancel the run.
     """
 
     def __init__(self, store: Store, runner: str, lease: Lease | None, fail: Callable[[JournalError], object]) -> None:
@@ -45,7 +44,7 @@ class JournalWriter:
         self._error: JournalError | None = None
 
     def enqueue(self, change: Change) -> None:
-        """Have *change* written soon."""
+        """Queue *change*; it is written with the next transaction."""
         older = self._changes.pop(change.state.key, None)
         if older is not None and change.fingerprint is None and older.fingerprint is not None:
             change = Change(change.state, older.fingerprint, change.outcome, change.seconds)
@@ -53,7 +52,7 @@ class JournalWriter:
         self._wake_up.set()
 
     async def commit(self, change: Change) -> None:
-        """Have *change* written, and return when it is on disk."""
+        """Write *change*; return when it is on disk."""
         self.enqueue(change)
         written = anyio.Event()
         self._waiting.append(written)
@@ -61,7 +60,7 @@ class JournalWriter:
         await self._check()
 
     async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Call a method of the store in a worker thread."""
+        """Call a blocking function in a worker thread."""
         try:
             return await anyio.to_thread.run_sync(function, *args)
         except JournalError as error:
@@ -70,14 +69,14 @@ class JournalWriter:
             raise  # the line above never returns
 
     async def run(self) -> None:
-        """Write what comes, for ever."""
+        """Write queued changes until cancelled."""
         while True:
             await self._wake_up.wait()
             self._wake_up = anyio.Event()
             await self._flush()
 
     async def close(self) -> None:
-        """Write what is left, and let go of everything. To be shielded."""
+        """Write the remaining changes and release the run's items. Call it shielded from cancellation."""
         try:
             if self._error is None:
                 await self._flush()
@@ -87,7 +86,7 @@ class JournalWriter:
 
     async def _check(self) -> None:
         if self._error is not None:
-            await anyio.sleep_forever()  # and not long: the run is being cancelled
+            await anyio.sleep_forever()  # the run is being cancelled
 
     async def _flush(self) -> None:
         changes, self._changes = list(self._changes.values()), {}

@@ -1,9 +1,9 @@
-"""A lease that ends with its process: a file that the operating system keeps locked for as long as its holder lives.
+"""A lease that ends with its process: a file that the operating system keeps locked while its holder lives.
 
-A lease with a time on it has two faults. When its holder was killed, others wait for the time to run out; and when its holder was merely
-stopped (a laptop's lid, a debugger, a machine that swaps), others begin with what it still holds. A lock of the operating system has
-neither: it goes when the process goes, however that ends, and never before. The price is that all holders share one machine, which SQLite's
-write-ahead log asks for anyway. A process that was forked from a holder shares the lock, and lets go of it at once.
+A lease with an expiry time has two faults: after the holder was killed, others wait until it expires; and if the holder is only suspended
+(a laptop's lid, a debugger, swapping), others continue its items while it still has them. A lock of the operating system ends exactly when
+the process ends. All holders must share one machine, which SQLite's write-ahead log requires anyway. A process that was forked from a
+holder shares the lock and closes it at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ else:
 
 
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
-"""What locking says, on one system or another, when somebody else has it."""
+"""Error codes of a lock that another process holds, on any system."""
 
 
 class Lease:
@@ -42,31 +42,31 @@ class Lease:
         after_fork(self)
 
     def reset_after_fork(self) -> object:
-        """Close the descriptor, in a forked child: the lock stays the parent's, and would otherwise be held for as long as both live."""
+        """Close the descriptor in a forked child. The parent keeps the lock; otherwise it would be held until both have ended."""
         self.close()
         return None
 
     def close(self) -> None:
-        """Let go, and leave the file."""
+        """Release the lock and keep the file."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def drop(self) -> None:
-        """Let go, and remove the file. Any number of times."""
+        """Release the lock and remove the file. May be called repeatedly."""
         if self._descriptor >= 0:
-            # Windows removes no open file, and elsewhere the name has to go first, or somebody could lock what is about to vanish.
+            # Windows cannot remove an open file. Elsewhere the file is removed first, so that nobody locks a file about to be removed.
             if sys.platform != "win32":
                 self._path.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = -1
             if sys.platform == "win32":
-                with contextlib.suppress(OSError):  # whoever looks whether we live has it open; it is removed with theirs
+                with contextlib.suppress(OSError):  # another process has it open and will remove it
                     self._path.unlink(missing_ok=True)
 
 
 def take(path: Path) -> Lease:
-    """Make and lock a file of a name that nobody else uses.
+    """Create and lock a file with a unique name.
 
     Raises:
         JournalError: The folder cannot be written, or its file system has no locks.
@@ -75,8 +75,8 @@ def take(path: Path) -> Lease:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise JournalError(
-            f"the journal's lock {str(path)!r} cannot be made ({error.strerror}): put the journal into a folder that can be written, "
-            f"on a disk with room"
+            f"the journal's lock {str(path)!r} cannot be created ({error.strerror}): put the journal into a writable folder, "
+            "on a disk with free space"
         ) from error
     try:
         _lock(descriptor)
@@ -90,11 +90,10 @@ def take(path: Path) -> Lease:
 
 
 def inherit(path: Path) -> Lease | None:
-    """Take over the lock of a holder that is gone.
+    """Take the lock of a holder that has ended.
 
     Returns:
-        Its lease; ``None`` while it lives. A file that is not there stands for a holder that is gone: the journal was moved, or copied,
-        and its locks were not.
+        Its lease; ``None`` while it lives. A missing file means that the holder has ended: the journal was moved or copied without it.
 
     Raises:
         JournalError: The file system has no locks.
@@ -105,7 +104,7 @@ def inherit(path: Path) -> Lease | None:
         return Lease(path, -1)
     except OSError as error:
         raise JournalError(
-            f"the journal's lock {str(path)!r} cannot be opened ({error.strerror}): mend its permissions"
+            f"the journal's lock {str(path)!r} cannot be opened ({error.strerror}): correct its permissions"
         ) from error
     try:
         _lock(descriptor)

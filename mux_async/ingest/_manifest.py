@@ -1,10 +1,10 @@
-"""Lists of what to ingest, in the forms that people have: plain lines, JSON, tables with a header.
+"""Manifests: lists of items as plain lines, JSON, or tables with a header.
 
-- ``.csv``, ``.tsv``: a header names the columns, in any case; separated by commas, semicolons, tabs or bars; empty cells say nothing.
-- ``.jsonl``, ``.ndjson``: one object a line. ``.json``: an array of objects, or the same.
-- anything else: one URL or path a line; ``#`` begins a comment. Names may be ended by NUL instead, as ``find -print0`` does.
+- ``.csv``, ``.tsv``: a header names the columns, in any case; separated by commas, semicolons, tabs or bars; empty cells are unset.
+- ``.jsonl``, ``.ndjson``: one object per line. ``.json``: an array of objects, or one object per line.
+- anything else: one URL or path per line; ``#`` begins a comment. Names may end with NUL instead, as ``find -print0`` writes them.
 
-Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Paths are bytes: those that are no UTF-8 are names all the same.
+Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Paths are bytes and need not be UTF-8.
 
 Columns and members have the same names: ``url`` or ``path``; optionally ``key``, ``priority`` (a whole number; higher ones go first),
 ``title``, ``creator_id``, ``external_id``, ``passthrough``; and any setting of a create call (``playback_policies``, ``video_quality``,
@@ -37,7 +37,7 @@ _META_COLUMNS = ("title", "creator_id", "external_id")
 _MANIFEST_COLUMNS = (*_SOURCE_COLUMNS, "key", "priority", *_META_COLUMNS)
 _OBJECT_MEMBERS = ("meta", "settings", "extra")
 _VERBATIM = frozenset({"title", "creator_id", "external_id", "key", "passthrough"})
-"""Columns of which every blank may be meant."""
+"""Columns whose blanks are kept."""
 
 ItemOrProblem: TypeAlias = Item | Problem
 
@@ -45,13 +45,13 @@ ItemOrProblem: TypeAlias = Item | Problem
 @hides_methods
 @attrs.frozen
 class Manifest:
-    """A list of what to ingest, as text.
+    """A list of items, as text.
 
     Attributes:
-        text: All of it.
-        form: How it is written.
-        name: For messages.
-        folder: Where its paths begin.
+        text: The whole text.
+        form: Its format.
+        name: Its name in messages.
+        folder: The folder to which its paths are relative.
     """
 
     text: str = attrs.field(repr=False)
@@ -65,7 +65,7 @@ class Manifest:
 
         Args:
             path: The file.
-            form: How it is written; ``None`` for what the end of its name says.
+            form: Its format; ``None`` to choose it by the suffix.
             encoding: As for `from_bytes`.
 
         Raises:
@@ -90,14 +90,14 @@ class Manifest:
         folder: Path | None = None,
         encoding: str | None = None,
     ) -> Manifest:
-        """Make one of what a file or another program gave.
+        """Return the manifest in *data*.
 
         Args:
-            data: All of it.
-            form: How it is written.
-            name: For messages.
-            folder: Where its paths begin; ``None`` for the working directory.
-            encoding: Of the text; ``None`` for UTF-8, or what its byte order mark says.
+            data: The whole content.
+            form: Its format.
+            name: Its name in messages.
+            folder: The folder to which its paths are relative; ``None`` for the working directory.
+            encoding: Its encoding; ``None`` for UTF-8, or as its byte order mark says.
 
         Raises:
             InvalidRequestError: It is not text.
@@ -107,11 +107,11 @@ class Manifest:
         except EncodingError as error:
             raise InvalidRequestError(f"{name} is not UTF-8 text, and {error}: save it as UTF-8") from None
         if data and not text:
-            raise InvalidRequestError(f"{name} is not UTF-8 text, and has nothing in it but a mark: save it as UTF-8")
+            raise InvalidRequestError(f"{name} is not UTF-8 text and has only a byte order mark: save it as UTF-8")
         return cls(text, form, name, Path() if folder is None else folder)
 
     def items(self, *, by_content: bool = False, allow_private: bool = False) -> Iterator[ItemOrProblem]:
-        """Yield the items, and in the place of a wrong line what is wrong with it. Files are opened once, which blocks.
+        """Yield the items, and for each bad line its problems. Opens each file once, which blocks.
 
         Args:
             by_content: See `file_item`.
@@ -121,7 +121,7 @@ class Manifest:
             yield found
 
     def entries(self, *, by_content: bool = False, allow_private: bool = False) -> Iterator[tuple[int, ItemOrProblem]]:
-        """Do as `items`, with the number of each line."""
+        """Same as `items`, with the number of each line."""
         known = (*_MANIFEST_COLUMNS, *setting_types())
         for number, row in read_rows(self.text, self.form, known):
             problems = [row] if isinstance(row, Problem) else []
@@ -149,9 +149,9 @@ class Manifest:
         return file_item(path, options, by_content=by_content)
 
     def _path(self, place: str) -> Path:
-        """Return the file that a list names: as it is written there, without blanks around it, or from the code page of Windows."""
+        """Return the file of a name: as written, without surrounding blanks, or decoded from the Windows code page."""
         names = [place] if self.form == "null" else [place, stripped(place)]
-        if sys.getfilesystemencoding() != "utf-8":  # the list has the bytes of names, whatever the locale makes of them
+        if sys.getfilesystemencoding() != "utf-8":  # the manifest has the bytes of names, independent of the locale
             names = [os.fsdecode(name.encode(errors="surrogateescape")) if is_path(name) else name for name in names]
         elif not is_text(place) and is_path(place):
             names.append(place.encode(errors="surrogateescape").decode("cp1252", "replace"))
@@ -160,7 +160,7 @@ class Manifest:
 
 
 def address_item(address: str, options: ItemOptions = NO_OPTIONS) -> Item:
-    """Return the item of an address: one that Mux fetches, or one that fsspec reads.
+    """Return the item of an address that Mux fetches or fsspec reads.
 
     Raises:
         InvalidRequestError: It is neither, or cannot be read.
@@ -174,7 +174,7 @@ def address_item(address: str, options: ItemOptions = NO_OPTIONS) -> Item:
 
 
 def _read_cells(cells: Row) -> tuple[Row, list[Problem]]:
-    """Turn the cells of a row into values."""
+    """Parse the cells of a row."""
     row: dict[str, object] = {}
     problems: list[Problem] = []
     for name, cell in cast("Mapping[str, str]", cells).items():
@@ -182,27 +182,27 @@ def _read_cells(cells: Row) -> tuple[Row, list[Problem]]:
         try:
             row[name] = int(text) if name == "priority" else text if name in _MANIFEST_COLUMNS else read_cell(name, text)
         except ValueError as error:
-            problems.append(Problem("it is a whole number" if name == "priority" else str(error), column=name))
+            problems.append(Problem("it must be a whole number" if name == "priority" else str(error), column=name))
     return row, problems
 
 
 def _flatten(row: Row) -> tuple[Row, list[Problem]]:
-    """Bring the members of ``meta`` and ``settings`` up among the others."""
+    """Merge the members of ``meta`` and ``settings`` into the others."""
     known = {*_MANIFEST_COLUMNS, *_OBJECT_MEMBERS, *setting_types()}
-    # Of members in capitals, those that mean something: the others are named as they are written.
+    # Known names are accepted in capitals; others keep their spelling for the message.
     row = {name.lower() if name.lower() in known and name.lower() not in row else name: value for name, value in row.items()}
     flat = {name: value for name, value in row.items() if name not in {"meta", "settings"}}
     problems: list[Problem] = []
     for name in ("meta", "settings"):
         inner = row.get(name, {})
         if not isinstance(inner, dict):
-            problems.append(Problem("it is an object", column=name))
+            problems.append(Problem("it must be an object", column=name))
             continue
         for member, value in cast("dict[str, object]", inner).items():
             if name == "meta" and member not in _META_COLUMNS:
-                problems.append(Problem(f"it holds {member!r}; it takes {', '.join(_META_COLUMNS)}", column=name))
+                problems.append(Problem(f"it has {member!r}; allowed are {', '.join(_META_COLUMNS)}", column=name))
             elif name == "settings" and (member in _SOURCE_COLUMNS or member in _OBJECT_MEMBERS):
-                problems.append(Problem(f"it holds {member!r}, which has a place of its own", column=name))
+                problems.append(Problem(f"it has {member!r}, which belongs beside it", column=name))
             else:
                 flat[member] = value
     return {
@@ -211,29 +211,29 @@ def _flatten(row: Row) -> tuple[Row, list[Problem]]:
 
 
 def _check_row(row: Row, *, missing: bool) -> Iterator[Problem]:
-    """Yield what is wrong with a line; nothing has been opened yet.
+    """Yield the problems of a line; no file has been opened yet.
 
     Args:
-        row: What it says.
-        missing: Whether it counts if there is no place: it may be what could not be read.
+        row: Its values.
+        missing: Whether a missing URL or path is a problem; not if it may be the value that could not be parsed.
     """
     given = setting_types()
     for name, value in row.items():
         if name not in given and name not in _MANIFEST_COLUMNS and name != "extra":
             known = (*_MANIFEST_COLUMNS, *given, *_OBJECT_MEMBERS)
-            yield Problem(f"{name!r} is nothing that a manifest has: {suggest(name, known)}", column=name)
+            yield Problem(f"{name!r} is not a column of a manifest: {suggest(name, known)}", column=name)
         elif name == "priority":
             if isinstance(value, bool) or not isinstance(value, int):
                 yield Problem(f"{value!r} is not a whole number", column=name)
         elif name == "extra":
             if not isinstance(value, dict):
-                yield Problem("it is an object", column=name)
+                yield Problem("it must be an object", column=name)
         elif name in _MANIFEST_COLUMNS and not isinstance(value, str):
             yield Problem(f"{value!r} is not text", column=name)
     locations = [place for name in _SOURCE_COLUMNS if (place := row.get(name)) and str(place).strip()]
     if len(locations) != 1:
         if locations or missing:
-            yield Problem("it needs one of 'url' and 'path', and not both")
+            yield Problem("it needs either 'url' or 'path'")
     else:
         settings = {name: value for name, value in row.items() if name in given}
         for name, what in check(settings, is_clip=str(locations[0]).lower().startswith("mux://")):

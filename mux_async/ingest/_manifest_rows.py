@@ -1,7 +1,6 @@
-"""From the text of a list to its rows: lines, names ended by NUL, JSON, and tables of any separator.
+"""Parses the text of a manifest into rows: lines, names that end with NUL, JSON, and tables with any separator.
 
-Nothing is guessed: what can be read in one way only is read, the rest is a problem with its line. A row that cannot be read does not keep
-the others.
+Nothing is guessed: ambiguous text is a problem with its line number. A row that cannot be parsed does not stop the others.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ Numbered: TypeAlias = tuple[int, Row | Problem]
 NOT_UTF8: Final = "it holds bytes that are not UTF-8 text: save the list as UTF-8, or name its encoding (--encoding cp1252)"
 _SEPARATORS: Final = (",", ";", "\t", "|")
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE | re.DOTALL)
-"""What Excel writes and reads above a table."""
+"""The line above a table by which Excel sets the separator."""
 _MOST_RESTARTS: Final = 200
-"""Rows with broken quotes after which the rest of a table is given up: each is looked for to the end of the file."""
+"""Rows with broken quotes after which parsing stops: each is searched to the end of the file."""
 _EXAMPLE: Final = 'a line is like {"url": "https://..."}'
 
 
 def read_rows(text: str, form: ManifestForm, known: Collection[str]) -> Iterator[Numbered]:
-    """Yield the rows of a list with the numbers of their lines, from 1; a row may be yielded again with another problem.
+    """Yield the rows of a manifest with their line numbers, from 1; a row with several problems is yielded for each.
 
     Args:
-        text: All of it.
-        form: How it is written.
+        text: The whole text.
+        form: Its format.
         known: Names that columns can have.
     """
     match form:
-        case "lines" if "\0" in text:  # which no path and no URL can hold
+        case "lines" if "\0" in text:  # which no path or URL can contain
             return _separated(text)
         case "lines":
             return _lines(text)
@@ -54,7 +53,7 @@ def read_rows(text: str, form: ManifestForm, known: Collection[str]) -> Iterator
 
 
 def _split(text: str) -> list[str]:
-    """Split at line feeds and nowhere else: names may hold what Unicode calls a line break. Old Macs wrote carriage returns."""
+    """Split at line feeds only: names may contain other Unicode line breaks. Text without line feeds is split at carriage returns."""
     return text.split("\n") if "\n" in text else text.split("\r")
 
 
@@ -86,7 +85,7 @@ def _json_lines(text: str) -> Iterator[Numbered]:
 
 
 def _json_array(text: str) -> Iterator[Numbered]:
-    """Yield the elements of an array, each with the line on which it begins. What follows a broken one cannot be made out."""
+    """Yield the elements of an array, each with its first line. Elements after a syntax error cannot be found."""
     decoder = json.JSONDecoder()
     place, line, seen = text.index("[") + 1, 1, 0
     blank = re.compile(r"[\s,]*")
@@ -95,7 +94,7 @@ def _json_array(text: str) -> Iterator[Numbered]:
         line, seen = line + text.count("\n", seen, place), place
         if text.startswith("]", place):
             if rest := text[place + 1 :].strip():
-                yield line, Problem(f"something follows the end of the list ({rest[:20]!r}): leave it out")
+                yield line, Problem(f"there is text after the end of the list ({rest[:20]!r}): remove it")
             return
         try:
             value, end = decoder.raw_decode(text, place)
@@ -110,14 +109,14 @@ def _json_array(text: str) -> Iterator[Numbered]:
 
 
 def _from_json(value: object, *, is_pure: bool) -> Iterator[Row | Problem]:
-    """Yield the row that an element stands for; an element that is text is a URL or a path."""
+    """Yield the row of an element; a string is a URL or a path."""
     if isinstance(value, str):
         value = {"url" if "://" in value else "path": value}
     if not isinstance(value, dict):
         yield Problem(f"it is not an object; {_EXAMPLE}")
         return
     row = cast("dict[str, object]", value)
-    # The path may hold bytes that are no text, as escapes or as they are; elsewhere escapes may, and bytes are of another encoding.
+    # A path may have bytes that are not text, plain or escaped. In other members, plain ones mean that the encoding is wrong.
     others = {name: each for name, each in row.items() if name.lower() != "path"}
     if not is_pure and not is_text(json.dumps(others, ensure_ascii=False)):
         yield Problem(NOT_UTF8)
@@ -145,7 +144,7 @@ def _table(text: str, known: Collection[str]) -> Iterator[Numbered]:
 
 
 def _header(lines: list[str], first: int, separators: Sequence[str], known: Collection[str]) -> tuple[str, list[str], int]:
-    """Return the separator, the names of the columns and the number of the line on which they end: those with the most known names."""
+    """Return the separator that gives the most known column names, these names, and the number of the header's last line."""
     best: tuple[int, str, list[str], int] | None = None
     for separator in separators:
         number, cells = next(_records(lines, first, separator), (first + 1, list[str]()))
@@ -158,7 +157,7 @@ def _header(lines: list[str], first: int, separators: Sequence[str], known: Coll
 
 
 def _column(cell: str) -> str:
-    """Return the name of a column as it is in the API: headers come in capitals, with blanks and with dashes."""
+    """Return the API's spelling of a column name: headers may have capitals, blanks and dashes."""
     name = stripped(cell)
     folded = re.sub(r"[\s-]+", "_", name).lower()
     return folded or name
@@ -170,20 +169,20 @@ def _check_header(header: list[str], known: Collection[str]) -> list[Problem]:
     if not {"url", "path"} & set(header):
         return [
             Problem(
-                "the header names neither 'url' nor 'path'; the first line says what the columns are,"
+                "the header has neither 'url' nor 'path'; the first line must name the columns,"
                 " separated by commas, semicolons or tabs"
             )
         ]
     unknown = [name for name in dict.fromkeys(header) if name and name not in known]
     twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
     return [
-        *(Problem(f"{name!r} is nothing that a manifest has: {suggest(name, list(known))}", column=name) for name in unknown),
-        *(Problem("it is there twice: leave one out", column=name) for name in twice if name not in unknown),
+        *(Problem(f"{name!r} is not a column of a manifest: {suggest(name, list(known))}", column=name) for name in unknown),
+        *(Problem("it is there twice: remove one", column=name) for name in twice if name not in unknown),
     ]
 
 
 def _from_cells(header: list[str], cells: list[str]) -> Iterator[Row | Problem]:
-    """Yield a row as text, and what is wrong with it. Empty cells, and empty columns without a name, say nothing."""
+    """Yield a row of texts, or its problems. Skips empty cells."""
     row: dict[str, object] = {}
     is_wrong = False
     for number, cell in enumerate(cells):
@@ -191,12 +190,12 @@ def _from_cells(header: list[str], cells: list[str]) -> Iterator[Row | Problem]:
         if not cell.strip():
             continue
         if number >= len(header):
-            yield Problem("it has more columns than the header; put values that hold a separator in quotes")
+            yield Problem("it has more columns than the header; quote values that contain a separator")
             return
         if not name:
             is_wrong = True
             yield Problem(
-                f"column {number + 1} has no name in the header, and {cell[:20]!r} in it: name the column, or empty it"
+                f"column {number + 1} has no name in the header but contains {cell[:20]!r}: name the column, or empty it"
             )
         elif name != "path" and not is_text(cell):
             is_wrong = True
@@ -208,7 +207,7 @@ def _from_cells(header: list[str], cells: list[str]) -> Iterator[Row | Problem]:
 
 
 def _records(lines: list[str], first: int, separator: str) -> Iterator[tuple[int, list[str] | Problem]]:
-    """Yield the records of a table with the numbers of the lines on which they end; after a broken one, go on with the next line."""
+    """Yield the records of a table with the numbers of their last lines; after a broken record, continue with the next line."""
     for _ in range(_MOST_RESTARTS):
         reader = csv.reader(islice(lines, first, None), delimiter=separator, strict=True)
         last = 0

@@ -1,4 +1,4 @@
-"""From what the user named to a list of items, with everything that is wrong said before anything is sent."""
+"""Makes the list of items from files, folders, URLs and manifests. Reports all problems before anything is sent."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ Manifests: TypeAlias = "str | os.PathLike[str] | Manifest | Iterable[str | os.Pa
 
 @attrs.frozen
 class Plan:
-    """What will be ingested, in order. Each item costs one POST.
+    """The items of an ingest, in order. Each item costs one POST.
 
     Attributes:
-        items: Those of higher priority first, else as they were named.
-        problems: What was left out because something was wrong with it; always empty unless bad lines are skipped.
-        duplicates: Sources that were left out because another one is the same.
+        items: By descending priority, otherwise in the given order.
+        problems: Problems of sources and lines that were skipped; always empty unless ``on_bad_line="skip"``.
+        duplicates: Sources that were left out because they equal another one.
     """
 
     items: tuple[Item, ...]
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def size(self) -> int:
-        """Bytes that will be sent from here; URLs count nothing."""
+        """Bytes that will be sent from this machine; Mux fetches URLs itself."""
         return sum(item.size or 0 for item in self.items)
 
 
@@ -68,26 +68,26 @@ def make_plan(
     on_bad_line: OnBadLine = "stop",
     allow_private: bool = False,
 ) -> Plan:
-    """Find out what is to be ingested. Reads folders and opens every file once; blocks while it does.
+    """Make the plan of an ingest. Reads folders and opens every file once; blocks.
 
     Args:
-        sources: Files, folders, patterns (``films/**/*.mov``), URLs, or one of them. Folders are searched to the bottom for media files;
-            hidden ones are left out. Lists (``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.ndjson``, ``.txt``, ``.lst``) are manifests.
+        sources: Files, folders, patterns (``films/**/*.mov``), URLs, or one of them. Folders are searched recursively for media files,
+            without hidden ones. Lists (``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.ndjson``, ``.txt``, ``.lst``) are manifests.
             Addresses that fsspec reads (``s3://bucket/film.mp4``) may be patterns too, or folders, which end with a slash.
         manifest: Lists of URLs and files; see `Manifest`.
-        encoding: Of the text of lists; ``None`` for UTF-8, or what their byte order marks say.
-        glob: Pattern for the names of files in folders, like ``*.mxf``, instead of the known media suffixes.
-        dedup: ``key`` takes a source that is named twice once; ``content`` reads every file and takes equal ones once, wherever they are;
-            ``none`` makes an asset of each that is named.
-        on_bad_line: ``skip`` leaves out what something is wrong with, and tells it in `Plan.problems`; ``stop`` makes an error of it.
-        allow_private: Take ``file://`` URLs and addresses of private networks (loopback, link-local, names such as ``nas.local``) out of
-            lists too, which may come from elsewhere. What is named in *sources* is taken anyway, and so are paths in lists. Names are not
-            looked up.
+        encoding: Encoding of manifests; ``None`` for UTF-8, or as their byte order marks say.
+        glob: Pattern for the names of files in folders, such as ``*.mxf``, instead of the known media suffixes.
+        dedup: ``key`` ingests a source that is named twice once; ``content`` reads every file and ingests equal files once; ``none``
+            makes an asset of each source.
+        on_bad_line: ``skip`` leaves out bad lines and sources and lists them in `Plan.problems`; ``stop`` raises an error.
+        allow_private: Allow ``file://`` URLs and addresses of private networks (loopback, link-local, names such as ``nas.local``) in
+            manifests, which may be untrusted. They are always allowed in *sources*, and so are paths in manifests. Names are not
+            resolved.
 
     Raises:
-        PlanError: Something is wrong: a file is missing, unreadable or empty; a folder or manifest has nothing in it; a line cannot be
-            used; two sources have one key. Or nothing is left.
-        MissingExtraError: An address is named that takes fsspec, and that is not installed.
+        PlanError: A file is missing, unreadable or empty; a folder or manifest is empty; a line is invalid; two sources have the same key;
+            or no items are left.
+        MissingExtraError: An address needs fsspec, which is not installed.
     """
     named = _several(sources)
     lists = [manifest] if isinstance(manifest, str | os.PathLike | Manifest) else list(manifest)
@@ -111,12 +111,12 @@ def _several(sources: Sources) -> list[str]:
 
 @attrs.frozen
 class _Named:
-    """An item or a problem, and where it was named.
+    """An item or a problem, with its origin.
 
     Attributes:
-        what: It.
-        manifest: Name of the list; ``None`` for what was named itself.
-        line: Of the list.
+        what: The item or problem.
+        manifest: Name of the manifest; ``None`` for a source.
+        line: Of the manifest.
     """
 
     what: ItemOrProblem
@@ -130,7 +130,7 @@ class _Named:
 
 @attrs.frozen
 class _Finder:
-    """Looks sources up."""
+    """Finds the items of sources and manifests."""
 
     glob: str | None
     encoding: str | None
@@ -138,7 +138,7 @@ class _Finder:
     allow_private: bool
 
     def of_source(self, name: str) -> Iterator[_Named]:
-        """Yield what a source stands for."""
+        """Yield the items of a source."""
         try:
             if "://" in name:
                 yield from map(_Named, self._address(name))
@@ -155,7 +155,7 @@ class _Finder:
             yield _Named(Problem(str(error)))
 
     def of_manifest(self, name: str | os.PathLike[str] | Manifest) -> Iterator[_Named]:
-        """Yield what a manifest lists."""
+        """Yield the items of a manifest."""
         try:
             manifest = name if isinstance(name, Manifest) else Manifest.read(Path(name), encoding=self.encoding)
         except InvalidRequestError as error:
@@ -166,7 +166,7 @@ class _Finder:
             is_empty = False
             yield _Named(each, manifest.name, line)
         if is_empty:
-            yield _Named(Problem(f"the manifest {manifest.name!r} names nothing: write one URL a line"))
+            yield _Named(Problem(f"the manifest {manifest.name!r} is empty: write one URL per line"))
 
     def _named(self, path: Path) -> Iterator[_Named]:
         if suffix_of(path.name) in MANIFEST_SUFFIXES:
@@ -178,9 +178,7 @@ class _Finder:
         check_media_name(path.name)
         item = file_item(path, by_content=self.by_content)
         if is_source_code(path):
-            raise InvalidRequestError(
-                f"{item.source!r} is no MPEG transport stream, but source code or something else: leave it out"
-            )
+            raise InvalidRequestError(f"{item.source!r} is not an MPEG transport stream; it may be source code: leave it out")
         return item
 
     def _address(self, name: str) -> Iterator[ItemOrProblem]:
@@ -205,12 +203,12 @@ class _Finder:
 def _is_remote_source_code(system: Any, place: str) -> bool:
     try:
         return not is_transport_stream(system.cat_file(place, start=0, end=HEAD))
-    except Exception:  # noqa: BLE001 - whatever it raises, it is told when the file is opened
+    except Exception:  # noqa: BLE001 - opening the file will raise it again
         return False
 
 
 def _each(names: Iterable[T], make: Callable[[T], Item]) -> Iterator[ItemOrProblem]:
-    """Make items, and say what is wrong with those that cannot be made."""
+    """Make items; yield a problem for each that cannot be made."""
     for name in names:
         try:
             yield make(name)
@@ -225,17 +223,15 @@ def _is_wanted(name: str, glob: str | None) -> bool:
 
 
 def _match(pattern: str) -> list[Path]:
-    """Return the files that a pattern stands for, sorted."""
+    """Return the files that match a pattern, sorted."""
     found = sorted(Path(each) for each in globs.glob(pattern, recursive=True) if not os.path.isdir(each))  # noqa: PTH112, PTH207
     if not found:
-        raise PlanError(
-            [Problem(f"no file matches {pattern!r}: check the pattern, and quote it where a shell would change it")]
-        )
+        raise PlanError([Problem(f"no file matches {pattern!r}: check the pattern, and quote it if the shell expands it")])
     return found
 
 
 def _search(folder: Path, glob: str | None) -> list[Path]:
-    """Return the media files under *folder*, sorted by path; hidden files and folders are left out, links to folders not followed."""
+    """Return the media files under *folder*, sorted by path. Skips hidden files and folders, and links to folders."""
     found: list[Path] = []
     seen = 0
     unreadable: list[Problem] = []
@@ -263,7 +259,7 @@ def _search(folder: Path, glob: str | None) -> list[Path]:
 
 
 def _dedup(found: Sequence[tuple[Item, _Named]], dedup: Dedup) -> tuple[list[Item], list[str], list[Problem]]:
-    """Take each key and each place once: return what is kept, the sources that are left out, and what contradicts itself."""
+    """Keep each key and each location once. Returns items, left-out sources, and problems of contradictory sources."""
     kept: dict[str, Item] = {}
     named: dict[str, _Named] = {}
     locations: dict[str, Item] = {}
@@ -281,21 +277,21 @@ def _dedup(found: Sequence[tuple[Item, _Named]], dedup: Dedup) -> tuple[list[Ite
                 duplicates.append(each.source)
             else:
                 other = named[each.key]
-                told = f"{each.source!r} and {other} have the same key {each.key!r}: give each its own"
+                message = f"{each.source!r} and {other} have the same key {each.key!r}: give each its own"
                 if is_same:
-                    told = (
+                    message = (
                         f"{each.source!r} is there twice, with different settings ({', '.join(different)}):"
                         f" the other is {other}; keep one of the two"
                     )
-                clashes.append(Problem(told, find.manifest, find.line))
+                clashes.append(Problem(message, find.manifest, find.line))
             continue
         elif dedup == "key" and place in locations:
             other = named[locations[place].key]
-            told = (
+            message = (
                 f"{each.source!r} is there twice, with the keys {locations[place].key!r} ({other}) and {each.key!r}: that is two assets and"
                 " two POSTs; write all its settings on one line, or ask for both (--dedup none)"
             )
-            clashes.append(Problem(told, find.manifest, find.line))
+            clashes.append(Problem(message, find.manifest, find.line))
             continue
         kept[item.key] = item
         named[item.key] = find
@@ -304,14 +300,14 @@ def _dedup(found: Sequence[tuple[Item, _Named]], dedup: Dedup) -> tuple[list[Ite
 
 
 def _location(item: Item) -> str:
-    """Return where the bytes are: the same for a link and what it leads to, and for a URL however it is signed."""
+    """Return the location of the bytes: the same for a link and its target, and for all signatures of a URL."""
     if item.path is not None:
         return os.path.realpath(item.path)
     return unsigned(item.url.reveal()) if item.url is not None else item.address or ""
 
 
 def _differences(first: Item, other: Item) -> list[str]:
-    """Return the names of the settings in which two items differ. Titles that they have from their names are none: links have others."""
+    """Return the names of the settings in which two items differ. Default titles do not count: a link has its own."""
     one, two = _comparable_settings(first), _comparable_settings(other)
     return sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
 
@@ -325,7 +321,7 @@ def _comparable_settings(item: Item) -> dict[str, object]:
 
 
 def _with_own_key(item: Item, kept: dict[str, Item]) -> Item:
-    """Return an item that was wished for again under a key of its own, the same in every run."""
+    """Return a repeated item with a key of its own, the same in every run."""
     number = 2
     while f"{item.key}-{number}" in kept:
         number += 1

@@ -1,4 +1,4 @@
-"""What can be wrong with a list of things to ingest, said before anything is sent."""
+"""Problems of sources and manifests, reported before anything is sent."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mux_async.errors import InvalidRequestError
 
 @attrs.frozen
 class Problem:
-    """One thing that is wrong, and what to mend. As text: ``films.csv, line 3, column 'title': ...``.
+    """One problem and how to fix it. As text: ``films.csv, line 3, column 'title': ...``.
 
     Attributes:
-        message: The sentence.
-        manifest: Name of the manifest; ``None`` for what was named itself.
-        line: Of the manifest, from 1; the last one of an entry that runs over several.
-        column: Of a CSV manifest, or the member of a JSON object; ``None`` for the whole line.
+        message: What is wrong.
+        manifest: Name of the manifest; ``None`` for a source.
+        line: Of the manifest, from 1; the last line of an entry that has several.
+        column: Column of a CSV manifest, or member of a JSON object; ``None`` for the whole line.
     """
 
     message: str
@@ -35,10 +35,10 @@ class Problem:
 
 
 class PlanError(InvalidRequestError):
-    """Something about what was to be ingested is wrong. Nothing was sent.
+    """The sources or manifests of an ingest have problems. Nothing was sent.
 
     Attributes:
-        problems: Everything that is wrong, in the order of the sources.
+        problems: All problems, in the order of the sources.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:

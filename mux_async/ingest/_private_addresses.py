@@ -1,8 +1,8 @@
-"""Addresses that a list from elsewhere may not name unasked: files of this machine by URL, and hosts of private networks.
+"""Refuses private addresses in manifests: ``file://`` URLs and hosts of private networks.
 
-Whoever writes a list decides what is read with the rights of whoever runs it, and sent. A path in a list is what lists are for; a ``file://``
-URL, or a service of the own network, is what somebody else would put there. Judged by how the address is written: nothing is looked up, so
-a public name that leads to a private address is not noticed.
+The author of a manifest decides what is read and sent with the rights of the user who runs it. Paths are allowed; a ``file://`` URL or a
+service of a private network may be an attack. The check uses only the text of the address: names are not resolved, so a public name with
+a private address is not detected.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from urllib.parse import unquote, urlsplit
 from mux_async.errors import InvalidRequestError
 
 _FILES: Final = frozenset({"file", "local", "dir"})
-"""Schemes by which fsspec reads files of this machine."""
+"""Schemes of fsspec for local files."""
 _HOSTS: Final = frozenset(
     {"http", "https", "ftp", "ftps", "sftp", "ssh", "smb", "hdfs", "webhdfs", "dav", "webdav", "jupyter", "jlab"}
 )
-"""Schemes in which a host follows. In the others it is a bucket, an account or nothing, and only a written-out address counts."""
+"""Schemes that are followed by a host. In others a bucket or an account follows, and only numeric addresses are checked."""
 _PRIVATE_NAMES: Final = re.compile(
     r"localhost|.*\.(?:localhost|localdomain|local|internal|intranet|lan|home|corp|private|home\.arpa)|[^.]*"
 )
-"""Names that no public server has: reserved ones (RFC 6761, 6762, 8375), what private networks use, and names without a dot."""
+"""Names of no public server: reserved ones (RFC 6761, 6762, 8375), names used in private networks, and names without a dot."""
 _EMBEDDED: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """IPv4 addresses in IPv6 ones, for translation (RFC 6052)."""
 _CHAIN: Final = re.compile(r"::(?![^\[]*\])")
 
 
 def check_public(address: str, settings: Mapping[str, object]) -> None:
-    """Refuse an address of a list, or one in the settings beside it, that is private.
+    """Refuse a private address in a manifest, or in the settings of an item.
 
     Raises:
-        InvalidRequestError: It is; the message says how to allow it.
+        InvalidRequestError: One is private; the message says how to allow it.
     """
     for each in (address, *_addresses(settings)):
         if (what := _private(each)) is not None:
             raise InvalidRequestError(
-                f"{_shown(each)!r} is {what}, and a list may come from elsewhere: name it yourself, or allow such addresses "
+                f"{_shown(each)!r} is {what}, and manifests may be untrusted: name it yourself, or allow such addresses "
                 "(--allow-private, make_plan(allow_private=True))"
             )
 
@@ -59,17 +59,17 @@ def _addresses(value: object, name: str = "") -> Iterator[str]:
 
 
 def _private(address: str) -> str | None:
-    """Say what is private about *address*; ``None`` when it is not."""
+    """Return why *address* is private; ``None`` if it is not."""
     parts = [address] if address.partition("://")[0].lower() in {"http", "https"} else _CHAIN.split(address)
     for part in parts:
         scheme, found, rest = part.strip().partition(":")
         scheme = scheme.lower()
         if not found:
             if scheme in _FILES:
-                return "a file of this machine"
+                return "a local file"
             continue
         if scheme in _FILES:
-            return "a file of this machine"
+            return "a local file"
         if rest.startswith("//") and scheme != "mux":
             host = _host(f"{scheme}:{rest}")
             if host is None or _is_private(host, is_name=scheme in _HOSTS):
@@ -78,9 +78,9 @@ def _private(address: str) -> str | None:
 
 
 def _host(address: str) -> str | None:
-    """Return the host as a resolver would get it; ``None`` when it cannot be told."""
+    """Return the host as a resolver would get it; ``None`` if the address is invalid."""
     try:
-        # Browsers, and much else that fetches, take a backslash for a slash.
+        # Browsers and many other clients treat a backslash as a slash.
         host = urlsplit(address.replace("\\", "/")).hostname or ""
     except ValueError:
         return None
@@ -107,7 +107,7 @@ def _is_private(host: str, *, is_name: bool) -> bool:
 
 
 def _shown(address: str) -> str:
-    """Return an address without what may be a password or a signature."""
+    """Return an address without a possible password or signature."""
     scheme, found, rest = address.partition("://")
     place = rest.partition("?")[0]
     host, slash, path = place.partition("/")

@@ -1,14 +1,14 @@
-"""What became of creates whose outcome nobody knows: one look through the newest pages for all of them.
+"""Looks up creates with an unknown outcome: one listing of the newest assets serves all of them.
 
-A run that dies between sending a create and writing down its answer leaves an item ``creating``; so does an answer that got lost and could
-not be found again at once. The create carried the item's key (``meta.external_id``), so what it made can be recognised. However many
-items there are, one sweep serves them all. The rules of looking are those of `mux_async._idempotency.search`:
+A run that ends between sending a create and storing its response leaves an item ``creating``; so does a lost response. The create has the
+item's key in ``meta.external_id``, so the asset can be recognised. One listing serves any number of items. The rules are those of
+`mux_async._idempotency.search`:
 
-1. Assets are listed newest first; the sweep ends where they are older than the oldest create that is looked for.
-2. Ages are told by the server's clock, which was asked at the beginning of the run: the intent holds its time by that clock.
-3. What is not there is believed only when the create was begun `SETTLE_TIME` seconds ago: a server may still be at work.
+1. Assets are listed newest first; the listing ends at assets that are older than the oldest create in question.
+2. Times are by the server's clock, which is read at the beginning of the run; the stored intent has its time by that clock.
+3. A create is taken as not done only `SETTLE_TIME` seconds after it was sent: the server may still be processing it.
 
-An upload that nobody sent a byte to becomes no asset, so that it is looked for to save a create and not for safety: on a few pages, once.
+An upload without bytes never becomes an asset, so uploads are looked up only to save a create: on a few pages, once.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SETTLE_TIME: Final = 10.0
-"""Seconds after which a create that shows nowhere did not happen."""
+"""Seconds after which a create that is not listed did not happen."""
 CLOCK_SLACK: Final = 10.0
-"""Seconds that an asset may seem older than its create: times are whole seconds, and servers differ a little."""
+"""Seconds that an asset may seem older than its create: times are whole seconds, and the clocks of servers differ."""
 LOCAL_CLOCK_SLACK: Final = 300.0
-"""The same when the server does not tell the time, so that the clock of this machine has to do."""
+"""The same if the server sends no ``Date``, so that this machine's clock is used."""
 PAGE: Final = 100
 MAX_UPLOAD_PAGES: Final = 5
-"""Pages of uploads that are looked at; they carry no time (facts/BEHAVIOUR.md, section 5.1)."""
+"""Pages of uploads that are read; they have no creation time (facts/BEHAVIOUR.md, section 5.1)."""
 RETRY: Final = 10.0
-"""Seconds between two sweeps when one fails."""
+"""Seconds to wait after a failed listing."""
 
 
 @attrs.frozen
 class ServerClock:
-    """The server's time, as far as it is known here.
+    """An estimate of the server's time.
 
     Attributes:
-        offset: Seconds since 1970, there, at 0 of the event loop's clock.
+        offset: The server's time, in seconds since 1970, at 0 of the event loop's clock.
         slack: Seconds by which it may be wrong.
     """
 
@@ -63,7 +63,7 @@ class ServerClock:
 
     @classmethod
     def read(cls, headers: Mapping[str, str], epoch: Callable[[], float]) -> ServerClock:
-        """Return it from an answer that has just come."""
+        """Return it from the headers of a response that has just arrived."""
         date = parse_http_date(headers.get("Date"))
         if date is not None:
             return cls(date - anyio.current_time(), CLOCK_SLACK)
@@ -75,11 +75,11 @@ class ServerClock:
 
 
 async def check_account(client: Mux, writer: JournalWriter, epoch: Callable[[], float]) -> ServerClock:
-    """Ask Mux who we are: that credentials work, that the journal is about the same environment, and what time it is.
+    """Call ``whoami``: check the credentials and the journal's environment, and read the server's clock.
 
     Raises:
-        JournalError: The journal is about another environment.
-        MuxError: Mux cannot be asked.
+        JournalError: The journal belongs to another environment.
+        MuxError: The call failed.
     """
     try:
         answer = await client.system.utilities.with_raw_response.whoami()
@@ -88,27 +88,27 @@ async def check_account(client: Mux, writer: JournalWriter, epoch: Callable[[], 
     except APIStatusError as error:
         if error.status >= 500 or error.status == 429:
             raise
-        return ServerClock.read(error.headers, epoch)  # whatever this is in Mux's place, it does not know the question
+        return ServerClock.read(error.headers, epoch)  # a server of one's own without this operation
     clock = ServerClock.read(answer.headers, epoch)
     environment: object = getattr(answer.value, "environment_id", None)
     if isinstance(environment, str):
         noted = await writer.call(lambda: writer.store.set_note("environment", environment, keep=True))
         if noted != environment:
             raise JournalError(
-                f"the journal {writer.store.name!r} is about the environment {noted!r}, and these credentials are for "
+                f"the journal {writer.store.name!r} belongs to the environment {noted!r}, and these credentials are for "
                 f"{environment!r}: use those of the first run, or another journal"
             )
     return clock
 
 
 class Reconciler:
-    """Finds out about creates, for all items of a run together.
+    """Looks up the creates of all items of a run together.
 
     Args:
-        client: Looks.
-        writer: Gets what was found.
+        client: Makes the calls.
+        writer: Stores the results.
         clock: The server's.
-        settled: Called when items have got a new state and are free.
+        settled: Called when items have a new state and are free.
     """
 
     def __init__(self, client: Mux, writer: JournalWriter, clock: ServerClock, settled: Callable[[], object]) -> None:
@@ -121,16 +121,16 @@ class Reconciler:
         self._wake_up = anyio.Event()
 
     def add(self, *states: ItemState) -> None:
-        """Look for items that are ``creating`` and belong to this run; they are let go when that is done."""
+        """Look up items that are ``creating`` and claimed by this run; they are released afterwards."""
         now = self._clock.now()
         for state in states:
             self._unknown[state.key] = state
-            # An intent in the future, or without a time, is from a clock that was wrong: then all that is sure is that it was before now.
+            # A missing time, or one in the future, comes from a wrong clock: the create was sent before now.
             self._since[state.key] = now if state.intended_at is None else min(state.intended_at, now)
         self._wake_up.set()
 
     async def run(self) -> None:
-        """Look whenever there is something to look for, for ever."""
+        """Look up added items until cancelled."""
         while True:
             await self._wake_up.wait()
             self._wake_up = anyio.Event()
@@ -139,7 +139,7 @@ class Reconciler:
                     await self._sweep_uploads()
                     await self._sweep_assets()
                 except MuxError as error:
-                    logger.info("looking for %d creates failed (%s); again in %g s", len(self._unknown), error, RETRY)
+                    logger.info("looking up %d creates failed (%s); trying again in %g s", len(self._unknown), error, RETRY)
                     await anyio.sleep(RETRY)
 
     async def _sweep_uploads(self) -> None:
@@ -172,7 +172,7 @@ class Reconciler:
             await anyio.sleep(max(max(pending) + SETTLE_TIME - self._clock.now(), 0.5))
 
     async def _find_assets(self, wanted: Mapping[str, ItemState]) -> dict[str, Asset]:
-        """Return the newest asset of each item; pages are read until the rest is older than all that is looked for."""
+        """Return the newest asset of each item; pages are read up to the oldest create in question."""
         horizons = {key: self._horizon(state) for key, state in wanted.items()}
         oldest = min(horizons.values())
         found: dict[str, Asset] = {}
@@ -190,7 +190,7 @@ class Reconciler:
         return found
 
     def _horizon(self, state: ItemState) -> float:
-        """Return the server's time before which nothing was made for *state*."""
+        """Return the server's time before which no asset of *state* can have been created."""
         at = state.intended_at
         return 0.0 if at is None or at > self._clock.now() + self._clock.slack else at - self._clock.slack
 

@@ -1,7 +1,6 @@
-"""The report of an ingest: every item that the journal knows, those of earlier runs too, for a person or a program to go through.
+"""The report of an ingest: all items of the journal, including those of earlier runs, as CSV or JSON lines.
 
-Written anew as a whole, beside the old one, and put in its place when all of it is on disk: however that ends, there is a whole report or
-the one before.
+It is written to a temporary file, which replaces the old report when it is complete on disk. After a failure the old report is still there.
 """
 
 from __future__ import annotations
@@ -35,50 +34,48 @@ COLUMNS: Final[tuple[str, ...]] = (
     "error",
 )
 """``status`` is ``ready``, ``failed``, ``unfinished``, ``not_started`` or, of a bad line, ``refused``. ``bytes`` of the file, ``duration``
-of the media and ``seconds`` that it took to get ready are empty where there is nothing to say. ``playback_ids`` is policy by id in JSON
-lines; in CSV it is ``policy:id``, and lists are separated by spaces."""
+of the media and ``seconds`` until it was ready are empty if not known. ``playback_ids`` is policy by id in JSON lines; in CSV it is
+``policy:id``, and lists are separated by spaces."""
 
 _STATUS: Final[Mapping[Stage, str]] = {Stage.DONE: "ready", Stage.DEAD: "failed", Stage.PLANNED: "not_started"}
 _FORMS: Final = (".csv", ".jsonl", ".ndjson")
 
 
 class ReportError(MuxError):
-    """The report could not be written. The journal has everything that would have been in it."""
+    """The report could not be written. The journal has all its content."""
 
 
 def check_report_path(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a report to be written later, having looked whether that can work.
+    """Check the path of a report that will be written later.
 
     Raises:
-        InvalidRequestError: The name does not say which form it has, or the folder is not there or cannot be written to.
+        InvalidRequestError: Its suffix is unknown, or its folder is missing or not writable.
     """
     found = Path(path)
     if found.suffix.lower() not in _FORMS:
-        raise InvalidRequestError(f"the report {str(path)!r} has to be a .csv or a .jsonl file: name it so")
+        raise InvalidRequestError(f"the report {str(path)!r} must be a .csv or a .jsonl file: rename it")
     if found.is_dir() or not os.access(found.parent, os.W_OK):
-        raise InvalidRequestError(
-            f"the report {str(path)!r} cannot be written: name a file in a folder that exists and is yours"
-        )
+        raise InvalidRequestError(f"the report {str(path)!r} cannot be written: name a file in an existing, writable folder")
     return found
 
 
 def write_report(
     path: str | os.PathLike[str], entries: Iterable[JournalEntry], *, base_url: str, problems: Sequence[Problem] = ()
 ) -> int:
-    """Write a report, as CSV or JSON lines by the end of its name. Blocks.
+    """Write a report, as CSV or JSON lines by its suffix. Blocks.
 
     Args:
-        path: Replaced when it is there.
-        entries: The items, as `Journal.entries` gives them.
-        base_url: The server that they were made at, for playback URLs.
-        problems: Lines that were left out.
+        path: Of the report; an existing file is replaced.
+        entries: The items, from `Journal.entries`.
+        base_url: The server that has the assets, for playback URLs.
+        problems: Lines that were skipped.
 
     Returns:
-        How many rows it has.
+        Number of rows.
 
     Raises:
-        InvalidRequestError: See `check_report_path`.
-        ReportError: The disk is full, or fails. What was there before is still there.
+        InvalidRequestError: The suffix of *path* is unknown, or its folder is missing or not writable.
+        ReportError: The disk is full, or failed. The old report is still there.
     """
     target = check_report_path(path)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -95,8 +92,8 @@ def write_report(
         part.replace(target)
     except OSError as error:
         raise ReportError(
-            f"the report {str(path)!r} could not be written ({error.strerror}); the journal has all of it: "
-            "make room, and have it written again with 'mux-async ingest-status'"
+            f"the report {str(path)!r} could not be written ({error.strerror}); the journal has all its content: "
+            "free some space, then write it again with 'mux-async ingest-status --report'"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -149,9 +146,9 @@ def _csv_lines(rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
 
 
 def _cell(value: object) -> object:
-    """Return what stands in a CSV cell.
+    """Return the text of a CSV cell.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe before it: names of files come from anywhere.
+    A text that a spreadsheet would run as a formula gets an apostrophe before it: file names are untrusted.
     """
     if isinstance(value, dict):
         return " ".join(f"{policy}:{each}" for each, policy in cast("dict[str, str]", value).items())

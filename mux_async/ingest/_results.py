@@ -1,4 +1,4 @@
-"""What became of each item, as a value."""
+"""The result of each item, and counts of failures."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class ItemResult:
-    """What became of one item.
+    """The result of one item.
 
     Attributes:
         source: The path, or the URL without its query.
         key: Of the item; the asset's ``meta.external_id``.
         status: ``ready``, or ``failed``.
-        asset_id: The asset; also of a failed item, when it got that far.
+        asset_id: The asset; also of a failed item that has one.
         upload_id: The upload; ``None`` for URLs.
         playback_ids: Policy by playback id.
         playback_urls: Of the public playback ids; the others need a signed token.
         bytes: Size of the file; ``None`` for URLs.
         seconds: From the create call to the ready asset, or to the failure.
-        duration: Seconds of media; ``None`` when failed.
+        duration: Seconds of media; ``None`` if failed.
         error: Why it failed.
     """
 
@@ -49,7 +49,7 @@ class ItemResult:
 
     @classmethod
     def of(cls, item: Item, state: ItemState, asset: Asset | None, *, seconds: float, base_url: str) -> ItemResult:
-        """Sum up a finished item."""
+        """Return the result of a finished item."""
         playback_ids = (asset.playback_ids or []) if asset is not None else []
         return cls(
             source=item.source,
@@ -73,29 +73,29 @@ class ItemResult:
 
 
 _VARIABLE_PARTS: Final = re.compile(r" \(request id '[^']*'\)|(?<=asset )'\w+' |(?<=upload )'[\w-]+' ")
-"""What makes one sentence of Mux a different one each time."""
+"""Parts of a message that differ each time."""
 _MAX_REASONS: Final = 1000
-"""Sentences that are kept: those that name their item are all different."""
+"""Messages that are counted: messages with the name of the item are all different."""
 
 
 class FailureCounts:
-    """Why items failed, and how many."""
+    """The number of failed items by message."""
 
     def __init__(self) -> None:
         self._counts = Counter[str]()
 
     def add(self, error: ItemError | None) -> None:
-        """Count an item that is finished; ``None`` for one that did not fail."""
+        """Count a finished item; ``None`` if it did not fail."""
         if error is not None:
             sentence = _VARIABLE_PARTS.sub("", error.message)
             if sentence in self._counts or len(self._counts) < _MAX_REASONS:
                 self._counts[sentence] += 1
 
     def most_common(self) -> dict[str, int]:
-        """Return the number of items by sentence, the most frequent first."""
+        """Return the number of items by message, the most frequent first."""
         return dict(self._counts.most_common())
 
 
 def playback_url(base_url: str, playback_id: str) -> str:
-    """Return the address of the stream: at Mux, or at *base_url* when that is a server of one's own."""
+    """Return the URL of the stream: at Mux, or at *base_url* if that is another server."""
     return f"{Hosts.of(base_url).stream}/{playback_id}.m3u8"

@@ -1,17 +1,17 @@
-"""Runs an ingest: a few items at a time through their steps, and thousands of them waiting.
+"""Runs an ingest: *concurrency* workers create and send items; thousands of items wait for their assets at the same time.
 
-*concurrency* workers take items from the queue. A worker creates and sends; then the item waits for its asset beside it, since
-waiting costs nothing (one sweep of the list serves all), and the worker takes the next one. Creates are paced evenly and leave the
-account's burst to people: one upload a second is what Mux allows, so small files take a second each, whatever *concurrency* is.
+A worker takes an item from the queue, creates and sends it, leaves the wait to a task of its own and takes the next item. Waiting is cheap:
+one poller lists assets for all items. Creates are spaced evenly and leave the account's burst to interactive calls. Mux allows one create
+a second, so small files take a second each at any *concurrency*.
 
-Every change of an item's state is in the journal before the request that it announces (`_steps`), so the process may end anywhere. What
-goes wrong is one of four things:
+The journal has the intent of every request before it is sent (`_steps`), so the process may end at any point. There are four kinds of
+failures:
 
-1. The item's own fault: it is dead, with a reason, and somebody may have it retried.
-2. The network's or Mux's fault: the item is tried again for as long as such things last, about half an hour, and then dead.
-3. A create whose outcome is unknown: it is looked into (`_reconcile`) before anything else is done with the item.
-4. What every item would check_account (credentials, a client that was closed, a journal that cannot be written, a plan that is used up:
-   `_create_refusals`): the run ends, no item is blamed, and running the same again goes on from there.
+1. The item is at fault: it is dead, with a reason; a retry can be requested.
+2. The network or Mux is at fault: the item is retried for about half an hour, then it is dead.
+3. The outcome of a create is unknown: it is looked up (`_reconcile`) before the item continues.
+4. Every item would fail (wrong credentials, a closed client, a journal that cannot be written, a used-up plan: `_create_refusals`): the run
+   ends, no item is marked as failed, and the next run continues.
 """
 
 from __future__ import annotations
@@ -86,45 +86,43 @@ if TYPE_CHECKING:
 
 DEFAULT_CONCURRENCY: Final = 4
 MAX_WAITING: Final = 10_000
-"""Items that wait for their assets at the same time; each costs a few KiB. More of them, and nothing is begun until some are ready."""
+"""Items that wait for their assets at the same time; each needs a few KiB. At this limit, workers pause until some are ready."""
 _MAX_UPLOAD_FAILURES = 20
-"""Failures in a row after which an upload is given up: about four minutes without a network."""
+"""Failures in a row after which an upload fails: about four minutes without a network."""
 _CREATE_ATTEMPTS = 8
 _MAX_OUTAGES = 30
-"""Times in a row that an item meets the network's or Mux's trouble before it is dead."""
+"""Failures of the network or of Mux in a row after which an item is dead."""
 _MAX_PAUSE = 60.0
 _MAX_UNKNOWN_OUTCOMES = 5
-"""Times that an item's create may have an unknown outcome before it is dead; each stands for `_CREATE_ATTEMPTS` requests."""
+"""Creates with an unknown outcome after which an item is dead; each made `_CREATE_ATTEMPTS` requests."""
 _RUN_CHECK_INTERVAL = 5.0
-"""Seconds between two looks whether other runs on the same journal are still alive."""
+"""Seconds between two checks for killed runs on the same journal."""
 
 _KIND_CHANGED: Final = (
-    "{!r} has the key {!r} of what was begun as something else (a file, and it is a URL now, or the other way round): "
-    "give it another key"
+    "{!r} has the key {!r} of an item that was begun as a file and is now a URL, or the reverse: give it another key"
 )
 _FATAL = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
-"""What every other item would check_account too."""
+"""Errors that every other item would get too."""
 
 
 @hides_methods
 class Ingest:
-    """A bulk ingest. Runs once; with a journal, the same can be run again, in any process, and goes on where the last one was.
+    """A bulk ingest. Each object runs once; another run with the same journal, in any process, continues where the last one ended.
 
     Args:
-        client: Whose account it is for. Its calls are made with priority ``batch`` and without a
-            deadline, whatever the client's are.
-        items: What to ingest; see `make_plan`. Any iterable: a sequence is put on the journal's books at once, and its items of a higher
-            priority go first; anything else is read as it is needed, in worker threads.
-        journal: An open journal, or the path of one, which is made if need be. Items are known again by their keys; those that it has
-            as finished are skipped, those that were begun are gone on with. ``None`` keeps nothing: what is begun twice is made twice.
-        concurrency: Items that are being created or sent at the same time.
-        playback_policies: Of assets for which the item's own settings name none. An empty list makes assets that cannot be played.
+        client: Makes the calls, with priority ``batch`` and without a deadline, whatever its own options are.
+        items: What to ingest; see `make_plan`. Any iterable: a sequence is stored in the journal at once and begun by priority; anything
+            else is read on demand, in worker threads.
+        journal: An open journal, or the path of one, which is created if missing. Items are recognised by their keys; finished ones are
+            skipped, unfinished ones continued. ``None`` for no journal: a second run creates the assets again.
+        concurrency: Items that are created or sent at the same time.
+        playback_policies: Of assets whose items set none. An empty list makes assets that cannot be played.
         test: Make test assets: watermarked, cut to 10 s, deleted after a day, free.
-        upload_timeout: Seconds for which upload URLs are valid, 60 to 604 800; Mux's default is an hour.
+        upload_timeout: Seconds for which upload URLs are valid, 60 to 604 800; Mux uses 3600 if not given.
         wait_timeout: Seconds that an asset may take from its last byte to being ready; ``None`` for no limit.
-        chunk_size: Bytes of an upload's first chunk, a multiple of 256 KiB; later ones adapt to the line. A run that is killed loses one
-            chunk at most of each upload that it was sending.
-        on_event: Told everything that happens.
+        chunk_size: Bytes of an upload's first chunk, a multiple of 256 KiB; later ones adapt to the connection. A killed run loses at
+            most one chunk of each upload.
+        on_event: Called with every event.
     """
 
     def __init__(
@@ -177,19 +175,19 @@ class Ingest:
         self._size = 0
 
     def stop(self) -> None:
-        """Begin no further item. Those that were begun are finished, then `run` returns."""
+        """Begin no more items. Items that were begun are finished, then `run` returns."""
         self._is_stopping = True
         if self._queue is not None:
             self._queue.stop()
 
     async def run(self) -> IngestSummary:
-        """Ingest everything. An item that fails is reported and does not keep the others.
+        """Ingest all items. A failed item is reported and does not stop the others.
 
-        Waits also for items that another run on the same journal works on, and takes them over when that run is killed. Cancelling is
-        safe at any time: the journal has what was done and what was about to be, and the next run goes on from there.
+        Also waits for items of other runs with the same journal, and continues them if their run is killed. Cancelling is safe at any
+        time: the journal has every intent and outcome, and the next run continues from there.
 
         Raises:
-            JournalError: The journal cannot be opened; nothing was sent. One that fails later ends the run, with a ``reason``.
+            JournalError: The journal cannot be opened; nothing was sent. If it fails later, the run ends with a ``reason``.
         """
         started = anyio.current_time()
         given = self._journal
@@ -207,7 +205,7 @@ class Ingest:
             except BaseExceptionGroup as group:
                 raise _single_error(group) from None
             finally:
-                with anyio.CancelScope(shield=True):  # a transaction or two, and the books are in order
+                with anyio.CancelScope(shield=True):  # one or two transactions
                     await writer.close()
         finally:
             if journal is not given:
@@ -229,17 +227,17 @@ class Ingest:
 
     @asynccontextmanager
     async def events(self) -> AsyncGenerator[AsyncIterator[IngestEvent]]:
-        """Run in the background of an ``async with`` block, whose value gives what happens, until all is finished.
+        """Run in the background of an ``async with`` block, whose value iterates over the events.
 
-        Leaving the block early cancels the ingest. Events that are not read yet are kept in memory.
+        Leaving the block early cancels the ingest. Unread events are kept in memory.
         """
         send, receive = anyio.create_memory_object_stream[IngestEvent](float("inf"))
-        tell = self._on_event
+        callback = self._on_event
 
         def on_event(event: IngestEvent) -> None:
             send.send_nowait(event)
-            if tell is not None:
-                tell(event)
+            if callback is not None:
+                callback(event)
 
         async def run() -> None:
             with send:
@@ -276,7 +274,7 @@ class Ingest:
 
                 for _ in range(self._concurrency):
                     workers.start_soon(self._work, queue, steps, writer, reconciler, wait)
-            self._refusals.accepted()  # too few for a reason
+            self._refusals.accepted()  # too few refusals to end the run
             await self._finish_refused(writer)
             background.cancel_scope.cancel()
 
@@ -288,7 +286,7 @@ class Ingest:
     async def _adopt_items(
         self, writer: JournalWriter, queue: ItemQueue, reconciler: Reconciler, *, is_first: bool = False
     ) -> None:
-        """Take over what killed runs left, and look into what they were about to create."""
+        """Adopt the items of killed runs, and look up the creates that they may have sent."""
         freed = await writer.call(expire_runs, writer.store, writer.runner)
         if freed or is_first:
             reconciler.add(*await writer.call(writer.store.claim_unknown, writer.runner))
@@ -329,7 +327,7 @@ class Ingest:
             room.release()
 
     async def _run_steps(self, active: ActiveItem, steps: Steps, *, until_waiting: bool = False) -> Asset | None:
-        """Take an item through its steps: to the end, or to where only waiting or looking is left, or nothing can be done at all."""
+        """Perform the steps of an item, up to its end, a lookup of its create, the end of the run, or, if set, the wait for its asset."""
         asset: Asset | None = None
         while (step := next_step(active.state)) is not None and not isinstance(step, Reconcile):
             if until_waiting and isinstance(step, WaitReady):
@@ -347,24 +345,24 @@ class Ingest:
             except MuxError as error:
                 if isinstance(error, _FATAL):
                     if active.state.stage is Stage.CREATING:
-                        steps.record(active, NothingCreated())  # it was refused, or never sent
+                        steps.record(active, NothingCreated())  # the create was refused or not sent
                     self._end_run(error, is_orderly=True)
                     break
                 may_retry = self._may_retry(active, steps, error)
                 if may_retry and self._is_stopping:
-                    break  # whoever stopped it does not want to sit out an outage; the next run goes on
+                    break  # a stopped run does not wait for the end of an outage; the next run continues
                 if not may_retry and isinstance(step, Create) and self._refusals.hold(active, error):
                     if self._refusals.reason is not None:
                         self._end_run(self._refusals.reason, is_orderly=True)
                     break
                 if not may_retry:
                     self._fail(active, error)
-                elif active.state.stage is not Stage.CREATING:  # what came of a create is looked into, which takes its time
+                elif active.state.stage is not Stage.CREATING:  # the lookup of a create waits by itself
                     await anyio.sleep(min(2.0**active.outages, _MAX_PAUSE))
         return asset
 
     def _may_retry(self, active: ActiveItem, steps: Steps, error: MuxError) -> bool:
-        """Whether *error* is not the item's fault, so that it may be tried again."""
+        """Return whether the item may be retried: *error* is a failure of the network or of Mux, and there were not too many."""
         is_refused = isinstance(error, RateLimitedError) or (
             isinstance(error, TransportError) and error.delivery is Delivery.NEVER_SENT
         )
@@ -400,7 +398,7 @@ class Ingest:
         self._emit(ItemFinished(item, result))
 
     async def _finish_refused(self, writer: JournalWriter) -> None:
-        """End the items that were held, and turned out to be refused for reasons of their own."""
+        """Finish held items that were refused for reasons of their own."""
         for active, error in self._refusals.released():
             self._fail(active, error)
             await self._finish(active, writer, None)
@@ -412,7 +410,7 @@ class Ingest:
         self._emit(ItemSkipped(item, state))
 
     def _end_run(self, reason: MuxError | str, *, is_orderly: bool = False) -> None:
-        """End the run: at once, or with *is_orderly* by beginning nothing more."""
+        """End the run: at once, or if *is_orderly* after the items that were begun."""
         self._reason = self._reason or str(reason)
         self.stop()
         if not is_orderly and self._scope is not None:
@@ -428,7 +426,7 @@ def _open_journal(path: str | os.PathLike[str] | None) -> Journal:
 
 
 def _single_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return what a task raised, without the groups around it; the group, when several did."""
+    """Return the error of a task without the groups around it; the group, if several tasks failed."""
     inner = group.exceptions[0]
     if len(group.exceptions) > 1:
         return group

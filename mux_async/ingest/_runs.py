@@ -1,4 +1,4 @@
-"""The runs that work on a journal: each is noted in it, and has a lease for as long as its process lives."""
+"""The runs of a journal: each is stored in it, and holds a lease as long as its process lives."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mux_async.ingest._store import Store
 
 
 def begin_run(store: Store) -> tuple[str, _lease.Lease | None]:
-    """Note a new run. Returns its id, and the lease to keep for as long as it runs; a journal in memory needs none.
+    """Store a new run. Returns its id, and the lease to hold while it runs; ``None`` for a journal in memory.
 
     Raises:
-        JournalError: It cannot be noted.
+        JournalError: It cannot be stored.
     """
     runner = secrets.token_hex(6)
     lease = _lease.take(_lease_path(store.path, runner)) if store.path is not None else None
@@ -29,7 +29,7 @@ def begin_run(store: Store) -> tuple[str, _lease.Lease | None]:
 
 
 def end_run(store: Store, runner: str, lease: _lease.Lease | None) -> None:
-    """Let go of everything that *runner* still has."""
+    """Release the items and the lease of *runner*."""
     try:
         store.remove_runner(runner)
     finally:
@@ -38,11 +38,11 @@ def end_run(store: Store, runner: str, lease: _lease.Lease | None) -> None:
 
 
 def expire_runs(store: Store, but: str) -> int:
-    """Free the items of runs whose processes are gone. Returns how many.
+    """Release the items of runs whose processes have ended. Returns the number of items.
 
     Args:
         store: The journal's.
-        but: Id of the run that asks.
+        but: Id of the calling run.
     """
     freed = 0
     path = store.path
@@ -58,7 +58,7 @@ def expire_runs(store: Store, but: str) -> int:
 
 
 def is_alive(store: Store, runner: str) -> bool:
-    """Whether the process of *runner* is there."""
+    """Return whether the process of *runner* lives."""
     lease = _lease.inherit(_lease_path(store.path, runner)) if store.path is not None else None
     if lease is None:
         return True

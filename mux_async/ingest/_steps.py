@@ -1,7 +1,7 @@
-"""The steps of an item, done: created, sent, waited for. Every one is announced to the journal before it, and told to it after.
+"""The steps of an item: create, send, wait. The journal gets the intent before each step and the outcome after it.
 
-What is announced is on disk before the request leaves; what is told follows soon, and a step that was done and not told is found out
-about by whoever takes the item up (`_reconcile` for creates, the upload itself for bytes).
+The intent is on disk before the request is sent; the outcome is written soon after. If an outcome is lost, the next run finds it
+(`_reconcile` for creates, the upload itself for bytes).
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _POLICIES = frozenset({"advanced_playback_policies", "playback_policies", "playback_policy"})
-"""Names that an item's own settings can give its policies by."""
+"""Settings of an item that set its policies."""
 
 
 @attrs.frozen
 class IngestOptions:
-    """What all items of a run are made with; see `Ingest`."""
+    """Options of a run that apply to all its items; see `Ingest`."""
 
     policies: Sequence[str]
     test: bool
@@ -65,29 +65,29 @@ class IngestOptions:
 
 @attrs.define(eq=False)
 class ActiveItem:
-    """An item while it is worked on."""
+    """An item that a worker has."""
 
     item: Item
     state: ItemState
     started: float
     is_changed: bool = False
-    """Whether its file is another one than its upload was created for."""
+    """Whether the file has changed since its upload was created."""
     upload: Upload | None = None
-    """Holds the URL, which is a secret and not part of the state."""
+    """Has the URL, which is a secret and not part of the state."""
     outages: int = 0
-    """Failures in a row that say nothing about the item."""
+    """Failures in a row that are not the item's fault."""
 
 
 class Steps:
-    """Does them, for one run.
+    """Performs the steps of items, for one run.
 
     Args:
-        client: Whose account it is for.
-        uploads: Send the bytes.
+        client: Makes the calls.
+        uploads: Sends the bytes.
         writer: The journal.
         clock: The server's.
         options: Of all items.
-        tell: Told of what happens.
+        emit: Called with every event.
     """
 
     def __init__(
@@ -97,21 +97,21 @@ class Steps:
         writer: JournalWriter,
         clock: ServerClock,
         options: IngestOptions,
-        tell: Callable[[IngestEvent], object],
+        emit: Callable[[IngestEvent], object],
     ) -> None:
         self._client = client
         self._uploads = uploads
         self._writer = writer
         self._clock = clock
         self._options = options
-        self._emit = tell
+        self._emit = emit
 
     async def begin(self, active: ActiveItem, event: Began) -> None:
-        """Announce a step; returns when that is on disk."""
+        """Write the intent of a step; returns when it is on disk."""
         await self._writer.commit(self._advance(active, event))
 
     def record(self, active: ActiveItem, event: ItemEvent) -> None:
-        """Tell what happened. What ends an item is written with what became of it, and not from here."""
+        """Record an outcome. The final state of an item is not written here but with its result."""
         change = self._advance(active, event)
         if not active.state.stage.is_final:
             self._writer.enqueue(change)
@@ -123,12 +123,12 @@ class Steps:
         return Change(active.state, fingerprint(active.item) if is_new else None)
 
     async def create(self, active: ActiveItem) -> None:
-        """Create the upload, or the asset of a URL, under the item's key."""
+        """Create the upload, or the asset of a URL, with the item's key."""
         item, options, video = active.item, self._options, self._client.video
         settings = item.create_body()
         if not _POLICIES & settings.keys():
             settings["playback_policies"] = options.policies
-        elif "playback_policy" in settings:  # the older name, which lists may have
+        elif "playback_policy" in settings:  # the older name, accepted in manifests
             settings.setdefault("playback_policies", settings.pop("playback_policy"))
         if item.path is not None:
             await anyio.to_thread.run_sync(_check_unchanged, item)
@@ -149,18 +149,18 @@ class Steps:
         self.record(active, UploadCreated(upload.id))
 
     async def send(self, active: ActiveItem) -> None:
-        """Send the bytes that the upload does not hold yet, to an upload of this run or of one before it."""
+        """Send the bytes that the upload does not hold yet; it may be from an earlier run."""
         item, state = active.item, active.state
         if active.upload is None and not await self._reopen_upload(active):
             return
-        assert active.upload is not None  # noqa: S101 - set when it was created, or taken up
+        assert active.upload is not None  # noqa: S101 - set by `create` or `_reopen_upload`
         source = item.path or item.address
-        assert source is not None  # noqa: S101 - what has neither is fetched by Mux
+        assert source is not None  # noqa: S101 - Mux fetches items that have neither
         if item.path is not None:
             await anyio.to_thread.run_sync(_check_unchanged, item)
         before = state.upload
         if before is None and item.size is not None:
-            is_new = state.stage is Stage.CREATED  # then not a byte has left
+            is_new = state.stage is Stage.CREATED  # then no byte was sent
             size, chunk_size = item.size, self._options.chunk_size
             before = UploadState(size, chunk_size=chunk_size) if is_new else UploadState.unknown(size, chunk_size)
         await self.begin(active, Began())
@@ -174,14 +174,14 @@ class Steps:
         try:
             await self._uploads.deliver(active.upload, source, state=before, on_progress=on_progress)
         except UploadGoneError:
-            logger.info("the upload of %r is gone, a new one is made", item.source)
+            logger.info("the upload of %r is gone; creating a new one", item.source)
             active.upload = None
             self.record(active, SessionLost())
         except UploadError as error:
             active.upload = None
             if error.resumable:
                 raise
-            # It may be complete, or have ended meanwhile. One that still waits will never get the bytes it was begun with.
+            # It may be complete or over. If it still waits, its bytes no longer exist.
             if await self._reopen_upload(active):
                 await self._discard_upload(active)
                 raise
@@ -189,10 +189,10 @@ class Steps:
             self.record(active, BytesSent())
 
     async def _reopen_upload(self, active: ActiveItem) -> bool:
-        """Ask after an upload that was created earlier.
+        """Retrieve an upload that was created earlier.
 
         Returns:
-            Whether it waits for bytes of the file as it is; if not, the item's state has been brought up to what was found.
+            Whether it waits for bytes of the unchanged file. If not, the item's state was updated.
         """
         state = active.state
         upload_id = state.upload_id or ""
@@ -204,7 +204,7 @@ class Steps:
             if not active.is_changed:
                 active.upload = upload
                 return True
-            logger.info("%r is another file than its upload was begun with, a new one is made", active.item.source)
+            logger.info("%r has changed since its upload was created; creating a new one", active.item.source)
             await self._discard_upload(active)
             return False
         self.record(active, Began())
@@ -215,7 +215,7 @@ class Steps:
         return False
 
     async def _discard_upload(self, active: ActiveItem) -> None:
-        """Cancel an upload that waits for bytes which are no more, so that it can never become a second asset."""
+        """Cancel an upload whose file has changed, so that it can never become a second asset."""
         await self._client.video.uploads.cancel(active.state.upload_id or "")
         active.upload = None
         active.is_changed = False
@@ -234,7 +234,7 @@ class Steps:
 
 
 def _check_unchanged(item: Item) -> None:
-    """Raise unless the file is what it was when it was put on the list: nothing is created for another one."""
+    """Raise if the file has changed since the item was made, so that nothing is created for it."""
     assert item.path is not None  # noqa: S101 - only files are checked
     try:
         found = os.stat(item.path)  # noqa: PTH116 - in a worker thread, and pathlib adds nothing
@@ -242,7 +242,7 @@ def _check_unchanged(item: Item) -> None:
         raise InvalidRequestError(f"{item.source!r} can no longer be read ({error.strerror})") from error
     if (found.st_size, found.st_mtime_ns) != (item.size, item.modified_ns):
         raise UploadError(
-            f"{item.source!r} was changed after it was put on the list; ingest it again when it is finished",
+            f"{item.source!r} was changed after the run began; ingest it again when it is complete",
             upload_id=None,
             sent=0,
             resumable=False,

@@ -1,7 +1,7 @@
-"""Text of lists and names of files, which are bytes: read for certain or not at all, and shown as text that every program can read.
+"""Decodes the text of manifests, and makes names with undecodable bytes printable.
 
-A name of a file is any bytes but NUL and the slash. Python keeps the bytes that are no UTF-8 as lone surrogates (PEP 383), which neither
-SQLite nor Mux nor a JSON parser takes: they stay in paths, and everything else has the legible form.
+A file name is any bytes but NUL and the slash. Python keeps bytes that are not UTF-8 as lone surrogates (PEP 383), which SQLite, Mux and
+JSON parsers refuse: only paths keep them, everything else has the legible form.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 BLANKS: Final = "\ufeff\u200b\u2060"
-"""What editors and web pages leave around text, beside what `str.strip` takes off."""
+"""Invisible characters that editors and web pages leave around text and `str.strip` does not remove."""
 
 
 class EncodingError(ValueError):
-    """The bytes of a list are not text in the encoding that they seem, or are said, to have."""
+    """The bytes of a manifest are not text in their encoding."""
 
 
 def decode(data: bytes, encoding: str | None = None) -> str:
-    """Return the text of a list. Bytes that are not UTF-8 are kept as lone surrogates: in a path they may be right.
+    """Return the text of a manifest. Bytes that are not UTF-8 are kept as lone surrogates: they may be part of a path.
 
     Args:
-        data: All of it. A byte order mark says how it is written; without one it is UTF-8, or UTF-16 where every other byte is NUL.
-        encoding: How it is written, if that is known.
+        data: The whole content. A byte order mark sets the encoding; without one it is UTF-8, or UTF-16 if every other byte is NUL.
+        encoding: The encoding, if known.
 
     Raises:
-        EncodingError: It has the mark of UTF-16 or UTF-32, or an *encoding*, and is not that; the text is part of a sentence.
+        EncodingError: The bytes are not text in the given encoding, or in the one of their byte order mark.
     """
     if encoding is None:
         mark, encoding = next((each for each in _BOMS if data.startswith(each[0])), (b"", _without_mark(data)))
@@ -43,7 +43,7 @@ def decode(data: bytes, encoding: str | None = None) -> str:
     try:
         text = data.decode(encoding)
     except LookupError:
-        raise EncodingError(f"{encoding!r} is no encoding that Python knows") from None
+        raise EncodingError(f"{encoding!r} is not an encoding that Python knows") from None
     except UnicodeDecodeError as error:
         raise EncodingError(f"not {encoding} text from byte {error.start} on") from None
     return text.removeprefix("\ufeff")
@@ -61,7 +61,7 @@ def _without_mark(data: bytes) -> str:
 
 
 def is_text(text: str) -> bool:
-    """Return whether *text* is Unicode, without bytes or halves of characters that are none."""
+    """Return whether *text* has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -70,7 +70,7 @@ def is_text(text: str) -> bool:
 
 
 def is_path(text: str) -> bool:
-    """Return whether *text* stands for bytes: of its lone surrogates, each must be one (PEP 383)."""
+    """Return whether *text* can be a path: each lone surrogate in it must stand for a byte (PEP 383)."""
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -79,7 +79,7 @@ def is_path(text: str) -> bool:
 
 
 def legible(text: str) -> str:
-    r"""Return *text* with bytes that are no UTF-8 written as ``\xe9``, and other halves of characters as ``\ud83d``."""
+    r"""Return *text* with bytes that are not UTF-8 written as ``\xe9``, and other lone surrogates as ``\ud83d``."""
     if is_text(text):
         return text
     data = text.encode("utf-8", "surrogateescape" if is_path(text) else "backslashreplace")
@@ -87,7 +87,7 @@ def legible(text: str) -> str:
 
 
 def legible_all(value: object) -> object:
-    """Return a JSON value with every text in it made legible."""
+    """Return a JSON value with all its strings made legible."""
     if isinstance(value, str):
         return legible(value)
     if isinstance(value, list | tuple):
@@ -98,7 +98,7 @@ def legible_all(value: object) -> object:
 
 
 def stripped(text: str) -> str:
-    """Return *text* without the blanks around it, and without the quotes or brackets that stand around the whole of it."""
+    """Return *text* without surrounding blanks, and without quotes or angle brackets around the whole of it."""
     text = text.strip().strip(BLANKS).strip()
     if len(text) > 1 and (text[0], text[-1]) in {('"', '"'), ("'", "'"), ("<", ">")}:
         text = text[1:-1].strip()

@@ -1,14 +1,14 @@
-"""One item of an ingest, from a name on a list to a ready asset: which step is next, and what follows from how it went.
+"""The state machine of one item of an ingest: the next step, and the state after each event. No I/O.
 
-Pure, so that a run can be stopped anywhere and taken up by another process: every state is a value that survives storing. Each step that
-changes something at Mux has a state *before* (``creating``, ``sending``) and one *after* (``created``, ``sent``). Whoever finds a
-state *before* knows that the step may or may not have happened::
+States can be stored, so that another process can continue a run that was stopped at any point. Each step that changes something at Mux has
+a state *before* (``creating``, ``sending``) and one *after* (``created``, ``sent``). A state *before* means that the step may or may not
+have happened::
 
     planned -> creating -> created -> sending -> sent -> waiting -> done      a file
     planned -> creating -> created -----------------> waiting -> done         a URL, which Mux fetches itself
 
-From anywhere an item can go to ``dead``; and back to ``planned`` when its upload URL expired before the last byte, or its file is another
-one than the upload was begun with. A dead item can be retried: it goes on where it died, unless what it had made is of no use.
+Every state but ``done`` can become ``dead``. An item returns to ``planned`` if its upload URL expired before the last byte, or its file has
+changed since the upload was created. A retried item continues in the state in which it died, unless its asset failed.
 """
 
 from __future__ import annotations
@@ -48,19 +48,18 @@ __all__ = [
 ]
 
 MAX_UPLOADS: Final = 3
-"""Uploads that are created for one file at most."""
+"""Uploads that may be created for one file."""
 
-
-_FRUITLESS: Final = frozenset({"AssetErroredError", "BadRequestError", "NotFoundError", "UploadError", "UploadGoneError"})
-"""Errors of a wait that say that there will be no asset. All others say only that it was not seen."""
+_NO_ASSET_ERRORS: Final = frozenset({"AssetErroredError", "BadRequestError", "NotFoundError", "UploadError", "UploadGoneError"})
+"""Errors of a wait after which there will be no ready asset. After any other error the asset may still become ready."""
 
 
 class Stage(enum.StrEnum):
-    """Where an item is."""
+    """The stage of an item. The values are stored in journals."""
 
     PLANNED = "planned"
     CREATING = "creating"
-    """The create may be on its way: whether there is an upload or an asset is not known."""
+    """The create may have been sent: whether there is an upload or an asset is not known."""
     CREATED = "created"
     SENDING = "sending"
     SENT = "sent"
@@ -70,7 +69,7 @@ class Stage(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the item is finished."""
         return self in {Stage.DONE, Stage.DEAD}
 
 
@@ -80,7 +79,7 @@ class ItemError:
 
     Attributes:
         type: Name of the error's class.
-        message: Its sentence.
+        message: Its message.
     """
 
     type: str
@@ -89,20 +88,20 @@ class ItemError:
 
 @attrs.frozen
 class ItemState:
-    """All that must survive of an item.
+    """The stored state of an item.
 
     Attributes:
-        key: Of the item; stable from run to run.
-        stage: Where it is.
+        key: Of the item; the same in every run.
+        stage: The current stage.
         is_fetched: Whether Mux fetches the bytes itself, from a URL.
         uploads: Uploads created so far.
         upload_id: The upload that takes the bytes; ``None`` for URLs and before it is created.
         asset_id: The asset, once known.
-        upload: How far the bytes are; ``None`` before the first answer.
+        upload: Progress of the upload; ``None`` before the first response.
         error: Why it is dead.
-        died_in: The stage it died in.
-        intended_at: When the create was begun, by the server's clock: seconds since 1970; ``None`` before.
-        former: Assets of this item that came to nothing, and are not to be taken for the one it will have.
+        died_in: The stage in which it died.
+        intended_at: When the create was sent, by the server's clock: seconds since 1970; ``None`` before.
+        former: Failed assets of earlier tries, which must not be taken for the new one.
     """
 
     key: str
@@ -118,7 +117,7 @@ class ItemState:
     former: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """Return JSON members; those that are ``None`` are left out."""
+        """Return JSON members, without those that are ``None``."""
         members: dict[str, object] = {
             "key": self.key,
             "stage": str(self.stage),
@@ -136,10 +135,10 @@ class ItemState:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> ItemState:
-        """Return what `to_dict` was called on.
+        """Return the state from the result of `to_dict`.
 
         Raises:
-            ValueError: It is not what `to_dict` writes.
+            ValueError: A member is missing or invalid.
         """
         try:
             upload, error, died_in = data.get("upload"), data.get("error"), data.get("died_in")
@@ -157,10 +156,10 @@ class ItemState:
                 former=tuple(cast("list[str]", data.get("former", []))),
             )
         except (KeyError, TypeError) as problem:
-            raise ValueError(f"a stored item is not as it was written: {problem}") from problem
+            raise ValueError(f"a stored item is invalid: {problem}") from problem
 
 
-# What to do
+# Steps
 
 
 @attrs.frozen
@@ -170,14 +169,14 @@ class Create:
 
 @attrs.frozen
 class Send:
-    """Send the bytes that the server does not hold to *upload_id*."""
+    """Send the bytes that the server does not hold yet to *upload_id*."""
 
     upload_id: str
 
 
 @attrs.frozen
 class WaitReady:
-    """Wait for the asset *asset_id*, or where that is not known, for that of *upload_id*."""
+    """Wait for the asset *asset_id*; if that is not known, for the asset of *upload_id*."""
 
     asset_id: str | None
     upload_id: str | None
@@ -185,21 +184,21 @@ class WaitReady:
 
 @attrs.frozen
 class Reconcile:
-    """Find out whether a create of an earlier process happened, before anything is created again."""
+    """Look up whether a create with an unknown outcome happened, before anything is created again."""
 
 
 Step: TypeAlias = Create | Send | WaitReady | Reconcile
 
 
-# What happened
+# Events
 
 
 @attrs.frozen
 class Began:
-    """The step is about to be done.
+    """The step is about to begin.
 
     Attributes:
-        at: Seconds since 1970 by the server's clock; needed of creates, which are looked for by their age.
+        at: Seconds since 1970 by the server's clock; needed for creates, which are looked up by their time.
     """
 
     at: float | None = None
@@ -207,21 +206,21 @@ class Began:
 
 @attrs.frozen
 class UploadCreated:
-    """There is an upload for the bytes."""
+    """The upload was created."""
 
     upload_id: str
 
 
 @attrs.frozen
 class AssetCreated:
-    """There is an asset, which Mux fetches."""
+    """The asset of a URL was created."""
 
     asset_id: str
 
 
 @attrs.frozen
 class BytesMoved:
-    """The server holds more than before."""
+    """The server confirmed more bytes."""
 
     upload: UploadState
 
@@ -233,34 +232,34 @@ class BytesSent:
 
 @attrs.frozen
 class SessionLost:
-    """The upload is no more, and never became an asset."""
+    """The upload is gone and did not become an asset."""
 
 
 @attrs.frozen
 class NothingCreated:
-    """The create of an earlier process did not happen."""
+    """The create did not happen."""
 
 
 @attrs.frozen
 class SourceChanged:
-    """The file is another one than the upload was begun with, and the upload was cancelled."""
+    """The file has changed since its upload was created, and the upload was cancelled."""
 
 
 @attrs.frozen
 class Retried:
-    """A retry was requested of a dead item to be tried again."""
+    """A retry of a dead item was requested."""
 
 
 @attrs.frozen
 class BecameReady:
-    """The asset can be played."""
+    """The asset is ready."""
 
     asset_id: str
 
 
 @attrs.frozen
 class Died:
-    """It cannot go on."""
+    """The item failed."""
 
     error: ItemError
 
@@ -281,7 +280,7 @@ ItemEvent: TypeAlias = (
 
 
 def next_step(state: ItemState) -> Step | None:
-    """Return what to do with an item that nobody is working on; ``None`` when it is finished."""
+    """Return the next step of an item; ``None`` if it is finished."""
     match state.stage:
         case Stage.PLANNED:
             return Create()
@@ -299,7 +298,7 @@ def advance(state: ItemState, event: ItemEvent) -> ItemState:
     """Return the state after *event*.
 
     Raises:
-        ValueError: That cannot happen to an item in this state.
+        ValueError: The event cannot happen in this state.
     """
     match state.stage, event:
         case Stage.DEAD, Retried():
@@ -339,13 +338,13 @@ def advance(state: ItemState, event: ItemEvent) -> ItemState:
 
 
 def _retried(state: ItemState) -> ItemState:
-    """Return where a dead item is taken up again.
+    """Return the state in which a dead item continues.
 
-    One that died while its create was on the way is looked for first. One whose asset came to nothing begins anew; one that was merely
-    not waited for long enough is waited for again.
+    If its create had an unknown outcome, that is looked up first. If its asset failed, the item starts again; if only the wait ended, the
+    item waits again.
     """
     revived = attrs.evolve(state, stage=state.died_in or Stage.PLANNED, error=None, died_in=None, uploads=0)
-    if revived.stage is Stage.WAITING and state.error is not None and state.error.type in _FRUITLESS:
+    if revived.stage is Stage.WAITING and state.error is not None and state.error.type in _NO_ASSET_ERRORS:
         former = (*state.former, state.asset_id) if state.asset_id is not None else state.former
         return ItemState(state.key, is_fetched=state.is_fetched, former=former)
     return revived

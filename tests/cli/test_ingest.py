@@ -24,7 +24,7 @@ import pytest
 
 from mux_async import LimitSettings, Mux
 from mux_async.cli import _ingest, main
-from mux_async.cli._jobs import Sources
+from mux_async.cli._ingest_sources import Sources
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault, InputProblem, MediaInfo, MediaSource
 from mux_async.ingest import Journal
 from mux_async.models import Asset
@@ -173,7 +173,7 @@ def test_status(line: Line, films: Path) -> None:
 
     assert code == 1
     assert "4 items: 3 ready, 1 failed; 3.0 kB of 3.0 kB" in out
-    assert "nobody works on it now" in out
+    assert "0 active runs" in out
     assert "failed films/bad.mp4: " in out
     assert "not a film" in out
     assert "https://stream.mux.com/" in Path("later.csv").read_text()
@@ -233,7 +233,7 @@ def test_bad_lines_stop(line: Line) -> None:
     code, lines, err = line("list.csv")
 
     assert (code, lines, line.posts) == (2, [], 0)
-    assert "list.csv, line 3, column 'video_quality': 'plsu' is none of basic, plus, premium; did you mean 'plus'?" in err
+    assert "list.csv, line 3, column 'video_quality': 'plsu' is not one of basic, plus, premium; did you mean 'plus'?" in err
     assert "list.csv, line 4: 'films/9.mp4' cannot be read" in err
     assert "list.csv, line 5, column 'test': 'si' is neither true nor false" in err
     assert not Path("list.csv.mux-journal").exists()
@@ -323,7 +323,7 @@ def test_another_server(line: Line) -> None:
     code, lines, err = line("films/0.mp4", "--journal", "j", "--base-url", "http://127.0.0.1:1")
 
     assert (code, lines) == (2, [])
-    assert "the journal 'j' is of https://api.mux.com, and this run is for http://127.0.0.1:1: name another one" in err
+    assert "the journal 'j' belongs to https://api.mux.com, and this run is for http://127.0.0.1:1: name another one" in err
 
 
 def test_a_full_disk_at_the_end(line: Line) -> None:
@@ -415,7 +415,7 @@ def test_wrong_credentials(server: Emulate, films: Path, tmp_path: Path) -> None
     )
 
     assert done.returncode == 1
-    assert "it could not go on" in done.stderr
+    assert "the run ended early" in done.stderr
     assert "not started" in done.stderr
     assert "canary" not in done.stdout + done.stderr
     assert all(b"canary" not in path.read_bytes() for path in tmp_path.iterdir() if path.is_file())

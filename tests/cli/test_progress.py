@@ -197,7 +197,7 @@ def test_summary() -> None:
     assert summary_lines(None, job) == ["stopped at once: run the same command again to continue; j has the progress"]
     assert summary_lines(IngestSummary(0, 0, 1, 0, 1.0, "no access"), job)[:2] == [
         "0 ready, 1 not started in 1.0 s",
-        "it could not go on: no access",
+        "the run ended early: no access",
     ]
 
 

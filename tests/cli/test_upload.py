@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from mux_async.cli._upload import rate
-from mux_async.cli._upload_state import Begun, StateFile, place_of
+from mux_async.cli._upload_state import StartedUpload, StateFile, state_path
 from mux_async.emulator.state._ids import SIZES, encode
 from mux_async.errors import InvalidRequestError
 from mux_async.uploads import UploadState
@@ -60,7 +60,7 @@ def test_stopped_and_gone_on_with(tmp_path: Path) -> None:
         resumed = run(*line, "--resume")
 
         assert process.returncode == 130
-        assert "--resume goes on from there" in complaint
+        assert "--resume continues from there" in complaint
         assert 0 < held <= stored < film.stat().st_size
         assert resumed.returncode == 0, resumed.stderr
         assert "going on" in resumed.stderr
@@ -97,7 +97,7 @@ def test_standard_input(tmp_path: Path) -> None:
     assert over.returncode == 1
     assert not gone.exists()
     assert begun.returncode == 0, begun.stderr
-    assert "nothing to go on with" in begun.stderr
+    assert "no earlier upload found" in begun.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes differ")
@@ -157,7 +157,9 @@ def test_rates_that_are_none(text: str) -> None:
 def test_state_file(tmp_path: Path) -> None:
     """What was noted is read back; what is damaged is refused by a message that names the file; nothing is nothing."""
     file = StateFile(tmp_path / "deep" / "state.json")
-    begun = Begun("u1", UploadState.from_dict({"size": 10, "offset": 0, "chunk_size": 262_144, "crc": 0, "version": "1"}))
+    begun = StartedUpload(
+        "u1", UploadState.from_dict({"size": 10, "offset": 0, "chunk_size": 262_144, "crc": 0, "version": "1"})
+    )
 
     assert file.load() is None
     file.note(begun)
@@ -176,17 +178,17 @@ def test_state_file_that_cannot_be_written(tmp_path: Path) -> None:
     """Where the state cannot be kept, the message says so and what to do."""
     (tmp_path / "file").touch()
     with pytest.raises(InvalidRequestError, match="name another --state file"):
-        StateFile(tmp_path / "file" / "state.json").note(Begun("u1", UploadState(10)))
+        StateFile(tmp_path / "file" / "state.json").note(StartedUpload("u1", UploadState(10)))
 
 
 def test_places_differ() -> None:
     """The same file for two servers, or two files, are kept apart."""
     places = {
-        place_of("a.mp4", "http://a"),
-        place_of("a.mp4", "http://b"),
-        place_of("b.mp4", "http://a"),
-        place_of("s3://a", "x"),
+        state_path("a.mp4", "http://a"),
+        state_path("a.mp4", "http://b"),
+        state_path("b.mp4", "http://a"),
+        state_path("s3://a", "x"),
     }
 
     assert len(places) == 4
-    assert place_of("a.mp4", "http://a") == place_of(str(Path("a.mp4").absolute()), "http://a")
+    assert state_path("a.mp4", "http://a") == state_path(str(Path("a.mp4").absolute()), "http://a")

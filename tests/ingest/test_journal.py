@@ -97,7 +97,7 @@ def test_what_is_no_journal(tmp_path: Path) -> None:
     sql.close()
     before = text.read_bytes(), other.read_bytes()
 
-    with pytest.raises(JournalError, match="no journal, nor any SQLite file: name another one"):
+    with pytest.raises(JournalError, match="it is not an SQLite file: name another one"):
         Journal.open(text)
     with pytest.raises(JournalError, match="an SQLite file of another program"):
         Journal.open(other)
@@ -179,7 +179,7 @@ def test_a_read_only_journal(path: Path) -> None:
     store = ReadOnlyStore(path)
     store.make_read_only()
     with Journal(store) as journal:
-        with pytest.raises(JournalError, match="it is read-only: mend the permissions"):
+        with pytest.raises(JournalError, match="it is read-only: correct the permissions"):
             begin_run(store_of(journal))
 
         assert not list(path.parent.glob("*-run-*")), "its lease stayed"

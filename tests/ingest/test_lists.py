@@ -157,8 +157,8 @@ def test_cells(text: str, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("url,title\nhttps://e.com/a b c://d,x\n", ["line 2: 'https://e.com/a b' is followed by something else"]),
-        ("url,,title\nhttps://e.com/a,oops,x\n", ["line 2: column 2 has no name in the header, and 'oops' in it"]),
+        ("url,title\nhttps://e.com/a b c://d,x\n", ["line 2: 'https://e.com/a b' is followed by other text"]),
+        ("url,,title\nhttps://e.com/a,oops,x\n", ["line 2: column 2 has no name in the header but contains 'oops'"]),
         ("url\nhttps://e.com/a,b\n", ["line 2: it has more columns than the header"]),
         (
             "url,test,priority\nhttps://e.com/a,perhaps,soon\nno,,\n",
@@ -215,8 +215,8 @@ def test_lists_are_not_films(tmp_path: Path, name: str) -> None:
 
     assert [item.source for item in make_plan(listed).items] == ["https://e.com/a"]
     assert [item.source for item in make_plan(f"{tmp_path}/{name[:2]}*").items] == ["https://e.com/a"]
-    assert "it is a list" in problems(tmp_path / "outer.csv")[0]
-    assert "it is a list" in problems(f"https://e.com/{name}?x=1")[0]
+    assert "it is a manifest" in problems(tmp_path / "outer.csv")[0]
+    assert "it is a manifest" in problems(f"https://e.com/{name}?x=1")[0]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_lists_are_not_films(tmp_path: Path, name: str) -> None:
         ("l.ODS", "save it as CSV"),
         ("l.srt", "'tracks'"),
         ("l.zip", "unpack it"),
-        ("l.html", "no film"),
+        ("l.html", "not a video"),
     ],
 )
 def test_no_films(tmp_path: Path, name: str, advice: str) -> None:
@@ -253,7 +253,7 @@ def test_typescript(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
 
     assert [Path(item.source).name for item in make_plan(tmp_path).items] == ["a.ts", "b.ts", "c.mts"]
-    assert "is no MPEG transport stream" in problems(tmp_path / "code.ts")[0]
+    assert "is not an MPEG transport stream" in problems(tmp_path / "code.ts")[0]
 
 
 @given(st.binary(max_size=1200), st.sampled_from([188, 192, 204]))

@@ -1,9 +1,11 @@
-"""The states of an item: what may follow on what, and that every state survives storing."""
+"""The state machine of an item: the whole state after each event, the next step, and what is stored."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,7 @@ from mux_async.ingest.machine import (
     SessionLost,
     SourceChanged,
     Stage,
+    Step,
     UploadCreated,
     WaitReady,
     advance,
@@ -34,32 +37,55 @@ from mux_async.ingest.machine import (
 )
 from mux_async.uploads import UploadState
 
-FACTS: list[ItemEvent] = [
+PART = UploadState.unknown(100)
+ERROR = ItemError("MuxError", "no")
+FILE = ItemState("k", uploads=2, upload_id="u", upload=PART, intended_at=7.0, former=("f",))
+"""A file with all members set."""
+URL = ItemState("k", is_fetched=True, asset_id="a", intended_at=7.0, former=("f",))
+
+CHANGES: list[tuple[ItemState, Stage, ItemEvent, dict[str, Any]]] = [
+    (FILE, Stage.PLANNED, Began(9.0), {"stage": Stage.CREATING, "intended_at": 9.0}),
+    (FILE, Stage.PLANNED, Began(), {"stage": Stage.CREATING, "intended_at": None}),
+    (FILE, Stage.CREATING, NothingCreated(), {"stage": Stage.PLANNED, "intended_at": None}),
+    (FILE, Stage.CREATING, UploadCreated("v"), {"stage": Stage.CREATED, "upload_id": "v", "upload": None, "uploads": 3}),
+    (URL, Stage.CREATING, AssetCreated("b"), {"stage": Stage.CREATED, "asset_id": "b"}),
+    (FILE, Stage.CREATED, Began(), {"stage": Stage.SENDING}),
+    (FILE, Stage.SENDING, Began(), {"stage": Stage.SENDING}),
+    (FILE, Stage.SENDING, BytesMoved(UploadState(5)), {"upload": UploadState(5)}),
+    (FILE, Stage.SENDING, BytesSent(), {"stage": Stage.SENT}),
+    (FILE, Stage.SENDING, SessionLost(), {"stage": Stage.PLANNED, "upload_id": None, "upload": None}),
+    (FILE, Stage.CREATED, SourceChanged(), {"stage": Stage.PLANNED, "upload_id": None, "upload": None}),
+    (FILE, Stage.SENDING, SourceChanged(), {"stage": Stage.PLANNED, "upload_id": None, "upload": None}),
+    (FILE, Stage.SENT, Began(), {"stage": Stage.WAITING}),
+    (URL, Stage.CREATED, Began(), {"stage": Stage.WAITING}),
+    (URL, Stage.WAITING, Began(), {"stage": Stage.WAITING}),
+    (FILE, Stage.WAITING, BecameReady("b"), {"stage": Stage.DONE, "asset_id": "b"}),
+    (URL, Stage.WAITING, BecameReady("b"), {"stage": Stage.DONE, "asset_id": "b"}),
+    *[
+        (FILE, stage, Died(ERROR), {"stage": Stage.DEAD, "error": ERROR, "died_in": stage})
+        for stage in Stage
+        if not stage.is_final
+    ],
+]
+EVENTS: list[ItemEvent] = [
     Began(),
-    UploadCreated("u"),
-    AssetCreated("a"),
-    BytesMoved(UploadState.unknown(100)),
+    UploadCreated("v"),
+    AssetCreated("b"),
+    BytesMoved(PART),
     BytesSent(),
     SessionLost(),
     SourceChanged(),
     NothingCreated(),
     Retried(),
-    BecameReady("a"),
-    Died(ItemError("MuxError", "no")),
+    BecameReady("b"),
+    Died(ERROR),
     Died(ItemError("AssetErroredError", "no")),
 ]
 
 
-def follow(state: ItemState, *events: ItemEvent) -> ItemState:
-    for event in events:
-        state = advance(state, event)
-    return state
-
-
 def test_a_file() -> None:
     """A file is created, sent and waited for, with a state before and after each step."""
-    state = ItemState("k")
-    seen = [state]
+    seen = [ItemState("k")]
     events: list[ItemEvent] = [Began(), UploadCreated("u"), Began(), BytesSent(), Began(), BecameReady("a")]
     for event in events:
         seen.append(advance(seen[-1], event))
@@ -76,97 +102,164 @@ def test_a_file() -> None:
     ]
 
 
-def test_a_url() -> None:
-    """A URL is created and waited for; nothing is sent."""
-    state = follow(ItemState("k", is_fetched=True), Began(), AssetCreated("a"))
+@pytest.mark.parametrize(("state", "stage", "event", "change"), CHANGES)
+def test_what_changes(state: ItemState, stage: Stage, event: ItemEvent, change: dict[str, Any]) -> None:
+    """An event changes these members of the state and no others."""
+    state = attrs.evolve(state, stage=stage)
 
-    assert next_step(state) == WaitReady("a", None)
-    assert follow(state, Began(), BecameReady("a")).stage is Stage.DONE
-    with pytest.raises(ValueError, match="BytesSent cannot happen"):
-        follow(state, BytesSent())
+    assert advance(state, event) == attrs.evolve(state, **change)
 
 
-def test_lost_sessions_are_bounded() -> None:
-    """An upload that expired is made anew, but not for ever."""
-    state = ItemState("k")
-    for number in range(1, MAX_UPLOADS + 1):
-        state = follow(state, Began(), UploadCreated(f"u{number}"), Began(), SessionLost())
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_what_cannot_happen(stage: Stage, event: ItemEvent) -> None:
+    """Any other event is refused, for files and for URLs, and the message names both."""
+    possible = {(state.is_fetched, at, type(each)) for state, at, each, _ in CHANGES}
+    possible |= {(True, at, Died) for at in Stage if not at.is_final}
+    possible |= {
+        (True, at, kind) for at, kind in [(Stage.PLANNED, Began), (Stage.CREATING, NothingCreated), (Stage.SENT, Began)]
+    }
+    possible |= {(True, Stage.SENDING, kind) for kind in (BytesMoved, BytesSent, SessionLost)}  # a URL is never sent
+    possible |= {(False, Stage.WAITING, Began), (True, Stage.DEAD, Retried), (False, Stage.DEAD, Retried)}
+    for state in (FILE, URL):
+        if (state.is_fetched, stage, type(event)) in possible:
+            continue
+        with pytest.raises(ValueError, match=f"^{type(event).__name__} cannot happen to an item that is {stage}$"):
+            advance(attrs.evolve(state, stage=stage), event)
 
-        assert (state.stage is Stage.DEAD) == (number == MAX_UPLOADS)
-    assert state.error is not None
+
+@pytest.mark.parametrize(("uploads", "is_dead"), [(MAX_UPLOADS - 1, False), (MAX_UPLOADS, True), (MAX_UPLOADS + 1, True)])
+def test_the_last_upload(uploads: int, is_dead: bool) -> None:
+    """When the last upload expires, the item is dead; its error has the number of uploads and what to do."""
+    state = attrs.evolve(FILE, stage=Stage.SENDING, uploads=uploads)
+    after = advance(state, SessionLost())
+    message = f"{uploads} upload URLs expired before the last byte was sent; give them more time, or send fewer files at once"
+
+    if is_dead:
+        assert after == attrs.evolve(
+            state, stage=Stage.DEAD, error=ItemError("UploadGoneError", message), died_in=Stage.SENDING
+        )
+    else:
+        assert after == attrs.evolve(state, stage=Stage.PLANNED, upload_id=None, upload=None)
 
 
-def test_an_unknown_create_is_looked_into() -> None:
-    """After a create whose outcome is not known, the next step is to find out, and never to create again."""
-    assert next_step(follow(ItemState("k"), Began())) == Reconcile()
-    assert follow(ItemState("k"), Began(), NothingCreated()) == ItemState("k")
-
-
-RETRIED: list[tuple[list[ItemEvent], Stage]] = [
-    ([Died(ItemError("InvalidRequestError", "unreadable"))], Stage.PLANNED),
-    ([Began(), Died(ItemError("AmbiguousOutcomeError", "unknown"))], Stage.CREATING),
-    ([Began(), UploadCreated("u"), Began(), Died(ItemError("UploadError", "network"))], Stage.SENDING),
-    (
-        [Began(), UploadCreated("u"), Began(), BytesSent(), Began(), Died(ItemError("DeadlineExceededError", "late"))],
-        Stage.WAITING,
-    ),
-    ([Began(), UploadCreated("u"), Began(), BytesSent(), Began(), Died(ItemError("AssetErroredError", "bad"))], Stage.PLANNED),
+STEPS: list[tuple[ItemState, Stage, Step | None]] = [
+    (FILE, Stage.PLANNED, Create()),
+    (FILE, Stage.CREATING, Reconcile()),
+    (FILE, Stage.CREATED, Send("u")),
+    (FILE, Stage.SENDING, Send("u")),
+    (attrs.evolve(FILE, upload_id=None), Stage.SENDING, Send("")),
+    (FILE, Stage.SENT, WaitReady(None, "u")),
+    (FILE, Stage.WAITING, WaitReady(None, "u")),
+    (FILE, Stage.DONE, None),
+    (FILE, Stage.DEAD, None),
+    (URL, Stage.PLANNED, Create()),
+    (URL, Stage.CREATING, Reconcile()),
+    (URL, Stage.CREATED, WaitReady("a", None)),
+    (URL, Stage.SENDING, WaitReady("a", None)),
+    (URL, Stage.WAITING, WaitReady("a", None)),
+    (URL, Stage.DONE, None),
+    (URL, Stage.DEAD, None),
 ]
 
 
-@pytest.mark.parametrize(("events", "stage"), RETRIED)
-def test_the_dead_go_on_where_they_died(events: list[ItemEvent], stage: Stage) -> None:
-    """A retried item does again what failed and nothing before it; after an asset that errored it begins anew."""
-    dead = follow(ItemState("k"), *events)
+@pytest.mark.parametrize(("state", "stage", "step"), STEPS)
+def test_the_next_step(state: ItemState, stage: Stage, step: Step | None) -> None:
+    """The next step follows from the stage, and from whether Mux fetches the item."""
+    assert next_step(attrs.evolve(state, stage=stage)) == step
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_retried_where_it_died(stage: Stage) -> None:
+    """A retried item continues in the stage in which it died, keeps what was created, and may use all its uploads again."""
+    dead = attrs.evolve(FILE, stage=Stage.DEAD, error=ERROR, died_in=stage)
+
+    assert advance(dead, Retried()) == attrs.evolve(FILE, stage=stage, uploads=0)
+
+
+def test_retried_from_nowhere() -> None:
+    """A dead item without `died_in` starts again."""
+    assert advance(attrs.evolve(FILE, stage=Stage.DEAD, error=ERROR), Retried()) == attrs.evolve(FILE, uploads=0)
+
+
+@pytest.mark.parametrize(
+    "kind", ["AssetErroredError", "BadRequestError", "NotFoundError", "UploadError", "UploadGoneError", "DeadlineExceededError"]
+)
+@pytest.mark.parametrize("died_in", [Stage.SENDING, Stage.WAITING])
+@pytest.mark.parametrize("state", [FILE, URL, attrs.evolve(FILE, asset_id="a")])
+def test_retried_without_an_asset(state: ItemState, died_in: Stage, kind: str) -> None:
+    """An item whose asset failed starts again, and remembers all failed assets."""
+    dead = attrs.evolve(state, stage=Stage.DEAD, error=ItemError(kind, "no"), died_in=died_in)
     again = advance(dead, Retried())
 
-    assert (again.stage, again.error, again.died_in) == (stage, None, None)
-    assert stage is not Stage.PLANNED or again.upload_id is None
+    if died_in is Stage.WAITING and kind != "DeadlineExceededError":
+        former = ("f",) if state.asset_id is None else ("f", "a")
+        assert again == ItemState("k", is_fetched=state.is_fetched, former=former)
+    else:
+        assert again == attrs.evolve(state, stage=died_in, uploads=0)
 
 
-def test_an_errored_asset_is_remembered() -> None:
-    """After a retry, the errored asset is known for what it is, so that it is not taken for the new one."""
-    dead = follow(
-        ItemState("k", is_fetched=True), Began(), AssetCreated("a"), Began(), Died(ItemError("AssetErroredError", "bad"))
-    )
+def test_retried_without_an_error() -> None:
+    """A wait that ended without a known error continues."""
+    dead = attrs.evolve(FILE, stage=Stage.DEAD, died_in=Stage.WAITING)
 
-    assert advance(dead, Retried()) == ItemState("k", is_fetched=True, former=("a",))
+    assert advance(dead, Retried()) == attrs.evolve(FILE, stage=Stage.WAITING, uploads=0)
 
 
-def test_all_errored_assets_are_remembered() -> None:
-    """Each asset of an item that came to nothing stays known, not the last one alone."""
-    state = ItemState("k", is_fetched=True)
-    for asset_id in ("a", "b", "c"):
-        state = follow(state, Began(), AssetCreated(asset_id), Began(), Died(ItemError("AssetErroredError", "bad")), Retried())
-
-    assert state.former == ("a", "b", "c")
-
-
-def test_a_retry_has_all_uploads_again() -> None:
-    """An item that died of upload URLs that expired may use as many again when it is retried."""
-    state = ItemState("k")
-    for _ in range(MAX_UPLOADS):
-        state = follow(state, Began(), UploadCreated("u"), Began(), SessionLost())
-    assert (state.stage, state.uploads) == (Stage.DEAD, MAX_UPLOADS)
-
-    state = advance(state, Retried())
-    assert (state.stage, state.uploads) == (Stage.SENDING, 0)
-    state = advance(state, SessionLost())
-    for number in range(1, MAX_UPLOADS):
-        state = follow(state, Began(), UploadCreated("u"), Began(), SessionLost())
-        assert (state.stage, state.uploads) == (Stage.PLANNED, number)
+STORED: dict[str, object] = {
+    "key": "k",
+    "stage": "dead",
+    "is_fetched": False,
+    "uploads": 2,
+    "upload_id": "u",
+    "asset_id": "a",
+    "upload": {"size": 100, "offset": 0, "chunk_size": PART.chunk_size},
+    "error": {"type": "MuxError", "message": "no"},
+    "died_in": "sending",
+    "intended_at": 7.0,
+    "former": ["f", "g"],
+}
+LEAST: dict[str, object] = {"key": "k", "stage": "planned", "is_fetched": True, "uploads": 0}
 
 
-def test_another_file() -> None:
-    """An upload of a file that is no more is given up, and does not count as one that expired."""
-    state = follow(ItemState("k"), Began(), UploadCreated("u"), Began(), SourceChanged())
+def test_what_is_stored() -> None:
+    """Every member is stored under its name, without those that are ``None``, and is restored unchanged."""
+    full = attrs.evolve(FILE, asset_id="a", stage=Stage.DEAD, error=ERROR, died_in=Stage.SENDING, former=("f", "g"))
 
-    assert (state.stage, state.upload_id, state.upload) == (Stage.PLANNED, None, None)
+    for state, stored in [(full, STORED), (ItemState("k", is_fetched=True), LEAST)]:
+        assert state.to_dict() == stored
+        assert ItemState.from_dict(stored) == state
+        assert type(state.to_dict()["stage"]) is str
+    assert type(full.to_dict()["died_in"]) is str
+    assert isinstance(ItemState.from_dict(STORED).died_in, Stage)
 
 
-@given(is_fetched=st.booleans(), events=st.lists(st.sampled_from(FACTS), max_size=60))
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        ({"key": ...}, "'key'"),
+        ({"stage": ...}, "'stage'"),
+        ({"is_fetched": ...}, "'is_fetched'"),
+        ({"uploads": ...}, "'uploads'"),
+        ({"former": 5}, "'int' object is not iterable"),
+        ({"stage": "lost"}, "'lost' is not a valid Stage"),
+    ],
+)
+def test_stored_items_are_checked(members: dict[str, object], problem: str) -> None:
+    """A stored item with a missing or invalid member is refused by name."""
+    stored = {name: value for name, value in {**STORED, **members}.items() if value is not ...}
+    with pytest.raises(ValueError, match=f"{problem}$"):
+        ItemState.from_dict(stored)
+
+
+def test_final_stages() -> None:
+    """Items that are done or dead are finished."""
+    assert [stage for stage in Stage if stage.is_final] == [Stage.DONE, Stage.DEAD]
+
+
+@given(is_fetched=st.booleans(), events=st.lists(st.sampled_from(EVENTS), max_size=60))
 def test_any_history(is_fetched: bool, events: list[ItemEvent]) -> None:
-    """Whatever is said to have happened: impossible events are refused, only a retry wakes the dead, and every state survives storing."""
+    """In any sequence, impossible events are refused, only a retry leaves ``dead``, and every state can be stored and restored."""
     state = ItemState("k", is_fetched=is_fetched)
     for event in events:
         try:
@@ -186,10 +279,3 @@ def test_any_history(is_fetched: bool, events: list[ItemEvent]) -> None:
             assert state.error is not None
         if state.stage is Stage.DONE:
             assert state.asset_id is not None
-
-
-@pytest.mark.parametrize("data", [{}, {"key": "k", "stage": "lost", "is_fetched": False, "uploads": 0}])
-def test_stored_items_are_checked(data: dict[str, object]) -> None:
-    """What was not written by this version is refused rather than guessed at."""
-    with pytest.raises(ValueError, match=r"as it was written|lost"):
-        ItemState.from_dict(data)

@@ -119,7 +119,10 @@ def test_a_full_disk(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"r{suffix}"
     write_report(path, ENTRIES, base_url=API)
     before = path.read_bytes()
-    with files_no_longer_than(8192), pytest.raises(ReportError, match=r"could not be written \(File too large\).*make room"):
+    with (
+        files_no_longer_than(8192),
+        pytest.raises(ReportError, match=r"could not be written \(File too large\).*free some space"),
+    ):
         write_report(path, ENTRIES * 500, base_url=API)
 
     assert path.read_bytes() == before
@@ -130,7 +133,7 @@ def test_where_it_cannot_be(tmp_path: Path) -> None:
     """A report that could not be written, or of no known form, is refused before anything is sent."""
     with pytest.raises(InvalidRequestError, match=r"\.csv or a \.jsonl"):
         write_report(tmp_path / "r.txt", [], base_url=API)
-    with pytest.raises(InvalidRequestError, match="in a folder that exists"):
+    with pytest.raises(InvalidRequestError, match="in an existing, writable folder"):
         write_report(tmp_path / "no" / "r.csv", [], base_url=API)
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InvalidRequestError, match="name a file"):

@@ -43,7 +43,7 @@ async def test_another_environment(path: Path) -> None:
 
     assert first.is_complete
     assert second.reason is not None
-    assert "is about the environment" in second.reason
+    assert "belongs to the environment" in second.reason
     assert (second.ready, second.not_started) == (0, 2)
     assert len(posts(emulator)) == 1
     with Journal.open(path) as journal:

@@ -1,4 +1,4 @@
-"""What an ingest on the command line is about: its sources, its journal, and what was done before."""
+"""The arguments of ``mux-async ingest``: sources, journal, saved options, and the items that earlier runs finished."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SUFFIX = ".mux-journal"
 
 @attrs.frozen
 class Sources:
-    """What the user named.
+    """The sources that the user named.
 
     Attributes:
         names: Files, folders, patterns, URLs, and ``-`` for a list on standard input.
-        manifests: Lists of them.
-        form: How the list on standard input is written; ``null`` is of plain lists in files too.
-        glob: Names of files to take from folders.
-        dedup: What counts as the same.
-        on_bad_line: What becomes of the others when something is wrong.
-        encoding: Of the text of lists; ``None`` for what their bytes say.
-        allow_private: Whether lists may name files by URL, and private addresses.
+        manifests: Paths of lists.
+        form: Format of the list on standard input; ``null`` applies to plain lists in files too.
+        glob: Pattern for names of files in folders.
+        dedup: See `make_plan`.
+        on_bad_line: See `make_plan`.
+        encoding: Encoding of lists; ``None`` to detect it.
+        allow_private: See `make_plan`.
     """
 
     names: Sequence[str]
@@ -46,7 +46,7 @@ class Sources:
     allow_private: bool = False
 
     def plan(self) -> Plan:
-        """Find out what is to be ingested.
+        """Make the plan.
 
         Raises:
             PlanError: See `make_plan`.
@@ -77,25 +77,25 @@ class Sources:
         first = "stdin" if names[0] == STDIN else Path(names[0].partition("?")[0]).resolve().name
         stem = re.sub(r"[^\w.-]+", "-", first).strip("-.") or "ingest"
         if len(names) > 1:
-            # Which ones they are matters as little as their order: a journal that has other items too does no harm.
+            # Independent of the order. A collision does no harm: a journal may have items of other sources.
             mark = hashlib.blake2b("\0".join(sorted(names)).encode(errors="replace"), digest_size=3).hexdigest()
             stem += f"-and-{len(names) - 1}-more-{mark}"
         return Path(stem[:120] + SUFFIX)
 
 
 def journal_keys(journal: Journal, plan: Plan) -> list[str]:
-    """Return the keys that the journal has for the items of a plan: those of an earlier version's may be others."""
+    """Return the keys of a plan's items in the journal; a journal of an earlier version may have different ones."""
     return store_of(journal).keys([enrolment(item) for item in plan.items])
 
 
 @attrs.frozen
-class Before:
-    """How the items of a plan stood before a run.
+class EarlierRuns:
+    """The items of a plan that earlier runs processed.
 
     Attributes:
-        done: Keys of those that were ready.
-        failed: Keys of those that had failed.
-        begun: Keys of those that have been created and are neither.
+        done: Keys of ready items.
+        failed: Keys of failed items.
+        begun: Keys of items that were created and are neither.
     """
 
     done: frozenset[str] = frozenset()
@@ -103,9 +103,9 @@ class Before:
     begun: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, journal: Journal, plan: Plan) -> Before:
-        """Look them up."""
-        # The plan's own strings are kept, and not a second copy of a hundred thousand keys.
+    def of(cls, journal: Journal, plan: Plan) -> EarlierRuns:
+        """Read them from *journal*."""
+        # Keeps the plan's strings, not a second copy of a hundred thousand keys.
         keys = {key: key for key in journal_keys(journal, plan)}
         found: dict[str, list[str]] = {"done": [], "failed": [], "begun": []}
         for entry in journal.entries(superseded=True):
@@ -117,8 +117,8 @@ class Before:
 
 
 @attrs.frozen
-class Options:
-    """What all items of an ingest have in common, kept in its journal: who goes on with it gets the same.
+class SavedOptions:
+    """Options of an ingest that are stored in its journal, so that the next run uses the same.
 
     Attributes:
         base_url: The server.
@@ -131,18 +131,18 @@ class Options:
     test: bool
 
     @classmethod
-    def settle(
+    def merge(
         cls, stored: Mapping[str, object], *, base_url: str, policies: Sequence[str] | None, test: bool, journal: Path
-    ) -> Options:
-        """Return what the journal has, but for what was said now.
+    ) -> SavedOptions:
+        """Return the stored options, replaced by those that were given now.
 
         Raises:
-            InvalidRequestError: The journal is of another server: what is done there is not done here.
+            InvalidRequestError: The journal belongs to another server.
         """
         begun_at = stored.get("base_url", base_url)
         if begun_at != base_url:
             raise InvalidRequestError(
-                f"the journal {str(journal)!r} is of {begun_at}, and this run is for {base_url}: name another one (--journal)"
+                f"the journal {str(journal)!r} belongs to {begun_at}, and this run is for {base_url}: name another one (--journal)"
             )
         kept = stored.get("policies")
         before = tuple(cast("list[str]", kept)) if isinstance(kept, list) else ("public",)
