@@ -289,13 +289,6 @@ class Mux:
         return Hosts.of(self.base_url)
 
     @property
-    def upload_settings(self) -> UploadSettings:
-        """What the client's uploads may use together."""
-        from mux_async.uploads import DEFAULT_UPLOAD_SETTINGS
-
-        return self._upload_settings if self._upload_settings is not None else DEFAULT_UPLOAD_SETTINGS
-
-    @property
     def base_url(self) -> str:
         """Origin of the API that is used, without a trailing slash."""
         return self._caller.engine.config.base_url
@@ -427,14 +420,6 @@ class Mux:
 
         poller_of(self._caller).update(webhook_updates(event))
         live_poller_of(self._caller).webhook_received(event)
-
-    def transport(self) -> Transport:
-        """Return the transport of the running event loop, for requests to other hosts: nothing is added to what is sent over it."""
-        return self._caller.transport()
-
-    def local(self, make: Callable[[Caller], T]) -> T:
-        """Return what *make* made for this client in the running event loop, for what its parts share. Called on first use."""
-        return self._caller.local(make)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop, for this client and its ``with_options`` variants.

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
+from urllib.request import urlopen
 
 import anyio
 import anyio.to_thread
@@ -29,7 +30,6 @@ from mux_async.emulator.media import MediaWorker, has_media
 from mux_async.emulator.server import serve
 from mux_async.errors import MuxError
 from mux_async.ingest import Ingest, IngestEvent, IngestSummary, ItemFinished, ItemMoved, ItemResult, Stage, make_plan
-from mux_async.transport import HttpRequest
 
 _WIDTH = 176
 
@@ -112,7 +112,7 @@ async def _ingest(emulator: Emulator, folder: Path, origin: str) -> IngestSummar
     ) as mux:
         plan = await anyio.to_thread.run_sync(make_plan, [folder])
         summary = await Ingest(mux, plan.items, on_event=watch.event).run()
-        await _check_playback(mux, watch.results)
+        await _check_playback(watch.results)
         console.print(_assets(watch))
         for line in _addresses(watch.results):
             console.print(line, markup=False, soft_wrap=True)
@@ -127,18 +127,23 @@ async def _make(recipe: Recipe, folder: Path) -> None:
     await anyio.to_thread.run_sync(make_media, recipe, folder)
 
 
-async def _check_playback(mux: Mux, results: list[ItemResult]) -> None:
+async def _check_playback(results: list[ItemResult]) -> None:
     """Fetch every playlist, as a player would.
 
     Raises:
-        MuxError: One is not there.
+        MuxError: One cannot be fetched.
     """
     for result in results:
         for url in result.playback_urls:
-            response = await mux.transport().send(HttpRequest("GET", url))
-            await response.body.aclose()
-            if response.status != 200:
-                raise MuxError(f"the playlist of {Path(result.source).name!r} was answered {response.status}")
+            try:
+                await anyio.to_thread.run_sync(_fetch, url)
+            except OSError as error:
+                raise MuxError(f"the playlist of {Path(result.source).name!r} cannot be fetched: {error}") from error
+
+
+def _fetch(url: str) -> None:
+    with urlopen(url, timeout=30) as response:  # noqa: S310 - the emulator's, which the demo has started
+        response.read()
 
 
 def _assets(watch: _Watch) -> Table:

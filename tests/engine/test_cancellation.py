@@ -390,7 +390,8 @@ async def connected(origin: str, transport: str) -> AsyncGenerator[Mux]:
 async def read_raw(mux: Mux) -> None:
     """Read an answer piece by piece, straight from the transport."""
     headers = {"Authorization": "Basic dGVzdC10b2tlbjp0ZXN0LXNlY3JldA=="}
-    response = await mux.transport().send(HttpRequest("GET", f"{mux.base_url}{ASSET_PATH}", headers))
+    transport = mux._caller.transport()  # pyright: ignore[reportPrivateUsage]
+    response = await transport.send(HttpRequest("GET", f"{mux.base_url}{ASSET_PATH}", headers))
     try:
         async for _ in response.body:
             await anyio.lowlevel.checkpoint()
