@@ -4,8 +4,7 @@ A GET per asset and poll does not fit into the rate limit: with ten thousand wai
 every half hour. A list request returns a hundred assets, newest first, and most tasks wait for new ones. So all waiters of a client (in one
 event loop) share an `AssetPoller`. Rules of the file:
 
-1. There is no background task. One waiter is the leader: it polls for all, and the others sleep. When the leader is done or cancelled, it
-   appoints another. Nothing keeps running when there are no waiters.
+1. There is no background task. One waiter is the leader (`_leader`): it polls for all, and the others sleep.
 2. A waiter wakes only for a result, for an error, or to become the leader.
 3. An asset is identified by its id or by the id of its upload. The list contains both, so uploads need no requests of their own.
 4. Webhooks take effect at once (`AssetPoller.update`). While webhooks report all changes, polling is a rare safety net; a poll that finds a
@@ -22,17 +21,14 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 import anyio
 import attrs
 
+from mux_async._leader import LeaderElection
 from mux_async._poll_schedule import PollSchedule
 from mux_async.errors import (
     APIStatusError,
     AssetErroredError,
-    AuthenticationError,
-    ClosedError,
-    ConfigurationError,
     DeadlineExceededError,
     Delivery,
     MuxError,
-    PermissionDeniedError,
     UploadError,
     copied,
 )
@@ -50,16 +46,11 @@ EXTRA_PAGES: Final = 2
 """Pages per poll beyond those that the awaited assets would fill, because other assets lie between them."""
 SINGLE_REQUESTS: Final = 10
 """Maximum assets that a poll requests one by one, of those that were not on the pages."""
-MAX_FAILED_POLLS: Final = 10
-"""Failed polls in a row after which the waiters get the error."""
 
 Goal: TypeAlias = Literal["created", "ready"]
 
 Update: TypeAlias = "Asset | MuxError | None"
 """What a webhook reports: the asset's new state, the error for its waiters, or ``None`` if a poll is needed to find out."""
-
-FATAL_ERRORS = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
-"""Errors that would also occur in the next poll and for every other waiter."""
 
 BAD_ID_STATUSES = frozenset({400, 404, 410, 422})
 """Statuses that concern one id, which is wrong or was deleted, and not the other waiters."""
@@ -97,7 +88,7 @@ class Waiter:
 
     goal: Goal
     source: AssetSource
-    woken: anyio.Event = attrs.field(factory=anyio.Event)
+    event: anyio.Event | None = None
     outcome: Asset | MuxError | None = None
 
 
@@ -121,10 +112,9 @@ class AssetPoller:
 
     def __init__(self) -> None:
         self._awaited: dict[AssetRef, _Awaited] = {}
-        self._leader: Waiter | None = None
+        self._election: LeaderElection[Waiter] = LeaderElection()
         self._schedule = PollSchedule()
         self._polls = 0
-        self._failed_polls = 0
         self._poll_scope: anyio.CancelScope | None = None
         self._final: OrderedDict[AssetRef, Asset | MuxError] = OrderedDict()
 
@@ -167,13 +157,15 @@ class AssetPoller:
         return outcome
 
     async def _wait(self, waiter: Waiter) -> None:
+        if waiter.outcome is None and not self._election.try_lead(waiter):
+            waiter.event = anyio.Event()
+            await waiter.event.wait()
         while waiter.outcome is None:
-            if self._leader is None:
-                self._leader = waiter
-            if self._leader is waiter:
-                await self._lead(waiter)
-            else:
-                await waiter.woken.wait()
+            with anyio.CancelScope() as self._poll_scope:
+                try:
+                    await self._lead(waiter)
+                finally:
+                    self._poll_scope = None
 
     def update(self, updates: Iterable[tuple[AssetRef, Update]]) -> None:
         """Apply the updates of a webhook and wake the waiters that they concern. Returns at once."""
@@ -181,7 +173,8 @@ class AssetPoller:
         for ref, update in updates:
             self._remember(ref, update)
             self._apply(ref, update)
-        if self._poll_scope is not None and self._leader is not None and self._leader.outcome is not None:
+        leader = self._election.leader
+        if self._poll_scope is not None and leader is not None and leader.outcome is not None:
             self._poll_scope.cancel()  # the leader has its result; another waiter continues to poll
 
     def _apply(self, ref: AssetRef, update: Update) -> None:
@@ -201,40 +194,15 @@ class AssetPoller:
                 self._final.popitem(last=False)
 
     async def _lead(self, leader: Waiter) -> None:
-        while leader.outcome is None:
-            with anyio.CancelScope() as self._poll_scope:
-                try:
-                    await self._poll_when_due(leader)
-                finally:
-                    self._poll_scope = None
-
-    async def _poll_when_due(self, leader: Waiter) -> None:
-        await self._schedule.wait_until_due()
-        self._polls += 1
-        started, webhooks = anyio.current_time(), self._schedule.webhooks
-        try:
-            found_changes = await self._poll(leader.source)
-        except FATAL_ERRORS as error:
+        error = await self._schedule.run(lambda: self._poll(leader.source))
+        if isinstance(error, DeadlineExceededError):  # the deadline is the leader's; others may have more time
+            leader.outcome = error
+        elif error is not None:
             self._resolve_all(error)
-            return
-        except MuxError as error:
-            found_changes = False
-            self._failed_polls += 1
-            if self._failed_polls >= MAX_FAILED_POLLS:
-                self._failed_polls = 0
-                if isinstance(error, DeadlineExceededError):  # the deadline is the leader's; others may have more time
-                    leader.outcome = error
-                else:
-                    self._resolve_all(error)
-                return
-        else:
-            self._failed_polls = 0
-        self._schedule.polled(started, webhooks, found_changes=found_changes)
 
     def _add(self, ref: AssetRef, waiter: Waiter) -> None:
         if not self._awaited:
-            self._schedule.poll_now()  # without a delay for the first waiter
-            self._failed_polls = 0
+            self._schedule.restart()
         self._awaited.setdefault(ref, _Awaited()).waiters.append(waiter)
         if (final := self._final.get(ref)) is not None:
             self._apply(ref, final)
@@ -247,13 +215,14 @@ class AssetPoller:
             awaited.waiters.remove(waiter)
             if not awaited.waiters:
                 del self._awaited[ref]
-        if self._leader is waiter:
-            self._leader = next((each for awaited in self._awaited.values() for each in awaited.waiters), None)
-            if self._leader is not None:
-                self._leader.woken.set()
+        self._election.leave(waiter, self._next_waiter)
+
+    def _next_waiter(self) -> Waiter | None:
+        return next((each for awaited in self._awaited.values() for each in awaited.waiters), None)
 
     async def _poll(self, source: AssetSource) -> bool:
         """Request the state of all awaited assets once. Returns whether any wait ended."""
+        self._polls += 1
         before = len(self._awaited)
         missing = dict.fromkeys(self._awaited)
         if before > 1:
@@ -326,7 +295,8 @@ class AssetPoller:
         for waiter in waiters:
             if reached == "ready" or waiter.goal == "created":
                 waiter.outcome = outcome
-                waiter.woken.set()
+                if waiter.event is not None:
+                    waiter.event.set()
             else:
                 awaited.waiters.append(waiter)
         if not awaited.waiters:

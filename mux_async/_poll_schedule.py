@@ -8,25 +8,33 @@ a change that no webhook reported restores the usual intervals.
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
 import anyio.lowlevel
 import attrs
 
+from mux_async.errors import AuthenticationError, ClosedError, ConfigurationError, MuxError, PermissionDeniedError
+
 FIRST_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 10.0
 SAFETY_INTERVAL: Final = 60.0
 """The longest interval while webhooks arrive; the first is then `LONGEST_INTERVAL`."""
 GROWTH: Final = 1.3
+MAX_FAILED_POLLS: Final = 10
+"""Failed polls in a row after which the waiters get the error."""
+FATAL_ERRORS = (AuthenticationError, ClosedError, ConfigurationError, PermissionDeniedError)
+"""Errors that would also occur in the next poll and for every other waiter."""
 
 
 @attrs.define(eq=False)
 class PollSchedule:
     """The time of the next poll, by the clock of the event loop."""
 
-    webhooks: int = 0
+    _webhooks: int = 0
     """Number of webhooks received."""
+    _failed_polls: int = 0
     _next: float = -math.inf
     _interval: float = FIRST_INTERVAL
     _has_webhooks: bool = False
@@ -39,6 +47,11 @@ class PollSchedule:
     @property
     def _longest(self) -> float:
         return SAFETY_INTERVAL if self._has_webhooks else LONGEST_INTERVAL
+
+    def restart(self) -> None:
+        """Make the first poll due now: the first waiter was added."""
+        self._failed_polls = 0
+        self.poll_now()
 
     def poll_now(self) -> None:
         """Make the next poll due now."""
@@ -59,25 +72,42 @@ class PollSchedule:
             self._has_webhooks = True
             self._interval = self._first
             self._next = max(self._next, anyio.current_time() + self._first)
-        self.webhooks += 1
+        self._webhooks += 1
 
-    def polled(self, started: float, webhooks: int, *, found_changes: bool) -> None:
-        """Record the end of a poll and schedule the next.
+    async def run(self, poll: Callable[[], Awaitable[bool]]) -> MuxError | None:
+        """Sleep until the next poll is due, run it, and schedule the one after it.
 
         Args:
-            started: When the poll started.
-            webhooks: The value of `webhooks` at that time.
-            found_changes: Whether the poll found any change.
+            poll: Returns whether it found any change.
+
+        Returns:
+            The error that the waiters should get: a fatal one, or that of the last of many failed polls.
         """
+        await self._wait_until_due()
+        started, webhooks = anyio.current_time(), self._webhooks
+        result: MuxError | None = None
+        found_changes = False
+        try:
+            found_changes = await poll()
+        except FATAL_ERRORS as error:
+            result = error
+        except MuxError as error:
+            self._failed_polls += 1
+            if self._failed_polls >= MAX_FAILED_POLLS:
+                self._failed_polls = 0
+                result = error
+        else:
+            self._failed_polls = 0
         if found_changes:
-            self._has_webhooks = self._has_webhooks and webhooks != self.webhooks
+            self._has_webhooks = self._has_webhooks and webhooks != self._webhooks
             self._interval = self._first
         now = anyio.current_time()
         # With thousands of assets the rate limit makes a poll long. A pause of the same length leaves half of the rate to other calls.
         self._next = now + max(self._interval, now - started)
         self._interval = min(self._interval * GROWTH, self._longest)
+        return result
 
-    async def wait_until_due(self) -> None:
+    async def _wait_until_due(self) -> None:
         """Sleep until the next poll is due."""
         await anyio.lowlevel.checkpoint()  # tasks that were started together are polled together
         while (delay := self._next - anyio.current_time()) > 0:

@@ -1,9 +1,8 @@
 """The queue in front of a bucket, for one event loop: requests are granted in order, and no grant is lost.
 
-A task that hands out grants would need an owner, which a client used without ``async with`` does not have. A lock around "sleep until
-free" would admit waiters in any order, and block all of them when its holder is cancelled. Here one waiter is the leader: it asks the
-limiter, sleeps, and hands each grant to the waiter that is next (`WaitQueue`), until that is itself. When it leaves, served or cancelled,
-the next waiter becomes the leader. The rules:
+A lock around "sleep until free" would admit waiters in any order, and block all of them when its holder is cancelled. Here one waiter is
+the leader (`_leader`): it asks the limiter, sleeps, and hands each grant to the waiter that is next (`WaitQueue`), until that is itself.
+When it leaves, served or cancelled, the next waiter becomes the leader. The rules:
 
 1. Only the leader calls the limiter.
 2. Leaving is one synchronous step (`_leave`), reached on every way out.
@@ -19,12 +18,12 @@ from typing import Final
 
 import anyio
 
+from mux_async._leader import LeaderElection, OneShotEvent, event_factory, make_sleep
 from mux_async._operation import Bucket
 from mux_async.errors import LimitWaitError
 from mux_async.limits._limiter import Grant, Limiter
 from mux_async.limits._settings import LimitSettings
 from mux_async.limits._wait_queue import PRIORITIES, Priority, Waiter, WaitQueue
-from mux_async.limits._wakeups import OneShotEvent, event_factory, make_sleep
 
 _NO_WAIT: Final = 0.001
 """Seconds below which a grant counts as immediate."""
@@ -96,7 +95,7 @@ class Gate:
         share = settings.guaranteed_share
         self._max_gap = (1.0 / share - 1.0) / allowance.rate if share else math.inf
         self._queue: WaitQueue[_Request] = WaitQueue()
-        self._leader: _Request | None = None
+        self._election: LeaderElection[_Request] = LeaderElection()
         self._sleep = make_sleep(loop)
         """The leader's."""
         self._new_event = event_factory(loop)
@@ -121,7 +120,7 @@ class Gate:
     def acquire_nowait(self, priority: Priority) -> Grant | None:
         """Return a grant if no request waits and there is one; ``None`` when `acquire` has to be awaited."""
         local = self._local
-        if local is None or self._leader is not None or self._queue.size:
+        if local is None or self._election.leader is not None or self._queue.size:
             return None
         with local.lock:
             tokens = local.tokens
@@ -154,9 +153,9 @@ class Gate:
         arrived = self._clock()
         self._queue.add(request, priority, arrived)
         try:
-            if self._leader is not None:
+            if not self._election.try_lead(request):
                 request.event = self._new_event()
-                if self._sleep.is_asleep and self._is_next(request):
+                if self._sleep.is_asleep and self._first() is request:
                     self._sleep.wake()
                 await request.event.wait()
             if request.grant is None:
@@ -182,7 +181,6 @@ class Gate:
 
     async def _lead(self, leader: _Request) -> None:
         """Hand out grants until *leader* has its own."""
-        self._leader = leader
         queue, limiter = self._queue, self._limiter
         while leader.grant is None:
             first = queue.first(self._clock(), self._max_gap)
@@ -203,27 +201,20 @@ class Gate:
     def _hand_over(self, grant: Grant, leader: _Request) -> None:
         """Give *grant* to the request that is next by now."""
         now = self._clock()
-        first = self._queue.first(now, self._max_gap)
-        request = first[0] if first is not None else leader
+        request = self._first() or leader
         request.grant = grant
         self._queue.serve(request, request.priority, now)
         if request is not leader and request.event is not None:
             request.event.set()
 
-    def _is_next(self, request: _Request) -> bool:
+    def _first(self) -> _Request | None:
+        """Return the next request. It also leads next: the lead passes on in the order of service."""
         first = self._queue.first(self._clock(), self._max_gap)
-        return first is not None and first[0] is request
+        return None if first is None else first[0]
 
     def _leave(self, request: _Request) -> None:
         self._queue.remove(request, request.priority)
-        if self._leader is request:
-            self._leader = None
-        if self._leader is None:
-            # The next request leads: it is served soonest, so the lead passes on in the order of service.
-            first = self._queue.first(self._clock(), self._max_gap)
-            if first is not None and first[0].event is not None:
-                self._leader = first[0]
-                first[0].event.set()
+        self._election.leave(request, self._first)
 
     def wake_leader(self) -> None:
         """Make the leader ask the limiter again now: there may be more than there was."""

@@ -1,8 +1,8 @@
 """Poll live streams for all watches of one client, in one event loop.
 
-As in `_asset_poller`, there is no background task. One of the tasks that wait for their next event is the leader: it sleeps until the next
-poll is due and polls for all. When it has an event or is cancelled, another task becomes the leader. Polled states and webhooks go to every
-watch that they concern, and each watch decides which events are new to it (`_stream_tracker`). Watches are held weakly.
+As in `_asset_poller`, one of the tasks that wait for their next event is the leader (`_leader`): it sleeps until the next poll is due and
+polls for all. Polled states and webhooks go to every watch that they concern, and each watch decides which events are new to it
+(`_stream_tracker`). Watches are held weakly.
 """
 
 from __future__ import annotations
@@ -17,14 +17,8 @@ from weakref import WeakSet
 import anyio
 import attrs
 
-from mux_async._asset_poller import (
-    BAD_ID_STATUSES,
-    EXTRA_PAGES,
-    FATAL_ERRORS,
-    MAX_FAILED_POLLS,
-    PAGE_LIMIT,
-    SINGLE_REQUESTS,
-)
+from mux_async._asset_poller import BAD_ID_STATUSES, EXTRA_PAGES, PAGE_LIMIT, SINGLE_REQUESTS
+from mux_async._leader import LeaderElection
 from mux_async._poll_schedule import PollSchedule
 from mux_async._resource import Caller
 from mux_async.errors import APIStatusError, DeadlineExceededError, MuxError, copied
@@ -50,7 +44,7 @@ class Watch(Protocol):
 
     trackers: StreamTrackers
     source: ApiSource
-    woken: anyio.Event | None
+    event: anyio.Event | None
 
     @property
     def has_next(self) -> bool: ...
@@ -66,11 +60,10 @@ class LivePoller:
     def __init__(self) -> None:
         self._watches: WeakSet[Watch] = WeakSet()
         self._waiting: list[Watch] = []
-        self._leader: Watch | None = None
+        self._election: LeaderElection[Watch] = LeaderElection()
         self._scope: anyio.CancelScope | None = None
         self._is_polling = False
         self._interrupted_polls = 0
-        self._failed_polls = 0
         self._schedule = PollSchedule()
         self._received: OrderedDict[str, None] = OrderedDict()
         self._rotation = _Rotation()
@@ -78,8 +71,7 @@ class LivePoller:
     def add(self, watch: Watch) -> None:
         """Poll for *watch* as long as it is referenced."""
         if not self._watches:
-            self._schedule.poll_now()
-            self._failed_polls = 0
+            self._schedule.restart()
         self._watches.add(watch)
         self._schedule.poll_soon()
 
@@ -89,21 +81,17 @@ class LivePoller:
 
     async def wait(self, watch: Watch) -> None:
         """Wait until there may be events for *watch*; poll meanwhile if no other task does."""
-        watch.woken = anyio.Event()
+        watch.event = anyio.Event()
         self._waiting.append(watch)
         try:
-            if self._leader is None:
-                self._leader = watch
+            if not self._election.try_lead(watch):
+                await watch.event.wait()
+            if self._election.leader is watch and not watch.has_next:
                 await self._lead(watch)
-            else:
-                await watch.woken.wait()
         finally:
-            watch.woken = None
+            watch.event = None
             self._waiting.remove(watch)
-            if self._leader is watch:
-                self._leader = None
-            if self._leader is None and self._waiting and (event := self._waiting[0].woken) is not None:
-                event.set()  # to become the leader
+            self._election.leave(watch, lambda: next(iter(self._waiting), None))
 
     def webhook_received(self, event: Event) -> None:
         """Apply a webhook and wake the watches that it concerns. Returns at once."""
@@ -124,7 +112,8 @@ class LivePoller:
 
     def release_leader(self) -> None:
         """Cancel the leader's sleep or poll if it has an event."""
-        if self._leader is None or self._scope is None or not self._leader.has_next:
+        leader = self._election.leader
+        if leader is None or self._scope is None or not leader.has_next:
             return
         if not self._is_polling:
             self._scope.cancel()
@@ -135,30 +124,20 @@ class LivePoller:
     async def _lead(self, leader: Watch) -> None:
         with anyio.CancelScope() as self._scope:
             try:
-                await self._poll_when_due(leader)
+                error = await self._schedule.run(lambda: self._poll(leader.source))
+                if error is not None:
+                    # The deadline is the leader's; others may have more time.
+                    _fail([leader] if isinstance(error, DeadlineExceededError) else self._waiting, error)
+                self._interrupted_polls = 0
             finally:
                 self._scope = None
                 self._is_polling = False
 
-    async def _poll_when_due(self, leader: Watch) -> None:
-        await self._schedule.wait_until_due()
+    async def _poll(self, source: ApiSource) -> bool:
         self._is_polling = True
-        started, webhooks = anyio.current_time(), self._schedule.webhooks
-        poll = _Poll(leader.source, list(self._watches), started, self._rotation)
-        try:
-            await poll.run()
-        except FATAL_ERRORS as error:
-            _fail(self._waiting, error)
-        except MuxError as error:
-            self._failed_polls += 1
-            if self._failed_polls >= MAX_FAILED_POLLS:
-                self._failed_polls = 0
-                # The deadline is the leader's; others may have more time.
-                _fail([leader] if isinstance(error, DeadlineExceededError) else self._waiting, error)
-        else:
-            self._failed_polls = 0
-        self._interrupted_polls = 0
-        self._schedule.polled(started, webhooks, found_changes=poll.events > 0)
+        poll = _Poll(source, list(self._watches), anyio.current_time(), self._rotation)
+        await poll.run()
+        return poll.events > 0
 
 
 def _fail(watches: Iterable[Watch], error: MuxError) -> None:

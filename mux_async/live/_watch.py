@@ -75,7 +75,7 @@ class LiveWatch:
     def __init__(self, poller: LivePoller, source: ApiSource, trackers: StreamTrackers, buffer: int) -> None:
         self.trackers = trackers
         self.source = source
-        self.woken: anyio.Event | None = None
+        self.event: anyio.Event | None = None
         self._poller = poller
         self._buffer = _EventBuffer(buffer)
         self._error: MuxError | None = None
@@ -109,8 +109,8 @@ class LiveWatch:
         self._wake()
 
     def _wake(self) -> None:
-        if self.woken is not None:
-            self.woken.set()
+        if self.event is not None:
+            self.event.set()
 
     def __aiter__(self) -> Self:
         return self
@@ -124,7 +124,7 @@ class LiveWatch:
             BadRequestError: An id is not valid.
             MuxError: A poll failed with a fatal error, or ten polls in a row failed. The next call continues.
         """
-        if self.woken is not None:
+        if self.event is not None:
             raise RuntimeError("two tasks wait for the next event of the same watch; create one watch per task")
         await anyio.lowlevel.checkpoint()  # lets other tasks run, however many events are buffered
         while not self.has_next:

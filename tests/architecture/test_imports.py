@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
         "transport",
         "transport_errors",
         "_forks",
+        "_leader",
         "_per_loop",
         "_redis",
         "_sqlite",
@@ -67,9 +68,9 @@ MAY_NAME_HTTP = {"emulator", "testing", "cli"}
 """They sit on top, and serve or fake HTTP."""
 SERVES_IN_A_FRAMEWORK = Path("webhooks/aiohttp_web.py")
 """An adapter to a web framework that happens to be a client too; nothing imports it but who uses that framework."""
-MAY_NAME_A_LOOP = {"transport.py", "_per_loop.py", "limits/_wakeups.py", "testing", "emulator", "cli"}
+MAY_NAME_A_LOOP = {"transport.py", "_per_loop.py", "_leader.py", "testing", "emulator", "cli"}
 """The core speaks anyio. `transport.py` tells the loops apart, `_per_loop.py` closes what they leave, and every paced request pays for
-`_wakeups`; the others sit at the edge, where a loop is started."""
+`_leader`; the others sit at the edge, where a loop is started."""
 
 
 def modules(but: Collection[str] = ()) -> list[Path]:

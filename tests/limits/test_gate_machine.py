@@ -217,7 +217,7 @@ class Gates(RuleBasedStateMachine):
         """The queue is exactly those who wait, and one of them leads."""
         self.settle()
         assert len(self.gate) == len(self.waiting)
-        assert (self.gate._leader is not None) == bool(self.waiting)  # pyright: ignore[reportPrivateUsage]
+        assert (self.gate._election.leader is not None) == bool(self.waiting)  # pyright: ignore[reportPrivateUsage]
 
     @invariant()
     def no_permit_is_lost(self) -> None:

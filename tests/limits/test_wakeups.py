@@ -10,9 +10,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mux_async._leader import InterruptibleSleep, OneShotEvent, event_factory, make_sleep
 from mux_async.limits import Bucket, LimitSettings
 from mux_async.limits._account import AccountLimits
-from mux_async.limits._wakeups import InterruptibleSleep, OneShotEvent, event_factory, make_sleep
 from mux_async.transport import current_loop
 
 pytestmark = pytest.mark.anyio

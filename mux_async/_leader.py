@@ -1,19 +1,78 @@
-"""How requests in the queue of a `Gate` sleep: the leader until the next grant is due, the others until an event is set.
+"""Leader election among tasks that wait: one of them works for all, the others sleep until an event is set.
 
-anyio's cancel scopes and events do that on any event loop. On asyncio a timer and a future do the same for less than half of the cost (5
-microseconds of CPU against 12 for a sleep, and a quarter of an event's memory), and every paced grant pays it.
+There is no background task: such a task would need an owner, which a client used without ``async with`` does not have. A leader that has
+what it waited for, or is cancelled, hands over to the next task. Nothing keeps running when no task waits.
+
+anyio's cancel scopes and events work on any event loop. On asyncio a timer and a future do the same for less than half of the cost (5
+microseconds of CPU against 12 for a sleep, and a quarter of an event's memory), which every paced grant of the rate limit pays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
 
 if TYPE_CHECKING:
     import asyncio
+
+
+class OneShotEvent(Protocol):
+    """Wakes one task, once."""
+
+    def wait(self) -> Awaitable[object]:
+        """Wait for `set`."""
+        ...
+
+    def set(self) -> object:
+        """Wake the task, which must be waiting already."""
+        ...
+
+
+class Candidate(Protocol):
+    """A task that waits, or an object that stands for it."""
+
+    @property
+    def event(self) -> OneShotEvent | None:
+        """What it waits for while it does not lead: set when it has its result, or becomes the leader."""
+        ...
+
+
+C = TypeVar("C", bound=Candidate)
+
+
+class LeaderElection(Generic[C]):
+    """At most one leader at a time.
+
+    Attributes:
+        leader: Of now.
+    """
+
+    __slots__ = ("leader",)
+
+    def __init__(self) -> None:
+        self.leader: C | None = None
+
+    def try_lead(self, candidate: C) -> bool:
+        """Make *candidate* the leader if there is none. Returns whether it leads; if not, it has to wait for its event."""
+        if self.leader is None:
+            self.leader = candidate
+        return self.leader is candidate
+
+    def leave(self, candidate: C, successor: Callable[[], C | None]) -> None:
+        """Hand over if *candidate*, which waits no longer, was the leader. Called on every way out.
+
+        Args:
+            candidate: One that leaves.
+            successor: Returns the candidate that leads next; ``None`` if no task waits.
+        """
+        if self.leader is candidate:
+            self.leader = None
+        if self.leader is None and (following := successor()) is not None and following.event is not None:
+            self.leader = following
+            following.event.set()
 
 
 class InterruptibleSleep(Protocol):
@@ -39,18 +98,6 @@ def make_sleep(loop: object) -> InterruptibleSleep:
 
     # It does not keep *loop*: what belongs to an event loop must not hold it.
     return _AsyncioSleep(asyncio.get_running_loop) if isinstance(loop, asyncio.AbstractEventLoop) else _AnyioSleep()
-
-
-class OneShotEvent(Protocol):
-    """Wakes one waiter, once."""
-
-    def wait(self) -> Awaitable[None]:
-        """Wait for `set`."""
-        ...
-
-    def set(self) -> None:
-        """Wake the waiter, which must be waiting already."""
-        ...
 
 
 def event_factory(loop: object) -> Callable[[], OneShotEvent]:
