@@ -24,6 +24,7 @@ class Field:
         wire: In JSON.
         schema: Its type, as the facts have it.
         id_type: Name of the id type it holds; ``None`` when it holds none, or belongs to what users construct.
+        confidence: How sure the fact is, when it was not read in Mux's documentation: ``inferred`` or ``unknown``; likewise elsewhere.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Field:
     is_secret: bool
     is_deprecated: bool
     id_type: str | None
+    confidence: str | None
 
 
 @attrs.frozen
@@ -42,6 +44,7 @@ class Object:
     name: str
     module: str
     fields: tuple[Field, ...]
+    confidence: str | None
 
 
 @attrs.frozen
@@ -51,6 +54,7 @@ class Enum:
     name: str
     module: str
     values: tuple[str, ...]
+    confidence: str | None
 
 
 @attrs.frozen
@@ -83,6 +87,7 @@ class Parameter:
     is_required: bool
     is_deprecated: bool = False
     shorthand: str | None = None
+    confidence: str | None = None
 
 
 @attrs.frozen
@@ -143,6 +148,7 @@ class Method:
     item: str | None
     is_list: bool
     deprecated: str | None
+    confidence: str | None
     found_in: str | None
     once: Stamp | None
 
@@ -154,6 +160,7 @@ class Event:
     type: str
     data: str
     is_legacy: bool
+    confidence: str | None
 
 
 @attrs.frozen

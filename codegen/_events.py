@@ -6,7 +6,7 @@ And `mux_async.webhooks._registration`: what a handler of each type is given.
 from __future__ import annotations
 
 from codegen._api import Api, Event
-from codegen._python import HEADER, docstring, quoted, wrap
+from codegen._python import HEADER, docstring, quoted, said, wrap
 
 
 def write(api: Api) -> dict[str, str]:
@@ -75,6 +75,7 @@ def write(api: Api) -> dict[str, str]:
         about = " ".join((api.words.events.get(event.type) or f"See {class_name(event.data)}.").split())
         if event.is_legacy and "egacy" not in about:
             about += " Legacy: the product has ended."
+        about = said(about, is_deprecated=False, confidence=event.confidence) or about
         pieces = wrap(about, 20)
         text = [quoted(piece + " ") for piece in pieces[:-1]] + [quoted(pieces[-1])]
         lines += [f"    {quoted(event.type)}: (", *(f"        {piece}" for piece in text), "    ),"]
@@ -125,12 +126,12 @@ def class_name(data: str) -> str:
 
 def _family(api: Api, data: str, events: list[Event]) -> list[str]:
     schema = api.schemas[data]
-    said = api.words.schemas.get(data) or f"Events about {data}."
+    about = api.words.schemas.get(data) or f"Events about {data}."
     listed = ", ".join(f"``{event.type}``" for event in events)
     return [
         "@late(kw_only=True, eq=False, repr=False)",
         f"class {class_name(data)}(Event):",
-        *docstring([*wrap(f"An event with `{data}` as its data: {listed}.", 10), "", *wrap(said, 10)], 4),
+        *docstring([*wrap(f"An event with `{data}` as its data: {listed}.", 10), "", *wrap(about, 10)], 4),
         "",
         f"    model_path: ClassVar[str] = {quoted(f'{schema.module}:{data}')}",
         f"    type: Literal[{', '.join(quoted(event.type) for event in events)}]",

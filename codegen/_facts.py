@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import attrs
+
 HERE = Path(__file__).parent
 FACTS = HERE / "facts"
 
@@ -40,23 +42,41 @@ def verify(folder: Path) -> None:
             )
 
 
-def load(folder: Path = FACTS) -> Json:
-    """Read the API document, with the webhook schemas among its own and the events under ``x-events`` and ``x-envelope``.
+@attrs.frozen
+class Facts:
+    """The facts as they are stored: documents by the names of their files, the base first, then the layers in the order of ORIGIN.toml.
+
+    Attributes:
+        apis: OpenAPI documents.
+        hooks: Documents of webhook events.
+    """
+
+    apis: dict[str, Json]
+    hooks: dict[str, Json]
+
+
+def read(folder: Path = FACTS) -> Facts:
+    """Read the stored facts.
 
     Raises:
-        GeneratorError: A file is not the pinned one, or a schema exists twice.
+        GeneratorError: A file is not the pinned one.
     """
     verify(folder)
-    api: Json = json.loads((folder / "mux-api.json").read_text("utf-8"))
-    text = (folder / "webhook-events.json").read_text("utf-8")
-    hooks: Json = json.loads(
-        text.replace('"mux-api.json#/components/schemas/', f'"{SCHEMAS}').replace('"#/schemas/', f'"{SCHEMAS}')
+    listed: Json = tomllib.loads((folder / "ORIGIN.toml").read_text("utf-8"))["files"]
+    layers = {name: entry["layer"] for name, entry in listed.items() if "layer" in entry}
+    documents: dict[str, Json] = {name: json.loads((folder / name).read_text("utf-8")) for name in layers}
+    return Facts(
+        apis={name: documents[name] for name, kind in layers.items() if kind == "api"},
+        hooks={name: documents[name] for name, kind in layers.items() if kind == "events"},
     )
-    schemas: Json = api["components"]["schemas"]
-    if twice := schemas.keys() & hooks["schemas"].keys():
-        raise GeneratorError(f"schemas of webhooks that the API has too: {', '.join(sorted(twice))}")
-    schemas.update(hooks["schemas"])
-    api["x-events"] = hooks["events"]
-    api["x-envelope"] = hooks["envelope"]
-    api["x-webhook-schemas"] = sorted(hooks["schemas"])
-    return api
+
+
+def load(folder: Path = FACTS) -> Json:
+    """Read the facts as one document: see `codegen._layers.merge`.
+
+    Raises:
+        GeneratorError: A file is not the pinned one, or two layers do not fit together.
+    """
+    from codegen._layers import merge
+
+    return merge(read(folder))

@@ -15,6 +15,7 @@ from codegen._python import (
     import_lines,
     literal,
     model_imports,
+    object_text,
     quoted,
     said,
     variants_name,
@@ -73,7 +74,7 @@ def _about(api: Api, module: str) -> str:
 
 def _enum(api: Api, enum: Enum, names: Names) -> list[str]:
     names.use("typing", "Final", "Literal", "TypeAlias")
-    text = api.words.schemas.get(enum.name, "")
+    text = said(api.words.schemas.get(enum.name), is_deprecated=False, confidence=enum.confidence)
     return [
         f"{enum.name}: TypeAlias = {literal(enum.values)}",
         *(docstring(wrap(text, 6)) if text else ()),
@@ -86,16 +87,15 @@ def _enum(api: Api, enum: Enum, names: Names) -> list[str]:
 def _object(api: Api, schema: Object, names: Names) -> list[str]:
     names.use("mux_async._models.model", "Model")
     has_times = any(time_format(field.schema) for field in schema.fields)
-    text = api.words.schemas.get(schema.name) or f"The {schema.name} object."
     lines = [
         f"@{names.use('mux_async._models.deferred_attrs', 'late')}(kw_only=True, eq=False, repr=False)",
         f"class {schema.name}({_bases(api, schema, names)}):",
-        *docstring(wrap(text, 10), 4),
+        *docstring(wrap(object_text(api, schema), 10), 4),
         "",
     ]
     for field in schema.fields:
         words = api.words.of_field(schema.name, field.wire)
-        about = said(words, is_deprecated=field.is_deprecated)
+        about = said(words, is_deprecated=field.is_deprecated, confidence=field.confidence)
         deprecated = (words or "Mux says so") if field.is_deprecated and schema.name in api.request_schemas() else None
         lines.append(f"    {field.name}: {_annotation(api, field, names)}{_default(field, names, deprecated)}")
         if about:

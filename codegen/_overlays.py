@@ -95,15 +95,18 @@ def _load_words(folder: Path) -> Words:
 def correct(document: Json, corrections: Iterable[Json]) -> None:
     """Apply corrections to the document, in order.
 
+    An event is a step by its type: ``/x-events/video.asset.ready``.
+
     Raises:
         GeneratorError: One lacks a reason or source, points at nothing, or would change nothing.
     """
+    events: Json = {event["type"]: event for event in document.get("x-events", ())}
     for entry in corrections:
         at: str = entry.get("at", "?")
         if not entry.get("reason") or not entry.get("source"):
             raise GeneratorError(f"the correction at {at} needs a reason and a source")
         *parents, last = at.removeprefix("/").split("/")
-        target = document
+        target: Json = {**document, "x-events": events}
         for step in parents:
             if step not in target:
                 raise GeneratorError(f"the correction at {at} matches nothing: there is no {step!r}")

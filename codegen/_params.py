@@ -5,7 +5,18 @@ from __future__ import annotations
 from keyword import iskeyword
 
 from codegen._api import Api, Enum, Field, Object
-from codegen._python import HEADER, Names, accepted, docstring, import_lines, model_imports, said, strict_literal, wrap
+from codegen._python import (
+    HEADER,
+    Names,
+    accepted,
+    docstring,
+    import_lines,
+    model_imports,
+    object_text,
+    said,
+    strict_literal,
+    wrap,
+)
 
 
 def write(api: Api) -> dict[str, str]:
@@ -50,20 +61,20 @@ def _typed_dict(api: Api, name: str, names: Names) -> list[str]:
     schema = api.schemas[name]
     if not isinstance(schema, Object):
         return []
-    text = api.words.schemas.get(name) or f"The {name} object."
+    text = object_text(api, schema)
     if any(iskeyword(field.wire) or not field.wire.isidentifier() for field in schema.fields):
         members = [f'"{field.wire}": {_member(api, field, names)},' for field in schema.fields]
         return [f'{name}Param = TypedDict("{name}Param", {{', *members, "}, total=False)", *docstring(wrap(text, 6)), "", ""]
     lines = [f"class {name}Param(TypedDict, total=False):", *docstring(wrap(text, 10), 4), ""]
     for field in schema.fields:
         lines.append(f"    {field.wire}: {_member(api, field, names)}")
-        if about := said(api.words.of_field(name, field.wire), is_deprecated=field.is_deprecated):
+        if about := said(api.words.of_field(name, field.wire), is_deprecated=field.is_deprecated, confidence=field.confidence):
             lines += docstring(wrap(about, 10), 4)
     return [*lines, "", ""]
 
 
 def _member(api: Api, field: Field, names: Names) -> str:
-    kind = accepted(api, field.schema, names)
+    kind = accepted(api, field.schema, names, is_open=field.confidence is not None)
     if field.is_required:
         return f"{names.use('typing', 'Required')}[{kind}]"
     return kind if kind.endswith("None") else f"{kind} | None"

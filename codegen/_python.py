@@ -110,7 +110,8 @@ def field_type(api: Api, schema: Json, names: Names, id_type: str | None = None)
 def argument_type(api: Api, parameter: Parameter, names: Names) -> str:
     """Return the type of an argument, without ``UNSET``: models or mappings, any sequence, a moment or its seconds."""
     schema = parameter.schema
-    text = accepted(api, schema, names) if parameter.place == "body" else _accepted(api, schema, names)
+    is_open = parameter.confidence is not None
+    text = accepted(api, schema, names, is_open=is_open) if parameter.place == "body" else _accepted(api, schema, names)
     if parameter.place == "query" and schema.get("type") == "array":
         # A list of one is what most calls pass; the server takes one.
         items = " | ".join(sorted({"str", *api.query_items.get(parameter.name, [])}, key=["str", "int", "datetime"].index))
@@ -142,10 +143,10 @@ def _accepted(api: Api, schema: Json, names: Names) -> str:
     return field_type(api, schema, names) if "enum" in schema else accepted(api, schema, names)
 
 
-def accepted(api: Api, schema: Json, names: Names) -> str:
-    """Return the type of what a body takes: classes or their typed dicts, closed sets of values, any sequence."""
+def accepted(api: Api, schema: Json, names: Names, *, is_open: bool = False) -> str:
+    """Return the type of what a body takes: classes or their typed dicts, any sequence, closed sets of values unless *is_open*."""
     if "$ref" in schema:
-        return _accepted_schema(api, schema["$ref"].removeprefix(SCHEMAS), names)
+        return _accepted_schema(api, schema["$ref"].removeprefix(SCHEMAS), names, is_open=is_open)
     if time_format(schema) is not None:
         if time_format(schema) != "seconds":
             raise GeneratorError(f"no way to send a time as {schema}")
@@ -153,11 +154,11 @@ def accepted(api: Api, schema: Json, names: Names) -> str:
         return "datetime | int"
     if "enum" in schema:
         names.use("typing", "Literal")
-        return strict_literal(schema["enum"])
+        return literal(schema["enum"]) if is_open else strict_literal(schema["enum"])
     match schema.get("type"):
         case "array":
             names.use("collections.abc", "Sequence")
-            return f"Sequence[{accepted(api, schema['items'], names)}]"
+            return f"Sequence[{accepted(api, schema['items'], names, is_open=is_open)}]"
         case "object":
             names.use("collections.abc", "Mapping")
             return "Mapping[str, object]"
@@ -165,11 +166,11 @@ def accepted(api: Api, schema: Json, names: Names) -> str:
             return field_type(api, schema, names)
 
 
-def _accepted_schema(api: Api, name: str, names: Names) -> str:
+def _accepted_schema(api: Api, name: str, names: Names, *, is_open: bool = False) -> str:
     match api.schemas[name]:
         case Enum():
-            names.typing.add(f"{name}Param")
-            return f"{name}Param"
+            names.typing.add(name if is_open else f"{name}Param")
+            return name if is_open else f"{name}Param"
         case Union(variants=variants):
             return " | ".join(dict.fromkeys(_accepted_schema(api, variant, names) for variant in variants.values()))
         case Object():
@@ -232,8 +233,22 @@ def docstring(lines: Iterable[str], indent: int = 0) -> list[str]:
     return [f'{space}"""{body[0]}', *(f"{space}{line}" if line else "" for line in body[1:]), f'{space}"""']
 
 
-def said(text: str | None, *, is_deprecated: bool) -> str | None:
-    """Return a description, with its deprecation in front when the words do not mention it."""
+_CONFIDENCE = {
+    "inferred": "Inferred, not read in Mux's documentation.",
+    "unknown": "Not documented: its name or shape is a guess.",
+}
+
+
+def said(text: str | None, *, is_deprecated: bool, confidence: str | None = None) -> str | None:
+    """Return a description, with its deprecation in front when the words do not mention it, and how sure the fact is behind."""
     if is_deprecated and (text is None or "eprecated" not in text):
-        return f"Deprecated. {text or ''}".strip()
-    return text
+        text = f"Deprecated. {text or ''}".strip()
+    if confidence is None:
+        return text
+    return f"{text or ''} {_CONFIDENCE[confidence]}".strip()
+
+
+def object_text(api: Api, schema: Object) -> str:
+    """Return what an object is."""
+    text = api.words.schemas.get(schema.name) or f"The {schema.name} object."
+    return said(text, is_deprecated=False, confidence=schema.confidence) or text

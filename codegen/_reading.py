@@ -5,12 +5,14 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from codegen._api import Api, Enum, Event, Field, Method, Object, Parameter, Schema, Union
 from codegen._facts import SCHEMAS, GeneratorError, Json
+from codegen._layers import confidence_of, reachable, references
+from codegen._layers import operations as operations_of
 from codegen._once import Recognition
-from codegen._overlays import Overlays, match_fields
+from codegen._overlays import Overlays, Words, match_fields
 
 
 def build(document: Json, overlays: Overlays) -> Api:
@@ -20,7 +22,7 @@ def build(document: Json, overlays: Overlays) -> Api:
         GeneratorError: The facts hold something that the generator does not know, or an overlay matches nothing.
     """
     raw: Json = document["components"]["schemas"]
-    operations = [(verb, path, op) for path, item in document["paths"].items() for verb, op in item.items()]
+    operations = list(operations_of(document))
     used_by, from_users = _reach(raw, operations)
     modules = {name: _module_of(name, used_by.get(name, set()), document["x-webhook-schemas"]) for name in raw}
 
@@ -29,6 +31,7 @@ def build(document: Json, overlays: Overlays) -> Api:
     secrets = match_fields(overlays.secrets, every)
 
     schemas = {name: _schema(name, modules[name], schema, ids, secrets, from_users) for name, schema in raw.items()}
+    _take_words_of_twins(raw, document["x-events"], overlays.words)
     unmatched = Unmatched(overlays)
     recognition = Recognition(raw, operations, overlays)
     methods = tuple(_method(verb, path, op, raw, overlays, unmatched, recognition) for verb, path, op in operations)
@@ -40,7 +43,7 @@ def build(document: Json, overlays: Overlays) -> Api:
     if odd := overlays.mixins.keys() - {schema.name for schema in schemas.values() if isinstance(schema, Object)}:
         raise GeneratorError(f"types.toml: [mixins] names no object: {', '.join(sorted(odd))}")
     events = tuple(
-        Event(entry["type"], entry["data_ref"].removeprefix(SCHEMAS), bool(entry.get("x-legacy")))
+        Event(entry["type"], entry["data_ref"].removeprefix(SCHEMAS), bool(entry.get("x-legacy")), confidence_of(entry))
         for entry in document["x-events"]
     )
     api = Api(
@@ -82,40 +85,51 @@ class Unmatched:
                 raise GeneratorError(f"operations.toml: [{section}] names what is not there: {', '.join(sorted(keys))}")
 
 
-def references(node: Any) -> Iterator[str]:
-    """Yield the names of the schemas that a part of the document refers to."""
-    if isinstance(node, dict):
-        for key, value in cast("Json", node).items():
-            if key == "$ref":
-                yield value.removeprefix(SCHEMAS)
-            elif key != "mapping":
-                yield from references(value)
-    elif node.__class__ is list:
-        for value in node:
-            yield from references(value)
-
-
 def _reach(raw: Json, operations: list[tuple[str, str, Json]]) -> tuple[dict[str, set[str]], set[str]]:
     """Find the groups that use each schema, and the schemas that users construct."""
-    direct = {name: set(references(schema)) for name, schema in raw.items()}
-
-    def closure(names: set[str]) -> set[str]:
-        seen: set[str] = set()
-        while names:
-            name = names.pop()
-            if name not in seen:
-                seen.add(name)
-                names |= direct[name] - seen
-        return seen
-
     used_by: dict[str, set[str]] = {}
     from_users: set[str] = set()
     for _verb, _path, operation in operations:
-        sent = closure(set(references([operation.get("requestBody", {}), operation.get("parameters", [])])))
+        sent = reachable(raw, references([operation.get("requestBody", {}), operation.get("parameters", [])]))
         from_users |= sent
-        for name in sent | closure(set(references(operation["responses"]))):
+        for name in sent | reachable(raw, references(operation["responses"])):
             used_by.setdefault(name, set()).add(operation["x-group"])
     return used_by, from_users
+
+
+def _take_words_of_twins(raw: Json, events: list[Json], words: Words) -> None:
+    """Describe what has no description of its own as its twin in the older version, as far as the two say the same."""
+    for event in events:
+        older_type = event["type"].replace(".v1.", ".", 1)
+        if event["type"] not in words.events and older_type in words.events:
+            words.events[event["type"]] = words.events[older_type]
+    for name, schema in raw.items():
+        twin = _twin(name, schema, raw)
+        if twin is None:
+            continue
+        if name not in words.schemas and twin in words.schemas:
+            words.schemas[name] = words.schemas[twin]
+        older: Json = raw[twin].get("properties", {})
+        for field, member in schema.get("properties", {}).items():
+            key = f"{name}.{field}"
+            if key not in words.fields and f"{twin}.{field}" in words.fields and _kind(member) == _kind(older[field]):
+                words.fields[key] = words.fields[f"{twin}.{field}"]
+
+
+_VERSION = re.compile(r"^RobotsV\d+")
+
+
+def _twin(name: str, schema: Json, raw: Json) -> str | None:
+    twin = str(schema.get("x-v0-twin", "")).rpartition("/")[2] or _VERSION.sub("", name)
+    return twin if twin != name and twin in raw else None
+
+
+def _kind(member: Json) -> tuple[object, ...]:
+    """Return what a field holds, roughly: enough to tell whether the words for one fit another."""
+    name = _reference(member)
+    if name is not None or member.get("type") == "string":
+        return ("text or one of several",) if name is None or "Status" in name else ("object",)
+    return (str(member.get("type")), str(_kind(member.get("items", {})) if "items" in member else ""))
 
 
 def _module_of(name: str, groups: set[str], webhook_schemas: list[str]) -> str:
@@ -123,13 +137,13 @@ def _module_of(name: str, groups: set[str], webhook_schemas: list[str]) -> str:
         return "webhooks"
     if len(groups) == 1:
         return next(iter(groups)).replace(".", "_")
-    families = {group.partition(".")[0] for group in groups}
+    families = {group.partition(".")[0].removesuffix("_v0") for group in groups}
     return f"shared_{next(iter(families))}" if len(families) == 1 else "shared"
 
 
 def _schema(name: str, module: str, schema: Json, ids: dict[str, str], secrets: set[str], from_users: set[str]) -> Schema:
     if "enum" in schema:
-        return Enum(name, module, tuple(schema["enum"]))
+        return Enum(name, module, tuple(schema["enum"]), confidence_of(schema))
     if "oneOf" in schema:
         mapping: dict[str, str] = schema["discriminator"]["mapping"]
         return Union(
@@ -150,10 +164,11 @@ def _schema(name: str, module: str, schema: Json, ids: dict[str, str], secrets: 
             is_secret=f"{name}.{wire}" in secrets,
             is_deprecated=bool(member.get("deprecated")),
             id_type=None if name in from_users else ids.get(f"{name}.{wire}"),
+            confidence=confidence_of(member),
         )
         for wire, member in schema["properties"].items()
     )
-    return Object(name, module, fields)
+    return Object(name, module, fields, confidence_of(schema))
 
 
 _TAKEN = {"self", "extra", "with_extra", "from_json", "from_wire", "to_wire"}
@@ -196,6 +211,7 @@ def _method(
         item=item,
         is_list=is_list,
         deprecated=_deprecation(operation_id, group, operation, overlays, unmatched),
+        confidence=confidence_of(operation),
         found_in=recognition.found_in(operation_id, verb),
         once=recognition.once(operation_id, path, _body(operation)),
     )
@@ -204,7 +220,7 @@ def _method(
 def _deprecation(id: str, group: str, operation: Json, overlays: Overlays, unmatched: Unmatched) -> str | None:
     if not (operation.get("deprecated") or operation.get("x-legacy")):
         return None
-    for key in (id, group):
+    for key in (id, group, *_ancestors(group)):
         if key in overlays.deprecated:
             unmatched.found("deprecated", key)
             return overlays.deprecated[key]
@@ -222,7 +238,8 @@ def _parameters(
         if parameter["in"] == "query":
             wire = parameter["name"]
             name = wire.removesuffix("[]")
-            yield Parameter(name, wire, "query", parameter["schema"], parameter["required"])
+            confidence = confidence_of(parameter)
+            yield Parameter(name, wire, "query", parameter["schema"], parameter["required"], confidence=confidence)
     if sent := _body(operation):
         body: Json = raw[sent]
         shorthand = overlays.shorthand.get(id, {})
@@ -234,7 +251,9 @@ def _parameters(
         for wire, schema in body["properties"].items():
             if wire not in omitted:
                 is_required = wire in body.get("required", [])
-                yield Parameter(wire, wire, "body", schema, is_required, bool(schema.get("deprecated")), shorthand.get(wire))
+                is_deprecated = bool(schema.get("deprecated"))
+                confidence = confidence_of(schema)
+                yield Parameter(wire, wire, "body", schema, is_required, is_deprecated, shorthand.get(wire), confidence)
 
 
 def _body(operation: Json) -> str | None:

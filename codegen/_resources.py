@@ -41,6 +41,9 @@ _EXTRAS = {
     "extra_query": "Query parameters that have no name here.",
     "extra_body": "Body members that have no name here.",
 }
+_INFERRED = """\
+Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are those of v0 and of its neighbors. What \
+is different goes into ``extra_body``, and is read with ``extra``."""
 _OPTIONS = "Deadline, priority and the like of this one call; what it leaves out is as the client has it."
 
 
@@ -65,17 +68,19 @@ def _index(api: Api) -> str:
         "",
         "from __future__ import annotations",
         "from importlib import import_module",
-        "from typing import TYPE_CHECKING",
+        "from typing import TYPE_CHECKING, Final",
         "if TYPE_CHECKING:",
         *(f"    from mux_async.resources.{root} import {camel(root)} as {camel(root)}" for root in roots),
         "",
         f"__all__ = [{', '.join(quoted(camel(root)) for root in roots)}]",
         "",
+        f"_HOMES: Final = {{{', '.join(f'{quoted(camel(root))}: {quoted(root)}' for root in roots)}}}",
+        "",
         "",
         "def __getattr__(name: str) -> object:",
-        "    if name not in __all__:",
+        "    if name not in _HOMES:",
         '        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")',
-        '    value: object = getattr(import_module(f"mux_async.resources.{name.lower()}"), name)',
+        '    value: object = getattr(import_module(f"mux_async.resources.{_HOMES[name]}"), name)',
         "    globals()[name] = value",
         "    return value",
     ]
@@ -299,10 +304,13 @@ def _about(api: Api, method: Method, parameters: list[Parameter], extras: list[s
     lines = [str(words.get("summary") or f"{method.verb} {method.path}.")]
     if text := words.get("text"):
         lines += ["", *wrap(text, 12)]
+    if method.confidence:
+        lines += ["", *wrap(_INFERRED, 12)]
     lines += ["", "Args:"]
     for parameter in parameters:
         own = words.get("parameters", {}).get(parameter.name)
-        about = said(own or _words_of(api, method, parameter), is_deprecated=parameter.is_deprecated)
+        words_ = own or _words_of(api, method, parameter)
+        about = said(words_, is_deprecated=parameter.is_deprecated, confidence=parameter.confidence)
         lines += _item(parameter.name, _with_default(about, parameter))
     if method.once:
         lines += _item("once", about_once(method.once, is_harmless=method.replay == "harmless"))

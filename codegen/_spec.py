@@ -12,7 +12,7 @@ import json
 from typing import Any, cast
 
 from codegen._facts import SCHEMAS, GeneratorError, Json
-from codegen._reading import references
+from codegen._layers import reachable, references
 
 PATH = "mux_async/emulator/validation/spec.json"
 
@@ -29,8 +29,8 @@ def write(document: Json) -> dict[str, str]:
     """
     operations = [_operation(verb, path, raw) for path, item in document["paths"].items() for verb, raw in item.items()]
     raw_schemas: Json = document["components"]["schemas"]
-    events: dict[str, str] = {event["type"]: event["data_schema"] for event in document["x-events"]}
-    wanted = _reachable(raw_schemas, set(references(list(document["paths"].values()))) | set(events.values()))
+    events: dict[str, str] = {event["type"]: event["data_ref"].removeprefix(SCHEMAS) for event in document["x-events"]}
+    wanted = reachable(raw_schemas, {*references(list(document["paths"].values())), *events.values()})
     schemas = {name: _schema(schema) for name, schema in raw_schemas.items() if name in wanted}
     lines = ['{"operations": [']
     lines.append(",\n".join(_line(operation) for operation in operations))
@@ -44,16 +44,6 @@ def write(document: Json) -> dict[str, str]:
 
 def _line(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _reachable(schemas: Json, names: set[str]) -> set[str]:
-    seen: set[str] = set()
-    while names:
-        name = names.pop()
-        if name not in seen:
-            seen.add(name)
-            names |= set(references(schemas[name])) - seen
-    return seen
 
 
 def _operation(verb: str, path: str, raw: Json) -> Json:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from mux_async.playback import Hosts
     from mux_async.resources.data import Data
     from mux_async.resources.robots import Robots
+    from mux_async.resources.robots_v0 import RobotsV0
     from mux_async.resources.system import System
     from mux_async.resources.video import Video
     from mux_async.signing import Signer
@@ -222,7 +223,7 @@ class Mux:
 
             return attribute(self, name)
 
-    # Resource groups, imported on first use: most programs need one of the four.
+    # Resource groups, imported on first use: most programs need one of them.
 
     @cached_property
     def video(self) -> Video:
@@ -247,10 +248,17 @@ class Mux:
 
     @cached_property
     def robots(self) -> Robots:
-        """Jobs that look at assets: captions, chapters, moderation, ..."""
+        """Jobs that look at assets: captions, chapters, moderation, ... Version 1; `robots_v0` is the one before it."""
         from mux_async.resources.robots import Robots
 
         return Robots(self._caller)
+
+    @cached_property
+    def robots_v0(self) -> RobotsV0:
+        """Robots as they were: deprecated, and kept by Mux for six months after the launch of v1 (docs/upgrading.md)."""
+        from mux_async.resources.robots_v0 import RobotsV0
+
+        return RobotsV0(self._caller)
 
     @cached_property
     def live(self) -> Live:

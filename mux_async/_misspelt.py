@@ -177,10 +177,15 @@ def _kind(value: object) -> str:
 
 
 def _candidates(value: dict[str, object], classes: tuple[type[Model], ...]) -> tuple[type[Model], ...]:
-    """Of several classes, the one whose members fit best."""
+    """Of several classes, the one whose members fit best; of those that fit as well, the one that knows most of the values."""
     if len(classes) < 2:
         return classes
-    return (max(classes, key=lambda cls: len(value.keys() & _body(cls).names)),)
+    return (max(classes, key=lambda cls: (len(value.keys() & _body(cls).names), _known_values(value, _body(cls)))),)
+
+
+def _known_values(value: dict[str, object], body: _Body) -> int:
+    looked_at = body.looked_at
+    return sum(isinstance(each, str) and name in looked_at and each in looked_at[name].values for name, each in value.items())
 
 
 def close_to(word: str, known: Iterable[object]) -> str | None:

@@ -134,7 +134,7 @@ def _groups(client: object) -> dict[str, str]:
                 found.setdefault(name, []).append(f"{path}.{name}")
                 walk(getattr(owner, name), f"{path}.{name}")
 
-    for root in ("video", "data", "system", "robots"):
+    for root in ("video", "data", "system", "robots", "robots_v0"):
         walk(getattr(client, root), f"mux.{root}")
     return {name: " or ".join(paths) for name, paths in found.items()}
 

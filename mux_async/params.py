@@ -12,7 +12,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, Required, TypeAlias, TypedDict
 
-from mux_async.models.robots_directives import (
+from mux_async.models.robots_jobs_ask_questions import RobotsV1AskQuestionsOutputSteering, RobotsV1AskQuestionsQuestion
+from mux_async.models.robots_jobs_edit_captions import (
+    RobotsV1EditCaptionsAutoCensorProfanity,
+    RobotsV1EditCaptionsReplacement,
+    RobotsV1EditCaptionsSpeakerReplacement,
+)
+from mux_async.models.robots_jobs_find_best_thumbnails import RobotsV1FindBestThumbnailsOutputSteering
+from mux_async.models.robots_jobs_find_key_moments import RobotsV1FindKeyMomentsOutputSteering
+from mux_async.models.robots_jobs_generate_chapters import RobotsV1GenerateChaptersOutputSteering
+from mux_async.models.robots_jobs_moderate import (
+    RobotsV1ModerateOutputSteering,
+    RobotsV1ModerationOnFlagged,
+    RobotsV1ModerationThresholds,
+)
+from mux_async.models.robots_jobs_summarize import RobotsV1SummarizeOutputSteering
+from mux_async.models.robots_v0_directives import (
     AskQuestionsBindingParameters,
     EditCaptionsBindingParameters,
     FindBestThumbnailsBindingParameters,
@@ -53,6 +68,16 @@ from mux_async.models.shared_robots import (
     OutputSteeringScope,
     OutputSteeringTaxonomy,
     OutputSteeringTaxonomyValue,
+    RobotsV1AnalyzeStructureOutputSteering,
+    RobotsV1ContextualTextArtifact,
+    RobotsV1ContextualTextMaxLength,
+    RobotsV1ContextualTextVariant,
+    RobotsV1GenerateContextualTextOutputSteering,
+    RobotsV1ReplaceExistingTracks,
+    RobotsV1Scope,
+    RobotsV1Taxonomy,
+    RobotsV1TaxonomyValue,
+    RobotsV1Workflow,
     SummarizeOutputSteering,
     SummarizePromptOverrides,
     SummaryTagTaxonomy,
@@ -136,6 +161,44 @@ __all__ = [
     "OutputSteeringTaxonomyValueParam",
     "PlaybackPolicyParam",
     "ReplaceExistingTracksParam",
+    "RobotsV1AnalyzeStructureJobParametersParam",
+    "RobotsV1AnalyzeStructureOutputSteeringParam",
+    "RobotsV1AskQuestionsJobParametersParam",
+    "RobotsV1AskQuestionsOutputSteeringParam",
+    "RobotsV1AskQuestionsQuestionParam",
+    "RobotsV1ContextualTextArtifactParam",
+    "RobotsV1ContextualTextMaxLengthParam",
+    "RobotsV1ContextualTextVariantParam",
+    "RobotsV1DirectiveResourceParam",
+    "RobotsV1DirectiveSubjectParam",
+    "RobotsV1EditCaptionsAutoCensorProfanityParam",
+    "RobotsV1EditCaptionsJobParametersParam",
+    "RobotsV1EditCaptionsReplacementParam",
+    "RobotsV1EditCaptionsSpeakerReplacementParam",
+    "RobotsV1FindBestThumbnailsJobParametersParam",
+    "RobotsV1FindBestThumbnailsOutputSteeringParam",
+    "RobotsV1FindKeyMomentsJobParametersParam",
+    "RobotsV1FindKeyMomentsOutputSteeringParam",
+    "RobotsV1GenerateChaptersJobParametersParam",
+    "RobotsV1GenerateChaptersOutputSteeringParam",
+    "RobotsV1GenerateContextualTextJobParametersParam",
+    "RobotsV1GenerateContextualTextOutputSteeringParam",
+    "RobotsV1GenerateEngagementInsightsJobParametersParam",
+    "RobotsV1GeneratePremiumCaptionsJobParametersParam",
+    "RobotsV1ModerateJobParametersParam",
+    "RobotsV1ModerateOutputSteeringParam",
+    "RobotsV1ModerationOnFlaggedParam",
+    "RobotsV1ModerationThresholdsParam",
+    "RobotsV1ReplaceExistingTracksParam",
+    "RobotsV1ScopeParam",
+    "RobotsV1SummarizeJobParametersParam",
+    "RobotsV1SummarizeOutputSteeringParam",
+    "RobotsV1TaxonomyParam",
+    "RobotsV1TaxonomyValueParam",
+    "RobotsV1TranslateAudioJobParametersParam",
+    "RobotsV1TranslateCaptionsJobParametersParam",
+    "RobotsV1WorkflowBindingParam",
+    "RobotsV1WorkflowParam",
     "ShotsResourceDeclarationParam",
     "SourceExternalParam",
     "SourceMuxApiCreateTrackParam",
@@ -229,6 +292,28 @@ ReplaceExistingTracksParam: TypeAlias = Literal["fail", "replace_all", "replace_
 """What to do about tracks in the way of the new one: ``fail`` refuses, ``replace_all`` deletes them,
 ``replace_generated`` deletes only those that were generated.
 """
+
+RobotsV1ReplaceExistingTracksParam: TypeAlias = Literal["fail", "replace_all", "replace_generated"]
+"""What to do about tracks in the way of the new one: ``fail`` refuses, ``replace_all`` deletes them,
+``replace_generated`` deletes only those that were generated.
+"""
+
+RobotsV1WorkflowParam: TypeAlias = Literal[
+    "analyze-structure",
+    "summarize",
+    "generate-contextual-text",
+    "moderate",
+    "generate-chapters",
+    "edit-captions",
+    "translate-captions",
+    "translate-audio",
+    "ask-questions",
+    "find-key-moments",
+    "generate-engagement-insights",
+    "generate-premium-captions",
+    "find-best-thumbnails",
+]
+"""Names of the workflows, written with hyphens."""
 
 SpaceTypeParam: TypeAlias = Literal["server"]
 """Kind of a space; ``server`` is the only one."""
@@ -545,7 +630,7 @@ class FindBestThumbnailsBindingParametersParam(TypedDict, total=False):
     """Settings of a find-best-thumbnails step; the run supplies the asset."""
 
     max_thumbnails: int | None
-    """Most frames to return, 1 to 5; default ``1``."""
+    """Most frames to return, 1 to 5."""
     output_steering: FindBestThumbnailsOutputSteering | FindBestThumbnailsOutputSteeringParam | None
     """Which part to work on and wishes about the result."""
     update_asset_thumbnail: bool | None
@@ -558,7 +643,7 @@ class FindBestThumbnailsJobParametersParam(TypedDict, total=False):
     asset_id: Required[str]
     """Id of the asset."""
     max_thumbnails: int | None
-    """Most frames to return, 1 to 5; default ``1``."""
+    """Most frames to return, 1 to 5."""
     output_steering: FindBestThumbnailsOutputSteering | FindBestThumbnailsOutputSteeringParam | None
     """Which part to work on and wishes about the result."""
     update_asset_thumbnail: bool | None
@@ -887,8 +972,8 @@ class InputSettingsParam(TypedDict, total=False):
     """Text of your own for the track, at most 255 characters."""
     start_time: float | None
     """Where a clip begins, in seconds of its source; default 0. Only with ``mux://assets/`` addresses."""
-    text_type: Literal["subtitles"] | None
-    """Kind of text; ``subtitles`` is the only one."""
+    text_type: Literal["subtitles", "chapters"] | None
+    """Kind of text: ``subtitles``, or ``chapters`` from a JSON file."""
     type: TrackTypeParam | None
     """Kind of media: ``video``, ``audio`` or ``text``."""
     url: str | None
@@ -1054,6 +1139,580 @@ class OutputSteeringTaxonomyValueParam(TypedDict, total=False):
     """Other words for the same, at most 10, each 1 to 100 characters."""
     description: str | None
     """When the term applies, 1 to 300 characters."""
+
+
+class RobotsV1AnalyzeStructureJobParametersParam(TypedDict, total=False):
+    """Settings of an analyze-structure job. Inferred, not read in Mux's documentation."""
+
+    asset_id: Required[str]
+    """Id of the asset."""
+    language_code: str | None
+    """Language of the captions to read. It must be that of a ready caption track exactly, upper and lower case
+    included; the first ready subtitle track when left out, whatever its language. Inferred, not read in Mux's
+    documentation.
+    """
+    output_language_code: str | None
+    """Language of the results, as a BCP 47 tag."""
+    output_steering: RobotsV1AnalyzeStructureOutputSteering | RobotsV1AnalyzeStructureOutputSteeringParam | None
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
+    update_asset_meta: bool | None
+    """Whether to write the title to the asset as well. A failure of that does not fail the job. Inferred, not
+    read in Mux's documentation.
+    """
+    update_asset_chapters: bool | None
+    """Whether to write the chapters to the asset as well."""
+
+
+class RobotsV1AnalyzeStructureOutputSteeringParam(TypedDict, total=False):
+    """Wishes about the description. ``scope`` is kept to; everything else guides the model without guarantee.
+    Inferred, not read in Mux's documentation.
+    """
+
+    scope: RobotsV1Scope | RobotsV1ScopeParam | None
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+    audience: str | None
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    brand_terms: Sequence[str] | None
+    """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
+    granularity: str | None
+    """How finely to divide; ``balanced`` is one value. Inferred, not read in Mux's documentation."""
+    topic_taxonomy: RobotsV1Taxonomy | RobotsV1TaxonomyParam | None
+    """Topics to choose from; free when left out. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1AskQuestionsJobParametersParam(TypedDict, total=False):
+    """Settings of an ask-questions job."""
+
+    asset_id: Required[str]
+    """Id of the asset."""
+    questions: Required[Sequence[RobotsV1AskQuestionsQuestion | RobotsV1AskQuestionsQuestionParam]]
+    """The questions, 1 to 50."""
+    language_code: str | None
+    """Language of the captions to read. It must be that of a ready caption track exactly, upper and lower case
+    included; the first ready subtitle track when left out, whatever its language.
+    """
+    max_free_form_answer_length: int | None
+    """Most characters of an answer in free text, 1 to 1000; default ``500``."""
+    output_steering: RobotsV1AskQuestionsOutputSteering | RobotsV1AskQuestionsOutputSteeringParam | None
+    """Which part to work on and wishes about the result."""
+
+
+class RobotsV1AskQuestionsOutputSteeringParam(TypedDict, total=False):
+    """Limits of the part of the video that answers may draw on."""
+
+    scope: RobotsV1Scope | RobotsV1ScopeParam | None
+    """Part of the asset to keep to; all of it when left out."""
+
+
+class RobotsV1AskQuestionsQuestionParam(TypedDict, total=False):
+    """One question. It is answered with one of ``answer_options``, yes or no when there are none, or in free
+    text with ``free_form_reply``; the two exclude each other.
+    """
+
+    question: Required[str]
+    """The question, 1 to 600 characters."""
+    answer_options: Sequence[str] | None
+    """Answers to choose from, each 1 to 150 characters; yes and no when left out."""
+    free_form_reply: bool | None
+    """Whether to answer in free text instead of choosing; experimental. Treat the answer as you would any
+    untrusted text.
+    """
+
+
+class RobotsV1ContextualTextArtifactParam(TypedDict, total=False):
+    """A text to write, and for which place. Inferred, not read in Mux's documentation."""
+
+    key: str | None
+    """Your name for the text, by which it is found in the results. Inferred, not read in Mux's documentation."""
+    channel: str | None
+    """Which place the text is for; ``x`` is one. Inferred, not read in Mux's documentation."""
+    max_length: RobotsV1ContextualTextMaxLength | RobotsV1ContextualTextMaxLengthParam | None
+    """How long the text may be. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1ContextualTextMaxLengthParam(TypedDict, total=False):
+    """How long a text may be. Inferred, not read in Mux's documentation."""
+
+    unit: Literal["characters", "words"] | str | None
+    """What is counted. Inferred, not read in Mux's documentation."""
+    value: int | None
+    """How many at most. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1ContextualTextVariantParam(TypedDict, total=False):
+    """A version in which every text is written. Inferred, not read in Mux's documentation."""
+
+    key: str | None
+    """Your name for the version, by which it is found in the results. Inferred, not read in Mux's documentation."""
+    instructions: str | None
+    """What is particular about this version. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1DirectiveResourceParam(TypedDict, total=False):
+    """Something that must be ready on the asset before the workflows that name it start. Not documented: its
+    name or shape is a guess.
+    """
+
+    type: str | None
+    """What kind it is. Inferred, not read in Mux's documentation."""
+    reference_id: str | None
+    """Your name for it within the directive, 1 to 128 characters; each may be used once. Inferred, not read in
+    Mux's documentation.
+    """
+
+
+class RobotsV1DirectiveSubjectParam(TypedDict, total=False):
+    """The kind of object that runs work on. Inferred, not read in Mux's documentation."""
+
+    type: Literal["video.asset", "video.live_stream"] | str | None
+    """``video.asset``; the other value, ``video.live_stream``, is refused for now. Inferred, not read in Mux's
+    documentation.
+    """
+
+
+class RobotsV1EditCaptionsAutoCensorProfanityParam(TypedDict, total=False):
+    """How profanity is found by a model and made unreadable. Inferred, not read in Mux's documentation."""
+
+    detection_method: Literal["llm"] | str | None
+    """How profanity is found; ``llm``, the default, is the only way. Inferred, not read in Mux's documentation."""
+    mode: Literal["blank", "remove", "mask"] | str | None
+    """What stands in for profanity: bracketed underscores for ``blank``, nothing for ``remove``, question marks
+    for ``mask``; default ``blank``. Inferred, not read in Mux's documentation.
+    """
+    always_censor: Sequence[str] | None
+    """Words and phrases to censor in any case. Inferred, not read in Mux's documentation."""
+    never_censor: Sequence[str] | None
+    """Words and phrases to leave alone in any case. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1EditCaptionsJobParametersParam(TypedDict, total=False):
+    """Settings of an edit-captions job. At least one kind of edit is needed. Inferred, not read in Mux's
+    documentation.
+    """
+
+    asset_id: str | None
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    track_id: str | None
+    """Id of the text track to edit; it must be ready. Inferred, not read in Mux's documentation."""
+    replacements: Sequence[RobotsV1EditCaptionsReplacement | RobotsV1EditCaptionsReplacementParam] | None
+    """Words to replace in the captions. Inferred, not read in Mux's documentation."""
+    speaker_replacements: Sequence[RobotsV1EditCaptionsSpeakerReplacement | RobotsV1EditCaptionsSpeakerReplacementParam] | None
+    """Speaker labels to replace at the beginning of captions. Inferred, not read in Mux's documentation."""
+    auto_censor_profanity: RobotsV1EditCaptionsAutoCensorProfanity | RobotsV1EditCaptionsAutoCensorProfanityParam | None
+    """Have a model find profanity and make it unreadable; off when left out. Inferred, not read in Mux's
+    documentation.
+    """
+    upload_to_mux: bool | None
+    """Whether to add the result to the asset as a track; default ``true``. Inferred, not read in Mux's
+    documentation.
+    """
+    replace_existing_tracks: str | None
+    """What to do about the original track; replaced when left out. Inferred, not read in Mux's documentation."""
+    track_name: str | None
+    """Name of the edited track; that of the original when left out. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1EditCaptionsReplacementParam(TypedDict, total=False):
+    """Words to replace wherever they occur in captions. Inferred, not read in Mux's documentation."""
+
+    find: str | None
+    """Word or phrase to look for. Inferred, not read in Mux's documentation."""
+    replace: str | None
+    """What to put in its place. Inferred, not read in Mux's documentation."""
+    case_sensitive: bool | None
+    """Whether upper and lower case must match; default ``false``. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1EditCaptionsSpeakerReplacementParam(TypedDict, total=False):
+    """A speaker label to replace; words that were spoken are left alone. Inferred, not read in Mux's
+    documentation.
+    """
+
+    find: str | None
+    """Label to look for, without its square brackets. Inferred, not read in Mux's documentation."""
+    replace: str | None
+    """Label to put in its place, without square brackets. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1FindBestThumbnailsJobParametersParam(TypedDict, total=False):
+    """Settings of a find-best-thumbnails job. Inferred, not read in Mux's documentation."""
+
+    asset_id: str | None
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    max_thumbnails: int | None
+    """Most frames to return, 1 to 5. Inferred, not read in Mux's documentation."""
+    output_steering: RobotsV1FindBestThumbnailsOutputSteering | RobotsV1FindBestThumbnailsOutputSteeringParam | None
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
+    update_asset_thumbnail: bool | None
+    """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while.
+    Inferred, not read in Mux's documentation.
+    """
+
+
+class RobotsV1FindBestThumbnailsOutputSteeringParam(TypedDict, total=False):
+    """Wishes about which frames are chosen. ``scope`` is kept to; everything else guides the model without
+    guarantee. Inferred, not read in Mux's documentation.
+    """
+
+    scope: RobotsV1Scope | RobotsV1ScopeParam | None
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+    selection_strategy: (
+        Literal["face_or_action", "clean_composition", "high_contrast", "brand_safe", "campaign_thumbnail"] | str | None
+    )
+    """What the choice of frames goes by, such as ``face_or_action`` or ``brand_safe``. Inferred, not read in
+    Mux's documentation.
+    """
+    looking_for: str | None
+    """What the frame should show, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    audience: str | None
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    campaign_style: str | None
+    """Style of the campaign that the thumbnail is for, 1 to 160 characters. Inferred, not read in Mux's
+    documentation.
+    """
+    scoring_priorities: Sequence[Literal["focus", "face_or_action", "composition", "contrast_color", "brand_fit"] | str] | None
+    """Aspects that count most, most important first, 1 to 5. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1FindKeyMomentsJobParametersParam(TypedDict, total=False):
+    """Settings of a find-key-moments job."""
+
+    asset_id: str | None
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    max_moments: int | None
+    """Most moments to find, 1 to 25; when left out, 10, or 25 for assets longer than an hour. Inferred, not read
+    in Mux's documentation.
+    """
+    use_shots: bool | None
+    """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
+    output_steering: RobotsV1FindKeyMomentsOutputSteering | RobotsV1FindKeyMomentsOutputSteeringParam | None
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1FindKeyMomentsOutputSteeringParam(TypedDict, total=False):
+    """Wishes about which moments are chosen and how they are titled. ``scope`` is kept to; everything else
+    guides the model without guarantee. Inferred, not read in Mux's documentation.
+    """
+
+    scope: RobotsV1Scope | RobotsV1ScopeParam | None
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+    selection_strategy: (
+        Literal["standalone_hooks", "educational_takeaways", "story_beats", "product_moments", "speaker_highlights"]
+        | str
+        | None
+    )
+    """What the choice of moments goes by, such as ``standalone_hooks`` or ``story_beats``. Inferred, not read in
+    Mux's documentation.
+    """
+    title_style: Literal["descriptive", "punchy", "educational", "social"] | str | None
+    """Style of the titles: ``descriptive``, ``punchy``, ``educational`` or ``social``. Inferred, not read in
+    Mux's documentation.
+    """
+    audience: str | None
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    topic_taxonomy: RobotsV1Taxonomy | RobotsV1TaxonomyParam | None
+    """Topics to choose from; free when left out. Inferred, not read in Mux's documentation."""
+    rubric_priorities: (
+        Sequence[Literal["clarity_in_isolation", "emotional_intensity", "novelty", "soundbite_quality"] | str] | None
+    )
+    """Qualities that decide between equals, most important first, 1 to 4. Inferred, not read in Mux's
+    documentation.
+    """
+    brand_terms: Sequence[str] | None
+    """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1GenerateChaptersJobParametersParam(TypedDict, total=False):
+    """Settings of a generate-chapters job."""
+
+    asset_id: Required[str]
+    """Id of the asset."""
+    language_code: str | None
+    """Language of the captions to read. It must be that of a ready caption track exactly, upper and lower case
+    included; the first ready subtitle track when left out, whatever its language.
+    """
+    output_language_code: str | None
+    """Language of the titles; that of the transcript when left out. Inferred, not read in Mux's documentation."""
+    output_steering: RobotsV1GenerateChaptersOutputSteering | RobotsV1GenerateChaptersOutputSteeringParam | None
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
+    update_asset_chapters: bool | None
+    """Whether to write the chapters to the asset as well."""
+
+
+class RobotsV1GenerateChaptersOutputSteeringParam(TypedDict, total=False):
+    """Wishes about number and titles of chapters; they guide the model without guarantee. Inferred, not read in
+    Mux's documentation.
+    """
+
+    chapter_style: Literal["descriptive", "punchy", "educational", "seo", "platform_neutral"] | str | None
+    """Style of the titles, such as ``descriptive`` or ``seo``. Inferred, not read in Mux's documentation."""
+    chapter_granularity: Literal["coarse", "balanced", "fine"] | str | None
+    """How finely to divide: ``coarse``, ``balanced`` or ``fine``. Inferred, not read in Mux's documentation."""
+    audience: str | None
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    brand_terms: Sequence[str] | None
+    """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1GenerateContextualTextJobParametersParam(TypedDict, total=False):
+    """Settings of a generate-contextual-text job. Inferred, not read in Mux's documentation."""
+
+    asset_id: str | None
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    use_shots: bool | None
+    """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets. Inferred,
+    not read in Mux's documentation.
+    """
+    output_steering: RobotsV1GenerateContextualTextOutputSteering | RobotsV1GenerateContextualTextOutputSteeringParam | None
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
+    variants: Sequence[RobotsV1ContextualTextVariant | RobotsV1ContextualTextVariantParam] | None
+    """The versions in which to write each. Inferred, not read in Mux's documentation."""
+    artifacts: Sequence[RobotsV1ContextualTextArtifact | RobotsV1ContextualTextArtifactParam] | None
+    """The texts to write. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1GenerateContextualTextOutputSteeringParam(TypedDict, total=False):
+    """Wishes about the texts. ``scope`` is kept to; everything else guides the model without guarantee.
+    Inferred, not read in Mux's documentation.
+    """
+
+    scope: RobotsV1Scope | RobotsV1ScopeParam | None
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+    audience: str | None
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    voice: Literal["conversational", "editorial", "playful", "professional"] | str | None
+    """Voice of the texts. Inferred, not read in Mux's documentation."""
+    brand_terms: Sequence[str] | None
+    """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1GenerateEngagementInsightsJobParametersParam(TypedDict, total=False):
+    """Settings of a generate-engagement-insights job. Inferred, not read in Mux's documentation."""
+
+    asset_id: str | None
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1GeneratePremiumCaptionsJobParametersParam(TypedDict, total=False):
+    """Settings of a generate-premium-captions job. Inferred, not read in Mux's documentation."""
+
+    asset_id: str | None
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    language_code: str | None
+    """Language of the audio; detected when left out. Taken as given, not checked. Inferred, not read in Mux's
+    documentation.
+    """
+    track_name: str | None
+    """Name of the new track; made from its language when left out. Inferred, not read in Mux's documentation."""
+    include_speakers: bool | None
+    """Whether to label cues with their speakers; default ``false``. Inferred, not read in Mux's documentation."""
+    include_words: bool | None
+    """Whether to export the timing of every word, which costs more units; default ``false``. Inferred, not read
+    in Mux's documentation.
+    """
+    phrases: Sequence[str] | None
+    """Words and phrases to expect, at most 1000, each of at most 49 characters and 5 words. Inferred, not read
+    in Mux's documentation.
+    """
+    upload_to_mux: bool | None
+    """Whether to add the result to the asset as a track; default ``true``. Inferred, not read in Mux's
+    documentation.
+    """
+    replace_existing_tracks: RobotsV1ReplaceExistingTracks | None
+    """What to do about tracks in the way of the new one; ``fail`` refuses. Inferred, not read in Mux's
+    documentation.
+    """
+
+
+class RobotsV1ModerateJobParametersParam(TypedDict, total=False):
+    """Settings of a moderate job."""
+
+    asset_id: Required[str]
+    """Id of the asset."""
+    language_code: str | None
+    """Language of the captions to read. It must be that of a ready caption track exactly, upper and lower case
+    included; the first ready subtitle track when left out, whatever its language.
+    """
+    thresholds: RobotsV1ModerationThresholds | RobotsV1ModerationThresholdsParam | None
+    """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out. Inferred,
+    not read in Mux's documentation.
+    """
+    sampling_interval: int | None
+    """Seconds between samples, at least 5. With ``max_samples``, whichever gives fewer samples counts. Inferred,
+    not read in Mux's documentation.
+    """
+    max_samples: int | None
+    """Most thumbnails to look at; spread evenly where the interval would give more. Inferred, not read in Mux's
+    documentation.
+    """
+    output_steering: RobotsV1ModerateOutputSteering | RobotsV1ModerateOutputSteeringParam | None
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
+    on_flagged: RobotsV1ModerationOnFlagged | RobotsV1ModerationOnFlaggedParam | None
+    """What to do when a threshold is exceeded; nothing when left out. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1ModerateOutputSteeringParam(TypedDict, total=False):
+    """Limits of the part of the asset that is scored. Inferred, not read in Mux's documentation."""
+
+    scope: RobotsV1Scope | RobotsV1ScopeParam | None
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1ModerationOnFlaggedParam(TypedDict, total=False):
+    """What to do by itself when the scores exceed a threshold. Inferred, not read in Mux's documentation."""
+
+    action: Literal["delete_playback_ids"] | str | None
+    """``delete_playback_ids``: nobody can play the asset until it gets new ones. Other workflows of a run may
+    need them. Inferred, not read in Mux's documentation.
+    """
+
+
+class RobotsV1ModerationThresholdsParam(TypedDict, total=False):
+    """Scores above which content counts as flagged. Inferred, not read in Mux's documentation."""
+
+    sexual: float | None
+    """Score for sexual content, from 0 to 1. Inferred, not read in Mux's documentation."""
+    violence: float | None
+    """Score for violent content, from 0 to 1. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1ScopeParam(TypedDict, total=False):
+    """Part of the asset to keep to; what is outside is not looked at. Inferred, not read in Mux's documentation."""
+
+    start_time: float | None
+    """Where to begin, in seconds; the beginning of the asset when left out. Inferred, not read in Mux's
+    documentation.
+    """
+    end_time: float | None
+    """Where to stop, in seconds; the end of the asset when left out. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1SummarizeJobParametersParam(TypedDict, total=False):
+    """Settings of a summarize job."""
+
+    asset_id: Required[str]
+    """Id of the asset."""
+    tone: Literal["neutral", "playful", "professional"] | None
+    """Tone of the texts: ``neutral``, ``playful`` or ``professional``."""
+    output_steering: RobotsV1SummarizeOutputSteering | RobotsV1SummarizeOutputSteeringParam | None
+    """Which part to work on and wishes about the result."""
+    title_length: int | None
+    """Most words that the title may have. Inferred, not read in Mux's documentation."""
+    description_length: int | None
+    """Most words that the description may have. Inferred, not read in Mux's documentation."""
+    tag_count: int | None
+    """Most tags to give; default ``10``. Inferred, not read in Mux's documentation."""
+    language_code: str | None
+    """Language of the captions to read. It must be that of a ready caption track exactly, upper and lower case
+    included; the first ready subtitle track when left out, whatever its language. Inferred, not read in Mux's
+    documentation.
+    """
+    output_language_code: str | None
+    """Language to write in; that of the transcript when left out. Inferred, not read in Mux's documentation."""
+    update_asset_meta: bool | None
+    """Whether to write the title to the asset as well. A failure of that does not fail the job. Inferred, not
+    read in Mux's documentation.
+    """
+
+
+class RobotsV1SummarizeOutputSteeringParam(TypedDict, total=False):
+    """Wishes about style, words and tags. ``scope`` is kept to; everything else guides the model without
+    guarantee. Inferred, not read in Mux's documentation.
+    """
+
+    scope: RobotsV1Scope | RobotsV1ScopeParam | None
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+    summary_style: Literal["concise", "detailed", "editorial"] | str | None
+    """Style of the texts: ``concise``, ``detailed`` or ``editorial``. Inferred, not read in Mux's documentation."""
+    audience: str | None
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    brand_terms: Sequence[str] | None
+    """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
+    tag_taxonomy: RobotsV1Taxonomy | RobotsV1TaxonomyParam | None
+    """Tags to choose from; free when left out. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1TaxonomyParam(TypedDict, total=False):
+    """Topics to choose from. Inferred, not read in Mux's documentation."""
+
+    name: str | None
+    """Name of the set of topics, 1 to 100 characters. Inferred, not read in Mux's documentation."""
+    values: Sequence[RobotsV1TaxonomyValue | RobotsV1TaxonomyValueParam] | None
+    """The topics, 1 to 50. Inferred, not read in Mux's documentation."""
+    allow_other: bool | None
+    """Whether terms outside the list may be used too. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1TaxonomyValueParam(TypedDict, total=False):
+    """One of the terms to choose from. Inferred, not read in Mux's documentation."""
+
+    label: str | None
+    """The term itself, 1 to 100 characters. Inferred, not read in Mux's documentation."""
+    aliases: Sequence[str] | None
+    """Other words for the same, at most 10, each 1 to 100 characters. Inferred, not read in Mux's documentation."""
+    description: str | None
+    """When the term applies, 1 to 300 characters. Inferred, not read in Mux's documentation."""
+
+
+class RobotsV1TranslateAudioJobParametersParam(TypedDict, total=False):
+    """Settings of a translate-audio job. Inferred, not read in Mux's documentation."""
+
+    asset_id: str | None
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    to_language_code: str | None
+    """Language to dub into, as a BCP 47 tag. Inferred, not read in Mux's documentation."""
+    track_name: str | None
+    """Name of the new track; made from its language when left out. Inferred, not read in Mux's documentation."""
+    upload_to_mux: bool | None
+    """Whether to add the result to the asset as a track; default ``true``. It must be ``false`` for assets
+    without video. Inferred, not read in Mux's documentation.
+    """
+    replace_existing_tracks: RobotsV1ReplaceExistingTracks | None
+    """What to do about tracks in the way of the new one; ``fail`` refuses. Inferred, not read in Mux's
+    documentation.
+    """
+
+
+class RobotsV1TranslateCaptionsJobParametersParam(TypedDict, total=False):
+    """Settings of a translate-captions job."""
+
+    asset_id: Required[str]
+    """Id of the asset."""
+    track_id: Required[str]
+    """Id of the text track to translate; it must be ready."""
+    track_name: str | None
+    """Name of the new track; made from its language when left out."""
+    to_language_code: str | None
+    """Language to translate into. The asset must not have text in it yet, unless ``replace_existing_tracks``
+    allows it. Inferred, not read in Mux's documentation.
+    """
+    upload_to_mux: bool | None
+    """Whether to add the result to the asset as a track; default ``true``. Inferred, not read in Mux's
+    documentation.
+    """
+    never_translate: Sequence[str] | None
+    """Terms to keep as they are, 1 to 100, each 1 to 100 characters. Done as well as possible, without
+    guarantee. Inferred, not read in Mux's documentation.
+    """
+    replace_existing_tracks: RobotsV1ReplaceExistingTracks | None
+    """What to do about tracks in the way of the new one; ``fail`` refuses. Inferred, not read in Mux's
+    documentation.
+    """
+
+
+class RobotsV1WorkflowBindingParam(TypedDict, total=False):
+    """A workflow of a directive. Not documented: its name or shape is a guess."""
+
+    workflow: RobotsV1Workflow | None
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    reference_id: str | None
+    """Your name for it within the directive, 1 to 128 characters; each may be used once. Inferred, not read in
+    Mux's documentation.
+    """
+    inputs: Sequence[str] | None
+    """What the work starts from, in order. Inferred, not read in Mux's documentation."""
+    params: Mapping[str, object] | None
+    """Settings of the workflow, without what the run supplies. Not documented: its name or shape is a guess."""
 
 
 class ShotsResourceDeclarationParam(TypedDict, total=False):

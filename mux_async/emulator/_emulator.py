@@ -24,7 +24,7 @@ from mux_async.emulator._settings import EmulatorSettings, Token
 from mux_async.emulator._steps import run
 from mux_async.emulator.control._access import check_visitor
 from mux_async.emulator.control._api import CONTROL_PREFIX, Desk, control, is_download
-from mux_async.emulator.control._handles import AssetHandle, LiveHandle, SpaceHandle
+from mux_async.emulator.control._handles import AssetHandle, LiveHandle, SpaceHandle, accept_robots_terms
 from mux_async.emulator.control._page_data import answer as overview
 from mux_async.emulator.control._page_data import asks_for_overview, is_from_page
 from mux_async.emulator.data import EXPORTS_PREFIX, OPERATIONS, Archive, download
@@ -217,6 +217,20 @@ class Emulator:
             self._file.clear()
         self._start()
         self._notify()
+
+    def accept_robots_terms(self, environment: str | None = None) -> None:
+        """Accept the terms of Robots v1, which answers 403 until somebody does.
+
+        Args:
+            environment: Name of the environment; all of them when left out.
+
+        Raises:
+            ValueError: There is no such environment.
+        """
+        try:
+            self._perform(lambda world: accept_robots_terms(world, environment))
+        except ApiError as error:
+            raise ValueError("; ".join(error.messages)) from error
 
     @property
     def live(self) -> LiveHandle:

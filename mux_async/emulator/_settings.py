@@ -134,6 +134,8 @@ class EmulatorSettings:
             everything up, by *probe*. Whoever made it closes it.
         can_delete_preparing: Whether DELETE of a preparing asset succeeds, as in 2020, or is a 400, as in 2026 (facts/BEHAVIOUR.md,
             section 4.2).
+        accept_robots_terms: Whether the terms of Robots v1 are accepted from the start. Otherwise v1 answers 403 until they are: by
+            `Emulator.accept_robots_terms`, or ``POST /_emulator/robots/terms``.
         store: Folder that uploaded bytes are kept in, one file per upload named by its id; ``None`` drops them, unless *media* needs
             them.
         public_origin: What upload URLs begin with; ``None`` takes it from each request.
@@ -163,6 +165,7 @@ class EmulatorSettings:
     probe: Probe = synthetic_probe
     media: Studio | None = None
     can_delete_preparing: bool = False
+    accept_robots_terms: bool = False
     store: Path | None = None
     public_origin: str | None = None
     allowed_hosts: tuple[str, ...] = ()

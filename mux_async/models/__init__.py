@@ -137,167 +137,402 @@ if TYPE_CHECKING:
     from mux_async.models.ids import VideoViewId as VideoViewId
     from mux_async.models.ids import WebhookId as WebhookId
     from mux_async.models.ids import WebInputId as WebInputId
-    from mux_async.models.robots_directives import AskQuestionsBinding as AskQuestionsBinding
-    from mux_async.models.robots_directives import AskQuestionsBindingParameters as AskQuestionsBindingParameters
-    from mux_async.models.robots_directives import CreateDirectiveRequest as CreateDirectiveRequest
-    from mux_async.models.robots_directives import Directive as Directive
-    from mux_async.models.robots_directives import DirectiveResponse as DirectiveResponse
-    from mux_async.models.robots_directives import DirectiveSubject as DirectiveSubject
-    from mux_async.models.robots_directives import EditCaptionsBinding as EditCaptionsBinding
-    from mux_async.models.robots_directives import EditCaptionsBindingParameters as EditCaptionsBindingParameters
-    from mux_async.models.robots_directives import FindBestThumbnailsBinding as FindBestThumbnailsBinding
-    from mux_async.models.robots_directives import FindBestThumbnailsBindingParameters as FindBestThumbnailsBindingParameters
-    from mux_async.models.robots_directives import FindKeyMomentsBinding as FindKeyMomentsBinding
-    from mux_async.models.robots_directives import FindKeyMomentsBindingParameters as FindKeyMomentsBindingParameters
-    from mux_async.models.robots_directives import FindScenesBinding as FindScenesBinding
-    from mux_async.models.robots_directives import FindScenesBindingParameters as FindScenesBindingParameters
-    from mux_async.models.robots_directives import GenerateChaptersBinding as GenerateChaptersBinding
-    from mux_async.models.robots_directives import GenerateChaptersBindingParameters as GenerateChaptersBindingParameters
-    from mux_async.models.robots_directives import GenerateEngagementInsightsBinding as GenerateEngagementInsightsBinding
-    from mux_async.models.robots_directives import GeneratePremiumCaptionsBinding as GeneratePremiumCaptionsBinding
-    from mux_async.models.robots_directives import (
+    from mux_async.models.robots_directives import RobotsV1CreateDirectiveRequest as RobotsV1CreateDirectiveRequest
+    from mux_async.models.robots_directives import RobotsV1Directive as RobotsV1Directive
+    from mux_async.models.robots_directives import RobotsV1DirectiveResource as RobotsV1DirectiveResource
+    from mux_async.models.robots_directives import RobotsV1DirectiveResponse as RobotsV1DirectiveResponse
+    from mux_async.models.robots_directives import RobotsV1DirectiveSubject as RobotsV1DirectiveSubject
+    from mux_async.models.robots_directives import RobotsV1ListDirectivesResponse as RobotsV1ListDirectivesResponse
+    from mux_async.models.robots_directives import RobotsV1WorkflowBinding as RobotsV1WorkflowBinding
+    from mux_async.models.robots_directives_runs import (
+        ROBOTS_V1_DIRECTIVE_RUN_STATUS_VALUES as ROBOTS_V1_DIRECTIVE_RUN_STATUS_VALUES,
+    )
+    from mux_async.models.robots_directives_runs import RobotsV1DirectiveRun as RobotsV1DirectiveRun
+    from mux_async.models.robots_directives_runs import RobotsV1DirectiveRunDetail as RobotsV1DirectiveRunDetail
+    from mux_async.models.robots_directives_runs import RobotsV1DirectiveRunDetailResponse as RobotsV1DirectiveRunDetailResponse
+    from mux_async.models.robots_directives_runs import RobotsV1DirectiveRunResponse as RobotsV1DirectiveRunResponse
+    from mux_async.models.robots_directives_runs import RobotsV1DirectiveRunStatus as RobotsV1DirectiveRunStatus
+    from mux_async.models.robots_directives_runs import RobotsV1ListDirectiveRunsResponse as RobotsV1ListDirectiveRunsResponse
+    from mux_async.models.robots_directives_runs import RobotsV1NodeState as RobotsV1NodeState
+    from mux_async.models.robots_directives_runs import RobotsV1RunDirectiveRequest as RobotsV1RunDirectiveRequest
+    from mux_async.models.robots_jobs import RobotsV1CancelJobResponse as RobotsV1CancelJobResponse
+    from mux_async.models.robots_jobs import RobotsV1JobSummary as RobotsV1JobSummary
+    from mux_async.models.robots_jobs import RobotsV1ListJobsResponse as RobotsV1ListJobsResponse
+    from mux_async.models.robots_jobs_analyze_structure import RobotsV1AnalyzeStructureJob as RobotsV1AnalyzeStructureJob
+    from mux_async.models.robots_jobs_analyze_structure import (
+        RobotsV1AnalyzeStructureJobResponse as RobotsV1AnalyzeStructureJobResponse,
+    )
+    from mux_async.models.robots_jobs_analyze_structure import (
+        RobotsV1CreateAnalyzeStructureJobRequest as RobotsV1CreateAnalyzeStructureJobRequest,
+    )
+    from mux_async.models.robots_jobs_ask_questions import RobotsV1AskQuestionsAnswer as RobotsV1AskQuestionsAnswer
+    from mux_async.models.robots_jobs_ask_questions import RobotsV1AskQuestionsJob as RobotsV1AskQuestionsJob
+    from mux_async.models.robots_jobs_ask_questions import RobotsV1AskQuestionsJobOutputs as RobotsV1AskQuestionsJobOutputs
+    from mux_async.models.robots_jobs_ask_questions import (
+        RobotsV1AskQuestionsJobParameters as RobotsV1AskQuestionsJobParameters,
+    )
+    from mux_async.models.robots_jobs_ask_questions import RobotsV1AskQuestionsJobResponse as RobotsV1AskQuestionsJobResponse
+    from mux_async.models.robots_jobs_ask_questions import (
+        RobotsV1AskQuestionsOutputSteering as RobotsV1AskQuestionsOutputSteering,
+    )
+    from mux_async.models.robots_jobs_ask_questions import RobotsV1AskQuestionsQuestion as RobotsV1AskQuestionsQuestion
+    from mux_async.models.robots_jobs_ask_questions import (
+        RobotsV1CreateAskQuestionsJobRequest as RobotsV1CreateAskQuestionsJobRequest,
+    )
+    from mux_async.models.robots_jobs_edit_captions import (
+        RobotsV1CreateEditCaptionsJobRequest as RobotsV1CreateEditCaptionsJobRequest,
+    )
+    from mux_async.models.robots_jobs_edit_captions import (
+        RobotsV1EditCaptionsAutoCensorProfanity as RobotsV1EditCaptionsAutoCensorProfanity,
+    )
+    from mux_async.models.robots_jobs_edit_captions import RobotsV1EditCaptionsJob as RobotsV1EditCaptionsJob
+    from mux_async.models.robots_jobs_edit_captions import RobotsV1EditCaptionsJobOutputs as RobotsV1EditCaptionsJobOutputs
+    from mux_async.models.robots_jobs_edit_captions import (
+        RobotsV1EditCaptionsJobParameters as RobotsV1EditCaptionsJobParameters,
+    )
+    from mux_async.models.robots_jobs_edit_captions import RobotsV1EditCaptionsJobResponse as RobotsV1EditCaptionsJobResponse
+    from mux_async.models.robots_jobs_edit_captions import RobotsV1EditCaptionsReplacement as RobotsV1EditCaptionsReplacement
+    from mux_async.models.robots_jobs_edit_captions import (
+        RobotsV1EditCaptionsSpeakerReplacement as RobotsV1EditCaptionsSpeakerReplacement,
+    )
+    from mux_async.models.robots_jobs_find_best_thumbnails import RobotsV1BestThumbnail as RobotsV1BestThumbnail
+    from mux_async.models.robots_jobs_find_best_thumbnails import (
+        RobotsV1BestThumbnailSubscores as RobotsV1BestThumbnailSubscores,
+    )
+    from mux_async.models.robots_jobs_find_best_thumbnails import (
+        RobotsV1CreateFindBestThumbnailsJobRequest as RobotsV1CreateFindBestThumbnailsJobRequest,
+    )
+    from mux_async.models.robots_jobs_find_best_thumbnails import RobotsV1FindBestThumbnailsJob as RobotsV1FindBestThumbnailsJob
+    from mux_async.models.robots_jobs_find_best_thumbnails import (
+        RobotsV1FindBestThumbnailsJobOutputs as RobotsV1FindBestThumbnailsJobOutputs,
+    )
+    from mux_async.models.robots_jobs_find_best_thumbnails import (
+        RobotsV1FindBestThumbnailsJobParameters as RobotsV1FindBestThumbnailsJobParameters,
+    )
+    from mux_async.models.robots_jobs_find_best_thumbnails import (
+        RobotsV1FindBestThumbnailsJobResponse as RobotsV1FindBestThumbnailsJobResponse,
+    )
+    from mux_async.models.robots_jobs_find_best_thumbnails import (
+        RobotsV1FindBestThumbnailsOutputSteering as RobotsV1FindBestThumbnailsOutputSteering,
+    )
+    from mux_async.models.robots_jobs_find_key_moments import (
+        RobotsV1CreateFindKeyMomentsJobRequest as RobotsV1CreateFindKeyMomentsJobRequest,
+    )
+    from mux_async.models.robots_jobs_find_key_moments import RobotsV1FindKeyMomentsJob as RobotsV1FindKeyMomentsJob
+    from mux_async.models.robots_jobs_find_key_moments import (
+        RobotsV1FindKeyMomentsJobOutputs as RobotsV1FindKeyMomentsJobOutputs,
+    )
+    from mux_async.models.robots_jobs_find_key_moments import (
+        RobotsV1FindKeyMomentsJobParameters as RobotsV1FindKeyMomentsJobParameters,
+    )
+    from mux_async.models.robots_jobs_find_key_moments import (
+        RobotsV1FindKeyMomentsJobResponse as RobotsV1FindKeyMomentsJobResponse,
+    )
+    from mux_async.models.robots_jobs_find_key_moments import (
+        RobotsV1FindKeyMomentsOutputSteering as RobotsV1FindKeyMomentsOutputSteering,
+    )
+    from mux_async.models.robots_jobs_find_key_moments import RobotsV1KeyMoment as RobotsV1KeyMoment
+    from mux_async.models.robots_jobs_find_key_moments import RobotsV1NotableVisualConcept as RobotsV1NotableVisualConcept
+    from mux_async.models.robots_jobs_find_key_moments import RobotsV1TranscriptCue as RobotsV1TranscriptCue
+    from mux_async.models.robots_jobs_generate_chapters import RobotsV1Chapter as RobotsV1Chapter
+    from mux_async.models.robots_jobs_generate_chapters import RobotsV1ChaptersAssetUpdates as RobotsV1ChaptersAssetUpdates
+    from mux_async.models.robots_jobs_generate_chapters import RobotsV1ChaptersTrackUpdate as RobotsV1ChaptersTrackUpdate
+    from mux_async.models.robots_jobs_generate_chapters import (
+        RobotsV1CreateGenerateChaptersJobRequest as RobotsV1CreateGenerateChaptersJobRequest,
+    )
+    from mux_async.models.robots_jobs_generate_chapters import RobotsV1GenerateChaptersJob as RobotsV1GenerateChaptersJob
+    from mux_async.models.robots_jobs_generate_chapters import (
+        RobotsV1GenerateChaptersJobOutputs as RobotsV1GenerateChaptersJobOutputs,
+    )
+    from mux_async.models.robots_jobs_generate_chapters import (
+        RobotsV1GenerateChaptersJobParameters as RobotsV1GenerateChaptersJobParameters,
+    )
+    from mux_async.models.robots_jobs_generate_chapters import (
+        RobotsV1GenerateChaptersJobResponse as RobotsV1GenerateChaptersJobResponse,
+    )
+    from mux_async.models.robots_jobs_generate_chapters import (
+        RobotsV1GenerateChaptersOutputSteering as RobotsV1GenerateChaptersOutputSteering,
+    )
+    from mux_async.models.robots_jobs_generate_contextual_text import (
+        RobotsV1CreateGenerateContextualTextJobRequest as RobotsV1CreateGenerateContextualTextJobRequest,
+    )
+    from mux_async.models.robots_jobs_generate_contextual_text import (
+        RobotsV1GenerateContextualTextJob as RobotsV1GenerateContextualTextJob,
+    )
+    from mux_async.models.robots_jobs_generate_contextual_text import (
+        RobotsV1GenerateContextualTextJobResponse as RobotsV1GenerateContextualTextJobResponse,
+    )
+    from mux_async.models.robots_jobs_generate_engagement_insights import (
+        RobotsV1CreateGenerateEngagementInsightsJobRequest as RobotsV1CreateGenerateEngagementInsightsJobRequest,
+    )
+    from mux_async.models.robots_jobs_generate_engagement_insights import (
+        RobotsV1EngagementMomentInsight as RobotsV1EngagementMomentInsight,
+    )
+    from mux_async.models.robots_jobs_generate_engagement_insights import (
+        RobotsV1EngagementOverallInsight as RobotsV1EngagementOverallInsight,
+    )
+    from mux_async.models.robots_jobs_generate_engagement_insights import (
+        RobotsV1GenerateEngagementInsightsJob as RobotsV1GenerateEngagementInsightsJob,
+    )
+    from mux_async.models.robots_jobs_generate_engagement_insights import (
+        RobotsV1GenerateEngagementInsightsJobOutputs as RobotsV1GenerateEngagementInsightsJobOutputs,
+    )
+    from mux_async.models.robots_jobs_generate_engagement_insights import (
+        RobotsV1GenerateEngagementInsightsJobParameters as RobotsV1GenerateEngagementInsightsJobParameters,
+    )
+    from mux_async.models.robots_jobs_generate_engagement_insights import (
+        RobotsV1GenerateEngagementInsightsJobResponse as RobotsV1GenerateEngagementInsightsJobResponse,
+    )
+    from mux_async.models.robots_jobs_generate_premium_captions import (
+        RobotsV1CreateGeneratePremiumCaptionsJobRequest as RobotsV1CreateGeneratePremiumCaptionsJobRequest,
+    )
+    from mux_async.models.robots_jobs_generate_premium_captions import (
+        RobotsV1GeneratePremiumCaptionsJob as RobotsV1GeneratePremiumCaptionsJob,
+    )
+    from mux_async.models.robots_jobs_generate_premium_captions import (
+        RobotsV1GeneratePremiumCaptionsJobOutputs as RobotsV1GeneratePremiumCaptionsJobOutputs,
+    )
+    from mux_async.models.robots_jobs_generate_premium_captions import (
+        RobotsV1GeneratePremiumCaptionsJobParameters as RobotsV1GeneratePremiumCaptionsJobParameters,
+    )
+    from mux_async.models.robots_jobs_generate_premium_captions import (
+        RobotsV1GeneratePremiumCaptionsJobResponse as RobotsV1GeneratePremiumCaptionsJobResponse,
+    )
+    from mux_async.models.robots_jobs_moderate import RobotsV1CreateModerateJobRequest as RobotsV1CreateModerateJobRequest
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerateJob as RobotsV1ModerateJob
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerateJobOutputs as RobotsV1ModerateJobOutputs
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerateJobParameters as RobotsV1ModerateJobParameters
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerateJobResponse as RobotsV1ModerateJobResponse
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerateOutputSteering as RobotsV1ModerateOutputSteering
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerationFlaggedAction as RobotsV1ModerationFlaggedAction
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerationOnFlagged as RobotsV1ModerationOnFlagged
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerationScores as RobotsV1ModerationScores
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerationThresholds as RobotsV1ModerationThresholds
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerationThumbnailScore as RobotsV1ModerationThumbnailScore
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerationTranscriptScore as RobotsV1ModerationTranscriptScore
+    from mux_async.models.robots_jobs_summarize import RobotsV1CreateSummarizeJobRequest as RobotsV1CreateSummarizeJobRequest
+    from mux_async.models.robots_jobs_summarize import RobotsV1SummarizeJob as RobotsV1SummarizeJob
+    from mux_async.models.robots_jobs_summarize import RobotsV1SummarizeJobOutputs as RobotsV1SummarizeJobOutputs
+    from mux_async.models.robots_jobs_summarize import RobotsV1SummarizeJobParameters as RobotsV1SummarizeJobParameters
+    from mux_async.models.robots_jobs_summarize import RobotsV1SummarizeJobResponse as RobotsV1SummarizeJobResponse
+    from mux_async.models.robots_jobs_summarize import RobotsV1SummarizeOutputSteering as RobotsV1SummarizeOutputSteering
+    from mux_async.models.robots_jobs_translate_audio import (
+        RobotsV1CreateTranslateAudioJobRequest as RobotsV1CreateTranslateAudioJobRequest,
+    )
+    from mux_async.models.robots_jobs_translate_audio import RobotsV1TranslateAudioJob as RobotsV1TranslateAudioJob
+    from mux_async.models.robots_jobs_translate_audio import (
+        RobotsV1TranslateAudioJobOutputs as RobotsV1TranslateAudioJobOutputs,
+    )
+    from mux_async.models.robots_jobs_translate_audio import (
+        RobotsV1TranslateAudioJobParameters as RobotsV1TranslateAudioJobParameters,
+    )
+    from mux_async.models.robots_jobs_translate_audio import (
+        RobotsV1TranslateAudioJobResponse as RobotsV1TranslateAudioJobResponse,
+    )
+    from mux_async.models.robots_jobs_translate_captions import (
+        RobotsV1CreateTranslateCaptionsJobRequest as RobotsV1CreateTranslateCaptionsJobRequest,
+    )
+    from mux_async.models.robots_jobs_translate_captions import RobotsV1TranslateCaptionsJob as RobotsV1TranslateCaptionsJob
+    from mux_async.models.robots_jobs_translate_captions import (
+        RobotsV1TranslateCaptionsJobOutputs as RobotsV1TranslateCaptionsJobOutputs,
+    )
+    from mux_async.models.robots_jobs_translate_captions import (
+        RobotsV1TranslateCaptionsJobParameters as RobotsV1TranslateCaptionsJobParameters,
+    )
+    from mux_async.models.robots_jobs_translate_captions import (
+        RobotsV1TranslateCaptionsJobResponse as RobotsV1TranslateCaptionsJobResponse,
+    )
+    from mux_async.models.robots_v0_directives import AskQuestionsBinding as AskQuestionsBinding
+    from mux_async.models.robots_v0_directives import AskQuestionsBindingParameters as AskQuestionsBindingParameters
+    from mux_async.models.robots_v0_directives import CreateDirectiveRequest as CreateDirectiveRequest
+    from mux_async.models.robots_v0_directives import Directive as Directive
+    from mux_async.models.robots_v0_directives import DirectiveResponse as DirectiveResponse
+    from mux_async.models.robots_v0_directives import DirectiveSubject as DirectiveSubject
+    from mux_async.models.robots_v0_directives import EditCaptionsBinding as EditCaptionsBinding
+    from mux_async.models.robots_v0_directives import EditCaptionsBindingParameters as EditCaptionsBindingParameters
+    from mux_async.models.robots_v0_directives import FindBestThumbnailsBinding as FindBestThumbnailsBinding
+    from mux_async.models.robots_v0_directives import FindBestThumbnailsBindingParameters as FindBestThumbnailsBindingParameters
+    from mux_async.models.robots_v0_directives import FindKeyMomentsBinding as FindKeyMomentsBinding
+    from mux_async.models.robots_v0_directives import FindKeyMomentsBindingParameters as FindKeyMomentsBindingParameters
+    from mux_async.models.robots_v0_directives import FindScenesBinding as FindScenesBinding
+    from mux_async.models.robots_v0_directives import FindScenesBindingParameters as FindScenesBindingParameters
+    from mux_async.models.robots_v0_directives import GenerateChaptersBinding as GenerateChaptersBinding
+    from mux_async.models.robots_v0_directives import GenerateChaptersBindingParameters as GenerateChaptersBindingParameters
+    from mux_async.models.robots_v0_directives import GenerateEngagementInsightsBinding as GenerateEngagementInsightsBinding
+    from mux_async.models.robots_v0_directives import GeneratePremiumCaptionsBinding as GeneratePremiumCaptionsBinding
+    from mux_async.models.robots_v0_directives import (
         GeneratePremiumCaptionsBindingParameters as GeneratePremiumCaptionsBindingParameters,
     )
-    from mux_async.models.robots_directives import ListDirectivesResponse as ListDirectivesResponse
-    from mux_async.models.robots_directives import ModerateBinding as ModerateBinding
-    from mux_async.models.robots_directives import ModerateBindingParameters as ModerateBindingParameters
-    from mux_async.models.robots_directives import ResourceDeclaration as ResourceDeclaration
-    from mux_async.models.robots_directives import ShotsResourceDeclaration as ShotsResourceDeclaration
-    from mux_async.models.robots_directives import Source as Source
-    from mux_async.models.robots_directives import SourceExternal as SourceExternal
-    from mux_async.models.robots_directives import SourceMuxApi as SourceMuxApi
-    from mux_async.models.robots_directives import SourceMuxApiCreateTrack as SourceMuxApiCreateTrack
-    from mux_async.models.robots_directives import SourceMuxApiCreateTrackParams as SourceMuxApiCreateTrackParams
-    from mux_async.models.robots_directives import SourceMuxApiGenerateSubtitles as SourceMuxApiGenerateSubtitles
-    from mux_async.models.robots_directives import SourceMuxApiGenerateSubtitlesParams as SourceMuxApiGenerateSubtitlesParams
-    from mux_async.models.robots_directives import SourceMuxApiRequestShots as SourceMuxApiRequestShots
-    from mux_async.models.robots_directives import SourceMuxApiRequestShotsParams as SourceMuxApiRequestShotsParams
-    from mux_async.models.robots_directives import SourceRequired as SourceRequired
-    from mux_async.models.robots_directives import SourceWorkflow as SourceWorkflow
-    from mux_async.models.robots_directives import SummarizeBinding as SummarizeBinding
-    from mux_async.models.robots_directives import SummarizeBindingParameters as SummarizeBindingParameters
-    from mux_async.models.robots_directives import TrackResourceDeclaration as TrackResourceDeclaration
-    from mux_async.models.robots_directives import TranslateAudioBinding as TranslateAudioBinding
-    from mux_async.models.robots_directives import TranslateAudioBindingParameters as TranslateAudioBindingParameters
-    from mux_async.models.robots_directives import TranslateCaptionsBinding as TranslateCaptionsBinding
-    from mux_async.models.robots_directives import TranslateCaptionsBindingParameters as TranslateCaptionsBindingParameters
-    from mux_async.models.robots_directives import WorkflowBinding as WorkflowBinding
-    from mux_async.models.robots_directives_runs import DIRECTIVE_RUN_STATUS_VALUES as DIRECTIVE_RUN_STATUS_VALUES
-    from mux_async.models.robots_directives_runs import DirectiveRun as DirectiveRun
-    from mux_async.models.robots_directives_runs import DirectiveRunDetail as DirectiveRunDetail
-    from mux_async.models.robots_directives_runs import DirectiveRunDetailResponse as DirectiveRunDetailResponse
-    from mux_async.models.robots_directives_runs import DirectiveRunResponse as DirectiveRunResponse
-    from mux_async.models.robots_directives_runs import DirectiveRunStatus as DirectiveRunStatus
-    from mux_async.models.robots_directives_runs import ListDirectiveRunsResponse as ListDirectiveRunsResponse
-    from mux_async.models.robots_directives_runs import NodeState as NodeState
-    from mux_async.models.robots_directives_runs import NodeStateDispatched as NodeStateDispatched
-    from mux_async.models.robots_directives_runs import NodeStateFailed as NodeStateFailed
-    from mux_async.models.robots_directives_runs import NodeStateWaitingForResources as NodeStateWaitingForResources
-    from mux_async.models.robots_directives_runs import NodeStateWaitingForSourceWorkflow as NodeStateWaitingForSourceWorkflow
-    from mux_async.models.robots_directives_runs import RunDirectiveRequest as RunDirectiveRequest
-    from mux_async.models.robots_jobs import CancelJobResponse as CancelJobResponse
-    from mux_async.models.robots_jobs import JobSummary as JobSummary
-    from mux_async.models.robots_jobs import ListJobsResponse as ListJobsResponse
-    from mux_async.models.robots_jobs_ask_questions import AskQuestionsAnswer as AskQuestionsAnswer
-    from mux_async.models.robots_jobs_ask_questions import AskQuestionsJob as AskQuestionsJob
-    from mux_async.models.robots_jobs_ask_questions import AskQuestionsJobOutputs as AskQuestionsJobOutputs
-    from mux_async.models.robots_jobs_ask_questions import AskQuestionsJobParameters as AskQuestionsJobParameters
-    from mux_async.models.robots_jobs_ask_questions import AskQuestionsJobResponse as AskQuestionsJobResponse
-    from mux_async.models.robots_jobs_ask_questions import CreateAskQuestionsJobRequest as CreateAskQuestionsJobRequest
-    from mux_async.models.robots_jobs_edit_captions import CreateEditCaptionsJobRequest as CreateEditCaptionsJobRequest
-    from mux_async.models.robots_jobs_edit_captions import EditCaptionsJob as EditCaptionsJob
-    from mux_async.models.robots_jobs_edit_captions import EditCaptionsJobOutputs as EditCaptionsJobOutputs
-    from mux_async.models.robots_jobs_edit_captions import EditCaptionsJobParameters as EditCaptionsJobParameters
-    from mux_async.models.robots_jobs_edit_captions import EditCaptionsJobResponse as EditCaptionsJobResponse
-    from mux_async.models.robots_jobs_find_best_thumbnails import BestThumbnail as BestThumbnail
-    from mux_async.models.robots_jobs_find_best_thumbnails import BestThumbnailSubscores as BestThumbnailSubscores
-    from mux_async.models.robots_jobs_find_best_thumbnails import (
+    from mux_async.models.robots_v0_directives import ListDirectivesResponse as ListDirectivesResponse
+    from mux_async.models.robots_v0_directives import ModerateBinding as ModerateBinding
+    from mux_async.models.robots_v0_directives import ModerateBindingParameters as ModerateBindingParameters
+    from mux_async.models.robots_v0_directives import ResourceDeclaration as ResourceDeclaration
+    from mux_async.models.robots_v0_directives import ShotsResourceDeclaration as ShotsResourceDeclaration
+    from mux_async.models.robots_v0_directives import Source as Source
+    from mux_async.models.robots_v0_directives import SourceExternal as SourceExternal
+    from mux_async.models.robots_v0_directives import SourceMuxApi as SourceMuxApi
+    from mux_async.models.robots_v0_directives import SourceMuxApiCreateTrack as SourceMuxApiCreateTrack
+    from mux_async.models.robots_v0_directives import SourceMuxApiCreateTrackParams as SourceMuxApiCreateTrackParams
+    from mux_async.models.robots_v0_directives import SourceMuxApiGenerateSubtitles as SourceMuxApiGenerateSubtitles
+    from mux_async.models.robots_v0_directives import SourceMuxApiGenerateSubtitlesParams as SourceMuxApiGenerateSubtitlesParams
+    from mux_async.models.robots_v0_directives import SourceMuxApiRequestShots as SourceMuxApiRequestShots
+    from mux_async.models.robots_v0_directives import SourceMuxApiRequestShotsParams as SourceMuxApiRequestShotsParams
+    from mux_async.models.robots_v0_directives import SourceRequired as SourceRequired
+    from mux_async.models.robots_v0_directives import SourceWorkflow as SourceWorkflow
+    from mux_async.models.robots_v0_directives import SummarizeBinding as SummarizeBinding
+    from mux_async.models.robots_v0_directives import SummarizeBindingParameters as SummarizeBindingParameters
+    from mux_async.models.robots_v0_directives import TrackResourceDeclaration as TrackResourceDeclaration
+    from mux_async.models.robots_v0_directives import TranslateAudioBinding as TranslateAudioBinding
+    from mux_async.models.robots_v0_directives import TranslateAudioBindingParameters as TranslateAudioBindingParameters
+    from mux_async.models.robots_v0_directives import TranslateCaptionsBinding as TranslateCaptionsBinding
+    from mux_async.models.robots_v0_directives import TranslateCaptionsBindingParameters as TranslateCaptionsBindingParameters
+    from mux_async.models.robots_v0_directives import WorkflowBinding as WorkflowBinding
+    from mux_async.models.robots_v0_directives_runs import DIRECTIVE_RUN_STATUS_VALUES as DIRECTIVE_RUN_STATUS_VALUES
+    from mux_async.models.robots_v0_directives_runs import DirectiveRun as DirectiveRun
+    from mux_async.models.robots_v0_directives_runs import DirectiveRunDetail as DirectiveRunDetail
+    from mux_async.models.robots_v0_directives_runs import DirectiveRunDetailResponse as DirectiveRunDetailResponse
+    from mux_async.models.robots_v0_directives_runs import DirectiveRunResponse as DirectiveRunResponse
+    from mux_async.models.robots_v0_directives_runs import DirectiveRunStatus as DirectiveRunStatus
+    from mux_async.models.robots_v0_directives_runs import ListDirectiveRunsResponse as ListDirectiveRunsResponse
+    from mux_async.models.robots_v0_directives_runs import NodeState as NodeState
+    from mux_async.models.robots_v0_directives_runs import NodeStateDispatched as NodeStateDispatched
+    from mux_async.models.robots_v0_directives_runs import NodeStateFailed as NodeStateFailed
+    from mux_async.models.robots_v0_directives_runs import NodeStateWaitingForResources as NodeStateWaitingForResources
+    from mux_async.models.robots_v0_directives_runs import (
+        NodeStateWaitingForSourceWorkflow as NodeStateWaitingForSourceWorkflow,
+    )
+    from mux_async.models.robots_v0_directives_runs import RunDirectiveRequest as RunDirectiveRequest
+    from mux_async.models.robots_v0_jobs import CancelJobResponse as CancelJobResponse
+    from mux_async.models.robots_v0_jobs import JobSummary as JobSummary
+    from mux_async.models.robots_v0_jobs import ListJobsResponse as ListJobsResponse
+    from mux_async.models.robots_v0_jobs_analyze_structure import RobotsV0AnalyzeStructureJob as RobotsV0AnalyzeStructureJob
+    from mux_async.models.robots_v0_jobs_analyze_structure import (
+        RobotsV0AnalyzeStructureJobResponse as RobotsV0AnalyzeStructureJobResponse,
+    )
+    from mux_async.models.robots_v0_jobs_analyze_structure import (
+        RobotsV0CreateAnalyzeStructureJobRequest as RobotsV0CreateAnalyzeStructureJobRequest,
+    )
+    from mux_async.models.robots_v0_jobs_ask_questions import AskQuestionsAnswer as AskQuestionsAnswer
+    from mux_async.models.robots_v0_jobs_ask_questions import AskQuestionsJob as AskQuestionsJob
+    from mux_async.models.robots_v0_jobs_ask_questions import AskQuestionsJobOutputs as AskQuestionsJobOutputs
+    from mux_async.models.robots_v0_jobs_ask_questions import AskQuestionsJobParameters as AskQuestionsJobParameters
+    from mux_async.models.robots_v0_jobs_ask_questions import AskQuestionsJobResponse as AskQuestionsJobResponse
+    from mux_async.models.robots_v0_jobs_ask_questions import CreateAskQuestionsJobRequest as CreateAskQuestionsJobRequest
+    from mux_async.models.robots_v0_jobs_edit_captions import CreateEditCaptionsJobRequest as CreateEditCaptionsJobRequest
+    from mux_async.models.robots_v0_jobs_edit_captions import EditCaptionsJob as EditCaptionsJob
+    from mux_async.models.robots_v0_jobs_edit_captions import EditCaptionsJobOutputs as EditCaptionsJobOutputs
+    from mux_async.models.robots_v0_jobs_edit_captions import EditCaptionsJobParameters as EditCaptionsJobParameters
+    from mux_async.models.robots_v0_jobs_edit_captions import EditCaptionsJobResponse as EditCaptionsJobResponse
+    from mux_async.models.robots_v0_jobs_find_best_thumbnails import BestThumbnail as BestThumbnail
+    from mux_async.models.robots_v0_jobs_find_best_thumbnails import BestThumbnailSubscores as BestThumbnailSubscores
+    from mux_async.models.robots_v0_jobs_find_best_thumbnails import (
         CreateFindBestThumbnailsJobRequest as CreateFindBestThumbnailsJobRequest,
     )
-    from mux_async.models.robots_jobs_find_best_thumbnails import FindBestThumbnailsJob as FindBestThumbnailsJob
-    from mux_async.models.robots_jobs_find_best_thumbnails import FindBestThumbnailsJobOutputs as FindBestThumbnailsJobOutputs
-    from mux_async.models.robots_jobs_find_best_thumbnails import (
+    from mux_async.models.robots_v0_jobs_find_best_thumbnails import FindBestThumbnailsJob as FindBestThumbnailsJob
+    from mux_async.models.robots_v0_jobs_find_best_thumbnails import (
+        FindBestThumbnailsJobOutputs as FindBestThumbnailsJobOutputs,
+    )
+    from mux_async.models.robots_v0_jobs_find_best_thumbnails import (
         FindBestThumbnailsJobParameters as FindBestThumbnailsJobParameters,
     )
-    from mux_async.models.robots_jobs_find_best_thumbnails import FindBestThumbnailsJobResponse as FindBestThumbnailsJobResponse
-    from mux_async.models.robots_jobs_find_key_moments import CreateFindKeyMomentsJobRequest as CreateFindKeyMomentsJobRequest
-    from mux_async.models.robots_jobs_find_key_moments import FindKeyMomentsJob as FindKeyMomentsJob
-    from mux_async.models.robots_jobs_find_key_moments import FindKeyMomentsJobOutputs as FindKeyMomentsJobOutputs
-    from mux_async.models.robots_jobs_find_key_moments import FindKeyMomentsJobParameters as FindKeyMomentsJobParameters
-    from mux_async.models.robots_jobs_find_key_moments import FindKeyMomentsJobResponse as FindKeyMomentsJobResponse
-    from mux_async.models.robots_jobs_find_key_moments import KeyMoment as KeyMoment
-    from mux_async.models.robots_jobs_find_key_moments import KeyMomentQuotableSegment as KeyMomentQuotableSegment
-    from mux_async.models.robots_jobs_find_scenes import CreateFindScenesJobRequest as CreateFindScenesJobRequest
-    from mux_async.models.robots_jobs_find_scenes import FindScenesJob as FindScenesJob
-    from mux_async.models.robots_jobs_find_scenes import FindScenesJobOutputs as FindScenesJobOutputs
-    from mux_async.models.robots_jobs_find_scenes import FindScenesJobParameters as FindScenesJobParameters
-    from mux_async.models.robots_jobs_find_scenes import FindScenesJobResponse as FindScenesJobResponse
-    from mux_async.models.robots_jobs_find_scenes import Scene as Scene
-    from mux_async.models.robots_jobs_find_scenes import SceneShot as SceneShot
-    from mux_async.models.robots_jobs_generate_chapters import Chapter as Chapter
-    from mux_async.models.robots_jobs_generate_chapters import (
+    from mux_async.models.robots_v0_jobs_find_best_thumbnails import (
+        FindBestThumbnailsJobResponse as FindBestThumbnailsJobResponse,
+    )
+    from mux_async.models.robots_v0_jobs_find_key_moments import (
+        CreateFindKeyMomentsJobRequest as CreateFindKeyMomentsJobRequest,
+    )
+    from mux_async.models.robots_v0_jobs_find_key_moments import FindKeyMomentsJob as FindKeyMomentsJob
+    from mux_async.models.robots_v0_jobs_find_key_moments import FindKeyMomentsJobOutputs as FindKeyMomentsJobOutputs
+    from mux_async.models.robots_v0_jobs_find_key_moments import FindKeyMomentsJobParameters as FindKeyMomentsJobParameters
+    from mux_async.models.robots_v0_jobs_find_key_moments import FindKeyMomentsJobResponse as FindKeyMomentsJobResponse
+    from mux_async.models.robots_v0_jobs_find_key_moments import KeyMoment as KeyMoment
+    from mux_async.models.robots_v0_jobs_find_key_moments import KeyMomentQuotableSegment as KeyMomentQuotableSegment
+    from mux_async.models.robots_v0_jobs_find_scenes import CreateFindScenesJobRequest as CreateFindScenesJobRequest
+    from mux_async.models.robots_v0_jobs_find_scenes import FindScenesJob as FindScenesJob
+    from mux_async.models.robots_v0_jobs_find_scenes import FindScenesJobOutputs as FindScenesJobOutputs
+    from mux_async.models.robots_v0_jobs_find_scenes import FindScenesJobParameters as FindScenesJobParameters
+    from mux_async.models.robots_v0_jobs_find_scenes import FindScenesJobResponse as FindScenesJobResponse
+    from mux_async.models.robots_v0_jobs_find_scenes import Scene as Scene
+    from mux_async.models.robots_v0_jobs_find_scenes import SceneShot as SceneShot
+    from mux_async.models.robots_v0_jobs_generate_chapters import Chapter as Chapter
+    from mux_async.models.robots_v0_jobs_generate_chapters import (
         CreateGenerateChaptersJobRequest as CreateGenerateChaptersJobRequest,
     )
-    from mux_async.models.robots_jobs_generate_chapters import GenerateChaptersAssetUpdate as GenerateChaptersAssetUpdate
-    from mux_async.models.robots_jobs_generate_chapters import GenerateChaptersJob as GenerateChaptersJob
-    from mux_async.models.robots_jobs_generate_chapters import GenerateChaptersJobOutputs as GenerateChaptersJobOutputs
-    from mux_async.models.robots_jobs_generate_chapters import GenerateChaptersJobParameters as GenerateChaptersJobParameters
-    from mux_async.models.robots_jobs_generate_chapters import GenerateChaptersJobResponse as GenerateChaptersJobResponse
-    from mux_async.models.robots_jobs_generate_engagement_insights import (
+    from mux_async.models.robots_v0_jobs_generate_chapters import GenerateChaptersAssetUpdate as GenerateChaptersAssetUpdate
+    from mux_async.models.robots_v0_jobs_generate_chapters import GenerateChaptersJob as GenerateChaptersJob
+    from mux_async.models.robots_v0_jobs_generate_chapters import GenerateChaptersJobOutputs as GenerateChaptersJobOutputs
+    from mux_async.models.robots_v0_jobs_generate_chapters import GenerateChaptersJobParameters as GenerateChaptersJobParameters
+    from mux_async.models.robots_v0_jobs_generate_chapters import GenerateChaptersJobResponse as GenerateChaptersJobResponse
+    from mux_async.models.robots_v0_jobs_generate_contextual_text import (
+        RobotsV0CreateGenerateContextualTextJobRequest as RobotsV0CreateGenerateContextualTextJobRequest,
+    )
+    from mux_async.models.robots_v0_jobs_generate_contextual_text import (
+        RobotsV0GenerateContextualTextJob as RobotsV0GenerateContextualTextJob,
+    )
+    from mux_async.models.robots_v0_jobs_generate_contextual_text import (
+        RobotsV0GenerateContextualTextJobResponse as RobotsV0GenerateContextualTextJobResponse,
+    )
+    from mux_async.models.robots_v0_jobs_generate_engagement_insights import (
         CreateGenerateEngagementInsightsJobRequest as CreateGenerateEngagementInsightsJobRequest,
     )
-    from mux_async.models.robots_jobs_generate_engagement_insights import EngagementMomentInsight as EngagementMomentInsight
-    from mux_async.models.robots_jobs_generate_engagement_insights import EngagementOverallInsight as EngagementOverallInsight
-    from mux_async.models.robots_jobs_generate_engagement_insights import (
+    from mux_async.models.robots_v0_jobs_generate_engagement_insights import EngagementMomentInsight as EngagementMomentInsight
+    from mux_async.models.robots_v0_jobs_generate_engagement_insights import (
+        EngagementOverallInsight as EngagementOverallInsight,
+    )
+    from mux_async.models.robots_v0_jobs_generate_engagement_insights import (
         GenerateEngagementInsightsJob as GenerateEngagementInsightsJob,
     )
-    from mux_async.models.robots_jobs_generate_engagement_insights import (
+    from mux_async.models.robots_v0_jobs_generate_engagement_insights import (
         GenerateEngagementInsightsJobOutputs as GenerateEngagementInsightsJobOutputs,
     )
-    from mux_async.models.robots_jobs_generate_engagement_insights import (
+    from mux_async.models.robots_v0_jobs_generate_engagement_insights import (
         GenerateEngagementInsightsJobParameters as GenerateEngagementInsightsJobParameters,
     )
-    from mux_async.models.robots_jobs_generate_engagement_insights import (
+    from mux_async.models.robots_v0_jobs_generate_engagement_insights import (
         GenerateEngagementInsightsJobResponse as GenerateEngagementInsightsJobResponse,
     )
-    from mux_async.models.robots_jobs_generate_premium_captions import (
+    from mux_async.models.robots_v0_jobs_generate_premium_captions import (
         CreateGeneratePremiumCaptionsJobRequest as CreateGeneratePremiumCaptionsJobRequest,
     )
-    from mux_async.models.robots_jobs_generate_premium_captions import GeneratePremiumCaptionsJob as GeneratePremiumCaptionsJob
-    from mux_async.models.robots_jobs_generate_premium_captions import (
+    from mux_async.models.robots_v0_jobs_generate_premium_captions import (
+        GeneratePremiumCaptionsJob as GeneratePremiumCaptionsJob,
+    )
+    from mux_async.models.robots_v0_jobs_generate_premium_captions import (
         GeneratePremiumCaptionsJobOutputs as GeneratePremiumCaptionsJobOutputs,
     )
-    from mux_async.models.robots_jobs_generate_premium_captions import (
+    from mux_async.models.robots_v0_jobs_generate_premium_captions import (
         GeneratePremiumCaptionsJobParameters as GeneratePremiumCaptionsJobParameters,
     )
-    from mux_async.models.robots_jobs_generate_premium_captions import (
+    from mux_async.models.robots_v0_jobs_generate_premium_captions import (
         GeneratePremiumCaptionsJobResponse as GeneratePremiumCaptionsJobResponse,
     )
-    from mux_async.models.robots_jobs_moderate import CreateModerateJobRequest as CreateModerateJobRequest
-    from mux_async.models.robots_jobs_moderate import ModerateJob as ModerateJob
-    from mux_async.models.robots_jobs_moderate import ModerateJobOutputs as ModerateJobOutputs
-    from mux_async.models.robots_jobs_moderate import ModerateJobParameters as ModerateJobParameters
-    from mux_async.models.robots_jobs_moderate import ModerateJobResponse as ModerateJobResponse
-    from mux_async.models.robots_jobs_moderate import ModerationFlaggedAction as ModerationFlaggedAction
-    from mux_async.models.robots_jobs_moderate import ModerationScores as ModerationScores
-    from mux_async.models.robots_jobs_moderate import ModerationThumbnailScore as ModerationThumbnailScore
-    from mux_async.models.robots_jobs_summarize import CreateSummarizeJobRequest as CreateSummarizeJobRequest
-    from mux_async.models.robots_jobs_summarize import SummarizeJob as SummarizeJob
-    from mux_async.models.robots_jobs_summarize import SummarizeJobOutputs as SummarizeJobOutputs
-    from mux_async.models.robots_jobs_summarize import SummarizeJobParameters as SummarizeJobParameters
-    from mux_async.models.robots_jobs_summarize import SummarizeJobResponse as SummarizeJobResponse
-    from mux_async.models.robots_jobs_translate_audio import CreateTranslateAudioJobRequest as CreateTranslateAudioJobRequest
-    from mux_async.models.robots_jobs_translate_audio import TranslateAudioJob as TranslateAudioJob
-    from mux_async.models.robots_jobs_translate_audio import TranslateAudioJobOutputs as TranslateAudioJobOutputs
-    from mux_async.models.robots_jobs_translate_audio import TranslateAudioJobParameters as TranslateAudioJobParameters
-    from mux_async.models.robots_jobs_translate_audio import TranslateAudioJobResponse as TranslateAudioJobResponse
-    from mux_async.models.robots_jobs_translate_captions import (
+    from mux_async.models.robots_v0_jobs_moderate import CreateModerateJobRequest as CreateModerateJobRequest
+    from mux_async.models.robots_v0_jobs_moderate import ModerateJob as ModerateJob
+    from mux_async.models.robots_v0_jobs_moderate import ModerateJobOutputs as ModerateJobOutputs
+    from mux_async.models.robots_v0_jobs_moderate import ModerateJobParameters as ModerateJobParameters
+    from mux_async.models.robots_v0_jobs_moderate import ModerateJobResponse as ModerateJobResponse
+    from mux_async.models.robots_v0_jobs_moderate import ModerationFlaggedAction as ModerationFlaggedAction
+    from mux_async.models.robots_v0_jobs_moderate import ModerationScores as ModerationScores
+    from mux_async.models.robots_v0_jobs_moderate import ModerationThumbnailScore as ModerationThumbnailScore
+    from mux_async.models.robots_v0_jobs_summarize import CreateSummarizeJobRequest as CreateSummarizeJobRequest
+    from mux_async.models.robots_v0_jobs_summarize import SummarizeJob as SummarizeJob
+    from mux_async.models.robots_v0_jobs_summarize import SummarizeJobOutputs as SummarizeJobOutputs
+    from mux_async.models.robots_v0_jobs_summarize import SummarizeJobParameters as SummarizeJobParameters
+    from mux_async.models.robots_v0_jobs_summarize import SummarizeJobResponse as SummarizeJobResponse
+    from mux_async.models.robots_v0_jobs_translate_audio import CreateTranslateAudioJobRequest as CreateTranslateAudioJobRequest
+    from mux_async.models.robots_v0_jobs_translate_audio import TranslateAudioJob as TranslateAudioJob
+    from mux_async.models.robots_v0_jobs_translate_audio import TranslateAudioJobOutputs as TranslateAudioJobOutputs
+    from mux_async.models.robots_v0_jobs_translate_audio import TranslateAudioJobParameters as TranslateAudioJobParameters
+    from mux_async.models.robots_v0_jobs_translate_audio import TranslateAudioJobResponse as TranslateAudioJobResponse
+    from mux_async.models.robots_v0_jobs_translate_captions import (
         CreateTranslateCaptionsJobRequest as CreateTranslateCaptionsJobRequest,
     )
-    from mux_async.models.robots_jobs_translate_captions import TranslateCaptionsJob as TranslateCaptionsJob
-    from mux_async.models.robots_jobs_translate_captions import TranslateCaptionsJobOutputs as TranslateCaptionsJobOutputs
-    from mux_async.models.robots_jobs_translate_captions import TranslateCaptionsJobParameters as TranslateCaptionsJobParameters
-    from mux_async.models.robots_jobs_translate_captions import TranslateCaptionsJobResponse as TranslateCaptionsJobResponse
+    from mux_async.models.robots_v0_jobs_translate_captions import TranslateCaptionsJob as TranslateCaptionsJob
+    from mux_async.models.robots_v0_jobs_translate_captions import TranslateCaptionsJobOutputs as TranslateCaptionsJobOutputs
+    from mux_async.models.robots_v0_jobs_translate_captions import (
+        TranslateCaptionsJobParameters as TranslateCaptionsJobParameters,
+    )
+    from mux_async.models.robots_v0_jobs_translate_captions import TranslateCaptionsJobResponse as TranslateCaptionsJobResponse
     from mux_async.models.shared import AssetMetadata as AssetMetadata
     from mux_async.models.shared import ErrorDetail as ErrorDetail
     from mux_async.models.shared import ErrorResponse as ErrorResponse
@@ -324,6 +559,11 @@ if TYPE_CHECKING:
     from mux_async.models.shared_data import OrderDirection as OrderDirection
     from mux_async.models.shared_robots import JOB_STATUS_VALUES as JOB_STATUS_VALUES
     from mux_async.models.shared_robots import REPLACE_EXISTING_TRACKS_VALUES as REPLACE_EXISTING_TRACKS_VALUES
+    from mux_async.models.shared_robots import ROBOTS_V1_JOB_STATUS_VALUES as ROBOTS_V1_JOB_STATUS_VALUES
+    from mux_async.models.shared_robots import (
+        ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES as ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
+    )
+    from mux_async.models.shared_robots import ROBOTS_V1_WORKFLOW_VALUES as ROBOTS_V1_WORKFLOW_VALUES
     from mux_async.models.shared_robots import ROBOTS_WORKFLOW_VALUES as ROBOTS_WORKFLOW_VALUES
     from mux_async.models.shared_robots import ActionOnFlagged as ActionOnFlagged
     from mux_async.models.shared_robots import AskQuestionsOutputSteering as AskQuestionsOutputSteering
@@ -353,6 +593,39 @@ if TYPE_CHECKING:
     from mux_async.models.shared_robots import ResourceLinks as ResourceLinks
     from mux_async.models.shared_robots import RobotsErrorDetail as RobotsErrorDetail
     from mux_async.models.shared_robots import RobotsErrorResponse as RobotsErrorResponse
+    from mux_async.models.shared_robots import RobotsV1AnalyzeStructureChapter as RobotsV1AnalyzeStructureChapter
+    from mux_async.models.shared_robots import RobotsV1AnalyzeStructureJobOutputs as RobotsV1AnalyzeStructureJobOutputs
+    from mux_async.models.shared_robots import RobotsV1AnalyzeStructureJobParameters as RobotsV1AnalyzeStructureJobParameters
+    from mux_async.models.shared_robots import RobotsV1AnalyzeStructureKeyMoment as RobotsV1AnalyzeStructureKeyMoment
+    from mux_async.models.shared_robots import RobotsV1AnalyzeStructureOutputSteering as RobotsV1AnalyzeStructureOutputSteering
+    from mux_async.models.shared_robots import RobotsV1AnalyzeStructureScene as RobotsV1AnalyzeStructureScene
+    from mux_async.models.shared_robots import RobotsV1ContextualTextArtifact as RobotsV1ContextualTextArtifact
+    from mux_async.models.shared_robots import RobotsV1ContextualTextMaxLength as RobotsV1ContextualTextMaxLength
+    from mux_async.models.shared_robots import RobotsV1ContextualTextVariant as RobotsV1ContextualTextVariant
+    from mux_async.models.shared_robots import RobotsV1ErrorDetail as RobotsV1ErrorDetail
+    from mux_async.models.shared_robots import RobotsV1ErrorResponse as RobotsV1ErrorResponse
+    from mux_async.models.shared_robots import (
+        RobotsV1GenerateContextualTextJobOutputs as RobotsV1GenerateContextualTextJobOutputs,
+    )
+    from mux_async.models.shared_robots import (
+        RobotsV1GenerateContextualTextJobParameters as RobotsV1GenerateContextualTextJobParameters,
+    )
+    from mux_async.models.shared_robots import (
+        RobotsV1GenerateContextualTextOutputSteering as RobotsV1GenerateContextualTextOutputSteering,
+    )
+    from mux_async.models.shared_robots import RobotsV1JobAsset as RobotsV1JobAsset
+    from mux_async.models.shared_robots import RobotsV1JobDirectiveContext as RobotsV1JobDirectiveContext
+    from mux_async.models.shared_robots import RobotsV1JobError as RobotsV1JobError
+    from mux_async.models.shared_robots import RobotsV1JobResources as RobotsV1JobResources
+    from mux_async.models.shared_robots import RobotsV1JobStatus as RobotsV1JobStatus
+    from mux_async.models.shared_robots import RobotsV1ReplacedTrack as RobotsV1ReplacedTrack
+    from mux_async.models.shared_robots import RobotsV1ReplaceExistingTracks as RobotsV1ReplaceExistingTracks
+    from mux_async.models.shared_robots import RobotsV1ResourceLink as RobotsV1ResourceLink
+    from mux_async.models.shared_robots import RobotsV1ResourceLinks as RobotsV1ResourceLinks
+    from mux_async.models.shared_robots import RobotsV1Scope as RobotsV1Scope
+    from mux_async.models.shared_robots import RobotsV1Taxonomy as RobotsV1Taxonomy
+    from mux_async.models.shared_robots import RobotsV1TaxonomyValue as RobotsV1TaxonomyValue
+    from mux_async.models.shared_robots import RobotsV1Workflow as RobotsV1Workflow
     from mux_async.models.shared_robots import RobotsWorkflow as RobotsWorkflow
     from mux_async.models.shared_robots import SlimlineAsset as SlimlineAsset
     from mux_async.models.shared_robots import SummarizeOutputSteering as SummarizeOutputSteering
@@ -562,6 +835,7 @@ if TYPE_CHECKING:
     from mux_async.models.video_web_inputs import UpdateWebInputUrlRequest as UpdateWebInputUrlRequest
     from mux_async.models.video_web_inputs import WebInput as WebInput
     from mux_async.models.video_web_inputs import WebInputResponse as WebInputResponse
+    from mux_async.models.webhooks import RobotsV1WebhookDirectiveRun as RobotsV1WebhookDirectiveRun
     from mux_async.models.webhooks import WebhookAsset as WebhookAsset
     from mux_async.models.webhooks import WebhookAssetEmbeddedTrack as WebhookAssetEmbeddedTrack
     from mux_async.models.webhooks import WebhookAssetNonStandardInputReasons as WebhookAssetNonStandardInputReasons
@@ -619,6 +893,10 @@ __all__ = [
     "REAL_TIME_METRIC_ID_VALUES",
     "REPLACE_EXISTING_TRACKS_VALUES",
     "RESOLUTION_TIER_VALUES",
+    "ROBOTS_V1_DIRECTIVE_RUN_STATUS_VALUES",
+    "ROBOTS_V1_JOB_STATUS_VALUES",
+    "ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES",
+    "ROBOTS_V1_WORKFLOW_VALUES",
     "ROBOTS_WORKFLOW_VALUES",
     "SHOTS_STATUS_VALUES",
     "SIMULCAST_TARGET_STATUS_VALUES",
@@ -940,6 +1218,146 @@ __all__ = [
     "ResourceLinks",
     "RobotsErrorDetail",
     "RobotsErrorResponse",
+    "RobotsV0AnalyzeStructureJob",
+    "RobotsV0AnalyzeStructureJobResponse",
+    "RobotsV0CreateAnalyzeStructureJobRequest",
+    "RobotsV0CreateGenerateContextualTextJobRequest",
+    "RobotsV0GenerateContextualTextJob",
+    "RobotsV0GenerateContextualTextJobResponse",
+    "RobotsV1AnalyzeStructureChapter",
+    "RobotsV1AnalyzeStructureJob",
+    "RobotsV1AnalyzeStructureJobOutputs",
+    "RobotsV1AnalyzeStructureJobParameters",
+    "RobotsV1AnalyzeStructureJobResponse",
+    "RobotsV1AnalyzeStructureKeyMoment",
+    "RobotsV1AnalyzeStructureOutputSteering",
+    "RobotsV1AnalyzeStructureScene",
+    "RobotsV1AskQuestionsAnswer",
+    "RobotsV1AskQuestionsJob",
+    "RobotsV1AskQuestionsJobOutputs",
+    "RobotsV1AskQuestionsJobParameters",
+    "RobotsV1AskQuestionsJobResponse",
+    "RobotsV1AskQuestionsOutputSteering",
+    "RobotsV1AskQuestionsQuestion",
+    "RobotsV1BestThumbnail",
+    "RobotsV1BestThumbnailSubscores",
+    "RobotsV1CancelJobResponse",
+    "RobotsV1Chapter",
+    "RobotsV1ChaptersAssetUpdates",
+    "RobotsV1ChaptersTrackUpdate",
+    "RobotsV1ContextualTextArtifact",
+    "RobotsV1ContextualTextMaxLength",
+    "RobotsV1ContextualTextVariant",
+    "RobotsV1CreateAnalyzeStructureJobRequest",
+    "RobotsV1CreateAskQuestionsJobRequest",
+    "RobotsV1CreateDirectiveRequest",
+    "RobotsV1CreateEditCaptionsJobRequest",
+    "RobotsV1CreateFindBestThumbnailsJobRequest",
+    "RobotsV1CreateFindKeyMomentsJobRequest",
+    "RobotsV1CreateGenerateChaptersJobRequest",
+    "RobotsV1CreateGenerateContextualTextJobRequest",
+    "RobotsV1CreateGenerateEngagementInsightsJobRequest",
+    "RobotsV1CreateGeneratePremiumCaptionsJobRequest",
+    "RobotsV1CreateModerateJobRequest",
+    "RobotsV1CreateSummarizeJobRequest",
+    "RobotsV1CreateTranslateAudioJobRequest",
+    "RobotsV1CreateTranslateCaptionsJobRequest",
+    "RobotsV1Directive",
+    "RobotsV1DirectiveResource",
+    "RobotsV1DirectiveResponse",
+    "RobotsV1DirectiveRun",
+    "RobotsV1DirectiveRunDetail",
+    "RobotsV1DirectiveRunDetailResponse",
+    "RobotsV1DirectiveRunResponse",
+    "RobotsV1DirectiveRunStatus",
+    "RobotsV1DirectiveSubject",
+    "RobotsV1EditCaptionsAutoCensorProfanity",
+    "RobotsV1EditCaptionsJob",
+    "RobotsV1EditCaptionsJobOutputs",
+    "RobotsV1EditCaptionsJobParameters",
+    "RobotsV1EditCaptionsJobResponse",
+    "RobotsV1EditCaptionsReplacement",
+    "RobotsV1EditCaptionsSpeakerReplacement",
+    "RobotsV1EngagementMomentInsight",
+    "RobotsV1EngagementOverallInsight",
+    "RobotsV1ErrorDetail",
+    "RobotsV1ErrorResponse",
+    "RobotsV1FindBestThumbnailsJob",
+    "RobotsV1FindBestThumbnailsJobOutputs",
+    "RobotsV1FindBestThumbnailsJobParameters",
+    "RobotsV1FindBestThumbnailsJobResponse",
+    "RobotsV1FindBestThumbnailsOutputSteering",
+    "RobotsV1FindKeyMomentsJob",
+    "RobotsV1FindKeyMomentsJobOutputs",
+    "RobotsV1FindKeyMomentsJobParameters",
+    "RobotsV1FindKeyMomentsJobResponse",
+    "RobotsV1FindKeyMomentsOutputSteering",
+    "RobotsV1GenerateChaptersJob",
+    "RobotsV1GenerateChaptersJobOutputs",
+    "RobotsV1GenerateChaptersJobParameters",
+    "RobotsV1GenerateChaptersJobResponse",
+    "RobotsV1GenerateChaptersOutputSteering",
+    "RobotsV1GenerateContextualTextJob",
+    "RobotsV1GenerateContextualTextJobOutputs",
+    "RobotsV1GenerateContextualTextJobParameters",
+    "RobotsV1GenerateContextualTextJobResponse",
+    "RobotsV1GenerateContextualTextOutputSteering",
+    "RobotsV1GenerateEngagementInsightsJob",
+    "RobotsV1GenerateEngagementInsightsJobOutputs",
+    "RobotsV1GenerateEngagementInsightsJobParameters",
+    "RobotsV1GenerateEngagementInsightsJobResponse",
+    "RobotsV1GeneratePremiumCaptionsJob",
+    "RobotsV1GeneratePremiumCaptionsJobOutputs",
+    "RobotsV1GeneratePremiumCaptionsJobParameters",
+    "RobotsV1GeneratePremiumCaptionsJobResponse",
+    "RobotsV1JobAsset",
+    "RobotsV1JobDirectiveContext",
+    "RobotsV1JobError",
+    "RobotsV1JobResources",
+    "RobotsV1JobStatus",
+    "RobotsV1JobSummary",
+    "RobotsV1KeyMoment",
+    "RobotsV1ListDirectiveRunsResponse",
+    "RobotsV1ListDirectivesResponse",
+    "RobotsV1ListJobsResponse",
+    "RobotsV1ModerateJob",
+    "RobotsV1ModerateJobOutputs",
+    "RobotsV1ModerateJobParameters",
+    "RobotsV1ModerateJobResponse",
+    "RobotsV1ModerateOutputSteering",
+    "RobotsV1ModerationFlaggedAction",
+    "RobotsV1ModerationOnFlagged",
+    "RobotsV1ModerationScores",
+    "RobotsV1ModerationThresholds",
+    "RobotsV1ModerationThumbnailScore",
+    "RobotsV1ModerationTranscriptScore",
+    "RobotsV1NodeState",
+    "RobotsV1NotableVisualConcept",
+    "RobotsV1ReplaceExistingTracks",
+    "RobotsV1ReplacedTrack",
+    "RobotsV1ResourceLink",
+    "RobotsV1ResourceLinks",
+    "RobotsV1RunDirectiveRequest",
+    "RobotsV1Scope",
+    "RobotsV1SummarizeJob",
+    "RobotsV1SummarizeJobOutputs",
+    "RobotsV1SummarizeJobParameters",
+    "RobotsV1SummarizeJobResponse",
+    "RobotsV1SummarizeOutputSteering",
+    "RobotsV1Taxonomy",
+    "RobotsV1TaxonomyValue",
+    "RobotsV1TranscriptCue",
+    "RobotsV1TranslateAudioJob",
+    "RobotsV1TranslateAudioJobOutputs",
+    "RobotsV1TranslateAudioJobParameters",
+    "RobotsV1TranslateAudioJobResponse",
+    "RobotsV1TranslateCaptionsJob",
+    "RobotsV1TranslateCaptionsJobOutputs",
+    "RobotsV1TranslateCaptionsJobParameters",
+    "RobotsV1TranslateCaptionsJobResponse",
+    "RobotsV1WebhookDirectiveRun",
+    "RobotsV1Workflow",
+    "RobotsV1WorkflowBinding",
     "RobotsWorkflow",
     "RunDirectiveRequest",
     "Scene",
@@ -1105,13 +1523,13 @@ _HOMES: Final = {
     "AnnotationId": "mux_async.models.ids",
     "AnnotationInput": "mux_async.models.data_annotations",
     "AnnotationResponse": "mux_async.models.data_annotations",
-    "AskQuestionsAnswer": "mux_async.models.robots_jobs_ask_questions",
-    "AskQuestionsBinding": "mux_async.models.robots_directives",
-    "AskQuestionsBindingParameters": "mux_async.models.robots_directives",
-    "AskQuestionsJob": "mux_async.models.robots_jobs_ask_questions",
-    "AskQuestionsJobOutputs": "mux_async.models.robots_jobs_ask_questions",
-    "AskQuestionsJobParameters": "mux_async.models.robots_jobs_ask_questions",
-    "AskQuestionsJobResponse": "mux_async.models.robots_jobs_ask_questions",
+    "AskQuestionsAnswer": "mux_async.models.robots_v0_jobs_ask_questions",
+    "AskQuestionsBinding": "mux_async.models.robots_v0_directives",
+    "AskQuestionsBindingParameters": "mux_async.models.robots_v0_directives",
+    "AskQuestionsJob": "mux_async.models.robots_v0_jobs_ask_questions",
+    "AskQuestionsJobOutputs": "mux_async.models.robots_v0_jobs_ask_questions",
+    "AskQuestionsJobParameters": "mux_async.models.robots_v0_jobs_ask_questions",
+    "AskQuestionsJobResponse": "mux_async.models.robots_v0_jobs_ask_questions",
     "AskQuestionsOutputSteering": "mux_async.models.shared_robots",
     "AskQuestionsQuestion": "mux_async.models.shared_robots",
     "Asset": "mux_async.models.video_assets",
@@ -1136,8 +1554,8 @@ _HOMES: Final = {
     "BROADCAST_LAYOUT_VALUES": "mux_async.models.video_spaces",
     "BROADCAST_RESOLUTION_VALUES": "mux_async.models.video_spaces",
     "BROADCAST_STATUS_VALUES": "mux_async.models.video_spaces",
-    "BestThumbnail": "mux_async.models.robots_jobs_find_best_thumbnails",
-    "BestThumbnailSubscores": "mux_async.models.robots_jobs_find_best_thumbnails",
+    "BestThumbnail": "mux_async.models.robots_v0_jobs_find_best_thumbnails",
+    "BestThumbnailSubscores": "mux_async.models.robots_v0_jobs_find_best_thumbnails",
     "BreakdownValue": "mux_async.models.data_metrics",
     "Broadcast": "mux_async.models.video_spaces",
     "BroadcastId": "mux_async.models.ids",
@@ -1145,52 +1563,52 @@ _HOMES: Final = {
     "BroadcastResolution": "mux_async.models.video_spaces",
     "BroadcastResponse": "mux_async.models.video_spaces",
     "BroadcastStatus": "mux_async.models.video_spaces",
-    "CancelJobResponse": "mux_async.models.robots_jobs",
-    "Chapter": "mux_async.models.robots_jobs_generate_chapters",
-    "CreateAskQuestionsJobRequest": "mux_async.models.robots_jobs_ask_questions",
+    "CancelJobResponse": "mux_async.models.robots_v0_jobs",
+    "Chapter": "mux_async.models.robots_v0_jobs_generate_chapters",
+    "CreateAskQuestionsJobRequest": "mux_async.models.robots_v0_jobs_ask_questions",
     "CreateAssetRequest": "mux_async.models.video_assets",
     "CreateBroadcastRequest": "mux_async.models.video_spaces",
-    "CreateDirectiveRequest": "mux_async.models.robots_directives",
-    "CreateEditCaptionsJobRequest": "mux_async.models.robots_jobs_edit_captions",
-    "CreateFindBestThumbnailsJobRequest": "mux_async.models.robots_jobs_find_best_thumbnails",
-    "CreateFindKeyMomentsJobRequest": "mux_async.models.robots_jobs_find_key_moments",
-    "CreateFindScenesJobRequest": "mux_async.models.robots_jobs_find_scenes",
-    "CreateGenerateChaptersJobRequest": "mux_async.models.robots_jobs_generate_chapters",
-    "CreateGenerateEngagementInsightsJobRequest": "mux_async.models.robots_jobs_generate_engagement_insights",
-    "CreateGeneratePremiumCaptionsJobRequest": "mux_async.models.robots_jobs_generate_premium_captions",
+    "CreateDirectiveRequest": "mux_async.models.robots_v0_directives",
+    "CreateEditCaptionsJobRequest": "mux_async.models.robots_v0_jobs_edit_captions",
+    "CreateFindBestThumbnailsJobRequest": "mux_async.models.robots_v0_jobs_find_best_thumbnails",
+    "CreateFindKeyMomentsJobRequest": "mux_async.models.robots_v0_jobs_find_key_moments",
+    "CreateFindScenesJobRequest": "mux_async.models.robots_v0_jobs_find_scenes",
+    "CreateGenerateChaptersJobRequest": "mux_async.models.robots_v0_jobs_generate_chapters",
+    "CreateGenerateEngagementInsightsJobRequest": "mux_async.models.robots_v0_jobs_generate_engagement_insights",
+    "CreateGeneratePremiumCaptionsJobRequest": "mux_async.models.robots_v0_jobs_generate_premium_captions",
     "CreateLiveStreamRequest": "mux_async.models.video_live_streams",
-    "CreateModerateJobRequest": "mux_async.models.robots_jobs_moderate",
+    "CreateModerateJobRequest": "mux_async.models.robots_v0_jobs_moderate",
     "CreatePlaybackIdRequest": "mux_async.models.shared_video",
     "CreatePlaybackRestrictionRequest": "mux_async.models.video_playback_restrictions",
     "CreateSimulcastTargetRequest": "mux_async.models.video_live_streams",
     "CreateSpaceRequest": "mux_async.models.video_spaces",
     "CreateStaticRenditionRequest": "mux_async.models.shared_video",
-    "CreateSummarizeJobRequest": "mux_async.models.robots_jobs_summarize",
+    "CreateSummarizeJobRequest": "mux_async.models.robots_v0_jobs_summarize",
     "CreateTrackRequest": "mux_async.models.video_assets",
     "CreateTranscriptionVocabularyRequest": "mux_async.models.video_transcription_vocabularies",
-    "CreateTranslateAudioJobRequest": "mux_async.models.robots_jobs_translate_audio",
-    "CreateTranslateCaptionsJobRequest": "mux_async.models.robots_jobs_translate_captions",
+    "CreateTranslateAudioJobRequest": "mux_async.models.robots_v0_jobs_translate_audio",
+    "CreateTranslateCaptionsJobRequest": "mux_async.models.robots_v0_jobs_translate_captions",
     "CreateUploadRequest": "mux_async.models.video_uploads",
     "CreateWebInputRequest": "mux_async.models.video_web_inputs",
     "CreateWebhookRequest": "mux_async.models.system_webhooks",
     "DATA_METRIC_ID_VALUES": "mux_async.models.data_metrics",
-    "DIRECTIVE_RUN_STATUS_VALUES": "mux_async.models.robots_directives_runs",
+    "DIRECTIVE_RUN_STATUS_VALUES": "mux_async.models.robots_v0_directives_runs",
     "DataError": "mux_async.models.data_errors",
     "DataMetricId": "mux_async.models.data_metrics",
     "DeliveryReport": "mux_async.models.video_delivery_usage",
     "DeliveryReportDeliveredSecondsByResolution": "mux_async.models.video_delivery_usage",
     "DimensionGroups": "mux_async.models.shared_data",
     "DimensionValue": "mux_async.models.data_dimensions",
-    "Directive": "mux_async.models.robots_directives",
+    "Directive": "mux_async.models.robots_v0_directives",
     "DirectiveId": "mux_async.models.ids",
-    "DirectiveResponse": "mux_async.models.robots_directives",
-    "DirectiveRun": "mux_async.models.robots_directives_runs",
-    "DirectiveRunDetail": "mux_async.models.robots_directives_runs",
-    "DirectiveRunDetailResponse": "mux_async.models.robots_directives_runs",
+    "DirectiveResponse": "mux_async.models.robots_v0_directives",
+    "DirectiveRun": "mux_async.models.robots_v0_directives_runs",
+    "DirectiveRunDetail": "mux_async.models.robots_v0_directives_runs",
+    "DirectiveRunDetailResponse": "mux_async.models.robots_v0_directives_runs",
     "DirectiveRunId": "mux_async.models.ids",
-    "DirectiveRunResponse": "mux_async.models.robots_directives_runs",
-    "DirectiveRunStatus": "mux_async.models.robots_directives_runs",
-    "DirectiveSubject": "mux_async.models.robots_directives",
+    "DirectiveRunResponse": "mux_async.models.robots_v0_directives_runs",
+    "DirectiveRunStatus": "mux_async.models.robots_v0_directives_runs",
+    "DirectiveSubject": "mux_async.models.robots_v0_directives",
     "DisableLiveStreamResponse": "mux_async.models.video_live_streams",
     "DisplayNameEntry": "mux_async.models.shared_data",
     "DrmConfiguration": "mux_async.models.video_drm_configurations",
@@ -1198,66 +1616,66 @@ _HOMES: Final = {
     "DrmConfigurationResponse": "mux_async.models.video_drm_configurations",
     "ENCODING_TIER_VALUES": "mux_async.models.shared_video",
     "EditCaptionsAutoCensorProfanity": "mux_async.models.shared_robots",
-    "EditCaptionsBinding": "mux_async.models.robots_directives",
-    "EditCaptionsBindingParameters": "mux_async.models.robots_directives",
-    "EditCaptionsJob": "mux_async.models.robots_jobs_edit_captions",
-    "EditCaptionsJobOutputs": "mux_async.models.robots_jobs_edit_captions",
-    "EditCaptionsJobParameters": "mux_async.models.robots_jobs_edit_captions",
-    "EditCaptionsJobResponse": "mux_async.models.robots_jobs_edit_captions",
+    "EditCaptionsBinding": "mux_async.models.robots_v0_directives",
+    "EditCaptionsBindingParameters": "mux_async.models.robots_v0_directives",
+    "EditCaptionsJob": "mux_async.models.robots_v0_jobs_edit_captions",
+    "EditCaptionsJobOutputs": "mux_async.models.robots_v0_jobs_edit_captions",
+    "EditCaptionsJobParameters": "mux_async.models.robots_v0_jobs_edit_captions",
+    "EditCaptionsJobResponse": "mux_async.models.robots_v0_jobs_edit_captions",
     "EditCaptionsReplacement": "mux_async.models.shared_robots",
     "EditCaptionsSpeakerReplacement": "mux_async.models.shared_robots",
     "EnableLiveStreamResponse": "mux_async.models.video_live_streams",
     "EncodingTier": "mux_async.models.shared_video",
     "EngagementHeatmap": "mux_async.models.shared_data",
     "EngagementHotspots": "mux_async.models.shared_data",
-    "EngagementMomentInsight": "mux_async.models.robots_jobs_generate_engagement_insights",
-    "EngagementOverallInsight": "mux_async.models.robots_jobs_generate_engagement_insights",
+    "EngagementMomentInsight": "mux_async.models.robots_v0_jobs_generate_engagement_insights",
+    "EngagementOverallInsight": "mux_async.models.robots_v0_jobs_generate_engagement_insights",
     "EnvironmentId": "mux_async.models.ids",
     "ErrorDetail": "mux_async.models.shared",
     "ErrorResponse": "mux_async.models.shared",
     "FilterValue": "mux_async.models.data_filters",
-    "FindBestThumbnailsBinding": "mux_async.models.robots_directives",
-    "FindBestThumbnailsBindingParameters": "mux_async.models.robots_directives",
-    "FindBestThumbnailsJob": "mux_async.models.robots_jobs_find_best_thumbnails",
-    "FindBestThumbnailsJobOutputs": "mux_async.models.robots_jobs_find_best_thumbnails",
-    "FindBestThumbnailsJobParameters": "mux_async.models.robots_jobs_find_best_thumbnails",
-    "FindBestThumbnailsJobResponse": "mux_async.models.robots_jobs_find_best_thumbnails",
+    "FindBestThumbnailsBinding": "mux_async.models.robots_v0_directives",
+    "FindBestThumbnailsBindingParameters": "mux_async.models.robots_v0_directives",
+    "FindBestThumbnailsJob": "mux_async.models.robots_v0_jobs_find_best_thumbnails",
+    "FindBestThumbnailsJobOutputs": "mux_async.models.robots_v0_jobs_find_best_thumbnails",
+    "FindBestThumbnailsJobParameters": "mux_async.models.robots_v0_jobs_find_best_thumbnails",
+    "FindBestThumbnailsJobResponse": "mux_async.models.robots_v0_jobs_find_best_thumbnails",
     "FindBestThumbnailsOutputSteering": "mux_async.models.shared_robots",
-    "FindKeyMomentsBinding": "mux_async.models.robots_directives",
-    "FindKeyMomentsBindingParameters": "mux_async.models.robots_directives",
-    "FindKeyMomentsJob": "mux_async.models.robots_jobs_find_key_moments",
-    "FindKeyMomentsJobOutputs": "mux_async.models.robots_jobs_find_key_moments",
-    "FindKeyMomentsJobParameters": "mux_async.models.robots_jobs_find_key_moments",
-    "FindKeyMomentsJobResponse": "mux_async.models.robots_jobs_find_key_moments",
+    "FindKeyMomentsBinding": "mux_async.models.robots_v0_directives",
+    "FindKeyMomentsBindingParameters": "mux_async.models.robots_v0_directives",
+    "FindKeyMomentsJob": "mux_async.models.robots_v0_jobs_find_key_moments",
+    "FindKeyMomentsJobOutputs": "mux_async.models.robots_v0_jobs_find_key_moments",
+    "FindKeyMomentsJobParameters": "mux_async.models.robots_v0_jobs_find_key_moments",
+    "FindKeyMomentsJobResponse": "mux_async.models.robots_v0_jobs_find_key_moments",
     "FindKeyMomentsOutputSteering": "mux_async.models.shared_robots",
-    "FindScenesBinding": "mux_async.models.robots_directives",
-    "FindScenesBindingParameters": "mux_async.models.robots_directives",
-    "FindScenesJob": "mux_async.models.robots_jobs_find_scenes",
-    "FindScenesJobOutputs": "mux_async.models.robots_jobs_find_scenes",
-    "FindScenesJobParameters": "mux_async.models.robots_jobs_find_scenes",
-    "FindScenesJobResponse": "mux_async.models.robots_jobs_find_scenes",
+    "FindScenesBinding": "mux_async.models.robots_v0_directives",
+    "FindScenesBindingParameters": "mux_async.models.robots_v0_directives",
+    "FindScenesJob": "mux_async.models.robots_v0_jobs_find_scenes",
+    "FindScenesJobOutputs": "mux_async.models.robots_v0_jobs_find_scenes",
+    "FindScenesJobParameters": "mux_async.models.robots_v0_jobs_find_scenes",
+    "FindScenesJobResponse": "mux_async.models.robots_v0_jobs_find_scenes",
     "FindScenesOutputSteering": "mux_async.models.shared_robots",
     "GenerateAssetShotsRequest": "mux_async.models.video_assets",
-    "GenerateChaptersAssetUpdate": "mux_async.models.robots_jobs_generate_chapters",
-    "GenerateChaptersBinding": "mux_async.models.robots_directives",
-    "GenerateChaptersBindingParameters": "mux_async.models.robots_directives",
-    "GenerateChaptersJob": "mux_async.models.robots_jobs_generate_chapters",
-    "GenerateChaptersJobOutputs": "mux_async.models.robots_jobs_generate_chapters",
-    "GenerateChaptersJobParameters": "mux_async.models.robots_jobs_generate_chapters",
-    "GenerateChaptersJobResponse": "mux_async.models.robots_jobs_generate_chapters",
+    "GenerateChaptersAssetUpdate": "mux_async.models.robots_v0_jobs_generate_chapters",
+    "GenerateChaptersBinding": "mux_async.models.robots_v0_directives",
+    "GenerateChaptersBindingParameters": "mux_async.models.robots_v0_directives",
+    "GenerateChaptersJob": "mux_async.models.robots_v0_jobs_generate_chapters",
+    "GenerateChaptersJobOutputs": "mux_async.models.robots_v0_jobs_generate_chapters",
+    "GenerateChaptersJobParameters": "mux_async.models.robots_v0_jobs_generate_chapters",
+    "GenerateChaptersJobResponse": "mux_async.models.robots_v0_jobs_generate_chapters",
     "GenerateChaptersOutputSteering": "mux_async.models.shared_robots",
     "GenerateChaptersPromptOverrides": "mux_async.models.shared_robots",
-    "GenerateEngagementInsightsBinding": "mux_async.models.robots_directives",
-    "GenerateEngagementInsightsJob": "mux_async.models.robots_jobs_generate_engagement_insights",
-    "GenerateEngagementInsightsJobOutputs": "mux_async.models.robots_jobs_generate_engagement_insights",
-    "GenerateEngagementInsightsJobParameters": "mux_async.models.robots_jobs_generate_engagement_insights",
-    "GenerateEngagementInsightsJobResponse": "mux_async.models.robots_jobs_generate_engagement_insights",
-    "GeneratePremiumCaptionsBinding": "mux_async.models.robots_directives",
-    "GeneratePremiumCaptionsBindingParameters": "mux_async.models.robots_directives",
-    "GeneratePremiumCaptionsJob": "mux_async.models.robots_jobs_generate_premium_captions",
-    "GeneratePremiumCaptionsJobOutputs": "mux_async.models.robots_jobs_generate_premium_captions",
-    "GeneratePremiumCaptionsJobParameters": "mux_async.models.robots_jobs_generate_premium_captions",
-    "GeneratePremiumCaptionsJobResponse": "mux_async.models.robots_jobs_generate_premium_captions",
+    "GenerateEngagementInsightsBinding": "mux_async.models.robots_v0_directives",
+    "GenerateEngagementInsightsJob": "mux_async.models.robots_v0_jobs_generate_engagement_insights",
+    "GenerateEngagementInsightsJobOutputs": "mux_async.models.robots_v0_jobs_generate_engagement_insights",
+    "GenerateEngagementInsightsJobParameters": "mux_async.models.robots_v0_jobs_generate_engagement_insights",
+    "GenerateEngagementInsightsJobResponse": "mux_async.models.robots_v0_jobs_generate_engagement_insights",
+    "GeneratePremiumCaptionsBinding": "mux_async.models.robots_v0_directives",
+    "GeneratePremiumCaptionsBindingParameters": "mux_async.models.robots_v0_directives",
+    "GeneratePremiumCaptionsJob": "mux_async.models.robots_v0_jobs_generate_premium_captions",
+    "GeneratePremiumCaptionsJobOutputs": "mux_async.models.robots_v0_jobs_generate_premium_captions",
+    "GeneratePremiumCaptionsJobParameters": "mux_async.models.robots_v0_jobs_generate_premium_captions",
+    "GeneratePremiumCaptionsJobResponse": "mux_async.models.robots_v0_jobs_generate_premium_captions",
     "GenerateTrackSubtitlesRequest": "mux_async.models.video_assets",
     "GenerateTrackSubtitlesResponse": "mux_async.models.video_assets",
     "GetAssetInputInfoResponse": "mux_async.models.video_assets",
@@ -1301,9 +1719,9 @@ _HOMES: Final = {
     "JobId": "mux_async.models.ids",
     "JobResources": "mux_async.models.shared_robots",
     "JobStatus": "mux_async.models.shared_robots",
-    "JobSummary": "mux_async.models.robots_jobs",
-    "KeyMoment": "mux_async.models.robots_jobs_find_key_moments",
-    "KeyMomentQuotableSegment": "mux_async.models.robots_jobs_find_key_moments",
+    "JobSummary": "mux_async.models.robots_v0_jobs",
+    "KeyMoment": "mux_async.models.robots_v0_jobs_find_key_moments",
+    "KeyMomentQuotableSegment": "mux_async.models.robots_v0_jobs_find_key_moments",
     "KeyMomentTargetDuration": "mux_async.models.shared_robots",
     "LANGUAGE_CHANNEL_VALUES": "mux_async.models.video_live_streams",
     "LATENCY_MODE_VALUES": "mux_async.models.video_live_streams",
@@ -1319,8 +1737,8 @@ _HOMES: Final = {
     "ListDeliveryUsageResponse": "mux_async.models.video_delivery_usage",
     "ListDimensionValuesResponse": "mux_async.models.data_dimensions",
     "ListDimensionsResponse": "mux_async.models.data_dimensions",
-    "ListDirectiveRunsResponse": "mux_async.models.robots_directives_runs",
-    "ListDirectivesResponse": "mux_async.models.robots_directives",
+    "ListDirectiveRunsResponse": "mux_async.models.robots_v0_directives_runs",
+    "ListDirectivesResponse": "mux_async.models.robots_v0_directives",
     "ListDrmConfigurationsResponse": "mux_async.models.video_drm_configurations",
     "ListErrorsResponse": "mux_async.models.data_errors",
     "ListExportsResponse": "mux_async.models.data_exports",
@@ -1328,7 +1746,7 @@ _HOMES: Final = {
     "ListFiltersResponse": "mux_async.models.data_filters",
     "ListIncidentsResponse": "mux_async.models.data_incidents",
     "ListInsightsResponse": "mux_async.models.data_metrics",
-    "ListJobsResponse": "mux_async.models.robots_jobs",
+    "ListJobsResponse": "mux_async.models.robots_v0_jobs",
     "ListLiveStreamsResponse": "mux_async.models.video_live_streams",
     "ListMonitoringDimensionsResponse": "mux_async.models.data_monitoring",
     "ListMonitoringMetricsResponse": "mux_async.models.data_monitoring_metrics",
@@ -1375,17 +1793,17 @@ _HOMES: Final = {
     "MetricOrderBy": "mux_async.models.shared_data",
     "MetricResponseMeta": "mux_async.models.data_metrics",
     "MetricTimeseriesGranularity": "mux_async.models.data_metrics",
-    "ModerateBinding": "mux_async.models.robots_directives",
-    "ModerateBindingParameters": "mux_async.models.robots_directives",
-    "ModerateJob": "mux_async.models.robots_jobs_moderate",
-    "ModerateJobOutputs": "mux_async.models.robots_jobs_moderate",
-    "ModerateJobParameters": "mux_async.models.robots_jobs_moderate",
-    "ModerateJobResponse": "mux_async.models.robots_jobs_moderate",
+    "ModerateBinding": "mux_async.models.robots_v0_directives",
+    "ModerateBindingParameters": "mux_async.models.robots_v0_directives",
+    "ModerateJob": "mux_async.models.robots_v0_jobs_moderate",
+    "ModerateJobOutputs": "mux_async.models.robots_v0_jobs_moderate",
+    "ModerateJobParameters": "mux_async.models.robots_v0_jobs_moderate",
+    "ModerateJobResponse": "mux_async.models.robots_v0_jobs_moderate",
     "ModerateOutputSteering": "mux_async.models.shared_robots",
-    "ModerationFlaggedAction": "mux_async.models.robots_jobs_moderate",
-    "ModerationScores": "mux_async.models.robots_jobs_moderate",
+    "ModerationFlaggedAction": "mux_async.models.robots_v0_jobs_moderate",
+    "ModerationScores": "mux_async.models.robots_v0_jobs_moderate",
     "ModerationThresholds": "mux_async.models.shared_robots",
-    "ModerationThumbnailScore": "mux_async.models.robots_jobs_moderate",
+    "ModerationThumbnailScore": "mux_async.models.robots_v0_jobs_moderate",
     "MonitoringBreakdownTimeseriesDatapoint": "mux_async.models.data_monitoring_metrics",
     "MonitoringBreakdownTimeseriesValue": "mux_async.models.data_monitoring_metrics",
     "MonitoringBreakdownValue": "mux_async.models.shared_data",
@@ -1393,11 +1811,11 @@ _HOMES: Final = {
     "MonitoringMetricId": "mux_async.models.data_monitoring_metrics",
     "MonitoringTimeseriesDatapoint": "mux_async.models.shared_data",
     "Mp4Support": "mux_async.models.shared_video",
-    "NodeState": "mux_async.models.robots_directives_runs",
-    "NodeStateDispatched": "mux_async.models.robots_directives_runs",
-    "NodeStateFailed": "mux_async.models.robots_directives_runs",
-    "NodeStateWaitingForResources": "mux_async.models.robots_directives_runs",
-    "NodeStateWaitingForSourceWorkflow": "mux_async.models.robots_directives_runs",
+    "NodeState": "mux_async.models.robots_v0_directives_runs",
+    "NodeStateDispatched": "mux_async.models.robots_v0_directives_runs",
+    "NodeStateFailed": "mux_async.models.robots_v0_directives_runs",
+    "NodeStateWaitingForResources": "mux_async.models.robots_v0_directives_runs",
+    "NodeStateWaitingForSourceWorkflow": "mux_async.models.robots_v0_directives_runs",
     "NotableVisualConcept": "mux_async.models.shared_robots",
     "NotificationRule": "mux_async.models.data_incidents",
     "ORDER_DIRECTION_VALUES": "mux_async.models.shared_data",
@@ -1421,6 +1839,10 @@ _HOMES: Final = {
     "REAL_TIME_METRIC_ID_VALUES": "mux_async.models.data_real_time",
     "REPLACE_EXISTING_TRACKS_VALUES": "mux_async.models.shared_robots",
     "RESOLUTION_TIER_VALUES": "mux_async.models.shared_video",
+    "ROBOTS_V1_DIRECTIVE_RUN_STATUS_VALUES": "mux_async.models.robots_directives_runs",
+    "ROBOTS_V1_JOB_STATUS_VALUES": "mux_async.models.shared_robots",
+    "ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES": "mux_async.models.shared_robots",
+    "ROBOTS_V1_WORKFLOW_VALUES": "mux_async.models.shared_robots",
     "ROBOTS_WORKFLOW_VALUES": "mux_async.models.shared_robots",
     "RateLimitedResponse": "mux_async.models.shared",
     "RealTimeDimension": "mux_async.models.data_real_time",
@@ -1430,13 +1852,153 @@ _HOMES: Final = {
     "ReplaceExistingTracks": "mux_async.models.shared_robots",
     "ReplacedTrack": "mux_async.models.shared_robots",
     "ResolutionTier": "mux_async.models.shared_video",
-    "ResourceDeclaration": "mux_async.models.robots_directives",
+    "ResourceDeclaration": "mux_async.models.robots_v0_directives",
     "ResourceLink": "mux_async.models.shared_robots",
     "ResourceLinks": "mux_async.models.shared_robots",
     "RobotsErrorDetail": "mux_async.models.shared_robots",
     "RobotsErrorResponse": "mux_async.models.shared_robots",
+    "RobotsV0AnalyzeStructureJob": "mux_async.models.robots_v0_jobs_analyze_structure",
+    "RobotsV0AnalyzeStructureJobResponse": "mux_async.models.robots_v0_jobs_analyze_structure",
+    "RobotsV0CreateAnalyzeStructureJobRequest": "mux_async.models.robots_v0_jobs_analyze_structure",
+    "RobotsV0CreateGenerateContextualTextJobRequest": "mux_async.models.robots_v0_jobs_generate_contextual_text",
+    "RobotsV0GenerateContextualTextJob": "mux_async.models.robots_v0_jobs_generate_contextual_text",
+    "RobotsV0GenerateContextualTextJobResponse": "mux_async.models.robots_v0_jobs_generate_contextual_text",
+    "RobotsV1AnalyzeStructureChapter": "mux_async.models.shared_robots",
+    "RobotsV1AnalyzeStructureJob": "mux_async.models.robots_jobs_analyze_structure",
+    "RobotsV1AnalyzeStructureJobOutputs": "mux_async.models.shared_robots",
+    "RobotsV1AnalyzeStructureJobParameters": "mux_async.models.shared_robots",
+    "RobotsV1AnalyzeStructureJobResponse": "mux_async.models.robots_jobs_analyze_structure",
+    "RobotsV1AnalyzeStructureKeyMoment": "mux_async.models.shared_robots",
+    "RobotsV1AnalyzeStructureOutputSteering": "mux_async.models.shared_robots",
+    "RobotsV1AnalyzeStructureScene": "mux_async.models.shared_robots",
+    "RobotsV1AskQuestionsAnswer": "mux_async.models.robots_jobs_ask_questions",
+    "RobotsV1AskQuestionsJob": "mux_async.models.robots_jobs_ask_questions",
+    "RobotsV1AskQuestionsJobOutputs": "mux_async.models.robots_jobs_ask_questions",
+    "RobotsV1AskQuestionsJobParameters": "mux_async.models.robots_jobs_ask_questions",
+    "RobotsV1AskQuestionsJobResponse": "mux_async.models.robots_jobs_ask_questions",
+    "RobotsV1AskQuestionsOutputSteering": "mux_async.models.robots_jobs_ask_questions",
+    "RobotsV1AskQuestionsQuestion": "mux_async.models.robots_jobs_ask_questions",
+    "RobotsV1BestThumbnail": "mux_async.models.robots_jobs_find_best_thumbnails",
+    "RobotsV1BestThumbnailSubscores": "mux_async.models.robots_jobs_find_best_thumbnails",
+    "RobotsV1CancelJobResponse": "mux_async.models.robots_jobs",
+    "RobotsV1Chapter": "mux_async.models.robots_jobs_generate_chapters",
+    "RobotsV1ChaptersAssetUpdates": "mux_async.models.robots_jobs_generate_chapters",
+    "RobotsV1ChaptersTrackUpdate": "mux_async.models.robots_jobs_generate_chapters",
+    "RobotsV1ContextualTextArtifact": "mux_async.models.shared_robots",
+    "RobotsV1ContextualTextMaxLength": "mux_async.models.shared_robots",
+    "RobotsV1ContextualTextVariant": "mux_async.models.shared_robots",
+    "RobotsV1CreateAnalyzeStructureJobRequest": "mux_async.models.robots_jobs_analyze_structure",
+    "RobotsV1CreateAskQuestionsJobRequest": "mux_async.models.robots_jobs_ask_questions",
+    "RobotsV1CreateDirectiveRequest": "mux_async.models.robots_directives",
+    "RobotsV1CreateEditCaptionsJobRequest": "mux_async.models.robots_jobs_edit_captions",
+    "RobotsV1CreateFindBestThumbnailsJobRequest": "mux_async.models.robots_jobs_find_best_thumbnails",
+    "RobotsV1CreateFindKeyMomentsJobRequest": "mux_async.models.robots_jobs_find_key_moments",
+    "RobotsV1CreateGenerateChaptersJobRequest": "mux_async.models.robots_jobs_generate_chapters",
+    "RobotsV1CreateGenerateContextualTextJobRequest": "mux_async.models.robots_jobs_generate_contextual_text",
+    "RobotsV1CreateGenerateEngagementInsightsJobRequest": "mux_async.models.robots_jobs_generate_engagement_insights",
+    "RobotsV1CreateGeneratePremiumCaptionsJobRequest": "mux_async.models.robots_jobs_generate_premium_captions",
+    "RobotsV1CreateModerateJobRequest": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1CreateSummarizeJobRequest": "mux_async.models.robots_jobs_summarize",
+    "RobotsV1CreateTranslateAudioJobRequest": "mux_async.models.robots_jobs_translate_audio",
+    "RobotsV1CreateTranslateCaptionsJobRequest": "mux_async.models.robots_jobs_translate_captions",
+    "RobotsV1Directive": "mux_async.models.robots_directives",
+    "RobotsV1DirectiveResource": "mux_async.models.robots_directives",
+    "RobotsV1DirectiveResponse": "mux_async.models.robots_directives",
+    "RobotsV1DirectiveRun": "mux_async.models.robots_directives_runs",
+    "RobotsV1DirectiveRunDetail": "mux_async.models.robots_directives_runs",
+    "RobotsV1DirectiveRunDetailResponse": "mux_async.models.robots_directives_runs",
+    "RobotsV1DirectiveRunResponse": "mux_async.models.robots_directives_runs",
+    "RobotsV1DirectiveRunStatus": "mux_async.models.robots_directives_runs",
+    "RobotsV1DirectiveSubject": "mux_async.models.robots_directives",
+    "RobotsV1EditCaptionsAutoCensorProfanity": "mux_async.models.robots_jobs_edit_captions",
+    "RobotsV1EditCaptionsJob": "mux_async.models.robots_jobs_edit_captions",
+    "RobotsV1EditCaptionsJobOutputs": "mux_async.models.robots_jobs_edit_captions",
+    "RobotsV1EditCaptionsJobParameters": "mux_async.models.robots_jobs_edit_captions",
+    "RobotsV1EditCaptionsJobResponse": "mux_async.models.robots_jobs_edit_captions",
+    "RobotsV1EditCaptionsReplacement": "mux_async.models.robots_jobs_edit_captions",
+    "RobotsV1EditCaptionsSpeakerReplacement": "mux_async.models.robots_jobs_edit_captions",
+    "RobotsV1EngagementMomentInsight": "mux_async.models.robots_jobs_generate_engagement_insights",
+    "RobotsV1EngagementOverallInsight": "mux_async.models.robots_jobs_generate_engagement_insights",
+    "RobotsV1ErrorDetail": "mux_async.models.shared_robots",
+    "RobotsV1ErrorResponse": "mux_async.models.shared_robots",
+    "RobotsV1FindBestThumbnailsJob": "mux_async.models.robots_jobs_find_best_thumbnails",
+    "RobotsV1FindBestThumbnailsJobOutputs": "mux_async.models.robots_jobs_find_best_thumbnails",
+    "RobotsV1FindBestThumbnailsJobParameters": "mux_async.models.robots_jobs_find_best_thumbnails",
+    "RobotsV1FindBestThumbnailsJobResponse": "mux_async.models.robots_jobs_find_best_thumbnails",
+    "RobotsV1FindBestThumbnailsOutputSteering": "mux_async.models.robots_jobs_find_best_thumbnails",
+    "RobotsV1FindKeyMomentsJob": "mux_async.models.robots_jobs_find_key_moments",
+    "RobotsV1FindKeyMomentsJobOutputs": "mux_async.models.robots_jobs_find_key_moments",
+    "RobotsV1FindKeyMomentsJobParameters": "mux_async.models.robots_jobs_find_key_moments",
+    "RobotsV1FindKeyMomentsJobResponse": "mux_async.models.robots_jobs_find_key_moments",
+    "RobotsV1FindKeyMomentsOutputSteering": "mux_async.models.robots_jobs_find_key_moments",
+    "RobotsV1GenerateChaptersJob": "mux_async.models.robots_jobs_generate_chapters",
+    "RobotsV1GenerateChaptersJobOutputs": "mux_async.models.robots_jobs_generate_chapters",
+    "RobotsV1GenerateChaptersJobParameters": "mux_async.models.robots_jobs_generate_chapters",
+    "RobotsV1GenerateChaptersJobResponse": "mux_async.models.robots_jobs_generate_chapters",
+    "RobotsV1GenerateChaptersOutputSteering": "mux_async.models.robots_jobs_generate_chapters",
+    "RobotsV1GenerateContextualTextJob": "mux_async.models.robots_jobs_generate_contextual_text",
+    "RobotsV1GenerateContextualTextJobOutputs": "mux_async.models.shared_robots",
+    "RobotsV1GenerateContextualTextJobParameters": "mux_async.models.shared_robots",
+    "RobotsV1GenerateContextualTextJobResponse": "mux_async.models.robots_jobs_generate_contextual_text",
+    "RobotsV1GenerateContextualTextOutputSteering": "mux_async.models.shared_robots",
+    "RobotsV1GenerateEngagementInsightsJob": "mux_async.models.robots_jobs_generate_engagement_insights",
+    "RobotsV1GenerateEngagementInsightsJobOutputs": "mux_async.models.robots_jobs_generate_engagement_insights",
+    "RobotsV1GenerateEngagementInsightsJobParameters": "mux_async.models.robots_jobs_generate_engagement_insights",
+    "RobotsV1GenerateEngagementInsightsJobResponse": "mux_async.models.robots_jobs_generate_engagement_insights",
+    "RobotsV1GeneratePremiumCaptionsJob": "mux_async.models.robots_jobs_generate_premium_captions",
+    "RobotsV1GeneratePremiumCaptionsJobOutputs": "mux_async.models.robots_jobs_generate_premium_captions",
+    "RobotsV1GeneratePremiumCaptionsJobParameters": "mux_async.models.robots_jobs_generate_premium_captions",
+    "RobotsV1GeneratePremiumCaptionsJobResponse": "mux_async.models.robots_jobs_generate_premium_captions",
+    "RobotsV1JobAsset": "mux_async.models.shared_robots",
+    "RobotsV1JobDirectiveContext": "mux_async.models.shared_robots",
+    "RobotsV1JobError": "mux_async.models.shared_robots",
+    "RobotsV1JobResources": "mux_async.models.shared_robots",
+    "RobotsV1JobStatus": "mux_async.models.shared_robots",
+    "RobotsV1JobSummary": "mux_async.models.robots_jobs",
+    "RobotsV1KeyMoment": "mux_async.models.robots_jobs_find_key_moments",
+    "RobotsV1ListDirectiveRunsResponse": "mux_async.models.robots_directives_runs",
+    "RobotsV1ListDirectivesResponse": "mux_async.models.robots_directives",
+    "RobotsV1ListJobsResponse": "mux_async.models.robots_jobs",
+    "RobotsV1ModerateJob": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1ModerateJobOutputs": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1ModerateJobParameters": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1ModerateJobResponse": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1ModerateOutputSteering": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1ModerationFlaggedAction": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1ModerationOnFlagged": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1ModerationScores": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1ModerationThresholds": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1ModerationThumbnailScore": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1ModerationTranscriptScore": "mux_async.models.robots_jobs_moderate",
+    "RobotsV1NodeState": "mux_async.models.robots_directives_runs",
+    "RobotsV1NotableVisualConcept": "mux_async.models.robots_jobs_find_key_moments",
+    "RobotsV1ReplaceExistingTracks": "mux_async.models.shared_robots",
+    "RobotsV1ReplacedTrack": "mux_async.models.shared_robots",
+    "RobotsV1ResourceLink": "mux_async.models.shared_robots",
+    "RobotsV1ResourceLinks": "mux_async.models.shared_robots",
+    "RobotsV1RunDirectiveRequest": "mux_async.models.robots_directives_runs",
+    "RobotsV1Scope": "mux_async.models.shared_robots",
+    "RobotsV1SummarizeJob": "mux_async.models.robots_jobs_summarize",
+    "RobotsV1SummarizeJobOutputs": "mux_async.models.robots_jobs_summarize",
+    "RobotsV1SummarizeJobParameters": "mux_async.models.robots_jobs_summarize",
+    "RobotsV1SummarizeJobResponse": "mux_async.models.robots_jobs_summarize",
+    "RobotsV1SummarizeOutputSteering": "mux_async.models.robots_jobs_summarize",
+    "RobotsV1Taxonomy": "mux_async.models.shared_robots",
+    "RobotsV1TaxonomyValue": "mux_async.models.shared_robots",
+    "RobotsV1TranscriptCue": "mux_async.models.robots_jobs_find_key_moments",
+    "RobotsV1TranslateAudioJob": "mux_async.models.robots_jobs_translate_audio",
+    "RobotsV1TranslateAudioJobOutputs": "mux_async.models.robots_jobs_translate_audio",
+    "RobotsV1TranslateAudioJobParameters": "mux_async.models.robots_jobs_translate_audio",
+    "RobotsV1TranslateAudioJobResponse": "mux_async.models.robots_jobs_translate_audio",
+    "RobotsV1TranslateCaptionsJob": "mux_async.models.robots_jobs_translate_captions",
+    "RobotsV1TranslateCaptionsJobOutputs": "mux_async.models.robots_jobs_translate_captions",
+    "RobotsV1TranslateCaptionsJobParameters": "mux_async.models.robots_jobs_translate_captions",
+    "RobotsV1TranslateCaptionsJobResponse": "mux_async.models.robots_jobs_translate_captions",
+    "RobotsV1WebhookDirectiveRun": "mux_async.models.webhooks",
+    "RobotsV1Workflow": "mux_async.models.shared_robots",
+    "RobotsV1WorkflowBinding": "mux_async.models.robots_directives",
     "RobotsWorkflow": "mux_async.models.shared_robots",
-    "RunDirectiveRequest": "mux_async.models.robots_directives_runs",
+    "RunDirectiveRequest": "mux_async.models.robots_v0_directives_runs",
     "SHOTS_STATUS_VALUES": "mux_async.models.video_assets",
     "SIMULCAST_TARGET_STATUS_VALUES": "mux_async.models.video_live_streams",
     "SPACE_STATUS_VALUES": "mux_async.models.video_spaces",
@@ -1446,9 +2008,9 @@ _HOMES: Final = {
     "STATIC_RENDITION_STATUS_VALUES": "mux_async.models.video_assets",
     "SUBVIEW_GROUP_BY_VALUES": "mux_async.models.data_subview_metrics",
     "SUBVIEW_TYPE_VALUES": "mux_async.models.data_subview_metrics",
-    "Scene": "mux_async.models.robots_jobs_find_scenes",
-    "SceneShot": "mux_async.models.robots_jobs_find_scenes",
-    "ShotsResourceDeclaration": "mux_async.models.robots_directives",
+    "Scene": "mux_async.models.robots_v0_jobs_find_scenes",
+    "SceneShot": "mux_async.models.robots_v0_jobs_find_scenes",
+    "ShotsResourceDeclaration": "mux_async.models.robots_v0_directives",
     "ShotsStatus": "mux_async.models.video_assets",
     "ShutdownWebInputResponse": "mux_async.models.video_web_inputs",
     "SignalLiveStreamCompleteResponse": "mux_async.models.video_live_streams",
@@ -1460,17 +2022,17 @@ _HOMES: Final = {
     "SimulcastTargetResponse": "mux_async.models.video_live_streams",
     "SimulcastTargetStatus": "mux_async.models.video_live_streams",
     "SlimlineAsset": "mux_async.models.shared_robots",
-    "Source": "mux_async.models.robots_directives",
-    "SourceExternal": "mux_async.models.robots_directives",
-    "SourceMuxApi": "mux_async.models.robots_directives",
-    "SourceMuxApiCreateTrack": "mux_async.models.robots_directives",
-    "SourceMuxApiCreateTrackParams": "mux_async.models.robots_directives",
-    "SourceMuxApiGenerateSubtitles": "mux_async.models.robots_directives",
-    "SourceMuxApiGenerateSubtitlesParams": "mux_async.models.robots_directives",
-    "SourceMuxApiRequestShots": "mux_async.models.robots_directives",
-    "SourceMuxApiRequestShotsParams": "mux_async.models.robots_directives",
-    "SourceRequired": "mux_async.models.robots_directives",
-    "SourceWorkflow": "mux_async.models.robots_directives",
+    "Source": "mux_async.models.robots_v0_directives",
+    "SourceExternal": "mux_async.models.robots_v0_directives",
+    "SourceMuxApi": "mux_async.models.robots_v0_directives",
+    "SourceMuxApiCreateTrack": "mux_async.models.robots_v0_directives",
+    "SourceMuxApiCreateTrackParams": "mux_async.models.robots_v0_directives",
+    "SourceMuxApiGenerateSubtitles": "mux_async.models.robots_v0_directives",
+    "SourceMuxApiGenerateSubtitlesParams": "mux_async.models.robots_v0_directives",
+    "SourceMuxApiRequestShots": "mux_async.models.robots_v0_directives",
+    "SourceMuxApiRequestShotsParams": "mux_async.models.robots_v0_directives",
+    "SourceRequired": "mux_async.models.robots_v0_directives",
+    "SourceWorkflow": "mux_async.models.robots_v0_directives",
     "Space": "mux_async.models.video_spaces",
     "SpaceId": "mux_async.models.ids",
     "SpaceResponse": "mux_async.models.video_spaces",
@@ -1503,12 +2065,12 @@ _HOMES: Final = {
     "SubviewOverallValuesResponseData": "mux_async.models.data_subview_metrics",
     "SubviewOverallValuesResponseMeta": "mux_async.models.data_subview_metrics",
     "SubviewType": "mux_async.models.data_subview_metrics",
-    "SummarizeBinding": "mux_async.models.robots_directives",
-    "SummarizeBindingParameters": "mux_async.models.robots_directives",
-    "SummarizeJob": "mux_async.models.robots_jobs_summarize",
-    "SummarizeJobOutputs": "mux_async.models.robots_jobs_summarize",
-    "SummarizeJobParameters": "mux_async.models.robots_jobs_summarize",
-    "SummarizeJobResponse": "mux_async.models.robots_jobs_summarize",
+    "SummarizeBinding": "mux_async.models.robots_v0_directives",
+    "SummarizeBindingParameters": "mux_async.models.robots_v0_directives",
+    "SummarizeJob": "mux_async.models.robots_v0_jobs_summarize",
+    "SummarizeJobOutputs": "mux_async.models.robots_v0_jobs_summarize",
+    "SummarizeJobParameters": "mux_async.models.robots_v0_jobs_summarize",
+    "SummarizeJobResponse": "mux_async.models.robots_v0_jobs_summarize",
     "SummarizeOutputSteering": "mux_async.models.shared_robots",
     "SummarizePromptOverrides": "mux_async.models.shared_robots",
     "SummaryTagTaxonomy": "mux_async.models.shared_robots",
@@ -1518,7 +2080,7 @@ _HOMES: Final = {
     "TextSource": "mux_async.models.video_assets",
     "Track": "mux_async.models.video_assets",
     "TrackId": "mux_async.models.ids",
-    "TrackResourceDeclaration": "mux_async.models.robots_directives",
+    "TrackResourceDeclaration": "mux_async.models.robots_v0_directives",
     "TrackResponse": "mux_async.models.video_assets",
     "TrackStatus": "mux_async.models.video_assets",
     "TrackType": "mux_async.models.shared_video",
@@ -1526,18 +2088,18 @@ _HOMES: Final = {
     "TranscriptionVocabulary": "mux_async.models.video_transcription_vocabularies",
     "TranscriptionVocabularyId": "mux_async.models.ids",
     "TranscriptionVocabularyResponse": "mux_async.models.video_transcription_vocabularies",
-    "TranslateAudioBinding": "mux_async.models.robots_directives",
-    "TranslateAudioBindingParameters": "mux_async.models.robots_directives",
-    "TranslateAudioJob": "mux_async.models.robots_jobs_translate_audio",
-    "TranslateAudioJobOutputs": "mux_async.models.robots_jobs_translate_audio",
-    "TranslateAudioJobParameters": "mux_async.models.robots_jobs_translate_audio",
-    "TranslateAudioJobResponse": "mux_async.models.robots_jobs_translate_audio",
-    "TranslateCaptionsBinding": "mux_async.models.robots_directives",
-    "TranslateCaptionsBindingParameters": "mux_async.models.robots_directives",
-    "TranslateCaptionsJob": "mux_async.models.robots_jobs_translate_captions",
-    "TranslateCaptionsJobOutputs": "mux_async.models.robots_jobs_translate_captions",
-    "TranslateCaptionsJobParameters": "mux_async.models.robots_jobs_translate_captions",
-    "TranslateCaptionsJobResponse": "mux_async.models.robots_jobs_translate_captions",
+    "TranslateAudioBinding": "mux_async.models.robots_v0_directives",
+    "TranslateAudioBindingParameters": "mux_async.models.robots_v0_directives",
+    "TranslateAudioJob": "mux_async.models.robots_v0_jobs_translate_audio",
+    "TranslateAudioJobOutputs": "mux_async.models.robots_v0_jobs_translate_audio",
+    "TranslateAudioJobParameters": "mux_async.models.robots_v0_jobs_translate_audio",
+    "TranslateAudioJobResponse": "mux_async.models.robots_v0_jobs_translate_audio",
+    "TranslateCaptionsBinding": "mux_async.models.robots_v0_directives",
+    "TranslateCaptionsBindingParameters": "mux_async.models.robots_v0_directives",
+    "TranslateCaptionsJob": "mux_async.models.robots_v0_jobs_translate_captions",
+    "TranslateCaptionsJobOutputs": "mux_async.models.robots_v0_jobs_translate_captions",
+    "TranslateCaptionsJobParameters": "mux_async.models.robots_v0_jobs_translate_captions",
+    "TranslateCaptionsJobResponse": "mux_async.models.robots_v0_jobs_translate_captions",
     "UPLOAD_STATUS_VALUES": "mux_async.models.video_uploads",
     "UpdateAssetMasterAccessRequest": "mux_async.models.video_assets",
     "UpdateAssetMp4SupportRequest": "mux_async.models.video_assets",
@@ -1600,7 +2162,7 @@ _HOMES: Final = {
     "WebhookVideoDeliveryHighTrafficData": "mux_async.models.webhooks",
     "Whoami": "mux_async.models.system_utilities",
     "WhoamiResponse": "mux_async.models.system_utilities",
-    "WorkflowBinding": "mux_async.models.robots_directives",
+    "WorkflowBinding": "mux_async.models.robots_v0_directives",
 }
 
 

@@ -5,265 +5,239 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, JsonObject, Model, drafts, hidden, thaw
-from mux_async._models.objects import Variants, many, one
+from mux_async._models.model import ABSENT, SECONDS, JsonObject, Model, drafts, thaw
+from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
-from mux_async.models.shared_robots import (
-    REPLACE_EXISTING_TRACKS_VALUES,
-    ActionOnFlagged,
-    AskQuestionsOutputSteering,
-    AskQuestionsQuestion,
-    EditCaptionsAutoCensorProfanity,
-    EditCaptionsReplacement,
-    EditCaptionsSpeakerReplacement,
-    FindBestThumbnailsOutputSteering,
-    FindKeyMomentsOutputSteering,
-    FindScenesOutputSteering,
-    GenerateChaptersOutputSteering,
-    GenerateChaptersPromptOverrides,
-    KeyMomentTargetDuration,
-    ModerateOutputSteering,
-    ModerationThresholds,
-    SummarizeOutputSteering,
-    SummarizePromptOverrides,
-)
+from mux_async.models.shared_robots import ROBOTS_V1_WORKFLOW_VALUES
 
 if TYPE_CHECKING:
     from mux_async.models.ids import DirectiveId
-    from mux_async.models.shared_robots import ReplaceExistingTracks
+    from mux_async.models.shared_robots import RobotsV1Workflow
 
 __all__ = [
-    "RESOURCE_DECLARATION_VARIANTS",
-    "SOURCE_MUX_API_VARIANTS",
-    "SOURCE_VARIANTS",
-    "WORKFLOW_BINDING_VARIANTS",
-    "AskQuestionsBinding",
-    "AskQuestionsBindingParameters",
-    "CreateDirectiveRequest",
-    "Directive",
-    "DirectiveResponse",
-    "DirectiveSubject",
-    "EditCaptionsBinding",
-    "EditCaptionsBindingParameters",
-    "FindBestThumbnailsBinding",
-    "FindBestThumbnailsBindingParameters",
-    "FindKeyMomentsBinding",
-    "FindKeyMomentsBindingParameters",
-    "FindScenesBinding",
-    "FindScenesBindingParameters",
-    "GenerateChaptersBinding",
-    "GenerateChaptersBindingParameters",
-    "GenerateEngagementInsightsBinding",
-    "GeneratePremiumCaptionsBinding",
-    "GeneratePremiumCaptionsBindingParameters",
-    "ListDirectivesResponse",
-    "ModerateBinding",
-    "ModerateBindingParameters",
-    "ResourceDeclaration",
-    "ShotsResourceDeclaration",
-    "Source",
-    "SourceExternal",
-    "SourceMuxApi",
-    "SourceMuxApiCreateTrack",
-    "SourceMuxApiCreateTrackParams",
-    "SourceMuxApiGenerateSubtitles",
-    "SourceMuxApiGenerateSubtitlesParams",
-    "SourceMuxApiRequestShots",
-    "SourceMuxApiRequestShotsParams",
-    "SourceRequired",
-    "SourceWorkflow",
-    "SummarizeBinding",
-    "SummarizeBindingParameters",
-    "TrackResourceDeclaration",
-    "TranslateAudioBinding",
-    "TranslateAudioBindingParameters",
-    "TranslateCaptionsBinding",
-    "TranslateCaptionsBindingParameters",
-    "WorkflowBinding",
+    "RobotsV1CreateDirectiveRequest",
+    "RobotsV1Directive",
+    "RobotsV1DirectiveResource",
+    "RobotsV1DirectiveResponse",
+    "RobotsV1DirectiveSubject",
+    "RobotsV1ListDirectivesResponse",
+    "RobotsV1WorkflowBinding",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class AskQuestionsBinding(Model):
-    """An ask-questions step of a directive."""
+class RobotsV1DirectiveSubject(Model):
+    """The kind of object that runs work on. Inferred, not read in Mux's documentation."""
 
-    params: AskQuestionsBindingParameters
-    """Settings of the workflow, without what the run supplies."""
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["ask-questions"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
+    type: Literal["video.asset", "video.live_stream"] | str | None = ABSENT
+    """``video.asset``; the other value, ``video.live_stream``, is refused for now. Inferred, not read in Mux's
+    documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
-                "params": OBJECT,
+                "type": (
+                    "video.asset",
+                    "video.live_stream",
+                ),
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.type = got.type
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1DirectiveResource(Model):
+    """Something that must be ready on the asset before the workflows that name it start. Not documented: its
+    name or shape is a guess.
+    """
+
+    type: str | None = ABSENT
+    """What kind it is. Inferred, not read in Mux's documentation."""
+    reference_id: str | None = ABSENT
+    """Your name for it within the directive, 1 to 128 characters; each may be used once. Inferred, not read in
+    Mux's documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "type": str,
                 "reference_id": str,
-                "workflow": ("ask-questions",),
-            },
-            {
-                "inputs": list,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        params = one(AskQuestionsBindingParameters, got.params)
         thaw[it] = drafts[cls]
-        it.params = params
+        it.type = got.type
         it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class AskQuestionsBindingParameters(Model):
-    """Settings of an ask-questions step; the run supplies the asset."""
+class RobotsV1WorkflowBinding(Model):
+    """A workflow of a directive. Not documented: its name or shape is a guess."""
 
-    questions: list[AskQuestionsQuestion]
-    """The questions, 1 to 50."""
-    language_code: str | None = ABSENT
-    """Language of the captions to read; the default track when left out."""
-    max_free_form_answer_length: int | None = ABSENT
-    """Most characters of an answer in free text, 1 to 1000; default ``500``."""
-    output_steering: AskQuestionsOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
+    workflow: RobotsV1Workflow | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    reference_id: str | None = ABSENT
+    """Your name for it within the directive, 1 to 128 characters; each may be used once. Inferred, not read in
+    Mux's documentation.
+    """
+    inputs: list[str] | None = ABSENT
+    """What the work starts from, in order. Inferred, not read in Mux's documentation."""
+    params: JsonObject | None = ABSENT
+    """Settings of the workflow, without what the run supplies. Not documented: its name or shape is a guess."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
-                "questions": OBJECTS,
-            },
-            {
-                "language_code": str,
-                "max_free_form_answer_length": NUMBER,
-                "output_steering": OBJECT,
+                "workflow": ROBOTS_V1_WORKFLOW_VALUES,
+                "reference_id": str,
+                "inputs": list,
+                "params": dict,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        questions = many(AskQuestionsQuestion, got.questions)
-        output_steering = one(AskQuestionsOutputSteering, got.output_steering)
         thaw[it] = drafts[cls]
-        it.questions = questions
-        it.language_code = got.language_code
-        it.max_free_form_answer_length = got.max_free_form_answer_length
-        it.output_steering = output_steering
+        it.workflow = got.workflow
+        it.reference_id = got.reference_id
+        it.inputs = got.inputs
+        it.params = got.params
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateDirectiveRequest(Model):
-    """What a directive is made of."""
+class RobotsV1CreateDirectiveRequest(Model):
+    """What a directive is made of. Inferred, not read in Mux's documentation."""
 
-    name: str
-    """Name for people, 1 to 256 characters."""
-    subject: DirectiveSubject
-    """What runs work on."""
-    workflows: list[WorkflowBinding]
-    """The workflows and their settings."""
-    resources: list[ResourceDeclaration] | None = ABSENT
-    """Tracks or shots that workflows wait for, at most 50; none when left out."""
+    name: str | None = ABSENT
+    """Name for people, 1 to 256 characters. Inferred, not read in Mux's documentation."""
+    subject: RobotsV1DirectiveSubject | None = ABSENT
+    """What runs work on. Inferred, not read in Mux's documentation."""
+    resources: list[RobotsV1DirectiveResource] | None = ABSENT
+    """Tracks or shots that workflows wait for, at most 50; none when left out. Inferred, not read in Mux's
+    documentation.
+    """
+    workflows: list[RobotsV1WorkflowBinding] | None = ABSENT
+    """The workflows and their settings. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
                 "name": str,
                 "subject": OBJECT,
-                "workflows": OBJECTS,
-            },
-            {
                 "resources": OBJECTS,
+                "workflows": OBJECTS,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        subject = one(DirectiveSubject, got.subject)
-        workflows = WORKFLOW_BINDING_VARIANTS.many(got.workflows)
-        resources = RESOURCE_DECLARATION_VARIANTS.many(got.resources)
+        subject = one(RobotsV1DirectiveSubject, got.subject)
+        resources = many(RobotsV1DirectiveResource, got.resources)
+        workflows = many(RobotsV1WorkflowBinding, got.workflows)
         thaw[it] = drafts[cls]
         it.name = got.name
         it.subject = subject
-        it.workflows = workflows
         it.resources = resources
+        it.workflows = workflows
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class Directive(Model):
-    """A set of workflows that run on an asset in the order that their inputs dictate."""
+class RobotsV1Directive(Model):
+    """A set of workflows that run on an asset in the order that their inputs dictate. Inferred, not read in
+    Mux's documentation.
+    """
 
-    id: DirectiveId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    name: str
-    """Name for people to read."""
-    resources: list[ResourceDeclaration]
-    """Tracks or shots that workflows wait for."""
-    subject: DirectiveSubject
-    """What runs work on."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflows: list[WorkflowBinding]
-    """The workflows and their settings."""
+    name: str | None = ABSENT
+    """Name for people to read. Inferred, not read in Mux's documentation."""
+    subject: RobotsV1DirectiveSubject | None = ABSENT
+    """What runs work on. Inferred, not read in Mux's documentation."""
+    resources: list[RobotsV1DirectiveResource] | None = ABSENT
+    """Tracks or shots that workflows wait for. Inferred, not read in Mux's documentation."""
+    workflows: list[RobotsV1WorkflowBinding] | None = ABSENT
+    """The workflows and their settings. Inferred, not read in Mux's documentation."""
+    id: DirectiveId | None = ABSENT
+    """Id, given by Mux. Inferred, not read in Mux's documentation."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC. Inferred, not read in Mux's documentation."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC. Inferred, not read in Mux's documentation."""
+    links: JsonObject | None = attrs.field(default=ABSENT, metadata={"wire": "_links"})
+    """Where the object can be fetched. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
+                "name": str,
+                "subject": OBJECT,
+                "resources": OBJECTS,
+                "workflows": OBJECTS,
                 "id": str,
                 "created_at": TIME,
-                "name": str,
-                "resources": OBJECTS,
-                "subject": OBJECT,
                 "updated_at": TIME,
-                "workflows": OBJECTS,
+                "links": dict,
             },
-            {},
+            {
+                "links": "_links",
+            },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
+        subject = one(RobotsV1DirectiveSubject, got.subject)
+        resources = many(RobotsV1DirectiveResource, got.resources)
+        workflows = many(RobotsV1WorkflowBinding, got.workflows)
         created_at = seconds(got.created_at, notes, "created_at")
-        resources = RESOURCE_DECLARATION_VARIANTS.many(got.resources)
-        subject = one(DirectiveSubject, got.subject)
         updated_at = seconds(got.updated_at, notes, "updated_at")
-        workflows = WORKFLOW_BINDING_VARIANTS.many(got.workflows)
         thaw[it] = drafts[cls]
+        it.name = got.name
+        it.subject = subject
+        it.resources = resources
+        it.workflows = workflows
         it.id = got.id
         it.created_at = created_at
-        it.name = got.name
-        it.resources = resources
-        it.subject = subject
         it.updated_at = updated_at
-        it.workflows = workflows
+        it.links = got.links
         it.__class__ = cls
         return notes
 
 
 @late(kw_only=True, eq=False, repr=False)
-class DirectiveResponse(Model):
-    """One directive."""
+class RobotsV1DirectiveResponse(Model):
+    """One directive. Inferred, not read in Mux's documentation."""
 
-    data: Directive
-    """Content of the answer; an empty object where there is nothing to tell."""
+    data: RobotsV1Directive
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
@@ -276,1308 +250,40 @@ class DirectiveResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Directive, got.data)
+        data = one(RobotsV1Directive, got.data)
         thaw[it] = drafts[cls]
         it.data = data
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class DirectiveSubject(Model):
-    """The kind of object that runs work on."""
+class RobotsV1ListDirectivesResponse(Model):
+    """Page of directives. Inferred, not read in Mux's documentation."""
 
-    type: Literal["video.asset", "video.live_stream"] | str
-    """``video.asset``; the other value, ``video.live_stream``, is refused for now."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "type": (
-                    "video.asset",
-                    "video.live_stream",
-                ),
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.type = got.type
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class EditCaptionsBinding(Model):
-    """An edit-captions step of a directive."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["edit-captions"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; the caption track is among them."""
-    params: EditCaptionsBindingParameters | None = ABSENT
-    """Settings of the workflow, without what the run supplies."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "workflow": ("edit-captions",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(EditCaptionsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class EditCaptionsBindingParameters(Model):
-    """Settings of an edit-captions step; the run supplies asset and track."""
-
-    auto_censor_profanity: EditCaptionsAutoCensorProfanity | None = ABSENT
-    """Have a model find profanity and make it unreadable; off when left out."""
-    delete_original_track: bool | None = ABSENT
-    """Whether to delete the original once the edited track is there; default ``true``. Without ``upload_to_mux``
-    it has no effect.
+    data: list[RobotsV1Directive]
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
     """
-    replacements: list[EditCaptionsReplacement] | None = ABSENT
-    """Words to replace in the captions."""
-    speaker_replacements: list[EditCaptionsSpeakerReplacement] | None = ABSENT
-    """Speaker labels to replace at the beginning of captions."""
-    track_name_suffix: str | None = ABSENT
-    """What to add to the name of the edited track; default ``edited``."""
-    upload_to_mux: bool | None = ABSENT
-    """Whether to add the result to the asset as a track; default ``true``."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "auto_censor_profanity": OBJECT,
-                "delete_original_track": bool,
-                "replacements": OBJECTS,
-                "speaker_replacements": OBJECTS,
-                "track_name_suffix": str,
-                "upload_to_mux": bool,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        auto_censor_profanity = one(EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
-        replacements = many(EditCaptionsReplacement, got.replacements)
-        speaker_replacements = many(EditCaptionsSpeakerReplacement, got.speaker_replacements)
-        thaw[it] = drafts[cls]
-        it.auto_censor_profanity = auto_censor_profanity
-        it.delete_original_track = got.delete_original_track
-        it.replacements = replacements
-        it.speaker_replacements = speaker_replacements
-        it.track_name_suffix = got.track_name_suffix
-        it.upload_to_mux = got.upload_to_mux
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class FindBestThumbnailsBinding(Model):
-    """A find-best-thumbnails step of a directive."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["find-best-thumbnails"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
-    params: FindBestThumbnailsBindingParameters | None = ABSENT
-    """Settings of the workflow, without what the run supplies."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "workflow": ("find-best-thumbnails",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(FindBestThumbnailsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class FindBestThumbnailsBindingParameters(Model):
-    """Settings of a find-best-thumbnails step; the run supplies the asset."""
-
-    max_thumbnails: int | None = ABSENT
-    """Most frames to return, 1 to 5; default ``1``."""
-    output_steering: FindBestThumbnailsOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
-    update_asset_thumbnail: bool | None = ABSENT
-    """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "max_thumbnails": NUMBER,
-                "output_steering": OBJECT,
-                "update_asset_thumbnail": bool,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindBestThumbnailsOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.max_thumbnails = got.max_thumbnails
-        it.output_steering = output_steering
-        it.update_asset_thumbnail = got.update_asset_thumbnail
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class FindKeyMomentsBinding(Model):
-    """A find-key-moments step of a directive."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["find-key-moments"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
-    params: FindKeyMomentsBindingParameters | None = ABSENT
-    """Settings of the workflow, without what the run supplies."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "workflow": ("find-key-moments",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(FindKeyMomentsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class FindKeyMomentsBindingParameters(Model):
-    """Settings of a find-key-moments step; the run supplies the asset."""
-
-    max_moments: int | None = ABSENT
-    """Most moments to find, 1 to 25; when left out, 10, or 25 for assets longer than an hour."""
-    output_steering: FindKeyMomentsOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
-    target_duration_ms: KeyMomentTargetDuration | None = ABSENT
-    """How long moments should be, in milliseconds."""
-    use_shots: bool | None = ABSENT
-    """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "max_moments": NUMBER,
-                "output_steering": OBJECT,
-                "target_duration_ms": OBJECT,
-                "use_shots": bool,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindKeyMomentsOutputSteering, got.output_steering)
-        target_duration_ms = one(KeyMomentTargetDuration, got.target_duration_ms)
-        thaw[it] = drafts[cls]
-        it.max_moments = got.max_moments
-        it.output_steering = output_steering
-        it.target_duration_ms = target_duration_ms
-        it.use_shots = got.use_shots
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class FindScenesBinding(Model):
-    """A find-scenes step of a directive."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["find-scenes"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
-    params: FindScenesBindingParameters | None = ABSENT
-    """Settings of the workflow, without what the run supplies."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "workflow": ("find-scenes",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(FindScenesBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class FindScenesBindingParameters(Model):
-    """Settings of a find-scenes step; the run supplies the asset."""
-
-    language_code: str | None = ABSENT
-    """Language of the transcript to prefer; the first ready text track when left out."""
-    min_scene_duration_ms: int | None = ABSENT
-    """Shortest scene wanted, in milliseconds, at least 1000; default ``15000``. A preference, not a limit."""
-    min_scenes: int | None = ABSENT
-    """Fewest scenes wanted, where the video has as many; a hint."""
-    output_steering: FindScenesOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "language_code": str,
-                "min_scene_duration_ms": NUMBER,
-                "min_scenes": NUMBER,
-                "output_steering": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindScenesOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.min_scene_duration_ms = got.min_scene_duration_ms
-        it.min_scenes = got.min_scenes
-        it.output_steering = output_steering
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GenerateChaptersBinding(Model):
-    """A generate-chapters step of a directive."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["generate-chapters"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
-    params: GenerateChaptersBindingParameters | None = ABSENT
-    """Settings of the workflow, without what the run supplies."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "workflow": ("generate-chapters",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(GenerateChaptersBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GenerateChaptersBindingParameters(Model):
-    """Settings of a generate-chapters step; the run supplies the asset."""
-
-    language_code: str | None = ABSENT
-    """Language of the captions to read; English is preferred when left out."""
-    output_language_code: str | None = ABSENT
-    """Language of the titles; that of the transcript when left out."""
-    output_steering: GenerateChaptersOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
-    prompt_overrides: GenerateChaptersPromptOverrides | None = attrs.field(
-        default=ABSENT,
-        metadata={"deprecated": "Deprecated, see ``output_steering``: parts of the model's instructions to replace."},
-    )
-    """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
-    update_asset_chapters: bool | None = ABSENT
-    """Whether to write the chapters to the asset as well."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "language_code": str,
-                "output_language_code": str,
-                "output_steering": OBJECT,
-                "prompt_overrides": OBJECT,
-                "update_asset_chapters": bool,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(GenerateChaptersOutputSteering, got.output_steering)
-        prompt_overrides = one(GenerateChaptersPromptOverrides, got.prompt_overrides)
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.output_language_code = got.output_language_code
-        it.output_steering = output_steering
-        it.prompt_overrides = prompt_overrides
-        it.update_asset_chapters = got.update_asset_chapters
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GenerateEngagementInsightsBinding(Model):
-    """A generate-engagement-insights step of a directive."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["generate-engagement-insights"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
-    params: JsonObject | None = ABSENT
-    """Settings; none are known. May be left out."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "workflow": ("generate-engagement-insights",),
-            },
-            {
-                "inputs": list,
-                "params": dict,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = got.params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GeneratePremiumCaptionsBinding(Model):
-    """A generate-premium-captions step of a directive."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["generate-premium-captions"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
-    params: GeneratePremiumCaptionsBindingParameters | None = ABSENT
-    """Settings of the workflow, without what the run supplies."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "workflow": ("generate-premium-captions",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(GeneratePremiumCaptionsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GeneratePremiumCaptionsBindingParameters(Model):
-    """Settings of a generate-premium-captions step; the run supplies the asset."""
-
-    include_speakers: bool | None = ABSENT
-    """Whether to label cues with their speakers; default ``false``."""
-    include_words: bool | None = ABSENT
-    """Whether to export the timing of every word, which costs more units; default ``false``."""
-    language_code: str | None = ABSENT
-    """Language of the audio; detected when left out. Taken as given, not checked."""
-    phrases: list[str] | None = ABSENT
-    """Words and phrases to expect, at most 1000, each of at most 49 characters and 5 words."""
-    replace_existing: bool | None = attrs.field(
-        default=ABSENT,
-        metadata={
-            "deprecated": "Deprecated, see ``replace_existing_tracks``: whether to delete a text track in the same language; default ``false``."
-        },
-    )
-    """Deprecated, see ``replace_existing_tracks``: whether to delete a text track in the same language; default
-    ``false``.
+    total_row_count: int | None = ABSENT
+    """Rows in the whole result, all pages together; null or absent where it is not known. Inferred, not read in
+    Mux's documentation.
     """
-    track_name: str | None = ABSENT
-    """Name of the new track; made from its language when left out."""
-    upload_to_mux: bool | None = ABSENT
-    """Whether to add the result to the asset as a track; default ``true``."""
-    replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
-    """What to do about tracks in the way of the new one; ``fail`` refuses."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "include_speakers": bool,
-                "include_words": bool,
-                "language_code": str,
-                "phrases": list,
-                "replace_existing": bool,
-                "track_name": str,
-                "upload_to_mux": bool,
-                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.include_speakers = got.include_speakers
-        it.include_words = got.include_words
-        it.language_code = got.language_code
-        it.phrases = got.phrases
-        it.replace_existing = got.replace_existing
-        it.track_name = got.track_name
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class ListDirectivesResponse(Model):
-    """Page of directives."""
-
-    data: list[Directive]
-    """Content of the answer; an empty object where there is nothing to tell."""
-    total_row_count: int
-    """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
             {
                 "data": OBJECTS,
+            },
+            {
                 "total_row_count": NUMBER,
             },
-            {},
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Directive, got.data)
+        data = many(RobotsV1Directive, got.data)
         thaw[it] = drafts[cls]
         it.data = data
         it.total_row_count = got.total_row_count
         it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class ModerateBinding(Model):
-    """A moderate step of a directive."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["moderate"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
-    params: ModerateBindingParameters | None = ABSENT
-    """Settings of the workflow, without what the run supplies."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "workflow": ("moderate",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(ModerateBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class ModerateBindingParameters(Model):
-    """Settings of a moderate step; the run supplies the asset."""
-
-    language_code: str | None = ABSENT
-    """Language of the transcript, default ``en``; used for audio-only assets alone."""
-    max_samples: int | None = ABSENT
-    """Most thumbnails to look at; spread evenly where the interval would give more."""
-    on_flagged: ActionOnFlagged | None = ABSENT
-    """What to do when a threshold is exceeded; nothing when left out."""
-    output_steering: ModerateOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
-    sampling_interval: int | None = ABSENT
-    """Seconds between samples, at least 5. With ``max_samples``, whichever gives fewer samples counts."""
-    thresholds: ModerationThresholds | None = ABSENT
-    """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "language_code": str,
-                "max_samples": NUMBER,
-                "on_flagged": OBJECT,
-                "output_steering": OBJECT,
-                "sampling_interval": NUMBER,
-                "thresholds": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        on_flagged = one(ActionOnFlagged, got.on_flagged)
-        output_steering = one(ModerateOutputSteering, got.output_steering)
-        thresholds = one(ModerationThresholds, got.thresholds)
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.max_samples = got.max_samples
-        it.on_flagged = on_flagged
-        it.output_steering = output_steering
-        it.sampling_interval = got.sampling_interval
-        it.thresholds = thresholds
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class ShotsResourceDeclaration(Model):
-    """The shots of the asset, as something that workflows wait for."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    type: Literal["video.asset.shots"] | str
-    """Always ``video.asset.shots``."""
-    source: Source | None = ABSENT
-    """Where the shots come from; from outside the run when left out."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "type": ("video.asset.shots",),
-            },
-            {
-                "source": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        source = SOURCE_VARIANTS.one(got.source)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.type = got.type
-        it.source = source
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SourceExternal(Model):
-    """The resource comes from outside the run, such as a track that you upload; the run waits for it."""
-
-    via: Literal["external"] | str
-    """Always ``external``."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "via": ("external",),
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.via = got.via
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SourceMuxApiCreateTrack(Model):
-    """The run adds a track from a URL."""
-
-    action: Literal["create_track"] | str
-    """Always ``create_track``."""
-    params: SourceMuxApiCreateTrackParams
-    """The track to add."""
-    via: Literal["mux_api"] | str
-    """Always ``mux_api``."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "action": ("create_track",),
-                "params": OBJECT,
-                "via": ("mux_api",),
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(SourceMuxApiCreateTrackParams, got.params)
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.params = params
-        it.via = got.via
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SourceMuxApiCreateTrackParams(Model):
-    """The track to add; a text track becomes subtitles."""
-
-    language_code: str
-    """Language of the track, as a BCP 47 tag."""
-    type: Literal["text", "audio"] | str
-    """``text`` for subtitles, or ``audio``."""
-    url: str = attrs.field(repr=hidden)
-    """Where Mux can fetch the track's file."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "language_code": str,
-                "type": (
-                    "text",
-                    "audio",
-                ),
-                "url": str,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.type = got.type
-        it.url = got.url
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SourceMuxApiGenerateSubtitles(Model):
-    """The run has Mux generate subtitles from the audio."""
-
-    action: Literal["generate_subtitles"] | str
-    """Always ``generate_subtitles``."""
-    via: Literal["mux_api"] | str
-    """Always ``mux_api``."""
-    params: SourceMuxApiGenerateSubtitlesParams | None = ABSENT
-    """Languages; the subtitles' is detected when left out."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "action": ("generate_subtitles",),
-                "via": ("mux_api",),
-            },
-            {
-                "params": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(SourceMuxApiGenerateSubtitlesParams, got.params)
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.via = got.via
-        it.params = params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SourceMuxApiGenerateSubtitlesParams(Model):
-    """Languages for the generated subtitles."""
-
-    language_code: str | None = ABSENT
-    """Language of the subtitles, default ``auto``, which detects it."""
-    source_audio_language: str | None = ABSENT
-    """Language of the audio track to transcribe; the first audio track when left out."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "language_code": str,
-                "source_audio_language": str,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.source_audio_language = got.source_audio_language
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SourceMuxApiRequestShots(Model):
-    """The run starts shot detection."""
-
-    action: Literal["request_shots"] | str
-    """Always ``request_shots``."""
-    via: Literal["mux_api"] | str
-    """Always ``mux_api``."""
-    params: SourceMuxApiRequestShotsParams | None = ABSENT
-    """How the images are made; as storyboards when left out."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "action": ("request_shots",),
-                "via": ("mux_api",),
-            },
-            {
-                "params": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(SourceMuxApiRequestShotsParams, got.params)
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.via = got.via
-        it.params = params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SourceMuxApiRequestShotsParams(Model):
-    """How shots get their images."""
-
-    image_source: Literal["create_storyboards", "use_shot_midpoint"] | str | None = ABSENT
-    """``create_storyboards`` or ``use_shot_midpoint``; default ``create_storyboards``."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "image_source": (
-                    "create_storyboards",
-                    "use_shot_midpoint",
-                ),
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.image_source = got.image_source
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SourceRequired(Model):
-    """The resource must be ready when the run starts; otherwise the workflows that need it fail at once."""
-
-    via: Literal["required"] | str
-    """Always ``required``."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "via": ("required",),
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.via = got.via
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SourceWorkflow(Model):
-    """Another workflow of the directive makes the resource; those that need it wait for that."""
-
-    binding: str
-    """``reference_id`` of the workflow that makes the resource."""
-    via: Literal["workflow"] | str
-    """Always ``workflow``."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "binding": str,
-                "via": ("workflow",),
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.binding = got.binding
-        it.via = got.via
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SummarizeBinding(Model):
-    """A summarize step of a directive."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["summarize"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
-    params: SummarizeBindingParameters | None = ABSENT
-    """Settings of the workflow, without what the run supplies."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "workflow": ("summarize",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(SummarizeBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SummarizeBindingParameters(Model):
-    """Settings of a summarize step; the run supplies the asset."""
-
-    description_length: int | None = ABSENT
-    """Most words that the description may have."""
-    language_code: str | None = ABSENT
-    """Language of the captions to read; the default track when left out."""
-    output_language_code: str | None = ABSENT
-    """Language to write in; that of the transcript when left out."""
-    output_steering: SummarizeOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
-    prompt_overrides: SummarizePromptOverrides | None = attrs.field(
-        default=ABSENT,
-        metadata={"deprecated": "Deprecated, see ``output_steering``: parts of the model's instructions to replace."},
-    )
-    """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
-    tag_count: int | None = ABSENT
-    """Most tags to give; default ``10``."""
-    title_length: int | None = ABSENT
-    """Most words that the title may have."""
-    tone: Literal["neutral", "playful", "professional"] | str | None = ABSENT
-    """Tone of the texts: ``neutral``, ``playful`` or ``professional``."""
-    update_asset_meta: bool | None = ABSENT
-    """Whether to write the title to the asset as well. A failure of that does not fail the job."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "description_length": NUMBER,
-                "language_code": str,
-                "output_language_code": str,
-                "output_steering": OBJECT,
-                "prompt_overrides": OBJECT,
-                "tag_count": NUMBER,
-                "title_length": NUMBER,
-                "tone": (
-                    "neutral",
-                    "playful",
-                    "professional",
-                ),
-                "update_asset_meta": bool,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(SummarizeOutputSteering, got.output_steering)
-        prompt_overrides = one(SummarizePromptOverrides, got.prompt_overrides)
-        thaw[it] = drafts[cls]
-        it.description_length = got.description_length
-        it.language_code = got.language_code
-        it.output_language_code = got.output_language_code
-        it.output_steering = output_steering
-        it.prompt_overrides = prompt_overrides
-        it.tag_count = got.tag_count
-        it.title_length = got.title_length
-        it.tone = got.tone
-        it.update_asset_meta = got.update_asset_meta
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class TrackResourceDeclaration(Model):
-    """A track of the asset, as something that workflows wait for."""
-
-    kind: Literal["caption", "audio"] | str
-    """``caption`` for a text track, or ``audio``."""
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    type: Literal["video.asset.track"] | str
-    """Always ``video.asset.track``."""
-    language: str | None = ABSENT
-    """Language that the track must have, as a BCP 47 tag; any when left out."""
-    source: Source | None = ABSENT
-    """Where the track comes from; from outside the run when left out."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "kind": (
-                    "caption",
-                    "audio",
-                ),
-                "reference_id": str,
-                "type": ("video.asset.track",),
-            },
-            {
-                "language": str,
-                "source": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        source = SOURCE_VARIANTS.one(got.source)
-        thaw[it] = drafts[cls]
-        it.kind = got.kind
-        it.reference_id = got.reference_id
-        it.type = got.type
-        it.language = got.language
-        it.source = source
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class TranslateAudioBinding(Model):
-    """A translate-audio step of a directive."""
-
-    params: TranslateAudioBindingParameters
-    """Settings of the workflow, without what the run supplies."""
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["translate-audio"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "params": OBJECT,
-                "reference_id": str,
-                "workflow": ("translate-audio",),
-            },
-            {
-                "inputs": list,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(TranslateAudioBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.params = params
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class TranslateAudioBindingParameters(Model):
-    """Settings of a translate-audio step; the run supplies the asset."""
-
-    to_language_code: str
-    """Language to dub into, as a BCP 47 tag."""
-    upload_to_mux: bool | None = ABSENT
-    """Whether to add the result to the asset as a track; default ``true``."""
-    replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
-    """What to do about tracks in the way of the new one; ``fail`` refuses."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "to_language_code": str,
-            },
-            {
-                "upload_to_mux": bool,
-                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.to_language_code = got.to_language_code
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class TranslateCaptionsBinding(Model):
-    """A translate-captions step of a directive."""
-
-    params: TranslateCaptionsBindingParameters
-    """Settings of the workflow, without what the run supplies."""
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    workflow: Literal["translate-captions"] | str
-    """Name of the workflow."""
-    inputs: list[str] | None = ABSENT
-    """``reference_id`` of the resources that must be ready first, at most 50; the caption track is among them."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "params": OBJECT,
-                "reference_id": str,
-                "workflow": ("translate-captions",),
-            },
-            {
-                "inputs": list,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(TranslateCaptionsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.params = params
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class TranslateCaptionsBindingParameters(Model):
-    """Settings of a translate-captions step; the run supplies asset and track."""
-
-    to_language_code: str
-    """Language to translate into. The asset must not have text in it yet, unless ``replace_existing_tracks``
-    allows it.
-    """
-    never_translate: list[str] | None = ABSENT
-    """Terms to keep as they are, 1 to 100, each 1 to 100 characters. Done as well as possible, without
-    guarantee.
-    """
-    upload_to_mux: bool | None = ABSENT
-    """Whether to add the result to the asset as a track; default ``true``."""
-    replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
-    """What to do about tracks in the way of the new one; ``fail`` refuses."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "to_language_code": str,
-            },
-            {
-                "never_translate": list,
-                "upload_to_mux": bool,
-                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.to_language_code = got.to_language_code
-        it.never_translate = got.never_translate
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
-
-
-SourceMuxApi: TypeAlias = (
-    SourceMuxApiGenerateSubtitles | SourceMuxApiCreateTrack | SourceMuxApiRequestShots | Mapping[str, object]
-)
-"""The run asks Mux Video for the resource if the asset lacks it; told apart by ``action``. A mapping when
-``action`` is not known to this version.
-"""
-SOURCE_MUX_API_VARIANTS: Final = Variants(
-    "action",
-    {
-        "generate_subtitles": SourceMuxApiGenerateSubtitles,
-        "create_track": SourceMuxApiCreateTrack,
-        "request_shots": SourceMuxApiRequestShots,
-    },
-)
-
-WorkflowBinding: TypeAlias = (
-    SummarizeBinding
-    | ModerateBinding
-    | GenerateChaptersBinding
-    | FindScenesBinding
-    | EditCaptionsBinding
-    | TranslateCaptionsBinding
-    | TranslateAudioBinding
-    | AskQuestionsBinding
-    | FindKeyMomentsBinding
-    | GenerateEngagementInsightsBinding
-    | GeneratePremiumCaptionsBinding
-    | FindBestThumbnailsBinding
-    | Mapping[str, object]
-)
-"""A workflow as a step of a directive, told apart by ``workflow``. A mapping when ``workflow`` is not known to
-this version.
-"""
-WORKFLOW_BINDING_VARIANTS: Final = Variants(
-    "workflow",
-    {
-        "summarize": SummarizeBinding,
-        "moderate": ModerateBinding,
-        "generate-chapters": GenerateChaptersBinding,
-        "find-scenes": FindScenesBinding,
-        "edit-captions": EditCaptionsBinding,
-        "translate-captions": TranslateCaptionsBinding,
-        "translate-audio": TranslateAudioBinding,
-        "ask-questions": AskQuestionsBinding,
-        "find-key-moments": FindKeyMomentsBinding,
-        "generate-engagement-insights": GenerateEngagementInsightsBinding,
-        "generate-premium-captions": GeneratePremiumCaptionsBinding,
-        "find-best-thumbnails": FindBestThumbnailsBinding,
-    },
-)
-
-ResourceDeclaration: TypeAlias = TrackResourceDeclaration | ShotsResourceDeclaration | Mapping[str, object]
-"""Something that must be ready on the asset before the workflows that name it start. A mapping when ``type`` is
-not known to this version.
-"""
-RESOURCE_DECLARATION_VARIANTS: Final = Variants(
-    "type", {"video.asset.track": TrackResourceDeclaration, "video.asset.shots": ShotsResourceDeclaration}
-)
-
-Source: TypeAlias = SourceExternal | SourceRequired | SourceWorkflow | SourceMuxApi | Mapping[str, object]
-"""Where a declared resource comes from, told apart by ``via``. A mapping when ``via`` is not known to this
-version.
-"""
-SOURCE_VARIANTS: Final = Variants(
-    "via",
-    {"external": SourceExternal, "required": SourceRequired, "workflow": SourceWorkflow, "mux_api": SOURCE_MUX_API_VARIANTS},
-)

@@ -5,44 +5,41 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
 from mux_async._models.deferred_attrs import late
-from mux_async._models.model import SECONDS, Model, drafts, thaw
-from mux_async._models.objects import Variants, many, one
+from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
+from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
-from mux_async.models.shared_robots import ROBOTS_WORKFLOW_VALUES
+from mux_async.models.shared_robots import ROBOTS_V1_WORKFLOW_VALUES
 
 if TYPE_CHECKING:
     from mux_async.models.ids import DirectiveRunId, JobId
-    from mux_async.models.shared_robots import RobotsWorkflow
+    from mux_async.models.shared_robots import RobotsV1Workflow
 
 __all__ = [
-    "DIRECTIVE_RUN_STATUS_VALUES",
-    "NODE_STATE_VARIANTS",
-    "DirectiveRun",
-    "DirectiveRunDetail",
-    "DirectiveRunDetailResponse",
-    "DirectiveRunResponse",
-    "DirectiveRunStatus",
-    "ListDirectiveRunsResponse",
-    "NodeState",
-    "NodeStateDispatched",
-    "NodeStateFailed",
-    "NodeStateWaitingForResources",
-    "NodeStateWaitingForSourceWorkflow",
-    "RunDirectiveRequest",
+    "ROBOTS_V1_DIRECTIVE_RUN_STATUS_VALUES",
+    "RobotsV1DirectiveRun",
+    "RobotsV1DirectiveRunDetail",
+    "RobotsV1DirectiveRunDetailResponse",
+    "RobotsV1DirectiveRunResponse",
+    "RobotsV1DirectiveRunStatus",
+    "RobotsV1ListDirectiveRunsResponse",
+    "RobotsV1NodeState",
+    "RobotsV1RunDirectiveRequest",
 ]
 
-DirectiveRunStatus: TypeAlias = Literal["pending", "dispatching", "running", "waiting", "completed", "partial", "errored"] | str
+RobotsV1DirectiveRunStatus: TypeAlias = (
+    Literal["pending", "dispatching", "running", "waiting", "completed", "partial", "errored"] | str
+)
 """State of a run: ``pending``, ``dispatching``, ``running`` and ``waiting`` on the way, then ``completed``,
-``partial`` when only some of its workflows succeeded, or ``errored``.
+``partial`` when only some of its workflows succeeded, or ``errored``. Inferred, not read in Mux's
+documentation.
 """
-DIRECTIVE_RUN_STATUS_VALUES: Final[tuple[str, ...]] = (
+ROBOTS_V1_DIRECTIVE_RUN_STATUS_VALUES: Final[tuple[str, ...]] = (
     "pending",
     "dispatching",
     "running",
@@ -51,310 +48,23 @@ DIRECTIVE_RUN_STATUS_VALUES: Final[tuple[str, ...]] = (
     "partial",
     "errored",
 )
-"""Values of `DirectiveRunStatus` that are known; there may be others."""
+"""Values of `RobotsV1DirectiveRunStatus` that are known; there may be others."""
 
 
 @late(kw_only=True, eq=False, repr=False)
-class DirectiveRun(Model):
-    """A run that has just been accepted."""
+class RobotsV1RunDirectiveRequest(Model):
+    """Names the asset to run on. Inferred, not read in Mux's documentation."""
 
-    run_id: DirectiveRunId
-    """Id of the run."""
-    status: Literal["pending"] | str
-    """Always ``pending``."""
-    subject_id: str
-    """Id of the asset that the run works on."""
+    asset_id: str | None = ABSENT
+    """Id of the asset. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
-            {
-                "run_id": str,
-                "status": ("pending",),
-                "subject_id": str,
-            },
             {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.run_id = got.run_id
-        it.status = got.status
-        it.subject_id = got.subject_id
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class DirectiveRunDetail(Model):
-    """A run of a directive on one asset, and how far its workflows are."""
-
-    completed_at: dt.datetime | None = attrs.field(metadata=SECONDS)
-    """When it ended, UTC; null until then."""
-    node_states: list[NodeState]
-    """Steps of the run, and what each of them is doing or waiting for."""
-    run_id: DirectiveRunId
-    """Id of the run."""
-    started_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it started, UTC."""
-    status: DirectiveRunStatus
-    """Current state."""
-    subject_id: str
-    """Id of the asset that the run works on."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "completed_at": TIME | None,
-                "node_states": OBJECTS,
-                "run_id": str,
-                "started_at": TIME,
-                "status": DIRECTIVE_RUN_STATUS_VALUES,
-                "subject_id": str,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        completed_at = seconds(got.completed_at, notes, "completed_at")
-        node_states = NODE_STATE_VARIANTS.many(got.node_states)
-        started_at = seconds(got.started_at, notes, "started_at")
-        thaw[it] = drafts[cls]
-        it.completed_at = completed_at
-        it.node_states = node_states
-        it.run_id = got.run_id
-        it.started_at = started_at
-        it.status = got.status
-        it.subject_id = got.subject_id
-        it.__class__ = cls
-        return notes
-
-
-@late(kw_only=True, eq=False, repr=False)
-class DirectiveRunDetailResponse(Model):
-    """One run, with the state of its workflows."""
-
-    data: DirectiveRunDetail
-    """Content of the answer; an empty object where there is nothing to tell."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "data": OBJECT,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(DirectiveRunDetail, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class DirectiveRunResponse(Model):
-    """A run that has just been accepted."""
-
-    data: DirectiveRun
-    """Content of the answer; an empty object where there is nothing to tell."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "data": OBJECT,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(DirectiveRun, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class ListDirectiveRunsResponse(Model):
-    """Page of the runs of a directive."""
-
-    data: list[DirectiveRunDetail]
-    """Content of the answer; an empty object where there is nothing to tell."""
-    total_row_count: int
-    """Rows in the whole result, all pages together; null or absent where it is not known."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "data": OBJECTS,
-                "total_row_count": NUMBER,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(DirectiveRunDetail, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class NodeStateDispatched(Model):
-    """A workflow whose job has been created."""
-
-    job_id: JobId
-    """Id of the job."""
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    status: Literal["dispatched"] | str
-    """Always ``dispatched``."""
-    workflow_name: RobotsWorkflow
-    """Name of the workflow."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "job_id": str,
-                "reference_id": str,
-                "status": ("dispatched",),
-                "workflow_name": ROBOTS_WORKFLOW_VALUES,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.job_id = got.job_id
-        it.reference_id = got.reference_id
-        it.status = got.status
-        it.workflow_name = got.workflow_name
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class NodeStateFailed(Model):
-    """A workflow that failed or could not be started."""
-
-    reason: str
-    """Why it failed."""
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    status: Literal["failed"] | str
-    """Always ``failed``."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reason": str,
-                "reference_id": str,
-                "status": ("failed",),
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.reason = got.reason
-        it.reference_id = got.reference_id
-        it.status = got.status
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class NodeStateWaitingForResources(Model):
-    """A workflow that waits for its inputs to become ready on the asset."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    status: Literal["waiting_for_resources"] | str
-    """Always ``waiting_for_resources``."""
-    workflow_name: RobotsWorkflow
-    """Name of the workflow."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "status": ("waiting_for_resources",),
-                "workflow_name": ROBOTS_WORKFLOW_VALUES,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.status = got.status
-        it.workflow_name = got.workflow_name
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class NodeStateWaitingForSourceWorkflow(Model):
-    """A workflow that waits for other workflows of the run."""
-
-    reference_id: str
-    """Your name for it within the directive, 1 to 128 characters; each may be used once."""
-    source_workflows: list[str]
-    """``reference_id`` of the workflows that it waits for."""
-    status: Literal["waiting_for_source_workflow"] | str
-    """Always ``waiting_for_source_workflow``."""
-    workflow_name: RobotsWorkflow
-    """Name of the workflow."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "reference_id": str,
-                "source_workflows": list,
-                "status": ("waiting_for_source_workflow",),
-                "workflow_name": ROBOTS_WORKFLOW_VALUES,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.source_workflows = got.source_workflows
-        it.status = got.status
-        it.workflow_name = got.workflow_name
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class RunDirectiveRequest(Model):
-    """Names the asset to run on."""
-
-    asset_id: str
-    """Id of the asset."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
             {
                 "asset_id": str,
             },
-            {},
         )
 
     @classmethod
@@ -364,22 +74,214 @@ class RunDirectiveRequest(Model):
         it.__class__ = cls
 
 
-NodeState: TypeAlias = (
-    NodeStateDispatched
-    | NodeStateFailed
-    | NodeStateWaitingForResources
-    | NodeStateWaitingForSourceWorkflow
-    | Mapping[str, object]
-)
-"""State of one workflow of a run, told apart by ``status``. A mapping when ``status`` is not known to this
-version.
-"""
-NODE_STATE_VARIANTS: Final = Variants(
-    "status",
-    {
-        "dispatched": NodeStateDispatched,
-        "failed": NodeStateFailed,
-        "waiting_for_resources": NodeStateWaitingForResources,
-        "waiting_for_source_workflow": NodeStateWaitingForSourceWorkflow,
-    },
-)
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1DirectiveRun(Model):
+    """A run that has just been accepted. Inferred, not read in Mux's documentation."""
+
+    run_id: DirectiveRunId | None = ABSENT
+    """Id of the run. Inferred, not read in Mux's documentation."""
+    status: str | None = ABSENT
+    """Always ``pending``. Inferred, not read in Mux's documentation."""
+    subject_id: str | None = ABSENT
+    """Id of the asset that the run works on. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "run_id": str,
+                "status": str,
+                "subject_id": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.run_id = got.run_id
+        it.status = got.status
+        it.subject_id = got.subject_id
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1DirectiveRunResponse(Model):
+    """A run that has just been accepted. Inferred, not read in Mux's documentation."""
+
+    data: RobotsV1DirectiveRun
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        data = one(RobotsV1DirectiveRun, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1NodeState(Model):
+    """State of one workflow of a run. Inferred, not read in Mux's documentation."""
+
+    reference_id: str | None = ABSENT
+    """Your name for it within the directive, 1 to 128 characters; each may be used once. Inferred, not read in
+    Mux's documentation.
+    """
+    status: str | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    workflow_name: RobotsV1Workflow | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    job_id: JobId | None = ABSENT
+    """Id of the job. Inferred, not read in Mux's documentation."""
+    reason: str | None = ABSENT
+    """Why it failed. Inferred, not read in Mux's documentation."""
+    source_workflows: list[str] | None = ABSENT
+    """``reference_id`` of the workflows that it waits for. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "reference_id": str,
+                "status": str,
+                "workflow_name": ROBOTS_V1_WORKFLOW_VALUES,
+                "job_id": str,
+                "reason": str,
+                "source_workflows": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.reference_id = got.reference_id
+        it.status = got.status
+        it.workflow_name = got.workflow_name
+        it.job_id = got.job_id
+        it.reason = got.reason
+        it.source_workflows = got.source_workflows
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1DirectiveRunDetail(Model):
+    """A run of a directive on one asset, and how far its workflows are. Inferred, not read in Mux's
+    documentation.
+    """
+
+    run_id: DirectiveRunId | None = ABSENT
+    """Id of the run. Inferred, not read in Mux's documentation."""
+    status: RobotsV1DirectiveRunStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    subject_id: str | None = ABSENT
+    """Id of the asset that the run works on. Inferred, not read in Mux's documentation."""
+    started_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it started, UTC. Inferred, not read in Mux's documentation."""
+    completed_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it ended, UTC; null until then. Inferred, not read in Mux's documentation."""
+    node_states: list[RobotsV1NodeState] | None = ABSENT
+    """Steps of the run, and what each of them is doing or waiting for. Inferred, not read in Mux's
+    documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "run_id": str,
+                "status": ROBOTS_V1_DIRECTIVE_RUN_STATUS_VALUES,
+                "subject_id": str,
+                "started_at": TIME,
+                "completed_at": TIME,
+                "node_states": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
+        notes: Notes = {}
+        started_at = seconds(got.started_at, notes, "started_at")
+        completed_at = seconds(got.completed_at, notes, "completed_at")
+        node_states = many(RobotsV1NodeState, got.node_states)
+        thaw[it] = drafts[cls]
+        it.run_id = got.run_id
+        it.status = got.status
+        it.subject_id = got.subject_id
+        it.started_at = started_at
+        it.completed_at = completed_at
+        it.node_states = node_states
+        it.__class__ = cls
+        return notes
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1DirectiveRunDetailResponse(Model):
+    """One run, with the state of its workflows. Inferred, not read in Mux's documentation."""
+
+    data: RobotsV1DirectiveRunDetail
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECT,
+            },
+            {},
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        data = one(RobotsV1DirectiveRunDetail, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ListDirectiveRunsResponse(Model):
+    """Page of the runs of a directive. Inferred, not read in Mux's documentation."""
+
+    data: list[RobotsV1DirectiveRunDetail]
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
+    """
+    total_row_count: int | None = ABSENT
+    """Rows in the whole result, all pages together; null or absent where it is not known. Inferred, not read in
+    Mux's documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {
+                "total_row_count": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        data = many(RobotsV1DirectiveRunDetail, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.total_row_count = got.total_row_count
+        it.__class__ = cls

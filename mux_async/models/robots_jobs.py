@@ -10,24 +10,106 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mux_async._models.deferred_attrs import late
-from mux_async._models.model import SECONDS, Model, drafts, thaw
+from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
 from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
-from mux_async.models.shared_robots import JOB_STATUS_VALUES, ROBOTS_WORKFLOW_VALUES, ResourceLinks
+from mux_async.models.shared_robots import ROBOTS_V1_JOB_STATUS_VALUES, ROBOTS_V1_WORKFLOW_VALUES, RobotsV1ResourceLinks
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId
-    from mux_async.models.shared_robots import JobStatus, RobotsWorkflow
+    from mux_async.models.shared_robots import RobotsV1JobStatus, RobotsV1Workflow
 
-__all__ = ["CancelJobResponse", "JobSummary", "ListJobsResponse"]
+__all__ = ["RobotsV1CancelJobResponse", "RobotsV1JobSummary", "RobotsV1ListJobsResponse"]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CancelJobResponse(Model):
+class RobotsV1JobSummary(Model):
+    """A job of any workflow, without settings and results."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux."""
+    workflow: RobotsV1Workflow | None = ABSENT
+    """Name of the workflow."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC."""
+    links: RobotsV1ResourceLinks | None = attrs.field(default=ABSENT, metadata={"wire": "_links"})
+    """Where the object can be fetched. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "workflow": ROBOTS_V1_WORKFLOW_VALUES,
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "links": OBJECT,
+            },
+            {
+                "links": "_links",
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
+        notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        links = one(RobotsV1ResourceLinks, got.links)
+        thaw[it] = drafts[cls]
+        it.id = got.id
+        it.workflow = got.workflow
+        it.status = got.status
+        it.created_at = created_at
+        it.updated_at = updated_at
+        it.links = links
+        it.__class__ = cls
+        return notes
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ListJobsResponse(Model):
+    """Page of jobs in short form."""
+
+    data: list[RobotsV1JobSummary]
+    """Content of the answer; an empty object where there is nothing to tell."""
+    total_row_count: int | None = ABSENT
+    """Rows in the whole result, all pages together; null or absent where it is not known. Inferred, not read in
+    Mux's documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "data": OBJECTS,
+            },
+            {
+                "total_row_count": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        data = many(RobotsV1JobSummary, got.data)
+        thaw[it] = drafts[cls]
+        it.data = data
+        it.total_row_count = got.total_row_count
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1CancelJobResponse(Model):
     """The cancelled job, in short form."""
 
-    data: JobSummary
+    data: RobotsV1JobSummary
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
@@ -41,86 +123,7 @@ class CancelJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(JobSummary, got.data)
+        data = one(RobotsV1JobSummary, got.data)
         thaw[it] = drafts[cls]
         it.data = data
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class JobSummary(Model):
-    """A job of any workflow, without settings and results."""
-
-    id: JobId
-    """Id, given by Mux."""
-    links: ResourceLinks = attrs.field(metadata={"wire": "_links"})
-    """Where the object can be fetched."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    status: JobStatus
-    """Current state."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: RobotsWorkflow
-    """Name of the workflow."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "id": str,
-                "links": OBJECT,
-                "created_at": TIME,
-                "status": JOB_STATUS_VALUES,
-                "updated_at": TIME,
-                "workflow": ROBOTS_WORKFLOW_VALUES,
-            },
-            {},
-            {
-                "links": "_links",
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        links = one(ResourceLinks, got.links)
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.links = links
-        it.created_at = created_at
-        it.status = got.status
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.__class__ = cls
-        return notes
-
-
-@late(kw_only=True, eq=False, repr=False)
-class ListJobsResponse(Model):
-    """Page of jobs in short form."""
-
-    data: list[JobSummary]
-    """Content of the answer; an empty object where there is nothing to tell."""
-    total_row_count: int
-    """Rows in the whole result, all pages together; null or absent where it is not known."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "data": OBJECTS,
-                "total_row_count": NUMBER,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(JobSummary, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
         it.__class__ = cls

@@ -15,181 +15,104 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
-    JOB_STATUS_VALUES,
-    AskQuestionsOutputSteering,
-    AskQuestionsQuestion,
-    JobDirectiveContext,
-    JobError,
-    JobResources,
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
+    RobotsV1Scope,
 )
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId
-    from mux_async.models.shared_robots import JobStatus
+    from mux_async.models.shared_robots import RobotsV1JobStatus
 
 __all__ = [
-    "AskQuestionsAnswer",
-    "AskQuestionsJob",
-    "AskQuestionsJobOutputs",
-    "AskQuestionsJobParameters",
-    "AskQuestionsJobResponse",
-    "CreateAskQuestionsJobRequest",
+    "RobotsV1AskQuestionsAnswer",
+    "RobotsV1AskQuestionsJob",
+    "RobotsV1AskQuestionsJobOutputs",
+    "RobotsV1AskQuestionsJobParameters",
+    "RobotsV1AskQuestionsJobResponse",
+    "RobotsV1AskQuestionsOutputSteering",
+    "RobotsV1AskQuestionsQuestion",
+    "RobotsV1CreateAskQuestionsJobRequest",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class AskQuestionsAnswer(Model):
-    """Answer to one question, with the grounds for it."""
+class RobotsV1AskQuestionsQuestion(Model):
+    """One question. It is answered with one of ``answer_options``, yes or no when there are none, or in free
+    text with ``free_form_reply``; the two exclude each other.
+    """
 
-    answer: str | None
-    """The answer; null where the question was skipped."""
-    confidence: float
-    """Confidence in the answer, from 0 to 1."""
     question: str
-    """The question, as it was asked."""
-    reasoning: str
-    """How the answer was arrived at."""
-    skipped: bool
-    """Whether the question was left unanswered."""
+    """The question, 1 to 600 characters."""
+    answer_options: list[str] | None = ABSENT
+    """Answers to choose from, each 1 to 150 characters; yes and no when left out."""
+    free_form_reply: bool | None = ABSENT
+    """Whether to answer in free text instead of choosing; experimental. Treat the answer as you would any
+    untrusted text.
+    """
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
             {
-                "answer": str | None,
-                "confidence": NUMBER,
                 "question": str,
-                "reasoning": str,
-                "skipped": bool,
             },
-            {},
+            {
+                "answer_options": list,
+                "free_form_reply": bool,
+            },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
         thaw[it] = drafts[cls]
-        it.answer = got.answer
-        it.confidence = got.confidence
         it.question = got.question
-        it.reasoning = got.reasoning
-        it.skipped = got.skipped
+        it.answer_options = got.answer_options
+        it.free_form_reply = got.free_form_reply
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class AskQuestionsJob(Model):
-    """A job that answers questions about a video."""
+class RobotsV1AskQuestionsOutputSteering(Model):
+    """Limits of the part of the video that answers may draw on."""
 
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: AskQuestionsJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["ask-questions"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: AskQuestionsJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
+    scope: RobotsV1Scope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
-            {
-                "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
-                "workflow": ("ask-questions",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(AskQuestionsJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(AskQuestionsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
-
-
-@late(kw_only=True, eq=False, repr=False)
-class AskQuestionsJobOutputs(Model):
-    """Answers, one per question."""
-
-    answers: list[AskQuestionsAnswer]
-    """One answer per question."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "answers": OBJECTS,
-            },
             {},
+            {
+                "scope": OBJECT,
+            },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        answers = many(AskQuestionsAnswer, got.answers)
+        scope = one(RobotsV1Scope, got.scope)
         thaw[it] = drafts[cls]
-        it.answers = answers
+        it.scope = scope
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class AskQuestionsJobParameters(Model):
+class RobotsV1AskQuestionsJobParameters(Model):
     """Settings of an ask-questions job."""
 
     asset_id: str
     """Id of the asset."""
-    questions: list[AskQuestionsQuestion]
+    questions: list[RobotsV1AskQuestionsQuestion]
     """The questions, 1 to 50."""
     language_code: str | None = ABSENT
-    """Language of the captions to read; the default track when left out."""
+    """Language of the captions to read. It must be that of a ready caption track exactly, upper and lower case
+    included; the first ready subtitle track when left out, whatever its language.
+    """
     max_free_form_answer_length: int | None = ABSENT
     """Most characters of an answer in free text, 1 to 1000; default ``500``."""
-    output_steering: AskQuestionsOutputSteering | None = ABSENT
+    output_steering: RobotsV1AskQuestionsOutputSteering | None = ABSENT
     """Which part to work on and wishes about the result."""
 
     @classmethod
@@ -208,8 +131,8 @@ class AskQuestionsJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        questions = many(AskQuestionsQuestion, got.questions)
-        output_steering = one(AskQuestionsOutputSteering, got.output_steering)
+        questions = many(RobotsV1AskQuestionsQuestion, got.questions)
+        output_steering = one(RobotsV1AskQuestionsOutputSteering, got.output_steering)
         thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.questions = questions
@@ -220,10 +143,149 @@ class AskQuestionsJobParameters(Model):
 
 
 @late(kw_only=True, eq=False, repr=False)
-class AskQuestionsJobResponse(Model):
+class RobotsV1AskQuestionsAnswer(Model):
+    """Answer to one question, with the grounds for it. Inferred, not read in Mux's documentation."""
+
+    question: str | None = ABSENT
+    """The question, as it was asked. Inferred, not read in Mux's documentation."""
+    answer: str | None = ABSENT
+    """The answer; null where the question was skipped. Inferred, not read in Mux's documentation."""
+    confidence: float | None = ABSENT
+    """Confidence in the answer, from 0 to 1. Inferred, not read in Mux's documentation."""
+    reasoning: str | None = ABSENT
+    """How the answer was arrived at. Inferred, not read in Mux's documentation."""
+    skipped: bool | None = ABSENT
+    """Whether the question was left unanswered. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "question": str,
+                "answer": str,
+                "confidence": NUMBER,
+                "reasoning": str,
+                "skipped": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.question = got.question
+        it.answer = got.answer
+        it.confidence = got.confidence
+        it.reasoning = got.reasoning
+        it.skipped = got.skipped
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AskQuestionsJobOutputs(Model):
+    """Answers, one per question. Inferred, not read in Mux's documentation."""
+
+    answers: list[RobotsV1AskQuestionsAnswer] | None = ABSENT
+    """One answer per question. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "answers": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        answers = many(RobotsV1AskQuestionsAnswer, got.answers)
+        thaw[it] = drafts[cls]
+        it.answers = answers
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AskQuestionsJob(Model):
+    """A job that answers questions about a video."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux."""
+    workflow: Literal["ask-questions"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC."""
+    parameters: RobotsV1AskQuestionsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1AskQuestionsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "workflow": ("ask-questions",),
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
+                "outputs": OBJECT,
+                "errors": OBJECTS,
+                "passthrough": str,
+                "directive": OBJECT,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
+        notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        parameters = one(RobotsV1AskQuestionsJobParameters, got.parameters)
+        outputs = one(RobotsV1AskQuestionsJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
+        thaw[it] = drafts[cls]
+        it.id = got.id
+        it.workflow = got.workflow
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.created_at = created_at
+        it.updated_at = updated_at
+        it.parameters = parameters
+        it.outputs = outputs
+        it.errors = errors
+        it.passthrough = got.passthrough
+        it.directive = directive
+        it.resources = resources
+        it.__class__ = cls
+        return notes
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AskQuestionsJobResponse(Model):
     """An ask-questions job."""
 
-    data: AskQuestionsJob
+    data: RobotsV1AskQuestionsJob
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
@@ -237,35 +299,36 @@ class AskQuestionsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(AskQuestionsJob, got.data)
+        data = one(RobotsV1AskQuestionsJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateAskQuestionsJobRequest(Model):
-    """What an ask-questions job is made of."""
+class RobotsV1CreateAskQuestionsJobRequest(Model):
+    """What an ask-questions job is made of. Inferred, not read in Mux's documentation."""
 
-    parameters: AskQuestionsJobParameters
-    """Settings of the job, the asset among them."""
+    parameters: RobotsV1AskQuestionsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
     passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
                 "parameters": OBJECT,
-            },
-            {
                 "passthrough": str,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(AskQuestionsJobParameters, got.parameters)
+        parameters = one(RobotsV1AskQuestionsJobParameters, got.parameters)
         thaw[it] = drafts[cls]
         it.parameters = parameters
         it.passthrough = got.passthrough

@@ -15,103 +15,279 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
-    JOB_STATUS_VALUES,
-    EditCaptionsAutoCensorProfanity,
-    EditCaptionsReplacement,
-    EditCaptionsSpeakerReplacement,
-    JobDirectiveContext,
-    JobError,
-    JobResources,
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
+    RobotsV1ReplacedTrack,
 )
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
-    from mux_async.models.shared_robots import JobStatus
+    from mux_async.models.shared_robots import RobotsV1JobStatus
 
 __all__ = [
-    "CreateEditCaptionsJobRequest",
-    "EditCaptionsJob",
-    "EditCaptionsJobOutputs",
-    "EditCaptionsJobParameters",
-    "EditCaptionsJobResponse",
+    "RobotsV1CreateEditCaptionsJobRequest",
+    "RobotsV1EditCaptionsAutoCensorProfanity",
+    "RobotsV1EditCaptionsJob",
+    "RobotsV1EditCaptionsJobOutputs",
+    "RobotsV1EditCaptionsJobParameters",
+    "RobotsV1EditCaptionsJobResponse",
+    "RobotsV1EditCaptionsReplacement",
+    "RobotsV1EditCaptionsSpeakerReplacement",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateEditCaptionsJobRequest(Model):
-    """What an edit-captions job is made of."""
+class RobotsV1EditCaptionsReplacement(Model):
+    """Words to replace wherever they occur in captions. Inferred, not read in Mux's documentation."""
 
-    parameters: EditCaptionsJobParameters
-    """Settings of the job, the asset among them."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    find: str | None = ABSENT
+    """Word or phrase to look for. Inferred, not read in Mux's documentation."""
+    replace: str | None = ABSENT
+    """What to put in its place. Inferred, not read in Mux's documentation."""
+    case_sensitive: bool | None = ABSENT
+    """Whether upper and lower case must match; default ``false``. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "find": str,
+                "replace": str,
+                "case_sensitive": bool,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(EditCaptionsJobParameters, got.parameters)
         thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
+        it.find = got.find
+        it.replace = got.replace
+        it.case_sensitive = got.case_sensitive
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class EditCaptionsJob(Model):
-    """A job that edits a caption track."""
+class RobotsV1EditCaptionsSpeakerReplacement(Model):
+    """A speaker label to replace; words that were spoken are left alone. Inferred, not read in Mux's
+    documentation.
+    """
 
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: EditCaptionsJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["edit-captions"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: EditCaptionsJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
+    find: str | None = ABSENT
+    """Label to look for, without its square brackets. Inferred, not read in Mux's documentation."""
+    replace: str | None = ABSENT
+    """Label to put in its place, without square brackets. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
+            {
+                "find": str,
+                "replace": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.find = got.find
+        it.replace = got.replace
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1EditCaptionsAutoCensorProfanity(Model):
+    """How profanity is found by a model and made unreadable. Inferred, not read in Mux's documentation."""
+
+    detection_method: Literal["llm"] | str | None = ABSENT
+    """How profanity is found; ``llm``, the default, is the only way. Inferred, not read in Mux's documentation."""
+    mode: Literal["blank", "remove", "mask"] | str | None = ABSENT
+    """What stands in for profanity: bracketed underscores for ``blank``, nothing for ``remove``, question marks
+    for ``mask``; default ``blank``. Inferred, not read in Mux's documentation.
+    """
+    always_censor: list[str] | None = ABSENT
+    """Words and phrases to censor in any case. Inferred, not read in Mux's documentation."""
+    never_censor: list[str] | None = ABSENT
+    """Words and phrases to leave alone in any case. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "detection_method": ("llm",),
+                "mode": (
+                    "blank",
+                    "remove",
+                    "mask",
+                ),
+                "always_censor": list,
+                "never_censor": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.detection_method = got.detection_method
+        it.mode = got.mode
+        it.always_censor = got.always_censor
+        it.never_censor = got.never_censor
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1EditCaptionsJobParameters(Model):
+    """Settings of an edit-captions job. At least one kind of edit is needed. Inferred, not read in Mux's
+    documentation.
+    """
+
+    asset_id: str | None = ABSENT
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    track_id: str | None = ABSENT
+    """Id of the text track to edit; it must be ready. Inferred, not read in Mux's documentation."""
+    replacements: list[RobotsV1EditCaptionsReplacement] | None = ABSENT
+    """Words to replace in the captions. Inferred, not read in Mux's documentation."""
+    speaker_replacements: list[RobotsV1EditCaptionsSpeakerReplacement] | None = ABSENT
+    """Speaker labels to replace at the beginning of captions. Inferred, not read in Mux's documentation."""
+    auto_censor_profanity: RobotsV1EditCaptionsAutoCensorProfanity | None = ABSENT
+    """Have a model find profanity and make it unreadable; off when left out. Inferred, not read in Mux's
+    documentation.
+    """
+    upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``. Inferred, not read in Mux's
+    documentation.
+    """
+    replace_existing_tracks: str | None = ABSENT
+    """What to do about the original track; replaced when left out. Inferred, not read in Mux's documentation."""
+    track_name: str | None = ABSENT
+    """Name of the edited track; that of the original when left out. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "asset_id": str,
+                "track_id": str,
+                "replacements": OBJECTS,
+                "speaker_replacements": OBJECTS,
+                "auto_censor_profanity": OBJECT,
+                "upload_to_mux": bool,
+                "replace_existing_tracks": str,
+                "track_name": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        replacements = many(RobotsV1EditCaptionsReplacement, got.replacements)
+        speaker_replacements = many(RobotsV1EditCaptionsSpeakerReplacement, got.speaker_replacements)
+        auto_censor_profanity = one(RobotsV1EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
+        thaw[it] = drafts[cls]
+        it.asset_id = got.asset_id
+        it.track_id = got.track_id
+        it.replacements = replacements
+        it.speaker_replacements = speaker_replacements
+        it.auto_censor_profanity = auto_censor_profanity
+        it.upload_to_mux = got.upload_to_mux
+        it.replace_existing_tracks = got.replace_existing_tracks
+        it.track_name = got.track_name
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1EditCaptionsJobOutputs(Model):
+    """What was edited, and where the result is. Inferred, not read in Mux's documentation."""
+
+    total_replacement_count: int | None = ABSENT
+    """Replacements made in the captions, of all kinds. Inferred, not read in Mux's documentation."""
+    uploaded_track_id: TrackId | None = ABSENT
+    """Id of the new track; absent without ``upload_to_mux``. Inferred, not read in Mux's documentation."""
+    temporary_vtt_url: str | None = attrs.field(default=ABSENT, repr=hidden)
+    """Signed URL of the captions as WebVTT; it expires 7 days after the job completes. Inferred, not read in
+    Mux's documentation.
+    """
+    replaced_tracks: list[RobotsV1ReplacedTrack] | None = ABSENT
+    """Tracks that were deleted in favor of the new one; absent where there were none. Not documented: its name
+    or shape is a guess.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "total_replacement_count": NUMBER,
+                "uploaded_track_id": str,
+                "temporary_vtt_url": str,
+                "replaced_tracks": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        replaced_tracks = many(RobotsV1ReplacedTrack, got.replaced_tracks)
+        thaw[it] = drafts[cls]
+        it.total_replacement_count = got.total_replacement_count
+        it.uploaded_track_id = got.uploaded_track_id
+        it.temporary_vtt_url = got.temporary_vtt_url
+        it.replaced_tracks = replaced_tracks
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1EditCaptionsJob(Model):
+    """A job that edits a caption track. Inferred, not read in Mux's documentation."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux. Inferred, not read in Mux's documentation."""
+    workflow: Literal["edit-captions"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged. Inferred, not read in Mux's documentation."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC. Inferred, not read in Mux's documentation."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC. Inferred, not read in Mux's documentation."""
+    parameters: RobotsV1EditCaptionsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1EditCaptionsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself. Inferred, not read in
+    Mux's documentation.
+    """
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
                 "workflow": ("edit-captions",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
                 "outputs": OBJECT,
+                "errors": OBJECTS,
                 "passthrough": str,
+                "directive": OBJECT,
                 "resources": OBJECT,
             },
         )
@@ -120,124 +296,37 @@ class EditCaptionsJob(Model):
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
         created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(EditCaptionsJobParameters, got.parameters)
         updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(EditCaptionsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
+        parameters = one(RobotsV1EditCaptionsJobParameters, got.parameters)
+        outputs = one(RobotsV1EditCaptionsJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
         thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
+        it.workflow = got.workflow
         it.status = got.status
         it.units_consumed = got.units_consumed
+        it.created_at = created_at
         it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
+        it.parameters = parameters
         it.outputs = outputs
+        it.errors = errors
         it.passthrough = got.passthrough
+        it.directive = directive
         it.resources = resources
         it.__class__ = cls
         return notes
 
 
 @late(kw_only=True, eq=False, repr=False)
-class EditCaptionsJobOutputs(Model):
-    """What was edited, and where the result is."""
+class RobotsV1EditCaptionsJobResponse(Model):
+    """An edit-captions job. Inferred, not read in Mux's documentation."""
 
-    total_replacement_count: int
-    """Replacements made in the captions, of all kinds."""
-    temporary_vtt_url: str | None = attrs.field(default=ABSENT, repr=hidden)
-    """Signed URL of the captions as WebVTT; it expires 7 days after the job completes."""
-    uploaded_track_id: TrackId | None = ABSENT
-    """Id of the new track; absent without ``upload_to_mux``."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "total_replacement_count": NUMBER,
-            },
-            {
-                "temporary_vtt_url": str,
-                "uploaded_track_id": str,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.total_replacement_count = got.total_replacement_count
-        it.temporary_vtt_url = got.temporary_vtt_url
-        it.uploaded_track_id = got.uploaded_track_id
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class EditCaptionsJobParameters(Model):
-    """Settings of an edit-captions job. At least one kind of edit is needed."""
-
-    asset_id: str
-    """Id of the asset."""
-    track_id: str
-    """Id of the text track to edit; it must be ready."""
-    auto_censor_profanity: EditCaptionsAutoCensorProfanity | None = ABSENT
-    """Have a model find profanity and make it unreadable; off when left out."""
-    delete_original_track: bool | None = ABSENT
-    """Whether to delete the original once the edited track is there; default ``true``. Without ``upload_to_mux``
-    it has no effect.
+    data: RobotsV1EditCaptionsJob
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
     """
-    replacements: list[EditCaptionsReplacement] | None = ABSENT
-    """Words to replace in the captions."""
-    speaker_replacements: list[EditCaptionsSpeakerReplacement] | None = ABSENT
-    """Speaker labels to replace at the beginning of captions."""
-    track_name_suffix: str | None = ABSENT
-    """What to add to the name of the edited track; default ``edited``."""
-    upload_to_mux: bool | None = ABSENT
-    """Whether to add the result to the asset as a track; default ``true``."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "asset_id": str,
-                "track_id": str,
-            },
-            {
-                "auto_censor_profanity": OBJECT,
-                "delete_original_track": bool,
-                "replacements": OBJECTS,
-                "speaker_replacements": OBJECTS,
-                "track_name_suffix": str,
-                "upload_to_mux": bool,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        auto_censor_profanity = one(EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
-        replacements = many(EditCaptionsReplacement, got.replacements)
-        speaker_replacements = many(EditCaptionsSpeakerReplacement, got.speaker_replacements)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.track_id = got.track_id
-        it.auto_censor_profanity = auto_censor_profanity
-        it.delete_original_track = got.delete_original_track
-        it.replacements = replacements
-        it.speaker_replacements = speaker_replacements
-        it.track_name_suffix = got.track_name_suffix
-        it.upload_to_mux = got.upload_to_mux
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class EditCaptionsJobResponse(Model):
-    """An edit-captions job."""
-
-    data: EditCaptionsJob
-    """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
     def _form(cls) -> Form:
@@ -250,7 +339,37 @@ class EditCaptionsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(EditCaptionsJob, got.data)
+        data = one(RobotsV1EditCaptionsJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1CreateEditCaptionsJobRequest(Model):
+    """What an edit-captions job is made of. Inferred, not read in Mux's documentation."""
+
+    parameters: RobotsV1EditCaptionsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "parameters": OBJECT,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        parameters = one(RobotsV1EditCaptionsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
+        it.passthrough = got.passthrough
         it.__class__ = cls

@@ -15,258 +15,110 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
-    JOB_STATUS_VALUES,
-    FindBestThumbnailsOutputSteering,
-    JobDirectiveContext,
-    JobError,
-    JobResources,
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
+    RobotsV1Scope,
 )
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId
-    from mux_async.models.shared_robots import JobStatus
+    from mux_async.models.shared_robots import RobotsV1JobStatus
 
 __all__ = [
-    "BestThumbnail",
-    "BestThumbnailSubscores",
-    "CreateFindBestThumbnailsJobRequest",
-    "FindBestThumbnailsJob",
-    "FindBestThumbnailsJobOutputs",
-    "FindBestThumbnailsJobParameters",
-    "FindBestThumbnailsJobResponse",
+    "RobotsV1BestThumbnail",
+    "RobotsV1BestThumbnailSubscores",
+    "RobotsV1CreateFindBestThumbnailsJobRequest",
+    "RobotsV1FindBestThumbnailsJob",
+    "RobotsV1FindBestThumbnailsJobOutputs",
+    "RobotsV1FindBestThumbnailsJobParameters",
+    "RobotsV1FindBestThumbnailsJobResponse",
+    "RobotsV1FindBestThumbnailsOutputSteering",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class BestThumbnail(Model):
-    """A frame that would make a good thumbnail."""
+class RobotsV1FindBestThumbnailsOutputSteering(Model):
+    """Wishes about which frames are chosen. ``scope`` is kept to; everything else guides the model without
+    guarantee. Inferred, not read in Mux's documentation.
+    """
 
-    description: str
-    """What the frame shows."""
-    overall: float
-    """Score of the frame as a whole, from 0 to 1."""
-    subscores: BestThumbnailSubscores
-    """Scores by aspect."""
-    timestamp_ms: int
-    """Position of the frame, in milliseconds from the beginning of the asset."""
-    alt_text: str | None = ABSENT
-    """Text to describe the image to those who cannot see it, at most 250 characters."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "description": str,
-                "overall": NUMBER,
-                "subscores": OBJECT,
-                "timestamp_ms": NUMBER,
-            },
-            {
-                "alt_text": str,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        subscores = one(BestThumbnailSubscores, got.subscores)
-        thaw[it] = drafts[cls]
-        it.description = got.description
-        it.overall = got.overall
-        it.subscores = subscores
-        it.timestamp_ms = got.timestamp_ms
-        it.alt_text = got.alt_text
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class BestThumbnailSubscores(Model):
-    """Scores of a frame by aspect, each from 0 to 1."""
-
-    brand_fit: float
-    """How well the frame suits the brand."""
-    composition: float
-    """How well the picture is composed."""
-    contrast_color: float
-    """How strong contrast and color are."""
-    face_or_action: float
-    """How much of faces or action there is."""
-    focus: float
-    """How sharp the picture is."""
+    scope: RobotsV1Scope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+    selection_strategy: (
+        Literal["face_or_action", "clean_composition", "high_contrast", "brand_safe", "campaign_thumbnail"] | str | None
+    ) = ABSENT
+    """What the choice of frames goes by, such as ``face_or_action`` or ``brand_safe``. Inferred, not read in
+    Mux's documentation.
+    """
+    looking_for: str | None = ABSENT
+    """What the frame should show, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    campaign_style: str | None = ABSENT
+    """Style of the campaign that the thumbnail is for, 1 to 160 characters. Inferred, not read in Mux's
+    documentation.
+    """
+    scoring_priorities: list[Literal["focus", "face_or_action", "composition", "contrast_color", "brand_fit"] | str] | None = (
+        ABSENT
+    )
+    """Aspects that count most, most important first, 1 to 5. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
-            {
-                "brand_fit": NUMBER,
-                "composition": NUMBER,
-                "contrast_color": NUMBER,
-                "face_or_action": NUMBER,
-                "focus": NUMBER,
-            },
             {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.brand_fit = got.brand_fit
-        it.composition = got.composition
-        it.contrast_color = got.contrast_color
-        it.face_or_action = got.face_or_action
-        it.focus = got.focus
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class CreateFindBestThumbnailsJobRequest(Model):
-    """What a find-best-thumbnails job is made of."""
-
-    parameters: FindBestThumbnailsJobParameters
-    """Settings of the job, the asset among them."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "scope": OBJECT,
+                "selection_strategy": (
+                    "face_or_action",
+                    "clean_composition",
+                    "high_contrast",
+                    "brand_safe",
+                    "campaign_thumbnail",
+                ),
+                "looking_for": str,
+                "audience": str,
+                "campaign_style": str,
+                "scoring_priorities": list,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(FindBestThumbnailsJobParameters, got.parameters)
+        scope = one(RobotsV1Scope, got.scope)
         thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
+        it.scope = scope
+        it.selection_strategy = got.selection_strategy
+        it.looking_for = got.looking_for
+        it.audience = got.audience
+        it.campaign_style = got.campaign_style
+        it.scoring_priorities = got.scoring_priorities
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class FindBestThumbnailsJob(Model):
-    """A job that looks for good thumbnails."""
+class RobotsV1FindBestThumbnailsJobParameters(Model):
+    """Settings of a find-best-thumbnails job. Inferred, not read in Mux's documentation."""
 
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: FindBestThumbnailsJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["find-best-thumbnails"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: FindBestThumbnailsJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
-                "workflow": ("find-best-thumbnails",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(FindBestThumbnailsJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(FindBestThumbnailsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
-
-
-@late(kw_only=True, eq=False, repr=False)
-class FindBestThumbnailsJobOutputs(Model):
-    """The frames that were found."""
-
-    best_thumbnails: list[BestThumbnail]
-    """The frames found."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "best_thumbnails": OBJECTS,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        best_thumbnails = many(BestThumbnail, got.best_thumbnails)
-        thaw[it] = drafts[cls]
-        it.best_thumbnails = best_thumbnails
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class FindBestThumbnailsJobParameters(Model):
-    """Settings of a find-best-thumbnails job."""
-
-    asset_id: str
-    """Id of the asset."""
+    asset_id: str | None = ABSENT
+    """Id of the asset. Inferred, not read in Mux's documentation."""
     max_thumbnails: int | None = ABSENT
-    """Most frames to return, 1 to 5; default ``1``."""
-    output_steering: FindBestThumbnailsOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
+    """Most frames to return, 1 to 5. Inferred, not read in Mux's documentation."""
+    output_steering: RobotsV1FindBestThumbnailsOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
     update_asset_thumbnail: bool | None = ABSENT
-    """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while."""
+    """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while.
+    Inferred, not read in Mux's documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
                 "asset_id": str,
-            },
-            {
                 "max_thumbnails": NUMBER,
                 "output_steering": OBJECT,
                 "update_asset_thumbnail": bool,
@@ -275,7 +127,7 @@ class FindBestThumbnailsJobParameters(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindBestThumbnailsOutputSteering, got.output_steering)
+        output_steering = one(RobotsV1FindBestThumbnailsOutputSteering, got.output_steering)
         thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.max_thumbnails = got.max_thumbnails
@@ -285,11 +137,194 @@ class FindBestThumbnailsJobParameters(Model):
 
 
 @late(kw_only=True, eq=False, repr=False)
-class FindBestThumbnailsJobResponse(Model):
-    """A find-best-thumbnails job."""
+class RobotsV1BestThumbnailSubscores(Model):
+    """Scores of a frame by aspect, each from 0 to 1. Inferred, not read in Mux's documentation."""
 
-    data: FindBestThumbnailsJob
-    """Content of the answer; an empty object where there is nothing to tell."""
+    focus: float | None = ABSENT
+    """How sharp the picture is. Inferred, not read in Mux's documentation."""
+    face_or_action: float | None = ABSENT
+    """How much of faces or action there is. Inferred, not read in Mux's documentation."""
+    composition: float | None = ABSENT
+    """How well the picture is composed. Inferred, not read in Mux's documentation."""
+    contrast_color: float | None = ABSENT
+    """How strong contrast and color are. Inferred, not read in Mux's documentation."""
+    brand_fit: float | None = ABSENT
+    """How well the frame suits the brand. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "focus": NUMBER,
+                "face_or_action": NUMBER,
+                "composition": NUMBER,
+                "contrast_color": NUMBER,
+                "brand_fit": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.focus = got.focus
+        it.face_or_action = got.face_or_action
+        it.composition = got.composition
+        it.contrast_color = got.contrast_color
+        it.brand_fit = got.brand_fit
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1BestThumbnail(Model):
+    """A frame that would make a good thumbnail. Inferred, not read in Mux's documentation."""
+
+    overall: float | None = ABSENT
+    """Score of the frame as a whole, from 0 to 1. Inferred, not read in Mux's documentation."""
+    subscores: RobotsV1BestThumbnailSubscores | None = ABSENT
+    """Scores by aspect. Inferred, not read in Mux's documentation."""
+    description: str | None = ABSENT
+    """What the frame shows. Inferred, not read in Mux's documentation."""
+    alt_text: str | None = ABSENT
+    """Text to describe the image to those who cannot see it, at most 250 characters. Inferred, not read in Mux's
+    documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "overall": NUMBER,
+                "subscores": OBJECT,
+                "description": str,
+                "alt_text": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        subscores = one(RobotsV1BestThumbnailSubscores, got.subscores)
+        thaw[it] = drafts[cls]
+        it.overall = got.overall
+        it.subscores = subscores
+        it.description = got.description
+        it.alt_text = got.alt_text
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1FindBestThumbnailsJobOutputs(Model):
+    """The frames that were found. Inferred, not read in Mux's documentation."""
+
+    best_thumbnails: list[RobotsV1BestThumbnail] | None = ABSENT
+    """The frames found. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "best_thumbnails": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        best_thumbnails = many(RobotsV1BestThumbnail, got.best_thumbnails)
+        thaw[it] = drafts[cls]
+        it.best_thumbnails = best_thumbnails
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1FindBestThumbnailsJob(Model):
+    """A job that looks for good thumbnails. Inferred, not read in Mux's documentation."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux. Inferred, not read in Mux's documentation."""
+    workflow: Literal["find-best-thumbnails"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged. Inferred, not read in Mux's documentation."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC. Inferred, not read in Mux's documentation."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC. Inferred, not read in Mux's documentation."""
+    parameters: RobotsV1FindBestThumbnailsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1FindBestThumbnailsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself. Inferred, not read in
+    Mux's documentation.
+    """
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "workflow": ("find-best-thumbnails",),
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
+                "outputs": OBJECT,
+                "errors": OBJECTS,
+                "passthrough": str,
+                "directive": OBJECT,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
+        notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        parameters = one(RobotsV1FindBestThumbnailsJobParameters, got.parameters)
+        outputs = one(RobotsV1FindBestThumbnailsJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
+        thaw[it] = drafts[cls]
+        it.id = got.id
+        it.workflow = got.workflow
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.created_at = created_at
+        it.updated_at = updated_at
+        it.parameters = parameters
+        it.outputs = outputs
+        it.errors = errors
+        it.passthrough = got.passthrough
+        it.directive = directive
+        it.resources = resources
+        it.__class__ = cls
+        return notes
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1FindBestThumbnailsJobResponse(Model):
+    """A find-best-thumbnails job. Inferred, not read in Mux's documentation."""
+
+    data: RobotsV1FindBestThumbnailsJob
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
@@ -302,7 +337,37 @@ class FindBestThumbnailsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(FindBestThumbnailsJob, got.data)
+        data = one(RobotsV1FindBestThumbnailsJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1CreateFindBestThumbnailsJobRequest(Model):
+    """What a find-best-thumbnails job is made of. Inferred, not read in Mux's documentation."""
+
+    parameters: RobotsV1FindBestThumbnailsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "parameters": OBJECT,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        parameters = one(RobotsV1FindBestThumbnailsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
+        it.passthrough = got.passthrough
         it.__class__ = cls

@@ -15,106 +15,323 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
-    JOB_STATUS_VALUES,
-    FindKeyMomentsOutputSteering,
-    JobDirectiveContext,
-    JobError,
-    JobResources,
-    KeyMomentTargetDuration,
-    NotableVisualConcept,
-    TranscriptCue,
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
+    RobotsV1Scope,
+    RobotsV1Taxonomy,
 )
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId
-    from mux_async.models.shared_robots import JobStatus
+    from mux_async.models.shared_robots import RobotsV1JobStatus
 
 __all__ = [
-    "CreateFindKeyMomentsJobRequest",
-    "FindKeyMomentsJob",
-    "FindKeyMomentsJobOutputs",
-    "FindKeyMomentsJobParameters",
-    "FindKeyMomentsJobResponse",
-    "KeyMoment",
-    "KeyMomentQuotableSegment",
+    "RobotsV1CreateFindKeyMomentsJobRequest",
+    "RobotsV1FindKeyMomentsJob",
+    "RobotsV1FindKeyMomentsJobOutputs",
+    "RobotsV1FindKeyMomentsJobParameters",
+    "RobotsV1FindKeyMomentsJobResponse",
+    "RobotsV1FindKeyMomentsOutputSteering",
+    "RobotsV1KeyMoment",
+    "RobotsV1NotableVisualConcept",
+    "RobotsV1TranscriptCue",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateFindKeyMomentsJobRequest(Model):
-    """What a find-key-moments job is made of."""
+class RobotsV1FindKeyMomentsOutputSteering(Model):
+    """Wishes about which moments are chosen and how they are titled. ``scope`` is kept to; everything else
+    guides the model without guarantee. Inferred, not read in Mux's documentation.
+    """
 
-    parameters: FindKeyMomentsJobParameters
-    """Settings of the job, the asset among them."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    scope: RobotsV1Scope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+    selection_strategy: (
+        Literal["standalone_hooks", "educational_takeaways", "story_beats", "product_moments", "speaker_highlights"]
+        | str
+        | None
+    ) = ABSENT
+    """What the choice of moments goes by, such as ``standalone_hooks`` or ``story_beats``. Inferred, not read in
+    Mux's documentation.
+    """
+    title_style: Literal["descriptive", "punchy", "educational", "social"] | str | None = ABSENT
+    """Style of the titles: ``descriptive``, ``punchy``, ``educational`` or ``social``. Inferred, not read in
+    Mux's documentation.
+    """
+    audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    topic_taxonomy: RobotsV1Taxonomy | None = ABSENT
+    """Topics to choose from; free when left out. Inferred, not read in Mux's documentation."""
+    rubric_priorities: (
+        list[Literal["clarity_in_isolation", "emotional_intensity", "novelty", "soundbite_quality"] | str] | None
+    ) = ABSENT
+    """Qualities that decide between equals, most important first, 1 to 4. Inferred, not read in Mux's
+    documentation.
+    """
+    brand_terms: list[str] | None = ABSENT
+    """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "scope": OBJECT,
+                "selection_strategy": (
+                    "standalone_hooks",
+                    "educational_takeaways",
+                    "story_beats",
+                    "product_moments",
+                    "speaker_highlights",
+                ),
+                "title_style": (
+                    "descriptive",
+                    "punchy",
+                    "educational",
+                    "social",
+                ),
+                "audience": str,
+                "topic_taxonomy": OBJECT,
+                "rubric_priorities": list,
+                "brand_terms": list,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(FindKeyMomentsJobParameters, got.parameters)
+        scope = one(RobotsV1Scope, got.scope)
+        topic_taxonomy = one(RobotsV1Taxonomy, got.topic_taxonomy)
         thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
+        it.scope = scope
+        it.selection_strategy = got.selection_strategy
+        it.title_style = got.title_style
+        it.audience = got.audience
+        it.topic_taxonomy = topic_taxonomy
+        it.rubric_priorities = got.rubric_priorities
+        it.brand_terms = got.brand_terms
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class FindKeyMomentsJob(Model):
-    """A job that looks for the most telling moments."""
+class RobotsV1FindKeyMomentsJobParameters(Model):
+    """Settings of a find-key-moments job."""
 
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: FindKeyMomentsJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["find-key-moments"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: FindKeyMomentsJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
+    asset_id: str | None = ABSENT
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    max_moments: int | None = ABSENT
+    """Most moments to find, 1 to 25; when left out, 10, or 25 for assets longer than an hour. Inferred, not read
+    in Mux's documentation.
+    """
+    use_shots: bool | None = ABSENT
+    """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
+    output_steering: RobotsV1FindKeyMomentsOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
+            {
+                "asset_id": str,
+                "max_moments": NUMBER,
+                "use_shots": bool,
+                "output_steering": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(RobotsV1FindKeyMomentsOutputSteering, got.output_steering)
+        thaw[it] = drafts[cls]
+        it.asset_id = got.asset_id
+        it.max_moments = got.max_moments
+        it.use_shots = got.use_shots
+        it.output_steering = output_steering
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1TranscriptCue(Model):
+    """A piece of the transcript. Not documented: its name or shape is a guess."""
+
+    text: str | None = ABSENT
+    """The words. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "text": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.text = got.text
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1NotableVisualConcept(Model):
+    """Something seen in the picture, and how much it matters. Inferred, not read in Mux's documentation."""
+
+    concept: str | None = ABSENT
+    """What is seen. Inferred, not read in Mux's documentation."""
+    rationale: str | None = ABSENT
+    """Why it matters. Inferred, not read in Mux's documentation."""
+    score: float | None = ABSENT
+    """How much it matters, from 0 to 1. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "concept": str,
+                "rationale": str,
+                "score": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.concept = got.concept
+        it.rationale = got.rationale
+        it.score = got.score
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1KeyMoment(Model):
+    """A moment that stands on its own, with what is said and seen in it. Inferred, not read in Mux's
+    documentation.
+    """
+
+    title: str | None = ABSENT
+    """Short title. Inferred, not read in Mux's documentation."""
+    overall_score: float | None = ABSENT
+    """Score of the moment, from 0 to 1. Inferred, not read in Mux's documentation."""
+    audible_narrative: str | None = ABSENT
+    """What is said, in a sentence; empty or absent where nothing is. Inferred, not read in Mux's documentation."""
+    visual_narrative: str | None = ABSENT
+    """What is seen, in a sentence; absent where the picture was not looked at. Inferred, not read in Mux's
+    documentation.
+    """
+    notable_audible_concepts: list[str] | None = ABSENT
+    """What is talked about, in phrases; empty or absent without a transcript. Inferred, not read in Mux's
+    documentation.
+    """
+    notable_visual_concepts: list[RobotsV1NotableVisualConcept] | None = ABSENT
+    """What is seen, with scores; absent where the picture was not looked at. Inferred, not read in Mux's
+    documentation.
+    """
+    cues: list[RobotsV1TranscriptCue] | None = ABSENT
+    """Pieces of the transcript that belong to it, in order. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "title": str,
+                "overall_score": NUMBER,
+                "audible_narrative": str,
+                "visual_narrative": str,
+                "notable_audible_concepts": list,
+                "notable_visual_concepts": OBJECTS,
+                "cues": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        notable_visual_concepts = many(RobotsV1NotableVisualConcept, got.notable_visual_concepts)
+        cues = many(RobotsV1TranscriptCue, got.cues)
+        thaw[it] = drafts[cls]
+        it.title = got.title
+        it.overall_score = got.overall_score
+        it.audible_narrative = got.audible_narrative
+        it.visual_narrative = got.visual_narrative
+        it.notable_audible_concepts = got.notable_audible_concepts
+        it.notable_visual_concepts = notable_visual_concepts
+        it.cues = cues
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1FindKeyMomentsJobOutputs(Model):
+    """The moments that were found. Inferred, not read in Mux's documentation."""
+
+    moments: list[RobotsV1KeyMoment] | None = ABSENT
+    """The moments, in order of time. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "moments": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        moments = many(RobotsV1KeyMoment, got.moments)
+        thaw[it] = drafts[cls]
+        it.moments = moments
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1FindKeyMomentsJob(Model):
+    """A job that looks for the most telling moments."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux."""
+    workflow: Literal["find-key-moments"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC."""
+    parameters: RobotsV1FindKeyMomentsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1FindKeyMomentsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
                 "workflow": ("find-key-moments",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
                 "outputs": OBJECT,
+                "errors": OBJECTS,
                 "passthrough": str,
+                "directive": OBJECT,
                 "resources": OBJECT,
             },
         )
@@ -123,100 +340,34 @@ class FindKeyMomentsJob(Model):
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
         created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(FindKeyMomentsJobParameters, got.parameters)
         updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(FindKeyMomentsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
+        parameters = one(RobotsV1FindKeyMomentsJobParameters, got.parameters)
+        outputs = one(RobotsV1FindKeyMomentsJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
         thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
+        it.workflow = got.workflow
         it.status = got.status
         it.units_consumed = got.units_consumed
+        it.created_at = created_at
         it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
+        it.parameters = parameters
         it.outputs = outputs
+        it.errors = errors
         it.passthrough = got.passthrough
+        it.directive = directive
         it.resources = resources
         it.__class__ = cls
         return notes
 
 
 @late(kw_only=True, eq=False, repr=False)
-class FindKeyMomentsJobOutputs(Model):
-    """The moments that were found."""
-
-    moments: list[KeyMoment]
-    """The moments, in order of time."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "moments": OBJECTS,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        moments = many(KeyMoment, got.moments)
-        thaw[it] = drafts[cls]
-        it.moments = moments
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class FindKeyMomentsJobParameters(Model):
-    """Settings of a find-key-moments job."""
-
-    asset_id: str
-    """Id of the asset."""
-    max_moments: int | None = ABSENT
-    """Most moments to find, 1 to 25; when left out, 10, or 25 for assets longer than an hour."""
-    output_steering: FindKeyMomentsOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
-    target_duration_ms: KeyMomentTargetDuration | None = ABSENT
-    """How long moments should be, in milliseconds."""
-    use_shots: bool | None = ABSENT
-    """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "asset_id": str,
-            },
-            {
-                "max_moments": NUMBER,
-                "output_steering": OBJECT,
-                "target_duration_ms": OBJECT,
-                "use_shots": bool,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindKeyMomentsOutputSteering, got.output_steering)
-        target_duration_ms = one(KeyMomentTargetDuration, got.target_duration_ms)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.max_moments = got.max_moments
-        it.output_steering = output_steering
-        it.target_duration_ms = target_duration_ms
-        it.use_shots = got.use_shots
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class FindKeyMomentsJobResponse(Model):
+class RobotsV1FindKeyMomentsJobResponse(Model):
     """A find-key-moments job."""
 
-    data: FindKeyMomentsJob
+    data: RobotsV1FindKeyMomentsJob
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
@@ -230,97 +381,37 @@ class FindKeyMomentsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(FindKeyMomentsJob, got.data)
+        data = one(RobotsV1FindKeyMomentsJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class KeyMoment(Model):
-    """A moment that stands on its own, with what is said and seen in it."""
+class RobotsV1CreateFindKeyMomentsJobRequest(Model):
+    """What a find-key-moments job is made of. Inferred, not read in Mux's documentation."""
 
-    audible_narrative: str
-    """What is said, in a sentence; empty or absent where nothing is."""
-    cues: list[TranscriptCue]
-    """Pieces of the transcript that belong to it, in order."""
-    end_ms: float
-    """Where it ends, in milliseconds."""
-    notable_audible_concepts: list[str]
-    """What is talked about, in phrases; empty or absent without a transcript."""
-    overall_score: float
-    """Score of the moment, from 0 to 1."""
-    start_ms: float
-    """Where it starts, in milliseconds."""
-    title: str
-    """Short title."""
-    notable_visual_concepts: list[NotableVisualConcept] | None = ABSENT
-    """What is seen, with scores; absent where the picture was not looked at."""
-    quotable_segment: KeyMomentQuotableSegment | None = ABSENT
-    """The best quote of the moment; absent where there is none."""
-    visual_narrative: str | None = ABSENT
-    """What is seen, in a sentence; absent where the picture was not looked at."""
+    parameters: RobotsV1FindKeyMomentsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
-            {
-                "audible_narrative": str,
-                "cues": OBJECTS,
-                "end_ms": NUMBER,
-                "notable_audible_concepts": list,
-                "overall_score": NUMBER,
-                "start_ms": NUMBER,
-                "title": str,
-            },
-            {
-                "notable_visual_concepts": OBJECTS,
-                "quotable_segment": OBJECT,
-                "visual_narrative": str,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        cues = many(TranscriptCue, got.cues)
-        notable_visual_concepts = many(NotableVisualConcept, got.notable_visual_concepts)
-        quotable_segment = one(KeyMomentQuotableSegment, got.quotable_segment)
-        thaw[it] = drafts[cls]
-        it.audible_narrative = got.audible_narrative
-        it.cues = cues
-        it.end_ms = got.end_ms
-        it.notable_audible_concepts = got.notable_audible_concepts
-        it.overall_score = got.overall_score
-        it.start_ms = got.start_ms
-        it.title = got.title
-        it.notable_visual_concepts = notable_visual_concepts
-        it.quotable_segment = quotable_segment
-        it.visual_narrative = got.visual_narrative
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class KeyMomentQuotableSegment(Model):
-    """The best short quote of a moment, word for word."""
-
-    start_ms: float
-    """Where it starts, in milliseconds."""
-    text: str
-    """The words."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "start_ms": NUMBER,
-                "text": str,
-            },
             {},
+            {
+                "parameters": OBJECT,
+                "passthrough": str,
+            },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        parameters = one(RobotsV1FindKeyMomentsJobParameters, got.parameters)
         thaw[it] = drafts[cls]
-        it.start_ms = got.start_ms
-        it.text = got.text
+        it.parameters = parameters
+        it.passthrough = got.passthrough
         it.__class__ = cls

@@ -15,46 +15,46 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
-    JOB_STATUS_VALUES,
-    GenerateChaptersOutputSteering,
-    GenerateChaptersPromptOverrides,
-    JobDirectiveContext,
-    JobError,
-    JobResources,
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
 )
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
-    from mux_async.models.shared_robots import JobStatus
+    from mux_async.models.shared_robots import RobotsV1JobStatus
 
 __all__ = [
-    "Chapter",
-    "CreateGenerateChaptersJobRequest",
-    "GenerateChaptersAssetUpdate",
-    "GenerateChaptersJob",
-    "GenerateChaptersJobOutputs",
-    "GenerateChaptersJobParameters",
-    "GenerateChaptersJobResponse",
+    "RobotsV1Chapter",
+    "RobotsV1ChaptersAssetUpdates",
+    "RobotsV1ChaptersTrackUpdate",
+    "RobotsV1CreateGenerateChaptersJobRequest",
+    "RobotsV1GenerateChaptersJob",
+    "RobotsV1GenerateChaptersJobOutputs",
+    "RobotsV1GenerateChaptersJobParameters",
+    "RobotsV1GenerateChaptersJobResponse",
+    "RobotsV1GenerateChaptersOutputSteering",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class Chapter(Model):
+class RobotsV1Chapter(Model):
     """A chapter; it lasts until the next one starts."""
 
-    start_time: float
+    start_time: float | None = ABSENT
     """Where the chapter starts, in seconds."""
-    title: str
+    title: str | None = ABSENT
     """Title of the chapter."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
                 "start_time": NUMBER,
                 "title": str,
             },
-            {},
         )
 
     @classmethod
@@ -66,57 +66,27 @@ class Chapter(Model):
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateGenerateChaptersJobRequest(Model):
-    """What a generate-chapters job is made of."""
+class RobotsV1ChaptersTrackUpdate(Model):
+    """What became of the asset's track of chapters. Inferred, not read in Mux's documentation."""
 
-    parameters: GenerateChaptersJobParameters
-    """Settings of the job, the asset among them."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(GenerateChaptersJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GenerateChaptersAssetUpdate(Model):
-    """What became of writing the chapters to the asset."""
-
-    status: Literal["created", "failed"] | str
-    """``created``, or ``failed``: the job has chapters all the same."""
-    replaced_track_id: TrackId | None = ABSENT
-    """Id of the track whose place the chapters took; absent where there was none."""
+    status: Literal["created", "failed"] | str | None = ABSENT
+    """``created`` or ``failed``. Inferred, not read in Mux's documentation."""
     track_id: TrackId | None = ABSENT
-    """Id of the track that holds the chapters; absent after a failure."""
+    """Id of the track of chapters. Inferred, not read in Mux's documentation."""
+    replaced_track_id: TrackId | None = ABSENT
+    """Id of the track of chapters that was there before. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
                 "status": (
                     "created",
                     "failed",
                 ),
-            },
-            {
-                "replaced_track_id": str,
                 "track_id": str,
+                "replaced_track_id": str,
             },
         )
 
@@ -124,135 +94,96 @@ class GenerateChaptersAssetUpdate(Model):
     def _fill(cls, it: Any, got: Any) -> None:
         thaw[it] = drafts[cls]
         it.status = got.status
-        it.replaced_track_id = got.replaced_track_id
         it.track_id = got.track_id
+        it.replaced_track_id = got.replaced_track_id
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class GenerateChaptersJob(Model):
-    """A job that divides a video into chapters."""
+class RobotsV1ChaptersAssetUpdates(Model):
+    """What became of writing results to the asset. Inferred, not read in Mux's documentation."""
 
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: GenerateChaptersJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["generate-chapters"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: GenerateChaptersJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
+    chapters: RobotsV1ChaptersTrackUpdate | None = ABSENT
+    """What became of the track of chapters. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
-                "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
-                "workflow": ("generate-chapters",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(GenerateChaptersJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(GenerateChaptersJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GenerateChaptersJobOutputs(Model):
-    """The chapters, and what became of writing them to the asset."""
-
-    chapters: list[Chapter]
-    """The chapters, in order of time."""
-    asset_update: GenerateChaptersAssetUpdate | None = ABSENT
-    """What became of writing the chapters to the asset; absent where it was not asked for."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "chapters": OBJECTS,
-            },
-            {
-                "asset_update": OBJECT,
+                "chapters": OBJECT,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        chapters = many(Chapter, got.chapters)
-        asset_update = one(GenerateChaptersAssetUpdate, got.asset_update)
+        chapters = one(RobotsV1ChaptersTrackUpdate, got.chapters)
         thaw[it] = drafts[cls]
         it.chapters = chapters
-        it.asset_update = asset_update
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class GenerateChaptersJobParameters(Model):
+class RobotsV1GenerateChaptersOutputSteering(Model):
+    """Wishes about number and titles of chapters; they guide the model without guarantee. Inferred, not read in
+    Mux's documentation.
+    """
+
+    chapter_style: Literal["descriptive", "punchy", "educational", "seo", "platform_neutral"] | str | None = ABSENT
+    """Style of the titles, such as ``descriptive`` or ``seo``. Inferred, not read in Mux's documentation."""
+    chapter_granularity: Literal["coarse", "balanced", "fine"] | str | None = ABSENT
+    """How finely to divide: ``coarse``, ``balanced`` or ``fine``. Inferred, not read in Mux's documentation."""
+    audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    brand_terms: list[str] | None = ABSENT
+    """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "chapter_style": (
+                    "descriptive",
+                    "punchy",
+                    "educational",
+                    "seo",
+                    "platform_neutral",
+                ),
+                "chapter_granularity": (
+                    "coarse",
+                    "balanced",
+                    "fine",
+                ),
+                "audience": str,
+                "brand_terms": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.chapter_style = got.chapter_style
+        it.chapter_granularity = got.chapter_granularity
+        it.audience = got.audience
+        it.brand_terms = got.brand_terms
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GenerateChaptersJobParameters(Model):
     """Settings of a generate-chapters job."""
 
     asset_id: str
     """Id of the asset."""
     language_code: str | None = ABSENT
-    """Language of the captions to read; English is preferred when left out."""
+    """Language of the captions to read. It must be that of a ready caption track exactly, upper and lower case
+    included; the first ready subtitle track when left out, whatever its language.
+    """
     output_language_code: str | None = ABSENT
-    """Language of the titles; that of the transcript when left out."""
-    output_steering: GenerateChaptersOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
-    prompt_overrides: GenerateChaptersPromptOverrides | None = attrs.field(
-        default=ABSENT,
-        metadata={"deprecated": "Deprecated, see ``output_steering``: parts of the model's instructions to replace."},
-    )
-    """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
+    """Language of the titles; that of the transcript when left out. Inferred, not read in Mux's documentation."""
+    output_steering: RobotsV1GenerateChaptersOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
     update_asset_chapters: bool | None = ABSENT
     """Whether to write the chapters to the asset as well."""
 
@@ -266,30 +197,132 @@ class GenerateChaptersJobParameters(Model):
                 "language_code": str,
                 "output_language_code": str,
                 "output_steering": OBJECT,
-                "prompt_overrides": OBJECT,
                 "update_asset_chapters": bool,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(GenerateChaptersOutputSteering, got.output_steering)
-        prompt_overrides = one(GenerateChaptersPromptOverrides, got.prompt_overrides)
+        output_steering = one(RobotsV1GenerateChaptersOutputSteering, got.output_steering)
         thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.language_code = got.language_code
         it.output_language_code = got.output_language_code
         it.output_steering = output_steering
-        it.prompt_overrides = prompt_overrides
         it.update_asset_chapters = got.update_asset_chapters
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class GenerateChaptersJobResponse(Model):
+class RobotsV1GenerateChaptersJobOutputs(Model):
+    """The chapters, and what became of writing them to the asset. Inferred, not read in Mux's documentation."""
+
+    chapters: list[RobotsV1Chapter] | None = ABSENT
+    """The chapters, in order of time."""
+    asset_updates: RobotsV1ChaptersAssetUpdates | None = ABSENT
+    """What became of writing the chapters to the asset. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "chapters": OBJECTS,
+                "asset_updates": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        chapters = many(RobotsV1Chapter, got.chapters)
+        asset_updates = one(RobotsV1ChaptersAssetUpdates, got.asset_updates)
+        thaw[it] = drafts[cls]
+        it.chapters = chapters
+        it.asset_updates = asset_updates
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GenerateChaptersJob(Model):
+    """A job that divides a video into chapters."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux."""
+    workflow: Literal["generate-chapters"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC."""
+    parameters: RobotsV1GenerateChaptersJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1GenerateChaptersJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "workflow": ("generate-chapters",),
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
+                "outputs": OBJECT,
+                "errors": OBJECTS,
+                "passthrough": str,
+                "directive": OBJECT,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
+        notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        parameters = one(RobotsV1GenerateChaptersJobParameters, got.parameters)
+        outputs = one(RobotsV1GenerateChaptersJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
+        thaw[it] = drafts[cls]
+        it.id = got.id
+        it.workflow = got.workflow
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.created_at = created_at
+        it.updated_at = updated_at
+        it.parameters = parameters
+        it.outputs = outputs
+        it.errors = errors
+        it.passthrough = got.passthrough
+        it.directive = directive
+        it.resources = resources
+        it.__class__ = cls
+        return notes
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GenerateChaptersJobResponse(Model):
     """A generate-chapters job."""
 
-    data: GenerateChaptersJob
+    data: RobotsV1GenerateChaptersJob
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
@@ -303,7 +336,36 @@ class GenerateChaptersJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(GenerateChaptersJob, got.data)
+        data = one(RobotsV1GenerateChaptersJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1CreateGenerateChaptersJobRequest(Model):
+    """What a generate-chapters job is made of."""
+
+    parameters: RobotsV1GenerateChaptersJobParameters
+    """Settings of the job, the asset among them."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        parameters = one(RobotsV1GenerateChaptersJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
+        it.passthrough = got.passthrough
         it.__class__ = cls

@@ -14,104 +14,95 @@ from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
 from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
-from mux_async.models.shared_robots import JOB_STATUS_VALUES, JobDirectiveContext, JobError, JobResources
+from mux_async.models.shared_robots import (
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
+)
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId
-    from mux_async.models.shared_robots import JobStatus
+    from mux_async.models.shared_robots import RobotsV1JobStatus
 
 __all__ = [
-    "CreateGenerateEngagementInsightsJobRequest",
-    "EngagementMomentInsight",
-    "EngagementOverallInsight",
-    "GenerateEngagementInsightsJob",
-    "GenerateEngagementInsightsJobOutputs",
-    "GenerateEngagementInsightsJobParameters",
-    "GenerateEngagementInsightsJobResponse",
+    "RobotsV1CreateGenerateEngagementInsightsJobRequest",
+    "RobotsV1EngagementMomentInsight",
+    "RobotsV1EngagementOverallInsight",
+    "RobotsV1GenerateEngagementInsightsJob",
+    "RobotsV1GenerateEngagementInsightsJobOutputs",
+    "RobotsV1GenerateEngagementInsightsJobParameters",
+    "RobotsV1GenerateEngagementInsightsJobResponse",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateGenerateEngagementInsightsJobRequest(Model):
-    """What a generate-engagement-insights job is made of."""
+class RobotsV1GenerateEngagementInsightsJobParameters(Model):
+    """Settings of a generate-engagement-insights job. Inferred, not read in Mux's documentation."""
 
-    parameters: GenerateEngagementInsightsJobParameters
-    """Settings of the job, the asset among them."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    asset_id: str | None = ABSENT
+    """Id of the asset. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "asset_id": str,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(GenerateEngagementInsightsJobParameters, got.parameters)
         thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
+        it.asset_id = got.asset_id
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class EngagementMomentInsight(Model):
-    """What viewers' behavior at one stretch suggests."""
+class RobotsV1EngagementMomentInsight(Model):
+    """What viewers' behavior at one stretch suggests. Inferred, not read in Mux's documentation."""
 
-    end_ms: float
-    """Where it ends, in milliseconds."""
-    engagement_score: float
-    """How much it engaged viewers, from 0 to 1."""
-    insight: str
-    """What the behavior suggests, in words."""
-    start_ms: float
-    """Where it starts, in milliseconds."""
+    engagement_score: float | None = ABSENT
+    """How much it engaged viewers, from 0 to 1. Inferred, not read in Mux's documentation."""
+    insight: str | None = ABSENT
+    """What the behavior suggests, in words. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
-                "end_ms": NUMBER,
                 "engagement_score": NUMBER,
                 "insight": str,
-                "start_ms": NUMBER,
             },
-            {},
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
         thaw[it] = drafts[cls]
-        it.end_ms = got.end_ms
         it.engagement_score = got.engagement_score
         it.insight = got.insight
-        it.start_ms = got.start_ms
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class EngagementOverallInsight(Model):
-    """What viewers' behavior suggests about the video as a whole."""
+class RobotsV1EngagementOverallInsight(Model):
+    """What viewers' behavior suggests about the video as a whole. Inferred, not read in Mux's documentation."""
 
-    summary: str
-    """What the behavior suggests, in words."""
-    trends: list[str]
-    """Tendencies in the behavior, one sentence each."""
+    summary: str | None = ABSENT
+    """What the behavior suggests, in words. Inferred, not read in Mux's documentation."""
+    trends: list[str] | None = ABSENT
+    """Tendencies in the behavior, one sentence each. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
                 "summary": str,
                 "trends": list,
             },
-            {},
         )
 
     @classmethod
@@ -123,51 +114,83 @@ class EngagementOverallInsight(Model):
 
 
 @late(kw_only=True, eq=False, repr=False)
-class GenerateEngagementInsightsJob(Model):
-    """A job that explains how viewers engaged with a video."""
+class RobotsV1GenerateEngagementInsightsJobOutputs(Model):
+    """Insights about stretches of the video and about the whole. Inferred, not read in Mux's documentation."""
 
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: GenerateEngagementInsightsJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["generate-engagement-insights"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: GenerateEngagementInsightsJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
+    moment_insights: list[RobotsV1EngagementMomentInsight] | None = ABSENT
+    """Insights about stretches of the video. Inferred, not read in Mux's documentation."""
+    overall_insight: RobotsV1EngagementOverallInsight | None = ABSENT
+    """Insight about the video as a whole. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
+            {
+                "moment_insights": OBJECTS,
+                "overall_insight": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        moment_insights = many(RobotsV1EngagementMomentInsight, got.moment_insights)
+        overall_insight = one(RobotsV1EngagementOverallInsight, got.overall_insight)
+        thaw[it] = drafts[cls]
+        it.moment_insights = moment_insights
+        it.overall_insight = overall_insight
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GenerateEngagementInsightsJob(Model):
+    """A job that explains how viewers engaged with a video. Inferred, not read in Mux's documentation."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux. Inferred, not read in Mux's documentation."""
+    workflow: Literal["generate-engagement-insights"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged. Inferred, not read in Mux's documentation."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC. Inferred, not read in Mux's documentation."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC. Inferred, not read in Mux's documentation."""
+    parameters: RobotsV1GenerateEngagementInsightsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1GenerateEngagementInsightsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself. Inferred, not read in
+    Mux's documentation.
+    """
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
                 "workflow": ("generate-engagement-insights",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
                 "outputs": OBJECT,
+                "errors": OBJECTS,
                 "passthrough": str,
+                "directive": OBJECT,
                 "resources": OBJECT,
             },
         )
@@ -176,87 +199,37 @@ class GenerateEngagementInsightsJob(Model):
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
         created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(GenerateEngagementInsightsJobParameters, got.parameters)
         updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(GenerateEngagementInsightsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
+        parameters = one(RobotsV1GenerateEngagementInsightsJobParameters, got.parameters)
+        outputs = one(RobotsV1GenerateEngagementInsightsJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
         thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
+        it.workflow = got.workflow
         it.status = got.status
         it.units_consumed = got.units_consumed
+        it.created_at = created_at
         it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
+        it.parameters = parameters
         it.outputs = outputs
+        it.errors = errors
         it.passthrough = got.passthrough
+        it.directive = directive
         it.resources = resources
         it.__class__ = cls
         return notes
 
 
 @late(kw_only=True, eq=False, repr=False)
-class GenerateEngagementInsightsJobOutputs(Model):
-    """Insights about stretches of the video and about the whole."""
+class RobotsV1GenerateEngagementInsightsJobResponse(Model):
+    """A generate-engagement-insights job. Inferred, not read in Mux's documentation."""
 
-    moment_insights: list[EngagementMomentInsight]
-    """Insights about stretches of the video."""
-    overall_insight: EngagementOverallInsight
-    """Insight about the video as a whole."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "moment_insights": OBJECTS,
-                "overall_insight": OBJECT,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        moment_insights = many(EngagementMomentInsight, got.moment_insights)
-        overall_insight = one(EngagementOverallInsight, got.overall_insight)
-        thaw[it] = drafts[cls]
-        it.moment_insights = moment_insights
-        it.overall_insight = overall_insight
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GenerateEngagementInsightsJobParameters(Model):
-    """Settings of a generate-engagement-insights job."""
-
-    asset_id: str
-    """Id of the asset."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "asset_id": str,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GenerateEngagementInsightsJobResponse(Model):
-    """A generate-engagement-insights job."""
-
-    data: GenerateEngagementInsightsJob
-    """Content of the answer; an empty object where there is nothing to tell."""
+    data: RobotsV1GenerateEngagementInsightsJob
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
@@ -269,7 +242,37 @@ class GenerateEngagementInsightsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(GenerateEngagementInsightsJob, got.data)
+        data = one(RobotsV1GenerateEngagementInsightsJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1CreateGenerateEngagementInsightsJobRequest(Model):
+    """What a generate-engagement-insights job is made of. Inferred, not read in Mux's documentation."""
+
+    parameters: RobotsV1GenerateEngagementInsightsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "parameters": OBJECT,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        parameters = one(RobotsV1GenerateEngagementInsightsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
+        it.passthrough = got.passthrough
         it.__class__ = cls

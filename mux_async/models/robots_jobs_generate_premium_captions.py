@@ -15,102 +15,193 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
-    JOB_STATUS_VALUES,
-    REPLACE_EXISTING_TRACKS_VALUES,
-    JobDirectiveContext,
-    JobError,
-    JobResources,
-    ReplacedTrack,
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
+    RobotsV1ReplacedTrack,
 )
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
-    from mux_async.models.shared_robots import JobStatus, ReplaceExistingTracks
+    from mux_async.models.shared_robots import RobotsV1JobStatus, RobotsV1ReplaceExistingTracks
 
 __all__ = [
-    "CreateGeneratePremiumCaptionsJobRequest",
-    "GeneratePremiumCaptionsJob",
-    "GeneratePremiumCaptionsJobOutputs",
-    "GeneratePremiumCaptionsJobParameters",
-    "GeneratePremiumCaptionsJobResponse",
+    "RobotsV1CreateGeneratePremiumCaptionsJobRequest",
+    "RobotsV1GeneratePremiumCaptionsJob",
+    "RobotsV1GeneratePremiumCaptionsJobOutputs",
+    "RobotsV1GeneratePremiumCaptionsJobParameters",
+    "RobotsV1GeneratePremiumCaptionsJobResponse",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateGeneratePremiumCaptionsJobRequest(Model):
-    """What a generate-premium-captions job is made of."""
+class RobotsV1GeneratePremiumCaptionsJobParameters(Model):
+    """Settings of a generate-premium-captions job. Inferred, not read in Mux's documentation."""
 
-    parameters: GeneratePremiumCaptionsJobParameters
-    """Settings of the job, the asset among them."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    asset_id: str | None = ABSENT
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    language_code: str | None = ABSENT
+    """Language of the audio; detected when left out. Taken as given, not checked. Inferred, not read in Mux's
+    documentation.
+    """
+    track_name: str | None = ABSENT
+    """Name of the new track; made from its language when left out. Inferred, not read in Mux's documentation."""
+    include_speakers: bool | None = ABSENT
+    """Whether to label cues with their speakers; default ``false``. Inferred, not read in Mux's documentation."""
+    include_words: bool | None = ABSENT
+    """Whether to export the timing of every word, which costs more units; default ``false``. Inferred, not read
+    in Mux's documentation.
+    """
+    phrases: list[str] | None = ABSENT
+    """Words and phrases to expect, at most 1000, each of at most 49 characters and 5 words. Inferred, not read
+    in Mux's documentation.
+    """
+    upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``. Inferred, not read in Mux's
+    documentation.
+    """
+    replace_existing_tracks: RobotsV1ReplaceExistingTracks | None = ABSENT
+    """What to do about tracks in the way of the new one; ``fail`` refuses. Inferred, not read in Mux's
+    documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "asset_id": str,
+                "language_code": str,
+                "track_name": str,
+                "include_speakers": bool,
+                "include_words": bool,
+                "phrases": list,
+                "upload_to_mux": bool,
+                "replace_existing_tracks": ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(GeneratePremiumCaptionsJobParameters, got.parameters)
         thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
+        it.asset_id = got.asset_id
+        it.language_code = got.language_code
+        it.track_name = got.track_name
+        it.include_speakers = got.include_speakers
+        it.include_words = got.include_words
+        it.phrases = got.phrases
+        it.upload_to_mux = got.upload_to_mux
+        it.replace_existing_tracks = got.replace_existing_tracks
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class GeneratePremiumCaptionsJob(Model):
-    """A job that transcribes audio into a caption track."""
+class RobotsV1GeneratePremiumCaptionsJobOutputs(Model):
+    """Language and place of the captions that were made. Inferred, not read in Mux's documentation."""
 
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: GeneratePremiumCaptionsJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["generate-premium-captions"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: GeneratePremiumCaptionsJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
+    track_id: TrackId | None = ABSENT
+    """Id of the new track; absent without ``upload_to_mux``. Inferred, not read in Mux's documentation."""
+    language_code: str | None = ABSENT
+    """Language of the captions. Inferred, not read in Mux's documentation."""
+    detected_language: str | None = ABSENT
+    """Language that was detected, or the one that was given. Inferred, not read in Mux's documentation."""
+    auto_language_confidence: float | None = ABSENT
+    """Confidence in the detected language, 0 to 1; 1 where the language was given. Inferred, not read in Mux's
+    documentation.
+    """
+    temporary_srt_url: str | None = attrs.field(default=ABSENT, repr=hidden)
+    """Signed URL of the captions as SRT; it expires 7 days after the job completes. Inferred, not read in Mux's
+    documentation.
+    """
+    temporary_words_url: str | None = attrs.field(default=ABSENT, repr=hidden)
+    """Signed URL of the word timings as JSON; absent without ``include_words``, expires 7 days after the job
+    completes. Inferred, not read in Mux's documentation.
+    """
+    replaced_tracks: list[RobotsV1ReplacedTrack] | None = ABSENT
+    """Tracks that were deleted in favor of the new one; absent where there were none. Inferred, not read in
+    Mux's documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
+            {
+                "track_id": str,
+                "language_code": str,
+                "detected_language": str,
+                "auto_language_confidence": NUMBER,
+                "temporary_srt_url": str,
+                "temporary_words_url": str,
+                "replaced_tracks": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        replaced_tracks = many(RobotsV1ReplacedTrack, got.replaced_tracks)
+        thaw[it] = drafts[cls]
+        it.track_id = got.track_id
+        it.language_code = got.language_code
+        it.detected_language = got.detected_language
+        it.auto_language_confidence = got.auto_language_confidence
+        it.temporary_srt_url = got.temporary_srt_url
+        it.temporary_words_url = got.temporary_words_url
+        it.replaced_tracks = replaced_tracks
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GeneratePremiumCaptionsJob(Model):
+    """A job that transcribes audio into a caption track. Inferred, not read in Mux's documentation."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux. Inferred, not read in Mux's documentation."""
+    workflow: Literal["generate-premium-captions"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged. Inferred, not read in Mux's documentation."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC. Inferred, not read in Mux's documentation."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC. Inferred, not read in Mux's documentation."""
+    parameters: RobotsV1GeneratePremiumCaptionsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1GeneratePremiumCaptionsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself. Inferred, not read in
+    Mux's documentation.
+    """
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
                 "workflow": ("generate-premium-captions",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
                 "outputs": OBJECT,
+                "errors": OBJECTS,
                 "passthrough": str,
+                "directive": OBJECT,
                 "resources": OBJECT,
             },
         )
@@ -119,153 +210,37 @@ class GeneratePremiumCaptionsJob(Model):
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
         created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(GeneratePremiumCaptionsJobParameters, got.parameters)
         updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(GeneratePremiumCaptionsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
+        parameters = one(RobotsV1GeneratePremiumCaptionsJobParameters, got.parameters)
+        outputs = one(RobotsV1GeneratePremiumCaptionsJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
         thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
+        it.workflow = got.workflow
         it.status = got.status
         it.units_consumed = got.units_consumed
+        it.created_at = created_at
         it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
+        it.parameters = parameters
         it.outputs = outputs
+        it.errors = errors
         it.passthrough = got.passthrough
+        it.directive = directive
         it.resources = resources
         it.__class__ = cls
         return notes
 
 
 @late(kw_only=True, eq=False, repr=False)
-class GeneratePremiumCaptionsJobOutputs(Model):
-    """Language and place of the captions that were made."""
+class RobotsV1GeneratePremiumCaptionsJobResponse(Model):
+    """A generate-premium-captions job. Inferred, not read in Mux's documentation."""
 
-    language_code: str
-    """Language of the captions."""
-    auto_language_confidence: float | None = ABSENT
-    """Confidence in the detected language, 0 to 1; 1 where the language was given."""
-    detected_language: str | None = ABSENT
-    """Language that was detected, or the one that was given."""
-    replaced_track_id: TrackId | None = ABSENT
-    """Deprecated, see ``replaced_tracks``: id of the track that was replaced."""
-    temporary_srt_url: str | None = attrs.field(default=ABSENT, repr=hidden)
-    """Signed URL of the captions as SRT; it expires 7 days after the job completes."""
-    temporary_words_url: str | None = attrs.field(default=ABSENT, repr=hidden)
-    """Signed URL of the word timings as JSON; absent without ``include_words``, expires 7 days after the job
-    completes.
+    data: RobotsV1GeneratePremiumCaptionsJob
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
     """
-    track_id: TrackId | None = ABSENT
-    """Id of the new track; absent without ``upload_to_mux``."""
-    replaced_tracks: list[ReplacedTrack] | None = ABSENT
-    """Tracks that were deleted in favor of the new one; absent where there were none."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "language_code": str,
-            },
-            {
-                "auto_language_confidence": NUMBER,
-                "detected_language": str,
-                "replaced_track_id": str,
-                "temporary_srt_url": str,
-                "temporary_words_url": str,
-                "track_id": str,
-                "replaced_tracks": OBJECTS,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        replaced_tracks = many(ReplacedTrack, got.replaced_tracks)
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.auto_language_confidence = got.auto_language_confidence
-        it.detected_language = got.detected_language
-        it.replaced_track_id = got.replaced_track_id
-        it.temporary_srt_url = got.temporary_srt_url
-        it.temporary_words_url = got.temporary_words_url
-        it.track_id = got.track_id
-        it.replaced_tracks = replaced_tracks
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GeneratePremiumCaptionsJobParameters(Model):
-    """Settings of a generate-premium-captions job."""
-
-    asset_id: str
-    """Id of the asset."""
-    include_speakers: bool | None = ABSENT
-    """Whether to label cues with their speakers; default ``false``."""
-    include_words: bool | None = ABSENT
-    """Whether to export the timing of every word, which costs more units; default ``false``."""
-    language_code: str | None = ABSENT
-    """Language of the audio; detected when left out. Taken as given, not checked."""
-    phrases: list[str] | None = ABSENT
-    """Words and phrases to expect, at most 1000, each of at most 49 characters and 5 words."""
-    replace_existing: bool | None = attrs.field(
-        default=ABSENT,
-        metadata={
-            "deprecated": "Deprecated, see ``replace_existing_tracks``: whether to delete a text track in the same language; default ``false``."
-        },
-    )
-    """Deprecated, see ``replace_existing_tracks``: whether to delete a text track in the same language; default
-    ``false``.
-    """
-    track_name: str | None = ABSENT
-    """Name of the new track; made from its language when left out."""
-    upload_to_mux: bool | None = ABSENT
-    """Whether to add the result to the asset as a track; default ``true``."""
-    replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
-    """What to do about tracks in the way of the new one; ``fail`` refuses."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "asset_id": str,
-            },
-            {
-                "include_speakers": bool,
-                "include_words": bool,
-                "language_code": str,
-                "phrases": list,
-                "replace_existing": bool,
-                "track_name": str,
-                "upload_to_mux": bool,
-                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.include_speakers = got.include_speakers
-        it.include_words = got.include_words
-        it.language_code = got.language_code
-        it.phrases = got.phrases
-        it.replace_existing = got.replace_existing
-        it.track_name = got.track_name
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class GeneratePremiumCaptionsJobResponse(Model):
-    """A generate-premium-captions job."""
-
-    data: GeneratePremiumCaptionsJob
-    """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
     def _form(cls) -> Form:
@@ -278,7 +253,37 @@ class GeneratePremiumCaptionsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(GeneratePremiumCaptionsJob, got.data)
+        data = one(RobotsV1GeneratePremiumCaptionsJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1CreateGeneratePremiumCaptionsJobRequest(Model):
+    """What a generate-premium-captions job is made of. Inferred, not read in Mux's documentation."""
+
+    parameters: RobotsV1GeneratePremiumCaptionsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "parameters": OBJECT,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        parameters = one(RobotsV1GeneratePremiumCaptionsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
+        it.passthrough = got.passthrough
         it.__class__ = cls

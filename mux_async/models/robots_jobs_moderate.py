@@ -15,194 +15,255 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
-    JOB_STATUS_VALUES,
-    ActionOnFlagged,
-    JobDirectiveContext,
-    JobError,
-    JobResources,
-    ModerateOutputSteering,
-    ModerationThresholds,
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
+    RobotsV1Scope,
 )
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId, PlaybackIdText
-    from mux_async.models.shared_robots import JobStatus
+    from mux_async.models.shared_robots import RobotsV1JobStatus
 
 __all__ = [
-    "CreateModerateJobRequest",
-    "ModerateJob",
-    "ModerateJobOutputs",
-    "ModerateJobParameters",
-    "ModerateJobResponse",
-    "ModerationFlaggedAction",
-    "ModerationScores",
-    "ModerationThumbnailScore",
+    "RobotsV1CreateModerateJobRequest",
+    "RobotsV1ModerateJob",
+    "RobotsV1ModerateJobOutputs",
+    "RobotsV1ModerateJobParameters",
+    "RobotsV1ModerateJobResponse",
+    "RobotsV1ModerateOutputSteering",
+    "RobotsV1ModerationFlaggedAction",
+    "RobotsV1ModerationOnFlagged",
+    "RobotsV1ModerationScores",
+    "RobotsV1ModerationThresholds",
+    "RobotsV1ModerationThumbnailScore",
+    "RobotsV1ModerationTranscriptScore",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateModerateJobRequest(Model):
-    """What a moderate job is made of."""
+class RobotsV1ModerationScores(Model):
+    """Highest score of each kind over all samples. Inferred, not read in Mux's documentation."""
 
-    parameters: ModerateJobParameters
-    """Settings of the job, the asset among them."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    sexual: float | None = ABSENT
+    """Score for sexual content, from 0 to 1. Inferred, not read in Mux's documentation."""
+    violence: float | None = ABSENT
+    """Score for violent content, from 0 to 1. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "sexual": NUMBER,
+                "violence": NUMBER,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(ModerateJobParameters, got.parameters)
         thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
+        it.sexual = got.sexual
+        it.violence = got.violence
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class ModerateJob(Model):
-    """A job that scores sexual and violent content."""
+class RobotsV1ModerationThresholds(Model):
+    """Scores above which content counts as flagged. Inferred, not read in Mux's documentation."""
 
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: ModerateJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["moderate"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: ModerateJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
+    sexual: float | None = ABSENT
+    """Score for sexual content, from 0 to 1. Inferred, not read in Mux's documentation."""
+    violence: float | None = ABSENT
+    """Score for violent content, from 0 to 1. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
             {
-                "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
-                "workflow": ("moderate",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(ModerateJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(ModerateJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
-
-
-@late(kw_only=True, eq=False, repr=False)
-class ModerateJobOutputs(Model):
-    """Scores, whether they exceed a threshold, and what was done about it."""
-
-    exceeds_threshold: bool
-    """Whether any of the highest scores is above its threshold."""
-    max_scores: ModerationScores
-    """Highest score of each kind."""
-    thumbnail_scores: list[ModerationThumbnailScore]
-    """Scores of each sample."""
-    flagged_action: ModerationFlaggedAction | None = ABSENT
-    """What was done about it; absent where nothing was."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "exceeds_threshold": bool,
-                "max_scores": OBJECT,
-                "thumbnail_scores": OBJECTS,
-            },
-            {
-                "flagged_action": OBJECT,
+                "sexual": NUMBER,
+                "violence": NUMBER,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        max_scores = one(ModerationScores, got.max_scores)
-        thumbnail_scores = many(ModerationThumbnailScore, got.thumbnail_scores)
-        flagged_action = one(ModerationFlaggedAction, got.flagged_action)
         thaw[it] = drafts[cls]
-        it.exceeds_threshold = got.exceeds_threshold
-        it.max_scores = max_scores
-        it.thumbnail_scores = thumbnail_scores
-        it.flagged_action = flagged_action
+        it.sexual = got.sexual
+        it.violence = got.violence
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class ModerateJobParameters(Model):
+class RobotsV1ModerationThumbnailScore(Model):
+    """Scores of one sample. Inferred, not read in Mux's documentation."""
+
+    time: float | None = ABSENT
+    """Position of the sample, in seconds; may be absent. Inferred, not read in Mux's documentation."""
+    sexual: float | None = ABSENT
+    """Score for sexual content, from 0 to 1. Inferred, not read in Mux's documentation."""
+    violence: float | None = ABSENT
+    """Score for violent content, from 0 to 1. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "time": NUMBER,
+                "sexual": NUMBER,
+                "violence": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.time = got.time
+        it.sexual = got.sexual
+        it.violence = got.violence
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ModerationTranscriptScore(Model):
+    """Scores of one stretch of the transcript."""
+
+    start_time: float | None = ABSENT
+    """Start, in seconds from the beginning of the media."""
+    end_time: float | None = ABSENT
+    """End, in seconds from the beginning of the media."""
+    sexual: float | None = ABSENT
+    """Score for sexual content, from 0 to 1. Inferred, not read in Mux's documentation."""
+    violence: float | None = ABSENT
+    """Score for violent content, from 0 to 1. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "start_time": NUMBER,
+                "end_time": NUMBER,
+                "sexual": NUMBER,
+                "violence": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.start_time = got.start_time
+        it.end_time = got.end_time
+        it.sexual = got.sexual
+        it.violence = got.violence
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ModerationOnFlagged(Model):
+    """What to do by itself when the scores exceed a threshold. Inferred, not read in Mux's documentation."""
+
+    action: Literal["delete_playback_ids"] | str | None = ABSENT
+    """``delete_playback_ids``: nobody can play the asset until it gets new ones. Other workflows of a run may
+    need them. Inferred, not read in Mux's documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "action": ("delete_playback_ids",),
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.action = got.action
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ModerationFlaggedAction(Model):
+    """What was done because a threshold was exceeded. Inferred, not read in Mux's documentation."""
+
+    action: Literal["delete_playback_ids"] | str | None = ABSENT
+    """What was done; so far always ``delete_playback_ids``. Inferred, not read in Mux's documentation."""
+    deleted_playback_ids: list[PlaybackIdText] | None = ABSENT
+    """Ids that can no longer be played. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "action": ("delete_playback_ids",),
+                "deleted_playback_ids": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.action = got.action
+        it.deleted_playback_ids = got.deleted_playback_ids
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ModerateOutputSteering(Model):
+    """Limits of the part of the asset that is scored. Inferred, not read in Mux's documentation."""
+
+    scope: RobotsV1Scope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "scope": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        scope = one(RobotsV1Scope, got.scope)
+        thaw[it] = drafts[cls]
+        it.scope = scope
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ModerateJobParameters(Model):
     """Settings of a moderate job."""
 
     asset_id: str
     """Id of the asset."""
     language_code: str | None = ABSENT
-    """Language of the transcript, default ``en``; used for audio-only assets alone."""
-    max_samples: int | None = ABSENT
-    """Most thumbnails to look at; spread evenly where the interval would give more."""
-    on_flagged: ActionOnFlagged | None = ABSENT
-    """What to do when a threshold is exceeded; nothing when left out."""
-    output_steering: ModerateOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
+    """Language of the captions to read. It must be that of a ready caption track exactly, upper and lower case
+    included; the first ready subtitle track when left out, whatever its language.
+    """
+    thresholds: RobotsV1ModerationThresholds | None = ABSENT
+    """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out. Inferred,
+    not read in Mux's documentation.
+    """
     sampling_interval: int | None = ABSENT
-    """Seconds between samples, at least 5. With ``max_samples``, whichever gives fewer samples counts."""
-    thresholds: ModerationThresholds | None = ABSENT
-    """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out."""
+    """Seconds between samples, at least 5. With ``max_samples``, whichever gives fewer samples counts. Inferred,
+    not read in Mux's documentation.
+    """
+    max_samples: int | None = ABSENT
+    """Most thumbnails to look at; spread evenly where the interval would give more. Inferred, not read in Mux's
+    documentation.
+    """
+    output_steering: RobotsV1ModerateOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
+    on_flagged: RobotsV1ModerationOnFlagged | None = ABSENT
+    """What to do when a threshold is exceeded; nothing when left out. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
@@ -212,36 +273,161 @@ class ModerateJobParameters(Model):
             },
             {
                 "language_code": str,
-                "max_samples": NUMBER,
-                "on_flagged": OBJECT,
-                "output_steering": OBJECT,
-                "sampling_interval": NUMBER,
                 "thresholds": OBJECT,
+                "sampling_interval": NUMBER,
+                "max_samples": NUMBER,
+                "output_steering": OBJECT,
+                "on_flagged": OBJECT,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        on_flagged = one(ActionOnFlagged, got.on_flagged)
-        output_steering = one(ModerateOutputSteering, got.output_steering)
-        thresholds = one(ModerationThresholds, got.thresholds)
+        thresholds = one(RobotsV1ModerationThresholds, got.thresholds)
+        output_steering = one(RobotsV1ModerateOutputSteering, got.output_steering)
+        on_flagged = one(RobotsV1ModerationOnFlagged, got.on_flagged)
         thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.language_code = got.language_code
-        it.max_samples = got.max_samples
-        it.on_flagged = on_flagged
-        it.output_steering = output_steering
-        it.sampling_interval = got.sampling_interval
         it.thresholds = thresholds
+        it.sampling_interval = got.sampling_interval
+        it.max_samples = got.max_samples
+        it.output_steering = output_steering
+        it.on_flagged = on_flagged
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class ModerateJobResponse(Model):
-    """A moderate job."""
+class RobotsV1ModerateJobOutputs(Model):
+    """Scores, whether they exceed a threshold, and what was done about it."""
 
-    data: ModerateJob
-    """Content of the answer; an empty object where there is nothing to tell."""
+    exceeds_threshold: bool | None = ABSENT
+    """Whether any of the highest scores is above its threshold."""
+    max_scores: RobotsV1ModerationScores | None = ABSENT
+    """Highest score of each kind."""
+    thumbnail_scores: list[RobotsV1ModerationThumbnailScore] | None = ABSENT
+    """Scores of each sample."""
+    transcript_scores: list[RobotsV1ModerationTranscriptScore] | None = ABSENT
+    """Scores of each stretch of the transcript."""
+    flagged_action: RobotsV1ModerationFlaggedAction | None = ABSENT
+    """What was done about it; absent where nothing was. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "exceeds_threshold": bool,
+                "max_scores": OBJECT,
+                "thumbnail_scores": OBJECTS,
+                "transcript_scores": OBJECTS,
+                "flagged_action": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        max_scores = one(RobotsV1ModerationScores, got.max_scores)
+        thumbnail_scores = many(RobotsV1ModerationThumbnailScore, got.thumbnail_scores)
+        transcript_scores = many(RobotsV1ModerationTranscriptScore, got.transcript_scores)
+        flagged_action = one(RobotsV1ModerationFlaggedAction, got.flagged_action)
+        thaw[it] = drafts[cls]
+        it.exceeds_threshold = got.exceeds_threshold
+        it.max_scores = max_scores
+        it.thumbnail_scores = thumbnail_scores
+        it.transcript_scores = transcript_scores
+        it.flagged_action = flagged_action
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ModerateJob(Model):
+    """A job that scores sexual and violent content. Inferred, not read in Mux's documentation."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux. Inferred, not read in Mux's documentation."""
+    workflow: Literal["moderate"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged. Inferred, not read in Mux's documentation."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC. Inferred, not read in Mux's documentation."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC. Inferred, not read in Mux's documentation."""
+    parameters: RobotsV1ModerateJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1ModerateJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself. Inferred, not read in
+    Mux's documentation.
+    """
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "workflow": ("moderate",),
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
+                "outputs": OBJECT,
+                "errors": OBJECTS,
+                "passthrough": str,
+                "directive": OBJECT,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
+        notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        parameters = one(RobotsV1ModerateJobParameters, got.parameters)
+        outputs = one(RobotsV1ModerateJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
+        thaw[it] = drafts[cls]
+        it.id = got.id
+        it.workflow = got.workflow
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.created_at = created_at
+        it.updated_at = updated_at
+        it.parameters = parameters
+        it.outputs = outputs
+        it.errors = errors
+        it.passthrough = got.passthrough
+        it.directive = directive
+        it.resources = resources
+        it.__class__ = cls
+        return notes
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ModerateJobResponse(Model):
+    """A moderate job. Inferred, not read in Mux's documentation."""
+
+    data: RobotsV1ModerateJob
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
@@ -254,93 +440,36 @@ class ModerateJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(ModerateJob, got.data)
+        data = one(RobotsV1ModerateJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class ModerationFlaggedAction(Model):
-    """What was done because a threshold was exceeded."""
+class RobotsV1CreateModerateJobRequest(Model):
+    """What a moderate job is made of."""
 
-    action: Literal["delete_playback_ids"] | str
-    """What was done; so far always ``delete_playback_ids``."""
-    deleted_playback_ids: list[PlaybackIdText]
-    """Ids that can no longer be played."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "action": ("delete_playback_ids",),
-                "deleted_playback_ids": list,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.deleted_playback_ids = got.deleted_playback_ids
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class ModerationScores(Model):
-    """Highest score of each kind over all samples."""
-
-    sexual: float
-    """Score for sexual content, from 0 to 1."""
-    violence: float
-    """Score for violent content, from 0 to 1."""
+    parameters: RobotsV1ModerateJobParameters
+    """Settings of the job, the asset among them."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
             {
-                "sexual": NUMBER,
-                "violence": NUMBER,
-            },
-            {},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.sexual = got.sexual
-        it.violence = got.violence
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class ModerationThumbnailScore(Model):
-    """Scores of one sample."""
-
-    sexual: float
-    """Score for sexual content, from 0 to 1."""
-    violence: float
-    """Score for violent content, from 0 to 1."""
-    time: float | None = ABSENT
-    """Position of the sample, in seconds; may be absent."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "sexual": NUMBER,
-                "violence": NUMBER,
+                "parameters": OBJECT,
             },
             {
-                "time": NUMBER,
+                "passthrough": str,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        parameters = one(RobotsV1ModerateJobParameters, got.parameters)
         thaw[it] = drafts[cls]
-        it.sexual = got.sexual
-        it.violence = got.violence
-        it.time = got.time
+        it.parameters = parameters
+        it.passthrough = got.passthrough
         it.__class__ = cls

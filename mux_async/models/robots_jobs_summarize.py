@@ -15,185 +15,102 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
-    JOB_STATUS_VALUES,
-    JobDirectiveContext,
-    JobError,
-    JobResources,
-    SummarizeOutputSteering,
-    SummarizePromptOverrides,
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
+    RobotsV1Scope,
+    RobotsV1Taxonomy,
 )
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId
-    from mux_async.models.shared_robots import JobStatus
+    from mux_async.models.shared_robots import RobotsV1JobStatus
 
-__all__ = ["CreateSummarizeJobRequest", "SummarizeJob", "SummarizeJobOutputs", "SummarizeJobParameters", "SummarizeJobResponse"]
+__all__ = [
+    "RobotsV1CreateSummarizeJobRequest",
+    "RobotsV1SummarizeJob",
+    "RobotsV1SummarizeJobOutputs",
+    "RobotsV1SummarizeJobParameters",
+    "RobotsV1SummarizeJobResponse",
+    "RobotsV1SummarizeOutputSteering",
+]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateSummarizeJobRequest(Model):
-    """What a summarize job is made of."""
+class RobotsV1SummarizeOutputSteering(Model):
+    """Wishes about style, words and tags. ``scope`` is kept to; everything else guides the model without
+    guarantee. Inferred, not read in Mux's documentation.
+    """
 
-    parameters: SummarizeJobParameters
-    """Settings of the job, the asset among them."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    scope: RobotsV1Scope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+    summary_style: Literal["concise", "detailed", "editorial"] | str | None = ABSENT
+    """Style of the texts: ``concise``, ``detailed`` or ``editorial``. Inferred, not read in Mux's documentation."""
+    audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    brand_terms: list[str] | None = ABSENT
+    """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
+    tag_taxonomy: RobotsV1Taxonomy | None = ABSENT
+    """Tags to choose from; free when left out. Inferred, not read in Mux's documentation."""
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
-            {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(SummarizeJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SummarizeJob(Model):
-    """A job that writes a title, a description and tags."""
-
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: SummarizeJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["summarize"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: SummarizeJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
-                "workflow": ("summarize",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(SummarizeJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(SummarizeJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
-
-
-@late(kw_only=True, eq=False, repr=False)
-class SummarizeJobOutputs(Model):
-    """The texts that were written."""
-
-    description: str
-    """The description."""
-    tags: list[str]
-    """The tags."""
-    title: str
-    """The title."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "description": str,
-                "tags": list,
-                "title": str,
-            },
             {},
+            {
+                "scope": OBJECT,
+                "summary_style": (
+                    "concise",
+                    "detailed",
+                    "editorial",
+                ),
+                "audience": str,
+                "brand_terms": list,
+                "tag_taxonomy": OBJECT,
+            },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
+        scope = one(RobotsV1Scope, got.scope)
+        tag_taxonomy = one(RobotsV1Taxonomy, got.tag_taxonomy)
         thaw[it] = drafts[cls]
-        it.description = got.description
-        it.tags = got.tags
-        it.title = got.title
+        it.scope = scope
+        it.summary_style = got.summary_style
+        it.audience = got.audience
+        it.brand_terms = got.brand_terms
+        it.tag_taxonomy = tag_taxonomy
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class SummarizeJobParameters(Model):
+class RobotsV1SummarizeJobParameters(Model):
     """Settings of a summarize job."""
 
     asset_id: str
     """Id of the asset."""
-    description_length: int | None = ABSENT
-    """Most words that the description may have."""
-    language_code: str | None = ABSENT
-    """Language of the captions to read; the default track when left out."""
-    output_language_code: str | None = ABSENT
-    """Language to write in; that of the transcript when left out."""
-    output_steering: SummarizeOutputSteering | None = ABSENT
-    """Which part to work on and wishes about the result."""
-    prompt_overrides: SummarizePromptOverrides | None = attrs.field(
-        default=ABSENT,
-        metadata={"deprecated": "Deprecated, see ``output_steering``: parts of the model's instructions to replace."},
-    )
-    """Deprecated, see ``output_steering``: parts of the model's instructions to replace."""
-    tag_count: int | None = ABSENT
-    """Most tags to give; default ``10``."""
-    title_length: int | None = ABSENT
-    """Most words that the title may have."""
     tone: Literal["neutral", "playful", "professional"] | str | None = ABSENT
     """Tone of the texts: ``neutral``, ``playful`` or ``professional``."""
+    output_steering: RobotsV1SummarizeOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result."""
+    title_length: int | None = ABSENT
+    """Most words that the title may have. Inferred, not read in Mux's documentation."""
+    description_length: int | None = ABSENT
+    """Most words that the description may have. Inferred, not read in Mux's documentation."""
+    tag_count: int | None = ABSENT
+    """Most tags to give; default ``10``. Inferred, not read in Mux's documentation."""
+    language_code: str | None = ABSENT
+    """Language of the captions to read. It must be that of a ready caption track exactly, upper and lower case
+    included; the first ready subtitle track when left out, whatever its language. Inferred, not read in Mux's
+    documentation.
+    """
+    output_language_code: str | None = ABSENT
+    """Language to write in; that of the transcript when left out. Inferred, not read in Mux's documentation."""
     update_asset_meta: bool | None = ABSENT
-    """Whether to write the title to the asset as well. A failure of that does not fail the job."""
+    """Whether to write the title to the asset as well. A failure of that does not fail the job. Inferred, not
+    read in Mux's documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
@@ -202,45 +119,149 @@ class SummarizeJobParameters(Model):
                 "asset_id": str,
             },
             {
-                "description_length": NUMBER,
-                "language_code": str,
-                "output_language_code": str,
-                "output_steering": OBJECT,
-                "prompt_overrides": OBJECT,
-                "tag_count": NUMBER,
-                "title_length": NUMBER,
                 "tone": (
                     "neutral",
                     "playful",
                     "professional",
                 ),
+                "output_steering": OBJECT,
+                "title_length": NUMBER,
+                "description_length": NUMBER,
+                "tag_count": NUMBER,
+                "language_code": str,
+                "output_language_code": str,
                 "update_asset_meta": bool,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(SummarizeOutputSteering, got.output_steering)
-        prompt_overrides = one(SummarizePromptOverrides, got.prompt_overrides)
+        output_steering = one(RobotsV1SummarizeOutputSteering, got.output_steering)
         thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
+        it.tone = got.tone
+        it.output_steering = output_steering
+        it.title_length = got.title_length
         it.description_length = got.description_length
+        it.tag_count = got.tag_count
         it.language_code = got.language_code
         it.output_language_code = got.output_language_code
-        it.output_steering = output_steering
-        it.prompt_overrides = prompt_overrides
-        it.tag_count = got.tag_count
-        it.title_length = got.title_length
-        it.tone = got.tone
         it.update_asset_meta = got.update_asset_meta
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class SummarizeJobResponse(Model):
+class RobotsV1SummarizeJobOutputs(Model):
+    """The texts that were written. Inferred, not read in Mux's documentation."""
+
+    title: str | None = ABSENT
+    """The title. Inferred, not read in Mux's documentation."""
+    description: str | None = ABSENT
+    """The description. Inferred, not read in Mux's documentation."""
+    tags: list[str] | None = ABSENT
+    """The tags. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "title": str,
+                "description": str,
+                "tags": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.title = got.title
+        it.description = got.description
+        it.tags = got.tags
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1SummarizeJob(Model):
+    """A job that writes a title, a description and tags."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux."""
+    workflow: Literal["summarize"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC."""
+    parameters: RobotsV1SummarizeJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1SummarizeJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself."""
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "workflow": ("summarize",),
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
+                "outputs": OBJECT,
+                "errors": OBJECTS,
+                "passthrough": str,
+                "directive": OBJECT,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
+        notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        parameters = one(RobotsV1SummarizeJobParameters, got.parameters)
+        outputs = one(RobotsV1SummarizeJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
+        thaw[it] = drafts[cls]
+        it.id = got.id
+        it.workflow = got.workflow
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.created_at = created_at
+        it.updated_at = updated_at
+        it.parameters = parameters
+        it.outputs = outputs
+        it.errors = errors
+        it.passthrough = got.passthrough
+        it.directive = directive
+        it.resources = resources
+        it.__class__ = cls
+        return notes
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1SummarizeJobResponse(Model):
     """A summarize job."""
 
-    data: SummarizeJob
+    data: RobotsV1SummarizeJob
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
@@ -254,7 +275,36 @@ class SummarizeJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(SummarizeJob, got.data)
+        data = one(RobotsV1SummarizeJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1CreateSummarizeJobRequest(Model):
+    """What a summarize job is made of."""
+
+    parameters: RobotsV1SummarizeJobParameters
+    """Settings of the job, the asset among them."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        parameters = one(RobotsV1SummarizeJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
+        it.passthrough = got.passthrough
         it.__class__ = cls

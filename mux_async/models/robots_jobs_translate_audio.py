@@ -15,182 +15,56 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
-    JOB_STATUS_VALUES,
-    REPLACE_EXISTING_TRACKS_VALUES,
-    JobDirectiveContext,
-    JobError,
-    JobResources,
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
+    RobotsV1ReplacedTrack,
 )
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
-    from mux_async.models.shared_robots import JobStatus, ReplaceExistingTracks
+    from mux_async.models.shared_robots import RobotsV1JobStatus, RobotsV1ReplaceExistingTracks
 
 __all__ = [
-    "CreateTranslateAudioJobRequest",
-    "TranslateAudioJob",
-    "TranslateAudioJobOutputs",
-    "TranslateAudioJobParameters",
-    "TranslateAudioJobResponse",
+    "RobotsV1CreateTranslateAudioJobRequest",
+    "RobotsV1TranslateAudioJob",
+    "RobotsV1TranslateAudioJobOutputs",
+    "RobotsV1TranslateAudioJobParameters",
+    "RobotsV1TranslateAudioJobResponse",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateTranslateAudioJobRequest(Model):
-    """What a translate-audio job is made of."""
+class RobotsV1TranslateAudioJobParameters(Model):
+    """Settings of a translate-audio job. Inferred, not read in Mux's documentation."""
 
-    parameters: TranslateAudioJobParameters
-    """Settings of the job, the asset among them."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(TranslateAudioJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class TranslateAudioJob(Model):
-    """A job that dubs audio into another language."""
-
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: TranslateAudioJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["translate-audio"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: TranslateAudioJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
-                "workflow": ("translate-audio",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(TranslateAudioJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(TranslateAudioJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
-
-
-@late(kw_only=True, eq=False, repr=False)
-class TranslateAudioJobOutputs(Model):
-    """Where the dubbed audio is."""
-
-    temporary_audio_url: str | None = attrs.field(default=ABSENT, repr=hidden)
-    """Signed URL of the dubbed audio; it expires."""
-    uploaded_track_id: TrackId | None = ABSENT
-    """Id of the new track; absent without ``upload_to_mux``."""
+    asset_id: str | None = ABSENT
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    to_language_code: str | None = ABSENT
+    """Language to dub into, as a BCP 47 tag. Inferred, not read in Mux's documentation."""
+    track_name: str | None = ABSENT
+    """Name of the new track; made from its language when left out. Inferred, not read in Mux's documentation."""
+    upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``. It must be ``false`` for assets
+    without video. Inferred, not read in Mux's documentation.
+    """
+    replace_existing_tracks: RobotsV1ReplaceExistingTracks | None = ABSENT
+    """What to do about tracks in the way of the new one; ``fail`` refuses. Inferred, not read in Mux's
+    documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
             {},
             {
-                "temporary_audio_url": str,
-                "uploaded_track_id": str,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.temporary_audio_url = got.temporary_audio_url
-        it.uploaded_track_id = got.uploaded_track_id
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class TranslateAudioJobParameters(Model):
-    """Settings of a translate-audio job."""
-
-    asset_id: str
-    """Id of the asset."""
-    to_language_code: str
-    """Language to dub into, as a BCP 47 tag."""
-    upload_to_mux: bool | None = ABSENT
-    """Whether to add the result to the asset as a track; default ``true``."""
-    replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
-    """What to do about tracks in the way of the new one; ``fail`` refuses."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
                 "asset_id": str,
                 "to_language_code": str,
-            },
-            {
+                "track_name": str,
                 "upload_to_mux": bool,
-                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
+                "replace_existing_tracks": ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
             },
         )
 
@@ -199,17 +73,134 @@ class TranslateAudioJobParameters(Model):
         thaw[it] = drafts[cls]
         it.asset_id = got.asset_id
         it.to_language_code = got.to_language_code
+        it.track_name = got.track_name
         it.upload_to_mux = got.upload_to_mux
         it.replace_existing_tracks = got.replace_existing_tracks
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class TranslateAudioJobResponse(Model):
-    """A translate-audio job."""
+class RobotsV1TranslateAudioJobOutputs(Model):
+    """Where the dubbed audio is. Inferred, not read in Mux's documentation."""
 
-    data: TranslateAudioJob
-    """Content of the answer; an empty object where there is nothing to tell."""
+    uploaded_track_id: TrackId | None = ABSENT
+    """Id of the new track; absent without ``upload_to_mux``. Inferred, not read in Mux's documentation."""
+    temporary_audio_url: str | None = attrs.field(default=ABSENT, repr=hidden)
+    """Signed URL of the dubbed audio; it expires. Inferred, not read in Mux's documentation."""
+    replaced_tracks: list[RobotsV1ReplacedTrack] | None = ABSENT
+    """Tracks that were deleted in favor of the new one; absent where there were none. Not documented: its name
+    or shape is a guess.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "uploaded_track_id": str,
+                "temporary_audio_url": str,
+                "replaced_tracks": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        replaced_tracks = many(RobotsV1ReplacedTrack, got.replaced_tracks)
+        thaw[it] = drafts[cls]
+        it.uploaded_track_id = got.uploaded_track_id
+        it.temporary_audio_url = got.temporary_audio_url
+        it.replaced_tracks = replaced_tracks
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1TranslateAudioJob(Model):
+    """A job that dubs audio into another language. Inferred, not read in Mux's documentation."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux. Inferred, not read in Mux's documentation."""
+    workflow: Literal["translate-audio"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged. Inferred, not read in Mux's documentation."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC. Inferred, not read in Mux's documentation."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC. Inferred, not read in Mux's documentation."""
+    parameters: RobotsV1TranslateAudioJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1TranslateAudioJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself. Inferred, not read in
+    Mux's documentation.
+    """
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "workflow": ("translate-audio",),
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
+                "outputs": OBJECT,
+                "errors": OBJECTS,
+                "passthrough": str,
+                "directive": OBJECT,
+                "resources": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
+        notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        updated_at = seconds(got.updated_at, notes, "updated_at")
+        parameters = one(RobotsV1TranslateAudioJobParameters, got.parameters)
+        outputs = one(RobotsV1TranslateAudioJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
+        thaw[it] = drafts[cls]
+        it.id = got.id
+        it.workflow = got.workflow
+        it.status = got.status
+        it.units_consumed = got.units_consumed
+        it.created_at = created_at
+        it.updated_at = updated_at
+        it.parameters = parameters
+        it.outputs = outputs
+        it.errors = errors
+        it.passthrough = got.passthrough
+        it.directive = directive
+        it.resources = resources
+        it.__class__ = cls
+        return notes
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1TranslateAudioJobResponse(Model):
+    """A translate-audio job. Inferred, not read in Mux's documentation."""
+
+    data: RobotsV1TranslateAudioJob
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
@@ -222,7 +213,37 @@ class TranslateAudioJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(TranslateAudioJob, got.data)
+        data = one(RobotsV1TranslateAudioJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1CreateTranslateAudioJobRequest(Model):
+    """What a translate-audio job is made of. Inferred, not read in Mux's documentation."""
+
+    parameters: RobotsV1TranslateAudioJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "parameters": OBJECT,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        parameters = one(RobotsV1TranslateAudioJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
+        it.passthrough = got.passthrough
         it.__class__ = cls

@@ -15,102 +15,174 @@ from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
 from mux_async.models.shared_robots import (
-    JOB_STATUS_VALUES,
-    REPLACE_EXISTING_TRACKS_VALUES,
-    JobDirectiveContext,
-    JobError,
-    JobResources,
-    ReplacedTrack,
+    ROBOTS_V1_JOB_STATUS_VALUES,
+    ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
+    RobotsV1JobDirectiveContext,
+    RobotsV1JobError,
+    RobotsV1JobResources,
+    RobotsV1ReplacedTrack,
 )
 
 if TYPE_CHECKING:
     from mux_async.models.ids import JobId, TrackId
-    from mux_async.models.shared_robots import JobStatus, ReplaceExistingTracks
+    from mux_async.models.shared_robots import RobotsV1JobStatus, RobotsV1ReplaceExistingTracks
 
 __all__ = [
-    "CreateTranslateCaptionsJobRequest",
-    "TranslateCaptionsJob",
-    "TranslateCaptionsJobOutputs",
-    "TranslateCaptionsJobParameters",
-    "TranslateCaptionsJobResponse",
+    "RobotsV1CreateTranslateCaptionsJobRequest",
+    "RobotsV1TranslateCaptionsJob",
+    "RobotsV1TranslateCaptionsJobOutputs",
+    "RobotsV1TranslateCaptionsJobParameters",
+    "RobotsV1TranslateCaptionsJobResponse",
 ]
 
 
 @late(kw_only=True, eq=False, repr=False)
-class CreateTranslateCaptionsJobRequest(Model):
-    """What a translate-captions job is made of."""
+class RobotsV1TranslateCaptionsJobParameters(Model):
+    """Settings of a translate-captions job."""
 
-    parameters: TranslateCaptionsJobParameters
-    """Settings of the job, the asset among them."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+    asset_id: str
+    """Id of the asset."""
+    track_id: str
+    """Id of the text track to translate; it must be ready."""
+    track_name: str | None = ABSENT
+    """Name of the new track; made from its language when left out."""
+    to_language_code: str | None = ABSENT
+    """Language to translate into. The asset must not have text in it yet, unless ``replace_existing_tracks``
+    allows it. Inferred, not read in Mux's documentation.
+    """
+    upload_to_mux: bool | None = ABSENT
+    """Whether to add the result to the asset as a track; default ``true``. Inferred, not read in Mux's
+    documentation.
+    """
+    never_translate: list[str] | None = ABSENT
+    """Terms to keep as they are, 1 to 100, each 1 to 100 characters. Done as well as possible, without
+    guarantee. Inferred, not read in Mux's documentation.
+    """
+    replace_existing_tracks: RobotsV1ReplaceExistingTracks | None = ABSENT
+    """What to do about tracks in the way of the new one; ``fail`` refuses. Inferred, not read in Mux's
+    documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
             {
-                "parameters": OBJECT,
+                "asset_id": str,
+                "track_id": str,
             },
             {
-                "passthrough": str,
+                "track_name": str,
+                "to_language_code": str,
+                "upload_to_mux": bool,
+                "never_translate": list,
+                "replace_existing_tracks": ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
             },
         )
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(TranslateCaptionsJobParameters, got.parameters)
         thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
+        it.asset_id = got.asset_id
+        it.track_id = got.track_id
+        it.track_name = got.track_name
+        it.to_language_code = got.to_language_code
+        it.upload_to_mux = got.upload_to_mux
+        it.never_translate = got.never_translate
+        it.replace_existing_tracks = got.replace_existing_tracks
         it.__class__ = cls
 
 
 @late(kw_only=True, eq=False, repr=False)
-class TranslateCaptionsJob(Model):
-    """A job that translates a caption track."""
+class RobotsV1TranslateCaptionsJobOutputs(Model):
+    """Where the translated captions are, and what they replaced. Inferred, not read in Mux's documentation."""
 
-    id: JobId
-    """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it was created, UTC."""
-    parameters: TranslateCaptionsJobParameters
-    """Settings of the job, the asset among them."""
-    status: JobStatus
-    """Current state."""
-    units_consumed: int
-    """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
-    """When it last changed, UTC."""
-    workflow: Literal["translate-captions"] | str
-    """Name of the workflow."""
-    directive: JobDirectiveContext | None = ABSENT
-    """Directive run that the job belongs to; absent for a job that was created by itself."""
-    errors: list[JobError] | None = ABSENT
-    """What went wrong; absent or empty while nothing has."""
-    outputs: TranslateCaptionsJobOutputs | None = ABSENT
-    """Results; absent until the job is ``completed``."""
-    passthrough: str | None = ABSENT
-    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    resources: JobResources | None = ABSENT
-    """Objects that the job has to do with."""
+    uploaded_track_id: TrackId | None = ABSENT
+    """Id of the new track; absent without ``upload_to_mux``. Inferred, not read in Mux's documentation."""
+    temporary_vtt_url: str | None = attrs.field(default=ABSENT, repr=hidden)
+    """Signed URL of the captions as WebVTT; it expires 7 days after the job completes. Inferred, not read in
+    Mux's documentation.
+    """
+    never_translate_terms_preserved: bool | None = ABSENT
+    """Whether all terms of ``never_translate`` were kept; absent where there were none. Inferred, not read in
+    Mux's documentation.
+    """
+    replaced_tracks: list[RobotsV1ReplacedTrack] | None = ABSENT
+    """Tracks that were deleted in favor of the new one; absent where there were none. Inferred, not read in
+    Mux's documentation.
+    """
 
     @classmethod
     def _form(cls) -> Form:
         return Form(
+            {},
+            {
+                "uploaded_track_id": str,
+                "temporary_vtt_url": str,
+                "never_translate_terms_preserved": bool,
+                "replaced_tracks": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        replaced_tracks = many(RobotsV1ReplacedTrack, got.replaced_tracks)
+        thaw[it] = drafts[cls]
+        it.uploaded_track_id = got.uploaded_track_id
+        it.temporary_vtt_url = got.temporary_vtt_url
+        it.never_translate_terms_preserved = got.never_translate_terms_preserved
+        it.replaced_tracks = replaced_tracks
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1TranslateCaptionsJob(Model):
+    """A job that translates a caption track. Inferred, not read in Mux's documentation."""
+
+    id: JobId | None = ABSENT
+    """Id, given by Mux. Inferred, not read in Mux's documentation."""
+    workflow: Literal["translate-captions"] | str | None = ABSENT
+    """Name of the workflow. Inferred, not read in Mux's documentation."""
+    status: RobotsV1JobStatus | None = ABSENT
+    """Current state. Inferred, not read in Mux's documentation."""
+    units_consumed: int | None = ABSENT
+    """Units that the job was charged. Inferred, not read in Mux's documentation."""
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it was created, UTC. Inferred, not read in Mux's documentation."""
+    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When it last changed, UTC. Inferred, not read in Mux's documentation."""
+    parameters: RobotsV1TranslateCaptionsJobParameters | None = ABSENT
+    """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
+    outputs: RobotsV1TranslateCaptionsJobOutputs | None = ABSENT
+    """Results; absent until the job is ``completed``. Inferred, not read in Mux's documentation."""
+    errors: list[RobotsV1JobError] | None = ABSENT
+    """What went wrong; absent or empty while nothing has. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+    directive: RobotsV1JobDirectiveContext | None = ABSENT
+    """Directive run that the job belongs to; absent for a job that was created by itself. Inferred, not read in
+    Mux's documentation.
+    """
+    resources: RobotsV1JobResources | None = ABSENT
+    """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
-                "status": JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "updated_at": TIME,
                 "workflow": ("translate-captions",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
+                "status": ROBOTS_V1_JOB_STATUS_VALUES,
+                "units_consumed": NUMBER,
+                "created_at": TIME,
+                "updated_at": TIME,
+                "parameters": OBJECT,
                 "outputs": OBJECT,
+                "errors": OBJECTS,
                 "passthrough": str,
+                "directive": OBJECT,
                 "resources": OBJECT,
             },
         )
@@ -119,119 +191,37 @@ class TranslateCaptionsJob(Model):
     def _fill(cls, it: Any, got: Any) -> Notes:
         notes: Notes = {}
         created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(TranslateCaptionsJobParameters, got.parameters)
         updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(TranslateCaptionsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
+        parameters = one(RobotsV1TranslateCaptionsJobParameters, got.parameters)
+        outputs = one(RobotsV1TranslateCaptionsJobOutputs, got.outputs)
+        errors = many(RobotsV1JobError, got.errors)
+        directive = one(RobotsV1JobDirectiveContext, got.directive)
+        resources = one(RobotsV1JobResources, got.resources)
         thaw[it] = drafts[cls]
         it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
+        it.workflow = got.workflow
         it.status = got.status
         it.units_consumed = got.units_consumed
+        it.created_at = created_at
         it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
+        it.parameters = parameters
         it.outputs = outputs
+        it.errors = errors
         it.passthrough = got.passthrough
+        it.directive = directive
         it.resources = resources
         it.__class__ = cls
         return notes
 
 
 @late(kw_only=True, eq=False, repr=False)
-class TranslateCaptionsJobOutputs(Model):
-    """Where the translated captions are, and what they replaced."""
+class RobotsV1TranslateCaptionsJobResponse(Model):
+    """A translate-captions job. Inferred, not read in Mux's documentation."""
 
-    never_translate_terms_preserved: bool | None = ABSENT
-    """Whether all terms of ``never_translate`` were kept; absent where there were none."""
-    temporary_vtt_url: str | None = attrs.field(default=ABSENT, repr=hidden)
-    """Signed URL of the captions as WebVTT; it expires 7 days after the job completes."""
-    uploaded_track_id: TrackId | None = ABSENT
-    """Id of the new track; absent without ``upload_to_mux``."""
-    replaced_tracks: list[ReplacedTrack] | None = ABSENT
-    """Tracks that were deleted in favor of the new one; absent where there were none."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
-            {
-                "never_translate_terms_preserved": bool,
-                "temporary_vtt_url": str,
-                "uploaded_track_id": str,
-                "replaced_tracks": OBJECTS,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        replaced_tracks = many(ReplacedTrack, got.replaced_tracks)
-        thaw[it] = drafts[cls]
-        it.never_translate_terms_preserved = got.never_translate_terms_preserved
-        it.temporary_vtt_url = got.temporary_vtt_url
-        it.uploaded_track_id = got.uploaded_track_id
-        it.replaced_tracks = replaced_tracks
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class TranslateCaptionsJobParameters(Model):
-    """Settings of a translate-captions job."""
-
-    asset_id: str
-    """Id of the asset."""
-    to_language_code: str
-    """Language to translate into. The asset must not have text in it yet, unless ``replace_existing_tracks``
-    allows it.
+    data: RobotsV1TranslateCaptionsJob
+    """Content of the answer; an empty object where there is nothing to tell. Inferred, not read in Mux's
+    documentation.
     """
-    track_id: str
-    """Id of the text track to translate; it must be ready."""
-    never_translate: list[str] | None = ABSENT
-    """Terms to keep as they are, 1 to 100, each 1 to 100 characters. Done as well as possible, without
-    guarantee.
-    """
-    upload_to_mux: bool | None = ABSENT
-    """Whether to add the result to the asset as a track; default ``true``."""
-    replace_existing_tracks: ReplaceExistingTracks | None = ABSENT
-    """What to do about tracks in the way of the new one; ``fail`` refuses."""
-
-    @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "asset_id": str,
-                "to_language_code": str,
-                "track_id": str,
-            },
-            {
-                "never_translate": list,
-                "upload_to_mux": bool,
-                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
-            },
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.to_language_code = got.to_language_code
-        it.track_id = got.track_id
-        it.never_translate = got.never_translate
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
-
-
-@late(kw_only=True, eq=False, repr=False)
-class TranslateCaptionsJobResponse(Model):
-    """A translate-captions job."""
-
-    data: TranslateCaptionsJob
-    """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
     def _form(cls) -> Form:
@@ -244,7 +234,36 @@ class TranslateCaptionsJobResponse(Model):
 
     @classmethod
     def _fill(cls, it: Any, got: Any) -> None:
-        data = one(TranslateCaptionsJob, got.data)
+        data = one(RobotsV1TranslateCaptionsJob, got.data)
         thaw[it] = drafts[cls]
         it.data = data
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1CreateTranslateCaptionsJobRequest(Model):
+    """What a translate-captions job is made of."""
+
+    parameters: RobotsV1TranslateCaptionsJobParameters
+    """Settings of the job, the asset among them."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "parameters": OBJECT,
+            },
+            {
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        parameters = one(RobotsV1TranslateCaptionsJobParameters, got.parameters)
+        thaw[it] = drafts[cls]
+        it.parameters = parameters
+        it.passthrough = got.passthrough
         it.__class__ = cls

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import attrs
 
 from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, Model, drafts, thaw
+from mux_async._models.model import ABSENT, JsonObject, Model, drafts, thaw
 from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
 from mux_async.models.shared import AssetMetadata
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "JOB_STATUS_VALUES",
     "REPLACE_EXISTING_TRACKS_VALUES",
+    "ROBOTS_V1_JOB_STATUS_VALUES",
+    "ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES",
+    "ROBOTS_V1_WORKFLOW_VALUES",
     "ROBOTS_WORKFLOW_VALUES",
     "ActionOnFlagged",
     "AskQuestionsOutputSteering",
@@ -49,6 +52,33 @@ __all__ = [
     "ResourceLinks",
     "RobotsErrorDetail",
     "RobotsErrorResponse",
+    "RobotsV1AnalyzeStructureChapter",
+    "RobotsV1AnalyzeStructureJobOutputs",
+    "RobotsV1AnalyzeStructureJobParameters",
+    "RobotsV1AnalyzeStructureKeyMoment",
+    "RobotsV1AnalyzeStructureOutputSteering",
+    "RobotsV1AnalyzeStructureScene",
+    "RobotsV1ContextualTextArtifact",
+    "RobotsV1ContextualTextMaxLength",
+    "RobotsV1ContextualTextVariant",
+    "RobotsV1ErrorDetail",
+    "RobotsV1ErrorResponse",
+    "RobotsV1GenerateContextualTextJobOutputs",
+    "RobotsV1GenerateContextualTextJobParameters",
+    "RobotsV1GenerateContextualTextOutputSteering",
+    "RobotsV1JobAsset",
+    "RobotsV1JobDirectiveContext",
+    "RobotsV1JobError",
+    "RobotsV1JobResources",
+    "RobotsV1JobStatus",
+    "RobotsV1ReplaceExistingTracks",
+    "RobotsV1ReplacedTrack",
+    "RobotsV1ResourceLink",
+    "RobotsV1ResourceLinks",
+    "RobotsV1Scope",
+    "RobotsV1Taxonomy",
+    "RobotsV1TaxonomyValue",
+    "RobotsV1Workflow",
     "RobotsWorkflow",
     "SlimlineAsset",
     "SummarizeOutputSteering",
@@ -84,6 +114,8 @@ RobotsWorkflow: TypeAlias = (
         "generate-engagement-insights",
         "generate-premium-captions",
         "find-best-thumbnails",
+        "analyze-structure",
+        "generate-contextual-text",
     ]
     | str
 )
@@ -101,8 +133,70 @@ ROBOTS_WORKFLOW_VALUES: Final[tuple[str, ...]] = (
     "generate-engagement-insights",
     "generate-premium-captions",
     "find-best-thumbnails",
+    "analyze-structure",
+    "generate-contextual-text",
 )
 """Values of `RobotsWorkflow` that are known; there may be others."""
+
+RobotsV1Workflow: TypeAlias = (
+    Literal[
+        "analyze-structure",
+        "summarize",
+        "generate-contextual-text",
+        "moderate",
+        "generate-chapters",
+        "edit-captions",
+        "translate-captions",
+        "translate-audio",
+        "ask-questions",
+        "find-key-moments",
+        "generate-engagement-insights",
+        "generate-premium-captions",
+        "find-best-thumbnails",
+    ]
+    | str
+)
+"""Names of the workflows, written with hyphens."""
+ROBOTS_V1_WORKFLOW_VALUES: Final[tuple[str, ...]] = (
+    "analyze-structure",
+    "summarize",
+    "generate-contextual-text",
+    "moderate",
+    "generate-chapters",
+    "edit-captions",
+    "translate-captions",
+    "translate-audio",
+    "ask-questions",
+    "find-key-moments",
+    "generate-engagement-insights",
+    "generate-premium-captions",
+    "find-best-thumbnails",
+)
+"""Values of `RobotsV1Workflow` that are known; there may be others."""
+
+RobotsV1JobStatus: TypeAlias = Literal["pending", "processing", "completed", "errored", "cancelled"] | str
+"""State of a job: ``pending`` until it starts, ``processing`` while it works, then ``completed``, ``errored`` or
+``cancelled`` for good.
+"""
+ROBOTS_V1_JOB_STATUS_VALUES: Final[tuple[str, ...]] = (
+    "pending",
+    "processing",
+    "completed",
+    "errored",
+    "cancelled",
+)
+"""Values of `RobotsV1JobStatus` that are known; there may be others."""
+
+RobotsV1ReplaceExistingTracks: TypeAlias = Literal["fail", "replace_all", "replace_generated"] | str
+"""What to do about tracks in the way of the new one: ``fail`` refuses, ``replace_all`` deletes them,
+``replace_generated`` deletes only those that were generated. Inferred, not read in Mux's documentation.
+"""
+ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES: Final[tuple[str, ...]] = (
+    "fail",
+    "replace_all",
+    "replace_generated",
+)
+"""Values of `RobotsV1ReplaceExistingTracks` that are known; there may be others."""
 
 ReplaceExistingTracks: TypeAlias = Literal["fail", "replace_all", "replace_generated"] | str
 """What to do about tracks in the way of the new one: ``fail`` refuses, ``replace_all`` deletes them,
@@ -1149,6 +1243,738 @@ class TranscriptCue(Model):
         it.start_ms = got.start_ms
         it.text = got.text
         it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ErrorDetail(Model):
+    """Kind of an error and its explanation, as Robots answers. Inferred, not read in Mux's documentation."""
+
+    type: str | None = ABSENT
+    """Kind of the error. Inferred, not read in Mux's documentation."""
+    message: str | None = ABSENT
+    """Explanation in words. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "type": str,
+                "message": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.type = got.type
+        it.message = got.message
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ErrorResponse(Model):
+    """Body of a refused request to Robots. Other parts of the API give ``messages``, a list. Inferred, not read
+    in Mux's documentation.
+    """
+
+    error: RobotsV1ErrorDetail | None = ABSENT
+    """The error: its kind and its explanation. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "error": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        error = one(RobotsV1ErrorDetail, got.error)
+        thaw[it] = drafts[cls]
+        it.error = error
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1JobDirectiveContext(Model):
+    """The directive run that a job belongs to."""
+
+    id: DirectiveId | None = ABSENT
+    """Id of the directive."""
+    run_id: DirectiveRunId | None = ABSENT
+    """Id of the run."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "run_id": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.id = got.id
+        it.run_id = got.run_id
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1JobError(Model):
+    """A reason why a job failed. Inferred, not read in Mux's documentation."""
+
+    type: str | None = ABSENT
+    """Kind of the error. Inferred, not read in Mux's documentation."""
+    message: str | None = ABSENT
+    """Explanation in words. Inferred, not read in Mux's documentation."""
+    retryable: bool | None = ABSENT
+    """Whether the same job may succeed later; absent where it is not known. Inferred, not read in Mux's
+    documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "type": str,
+                "message": str,
+                "retryable": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.type = got.type
+        it.message = got.message
+        it.retryable = got.retryable
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ResourceLink(Model):
+    """Where an object can be fetched. Inferred, not read in Mux's documentation."""
+
+    href: str | None = ABSENT
+    """URL of the object. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "href": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.href = got.href
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ResourceLinks(Model):
+    """Links of an object. Inferred, not read in Mux's documentation."""
+
+    self_: RobotsV1ResourceLink | None = attrs.field(default=ABSENT, metadata={"wire": "self"})
+    """Link to the object itself. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "self_": OBJECT,
+            },
+            {
+                "self_": "self",
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        self_ = one(RobotsV1ResourceLink, got.self_)
+        thaw[it] = drafts[cls]
+        it.self_ = self_
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1JobAsset(Model):
+    """An asset that a job has to do with. Inferred, not read in Mux's documentation."""
+
+    id: AssetId | None = ABSENT
+    """Id, given by Mux. Inferred, not read in Mux's documentation."""
+    links: RobotsV1ResourceLinks | None = attrs.field(default=ABSENT, metadata={"wire": "_links"})
+    """Where the object can be fetched. Inferred, not read in Mux's documentation."""
+    meta: JsonObject | None = ABSENT
+    """Facts that accompany the content. Inferred, not read in Mux's documentation."""
+    passthrough: str | None = ABSENT
+    """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters.
+    Inferred, not read in Mux's documentation.
+    """
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "links": OBJECT,
+                "meta": dict,
+                "passthrough": str,
+            },
+            {
+                "links": "_links",
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        links = one(RobotsV1ResourceLinks, got.links)
+        thaw[it] = drafts[cls]
+        it.id = got.id
+        it.links = links
+        it.meta = got.meta
+        it.passthrough = got.passthrough
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1JobResources(Model):
+    """The objects that a job has to do with. Inferred, not read in Mux's documentation."""
+
+    assets: list[RobotsV1JobAsset] | None = ABSENT
+    """The assets, in short form. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "assets": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        assets = many(RobotsV1JobAsset, got.assets)
+        thaw[it] = drafts[cls]
+        it.assets = assets
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1Scope(Model):
+    """Part of the asset to keep to; what is outside is not looked at. Inferred, not read in Mux's documentation."""
+
+    start_time: float | None = ABSENT
+    """Where to begin, in seconds; the beginning of the asset when left out. Inferred, not read in Mux's
+    documentation.
+    """
+    end_time: float | None = ABSENT
+    """Where to stop, in seconds; the end of the asset when left out. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "start_time": NUMBER,
+                "end_time": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.start_time = got.start_time
+        it.end_time = got.end_time
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1TaxonomyValue(Model):
+    """One of the terms to choose from. Inferred, not read in Mux's documentation."""
+
+    label: str | None = ABSENT
+    """The term itself, 1 to 100 characters. Inferred, not read in Mux's documentation."""
+    aliases: list[str] | None = ABSENT
+    """Other words for the same, at most 10, each 1 to 100 characters. Inferred, not read in Mux's documentation."""
+    description: str | None = ABSENT
+    """When the term applies, 1 to 300 characters. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "label": str,
+                "aliases": list,
+                "description": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.label = got.label
+        it.aliases = got.aliases
+        it.description = got.description
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1Taxonomy(Model):
+    """Topics to choose from. Inferred, not read in Mux's documentation."""
+
+    name: str | None = ABSENT
+    """Name of the set of topics, 1 to 100 characters. Inferred, not read in Mux's documentation."""
+    values: list[RobotsV1TaxonomyValue] | None = ABSENT
+    """The topics, 1 to 50. Inferred, not read in Mux's documentation."""
+    allow_other: bool | None = ABSENT
+    """Whether terms outside the list may be used too. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "name": str,
+                "values": OBJECTS,
+                "allow_other": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        values = many(RobotsV1TaxonomyValue, got.values)
+        thaw[it] = drafts[cls]
+        it.name = got.name
+        it.values = values
+        it.allow_other = got.allow_other
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ReplacedTrack(Model):
+    """A track that was deleted in favor of the new one. Inferred, not read in Mux's documentation."""
+
+    id: TrackId | None = ABSENT
+    """Id, given by Mux. Inferred, not read in Mux's documentation."""
+    type: str | None = ABSENT
+    """Kind of the track, such as ``text`` or ``audio``. Inferred, not read in Mux's documentation."""
+    name: str | None = ABSENT
+    """Name that the track had. Inferred, not read in Mux's documentation."""
+    language_code: str | None = ABSENT
+    """Language of the track. Inferred, not read in Mux's documentation."""
+    text_source: str | None = ABSENT
+    """Where its text came from, such as uploaded or generated; of text tracks only. Inferred, not read in Mux's
+    documentation.
+    """
+    passthrough: str | None = ABSENT
+    """The passthrough that the track had. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "id": str,
+                "type": str,
+                "name": str,
+                "language_code": str,
+                "text_source": str,
+                "passthrough": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.id = got.id
+        it.type = got.type
+        it.name = got.name
+        it.language_code = got.language_code
+        it.text_source = got.text_source
+        it.passthrough = got.passthrough
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AnalyzeStructureOutputSteering(Model):
+    """Wishes about the description. ``scope`` is kept to; everything else guides the model without guarantee.
+    Inferred, not read in Mux's documentation.
+    """
+
+    scope: RobotsV1Scope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+    audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    brand_terms: list[str] | None = ABSENT
+    """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
+    granularity: str | None = ABSENT
+    """How finely to divide; ``balanced`` is one value. Inferred, not read in Mux's documentation."""
+    topic_taxonomy: RobotsV1Taxonomy | None = ABSENT
+    """Topics to choose from; free when left out. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "scope": OBJECT,
+                "audience": str,
+                "brand_terms": list,
+                "granularity": str,
+                "topic_taxonomy": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        scope = one(RobotsV1Scope, got.scope)
+        topic_taxonomy = one(RobotsV1Taxonomy, got.topic_taxonomy)
+        thaw[it] = drafts[cls]
+        it.scope = scope
+        it.audience = got.audience
+        it.brand_terms = got.brand_terms
+        it.granularity = got.granularity
+        it.topic_taxonomy = topic_taxonomy
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AnalyzeStructureJobParameters(Model):
+    """Settings of an analyze-structure job. Inferred, not read in Mux's documentation."""
+
+    asset_id: str
+    """Id of the asset."""
+    language_code: str | None = ABSENT
+    """Language of the captions to read. It must be that of a ready caption track exactly, upper and lower case
+    included; the first ready subtitle track when left out, whatever its language. Inferred, not read in Mux's
+    documentation.
+    """
+    output_language_code: str | None = ABSENT
+    """Language of the results, as a BCP 47 tag."""
+    output_steering: RobotsV1AnalyzeStructureOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
+    update_asset_meta: bool | None = ABSENT
+    """Whether to write the title to the asset as well. A failure of that does not fail the job. Inferred, not
+    read in Mux's documentation.
+    """
+    update_asset_chapters: bool | None = ABSENT
+    """Whether to write the chapters to the asset as well."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {
+                "asset_id": str,
+            },
+            {
+                "language_code": str,
+                "output_language_code": str,
+                "output_steering": OBJECT,
+                "update_asset_meta": bool,
+                "update_asset_chapters": bool,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(RobotsV1AnalyzeStructureOutputSteering, got.output_steering)
+        thaw[it] = drafts[cls]
+        it.asset_id = got.asset_id
+        it.language_code = got.language_code
+        it.output_language_code = got.output_language_code
+        it.output_steering = output_steering
+        it.update_asset_meta = got.update_asset_meta
+        it.update_asset_chapters = got.update_asset_chapters
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AnalyzeStructureChapter(Model):
+    """A chapter of the description. Inferred, not read in Mux's documentation."""
+
+    start_time: float | None = ABSENT
+    """Start, in seconds from the beginning of the media. Inferred, not read in Mux's documentation."""
+    end_time: float | None = ABSENT
+    """End, in seconds from the beginning of the media. Inferred, not read in Mux's documentation."""
+    title: str | None = ABSENT
+    """Title for people to read. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "start_time": NUMBER,
+                "end_time": NUMBER,
+                "title": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.start_time = got.start_time
+        it.end_time = got.end_time
+        it.title = got.title
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AnalyzeStructureScene(Model):
+    """A scene of the description. Its fields are not documented: read them with ``extra``. Not documented: its
+    name or shape is a guess.
+    """
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AnalyzeStructureKeyMoment(Model):
+    """A key moment of the description. Its fields are not documented: read them with ``extra``. Not documented:
+    its name or shape is a guess.
+    """
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AnalyzeStructureJobOutputs(Model):
+    """The description of a video as a whole. Inferred, not read in Mux's documentation."""
+
+    title: str | None = ABSENT
+    """Title for people to read. Inferred, not read in Mux's documentation."""
+    summary: str | None = ABSENT
+    """What the video is about. Inferred, not read in Mux's documentation."""
+    tags: list[str] | None = ABSENT
+    """The tags. Inferred, not read in Mux's documentation."""
+    chapters: list[RobotsV1AnalyzeStructureChapter] | None = ABSENT
+    """The chapters, in order of time. Inferred, not read in Mux's documentation."""
+    scenes: list[RobotsV1AnalyzeStructureScene] | None = ABSENT
+    """The scenes, in order of time."""
+    key_moments: list[RobotsV1AnalyzeStructureKeyMoment] | None = ABSENT
+    """The most telling moments. Not documented: its name or shape is a guess."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "title": str,
+                "summary": str,
+                "tags": list,
+                "chapters": OBJECTS,
+                "scenes": OBJECTS,
+                "key_moments": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        chapters = many(RobotsV1AnalyzeStructureChapter, got.chapters)
+        scenes = many(RobotsV1AnalyzeStructureScene, got.scenes)
+        key_moments = many(RobotsV1AnalyzeStructureKeyMoment, got.key_moments)
+        thaw[it] = drafts[cls]
+        it.title = got.title
+        it.summary = got.summary
+        it.tags = got.tags
+        it.chapters = chapters
+        it.scenes = scenes
+        it.key_moments = key_moments
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ContextualTextMaxLength(Model):
+    """How long a text may be. Inferred, not read in Mux's documentation."""
+
+    unit: Literal["characters", "words"] | str | None = ABSENT
+    """What is counted. Inferred, not read in Mux's documentation."""
+    value: int | None = ABSENT
+    """How many at most. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "unit": (
+                    "characters",
+                    "words",
+                ),
+                "value": NUMBER,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.unit = got.unit
+        it.value = got.value
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ContextualTextArtifact(Model):
+    """A text to write, and for which place. Inferred, not read in Mux's documentation."""
+
+    key: str | None = ABSENT
+    """Your name for the text, by which it is found in the results. Inferred, not read in Mux's documentation."""
+    channel: str | None = ABSENT
+    """Which place the text is for; ``x`` is one. Inferred, not read in Mux's documentation."""
+    max_length: RobotsV1ContextualTextMaxLength | None = ABSENT
+    """How long the text may be. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "key": str,
+                "channel": str,
+                "max_length": OBJECT,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        max_length = one(RobotsV1ContextualTextMaxLength, got.max_length)
+        thaw[it] = drafts[cls]
+        it.key = got.key
+        it.channel = got.channel
+        it.max_length = max_length
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ContextualTextVariant(Model):
+    """A version in which every text is written. Inferred, not read in Mux's documentation."""
+
+    key: str | None = ABSENT
+    """Your name for the version, by which it is found in the results. Inferred, not read in Mux's documentation."""
+    instructions: str | None = ABSENT
+    """What is particular about this version. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "key": str,
+                "instructions": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        thaw[it] = drafts[cls]
+        it.key = got.key
+        it.instructions = got.instructions
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GenerateContextualTextOutputSteering(Model):
+    """Wishes about the texts. ``scope`` is kept to; everything else guides the model without guarantee.
+    Inferred, not read in Mux's documentation.
+    """
+
+    scope: RobotsV1Scope | None = ABSENT
+    """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
+    audience: str | None = ABSENT
+    """Whom the result is for, 1 to 160 characters. Inferred, not read in Mux's documentation."""
+    voice: Literal["conversational", "editorial", "playful", "professional"] | str | None = ABSENT
+    """Voice of the texts. Inferred, not read in Mux's documentation."""
+    brand_terms: list[str] | None = ABSENT
+    """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "scope": OBJECT,
+                "audience": str,
+                "voice": (
+                    "conversational",
+                    "editorial",
+                    "playful",
+                    "professional",
+                ),
+                "brand_terms": list,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        scope = one(RobotsV1Scope, got.scope)
+        thaw[it] = drafts[cls]
+        it.scope = scope
+        it.audience = got.audience
+        it.voice = got.voice
+        it.brand_terms = got.brand_terms
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GenerateContextualTextJobParameters(Model):
+    """Settings of a generate-contextual-text job. Inferred, not read in Mux's documentation."""
+
+    asset_id: str | None = ABSENT
+    """Id of the asset. Inferred, not read in Mux's documentation."""
+    use_shots: bool | None = ABSENT
+    """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets. Inferred,
+    not read in Mux's documentation.
+    """
+    output_steering: RobotsV1GenerateContextualTextOutputSteering | None = ABSENT
+    """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
+    variants: list[RobotsV1ContextualTextVariant] | None = ABSENT
+    """The versions in which to write each. Inferred, not read in Mux's documentation."""
+    artifacts: list[RobotsV1ContextualTextArtifact] | None = ABSENT
+    """The texts to write. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "asset_id": str,
+                "use_shots": bool,
+                "output_steering": OBJECT,
+                "variants": OBJECTS,
+                "artifacts": OBJECTS,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> None:
+        output_steering = one(RobotsV1GenerateContextualTextOutputSteering, got.output_steering)
+        variants = many(RobotsV1ContextualTextVariant, got.variants)
+        artifacts = many(RobotsV1ContextualTextArtifact, got.artifacts)
+        thaw[it] = drafts[cls]
+        it.asset_id = got.asset_id
+        it.use_shots = got.use_shots
+        it.output_steering = output_steering
+        it.variants = variants
+        it.artifacts = artifacts
+        it.__class__ = cls
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GenerateContextualTextJobOutputs(Model):
+    """The texts. Their fields are not documented: read them with ``extra``. Not documented: its name or shape is
+    a guess.
+    """
 
 
 @late(kw_only=True, eq=False, repr=False)

@@ -434,8 +434,8 @@ class InputSettings(Model):
     """Text of your own for the track, at most 255 characters."""
     start_time: float | None = ABSENT
     """Where a clip begins, in seconds of its source; default 0. Only with ``mux://assets/`` addresses."""
-    text_type: Literal["subtitles"] | str | None = ABSENT
-    """Kind of text; ``subtitles`` is the only one."""
+    text_type: Literal["subtitles", "chapters"] | str | None = ABSENT
+    """Kind of text: ``subtitles``, or ``chapters`` from a JSON file."""
     type: TrackType | None = ABSENT
     """Kind of media: ``video``, ``audio`` or ``text``."""
     url: str | None = attrs.field(default=ABSENT, repr=hidden)
@@ -456,7 +456,10 @@ class InputSettings(Model):
                 "overlay_settings": OBJECT,
                 "passthrough": str,
                 "start_time": NUMBER,
-                "text_type": ("subtitles",),
+                "text_type": (
+                    "subtitles",
+                    "chapters",
+                ),
                 "type": TRACK_TYPE_VALUES,
                 "url": str,
             },

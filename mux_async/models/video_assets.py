@@ -199,13 +199,16 @@ TEXT_SOURCE_VALUES: Final[tuple[str, ...]] = (
 )
 """Values of `TextSource` that are known; there may be others."""
 
-TrackStatus: TypeAlias = Literal["preparing", "ready", "errored", "deleted"] | str
-"""Life of a track: ``preparing``, then ``ready`` or ``errored``, at last ``deleted``."""
+TrackStatus: TypeAlias = Literal["preparing", "ready", "errored", "deleted", "skipped"] | str
+"""Life of a track: ``preparing``, then ``ready``, ``errored`` or ``skipped`` (there was nothing to make it
+from), at last ``deleted``.
+"""
 TRACK_STATUS_VALUES: Final[tuple[str, ...]] = (
     "preparing",
     "ready",
     "errored",
     "deleted",
+    "skipped",
 )
 """Values of `TrackStatus` that are known; there may be others."""
 
@@ -840,8 +843,8 @@ class CreateTrackRequest(Model):
     """Name of the track in players, unique among those of its type; by default made from the language."""
     passthrough: str | None = ABSENT
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
-    text_type: Literal["subtitles"] | str | None = ABSENT
-    """Kind of text for a text track; ``subtitles`` is the only one."""
+    text_type: Literal["subtitles", "chapters"] | str | None = ABSENT
+    """Kind of text for a text track: ``subtitles``, or ``chapters`` from a JSON file."""
 
     @classmethod
     def _form(cls) -> Form:
@@ -858,7 +861,10 @@ class CreateTrackRequest(Model):
                 "closed_captions": bool,
                 "name": str,
                 "passthrough": str,
-                "text_type": ("subtitles",),
+                "text_type": (
+                    "subtitles",
+                    "chapters",
+                ),
             },
         )
 
@@ -1223,8 +1229,8 @@ class Track(Model):
     """``preparing``, ``ready``, ``errored`` or ``deleted``."""
     text_source: TextSource | None = ABSENT
     """Origin of a text track; absent on other tracks."""
-    text_type: Literal["subtitles"] | str | None = ABSENT
-    """Kind of text; ``subtitles`` is the only one."""
+    text_type: Literal["subtitles", "chapters"] | str | None = ABSENT
+    """Kind of text: ``subtitles``, or ``chapters`` from a JSON file."""
     type: TrackType | None = ABSENT
     """``video``, ``audio`` or ``text``."""
     max_channel_layout: str | None = ABSENT
@@ -1249,7 +1255,10 @@ class Track(Model):
                 "primary": bool,
                 "status": TRACK_STATUS_VALUES,
                 "text_source": TEXT_SOURCE_VALUES,
-                "text_type": ("subtitles",),
+                "text_type": (
+                    "subtitles",
+                    "chapters",
+                ),
                 "type": TRACK_TYPE_VALUES,
                 "max_channel_layout": str,
             },

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, hidden, thaw
+from mux_async._models.model import ABSENT, SECONDS, JsonObject, Model, drafts, hidden, thaw
 from mux_async._models.objects import many, one
 from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
 from mux_async._models.times import Notes, seconds
-from mux_async.models.robots_directives_runs import DIRECTIVE_RUN_STATUS_VALUES, NODE_STATE_VARIANTS
+from mux_async.models.robots_v0_directives_runs import DIRECTIVE_RUN_STATUS_VALUES, NODE_STATE_VARIANTS
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import (
     ENCODING_TIER_VALUES,
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         TrackId,
         UploadId,
     )
-    from mux_async.models.robots_directives_runs import DirectiveRunStatus, NodeState
+    from mux_async.models.robots_v0_directives_runs import DirectiveRunStatus, NodeState
     from mux_async.models.shared_video import (
         EncodingTier,
         MasterAccess,
@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from mux_async.models.video_uploads import UploadStatus
 
 __all__ = [
+    "RobotsV1WebhookDirectiveRun",
     "WebhookAsset",
     "WebhookAssetEmbeddedTrack",
     "WebhookAssetNonStandardInputReasons",
@@ -326,8 +327,8 @@ class WebhookAssetEmbeddedTrack(Model):
     """State of the track when the event was made."""
     text_source: TextSource | None = ABSENT
     """Origin of a text track; absent on other tracks."""
-    text_type: Literal["subtitles"] | str | None = ABSENT
-    """Kind of text; ``subtitles`` is the only one."""
+    text_type: Literal["subtitles", "chapters"] | str | None = ABSENT
+    """Kind of text: ``subtitles``, or ``chapters`` from a JSON file."""
     type: TrackType | None = ABSENT
     """``video``, ``audio`` or ``text``."""
 
@@ -351,7 +352,10 @@ class WebhookAssetEmbeddedTrack(Model):
                 "primary": bool,
                 "status": TRACK_STATUS_VALUES,
                 "text_source": TEXT_SOURCE_VALUES,
-                "text_type": ("subtitles",),
+                "text_type": (
+                    "subtitles",
+                    "chapters",
+                ),
                 "type": TRACK_TYPE_VALUES,
             },
         )
@@ -734,8 +738,8 @@ class WebhookAssetTrack(Model):
     """State of the track when the event was made."""
     text_source: TextSource | None = ABSENT
     """Origin of a text track; absent on other tracks."""
-    text_type: Literal["subtitles"] | str | None = ABSENT
-    """Kind of text; ``subtitles`` is the only one."""
+    text_type: Literal["subtitles", "chapters"] | str | None = ABSENT
+    """Kind of text: ``subtitles``, or ``chapters`` from a JSON file."""
     type: TrackType | None = ABSENT
     """``video``, ``audio`` or ``text``."""
 
@@ -760,7 +764,10 @@ class WebhookAssetTrack(Model):
                 "primary": bool,
                 "status": TRACK_STATUS_VALUES,
                 "text_source": TEXT_SOURCE_VALUES,
-                "text_type": ("subtitles",),
+                "text_type": (
+                    "subtitles",
+                    "chapters",
+                ),
                 "type": TRACK_TYPE_VALUES,
             },
         )
@@ -1517,5 +1524,43 @@ class WebhookVideoDeliveryHighTrafficData(Model):
         it.deleted_at = deleted_at
         it.live_stream_id = got.live_stream_id
         it.passthrough = got.passthrough
+        it.__class__ = cls
+        return notes
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1WebhookDirectiveRun(Model):
+    """A run of a directive of v1: what it is about, and how it went. Inferred, not read in Mux's documentation."""
+
+    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    """When the event was made, UTC. Inferred, not read in Mux's documentation."""
+    directive_run: JsonObject | None = ABSENT
+    """The run itself. Inferred, not read in Mux's documentation."""
+    environment_id: EnvironmentId | None = ABSENT
+    """Id of the environment. Inferred, not read in Mux's documentation."""
+    internal_id: str | None = ABSENT
+    """An id internal to Mux; its meaning is not published. Inferred, not read in Mux's documentation."""
+
+    @classmethod
+    def _form(cls) -> Form:
+        return Form(
+            {},
+            {
+                "created_at": TIME,
+                "directive_run": dict,
+                "environment_id": str,
+                "internal_id": str,
+            },
+        )
+
+    @classmethod
+    def _fill(cls, it: Any, got: Any) -> Notes:
+        notes: Notes = {}
+        created_at = seconds(got.created_at, notes, "created_at")
+        thaw[it] = drafts[cls]
+        it.created_at = created_at
+        it.directive_run = got.directive_run
+        it.environment_id = got.environment_id
+        it.internal_id = got.internal_id
         it.__class__ = cls
         return notes

@@ -8,20 +8,23 @@ Nobody needs to import from here: ``mux.video.assets`` and its neighbours hand t
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mux_async.resources.data import Data as Data
     from mux_async.resources.robots import Robots as Robots
+    from mux_async.resources.robots_v0 import RobotsV0 as RobotsV0
     from mux_async.resources.system import System as System
     from mux_async.resources.video import Video as Video
 
-__all__ = ["Data", "Robots", "System", "Video"]
+__all__ = ["Data", "Robots", "RobotsV0", "System", "Video"]
+
+_HOMES: Final = {"Data": "data", "Robots": "robots", "RobotsV0": "robots_v0", "System": "system", "Video": "video"}
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"mux_async.resources.{name.lower()}"), name)
+    value: object = getattr(import_module(f"mux_async.resources.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

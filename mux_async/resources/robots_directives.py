@@ -18,77 +18,49 @@ if TYPE_CHECKING:
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
     from mux_async.models.robots_directives import (
-        AskQuestionsBinding,
-        Directive,
-        DirectiveSubject,
-        EditCaptionsBinding,
-        FindBestThumbnailsBinding,
-        FindKeyMomentsBinding,
-        FindScenesBinding,
-        GenerateChaptersBinding,
-        GenerateEngagementInsightsBinding,
-        GeneratePremiumCaptionsBinding,
-        ListDirectivesResponse,
-        ModerateBinding,
-        ShotsResourceDeclaration,
-        SummarizeBinding,
-        TrackResourceDeclaration,
-        TranslateAudioBinding,
-        TranslateCaptionsBinding,
+        RobotsV1Directive,
+        RobotsV1DirectiveResource,
+        RobotsV1DirectiveSubject,
+        RobotsV1ListDirectivesResponse,
+        RobotsV1WorkflowBinding,
     )
-    from mux_async.params import (
-        AskQuestionsBindingParam,
-        DirectiveSubjectParam,
-        EditCaptionsBindingParam,
-        FindBestThumbnailsBindingParam,
-        FindKeyMomentsBindingParam,
-        FindScenesBindingParam,
-        GenerateChaptersBindingParam,
-        GenerateEngagementInsightsBindingParam,
-        GeneratePremiumCaptionsBindingParam,
-        ModerateBindingParam,
-        ShotsResourceDeclarationParam,
-        SummarizeBindingParam,
-        TrackResourceDeclarationParam,
-        TranslateAudioBindingParam,
-        TranslateCaptionsBindingParam,
-    )
+    from mux_async.params import RobotsV1DirectiveResourceParam, RobotsV1DirectiveSubjectParam, RobotsV1WorkflowBindingParam
     from mux_async.resources.robots_directives_runs import RobotsDirectivesRuns
 
 __all__ = ["RobotsDirectives", "RobotsDirectivesWithRawResponse"]
 
-CREATE: Operation[Directive] = Operation(
+CREATE: Operation[RobotsV1Directive] = Operation(
     id="robots.directives.create",
     method="POST",
-    path="/robots/v0/directives",
+    path="/robots/v1/directives",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.directives.list",
-    model="robots_directives:Directive",
-    request="robots_directives:CreateDirectiveRequest",
+    model="robots_directives:RobotsV1Directive",
+    request="robots_directives:RobotsV1CreateDirectiveRequest",
 )
-LIST: Operation[Page[Directive, ListDirectivesResponse]] = Operation(
+LIST: Operation[Page[RobotsV1Directive, RobotsV1ListDirectivesResponse]] = Operation(
     id="robots.directives.list",
     method="GET",
-    path="/robots/v0/directives",
+    path="/robots/v1/directives",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
     pagination=Pagination.PAGE_WITH_TOTAL,
     result="page",
-    model="robots_directives:ListDirectivesResponse",
+    model="robots_directives:RobotsV1ListDirectivesResponse",
 )
-RETRIEVE: Operation[Directive] = Operation(
+RETRIEVE: Operation[RobotsV1Directive] = Operation(
     id="robots.directives.retrieve",
     method="GET",
-    path="/robots/v0/directives/{DIRECTIVE_ID}",
+    path="/robots/v1/directives/{DIRECTIVE_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_directives:Directive",
+    model="robots_directives:RobotsV1Directive",
 )
 DELETE: Operation[None] = Operation(
     id="robots.directives.delete",
     method="DELETE",
-    path="/robots/v0/directives/{DIRECTIVE_ID}",
+    path="/robots/v1/directives/{DIRECTIVE_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.IDEMPOTENT,
     result="none",
@@ -113,60 +85,34 @@ class RobotsDirectives(Resource):
     async def create(
         self,
         *,
-        name: str,
-        subject: DirectiveSubject | DirectiveSubjectParam,
-        workflows: Sequence[
-            SummarizeBinding
-            | SummarizeBindingParam
-            | ModerateBinding
-            | ModerateBindingParam
-            | GenerateChaptersBinding
-            | GenerateChaptersBindingParam
-            | FindScenesBinding
-            | FindScenesBindingParam
-            | EditCaptionsBinding
-            | EditCaptionsBindingParam
-            | TranslateCaptionsBinding
-            | TranslateCaptionsBindingParam
-            | TranslateAudioBinding
-            | TranslateAudioBindingParam
-            | AskQuestionsBinding
-            | AskQuestionsBindingParam
-            | FindKeyMomentsBinding
-            | FindKeyMomentsBindingParam
-            | GenerateEngagementInsightsBinding
-            | GenerateEngagementInsightsBindingParam
-            | GeneratePremiumCaptionsBinding
-            | GeneratePremiumCaptionsBindingParam
-            | FindBestThumbnailsBinding
-            | FindBestThumbnailsBindingParam
-        ],
-        resources: Sequence[
-            TrackResourceDeclaration | TrackResourceDeclarationParam | ShotsResourceDeclaration | ShotsResourceDeclarationParam
-        ]
-        | Unset = UNSET,
+        name: str | Unset = UNSET,
+        subject: RobotsV1DirectiveSubject | RobotsV1DirectiveSubjectParam | Unset = UNSET,
+        resources: Sequence[RobotsV1DirectiveResource | RobotsV1DirectiveResourceParam] | Unset = UNSET,
+        workflows: Sequence[RobotsV1WorkflowBinding | RobotsV1WorkflowBindingParam] | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> Directive:
+    ) -> RobotsV1Directive:
         """Define a set of workflows to run on assets, and what each waits for.
 
         Nothing runs yet: runs start by ``robots.directives.runs.create``, or by themselves for assets that name
-        the directive in ``directives`` at creation. Needs a token with Robots permission.
+        the directive in ``directives`` at creation. Resources and workflows are written differently than in v0,
+        and not documented where this was read: ``extra_body`` sends them as Mux's reference has them.
 
         Args:
-            name: Name for people, 1 to 256 characters.
-            subject: What runs work on; only assets are accepted.
-            workflows: The workflows and their settings, 1 to 150.
-            resources: Tracks or shots that workflows wait for, at most 50; none when left out.
+            name: Name for people, 1 to 256 characters. Inferred, not read in Mux's documentation.
+            subject: What runs work on; only assets are accepted. Inferred, not read in Mux's documentation.
+            resources: Tracks or shots that workflows wait for; none when left out. Inferred, not read in Mux's
+                documentation.
+            workflows: The workflows and their settings. Inferred, not read in Mux's documentation.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/directives``
+        ``POST /robots/v1/directives``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again.
         """
@@ -175,8 +121,8 @@ class RobotsDirectives(Resource):
             body={
                 "name": name,
                 "subject": subject,
-                "workflows": workflows,
                 "resources": resources,
+                "workflows": workflows,
             },
             extra_headers=extra_headers,
             extra_query=extra_query,
@@ -192,18 +138,24 @@ class RobotsDirectives(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> Paginator[Directive, ListDirectivesResponse]:
-        """List the directives of the environment, newest first.
+    ) -> Paginator[RobotsV1Directive, RobotsV1ListDirectivesResponse]:
+        """List the directives of the environment, newest first. Those of v0 are not among them.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
-            page: Which page, counted from 1. A page after the last is empty.
-            limit: Rows per page; most lists give at most 100. The server's default: ``25``.
+            page: Which page, counted from 1. A page after the last is empty. Inferred, not read in Mux's
+                documentation.
+            limit: Rows per page; most lists give at most 100. Inferred, not read in Mux's documentation. The
+                server's default: ``25``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/directives``
+        ``GET /robots/v1/directives``
 
         Rate limit: ``other``. Pages by ``page`` and ``limit``, with a total. Unknown outcome: sent again, it
         only reads.
@@ -226,7 +178,7 @@ class RobotsDirectives(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> Directive:
+    ) -> RobotsV1Directive:
         """Fetch one directive.
 
         Args:
@@ -236,7 +188,7 @@ class RobotsDirectives(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/directives/{DIRECTIVE_ID}``
+        ``GET /robots/v1/directives/{DIRECTIVE_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """
@@ -262,6 +214,10 @@ class RobotsDirectives(Resource):
 
         No further run can start. Runs that have already read the directive go on to their end.
 
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
+
         Args:
             directive_id: Id of the Robots directive.
             extra_headers: Sent besides the client's own, and win over them.
@@ -269,7 +225,7 @@ class RobotsDirectives(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``DELETE /robots/v0/directives/{DIRECTIVE_ID}``
+        ``DELETE /robots/v1/directives/{DIRECTIVE_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, twice is as good as once.
         """

@@ -17,37 +17,41 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
-    from mux_async.models.robots_directives_runs import DirectiveRun, DirectiveRunDetail, ListDirectiveRunsResponse
+    from mux_async.models.robots_directives_runs import (
+        RobotsV1DirectiveRun,
+        RobotsV1DirectiveRunDetail,
+        RobotsV1ListDirectiveRunsResponse,
+    )
 
 __all__ = ["RobotsDirectivesRuns", "RobotsDirectivesRunsWithRawResponse"]
 
-CREATE: Operation[DirectiveRun] = Operation(
+CREATE: Operation[RobotsV1DirectiveRun] = Operation(
     id="robots.directives.runs.create",
     method="POST",
-    path="/robots/v0/directives/{DIRECTIVE_ID}/runs",
+    path="/robots/v1/directives/{DIRECTIVE_ID}/runs",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.directives.runs.list",
-    model="robots_directives_runs:DirectiveRun",
-    request="robots_directives_runs:RunDirectiveRequest",
+    model="robots_directives_runs:RobotsV1DirectiveRun",
+    request="robots_directives_runs:RobotsV1RunDirectiveRequest",
 )
-LIST: Operation[Page[DirectiveRunDetail, ListDirectiveRunsResponse]] = Operation(
+LIST: Operation[Page[RobotsV1DirectiveRunDetail, RobotsV1ListDirectiveRunsResponse]] = Operation(
     id="robots.directives.runs.list",
     method="GET",
-    path="/robots/v0/directives/{DIRECTIVE_ID}/runs",
+    path="/robots/v1/directives/{DIRECTIVE_ID}/runs",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
     pagination=Pagination.PAGE_WITH_TOTAL,
     result="page",
-    model="robots_directives_runs:ListDirectiveRunsResponse",
+    model="robots_directives_runs:RobotsV1ListDirectiveRunsResponse",
 )
-RETRIEVE: Operation[DirectiveRunDetail] = Operation(
+RETRIEVE: Operation[RobotsV1DirectiveRunDetail] = Operation(
     id="robots.directives.runs.retrieve",
     method="GET",
-    path="/robots/v0/directives/{DIRECTIVE_ID}/runs/{RUN_ID}",
+    path="/robots/v1/directives/{DIRECTIVE_ID}/runs/{RUN_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_directives_runs:DirectiveRunDetail",
+    model="robots_directives_runs:RobotsV1DirectiveRunDetail",
 )
 
 
@@ -63,27 +67,26 @@ class RobotsDirectivesRuns(Resource):
         self,
         directive_id: str,
         *,
-        asset_id: str,
+        asset_id: str | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> DirectiveRun:
+    ) -> RobotsV1DirectiveRun:
         """Run a directive on an asset.
 
-        Answers 202 with a ``pending`` run. Ends with ``robots.directive_run.completed``, ``.partial`` or
-        ``.errored``.
+        Ends with ``robots.v1.directive_run.completed``, ``.partial`` or ``.errored``.
 
         Args:
             directive_id: Id of the Robots directive.
-            asset_id: Id of the asset to run on.
+            asset_id: Id of the asset to run on. Inferred, not read in Mux's documentation.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             extra_body: Body members that have no name here.
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/directives/{DIRECTIVE_ID}/runs``
+        ``POST /robots/v1/directives/{DIRECTIVE_ID}/runs``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again.
         """
@@ -110,19 +113,25 @@ class RobotsDirectivesRuns(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> Paginator[DirectiveRunDetail, ListDirectiveRunsResponse]:
+    ) -> Paginator[RobotsV1DirectiveRunDetail, RobotsV1ListDirectiveRunsResponse]:
         """List the runs of a directive.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
             directive_id: Id of the Robots directive.
-            page: Which page, counted from 1. A page after the last is empty.
-            limit: Rows per page; most lists give at most 100. The server's default: ``25``.
+            page: Which page, counted from 1. A page after the last is empty. Inferred, not read in Mux's
+                documentation.
+            limit: Rows per page; most lists give at most 100. Inferred, not read in Mux's documentation. The
+                server's default: ``25``.
             extra_headers: Sent besides the client's own, and win over them.
             extra_query: Query parameters that have no name here.
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/directives/{DIRECTIVE_ID}/runs``
+        ``GET /robots/v1/directives/{DIRECTIVE_ID}/runs``
 
         Rate limit: ``other``. Pages by ``page`` and ``limit``, with a total. Unknown outcome: sent again, it
         only reads.
@@ -149,7 +158,7 @@ class RobotsDirectivesRuns(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> DirectiveRunDetail:
+    ) -> RobotsV1DirectiveRunDetail:
         """Fetch one run of a directive, with the state of each workflow.
 
         Args:
@@ -160,7 +169,7 @@ class RobotsDirectivesRuns(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/directives/{DIRECTIVE_ID}/runs/{RUN_ID}``
+        ``GET /robots/v1/directives/{DIRECTIVE_ID}/runs/{RUN_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

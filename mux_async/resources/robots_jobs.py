@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
     from mux_async._options import CallOptions
     from mux_async._pagination import Page, Paginator
-    from mux_async.models.robots_jobs import JobSummary, ListJobsResponse
-    from mux_async.models.shared_robots import JobStatus, RobotsWorkflow
+    from mux_async.models.robots_jobs import RobotsV1JobSummary, RobotsV1ListJobsResponse
+    from mux_async.models.shared_robots import RobotsV1JobStatus, RobotsV1Workflow
+    from mux_async.resources.robots_jobs_analyze_structure import RobotsJobsAnalyzeStructure
     from mux_async.resources.robots_jobs_ask_questions import RobotsJobsAskQuestions
     from mux_async.resources.robots_jobs_edit_captions import RobotsJobsEditCaptions
     from mux_async.resources.robots_jobs_find_best_thumbnails import RobotsJobsFindBestThumbnails
     from mux_async.resources.robots_jobs_find_key_moments import RobotsJobsFindKeyMoments
-    from mux_async.resources.robots_jobs_find_scenes import RobotsJobsFindScenes
     from mux_async.resources.robots_jobs_generate_chapters import RobotsJobsGenerateChapters
+    from mux_async.resources.robots_jobs_generate_contextual_text import RobotsJobsGenerateContextualText
     from mux_async.resources.robots_jobs_generate_engagement_insights import RobotsJobsGenerateEngagementInsights
     from mux_async.resources.robots_jobs_generate_premium_captions import RobotsJobsGeneratePremiumCaptions
     from mux_async.resources.robots_jobs_moderate import RobotsJobsModerate
@@ -34,29 +35,36 @@ if TYPE_CHECKING:
 
 __all__ = ["RobotsJobs", "RobotsJobsWithRawResponse"]
 
-LIST: Operation[Page[JobSummary, ListJobsResponse]] = Operation(
+LIST: Operation[Page[RobotsV1JobSummary, RobotsV1ListJobsResponse]] = Operation(
     id="robots.jobs.list",
     method="GET",
-    path="/robots/v0/jobs",
+    path="/robots/v1/jobs",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
     pagination=Pagination.PAGE_WITH_TOTAL,
     result="page",
-    model="robots_jobs:ListJobsResponse",
+    model="robots_jobs:RobotsV1ListJobsResponse",
 )
-CANCEL: Operation[JobSummary] = Operation(
+CANCEL: Operation[RobotsV1JobSummary] = Operation(
     id="robots.jobs.cancel",
     method="POST",
-    path="/robots/v0/jobs/{JOB_ID}/cancel",
+    path="/robots/v1/jobs/{JOB_ID}/cancel",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
-    model="robots_jobs:JobSummary",
+    model="robots_jobs:RobotsV1JobSummary",
 )
 
 
 class RobotsJobs(Resource):
     """Operations of ``mux.robots.jobs``."""
+
+    @cached_property
+    def analyze_structure(self) -> RobotsJobsAnalyzeStructure:
+        """Operations of ``mux.robots.jobs.analyze_structure``."""
+        from mux_async.resources.robots_jobs_analyze_structure import RobotsJobsAnalyzeStructure
+
+        return RobotsJobsAnalyzeStructure(self._caller)
 
     @cached_property
     def ask_questions(self) -> RobotsJobsAskQuestions:
@@ -87,18 +95,18 @@ class RobotsJobs(Resource):
         return RobotsJobsFindKeyMoments(self._caller)
 
     @cached_property
-    def find_scenes(self) -> RobotsJobsFindScenes:
-        """Operations of ``mux.robots.jobs.find_scenes``."""
-        from mux_async.resources.robots_jobs_find_scenes import RobotsJobsFindScenes
-
-        return RobotsJobsFindScenes(self._caller)
-
-    @cached_property
     def generate_chapters(self) -> RobotsJobsGenerateChapters:
         """Operations of ``mux.robots.jobs.generate_chapters``."""
         from mux_async.resources.robots_jobs_generate_chapters import RobotsJobsGenerateChapters
 
         return RobotsJobsGenerateChapters(self._caller)
+
+    @cached_property
+    def generate_contextual_text(self) -> RobotsJobsGenerateContextualText:
+        """Operations of ``mux.robots.jobs.generate_contextual_text``."""
+        from mux_async.resources.robots_jobs_generate_contextual_text import RobotsJobsGenerateContextualText
+
+        return RobotsJobsGenerateContextualText(self._caller)
 
     @cached_property
     def generate_engagement_insights(self) -> RobotsJobsGenerateEngagementInsights:
@@ -153,13 +161,13 @@ class RobotsJobs(Resource):
         page: int | Unset = UNSET,
         limit: int | Unset = UNSET,
         asset_id: str | Unset = UNSET,
-        status: JobStatus | Unset = UNSET,
-        workflow: RobotsWorkflow | Unset = UNSET,
+        status: RobotsV1JobStatus | Unset = UNSET,
+        workflow: RobotsV1Workflow | Unset = UNSET,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> Paginator[JobSummary, ListJobsResponse]:
-        """List the jobs of all workflows, in short form.
+    ) -> Paginator[RobotsV1JobSummary, RobotsV1ListJobsResponse]:
+        """List the jobs of all workflows, in short form. Those of v0 are not among them.
 
         Settings and results are not in the rows; fetch them from the workflow's own ``retrieve``. Jobs
         disappear after 30 days.
@@ -175,7 +183,7 @@ class RobotsJobs(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs``
+        ``GET /robots/v1/jobs``
 
         Rate limit: ``other``. Pages by ``page`` and ``limit``, with a total. Unknown outcome: sent again, it
         only reads.
@@ -201,7 +209,7 @@ class RobotsJobs(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> JobSummary:
+    ) -> RobotsV1JobSummary:
         """Cancel a job that has not ended.
 
         The workflow's ``cancelled`` event follows.
@@ -213,7 +221,7 @@ class RobotsJobs(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/{JOB_ID}/cancel``
+        ``POST /robots/v1/jobs/{JOB_ID}/cancel``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again.
         """

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
-    from mux_async.models.robots_jobs_ask_questions import AskQuestionsJob, AskQuestionsJobParameters
-    from mux_async.params import AskQuestionsJobParametersParam
+    from mux_async.models.robots_jobs_ask_questions import RobotsV1AskQuestionsJob, RobotsV1AskQuestionsJobParameters
+    from mux_async.params import RobotsV1AskQuestionsJobParametersParam
 
 __all__ = ["RobotsJobsAskQuestions", "RobotsJobsAskQuestionsWithRawResponse"]
 
-CREATE: Operation[AskQuestionsJob] = Operation(
+CREATE: Operation[RobotsV1AskQuestionsJob] = Operation(
     id="robots.jobs.ask_questions.create",
     method="POST",
-    path="/robots/v0/jobs/ask-questions",
+    path="/robots/v1/jobs/ask-questions",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -34,25 +34,25 @@ CREATE: Operation[AskQuestionsJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "ask-questions"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/ask-questions/{ID}",
+        retrieve="/robots/v1/jobs/ask-questions/{ID}",
     ),
-    model="robots_jobs_ask_questions:AskQuestionsJob",
-    request="robots_jobs_ask_questions:CreateAskQuestionsJobRequest",
+    model="robots_jobs_ask_questions:RobotsV1AskQuestionsJob",
+    request="robots_jobs_ask_questions:RobotsV1CreateAskQuestionsJobRequest",
 )
-RETRIEVE: Operation[AskQuestionsJob] = Operation(
+RETRIEVE: Operation[RobotsV1AskQuestionsJob] = Operation(
     id="robots.jobs.ask_questions.retrieve",
     method="GET",
-    path="/robots/v0/jobs/ask-questions/{JOB_ID}",
+    path="/robots/v1/jobs/ask-questions/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_ask_questions:AskQuestionsJob",
+    model="robots_jobs_ask_questions:RobotsV1AskQuestionsJob",
 )
 
 
@@ -67,23 +67,27 @@ class RobotsJobsAskQuestions(Resource):
     async def create(
         self,
         *,
-        parameters: AskQuestionsJobParameters | AskQuestionsJobParametersParam,
+        parameters: RobotsV1AskQuestionsJobParameters | RobotsV1AskQuestionsJobParametersParam | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> AskQuestionsJob:
+    ) -> RobotsV1AskQuestionsJob:
         """Ask questions about a video.
 
-        The asset must be ready. Answers 202 with a ``pending`` job; a duplicate of a job is refused with 409.
-        Ends with ``robots.job.ask_questions.completed`` or ``.errored``.
+        The asset must be ready. Answers 403 until the Robots terms are accepted, and 409 for a duplicate of a
+        job of v1. Ends with ``robots.v1.job.ask_questions.completed`` or ``.errored``.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
-            parameters: Settings of the job, the asset among them.
+            parameters: Settings of the job, the asset among them. Inferred, not read in Mux's documentation.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
-                characters.
+                characters. Inferred, not read in Mux's documentation.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
                 Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
                 also makes a call search in ``mux.robots.jobs.list`` before it sends anything. When the answer gets
@@ -94,7 +98,7 @@ class RobotsJobsAskQuestions(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/ask-questions``
+        ``POST /robots/v1/jobs/ask-questions``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -119,7 +123,7 @@ class RobotsJobsAskQuestions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> AskQuestionsJob:
+    ) -> RobotsV1AskQuestionsJob:
         """Fetch an ask-questions job: its state and, once completed, the answers.
 
         Args:
@@ -129,7 +133,7 @@ class RobotsJobsAskQuestions(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/ask-questions/{JOB_ID}``
+        ``GET /robots/v1/jobs/ask-questions/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
-    from mux_async.models.robots_jobs_edit_captions import EditCaptionsJob, EditCaptionsJobParameters
-    from mux_async.params import EditCaptionsJobParametersParam
+    from mux_async.models.robots_jobs_edit_captions import RobotsV1EditCaptionsJob, RobotsV1EditCaptionsJobParameters
+    from mux_async.params import RobotsV1EditCaptionsJobParametersParam
 
 __all__ = ["RobotsJobsEditCaptions", "RobotsJobsEditCaptionsWithRawResponse"]
 
-CREATE: Operation[EditCaptionsJob] = Operation(
+CREATE: Operation[RobotsV1EditCaptionsJob] = Operation(
     id="robots.jobs.edit_captions.create",
     method="POST",
-    path="/robots/v0/jobs/edit-captions",
+    path="/robots/v1/jobs/edit-captions",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -34,25 +34,25 @@ CREATE: Operation[EditCaptionsJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "edit-captions"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/edit-captions/{ID}",
+        retrieve="/robots/v1/jobs/edit-captions/{ID}",
     ),
-    model="robots_jobs_edit_captions:EditCaptionsJob",
-    request="robots_jobs_edit_captions:CreateEditCaptionsJobRequest",
+    model="robots_jobs_edit_captions:RobotsV1EditCaptionsJob",
+    request="robots_jobs_edit_captions:RobotsV1CreateEditCaptionsJobRequest",
 )
-RETRIEVE: Operation[EditCaptionsJob] = Operation(
+RETRIEVE: Operation[RobotsV1EditCaptionsJob] = Operation(
     id="robots.jobs.edit_captions.retrieve",
     method="GET",
-    path="/robots/v0/jobs/edit-captions/{JOB_ID}",
+    path="/robots/v1/jobs/edit-captions/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_edit_captions:EditCaptionsJob",
+    model="robots_jobs_edit_captions:RobotsV1EditCaptionsJob",
 )
 
 
@@ -67,24 +67,29 @@ class RobotsJobsEditCaptions(Resource):
     async def create(
         self,
         *,
-        parameters: EditCaptionsJobParameters | EditCaptionsJobParametersParam,
+        parameters: RobotsV1EditCaptionsJobParameters | RobotsV1EditCaptionsJobParametersParam | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> EditCaptionsJob:
+    ) -> RobotsV1EditCaptionsJob:
         """Edit a caption track: replace words, rename speakers, censor profanity.
 
-        Needs a ready text track and at least one kind of edit. Unless told otherwise, the edited track is added
-        to the asset and the original deleted. Answers 202, or 409 for a duplicate. Ends with
-        ``robots.job.edit_captions.completed`` or ``.errored``.
+        Needs a ready text track and at least one kind of edit. The edited track takes the place and the name of
+        the original, unless ``replace_existing_tracks`` says otherwise. Answers 403 until the Robots terms are
+        accepted, and 409 for a duplicate of a job of v1. Ends with ``robots.v1.job.edit_captions.completed`` or
+        ``.errored``.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
-            parameters: Settings of the job, the asset among them.
+            parameters: Settings of the job, the asset among them. Inferred, not read in Mux's documentation.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
-                characters.
+                characters. Inferred, not read in Mux's documentation.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
                 Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
                 also makes a call search in ``mux.robots.jobs.list`` before it sends anything. When the answer gets
@@ -95,7 +100,7 @@ class RobotsJobsEditCaptions(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/edit-captions``
+        ``POST /robots/v1/jobs/edit-captions``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -120,8 +125,12 @@ class RobotsJobsEditCaptions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> EditCaptionsJob:
+    ) -> RobotsV1EditCaptionsJob:
         """Fetch an edit-captions job: its state and, once completed, the new track.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
             job_id: Id of the job.
@@ -130,7 +139,7 @@ class RobotsJobsEditCaptions(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/edit-captions/{JOB_ID}``
+        ``GET /robots/v1/jobs/edit-captions/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

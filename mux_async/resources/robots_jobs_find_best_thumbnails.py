@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
-    from mux_async.models.robots_jobs_find_best_thumbnails import FindBestThumbnailsJob, FindBestThumbnailsJobParameters
-    from mux_async.params import FindBestThumbnailsJobParametersParam
+    from mux_async.models.robots_jobs_find_best_thumbnails import (
+        RobotsV1FindBestThumbnailsJob,
+        RobotsV1FindBestThumbnailsJobParameters,
+    )
+    from mux_async.params import RobotsV1FindBestThumbnailsJobParametersParam
 
 __all__ = ["RobotsJobsFindBestThumbnails", "RobotsJobsFindBestThumbnailsWithRawResponse"]
 
-CREATE: Operation[FindBestThumbnailsJob] = Operation(
+CREATE: Operation[RobotsV1FindBestThumbnailsJob] = Operation(
     id="robots.jobs.find_best_thumbnails.create",
     method="POST",
-    path="/robots/v0/jobs/find-best-thumbnails",
+    path="/robots/v1/jobs/find-best-thumbnails",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -34,25 +37,25 @@ CREATE: Operation[FindBestThumbnailsJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "find-best-thumbnails"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/find-best-thumbnails/{ID}",
+        retrieve="/robots/v1/jobs/find-best-thumbnails/{ID}",
     ),
-    model="robots_jobs_find_best_thumbnails:FindBestThumbnailsJob",
-    request="robots_jobs_find_best_thumbnails:CreateFindBestThumbnailsJobRequest",
+    model="robots_jobs_find_best_thumbnails:RobotsV1FindBestThumbnailsJob",
+    request="robots_jobs_find_best_thumbnails:RobotsV1CreateFindBestThumbnailsJobRequest",
 )
-RETRIEVE: Operation[FindBestThumbnailsJob] = Operation(
+RETRIEVE: Operation[RobotsV1FindBestThumbnailsJob] = Operation(
     id="robots.jobs.find_best_thumbnails.retrieve",
     method="GET",
-    path="/robots/v0/jobs/find-best-thumbnails/{JOB_ID}",
+    path="/robots/v1/jobs/find-best-thumbnails/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_find_best_thumbnails:FindBestThumbnailsJob",
+    model="robots_jobs_find_best_thumbnails:RobotsV1FindBestThumbnailsJob",
 )
 
 
@@ -67,24 +70,28 @@ class RobotsJobsFindBestThumbnails(Resource):
     async def create(
         self,
         *,
-        parameters: FindBestThumbnailsJobParameters | FindBestThumbnailsJobParametersParam,
+        parameters: RobotsV1FindBestThumbnailsJobParameters | RobotsV1FindBestThumbnailsJobParametersParam | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> FindBestThumbnailsJob:
+    ) -> RobotsV1FindBestThumbnailsJob:
         """Find the frames of a video that make the best thumbnails.
 
         The asset must be ready. With ``update_asset_thumbnail`` the winner becomes the asset's thumbnail time.
-        Answers 202, or 409 for a duplicate. Ends with ``robots.job.find_best_thumbnails.completed`` or
-        ``.errored``.
+        Answers 403 until the Robots terms are accepted, and 409 for a duplicate of a job of v1. Ends with
+        ``robots.v1.job.find_best_thumbnails.completed`` or ``.errored``.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
-            parameters: Settings of the job, the asset among them.
+            parameters: Settings of the job, the asset among them. Inferred, not read in Mux's documentation.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
-                characters.
+                characters. Inferred, not read in Mux's documentation.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
                 Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
                 also makes a call search in ``mux.robots.jobs.list`` before it sends anything. When the answer gets
@@ -95,7 +102,7 @@ class RobotsJobsFindBestThumbnails(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/find-best-thumbnails``
+        ``POST /robots/v1/jobs/find-best-thumbnails``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -120,8 +127,12 @@ class RobotsJobsFindBestThumbnails(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> FindBestThumbnailsJob:
+    ) -> RobotsV1FindBestThumbnailsJob:
         """Fetch a find-best-thumbnails job: its state and, once completed, the frames.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
             job_id: Id of the job.
@@ -130,7 +141,7 @@ class RobotsJobsFindBestThumbnails(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/find-best-thumbnails/{JOB_ID}``
+        ``GET /robots/v1/jobs/find-best-thumbnails/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

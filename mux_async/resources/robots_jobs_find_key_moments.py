@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
-    from mux_async.models.robots_jobs_find_key_moments import FindKeyMomentsJob, FindKeyMomentsJobParameters
-    from mux_async.params import FindKeyMomentsJobParametersParam
+    from mux_async.models.robots_jobs_find_key_moments import RobotsV1FindKeyMomentsJob, RobotsV1FindKeyMomentsJobParameters
+    from mux_async.params import RobotsV1FindKeyMomentsJobParametersParam
 
 __all__ = ["RobotsJobsFindKeyMoments", "RobotsJobsFindKeyMomentsWithRawResponse"]
 
-CREATE: Operation[FindKeyMomentsJob] = Operation(
+CREATE: Operation[RobotsV1FindKeyMomentsJob] = Operation(
     id="robots.jobs.find_key_moments.create",
     method="POST",
-    path="/robots/v0/jobs/find-key-moments",
+    path="/robots/v1/jobs/find-key-moments",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -34,25 +34,25 @@ CREATE: Operation[FindKeyMomentsJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "find-key-moments"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/find-key-moments/{ID}",
+        retrieve="/robots/v1/jobs/find-key-moments/{ID}",
     ),
-    model="robots_jobs_find_key_moments:FindKeyMomentsJob",
-    request="robots_jobs_find_key_moments:CreateFindKeyMomentsJobRequest",
+    model="robots_jobs_find_key_moments:RobotsV1FindKeyMomentsJob",
+    request="robots_jobs_find_key_moments:RobotsV1CreateFindKeyMomentsJobRequest",
 )
-RETRIEVE: Operation[FindKeyMomentsJob] = Operation(
+RETRIEVE: Operation[RobotsV1FindKeyMomentsJob] = Operation(
     id="robots.jobs.find_key_moments.retrieve",
     method="GET",
-    path="/robots/v0/jobs/find-key-moments/{JOB_ID}",
+    path="/robots/v1/jobs/find-key-moments/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_find_key_moments:FindKeyMomentsJob",
+    model="robots_jobs_find_key_moments:RobotsV1FindKeyMomentsJob",
 )
 
 
@@ -67,23 +67,24 @@ class RobotsJobsFindKeyMoments(Resource):
     async def create(
         self,
         *,
-        parameters: FindKeyMomentsJobParameters | FindKeyMomentsJobParametersParam,
+        parameters: RobotsV1FindKeyMomentsJobParameters | RobotsV1FindKeyMomentsJobParametersParam | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> FindKeyMomentsJob:
+    ) -> RobotsV1FindKeyMomentsJob:
         """Find the most telling moments of a video.
 
-        Goes by the captions, so the asset needs a text track, or by the picture with ``use_shots``. Answers
-        202, or 409 for a duplicate. Ends with ``robots.job.find_key_moments.completed`` or ``.errored``.
+        Goes by the captions, so the asset needs a text track, or by the picture with ``use_shots``. Answers 403
+        until the Robots terms are accepted, and 409 for a duplicate of a job of v1. Ends with
+        ``robots.v1.job.find_key_moments.completed`` or ``.errored``.
 
         Args:
-            parameters: Settings of the job, the asset among them.
+            parameters: Settings of the job, the asset among them. Inferred, not read in Mux's documentation.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
-                characters.
+                characters. Inferred, not read in Mux's documentation.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
                 Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
                 also makes a call search in ``mux.robots.jobs.list`` before it sends anything. When the answer gets
@@ -94,7 +95,7 @@ class RobotsJobsFindKeyMoments(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/find-key-moments``
+        ``POST /robots/v1/jobs/find-key-moments``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -119,7 +120,7 @@ class RobotsJobsFindKeyMoments(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> FindKeyMomentsJob:
+    ) -> RobotsV1FindKeyMomentsJob:
         """Fetch a find-key-moments job: its state and, once completed, the moments.
 
         Args:
@@ -129,7 +130,7 @@ class RobotsJobsFindKeyMoments(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/find-key-moments/{JOB_ID}``
+        ``GET /robots/v1/jobs/find-key-moments/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
-    from mux_async.models.robots_jobs_generate_chapters import GenerateChaptersJob, GenerateChaptersJobParameters
-    from mux_async.params import GenerateChaptersJobParametersParam
+    from mux_async.models.robots_jobs_generate_chapters import (
+        RobotsV1GenerateChaptersJob,
+        RobotsV1GenerateChaptersJobParameters,
+    )
+    from mux_async.params import RobotsV1GenerateChaptersJobParametersParam
 
 __all__ = ["RobotsJobsGenerateChapters", "RobotsJobsGenerateChaptersWithRawResponse"]
 
-CREATE: Operation[GenerateChaptersJob] = Operation(
+CREATE: Operation[RobotsV1GenerateChaptersJob] = Operation(
     id="robots.jobs.generate_chapters.create",
     method="POST",
-    path="/robots/v0/jobs/generate-chapters",
+    path="/robots/v1/jobs/generate-chapters",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -34,25 +37,25 @@ CREATE: Operation[GenerateChaptersJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "generate-chapters"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/generate-chapters/{ID}",
+        retrieve="/robots/v1/jobs/generate-chapters/{ID}",
     ),
-    model="robots_jobs_generate_chapters:GenerateChaptersJob",
-    request="robots_jobs_generate_chapters:CreateGenerateChaptersJobRequest",
+    model="robots_jobs_generate_chapters:RobotsV1GenerateChaptersJob",
+    request="robots_jobs_generate_chapters:RobotsV1CreateGenerateChaptersJobRequest",
 )
-RETRIEVE: Operation[GenerateChaptersJob] = Operation(
+RETRIEVE: Operation[RobotsV1GenerateChaptersJob] = Operation(
     id="robots.jobs.generate_chapters.retrieve",
     method="GET",
-    path="/robots/v0/jobs/generate-chapters/{JOB_ID}",
+    path="/robots/v1/jobs/generate-chapters/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_generate_chapters:GenerateChaptersJob",
+    model="robots_jobs_generate_chapters:RobotsV1GenerateChaptersJob",
 )
 
 
@@ -67,18 +70,19 @@ class RobotsJobsGenerateChapters(Resource):
     async def create(
         self,
         *,
-        parameters: GenerateChaptersJobParameters | GenerateChaptersJobParametersParam,
+        parameters: RobotsV1GenerateChaptersJobParameters | RobotsV1GenerateChaptersJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> GenerateChaptersJob:
+    ) -> RobotsV1GenerateChaptersJob:
         """Divide a video into titled chapters.
 
-        The asset must be ready. Answers 202 with a ``pending`` job, or 409 for a duplicate. Ends with
-        ``robots.job.generate_chapters.completed`` or ``.errored``.
+        The asset must be ready. With ``update_asset_chapters`` they become a track of the asset. Answers 403
+        until the Robots terms are accepted, and 409 for a duplicate of a job of v1. Ends with
+        ``robots.v1.job.generate_chapters.completed`` or ``.errored``.
 
         Args:
             parameters: Settings of the job, the asset among them.
@@ -94,7 +98,7 @@ class RobotsJobsGenerateChapters(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/generate-chapters``
+        ``POST /robots/v1/jobs/generate-chapters``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -119,7 +123,7 @@ class RobotsJobsGenerateChapters(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> GenerateChaptersJob:
+    ) -> RobotsV1GenerateChaptersJob:
         """Fetch a generate-chapters job: its state and, once completed, the chapters.
 
         Args:
@@ -129,7 +133,7 @@ class RobotsJobsGenerateChapters(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/generate-chapters/{JOB_ID}``
+        ``GET /robots/v1/jobs/generate-chapters/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

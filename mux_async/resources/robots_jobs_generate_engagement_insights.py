@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
     from mux_async.models.robots_jobs_generate_engagement_insights import (
-        GenerateEngagementInsightsJob,
-        GenerateEngagementInsightsJobParameters,
+        RobotsV1GenerateEngagementInsightsJob,
+        RobotsV1GenerateEngagementInsightsJobParameters,
     )
-    from mux_async.params import GenerateEngagementInsightsJobParametersParam
+    from mux_async.params import RobotsV1GenerateEngagementInsightsJobParametersParam
 
 __all__ = ["RobotsJobsGenerateEngagementInsights", "RobotsJobsGenerateEngagementInsightsWithRawResponse"]
 
-CREATE: Operation[GenerateEngagementInsightsJob] = Operation(
+CREATE: Operation[RobotsV1GenerateEngagementInsightsJob] = Operation(
     id="robots.jobs.generate_engagement_insights.create",
     method="POST",
-    path="/robots/v0/jobs/generate-engagement-insights",
+    path="/robots/v1/jobs/generate-engagement-insights",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -37,25 +37,25 @@ CREATE: Operation[GenerateEngagementInsightsJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "generate-engagement-insights"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/generate-engagement-insights/{ID}",
+        retrieve="/robots/v1/jobs/generate-engagement-insights/{ID}",
     ),
-    model="robots_jobs_generate_engagement_insights:GenerateEngagementInsightsJob",
-    request="robots_jobs_generate_engagement_insights:CreateGenerateEngagementInsightsJobRequest",
+    model="robots_jobs_generate_engagement_insights:RobotsV1GenerateEngagementInsightsJob",
+    request="robots_jobs_generate_engagement_insights:RobotsV1CreateGenerateEngagementInsightsJobRequest",
 )
-RETRIEVE: Operation[GenerateEngagementInsightsJob] = Operation(
+RETRIEVE: Operation[RobotsV1GenerateEngagementInsightsJob] = Operation(
     id="robots.jobs.generate_engagement_insights.retrieve",
     method="GET",
-    path="/robots/v0/jobs/generate-engagement-insights/{JOB_ID}",
+    path="/robots/v1/jobs/generate-engagement-insights/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_generate_engagement_insights:GenerateEngagementInsightsJob",
+    model="robots_jobs_generate_engagement_insights:RobotsV1GenerateEngagementInsightsJob",
 )
 
 
@@ -70,23 +70,30 @@ class RobotsJobsGenerateEngagementInsights(Resource):
     async def create(
         self,
         *,
-        parameters: GenerateEngagementInsightsJobParameters | GenerateEngagementInsightsJobParametersParam,
+        parameters: RobotsV1GenerateEngagementInsightsJobParameters
+        | RobotsV1GenerateEngagementInsightsJobParametersParam
+        | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> GenerateEngagementInsightsJob:
+    ) -> RobotsV1GenerateEngagementInsightsJob:
         """Explain in words how viewers engaged with a video.
 
-        Builds on what Mux Data recorded about the asset's views. Answers 202, or 409 for a duplicate. Ends with
-        ``robots.job.generate_engagement_insights.completed`` or ``.errored``.
+        Builds on what Mux Data recorded about the asset's views. Answers 403 until the Robots terms are
+        accepted, and 409 for a duplicate of a job of v1. Ends with
+        ``robots.v1.job.generate_engagement_insights.completed`` or ``.errored``.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
-            parameters: Settings of the job, the asset among them.
+            parameters: Settings of the job, the asset among them. Inferred, not read in Mux's documentation.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
-                characters.
+                characters. Inferred, not read in Mux's documentation.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
                 Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
                 also makes a call search in ``mux.robots.jobs.list`` before it sends anything. When the answer gets
@@ -97,7 +104,7 @@ class RobotsJobsGenerateEngagementInsights(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/generate-engagement-insights``
+        ``POST /robots/v1/jobs/generate-engagement-insights``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -122,7 +129,7 @@ class RobotsJobsGenerateEngagementInsights(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> GenerateEngagementInsightsJob:
+    ) -> RobotsV1GenerateEngagementInsightsJob:
         """Fetch a generate-engagement-insights job: its state and, once completed, the insights.
 
         Args:
@@ -132,7 +139,7 @@ class RobotsJobsGenerateEngagementInsights(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/generate-engagement-insights/{JOB_ID}``
+        ``GET /robots/v1/jobs/generate-engagement-insights/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
     from mux_async.models.robots_jobs_generate_premium_captions import (
-        GeneratePremiumCaptionsJob,
-        GeneratePremiumCaptionsJobParameters,
+        RobotsV1GeneratePremiumCaptionsJob,
+        RobotsV1GeneratePremiumCaptionsJobParameters,
     )
-    from mux_async.params import GeneratePremiumCaptionsJobParametersParam
+    from mux_async.params import RobotsV1GeneratePremiumCaptionsJobParametersParam
 
 __all__ = ["RobotsJobsGeneratePremiumCaptions", "RobotsJobsGeneratePremiumCaptionsWithRawResponse"]
 
-CREATE: Operation[GeneratePremiumCaptionsJob] = Operation(
+CREATE: Operation[RobotsV1GeneratePremiumCaptionsJob] = Operation(
     id="robots.jobs.generate_premium_captions.create",
     method="POST",
-    path="/robots/v0/jobs/generate-premium-captions",
+    path="/robots/v1/jobs/generate-premium-captions",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -37,25 +37,25 @@ CREATE: Operation[GeneratePremiumCaptionsJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "generate-premium-captions"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/generate-premium-captions/{ID}",
+        retrieve="/robots/v1/jobs/generate-premium-captions/{ID}",
     ),
-    model="robots_jobs_generate_premium_captions:GeneratePremiumCaptionsJob",
-    request="robots_jobs_generate_premium_captions:CreateGeneratePremiumCaptionsJobRequest",
+    model="robots_jobs_generate_premium_captions:RobotsV1GeneratePremiumCaptionsJob",
+    request="robots_jobs_generate_premium_captions:RobotsV1CreateGeneratePremiumCaptionsJobRequest",
 )
-RETRIEVE: Operation[GeneratePremiumCaptionsJob] = Operation(
+RETRIEVE: Operation[RobotsV1GeneratePremiumCaptionsJob] = Operation(
     id="robots.jobs.generate_premium_captions.retrieve",
     method="GET",
-    path="/robots/v0/jobs/generate-premium-captions/{JOB_ID}",
+    path="/robots/v1/jobs/generate-premium-captions/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_generate_premium_captions:GeneratePremiumCaptionsJob",
+    model="robots_jobs_generate_premium_captions:RobotsV1GeneratePremiumCaptionsJob",
 )
 
 
@@ -70,24 +70,30 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
     async def create(
         self,
         *,
-        parameters: GeneratePremiumCaptionsJobParameters | GeneratePremiumCaptionsJobParametersParam,
+        parameters: RobotsV1GeneratePremiumCaptionsJobParameters
+        | RobotsV1GeneratePremiumCaptionsJobParametersParam
+        | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> GeneratePremiumCaptionsJob:
+    ) -> RobotsV1GeneratePremiumCaptionsJob:
         """Transcribe the audio of an asset into a caption track.
 
-        The track is added to the asset unless ``upload_to_mux`` is false. Word timings cost more units. Answers
-        202, or 409 for a duplicate. Ends with ``robots.job.generate_premium_captions.completed`` or
-        ``.errored``.
+        The track is added to the asset unless ``upload_to_mux`` is false. Answers 403 until the Robots terms
+        are accepted, and 409 for a duplicate of a job of v1. Ends with
+        ``robots.v1.job.generate_premium_captions.completed`` or ``.errored``.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
-            parameters: Settings of the job, the asset among them.
+            parameters: Settings of the job, the asset among them. Inferred, not read in Mux's documentation.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
-                characters.
+                characters. Inferred, not read in Mux's documentation.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
                 Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
                 also makes a call search in ``mux.robots.jobs.list`` before it sends anything. When the answer gets
@@ -98,7 +104,7 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/generate-premium-captions``
+        ``POST /robots/v1/jobs/generate-premium-captions``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -123,8 +129,12 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> GeneratePremiumCaptionsJob:
+    ) -> RobotsV1GeneratePremiumCaptionsJob:
         """Fetch a generate-premium-captions job: its state and, once completed, the track.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
             job_id: Id of the job.
@@ -133,7 +143,7 @@ class RobotsJobsGeneratePremiumCaptions(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/generate-premium-captions/{JOB_ID}``
+        ``GET /robots/v1/jobs/generate-premium-captions/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

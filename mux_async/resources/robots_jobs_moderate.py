@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
-    from mux_async.models.robots_jobs_moderate import ModerateJob, ModerateJobParameters
-    from mux_async.params import ModerateJobParametersParam
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerateJob, RobotsV1ModerateJobParameters
+    from mux_async.params import RobotsV1ModerateJobParametersParam
 
 __all__ = ["RobotsJobsModerate", "RobotsJobsModerateWithRawResponse"]
 
-CREATE: Operation[ModerateJob] = Operation(
+CREATE: Operation[RobotsV1ModerateJob] = Operation(
     id="robots.jobs.moderate.create",
     method="POST",
-    path="/robots/v0/jobs/moderate",
+    path="/robots/v1/jobs/moderate",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -34,25 +34,25 @@ CREATE: Operation[ModerateJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "moderate"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/moderate/{ID}",
+        retrieve="/robots/v1/jobs/moderate/{ID}",
     ),
-    model="robots_jobs_moderate:ModerateJob",
-    request="robots_jobs_moderate:CreateModerateJobRequest",
+    model="robots_jobs_moderate:RobotsV1ModerateJob",
+    request="robots_jobs_moderate:RobotsV1CreateModerateJobRequest",
 )
-RETRIEVE: Operation[ModerateJob] = Operation(
+RETRIEVE: Operation[RobotsV1ModerateJob] = Operation(
     id="robots.jobs.moderate.retrieve",
     method="GET",
-    path="/robots/v0/jobs/moderate/{JOB_ID}",
+    path="/robots/v1/jobs/moderate/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_moderate:ModerateJob",
+    model="robots_jobs_moderate:RobotsV1ModerateJob",
 )
 
 
@@ -67,19 +67,19 @@ class RobotsJobsModerate(Resource):
     async def create(
         self,
         *,
-        parameters: ModerateJobParameters | ModerateJobParametersParam,
+        parameters: RobotsV1ModerateJobParameters | RobotsV1ModerateJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> ModerateJob:
+    ) -> RobotsV1ModerateJob:
         """Score an asset for sexual and violent content.
 
-        Looks at sampled thumbnails, or at the transcript where there is only audio. Changes nothing unless
-        ``on_flagged`` says so. Answers 202, or 409 for a duplicate. Ends with ``robots.job.moderate.completed``
-        or ``.errored``.
+        Looks at sampled thumbnails and at the transcript. Changes nothing unless ``on_flagged`` says so.
+        Answers 403 until the Robots terms are accepted, and 409 for a duplicate of a job of v1. Ends with
+        ``robots.v1.job.moderate.completed`` or ``.errored``.
 
         Args:
             parameters: Settings of the job, the asset among them.
@@ -95,7 +95,7 @@ class RobotsJobsModerate(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/moderate``
+        ``POST /robots/v1/jobs/moderate``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -120,7 +120,7 @@ class RobotsJobsModerate(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> ModerateJob:
+    ) -> RobotsV1ModerateJob:
         """Fetch a moderate job: its state and, once completed, the scores.
 
         Args:
@@ -130,7 +130,7 @@ class RobotsJobsModerate(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/moderate/{JOB_ID}``
+        ``GET /robots/v1/jobs/moderate/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

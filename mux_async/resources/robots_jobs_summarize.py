@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
-    from mux_async.models.robots_jobs_summarize import SummarizeJob, SummarizeJobParameters
-    from mux_async.params import SummarizeJobParametersParam
+    from mux_async.models.robots_jobs_summarize import RobotsV1SummarizeJob, RobotsV1SummarizeJobParameters
+    from mux_async.params import RobotsV1SummarizeJobParametersParam
 
 __all__ = ["RobotsJobsSummarize", "RobotsJobsSummarizeWithRawResponse"]
 
-CREATE: Operation[SummarizeJob] = Operation(
+CREATE: Operation[RobotsV1SummarizeJob] = Operation(
     id="robots.jobs.summarize.create",
     method="POST",
-    path="/robots/v0/jobs/summarize",
+    path="/robots/v1/jobs/summarize",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -34,25 +34,25 @@ CREATE: Operation[SummarizeJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "summarize"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/summarize/{ID}",
+        retrieve="/robots/v1/jobs/summarize/{ID}",
     ),
-    model="robots_jobs_summarize:SummarizeJob",
-    request="robots_jobs_summarize:CreateSummarizeJobRequest",
+    model="robots_jobs_summarize:RobotsV1SummarizeJob",
+    request="robots_jobs_summarize:RobotsV1CreateSummarizeJobRequest",
 )
-RETRIEVE: Operation[SummarizeJob] = Operation(
+RETRIEVE: Operation[RobotsV1SummarizeJob] = Operation(
     id="robots.jobs.summarize.retrieve",
     method="GET",
-    path="/robots/v0/jobs/summarize/{JOB_ID}",
+    path="/robots/v1/jobs/summarize/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_summarize:SummarizeJob",
+    model="robots_jobs_summarize:RobotsV1SummarizeJob",
 )
 
 
@@ -67,18 +67,19 @@ class RobotsJobsSummarize(Resource):
     async def create(
         self,
         *,
-        parameters: SummarizeJobParameters | SummarizeJobParametersParam,
+        parameters: RobotsV1SummarizeJobParameters | RobotsV1SummarizeJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> SummarizeJob:
+    ) -> RobotsV1SummarizeJob:
         """Write a title, a description and tags for a video.
 
-        The asset must be ready. With ``update_asset_meta`` the title is also written to the asset. Answers 202,
-        or 409 for a duplicate. Ends with ``robots.job.summarize.completed`` or ``.errored``.
+        The asset must be ready. With ``update_asset_meta`` the title is also written to the asset. Answers 403
+        until the Robots terms are accepted, and 409 for a duplicate of a job of v1. Ends with
+        ``robots.v1.job.summarize.completed`` or ``.errored``.
 
         Args:
             parameters: Settings of the job, the asset among them.
@@ -94,7 +95,7 @@ class RobotsJobsSummarize(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/summarize``
+        ``POST /robots/v1/jobs/summarize``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -119,7 +120,7 @@ class RobotsJobsSummarize(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> SummarizeJob:
+    ) -> RobotsV1SummarizeJob:
         """Fetch a summarize job: its state and, once completed, the texts.
 
         Args:
@@ -129,7 +130,7 @@ class RobotsJobsSummarize(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/summarize/{JOB_ID}``
+        ``GET /robots/v1/jobs/summarize/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

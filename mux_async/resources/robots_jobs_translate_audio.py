@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
-    from mux_async.models.robots_jobs_translate_audio import TranslateAudioJob, TranslateAudioJobParameters
-    from mux_async.params import TranslateAudioJobParametersParam
+    from mux_async.models.robots_jobs_translate_audio import RobotsV1TranslateAudioJob, RobotsV1TranslateAudioJobParameters
+    from mux_async.params import RobotsV1TranslateAudioJobParametersParam
 
 __all__ = ["RobotsJobsTranslateAudio", "RobotsJobsTranslateAudioWithRawResponse"]
 
-CREATE: Operation[TranslateAudioJob] = Operation(
+CREATE: Operation[RobotsV1TranslateAudioJob] = Operation(
     id="robots.jobs.translate_audio.create",
     method="POST",
-    path="/robots/v0/jobs/translate-audio",
+    path="/robots/v1/jobs/translate-audio",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -34,25 +34,25 @@ CREATE: Operation[TranslateAudioJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "translate-audio"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/translate-audio/{ID}",
+        retrieve="/robots/v1/jobs/translate-audio/{ID}",
     ),
-    model="robots_jobs_translate_audio:TranslateAudioJob",
-    request="robots_jobs_translate_audio:CreateTranslateAudioJobRequest",
+    model="robots_jobs_translate_audio:RobotsV1TranslateAudioJob",
+    request="robots_jobs_translate_audio:RobotsV1CreateTranslateAudioJobRequest",
 )
-RETRIEVE: Operation[TranslateAudioJob] = Operation(
+RETRIEVE: Operation[RobotsV1TranslateAudioJob] = Operation(
     id="robots.jobs.translate_audio.retrieve",
     method="GET",
-    path="/robots/v0/jobs/translate-audio/{JOB_ID}",
+    path="/robots/v1/jobs/translate-audio/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_translate_audio:TranslateAudioJob",
+    model="robots_jobs_translate_audio:RobotsV1TranslateAudioJob",
 )
 
 
@@ -67,23 +67,28 @@ class RobotsJobsTranslateAudio(Resource):
     async def create(
         self,
         *,
-        parameters: TranslateAudioJobParameters | TranslateAudioJobParametersParam,
+        parameters: RobotsV1TranslateAudioJobParameters | RobotsV1TranslateAudioJobParametersParam | Unset = UNSET,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> TranslateAudioJob:
+    ) -> RobotsV1TranslateAudioJob:
         """Dub the audio of an asset into another language.
 
-        The audio track is added to the asset unless ``upload_to_mux`` is false. Answers 202, or 409 for a
-        duplicate. Ends with ``robots.job.translate_audio.completed`` or ``.errored``.
+        The audio track is added to the asset unless ``upload_to_mux`` is false. Answers 403 until the Robots
+        terms are accepted, and 409 for a duplicate of a job of v1. Ends with
+        ``robots.v1.job.translate_audio.completed`` or ``.errored``.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
-            parameters: Settings of the job, the asset among them.
+            parameters: Settings of the job, the asset among them. Inferred, not read in Mux's documentation.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
-                characters.
+                characters. Inferred, not read in Mux's documentation.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
                 Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
                 also makes a call search in ``mux.robots.jobs.list`` before it sends anything. When the answer gets
@@ -94,7 +99,7 @@ class RobotsJobsTranslateAudio(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/translate-audio``
+        ``POST /robots/v1/jobs/translate-audio``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -119,8 +124,12 @@ class RobotsJobsTranslateAudio(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> TranslateAudioJob:
+    ) -> RobotsV1TranslateAudioJob:
         """Fetch a translate-audio job: its state and, once completed, the track.
+
+        Inferred: Mux's page about this operation was not read, so its path and what it takes and gives are
+        those of v0 and of its neighbors. What is different goes into ``extra_body``, and is read with
+        ``extra``.
 
         Args:
             job_id: Id of the job.
@@ -129,7 +138,7 @@ class RobotsJobsTranslateAudio(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/translate-audio/{JOB_ID}``
+        ``GET /robots/v1/jobs/translate-audio/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

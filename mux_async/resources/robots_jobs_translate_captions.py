@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
     from mux_async._idempotency.key import IdempotencyKey
     from mux_async._options import CallOptions
-    from mux_async.models.robots_jobs_translate_captions import TranslateCaptionsJob, TranslateCaptionsJobParameters
-    from mux_async.params import TranslateCaptionsJobParametersParam
+    from mux_async.models.robots_jobs_translate_captions import (
+        RobotsV1TranslateCaptionsJob,
+        RobotsV1TranslateCaptionsJobParameters,
+    )
+    from mux_async.params import RobotsV1TranslateCaptionsJobParametersParam
 
 __all__ = ["RobotsJobsTranslateCaptions", "RobotsJobsTranslateCaptionsWithRawResponse"]
 
-CREATE: Operation[TranslateCaptionsJob] = Operation(
+CREATE: Operation[RobotsV1TranslateCaptionsJob] = Operation(
     id="robots.jobs.translate_captions.create",
     method="POST",
-    path="/robots/v0/jobs/translate-captions",
+    path="/robots/v1/jobs/translate-captions",
     bucket=Bucket.POST,
     replay=Replay.NEVER,
     found_in="robots.jobs.list",
@@ -34,25 +37,25 @@ CREATE: Operation[TranslateCaptionsJob] = Operation(
         longest=255,
         lookup=LookupSpec(
             id="robots.jobs.list",
-            path="/robots/v0/jobs",
+            path="/robots/v1/jobs",
             bucket=Bucket.OTHER,
             pagination=Pagination.PAGE_WITH_TOTAL,
             limit=100,
             query={"asset_id": ("parameters", "asset_id"), "workflow": "translate-captions"},
             is_summary=True,
         ),
-        retrieve="/robots/v0/jobs/translate-captions/{ID}",
+        retrieve="/robots/v1/jobs/translate-captions/{ID}",
     ),
-    model="robots_jobs_translate_captions:TranslateCaptionsJob",
-    request="robots_jobs_translate_captions:CreateTranslateCaptionsJobRequest",
+    model="robots_jobs_translate_captions:RobotsV1TranslateCaptionsJob",
+    request="robots_jobs_translate_captions:RobotsV1CreateTranslateCaptionsJobRequest",
 )
-RETRIEVE: Operation[TranslateCaptionsJob] = Operation(
+RETRIEVE: Operation[RobotsV1TranslateCaptionsJob] = Operation(
     id="robots.jobs.translate_captions.retrieve",
     method="GET",
-    path="/robots/v0/jobs/translate-captions/{JOB_ID}",
+    path="/robots/v1/jobs/translate-captions/{JOB_ID}",
     bucket=Bucket.OTHER,
     replay=Replay.SAFE,
-    model="robots_jobs_translate_captions:TranslateCaptionsJob",
+    model="robots_jobs_translate_captions:RobotsV1TranslateCaptionsJob",
 )
 
 
@@ -67,19 +70,19 @@ class RobotsJobsTranslateCaptions(Resource):
     async def create(
         self,
         *,
-        parameters: TranslateCaptionsJobParameters | TranslateCaptionsJobParametersParam,
+        parameters: RobotsV1TranslateCaptionsJobParameters | RobotsV1TranslateCaptionsJobParametersParam,
         passthrough: str | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         extra_body: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> TranslateCaptionsJob:
+    ) -> RobotsV1TranslateCaptionsJob:
         """Translate a caption track into another language.
 
         Needs a ready text track. The translation is added to the asset unless ``upload_to_mux`` is false.
-        Answers 202, or 409 for a duplicate. Ends with ``robots.job.translate_captions.completed`` or
-        ``.errored``.
+        Answers 403 until the Robots terms are accepted, and 409 for a duplicate of a job of v1. Ends with
+        ``robots.v1.job.translate_captions.completed`` or ``.errored``.
 
         Args:
             parameters: Settings of the job, the asset among them.
@@ -95,7 +98,7 @@ class RobotsJobsTranslateCaptions(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``POST /robots/v0/jobs/translate-captions``
+        ``POST /robots/v1/jobs/translate-captions``
 
         Rate limit: ``post``. Unknown outcome: reported, never sent again; with ``once``, what it made is looked
         for first.
@@ -120,7 +123,7 @@ class RobotsJobsTranslateCaptions(Resource):
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
         options: CallOptions | None = None,
-    ) -> TranslateCaptionsJob:
+    ) -> RobotsV1TranslateCaptionsJob:
         """Fetch a translate-captions job: its state and, once completed, the track.
 
         Args:
@@ -130,7 +133,7 @@ class RobotsJobsTranslateCaptions(Resource):
             options: Deadline, priority and the like of this one call; what it leaves out is as the client has
                 it.
 
-        ``GET /robots/v0/jobs/translate-captions/{JOB_ID}``
+        ``GET /robots/v1/jobs/translate-captions/{JOB_ID}``
 
         Rate limit: ``other``. Unknown outcome: sent again, it only reads.
         """

@@ -1012,7 +1012,7 @@ class VideoAssets(AssetWaits):
         closed_captions: bool | Unset = UNSET,
         name: str | Unset = UNSET,
         passthrough: str | Unset = UNSET,
-        text_type: Literal["subtitles"] | Unset = UNSET,
+        text_type: Literal["subtitles", "chapters"] | Unset = UNSET,
         once: str | IdempotencyKey | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Mapping[str, object] | None = None,
@@ -1033,7 +1033,7 @@ class VideoAssets(AssetWaits):
                 language.
             passthrough: Text of your own, kept with the object and given back unchanged; Video takes up to 255
                 characters.
-            text_type: Kind of text for a text track; ``subtitles`` is the only one.
+            text_type: Kind of text for a text track: ``subtitles``, or ``chapters`` from a JSON file.
             once: A key of your own for this one creation, at most 255 characters, kept in ``passthrough``.
                 Calls with the same key give the same thing, as far as it can be known: see `IdempotencyKey`, which
                 also makes a call search in ``mux.video.assets.retrieve`` before it sends anything. When the answer

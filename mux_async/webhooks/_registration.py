@@ -33,6 +33,22 @@ if TYPE_CHECKING:
         LiveStreamEvent,
         LiveStreamWarningEvent,
         ModerateJobEvent,
+        RobotsV0AnalyzeStructureJobEvent,
+        RobotsV0GenerateContextualTextJobEvent,
+        RobotsV1AnalyzeStructureJobEvent,
+        RobotsV1AskQuestionsJobEvent,
+        RobotsV1EditCaptionsJobEvent,
+        RobotsV1FindBestThumbnailsJobEvent,
+        RobotsV1FindKeyMomentsJobEvent,
+        RobotsV1GenerateChaptersJobEvent,
+        RobotsV1GenerateContextualTextJobEvent,
+        RobotsV1GenerateEngagementInsightsJobEvent,
+        RobotsV1GeneratePremiumCaptionsJobEvent,
+        RobotsV1ModerateJobEvent,
+        RobotsV1SummarizeJobEvent,
+        RobotsV1TranslateAudioJobEvent,
+        RobotsV1TranslateCaptionsJobEvent,
+        RobotsV1WebhookDirectiveRunEvent,
         SimulcastTargetEvent,
         SpaceEvent,
         SummarizeJobEvent,
@@ -168,7 +184,11 @@ _AssetStaticRenditionEventType: TypeAlias = Literal[
     "video.asset.static_rendition.skipped",
 ]
 _AssetTrackEventType: TypeAlias = Literal[
-    "video.asset.track.created", "video.asset.track.deleted", "video.asset.track.errored", "video.asset.track.ready"
+    "video.asset.track.created",
+    "video.asset.track.deleted",
+    "video.asset.track.errored",
+    "video.asset.track.ready",
+    "video.asset.track.skipped",
 ]
 _AssetWarningEventType: TypeAlias = Literal["video.asset.warning"]
 _VideoDeliveryHighTrafficEventType: TypeAlias = Literal["video.delivery.high_traffic"]
@@ -205,6 +225,117 @@ _BroadcastEventType: TypeAlias = Literal[
     "video.space.broadcast.created",
     "video.space.broadcast.deleted",
     "video.space.broadcast.idle",
+]
+_RobotsV1WebhookDirectiveRunEventType: TypeAlias = Literal[
+    "robots.v1.directive_run.completed",
+    "robots.v1.directive_run.created",
+    "robots.v1.directive_run.errored",
+    "robots.v1.directive_run.partial",
+]
+_RobotsV1AnalyzeStructureJobEventType: TypeAlias = Literal[
+    "robots.v1.job.analyze_structure.cancelled",
+    "robots.v1.job.analyze_structure.completed",
+    "robots.v1.job.analyze_structure.errored",
+    "robots.v1.job.analyze_structure.pending",
+    "robots.v1.job.analyze_structure.processing",
+]
+_RobotsV1AskQuestionsJobEventType: TypeAlias = Literal[
+    "robots.v1.job.ask_questions.cancelled",
+    "robots.v1.job.ask_questions.completed",
+    "robots.v1.job.ask_questions.errored",
+    "robots.v1.job.ask_questions.pending",
+    "robots.v1.job.ask_questions.processing",
+]
+_RobotsV1EditCaptionsJobEventType: TypeAlias = Literal[
+    "robots.v1.job.edit_captions.cancelled",
+    "robots.v1.job.edit_captions.completed",
+    "robots.v1.job.edit_captions.errored",
+    "robots.v1.job.edit_captions.pending",
+    "robots.v1.job.edit_captions.processing",
+]
+_RobotsV1FindBestThumbnailsJobEventType: TypeAlias = Literal[
+    "robots.v1.job.find_best_thumbnails.cancelled",
+    "robots.v1.job.find_best_thumbnails.completed",
+    "robots.v1.job.find_best_thumbnails.errored",
+    "robots.v1.job.find_best_thumbnails.pending",
+    "robots.v1.job.find_best_thumbnails.processing",
+]
+_RobotsV1FindKeyMomentsJobEventType: TypeAlias = Literal[
+    "robots.v1.job.find_key_moments.cancelled",
+    "robots.v1.job.find_key_moments.completed",
+    "robots.v1.job.find_key_moments.errored",
+    "robots.v1.job.find_key_moments.pending",
+    "robots.v1.job.find_key_moments.processing",
+]
+_RobotsV1GenerateChaptersJobEventType: TypeAlias = Literal[
+    "robots.v1.job.generate_chapters.cancelled",
+    "robots.v1.job.generate_chapters.completed",
+    "robots.v1.job.generate_chapters.errored",
+    "robots.v1.job.generate_chapters.pending",
+    "robots.v1.job.generate_chapters.processing",
+]
+_RobotsV1GenerateContextualTextJobEventType: TypeAlias = Literal[
+    "robots.v1.job.generate_contextual_text.cancelled",
+    "robots.v1.job.generate_contextual_text.completed",
+    "robots.v1.job.generate_contextual_text.errored",
+    "robots.v1.job.generate_contextual_text.pending",
+    "robots.v1.job.generate_contextual_text.processing",
+]
+_RobotsV1GenerateEngagementInsightsJobEventType: TypeAlias = Literal[
+    "robots.v1.job.generate_engagement_insights.cancelled",
+    "robots.v1.job.generate_engagement_insights.completed",
+    "robots.v1.job.generate_engagement_insights.errored",
+    "robots.v1.job.generate_engagement_insights.pending",
+    "robots.v1.job.generate_engagement_insights.processing",
+]
+_RobotsV1GeneratePremiumCaptionsJobEventType: TypeAlias = Literal[
+    "robots.v1.job.generate_premium_captions.cancelled",
+    "robots.v1.job.generate_premium_captions.completed",
+    "robots.v1.job.generate_premium_captions.errored",
+    "robots.v1.job.generate_premium_captions.pending",
+    "robots.v1.job.generate_premium_captions.processing",
+]
+_RobotsV1ModerateJobEventType: TypeAlias = Literal[
+    "robots.v1.job.moderate.cancelled",
+    "robots.v1.job.moderate.completed",
+    "robots.v1.job.moderate.errored",
+    "robots.v1.job.moderate.pending",
+    "robots.v1.job.moderate.processing",
+]
+_RobotsV1SummarizeJobEventType: TypeAlias = Literal[
+    "robots.v1.job.summarize.cancelled",
+    "robots.v1.job.summarize.completed",
+    "robots.v1.job.summarize.errored",
+    "robots.v1.job.summarize.pending",
+    "robots.v1.job.summarize.processing",
+]
+_RobotsV1TranslateAudioJobEventType: TypeAlias = Literal[
+    "robots.v1.job.translate_audio.cancelled",
+    "robots.v1.job.translate_audio.completed",
+    "robots.v1.job.translate_audio.errored",
+    "robots.v1.job.translate_audio.pending",
+    "robots.v1.job.translate_audio.processing",
+]
+_RobotsV1TranslateCaptionsJobEventType: TypeAlias = Literal[
+    "robots.v1.job.translate_captions.cancelled",
+    "robots.v1.job.translate_captions.completed",
+    "robots.v1.job.translate_captions.errored",
+    "robots.v1.job.translate_captions.pending",
+    "robots.v1.job.translate_captions.processing",
+]
+_RobotsV0AnalyzeStructureJobEventType: TypeAlias = Literal[
+    "robots.job.analyze_structure.cancelled",
+    "robots.job.analyze_structure.completed",
+    "robots.job.analyze_structure.errored",
+    "robots.job.analyze_structure.pending",
+    "robots.job.analyze_structure.processing",
+]
+_RobotsV0GenerateContextualTextJobEventType: TypeAlias = Literal[
+    "robots.job.generate_contextual_text.cancelled",
+    "robots.job.generate_contextual_text.completed",
+    "robots.job.generate_contextual_text.errored",
+    "robots.job.generate_contextual_text.pending",
+    "robots.job.generate_contextual_text.processing",
 ]
 
 
@@ -311,6 +442,110 @@ class HandlerRegistration:
     def on(
         self, wanted: _BroadcastEventType, /, *more: _BroadcastEventType, latest: bool = False
     ) -> HandlerDecorator[BroadcastEvent]: ...
+    @overload
+    def on(
+        self,
+        wanted: _RobotsV1WebhookDirectiveRunEventType,
+        /,
+        *more: _RobotsV1WebhookDirectiveRunEventType,
+        latest: bool = False,
+    ) -> HandlerDecorator[RobotsV1WebhookDirectiveRunEvent]: ...
+    @overload
+    def on(
+        self,
+        wanted: _RobotsV1AnalyzeStructureJobEventType,
+        /,
+        *more: _RobotsV1AnalyzeStructureJobEventType,
+        latest: bool = False,
+    ) -> HandlerDecorator[RobotsV1AnalyzeStructureJobEvent]: ...
+    @overload
+    def on(
+        self, wanted: _RobotsV1AskQuestionsJobEventType, /, *more: _RobotsV1AskQuestionsJobEventType, latest: bool = False
+    ) -> HandlerDecorator[RobotsV1AskQuestionsJobEvent]: ...
+    @overload
+    def on(
+        self, wanted: _RobotsV1EditCaptionsJobEventType, /, *more: _RobotsV1EditCaptionsJobEventType, latest: bool = False
+    ) -> HandlerDecorator[RobotsV1EditCaptionsJobEvent]: ...
+    @overload
+    def on(
+        self,
+        wanted: _RobotsV1FindBestThumbnailsJobEventType,
+        /,
+        *more: _RobotsV1FindBestThumbnailsJobEventType,
+        latest: bool = False,
+    ) -> HandlerDecorator[RobotsV1FindBestThumbnailsJobEvent]: ...
+    @overload
+    def on(
+        self, wanted: _RobotsV1FindKeyMomentsJobEventType, /, *more: _RobotsV1FindKeyMomentsJobEventType, latest: bool = False
+    ) -> HandlerDecorator[RobotsV1FindKeyMomentsJobEvent]: ...
+    @overload
+    def on(
+        self,
+        wanted: _RobotsV1GenerateChaptersJobEventType,
+        /,
+        *more: _RobotsV1GenerateChaptersJobEventType,
+        latest: bool = False,
+    ) -> HandlerDecorator[RobotsV1GenerateChaptersJobEvent]: ...
+    @overload
+    def on(
+        self,
+        wanted: _RobotsV1GenerateContextualTextJobEventType,
+        /,
+        *more: _RobotsV1GenerateContextualTextJobEventType,
+        latest: bool = False,
+    ) -> HandlerDecorator[RobotsV1GenerateContextualTextJobEvent]: ...
+    @overload
+    def on(
+        self,
+        wanted: _RobotsV1GenerateEngagementInsightsJobEventType,
+        /,
+        *more: _RobotsV1GenerateEngagementInsightsJobEventType,
+        latest: bool = False,
+    ) -> HandlerDecorator[RobotsV1GenerateEngagementInsightsJobEvent]: ...
+    @overload
+    def on(
+        self,
+        wanted: _RobotsV1GeneratePremiumCaptionsJobEventType,
+        /,
+        *more: _RobotsV1GeneratePremiumCaptionsJobEventType,
+        latest: bool = False,
+    ) -> HandlerDecorator[RobotsV1GeneratePremiumCaptionsJobEvent]: ...
+    @overload
+    def on(
+        self, wanted: _RobotsV1ModerateJobEventType, /, *more: _RobotsV1ModerateJobEventType, latest: bool = False
+    ) -> HandlerDecorator[RobotsV1ModerateJobEvent]: ...
+    @overload
+    def on(
+        self, wanted: _RobotsV1SummarizeJobEventType, /, *more: _RobotsV1SummarizeJobEventType, latest: bool = False
+    ) -> HandlerDecorator[RobotsV1SummarizeJobEvent]: ...
+    @overload
+    def on(
+        self, wanted: _RobotsV1TranslateAudioJobEventType, /, *more: _RobotsV1TranslateAudioJobEventType, latest: bool = False
+    ) -> HandlerDecorator[RobotsV1TranslateAudioJobEvent]: ...
+    @overload
+    def on(
+        self,
+        wanted: _RobotsV1TranslateCaptionsJobEventType,
+        /,
+        *more: _RobotsV1TranslateCaptionsJobEventType,
+        latest: bool = False,
+    ) -> HandlerDecorator[RobotsV1TranslateCaptionsJobEvent]: ...
+    @overload
+    def on(
+        self,
+        wanted: _RobotsV0AnalyzeStructureJobEventType,
+        /,
+        *more: _RobotsV0AnalyzeStructureJobEventType,
+        latest: bool = False,
+    ) -> HandlerDecorator[RobotsV0AnalyzeStructureJobEvent]: ...
+    @overload
+    def on(
+        self,
+        wanted: _RobotsV0GenerateContextualTextJobEventType,
+        /,
+        *more: _RobotsV0GenerateContextualTextJobEventType,
+        latest: bool = False,
+    ) -> HandlerDecorator[RobotsV0GenerateContextualTextJobEvent]: ...
     @overload
     def on(self, wanted: type[E], /, *, latest: bool = False) -> HandlerDecorator[E]: ...
     @overload

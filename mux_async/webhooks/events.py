@@ -17,21 +17,37 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mux_async._models.model import Wire
-    from mux_async.models.robots_jobs_ask_questions import AskQuestionsJob
-    from mux_async.models.robots_jobs_edit_captions import EditCaptionsJob
-    from mux_async.models.robots_jobs_find_best_thumbnails import FindBestThumbnailsJob
-    from mux_async.models.robots_jobs_find_key_moments import FindKeyMomentsJob
-    from mux_async.models.robots_jobs_find_scenes import FindScenesJob
-    from mux_async.models.robots_jobs_generate_chapters import GenerateChaptersJob
-    from mux_async.models.robots_jobs_generate_engagement_insights import GenerateEngagementInsightsJob
-    from mux_async.models.robots_jobs_generate_premium_captions import GeneratePremiumCaptionsJob
-    from mux_async.models.robots_jobs_moderate import ModerateJob
-    from mux_async.models.robots_jobs_summarize import SummarizeJob
-    from mux_async.models.robots_jobs_translate_audio import TranslateAudioJob
-    from mux_async.models.robots_jobs_translate_captions import TranslateCaptionsJob
+    from mux_async.models.robots_jobs_analyze_structure import RobotsV1AnalyzeStructureJob
+    from mux_async.models.robots_jobs_ask_questions import RobotsV1AskQuestionsJob
+    from mux_async.models.robots_jobs_edit_captions import RobotsV1EditCaptionsJob
+    from mux_async.models.robots_jobs_find_best_thumbnails import RobotsV1FindBestThumbnailsJob
+    from mux_async.models.robots_jobs_find_key_moments import RobotsV1FindKeyMomentsJob
+    from mux_async.models.robots_jobs_generate_chapters import RobotsV1GenerateChaptersJob
+    from mux_async.models.robots_jobs_generate_contextual_text import RobotsV1GenerateContextualTextJob
+    from mux_async.models.robots_jobs_generate_engagement_insights import RobotsV1GenerateEngagementInsightsJob
+    from mux_async.models.robots_jobs_generate_premium_captions import RobotsV1GeneratePremiumCaptionsJob
+    from mux_async.models.robots_jobs_moderate import RobotsV1ModerateJob
+    from mux_async.models.robots_jobs_summarize import RobotsV1SummarizeJob
+    from mux_async.models.robots_jobs_translate_audio import RobotsV1TranslateAudioJob
+    from mux_async.models.robots_jobs_translate_captions import RobotsV1TranslateCaptionsJob
+    from mux_async.models.robots_v0_jobs_analyze_structure import RobotsV0AnalyzeStructureJob
+    from mux_async.models.robots_v0_jobs_ask_questions import AskQuestionsJob
+    from mux_async.models.robots_v0_jobs_edit_captions import EditCaptionsJob
+    from mux_async.models.robots_v0_jobs_find_best_thumbnails import FindBestThumbnailsJob
+    from mux_async.models.robots_v0_jobs_find_key_moments import FindKeyMomentsJob
+    from mux_async.models.robots_v0_jobs_find_scenes import FindScenesJob
+    from mux_async.models.robots_v0_jobs_generate_chapters import GenerateChaptersJob
+    from mux_async.models.robots_v0_jobs_generate_contextual_text import RobotsV0GenerateContextualTextJob
+    from mux_async.models.robots_v0_jobs_generate_engagement_insights import GenerateEngagementInsightsJob
+    from mux_async.models.robots_v0_jobs_generate_premium_captions import GeneratePremiumCaptionsJob
+    from mux_async.models.robots_v0_jobs_moderate import ModerateJob
+    from mux_async.models.robots_v0_jobs_summarize import SummarizeJob
+    from mux_async.models.robots_v0_jobs_translate_audio import TranslateAudioJob
+    from mux_async.models.robots_v0_jobs_translate_captions import TranslateCaptionsJob
     from mux_async.models.video_assets import AssetShots
     from mux_async.models.video_spaces import Broadcast, Space
     from mux_async.models.webhooks import (
+        RobotsV1WebhookDirectiveRun,
         WebhookAsset,
         WebhookAssetStaticRendition,
         WebhookAssetTrack,
@@ -69,6 +85,22 @@ __all__ = [
     "LiveStreamEvent",
     "LiveStreamWarningEvent",
     "ModerateJobEvent",
+    "RobotsV0AnalyzeStructureJobEvent",
+    "RobotsV0GenerateContextualTextJobEvent",
+    "RobotsV1AnalyzeStructureJobEvent",
+    "RobotsV1AskQuestionsJobEvent",
+    "RobotsV1EditCaptionsJobEvent",
+    "RobotsV1FindBestThumbnailsJobEvent",
+    "RobotsV1FindKeyMomentsJobEvent",
+    "RobotsV1GenerateChaptersJobEvent",
+    "RobotsV1GenerateContextualTextJobEvent",
+    "RobotsV1GenerateEngagementInsightsJobEvent",
+    "RobotsV1GeneratePremiumCaptionsJobEvent",
+    "RobotsV1ModerateJobEvent",
+    "RobotsV1SummarizeJobEvent",
+    "RobotsV1TranslateAudioJobEvent",
+    "RobotsV1TranslateCaptionsJobEvent",
+    "RobotsV1WebhookDirectiveRunEvent",
     "SimulcastTargetEvent",
     "SpaceEvent",
     "SummarizeJobEvent",
@@ -109,7 +141,7 @@ class AskQuestionsJobEvent(Event):
     A job that answers questions about a video.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_ask_questions:AskQuestionsJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_ask_questions:AskQuestionsJob"
     type: Literal[
         "robots.job.ask_questions.cancelled",
         "robots.job.ask_questions.completed",
@@ -129,7 +161,7 @@ class EditCaptionsJobEvent(Event):
     A job that edits a caption track.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_edit_captions:EditCaptionsJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_edit_captions:EditCaptionsJob"
     type: Literal[
         "robots.job.edit_captions.cancelled",
         "robots.job.edit_captions.completed",
@@ -149,7 +181,7 @@ class FindBestThumbnailsJobEvent(Event):
     A job that looks for good thumbnails.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_find_best_thumbnails:FindBestThumbnailsJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_find_best_thumbnails:FindBestThumbnailsJob"
     type: Literal[
         "robots.job.find_best_thumbnails.cancelled",
         "robots.job.find_best_thumbnails.completed",
@@ -169,7 +201,7 @@ class FindKeyMomentsJobEvent(Event):
     A job that looks for the most telling moments.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_find_key_moments:FindKeyMomentsJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_find_key_moments:FindKeyMomentsJob"
     type: Literal[
         "robots.job.find_key_moments.cancelled",
         "robots.job.find_key_moments.completed",
@@ -189,7 +221,7 @@ class FindScenesJobEvent(Event):
     A job that divides a video into scenes.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_find_scenes:FindScenesJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_find_scenes:FindScenesJob"
     type: Literal[
         "robots.job.find_scenes.cancelled",
         "robots.job.find_scenes.completed",
@@ -209,7 +241,7 @@ class GenerateChaptersJobEvent(Event):
     A job that divides a video into chapters.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_generate_chapters:GenerateChaptersJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_generate_chapters:GenerateChaptersJob"
     type: Literal[
         "robots.job.generate_chapters.cancelled",
         "robots.job.generate_chapters.completed",
@@ -231,7 +263,7 @@ class GenerateEngagementInsightsJobEvent(Event):
     A job that explains how viewers engaged with a video.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_generate_engagement_insights:GenerateEngagementInsightsJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_generate_engagement_insights:GenerateEngagementInsightsJob"
     type: Literal[
         "robots.job.generate_engagement_insights.cancelled",
         "robots.job.generate_engagement_insights.completed",
@@ -252,7 +284,7 @@ class GeneratePremiumCaptionsJobEvent(Event):
     A job that transcribes audio into a caption track.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_generate_premium_captions:GeneratePremiumCaptionsJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_generate_premium_captions:GeneratePremiumCaptionsJob"
     type: Literal[
         "robots.job.generate_premium_captions.cancelled",
         "robots.job.generate_premium_captions.completed",
@@ -272,7 +304,7 @@ class ModerateJobEvent(Event):
     A job that scores sexual and violent content.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_moderate:ModerateJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_moderate:ModerateJob"
     type: Literal[
         "robots.job.moderate.cancelled",
         "robots.job.moderate.completed",
@@ -292,7 +324,7 @@ class SummarizeJobEvent(Event):
     A job that writes a title, a description and tags.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_summarize:SummarizeJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_summarize:SummarizeJob"
     type: Literal[
         "robots.job.summarize.cancelled",
         "robots.job.summarize.completed",
@@ -312,7 +344,7 @@ class TranslateAudioJobEvent(Event):
     A job that dubs audio into another language.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_translate_audio:TranslateAudioJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_translate_audio:TranslateAudioJob"
     type: Literal[
         "robots.job.translate_audio.cancelled",
         "robots.job.translate_audio.completed",
@@ -332,7 +364,7 @@ class TranslateCaptionsJobEvent(Event):
     A job that translates a caption track.
     """
 
-    model_path: ClassVar[str] = "robots_jobs_translate_captions:TranslateCaptionsJob"
+    model_path: ClassVar[str] = "robots_v0_jobs_translate_captions:TranslateCaptionsJob"
     type: Literal[
         "robots.job.translate_captions.cancelled",
         "robots.job.translate_captions.completed",
@@ -419,14 +451,19 @@ class AssetStaticRenditionEvent(Event):
 @late(kw_only=True, eq=False, repr=False)
 class AssetTrackEvent(Event):
     """An event with `WebhookAssetTrack` as its data: ``video.asset.track.created``,
-    ``video.asset.track.deleted``, ``video.asset.track.errored``, ``video.asset.track.ready``.
+    ``video.asset.track.deleted``, ``video.asset.track.errored``, ``video.asset.track.ready``,
+    ``video.asset.track.skipped``.
 
     One track, with the id of its asset.
     """
 
     model_path: ClassVar[str] = "webhooks:WebhookAssetTrack"
     type: Literal[
-        "video.asset.track.created", "video.asset.track.deleted", "video.asset.track.errored", "video.asset.track.ready"
+        "video.asset.track.created",
+        "video.asset.track.deleted",
+        "video.asset.track.errored",
+        "video.asset.track.ready",
+        "video.asset.track.skipped",
     ]
     data: WebhookAssetTrack
 
@@ -560,6 +597,333 @@ class BroadcastEvent(Event):
     data: Broadcast
 
 
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1WebhookDirectiveRunEvent(Event):
+    """An event with `RobotsV1WebhookDirectiveRun` as its data: ``robots.v1.directive_run.completed``,
+    ``robots.v1.directive_run.created``, ``robots.v1.directive_run.errored``,
+    ``robots.v1.directive_run.partial``.
+
+    A run of a directive of v1: what it is about, and how it went.
+    """
+
+    model_path: ClassVar[str] = "webhooks:RobotsV1WebhookDirectiveRun"
+    type: Literal[
+        "robots.v1.directive_run.completed",
+        "robots.v1.directive_run.created",
+        "robots.v1.directive_run.errored",
+        "robots.v1.directive_run.partial",
+    ]
+    data: RobotsV1WebhookDirectiveRun
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AnalyzeStructureJobEvent(Event):
+    """An event with `RobotsV1AnalyzeStructureJob` as its data: ``robots.v1.job.analyze_structure.cancelled``,
+    ``robots.v1.job.analyze_structure.completed``, ``robots.v1.job.analyze_structure.errored``,
+    ``robots.v1.job.analyze_structure.pending``, ``robots.v1.job.analyze_structure.processing``.
+
+    A job that describes a video as a whole.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_analyze_structure:RobotsV1AnalyzeStructureJob"
+    type: Literal[
+        "robots.v1.job.analyze_structure.cancelled",
+        "robots.v1.job.analyze_structure.completed",
+        "robots.v1.job.analyze_structure.errored",
+        "robots.v1.job.analyze_structure.pending",
+        "robots.v1.job.analyze_structure.processing",
+    ]
+    data: RobotsV1AnalyzeStructureJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1AskQuestionsJobEvent(Event):
+    """An event with `RobotsV1AskQuestionsJob` as its data: ``robots.v1.job.ask_questions.cancelled``,
+    ``robots.v1.job.ask_questions.completed``, ``robots.v1.job.ask_questions.errored``,
+    ``robots.v1.job.ask_questions.pending``, ``robots.v1.job.ask_questions.processing``.
+
+    A job that answers questions about a video.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_ask_questions:RobotsV1AskQuestionsJob"
+    type: Literal[
+        "robots.v1.job.ask_questions.cancelled",
+        "robots.v1.job.ask_questions.completed",
+        "robots.v1.job.ask_questions.errored",
+        "robots.v1.job.ask_questions.pending",
+        "robots.v1.job.ask_questions.processing",
+    ]
+    data: RobotsV1AskQuestionsJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1EditCaptionsJobEvent(Event):
+    """An event with `RobotsV1EditCaptionsJob` as its data: ``robots.v1.job.edit_captions.cancelled``,
+    ``robots.v1.job.edit_captions.completed``, ``robots.v1.job.edit_captions.errored``,
+    ``robots.v1.job.edit_captions.pending``, ``robots.v1.job.edit_captions.processing``.
+
+    A job that edits a caption track.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_edit_captions:RobotsV1EditCaptionsJob"
+    type: Literal[
+        "robots.v1.job.edit_captions.cancelled",
+        "robots.v1.job.edit_captions.completed",
+        "robots.v1.job.edit_captions.errored",
+        "robots.v1.job.edit_captions.pending",
+        "robots.v1.job.edit_captions.processing",
+    ]
+    data: RobotsV1EditCaptionsJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1FindBestThumbnailsJobEvent(Event):
+    """An event with `RobotsV1FindBestThumbnailsJob` as its data:
+    ``robots.v1.job.find_best_thumbnails.cancelled``, ``robots.v1.job.find_best_thumbnails.completed``,
+    ``robots.v1.job.find_best_thumbnails.errored``, ``robots.v1.job.find_best_thumbnails.pending``,
+    ``robots.v1.job.find_best_thumbnails.processing``.
+
+    A job that looks for good thumbnails.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_find_best_thumbnails:RobotsV1FindBestThumbnailsJob"
+    type: Literal[
+        "robots.v1.job.find_best_thumbnails.cancelled",
+        "robots.v1.job.find_best_thumbnails.completed",
+        "robots.v1.job.find_best_thumbnails.errored",
+        "robots.v1.job.find_best_thumbnails.pending",
+        "robots.v1.job.find_best_thumbnails.processing",
+    ]
+    data: RobotsV1FindBestThumbnailsJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1FindKeyMomentsJobEvent(Event):
+    """An event with `RobotsV1FindKeyMomentsJob` as its data: ``robots.v1.job.find_key_moments.cancelled``,
+    ``robots.v1.job.find_key_moments.completed``, ``robots.v1.job.find_key_moments.errored``,
+    ``robots.v1.job.find_key_moments.pending``, ``robots.v1.job.find_key_moments.processing``.
+
+    A job that looks for the most telling moments.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_find_key_moments:RobotsV1FindKeyMomentsJob"
+    type: Literal[
+        "robots.v1.job.find_key_moments.cancelled",
+        "robots.v1.job.find_key_moments.completed",
+        "robots.v1.job.find_key_moments.errored",
+        "robots.v1.job.find_key_moments.pending",
+        "robots.v1.job.find_key_moments.processing",
+    ]
+    data: RobotsV1FindKeyMomentsJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GenerateChaptersJobEvent(Event):
+    """An event with `RobotsV1GenerateChaptersJob` as its data: ``robots.v1.job.generate_chapters.cancelled``,
+    ``robots.v1.job.generate_chapters.completed``, ``robots.v1.job.generate_chapters.errored``,
+    ``robots.v1.job.generate_chapters.pending``, ``robots.v1.job.generate_chapters.processing``.
+
+    A job that divides a video into chapters.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_generate_chapters:RobotsV1GenerateChaptersJob"
+    type: Literal[
+        "robots.v1.job.generate_chapters.cancelled",
+        "robots.v1.job.generate_chapters.completed",
+        "robots.v1.job.generate_chapters.errored",
+        "robots.v1.job.generate_chapters.pending",
+        "robots.v1.job.generate_chapters.processing",
+    ]
+    data: RobotsV1GenerateChaptersJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GenerateContextualTextJobEvent(Event):
+    """An event with `RobotsV1GenerateContextualTextJob` as its data:
+    ``robots.v1.job.generate_contextual_text.cancelled``,
+    ``robots.v1.job.generate_contextual_text.completed``, ``robots.v1.job.generate_contextual_text.errored``,
+    ``robots.v1.job.generate_contextual_text.pending``, ``robots.v1.job.generate_contextual_text.processing``.
+
+    A job that writes texts about a video for other places.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_generate_contextual_text:RobotsV1GenerateContextualTextJob"
+    type: Literal[
+        "robots.v1.job.generate_contextual_text.cancelled",
+        "robots.v1.job.generate_contextual_text.completed",
+        "robots.v1.job.generate_contextual_text.errored",
+        "robots.v1.job.generate_contextual_text.pending",
+        "robots.v1.job.generate_contextual_text.processing",
+    ]
+    data: RobotsV1GenerateContextualTextJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GenerateEngagementInsightsJobEvent(Event):
+    """An event with `RobotsV1GenerateEngagementInsightsJob` as its data:
+    ``robots.v1.job.generate_engagement_insights.cancelled``,
+    ``robots.v1.job.generate_engagement_insights.completed``,
+    ``robots.v1.job.generate_engagement_insights.errored``,
+    ``robots.v1.job.generate_engagement_insights.pending``,
+    ``robots.v1.job.generate_engagement_insights.processing``.
+
+    A job that explains how viewers engaged with a video.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_generate_engagement_insights:RobotsV1GenerateEngagementInsightsJob"
+    type: Literal[
+        "robots.v1.job.generate_engagement_insights.cancelled",
+        "robots.v1.job.generate_engagement_insights.completed",
+        "robots.v1.job.generate_engagement_insights.errored",
+        "robots.v1.job.generate_engagement_insights.pending",
+        "robots.v1.job.generate_engagement_insights.processing",
+    ]
+    data: RobotsV1GenerateEngagementInsightsJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1GeneratePremiumCaptionsJobEvent(Event):
+    """An event with `RobotsV1GeneratePremiumCaptionsJob` as its data:
+    ``robots.v1.job.generate_premium_captions.cancelled``,
+    ``robots.v1.job.generate_premium_captions.completed``,
+    ``robots.v1.job.generate_premium_captions.errored``, ``robots.v1.job.generate_premium_captions.pending``,
+    ``robots.v1.job.generate_premium_captions.processing``.
+
+    A job that transcribes audio into a caption track.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_generate_premium_captions:RobotsV1GeneratePremiumCaptionsJob"
+    type: Literal[
+        "robots.v1.job.generate_premium_captions.cancelled",
+        "robots.v1.job.generate_premium_captions.completed",
+        "robots.v1.job.generate_premium_captions.errored",
+        "robots.v1.job.generate_premium_captions.pending",
+        "robots.v1.job.generate_premium_captions.processing",
+    ]
+    data: RobotsV1GeneratePremiumCaptionsJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1ModerateJobEvent(Event):
+    """An event with `RobotsV1ModerateJob` as its data: ``robots.v1.job.moderate.cancelled``,
+    ``robots.v1.job.moderate.completed``, ``robots.v1.job.moderate.errored``,
+    ``robots.v1.job.moderate.pending``, ``robots.v1.job.moderate.processing``.
+
+    A job that scores sexual and violent content.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_moderate:RobotsV1ModerateJob"
+    type: Literal[
+        "robots.v1.job.moderate.cancelled",
+        "robots.v1.job.moderate.completed",
+        "robots.v1.job.moderate.errored",
+        "robots.v1.job.moderate.pending",
+        "robots.v1.job.moderate.processing",
+    ]
+    data: RobotsV1ModerateJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1SummarizeJobEvent(Event):
+    """An event with `RobotsV1SummarizeJob` as its data: ``robots.v1.job.summarize.cancelled``,
+    ``robots.v1.job.summarize.completed``, ``robots.v1.job.summarize.errored``,
+    ``robots.v1.job.summarize.pending``, ``robots.v1.job.summarize.processing``.
+
+    A job that writes a title, a description and tags.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_summarize:RobotsV1SummarizeJob"
+    type: Literal[
+        "robots.v1.job.summarize.cancelled",
+        "robots.v1.job.summarize.completed",
+        "robots.v1.job.summarize.errored",
+        "robots.v1.job.summarize.pending",
+        "robots.v1.job.summarize.processing",
+    ]
+    data: RobotsV1SummarizeJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1TranslateAudioJobEvent(Event):
+    """An event with `RobotsV1TranslateAudioJob` as its data: ``robots.v1.job.translate_audio.cancelled``,
+    ``robots.v1.job.translate_audio.completed``, ``robots.v1.job.translate_audio.errored``,
+    ``robots.v1.job.translate_audio.pending``, ``robots.v1.job.translate_audio.processing``.
+
+    A job that dubs audio into another language.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_translate_audio:RobotsV1TranslateAudioJob"
+    type: Literal[
+        "robots.v1.job.translate_audio.cancelled",
+        "robots.v1.job.translate_audio.completed",
+        "robots.v1.job.translate_audio.errored",
+        "robots.v1.job.translate_audio.pending",
+        "robots.v1.job.translate_audio.processing",
+    ]
+    data: RobotsV1TranslateAudioJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV1TranslateCaptionsJobEvent(Event):
+    """An event with `RobotsV1TranslateCaptionsJob` as its data: ``robots.v1.job.translate_captions.cancelled``,
+    ``robots.v1.job.translate_captions.completed``, ``robots.v1.job.translate_captions.errored``,
+    ``robots.v1.job.translate_captions.pending``, ``robots.v1.job.translate_captions.processing``.
+
+    A job that translates a caption track.
+    """
+
+    model_path: ClassVar[str] = "robots_jobs_translate_captions:RobotsV1TranslateCaptionsJob"
+    type: Literal[
+        "robots.v1.job.translate_captions.cancelled",
+        "robots.v1.job.translate_captions.completed",
+        "robots.v1.job.translate_captions.errored",
+        "robots.v1.job.translate_captions.pending",
+        "robots.v1.job.translate_captions.processing",
+    ]
+    data: RobotsV1TranslateCaptionsJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV0AnalyzeStructureJobEvent(Event):
+    """An event with `RobotsV0AnalyzeStructureJob` as its data: ``robots.job.analyze_structure.cancelled``,
+    ``robots.job.analyze_structure.completed``, ``robots.job.analyze_structure.errored``,
+    ``robots.job.analyze_structure.pending``, ``robots.job.analyze_structure.processing``.
+
+    A job that describes a video as a whole.
+    """
+
+    model_path: ClassVar[str] = "robots_v0_jobs_analyze_structure:RobotsV0AnalyzeStructureJob"
+    type: Literal[
+        "robots.job.analyze_structure.cancelled",
+        "robots.job.analyze_structure.completed",
+        "robots.job.analyze_structure.errored",
+        "robots.job.analyze_structure.pending",
+        "robots.job.analyze_structure.processing",
+    ]
+    data: RobotsV0AnalyzeStructureJob
+
+
+@late(kw_only=True, eq=False, repr=False)
+class RobotsV0GenerateContextualTextJobEvent(Event):
+    """An event with `RobotsV0GenerateContextualTextJob` as its data:
+    ``robots.job.generate_contextual_text.cancelled``, ``robots.job.generate_contextual_text.completed``,
+    ``robots.job.generate_contextual_text.errored``, ``robots.job.generate_contextual_text.pending``,
+    ``robots.job.generate_contextual_text.processing``.
+
+    A job that writes texts about a video for other places.
+    """
+
+    model_path: ClassVar[str] = "robots_v0_jobs_generate_contextual_text:RobotsV0GenerateContextualTextJob"
+    type: Literal[
+        "robots.job.generate_contextual_text.cancelled",
+        "robots.job.generate_contextual_text.completed",
+        "robots.job.generate_contextual_text.errored",
+        "robots.job.generate_contextual_text.pending",
+        "robots.job.generate_contextual_text.processing",
+    ]
+    data: RobotsV0GenerateContextualTextJob
+
+
 KnownEvent: TypeAlias = (
     DirectiveRunEvent
     | AskQuestionsJobEvent
@@ -586,6 +950,22 @@ KnownEvent: TypeAlias = (
     | DirectUploadEvent
     | SpaceEvent
     | BroadcastEvent
+    | RobotsV1WebhookDirectiveRunEvent
+    | RobotsV1AnalyzeStructureJobEvent
+    | RobotsV1AskQuestionsJobEvent
+    | RobotsV1EditCaptionsJobEvent
+    | RobotsV1FindBestThumbnailsJobEvent
+    | RobotsV1FindKeyMomentsJobEvent
+    | RobotsV1GenerateChaptersJobEvent
+    | RobotsV1GenerateContextualTextJobEvent
+    | RobotsV1GenerateEngagementInsightsJobEvent
+    | RobotsV1GeneratePremiumCaptionsJobEvent
+    | RobotsV1ModerateJobEvent
+    | RobotsV1SummarizeJobEvent
+    | RobotsV1TranslateAudioJobEvent
+    | RobotsV1TranslateCaptionsJobEvent
+    | RobotsV0AnalyzeStructureJobEvent
+    | RobotsV0GenerateContextualTextJobEvent
 )
 """Any event whose type this version knows. Comparing ``type`` tells type checkers which."""
 
@@ -719,6 +1099,86 @@ EventType: TypeAlias = Literal[
     "video.space.deleted",
     "video.space.idle",
     "video.space.updated",
+    "robots.v1.directive_run.completed",
+    "robots.v1.directive_run.created",
+    "robots.v1.directive_run.errored",
+    "robots.v1.directive_run.partial",
+    "robots.v1.job.analyze_structure.cancelled",
+    "robots.v1.job.analyze_structure.completed",
+    "robots.v1.job.analyze_structure.errored",
+    "robots.v1.job.analyze_structure.pending",
+    "robots.v1.job.analyze_structure.processing",
+    "robots.v1.job.ask_questions.cancelled",
+    "robots.v1.job.ask_questions.completed",
+    "robots.v1.job.ask_questions.errored",
+    "robots.v1.job.ask_questions.pending",
+    "robots.v1.job.ask_questions.processing",
+    "robots.v1.job.edit_captions.cancelled",
+    "robots.v1.job.edit_captions.completed",
+    "robots.v1.job.edit_captions.errored",
+    "robots.v1.job.edit_captions.pending",
+    "robots.v1.job.edit_captions.processing",
+    "robots.v1.job.find_best_thumbnails.cancelled",
+    "robots.v1.job.find_best_thumbnails.completed",
+    "robots.v1.job.find_best_thumbnails.errored",
+    "robots.v1.job.find_best_thumbnails.pending",
+    "robots.v1.job.find_best_thumbnails.processing",
+    "robots.v1.job.find_key_moments.cancelled",
+    "robots.v1.job.find_key_moments.completed",
+    "robots.v1.job.find_key_moments.errored",
+    "robots.v1.job.find_key_moments.pending",
+    "robots.v1.job.find_key_moments.processing",
+    "robots.v1.job.generate_chapters.cancelled",
+    "robots.v1.job.generate_chapters.completed",
+    "robots.v1.job.generate_chapters.errored",
+    "robots.v1.job.generate_chapters.pending",
+    "robots.v1.job.generate_chapters.processing",
+    "robots.v1.job.generate_contextual_text.cancelled",
+    "robots.v1.job.generate_contextual_text.completed",
+    "robots.v1.job.generate_contextual_text.errored",
+    "robots.v1.job.generate_contextual_text.pending",
+    "robots.v1.job.generate_contextual_text.processing",
+    "robots.v1.job.generate_engagement_insights.cancelled",
+    "robots.v1.job.generate_engagement_insights.completed",
+    "robots.v1.job.generate_engagement_insights.errored",
+    "robots.v1.job.generate_engagement_insights.pending",
+    "robots.v1.job.generate_engagement_insights.processing",
+    "robots.v1.job.generate_premium_captions.cancelled",
+    "robots.v1.job.generate_premium_captions.completed",
+    "robots.v1.job.generate_premium_captions.errored",
+    "robots.v1.job.generate_premium_captions.pending",
+    "robots.v1.job.generate_premium_captions.processing",
+    "robots.v1.job.moderate.cancelled",
+    "robots.v1.job.moderate.completed",
+    "robots.v1.job.moderate.errored",
+    "robots.v1.job.moderate.pending",
+    "robots.v1.job.moderate.processing",
+    "robots.v1.job.summarize.cancelled",
+    "robots.v1.job.summarize.completed",
+    "robots.v1.job.summarize.errored",
+    "robots.v1.job.summarize.pending",
+    "robots.v1.job.summarize.processing",
+    "robots.v1.job.translate_audio.cancelled",
+    "robots.v1.job.translate_audio.completed",
+    "robots.v1.job.translate_audio.errored",
+    "robots.v1.job.translate_audio.pending",
+    "robots.v1.job.translate_audio.processing",
+    "robots.v1.job.translate_captions.cancelled",
+    "robots.v1.job.translate_captions.completed",
+    "robots.v1.job.translate_captions.errored",
+    "robots.v1.job.translate_captions.pending",
+    "robots.v1.job.translate_captions.processing",
+    "robots.job.analyze_structure.cancelled",
+    "robots.job.analyze_structure.completed",
+    "robots.job.analyze_structure.errored",
+    "robots.job.analyze_structure.pending",
+    "robots.job.analyze_structure.processing",
+    "robots.job.generate_contextual_text.cancelled",
+    "robots.job.generate_contextual_text.completed",
+    "robots.job.generate_contextual_text.errored",
+    "robots.job.generate_contextual_text.pending",
+    "robots.job.generate_contextual_text.processing",
+    "video.asset.track.skipped",
 ]
 """The type of every event that this version knows."""
 
@@ -849,6 +1309,86 @@ EVENTS: Final[Mapping[EventType, type[KnownEvent]]] = {
     "video.space.deleted": SpaceEvent,
     "video.space.idle": SpaceEvent,
     "video.space.updated": SpaceEvent,
+    "robots.v1.directive_run.completed": RobotsV1WebhookDirectiveRunEvent,
+    "robots.v1.directive_run.created": RobotsV1WebhookDirectiveRunEvent,
+    "robots.v1.directive_run.errored": RobotsV1WebhookDirectiveRunEvent,
+    "robots.v1.directive_run.partial": RobotsV1WebhookDirectiveRunEvent,
+    "robots.v1.job.analyze_structure.cancelled": RobotsV1AnalyzeStructureJobEvent,
+    "robots.v1.job.analyze_structure.completed": RobotsV1AnalyzeStructureJobEvent,
+    "robots.v1.job.analyze_structure.errored": RobotsV1AnalyzeStructureJobEvent,
+    "robots.v1.job.analyze_structure.pending": RobotsV1AnalyzeStructureJobEvent,
+    "robots.v1.job.analyze_structure.processing": RobotsV1AnalyzeStructureJobEvent,
+    "robots.v1.job.ask_questions.cancelled": RobotsV1AskQuestionsJobEvent,
+    "robots.v1.job.ask_questions.completed": RobotsV1AskQuestionsJobEvent,
+    "robots.v1.job.ask_questions.errored": RobotsV1AskQuestionsJobEvent,
+    "robots.v1.job.ask_questions.pending": RobotsV1AskQuestionsJobEvent,
+    "robots.v1.job.ask_questions.processing": RobotsV1AskQuestionsJobEvent,
+    "robots.v1.job.edit_captions.cancelled": RobotsV1EditCaptionsJobEvent,
+    "robots.v1.job.edit_captions.completed": RobotsV1EditCaptionsJobEvent,
+    "robots.v1.job.edit_captions.errored": RobotsV1EditCaptionsJobEvent,
+    "robots.v1.job.edit_captions.pending": RobotsV1EditCaptionsJobEvent,
+    "robots.v1.job.edit_captions.processing": RobotsV1EditCaptionsJobEvent,
+    "robots.v1.job.find_best_thumbnails.cancelled": RobotsV1FindBestThumbnailsJobEvent,
+    "robots.v1.job.find_best_thumbnails.completed": RobotsV1FindBestThumbnailsJobEvent,
+    "robots.v1.job.find_best_thumbnails.errored": RobotsV1FindBestThumbnailsJobEvent,
+    "robots.v1.job.find_best_thumbnails.pending": RobotsV1FindBestThumbnailsJobEvent,
+    "robots.v1.job.find_best_thumbnails.processing": RobotsV1FindBestThumbnailsJobEvent,
+    "robots.v1.job.find_key_moments.cancelled": RobotsV1FindKeyMomentsJobEvent,
+    "robots.v1.job.find_key_moments.completed": RobotsV1FindKeyMomentsJobEvent,
+    "robots.v1.job.find_key_moments.errored": RobotsV1FindKeyMomentsJobEvent,
+    "robots.v1.job.find_key_moments.pending": RobotsV1FindKeyMomentsJobEvent,
+    "robots.v1.job.find_key_moments.processing": RobotsV1FindKeyMomentsJobEvent,
+    "robots.v1.job.generate_chapters.cancelled": RobotsV1GenerateChaptersJobEvent,
+    "robots.v1.job.generate_chapters.completed": RobotsV1GenerateChaptersJobEvent,
+    "robots.v1.job.generate_chapters.errored": RobotsV1GenerateChaptersJobEvent,
+    "robots.v1.job.generate_chapters.pending": RobotsV1GenerateChaptersJobEvent,
+    "robots.v1.job.generate_chapters.processing": RobotsV1GenerateChaptersJobEvent,
+    "robots.v1.job.generate_contextual_text.cancelled": RobotsV1GenerateContextualTextJobEvent,
+    "robots.v1.job.generate_contextual_text.completed": RobotsV1GenerateContextualTextJobEvent,
+    "robots.v1.job.generate_contextual_text.errored": RobotsV1GenerateContextualTextJobEvent,
+    "robots.v1.job.generate_contextual_text.pending": RobotsV1GenerateContextualTextJobEvent,
+    "robots.v1.job.generate_contextual_text.processing": RobotsV1GenerateContextualTextJobEvent,
+    "robots.v1.job.generate_engagement_insights.cancelled": RobotsV1GenerateEngagementInsightsJobEvent,
+    "robots.v1.job.generate_engagement_insights.completed": RobotsV1GenerateEngagementInsightsJobEvent,
+    "robots.v1.job.generate_engagement_insights.errored": RobotsV1GenerateEngagementInsightsJobEvent,
+    "robots.v1.job.generate_engagement_insights.pending": RobotsV1GenerateEngagementInsightsJobEvent,
+    "robots.v1.job.generate_engagement_insights.processing": RobotsV1GenerateEngagementInsightsJobEvent,
+    "robots.v1.job.generate_premium_captions.cancelled": RobotsV1GeneratePremiumCaptionsJobEvent,
+    "robots.v1.job.generate_premium_captions.completed": RobotsV1GeneratePremiumCaptionsJobEvent,
+    "robots.v1.job.generate_premium_captions.errored": RobotsV1GeneratePremiumCaptionsJobEvent,
+    "robots.v1.job.generate_premium_captions.pending": RobotsV1GeneratePremiumCaptionsJobEvent,
+    "robots.v1.job.generate_premium_captions.processing": RobotsV1GeneratePremiumCaptionsJobEvent,
+    "robots.v1.job.moderate.cancelled": RobotsV1ModerateJobEvent,
+    "robots.v1.job.moderate.completed": RobotsV1ModerateJobEvent,
+    "robots.v1.job.moderate.errored": RobotsV1ModerateJobEvent,
+    "robots.v1.job.moderate.pending": RobotsV1ModerateJobEvent,
+    "robots.v1.job.moderate.processing": RobotsV1ModerateJobEvent,
+    "robots.v1.job.summarize.cancelled": RobotsV1SummarizeJobEvent,
+    "robots.v1.job.summarize.completed": RobotsV1SummarizeJobEvent,
+    "robots.v1.job.summarize.errored": RobotsV1SummarizeJobEvent,
+    "robots.v1.job.summarize.pending": RobotsV1SummarizeJobEvent,
+    "robots.v1.job.summarize.processing": RobotsV1SummarizeJobEvent,
+    "robots.v1.job.translate_audio.cancelled": RobotsV1TranslateAudioJobEvent,
+    "robots.v1.job.translate_audio.completed": RobotsV1TranslateAudioJobEvent,
+    "robots.v1.job.translate_audio.errored": RobotsV1TranslateAudioJobEvent,
+    "robots.v1.job.translate_audio.pending": RobotsV1TranslateAudioJobEvent,
+    "robots.v1.job.translate_audio.processing": RobotsV1TranslateAudioJobEvent,
+    "robots.v1.job.translate_captions.cancelled": RobotsV1TranslateCaptionsJobEvent,
+    "robots.v1.job.translate_captions.completed": RobotsV1TranslateCaptionsJobEvent,
+    "robots.v1.job.translate_captions.errored": RobotsV1TranslateCaptionsJobEvent,
+    "robots.v1.job.translate_captions.pending": RobotsV1TranslateCaptionsJobEvent,
+    "robots.v1.job.translate_captions.processing": RobotsV1TranslateCaptionsJobEvent,
+    "robots.job.analyze_structure.cancelled": RobotsV0AnalyzeStructureJobEvent,
+    "robots.job.analyze_structure.completed": RobotsV0AnalyzeStructureJobEvent,
+    "robots.job.analyze_structure.errored": RobotsV0AnalyzeStructureJobEvent,
+    "robots.job.analyze_structure.pending": RobotsV0AnalyzeStructureJobEvent,
+    "robots.job.analyze_structure.processing": RobotsV0AnalyzeStructureJobEvent,
+    "robots.job.generate_contextual_text.cancelled": RobotsV0GenerateContextualTextJobEvent,
+    "robots.job.generate_contextual_text.completed": RobotsV0GenerateContextualTextJobEvent,
+    "robots.job.generate_contextual_text.errored": RobotsV0GenerateContextualTextJobEvent,
+    "robots.job.generate_contextual_text.pending": RobotsV0GenerateContextualTextJobEvent,
+    "robots.job.generate_contextual_text.processing": RobotsV0GenerateContextualTextJobEvent,
+    "video.asset.track.skipped": AssetTrackEvent,
 }
 """The class of each event type."""
 
@@ -998,6 +1538,227 @@ ABOUT: Final[Mapping[EventType, str]] = {
     "video.space.deleted": ("A space was deleted. Legacy: the product has ended."),
     "video.space.idle": ("The session in a space ended. Legacy: the product has ended."),
     "video.space.updated": ("A space was changed. Legacy: the product has ended."),
+    "robots.v1.directive_run.completed": ("Every step of a directive's run succeeded."),
+    "robots.v1.directive_run.created": ("A directive began to run on an asset."),
+    "robots.v1.directive_run.errored": ("A directive's run failed."),
+    "robots.v1.directive_run.partial": ("A directive's run ended with some steps done and some failed."),
+    "robots.v1.job.analyze_structure.cancelled": (
+        "A job that was to describe an asset was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.analyze_structure.completed": (
+        "The description of an asset is there: chapters, scenes and key moments. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.analyze_structure.errored": ("An asset could not be described. Inferred, not read in Mux's documentation."),
+    "robots.v1.job.analyze_structure.pending": (
+        "A job that describes an asset as a whole was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.analyze_structure.processing": (
+        "A job that describes an asset as a whole is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.ask_questions.cancelled": (
+        "A job that was to answer questions about an asset was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.ask_questions.completed": (
+        "The questions about an asset were answered. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.ask_questions.errored": (
+        "The questions about an asset could not be answered. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.ask_questions.pending": (
+        "A job that answers questions about an asset was accepted and waits its turn. Inferred, not read "
+        "in Mux's documentation."
+    ),
+    "robots.v1.job.ask_questions.processing": (
+        "A job that answers questions about an asset is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.edit_captions.cancelled": (
+        "A job that was to edit captions was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.edit_captions.completed": (
+        "The edited captions are there, with the number of replacements. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.edit_captions.errored": ("The captions could not be edited. Inferred, not read in Mux's documentation."),
+    "robots.v1.job.edit_captions.pending": (
+        "A job that edits captions was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.edit_captions.processing": (
+        "A job that edits captions is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.find_best_thumbnails.cancelled": (
+        "The search for thumbnails was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.find_best_thumbnails.completed": (
+        "The best thumbnails of an asset were found. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.find_best_thumbnails.errored": (
+        "The search for thumbnails failed. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.find_best_thumbnails.pending": (
+        "A job that looks for thumbnails was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.find_best_thumbnails.processing": (
+        "A job that looks for thumbnails is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.find_key_moments.cancelled": (
+        "The search for key moments was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.find_key_moments.completed": (
+        "The key moments of an asset were found. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.find_key_moments.errored": ("The search for key moments failed. Inferred, not read in Mux's documentation."),
+    "robots.v1.job.find_key_moments.pending": (
+        "A job that looks for key moments was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.find_key_moments.processing": (
+        "A job that looks for key moments is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_chapters.cancelled": (
+        "A job that was to make chapters was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_chapters.completed": (
+        "The chapters of an asset are there. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_chapters.errored": (
+        "The chapters of an asset could not be made. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_chapters.pending": (
+        "A job that makes chapters was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_chapters.processing": (
+        "A job that makes chapters is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_contextual_text.cancelled": (
+        "A job that was to write texts about an asset was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_contextual_text.completed": (
+        "The texts about an asset are there. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_contextual_text.errored": (
+        "The texts about an asset could not be written. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_contextual_text.pending": (
+        "A job that writes texts about an asset was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_contextual_text.processing": (
+        "A job that writes texts about an asset is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_engagement_insights.cancelled": (
+        "A job that was to explain how viewers engage was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_engagement_insights.completed": (
+        "The insights into how viewers engage with an asset are there. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_engagement_insights.errored": (
+        "The insights into how viewers engage could not be made. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_engagement_insights.pending": (
+        "A job that explains how viewers engage was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_engagement_insights.processing": (
+        "A job that explains how viewers engage is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_premium_captions.cancelled": (
+        "A job that was to write premium captions was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_premium_captions.completed": (
+        "The premium captions of an asset are there. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_premium_captions.errored": (
+        "The premium captions could not be written. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_premium_captions.pending": (
+        "A job that writes premium captions was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.generate_premium_captions.processing": (
+        "A job that writes premium captions is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.moderate.cancelled": (
+        "The check for unwanted content was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.moderate.completed": (
+        "An asset was checked for unwanted content; ``exceeds_threshold`` gives the verdict. Inferred, "
+        "not read in Mux's documentation."
+    ),
+    "robots.v1.job.moderate.errored": (
+        "The check for unwanted content failed, so there is no verdict. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.moderate.pending": (
+        "A job that checks an asset for unwanted content was accepted and waits its turn. Inferred, not "
+        "read in Mux's documentation."
+    ),
+    "robots.v1.job.moderate.processing": (
+        "A job that checks an asset for unwanted content is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.summarize.cancelled": (
+        "A job that was to summarize an asset was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.summarize.completed": (
+        "The summary of an asset is there: title, description and tags. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.summarize.errored": ("An asset could not be summarized. Inferred, not read in Mux's documentation."),
+    "robots.v1.job.summarize.pending": (
+        "A job that summarizes an asset was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.summarize.processing": (
+        "A job that summarizes an asset is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.translate_audio.cancelled": (
+        "A job that was to translate speech was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.translate_audio.completed": ("The translated audio of an asset is there."),
+    "robots.v1.job.translate_audio.errored": ("The audio could not be translated. Inferred, not read in Mux's documentation."),
+    "robots.v1.job.translate_audio.pending": (
+        "A job that translates speech was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.translate_audio.processing": (
+        "A job that translates speech is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.translate_captions.cancelled": (
+        "A job that was to translate captions was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.translate_captions.completed": (
+        "The translated captions of an asset are there. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.translate_captions.errored": (
+        "The captions could not be translated. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.translate_captions.pending": (
+        "A job that translates captions was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.v1.job.translate_captions.processing": (
+        "A job that translates captions is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.job.analyze_structure.cancelled": (
+        "A job that was to describe an asset was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.job.analyze_structure.completed": (
+        "The description of an asset is there: chapters, scenes and key moments. Inferred, not read in Mux's documentation."
+    ),
+    "robots.job.analyze_structure.errored": ("An asset could not be described. Inferred, not read in Mux's documentation."),
+    "robots.job.analyze_structure.pending": (
+        "A job that describes an asset as a whole was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.job.analyze_structure.processing": (
+        "A job that describes an asset as a whole is at work. Inferred, not read in Mux's documentation."
+    ),
+    "robots.job.generate_contextual_text.cancelled": (
+        "A job that was to write texts about an asset was cancelled. Inferred, not read in Mux's documentation."
+    ),
+    "robots.job.generate_contextual_text.completed": (
+        "The texts about an asset are there. Inferred, not read in Mux's documentation."
+    ),
+    "robots.job.generate_contextual_text.errored": (
+        "The texts about an asset could not be written. Inferred, not read in Mux's documentation."
+    ),
+    "robots.job.generate_contextual_text.pending": (
+        "A job that writes texts about an asset was accepted and waits its turn. Inferred, not read in Mux's documentation."
+    ),
+    "robots.job.generate_contextual_text.processing": (
+        "A job that writes texts about an asset is at work. Inferred, not read in Mux's documentation."
+    ),
+    "video.asset.track.skipped": (
+        "A track was not made, since there was nothing to make it from: captions of an asset without audio."
+    ),
 }
 """When each event is sent."""
 

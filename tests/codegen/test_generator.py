@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 import codegen.__main__ as generator
 from codegen import _events, _facts, _models, _output, _overlays, _resources
+from codegen._api import Object
 from codegen._facts import GeneratorError
 from codegen._python import HEADER
 
@@ -174,7 +176,9 @@ def test_origin_of_facts() -> None:
     """Every input says where it comes from."""
     listed = tomllib.loads((_facts.FACTS / "ORIGIN.toml").read_text("utf-8"))["files"]
 
-    assert set(listed) == {"mux-api.json", "webhook-events.json", "signed-urls.json", "BEHAVIOUR.md", "README.md"}
+    layers = {"mux-api.json", "webhook-events.json", "robots-v1.json", "robots-v1-events.json"}
+    assert {name for name, entry in listed.items() if "layer" in entry} == layers
+    assert set(listed) - layers == {"signed-urls.json", "BEHAVIOUR.md", "README.md", "NEWER.md", "GAPS.md"}
     assert all(entry["origin"].strip() for entry in listed.values())
 
 
@@ -243,9 +247,11 @@ def test_corrections_take_effect() -> None:
 
     (create,) = [method for method in api.methods if method.id == "video.uploads.create"]
     assert [p.is_required for p in create.parameters if p.name == "cors_origin"] == [False]
-    assert "replace_existing_tracks: ReplaceExistingTracks | None" in models["mux_async/models/robots_jobs_translate_audio.py"]
-    assert "replaced_tracks: list[ReplacedTrack] | None" in models["mux_async/models/robots_jobs_translate_captions.py"]
-    assert "resources: list[ResourceDeclaration] | None" in models["mux_async/models/robots_directives.py"]
+    assert (
+        "replace_existing_tracks: ReplaceExistingTracks | None" in models["mux_async/models/robots_v0_jobs_translate_audio.py"]
+    )
+    assert "replaced_tracks: list[ReplacedTrack] | None" in models["mux_async/models/robots_v0_jobs_translate_captions.py"]
+    assert "resources: list[ResourceDeclaration] | None" in models["mux_async/models/robots_v0_directives.py"]
 
 
 def test_no_file_says_where_it_was_made(files: dict[str, str]) -> None:
@@ -253,3 +259,62 @@ def test_no_file_says_where_it_was_made(files: dict[str, str]) -> None:
     here = str(Path(__file__).parent.parent.parent)
 
     assert [path for path, text in files.items() if here in text] == []
+
+
+def test_confidence_is_said(files: dict[str, str]) -> None:
+    """What is inferred says so where it is looked up: operations, classes, typed dicts, fields and arguments."""
+    assert "        Inferred: " in files["mux_async/resources/robots_jobs_edit_captions.py"]
+    assert "        Inferred: " not in files["mux_async/resources/robots_jobs_moderate.py"]
+    moderate = files["mux_async/models/robots_jobs_moderate.py"]
+    assert '"""Score for sexual content, from 0 to 1. Inferred' in moderate
+    assert '"""Whether any of the highest scores is above its threshold."""' in moderate
+    api = generator.load_api()
+    for schema in api.schemas.values():
+        for field in schema.fields if isinstance(schema, Object) else ():
+            if field.confidence:
+                text = " ".join(files[f"mux_async/models/{schema.module}.py"].partition(f"class {schema.name}(")[2].split())
+                said = text.partition(f" {field.name}: ")[2].partition('"""')[2].partition('"""')[0]
+                assert "Inferred" in said or "Not documented" in said, f"{schema.name}.{field.name}"
+
+
+def test_nothing_inferred_is_required() -> None:
+    """No call needs an argument or a member that is only inferred; no answer of the newer version needs any field but its data."""
+    api = generator.load_api()
+    sent = api.request_schemas()
+
+    required = [f"{m.id}({p.name})" for m in api.methods for p in m.parameters if p.is_required and p.confidence]
+    for schema in api.schemas.values():
+        if isinstance(schema, Object) and schema.name in sent:
+            required += [f"{schema.name}.{field.name}" for field in schema.fields if field.is_required and field.confidence]
+        elif isinstance(schema, Object) and schema.name.startswith("RobotsV1"):
+            required += [f"{schema.name}.{f.name}" for f in schema.fields if f.is_required and f.name != "data"]
+    assert required == []
+
+
+def test_no_milliseconds() -> None:
+    """No name of v0 that counts milliseconds is carried into v1."""
+    api = generator.load_api()
+    names = [f"{s.name}.{f.wire}" for s in api.schemas.values() if isinstance(s, Object) for f in s.fields]
+
+    assert [name for name in names if name.startswith("RobotsV1") and name.endswith("_ms")] == []
+    assert [name for name in names if name.endswith("_ms")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"from_group": "robots.jobs"', '"from_group": "robots.works"', "no GET /robots/v0/jobs in the group robots.works"),
+        ('"x-v0-regroup"', '"x-regroup"', "two operations are called robots.jobs.list"),
+        ('"RobotsV1Workflow": {', '"AssetStatus": {', "that two layers of the facts have: AssetStatus"),
+        ('"/robots/v1/jobs/moderate": {', '"/robots/v0/jobs/moderate": {', "that two layers of the facts have: post"),
+    ],
+)
+def test_layers_fit(facts: Path, old: str, new: str, message: str) -> None:
+    """A layer that has what an older one has, or regroups what is not there, is refused."""
+    replace(facts / "robots-v1.json", old, new)
+    digest = hashlib.sha256((facts / "robots-v1.json").read_bytes()).hexdigest()
+    listed = tomllib.loads((facts / "ORIGIN.toml").read_text("utf-8"))["files"]
+    replace(facts / "ORIGIN.toml", listed["robots-v1.json"]["sha256"], digest)
+
+    with pytest.raises(GeneratorError, match=message):
+        _facts.load(facts)

@@ -177,7 +177,7 @@ class Recorder(Account):
 
 def corpus() -> list[Shot]:
     """Good requests: all of the tour, and those that the emulator's own corner takes."""
-    account = Recorder()
+    account = Recorder(accept_robots_terms=True)
     asset = tour.everything(account)
     playback_id, stream = asset["playback_ids"][0]["id"], account.data("POST", "/video/v1/live-streams", {"test": True})["id"]
     upload = account.create_upload()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 import orjson
@@ -14,25 +13,22 @@ from mux_async.emulator.validation import _spec
 from mux_async.webhooks import UnknownEvent, parse_event
 from tests.emulator.described import document, judge
 from tests.emulator.harness import Account, Json
+from tests.generated import spec
 
-FACTS = Path(__file__).parents[2] / "codegen" / "facts" / "webhook-events.json"
 HOOK = "https://app.example/hooks"
 SECRET = "hush"
 
 
 @cache
-def _event_facts() -> Json:
-    """The facts about events, with one root for all references."""
-    text = FACTS.read_text().replace('"mux-api.json#/components/schemas/', '"#/components/schemas/')
-    return cast("Json", orjson.loads(text.replace('"#/schemas/', '"#/components/schemas/')))
+def event_facts() -> dict[str, str]:
+    """Every event type, and the reference of the schema of its data."""
+    return {entry["type"]: entry["data_ref"] for entry in spec.document()["x-events"]}
 
 
 @cache
-def _validator(schema: str) -> Any:
-    facts = _event_facts()
-    components = {"schemas": {**document()["components"]["schemas"], **facts["schemas"]}}
-    root = facts["envelope"] if schema == "envelope" else {"$ref": f"#/components/schemas/{schema}"}
-    return Draft202012Validator({**root, "components": components})
+def _validator(reference: str) -> Any:
+    root = spec.document()["x-envelope"] if reference == "envelope" else {"$ref": reference}
+    return Draft202012Validator({**root, "components": document()["components"]})
 
 
 def judge_event(body: bytes | str) -> Json:
@@ -42,10 +38,10 @@ def judge_event(body: bytes | str) -> Json:
         AssertionError: It differs; the message says where.
     """
     envelope = cast("Json", orjson.loads(body))
-    schema = next((entry["data_schema"] for entry in _event_facts()["events"] if entry["type"] == envelope["type"]), None)
+    schema = event_facts().get(envelope["type"])
     assert schema is not None, f"Mux has no event {envelope['type']}"
     content = envelope["data"]
-    if envelope["type"].startswith("robots.job."):
+    if envelope["type"].startswith(("robots.job.", "robots.v1.job.")):
         content = content[envelope["type"]]
     problems = [f"{error.json_path}: {error.message[:300]}" for error in _validator("envelope").iter_errors(envelope)]
     problems += [f"{error.json_path}: {error.message[:300]}" for error in _validator(schema).iter_errors(content)]
@@ -56,16 +52,8 @@ def judge_event(body: bytes | str) -> Json:
 
 def statuses_of(type: str) -> list[str]:
     """The values that ``status`` may have in the data of an event; none where it has no such member."""
-    schemas = {**document()["components"]["schemas"], **_event_facts()["schemas"]}
-
-    def resolve(schema: Json) -> Json:
-        while "$ref" in schema:
-            schema = schemas[schema["$ref"].rpartition("/")[2]]
-        return schema
-
-    (data_schema,) = (entry["data_schema"] for entry in _event_facts()["events"] if entry["type"] == type)
-    properties = resolve(schemas[data_schema]).get("properties", {})
-    return cast("list[str]", resolve(properties.get("status", {})).get("enum", []))
+    properties = spec.resolve({"$ref": event_facts()[type]}).get("properties", {})
+    return cast("list[str]", spec.resolve(properties.get("status", {})).get("enum", []))
 
 
 class Judged(Account):

@@ -5,26 +5,31 @@ The table is the documentation: somebody who has to handle an event finds here w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import orjson
 import pytest
 
 from mux_async.emulator import EmulatorSettings, MediaInfo, WorkFault
 from mux_async.emulator.validation._spec import load
 from tests.emulator import tour
 from tests.emulator.harness import Account, Json, always
-from tests.emulator.judging import FACTS, Judged
+from tests.emulator.judging import Judged, event_facts
 
 FILM: Json = {"inputs": [{"url": "https://example.com/film.mp4"}], "playback_policies": ["public"]}
+SILENT: Json = {
+    "url": "https://example.com/silent.mp4",
+    "generated_subtitles": [{"language_code": "en", "name": "English"}],
+}
+"""A film without audio, which captions are to be generated from."""
 SUBTITLES: Json = {"url": "https://example.com/a.vtt", "type": "text", "language_code": "en"}
 ASSETS, STREAMS, UPLOADS, SPACES = ("/video/v1/" + name for name in ("assets", "live-streams", "uploads", "spaces"))
 WORKFLOWS = {
-    operation.path.rpartition("/")[2]: operation
+    operation.path: operation
     for operation in load().operations
-    if operation.id.startswith("robots.jobs.") and operation.id.endswith(".create")
+    if operation.id.startswith(("robots.jobs.", "robots_v0.jobs.")) and operation.id.endswith(".create")
 }
+"""By path: of both versions."""
 
 
 def film(account: Account, **members: object) -> Json:
@@ -130,27 +135,28 @@ def space(account: Account, then: str = "") -> None:
         account.pass_time(60.0)
 
 
-def job(workflow: str, end: str, account: Account) -> None:
+def job(path: str, end: str, account: Account) -> None:
     """A job of a workflow that comes to this end."""
-    operation = WORKFLOWS[workflow]
+    operation, (jobs, _, workflow) = WORKFLOWS[path], path.rpartition("/")
     asset = film(account, inputs=[{"url": "https://example.com/film.mp4"}, SUBTITLES])
     track = next(track["id"] for track in asset["tracks"] if track["type"] == "text")
     known = {"asset_id": asset["id"], "track_id": track, "to_language_code": "de"}
     if end == "errored":
         account.ok("POST", "/_emulator/work/faults", {"work": "job", "id": workflow, "type": "overloaded"})
-    made = account.data("POST", operation.path, tour.least(operation.body or {}, known))["id"]
+    made = account.data("POST", operation.path, tour.job_body(operation, known))["id"]
     if end == "cancelled":
-        account.ok("POST", f"/robots/v0/jobs/{made}/cancel")
+        account.ok("POST", f"{jobs}/{made}/cancel")
     account.pass_time(600.0)
 
 
-def directive(account: Account, *failing: str) -> None:
+def directive(account: Account, *, failing: Sequence[str] = (), version: int = 0) -> None:
     """A run of a directive with two workflows, of which those named fail."""
-    workflows: list[Json] = [{"reference_id": name, "workflow": name, "parameters": {}} for name in ("moderate", "find-scenes")]
+    names = ("moderate", "summarize")
+    workflows: list[Json] = [{"reference_id": name, "workflow": name, "parameters": {}} for name in names]
     body: Json = {"name": "both", "subject": {"type": "video.asset"}, "workflows": workflows}
-    made = account.data("POST", "/robots/v0/directives", body)["id"]
+    made = account.data("POST", f"/robots/v{version}/directives", body)["id"]
     account.emulator.work_faults.add(*(WorkFault("job", name) for name in failing))
-    account.data("POST", f"/robots/v0/directives/{made}/runs", {"asset_id": film(account)["id"]})
+    account.data("POST", f"/robots/v{version}/directives/{made}/runs", {"asset_id": film(account)["id"]})
     account.pass_time(600.0)
 
 
@@ -190,6 +196,7 @@ EVENTS: dict[str, Provoke] = {
     "video.asset.track.deleted": with_asset(delete_track),
     "video.asset.track.errored": failing("track", inputs=[*FILM["inputs"], SUBTITLES]),
     "video.asset.track.ready": with_asset(call("POST", "/tracks", SUBTITLES)),
+    "video.asset.track.skipped": partial(film, inputs=[SILENT]),
     "video.asset.updated": with_asset(call("PATCH", "", {"passthrough": "x"})),
     "video.asset.warning": with_asset(warn),
     "video.delivery.high_traffic": play,
@@ -224,15 +231,21 @@ EVENTS: dict[str, Provoke] = {
     "video.space.deleted": partial(space, then="delete broadcast, delete"),
     "video.space.idle": partial(space, then="join, leave"),
     "video.space.updated": partial(space, then="delete broadcast"),
-    "robots.directive_run.completed": directive,
-    "robots.directive_run.created": directive,
-    "robots.directive_run.errored": lambda account: directive(account, "moderate", "find-scenes"),
-    "robots.directive_run.partial": lambda account: directive(account, "moderate"),
     **{
-        f"robots.job.{workflow.replace('-', '_')}.{status}": partial(
-            job, workflow, status if status in {"errored", "cancelled"} else "completed"
+        f"{prefix}.directive_run.{name}": provoke
+        for version, prefix in enumerate(("robots", "robots.v1"))
+        for name, provoke in {
+            "completed": partial(directive, version=version),
+            "created": partial(directive, version=version),
+            "errored": partial(directive, failing=("moderate", "summarize"), version=version),
+            "partial": partial(directive, failing=("moderate",), version=version),
+        }.items()
+    },
+    **{
+        f"{'robots.v1' if '/v1/' in path else 'robots'}.job.{path.rpartition('/')[2].replace('-', '_')}.{status}": partial(
+            job, path, status if status in {"errored", "cancelled"} else "completed"
         )
-        for workflow in WORKFLOWS
+        for path in WORKFLOWS
         for status in ("pending", "processing", "completed", "errored", "cancelled")
     },
 }
@@ -240,16 +253,14 @@ EVENTS: dict[str, Provoke] = {
 
 def test_table() -> None:
     """The table has every event of the facts, and no other."""
-    described = [entry["type"] for entry in orjson.loads(FACTS.read_bytes())["events"]]
-
-    assert sorted(EVENTS) == sorted(described)
-    assert len(described) == 126
+    assert sorted(EVENTS) == sorted(event_facts())
+    assert len(EVENTS) == 206
 
 
 @pytest.mark.parametrize("type", EVENTS)
 def test_event(type: str) -> None:
     """It happens, once at least, and all that happened on the way is as the facts describe it."""
-    account = Judged(EmulatorSettings(limits=None))
+    account = Judged(EmulatorSettings(limits=None, accept_robots_terms=True))
 
     EVENTS[type](account)
 

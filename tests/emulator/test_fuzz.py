@@ -99,7 +99,10 @@ def batter(account: Account, random: Random, shots: int = SHOTS, *, data: bool =
 
 def settled(**more: Any) -> EmulatorSettings:
     hook = WebhookSettings("https://app.example/hooks", "hush")
-    return EmulatorSettings(limits=None, webhooks=(hook,), webhook_retries=WebhookRetries(until=600.0), max_events=500, **more)
+    retries = WebhookRetries(until=600.0)
+    return EmulatorSettings(
+        limits=None, webhooks=(hook,), webhook_retries=retries, max_events=500, accept_robots_terms=True, **more
+    )
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

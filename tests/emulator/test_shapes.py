@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
-import orjson
 import pytest
 
 from mux_async.emulator import Emulator
 from mux_async.emulator.resources import _request_bodies
 from mux_async.emulator.validation._shapes import Shape
+from tests.generated import spec
 
 Json = dict[str, Any]
 
-FACTS = Path(__file__).parents[2] / "codegen" / "facts" / "mux-api.json"
-SPEC = cast("Json", orjson.loads(FACTS.read_bytes()))
+SPEC = spec.document()
 SCHEMAS = cast("Json", SPEC["components"]["schemas"])
 
 PAIRS: dict[str, Shape] = {

@@ -33,7 +33,7 @@ class Lives:
         self._number = 0
         self._open: list[Account] = []
         self.path = folder / "state"
-        self.settings = EmulatorSettings(limits=None, state=self.path, store=folder / "store")
+        self.settings = EmulatorSettings(limits=None, state=self.path, store=folder / "store", accept_robots_terms=True)
 
     def account(self, **changes: Any) -> Account:
         """Begin a life."""
@@ -325,7 +325,7 @@ LISTS = [
     *(f"/video/v1/{name}" for name in ("assets", "uploads", "live-streams", "playback-restrictions", "spaces", "web-inputs")),
     *("/video/v1/transcription-vocabularies", "/video/v1/drm-configurations", "/video/v1/delivery-usage"),
     *("/system/v1/signing-keys", "/system/v1/webhooks", "/data/v1/annotations"),
-    *("/robots/v0/jobs", "/robots/v0/directives"),
+    *("/robots/v0/jobs", "/robots/v0/directives", "/robots/v1/jobs", "/robots/v1/directives"),
 ]
 
 

@@ -364,13 +364,13 @@ async def test_jobs_are_looked_at_one_by_one() -> None:
         now = EPOCH + int(anyio.current_time())
         if request.method == "POST":
             return RESET
-        if request.path == "/robots/v0/jobs":
+        if request.path == "/robots/v1/jobs":
             assert dict(request.query) == {"limit": "100", "asset_id": "a", "workflow": "summarize"}
             listed = [{"id": job, "created_at": now} for job in jobs] + [{"id": "old", "created_at": now - 3600}]
             return respond(
                 json={"data": listed, "total_row_count": 3}, headers={"Date": format_datetime(datetime.fromtimestamp(now, UTC))}
             )
-        job = request.path.removeprefix("/robots/v0/jobs/summarize/")
+        job = request.path.removeprefix("/robots/v1/jobs/summarize/")
         return respond(json={"data": {"id": job, "passthrough": jobs[job]}})
 
     transport = FakeTransport(answer)

@@ -28,8 +28,8 @@ EVENT_DATA = {event["type"]: {"$ref": event["data_ref"]} for event in spec.docum
 
 
 def test_count() -> None:
-    """All 410 schemas of the API have a name in `mux_async.models`; so have the 22 of webhooks and the three of the corrections."""
-    assert len(spec.schemas()) == 410 + 22 + 3
+    """All 549 schemas of the API have a name in `mux_async.models`; so have the 23 of webhooks and the three of the corrections."""
+    assert len(spec.schemas()) == 410 + 139 + 23 + 3
     assert set(spec.schemas()) <= set(models.__all__)
     assert all(issubclass(getattr(models, name), Model) for name in OBJECTS)
     assert len(OBJECTS) + len(ENUMS) + len(UNIONS) == len(spec.schemas())
@@ -131,8 +131,8 @@ def envelope(event_type: str, data: object) -> dict[str, object]:
 
 
 def test_events_count() -> None:
-    """126 event types, in the table, in the type, and with a sentence each."""
-    assert len(EVENTS) == 126
+    """206 event types, in the table, in the type, and with a sentence each."""
+    assert len(EVENTS) == 126 + 69 + 11
     assert set(EVENTS) == set(get_args(EventType)) == set(ABOUT) == set(EVENT_DATA)
     assert all(text.endswith(".") and not text.startswith("See ") for text in ABOUT.values())
 

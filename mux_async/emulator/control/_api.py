@@ -238,6 +238,11 @@ def _announce_traffic(desk: Desk) -> Response:
     return no_content()
 
 
+def _accept_robots_terms(desk: Desk) -> Response:
+    _handles.accept_robots_terms(desk.world, validated(desk.body, members(environment=string())).get("environment"))
+    return no_content()
+
+
 def _join(desk: Desk) -> Response:
     _spaces.join(
         desk.world,
@@ -298,6 +303,7 @@ _ACTS: Mapping[tuple[str, str], Act] = {
     ("POST", "live-streams/*/simulcast-targets/*/update"): _update_target,
     ("POST", "assets/*/warning"): _warn,
     ("POST", "delivery/high-traffic"): _announce_traffic,
+    ("POST", "robots/terms"): _accept_robots_terms,
     ("POST", "spaces/*/join"): _join,
     ("POST", "spaces/*/leave"): _leave,
     ("GET", "shots/*"): _manifest,

@@ -60,6 +60,15 @@ def warn(world: World, asset_id: str, type: str, message: str) -> None:
     raise not_found()
 
 
+def accept_robots_terms(world: World, name: str | None) -> None:
+    """See `Emulator.accept_robots_terms`."""
+    if name is not None and name not in world.environments:
+        raise invalid(f"environment must be one of {', '.join(world.environments)}")
+    for environment in world.environments.values():
+        if name in {None, environment.name}:
+            environment.has_robots_terms = True
+
+
 def announce_traffic(world: World, name: str | None, threshold: float) -> None:
     """See `AssetHandle.announce_traffic`."""
     name = next(iter(world.environments)) if name is None else name

@@ -106,7 +106,7 @@ def synthetic_probe(source: MediaSource) -> MediaInfo | InputProblem:
     """Invent a medium.
 
     Refused are uploads of no bytes, URLs that are neither http(s) nor ``mux://``, hosts under ``.invalid`` (which never
-    resolve, RFC 2606), and paths whose suffix is no medium's.
+    resolve, RFC 2606), and paths whose suffix is no medium's. A film whose file name holds ``silent`` has no audio.
     """
     if source.url is not None:
         return _probe_url(source.url)
@@ -129,7 +129,8 @@ def _probe_url(url: str) -> MediaInfo | InputProblem:
         return _audio(length)
     standard: Mapping[str, str] = {}
     found = next((reasons for suffix, reasons in _NON_STANDARD_SUFFIXES.items() if path.endswith(suffix)), standard)
-    return MediaInfo(duration=_seconds(length), non_standard=found)
+    channels = 0 if "silent" in path.rpartition("/")[2] else 2
+    return MediaInfo(duration=_seconds(length), non_standard=found, channels=channels)
 
 
 def _is_audio(head: bytes) -> bool:

@@ -161,7 +161,11 @@ def _variant(media: MediaInfo, rung: int) -> str:
 
 
 def _subtitles(play: PlaybackRequest) -> list[str]:
-    tracks = [track for track in play.asset.tracks if track.type == "text" and track.status == "ready"]
+    tracks = [
+        track
+        for track in play.asset.tracks
+        if track.type == "text" and track.text_type != "chapters" and track.status == "ready"
+    ]
     chosen = default_language(play.params, (track.language_code or "" for track in tracks))
     return [
         f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="sub",NAME="{_quotable(track.name)}",LANGUAGE="{_quotable(track.language_code)}"'

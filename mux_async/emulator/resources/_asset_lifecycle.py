@@ -190,9 +190,8 @@ def prepare_extras(world: World, environment: Environment, asset: Asset) -> None
             track = add_text_track(world, asset, entry, source="uploaded")
             track_event(world, environment, "created", asset, track)
             _end_track(world, environment, asset, track)
-    if asset.media.channels:
-        for entry in main_input(asset.options).get("generated_subtitles", ()):
-            begin_track(world, environment, asset, add_text_track(world, asset, entry, source="generated_vod"))
+    for entry in main_input(asset.options).get("generated_subtitles", ()):
+        begin_track(world, environment, asset, add_text_track(world, asset, entry, source="generated_vod"))
     for rendition in asset.static_renditions:
         begin_static_rendition(world, environment, asset, rendition)
     if asset.mp4_support != "none":
@@ -262,7 +261,7 @@ def add_text_track(world: World, asset: Asset, entry: Mapping[str, Any], *, sour
         world.mint.id("track"),
         "text",
         status="preparing",
-        text_type="subtitles",
+        text_type=entry.get("text_type", "subtitles"),
         text_source=source,
         language_code=language,
         name=entry.get("name", language),
@@ -325,6 +324,10 @@ def _end_track(world: World, environment: Environment, asset: Asset, track: Trac
     if fault is not None:
         track.status = "errored"
         track_event(world, environment, "errored", asset, track, fault.errors)
+        return
+    if track.text_source == "generated_vod" and asset.media is not None and not asset.media.channels:
+        track.status = "skipped"
+        track_event(world, environment, "skipped", asset, track)
         return
     track.status = "ready"
     if track.language_code == "auto":

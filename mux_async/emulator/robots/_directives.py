@@ -1,18 +1,23 @@
-"""``/robots/v0/directives`` and their runs: several workflows on one asset, in the order their inputs allow (facts/BEHAVIOUR.md, 10).
+"""``/robots/v1/directives``, ``/robots/v0/directives`` and their runs (facts/BEHAVIOUR.md, 10).
 
-A run looks again at what it waits for whenever something happens to an asset or a job (`reconsider`). A workflow is dispatched, as an
-ordinary job, once all its inputs are there; it fails when one of them cannot come.
+A run is several workflows on one asset, in the order their inputs allow. It looks again at what it waits for whenever something happens to
+an asset or a job (`reconsider`). A workflow is dispatched, as an ordinary job, once all its inputs are there; it fails when one of them
+cannot come.
+
+How version 1 writes resources and workflows is not published: here it takes what version 0 takes, and requires less of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import attrs
 
-from mux_async.emulator.http._messages import ApiError, Response, created, data, invalid, json_response, no_content
+from mux_async.emulator.http._messages import ApiError, Response, created, data, invalid, json_response, no_content, not_found
 from mux_async.emulator.resources._asset_lifecycle import add_text_track, begin_shots, begin_track
-from mux_async.emulator.robots._jobs import OPEN, create_job
+from mux_async.emulator.robots._jobs import OPEN, VERSIONS, check_terms, create_job, event_prefix
 from mux_async.emulator.routing._router import Call, Route, take
 from mux_async.emulator.state._records import Directive, DirectiveRun, Job, Json, Node
 from mux_async.emulator.state._state import Asset, Environment, Track, World
@@ -47,6 +52,7 @@ def _directive_json(directive: Directive) -> Json:
         "resources": directive.resources,
         "created_at": int(directive.created_at),
         "updated_at": int(directive.updated_at),
+        **({"_links": {"self": {"href": f"/robots/v1/directives/{directive.id}"}}} if directive.version else {}),
     }
 
 
@@ -85,7 +91,7 @@ def _run_event(world: World, environment: Environment, name: str, run: Directive
         "environment_id": environment.id,
         "internal_id": run.id,
     }
-    emit(world, environment, f"robots.directive_run.{name}", ("directive_run", run.id), payload)
+    emit(world, environment, f"{event_prefix(run.version)}.directive_run.{name}", ("directive_run", run.id), payload)
 
 
 def _binding(run: DirectiveRun, node: Node) -> Json:
@@ -106,6 +112,7 @@ def start_run(world: World, environment: Environment, directive: Directive, asse
         asset.id,
         world.now,
         nodes=[Node(entry["reference_id"], entry["workflow"]) for entry in directive.workflows],
+        version=directive.version,
     )
     environment.directive_runs[run.id] = run
     _run_event(world, environment, "created", run)
@@ -175,7 +182,12 @@ def _try(world: World, environment: Environment, run: DirectiveRun, asset: Asset
         parameters["track_id"] = tracks[0]
     try:
         node.job_id = create_job(
-            world, environment, node.workflow, parameters, directive={"id": run.directive_id, "run_id": run.id}
+            world,
+            environment,
+            node.workflow,
+            parameters,
+            directive={"id": run.directive_id, "run_id": run.id},
+            version=run.version,
         ).id
     except ApiError as error:
         node.reason = "; ".join(error.messages)
@@ -211,7 +223,7 @@ def _look(environment: Environment, run: DirectiveRun, asset: Asset, name: str) 
         if asset.shots is not None and asset.shots.status in {"errored", "skipped"}:
             return Input("missing", "the asset has no shots")
     else:
-        tracks = _ready(asset, "text" if resource["kind"] == "caption" else "audio", resource.get("language"))
+        tracks = _ready(asset, "audio" if resource.get("kind") == "audio" else "text", resource.get("language"))
         if tracks:
             return Input("there", tracks[0].id)
     if source["via"] == "required":
@@ -257,8 +269,12 @@ def _request(world: World, environment: Environment, run: DirectiveRun, asset: A
 # ---- operations
 
 
-def _directive(call: Call) -> Directive:
-    return call.environment.one(call.environment.directives, call.params["DIRECTIVE_ID"])
+def _directive(version: int, call: Call) -> Directive:
+    check_terms(call, version)
+    directive = call.environment.one(call.environment.directives, call.params["DIRECTIVE_ID"])
+    if directive.version != version:
+        raise not_found()
+    return directive
 
 
 def _check_names(body: Json) -> None:
@@ -277,8 +293,21 @@ def _check_names(body: Json) -> None:
             raise invalid(f"resources: {entry['reference_id']} comes from {source['binding']}, which is not declared")
 
 
-def _create(call: Call) -> Response:
-    body = call.json(described("CreateDirectiveRequest"))
+def _with_names(entries: Sequence[Json], kind: str) -> list[Json]:
+    """Give what has no ``reference_id`` one: version 1 may not ask for them."""
+    return [{"reference_id": f"{kind}-{number}", **entry} for number, entry in enumerate(entries, 1)]
+
+
+def _create(version: int, call: Call) -> Response:
+    check_terms(call, version)
+    body: Json = call.json(described("RobotsV1CreateDirectiveRequest" if version else "CreateDirectiveRequest"))
+    if version:
+        body.setdefault("name", "directive")
+        body.setdefault("subject", {"type": "video.asset"})
+        body["workflows"] = _with_names(body.get("workflows", ()), "workflow")
+        body["resources"] = _with_names(body.get("resources", ()), "resource")
+        if any("workflow" not in entry for entry in body["workflows"]):
+            raise invalid("workflows: workflow is required")
     _check_names(body)
     world = call.world
     directive = Directive(
@@ -290,57 +319,67 @@ def _create(call: Call) -> Response:
         body["subject"],
         body["workflows"],
         body.get("resources", []),
+        version=version,
     )
     call.environment.directives[directive.id] = directive
     return created(_directive_json(directive))
 
 
-def _list(call: Call) -> Response:
-    found = list(reversed(call.environment.directives.values()))
+def _list(version: int, call: Call) -> Response:
+    check_terms(call, version)
+    found = [directive for directive in reversed(call.environment.directives.values()) if directive.version == version]
     rows = [_directive_json(directive) for directive in call.page(found)]
     return json_response(200, {"data": rows, "total_row_count": len(found)})
 
 
-def _retrieve(call: Call) -> Response:
-    return data(_directive_json(_directive(call)))
+def _retrieve(version: int, call: Call) -> Response:
+    return data(_directive_json(_directive(version, call)))
 
 
-def _delete(call: Call) -> Response:
-    del call.environment.directives[_directive(call).id]
+def _delete(version: int, call: Call) -> Response:
+    del call.environment.directives[_directive(version, call).id]
     return no_content()
 
 
-def _create_run(call: Call) -> Response:
-    directive = _directive(call)
-    asset = call.environment.asset(call.json(described("RunDirectiveRequest"))["asset_id"])
+def _create_run(version: int, call: Call) -> Response:
+    directive = _directive(version, call)
+    body = call.json(described("RobotsV1RunDirectiveRequest" if version else "RunDirectiveRequest"))
+    if "asset_id" not in body:
+        raise invalid("asset_id is required")
+    asset = call.environment.asset(body["asset_id"])
     if asset.status != "ready":
-        raise ApiError(422, "unprocessable", "The asset is not ready")
+        raise ApiError(422, "unprocessable_entity", "The asset is not ready")
     run = start_run(call.world, call.environment, directive, asset)
     return data({"run_id": run.id, "subject_id": asset.id, "status": "pending"}, 202)
 
 
-def _list_runs(call: Call) -> Response:
-    directive = _directive(call)
+def _list_runs(version: int, call: Call) -> Response:
+    directive = _directive(version, call)
     found = [run for run in reversed(call.environment.directive_runs.values()) if run.directive_id == directive.id]
     rows = [_run_json(call.environment, run) for run in call.page(found)]
     return json_response(200, {"data": rows, "total_row_count": len(found)})
 
 
-def _retrieve_run(call: Call) -> Response:
-    directive, wanted = _directive(call), call.params["RUN_ID"]
+def _retrieve_run(version: int, call: Call) -> Response:
+    directive, wanted = _directive(version, call), call.params["RUN_ID"]
     run = call.environment.directive_runs.get(wanted)
     if run is None or run.directive_id != directive.id:
         raise ApiError(404, "not_found", "There is no such run of the directive")
     return data(_run_json(call.environment, run))
 
 
-_ONE = "/robots/v0/directives/{DIRECTIVE_ID}"
-ROUTES = (
-    Route("POST", "/robots/v0/directives", _create),
-    Route("GET", "/robots/v0/directives", _list),
-    Route("GET", _ONE, _retrieve),
-    Route("DELETE", _ONE, _delete),
-    Route("POST", f"{_ONE}/runs", _create_run),
-    Route("GET", f"{_ONE}/runs", _list_runs),
-    Route("GET", f"{_ONE}/runs/{{RUN_ID}}", _retrieve_run),
-)
+def _routes(version: int) -> tuple[Route, ...]:
+    every = f"/robots/v{version}/directives"
+    one = f"{every}/{{DIRECTIVE_ID}}"
+    return (
+        Route("POST", every, partial(_create, version)),
+        Route("GET", every, partial(_list, version)),
+        Route("GET", one, partial(_retrieve, version)),
+        Route("DELETE", one, partial(_delete, version)),
+        Route("POST", f"{one}/runs", partial(_create_run, version)),
+        Route("GET", f"{one}/runs", partial(_list_runs, version)),
+        Route("GET", f"{one}/runs/{{RUN_ID}}", partial(_retrieve_run, version)),
+    )
+
+
+ROUTES = tuple(route for version in VERSIONS for route in _routes(version))

@@ -11,7 +11,7 @@ import orjson
 from mux_async.emulator.http._messages import Response, not_found, text
 from mux_async.emulator.media._probe import MediaInfo
 from mux_async.emulator.resources._asset_lifecycle import add_text_track, remove_playback_ids
-from mux_async.emulator.robots._outputs import ANSWERS, Material, cues, edited
+from mux_async.emulator.robots._outputs import ANSWERS, Material, cues, edited, in_seconds
 from mux_async.emulator.state._records import Job, Json
 from mux_async.emulator.state._state import Asset, Environment, Track, World
 from mux_async.emulator.webhooks._events import asset_event, track_event
@@ -29,7 +29,18 @@ WORKFLOWS = (
     "generate-engagement-insights",
     "generate-premium-captions",
     "find-best-thumbnails",
+    "analyze-structure",
+    "generate-contextual-text",
 )
+NEW_WORKFLOWS = frozenset({"analyze-structure", "generate-contextual-text"})
+"""Version 0 got these when version 1 came."""
+NEEDS = {
+    "ask-questions": ("questions",),
+    "edit-captions": ("track_id",),
+    "translate-audio": ("to_language_code",),
+    "translate-captions": ("track_id", "to_language_code"),
+}
+"""Parameters that a workflow cannot do without, besides the asset."""
 NEEDS_SOUND = frozenset({"generate-premium-captions", "translate-audio"})
 NEEDS_VIDEO = frozenset({"find-best-thumbnails", "find-scenes", "moderate"})
 
@@ -66,7 +77,7 @@ def perform(world: World, environment: Environment, job: Job) -> Json:
         return work.tracks()
     outputs = ANSWERS[job.workflow](Material.of(job, asset, asset.media))
     work.act_on(outputs)
-    return outputs
+    return in_seconds(outputs) if job.version else outputs
 
 
 class _Work:
@@ -88,8 +99,9 @@ class _Work:
             self._asset.thumbnail_time = outputs["best_thumbnails"][0]["timestamp_ms"] / 1000
             asset_event(self._world, self._environment, "updated", self._asset)
         if parameters.get("update_asset_chapters"):
-            track = self._add_text("chapters", parameters.get("output_language_code") or "en")
-            outputs["asset_update"] = {"status": "created", "track_id": track.id}
+            track = self._add_text("chapters", parameters.get("output_language_code") or "en", "chapters")
+            update = {"status": "created", "track_id": track.id}
+            outputs |= {"asset_updates": {"chapters": update}} if self._job.version else {"asset_update": update}
         if outputs.get("exceeds_threshold") and parameters.get("on_flagged"):
             deleted = [entry.id for entry in self._asset.playback_ids]
             remove_playback_ids(self._environment, self._asset)
@@ -116,6 +128,9 @@ class _Work:
     def _url(self, name: str) -> str:
         return f"{self._world.origin}/_emulator/robots/{self._job.id}/{name}"
 
+    def _track_name(self, default: str) -> str:
+        return str(self._job.parameters.get("track_name") or default)
+
     def _source(self) -> Track:
         wanted = self._job.parameters["track_id"]
         found = next((track for track in self._asset.tracks if track.id == wanted), None)
@@ -123,8 +138,8 @@ class _Work:
             raise JobFailedError("track_not_found", "The track was deleted before the job was done")
         return found
 
-    def _add_text(self, name: str, language: str) -> Track:
-        entry = {"language_code": language, "name": name}
+    def _add_text(self, name: str, language: str, kind: str = "subtitles") -> Track:
+        entry = {"language_code": language, "name": name, "text_type": kind}
         track = add_text_track(self._world, self._asset, entry, source="uploaded")
         track_event(self._world, self._environment, "created", self._asset, track)
         track.status = "ready"
@@ -143,6 +158,8 @@ class _Work:
         if not self._uploads:
             return {**outputs, "temporary_vtt_url": self._url("captions.vtt")}
         name = f"{source.name} ({parameters.get('track_name_suffix') or 'edited'})"
+        if self._job.version:  # the edited track takes the place and the name of the original
+            name = parameters.get("track_name") or source.name or "captions"
         outputs["uploaded_track_id"] = self._add_text(name, source.language_code or "en").id
         if parameters.get("delete_original_track") is not False:
             self._remove(source)
@@ -155,7 +172,7 @@ class _Work:
         if not self._uploads:
             return {**outputs, "temporary_vtt_url": self._url("captions.vtt")}
         language: str = parameters["to_language_code"]
-        return {**outputs, "uploaded_track_id": self._add_text(f"{language} (translated)", language).id}
+        return {**outputs, "uploaded_track_id": self._add_text(self._track_name(f"{language} (translated)"), language).id}
 
     def _translate_audio(self) -> Json:
         if not self._uploads:
@@ -169,7 +186,7 @@ class _Work:
             max_channels=2,
             primary=False,
             language_code=language,
-            name=f"{language} (dubbed)",
+            name=self._track_name(f"{language} (dubbed)"),
         )
         self._asset.tracks.append(track)
         track_event(self._world, self._environment, "created", self._asset, track)

@@ -1,7 +1,10 @@
-"""``/robots/v0/jobs``: jobs of the twelve workflows (facts/BEHAVIOUR.md, section 10).
+"""``/robots/v1/jobs`` and ``/robots/v0/jobs``: jobs of the workflows (facts/BEHAVIOUR.md, section 10; facts/NEWER.md, section 2).
+
+The versions do the same work, and do not see each other's jobs. Version 1 answers 403 until its terms are accepted, and counts in seconds
+what version 0 counts in milliseconds; what else is different is not published.
 
 A job is pending when it is created, processing soon after, and completed or errored when an asset would be ready; it is forgotten after
-30 days. A second job of the same workflow, asset and parameters is refused with 409 while the first is under way.
+30 days. A second job of the same version, workflow, asset and parameters is refused with 409 while the first is under way.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from typing import cast
 
 import orjson
 
-from mux_async.emulator.http._messages import ApiError, Response, data, json_response, not_found
-from mux_async.emulator.robots._effects import WORKFLOWS, JobFailedError, perform
+from mux_async.emulator.http._messages import ApiError, Response, data, invalid, json_response, not_found
+from mux_async.emulator.robots._effects import NEEDS, NEW_WORKFLOWS, WORKFLOWS, JobFailedError, perform
 from mux_async.emulator.routing._router import Call, Route, known, take
 from mux_async.emulator.state._records import Job, JobStatus, Json
 from mux_async.emulator.state._serialization import without_none
@@ -21,6 +24,7 @@ from mux_async.emulator.state._state import Asset, Environment, World
 from mux_async.emulator.validation._described import described
 from mux_async.emulator.webhooks._events import emit
 
+VERSIONS = (0, 1)
 STATUSES = ("pending", "processing", "completed", "errored", "cancelled")
 OPEN = frozenset({"pending", "processing"})
 PENDING_SHARE = 0.2
@@ -63,18 +67,44 @@ def _summary(job: Job) -> Json:
         "status": job.status,
         "created_at": int(job.created_at),
         "updated_at": int(job.updated_at),
-        "_links": {"self": {"href": f"/robots/v0/jobs/{job.workflow}/{job.id}"}},
+        "_links": {"self": {"href": f"/robots/v{job.version}/jobs/{job.workflow}/{job.id}"}},
     }
 
 
-def schema_of(workflow: str) -> str:
+def workflows_of(version: int) -> tuple[str, ...]:
+    """The workflows of a version: scenes are found by analyze-structure since version 1."""
+    return WORKFLOWS if version == 0 else tuple(workflow for workflow in WORKFLOWS if workflow != "find-scenes")
+
+
+def schema_of(version: int, workflow: str) -> str:
     """The name of the schema of the workflow's create request."""
-    return f"Create{''.join(word.capitalize() for word in workflow.split('-'))}JobRequest"
+    prefix = f"RobotsV{version}" if version or workflow in NEW_WORKFLOWS else ""
+    return f"{prefix}Create{''.join(word.capitalize() for word in workflow.split('-'))}JobRequest"
+
+
+def check_terms(call: Call, version: int) -> None:
+    """Refuse version 1 until its terms are accepted.
+
+    Raises:
+        ApiError: 403, they are not.
+    """
+    if version and not (call.environment.has_robots_terms or call.world.settings.accept_robots_terms):
+        raise ApiError(
+            403,
+            "forbidden",
+            "The Robots terms have not been accepted for this environment. Accept them at https://dashboard.mux.com/robots "
+            "(of this emulator: POST /_emulator/robots/terms)",
+        )
+
+
+def event_prefix(version: int) -> str:
+    """What the names of events begin with."""
+    return "robots" if version == 0 else f"robots.v{version}"
 
 
 def _job_event(world: World, environment: Environment, job: Job) -> None:
     # The job lies under a key named after the event, not at the top level: facts/BEHAVIOUR.md, section 7.2.
-    name = f"robots.job.{job.workflow.replace('-', '_')}.{job.status}"
+    name = f"{event_prefix(job.version)}.job.{job.workflow.replace('-', '_')}.{job.status}"
     emit(world, environment, name, ("job", job.id), {name: job_json(environment, job)})
 
 
@@ -100,23 +130,28 @@ def create_job(
     *,
     passthrough: str | None = None,
     directive: Json | None = None,
+    version: int = 0,
 ) -> Job:
     """Begin a job whose parameters fit their schema.
 
     Raises:
-        ApiError: 400 or 404, there is no such asset or track; 409, it is being done already; 422, the asset is in no state for it.
+        ApiError: 400, a parameter is missing; 400 or 404, there is no such asset or track; 409, it is being done already; 422, the
+            asset is in no state for it.
     """
     parameters = cast("Json", _counted(parameters))
+    for name in ("asset_id", *NEEDS.get(workflow, ())):
+        if name not in parameters:
+            raise invalid(f"parameters.{name} is required")
     asset = environment.asset(parameters["asset_id"])
     if asset.status != "ready":
-        raise ApiError(422, "unprocessable", "The asset is not ready")
+        raise ApiError(422, "unprocessable_entity", "The asset is not ready")
     if "track_id" in parameters:
         track = take(asset.tracks, lambda track: track.id == parameters["track_id"])
         if track is None:
             raise not_found()
         if track.type != "text" or track.status != "ready":
-            raise ApiError(422, "unprocessable", "The track is no text track that is ready")
-    fingerprint = orjson.dumps([workflow, parameters], option=orjson.OPT_SORT_KEYS).decode()
+            raise ApiError(422, "unprocessable_entity", "The track is no text track that is ready")
+    fingerprint = orjson.dumps([version, workflow, parameters], option=orjson.OPT_SORT_KEYS).decode()
     if any(job.fingerprint == fingerprint and job.status in OPEN for job in environment.jobs.values()):
         raise ApiError(409, "conflict", "A job with the same workflow, asset and parameters is under way")
     job = Job(
@@ -130,6 +165,7 @@ def create_job(
         fingerprint,
         passthrough=passthrough,
         directive=directive,
+        version=version,
     )
     environment.jobs[job.id] = job
     _job_event(world, environment, job)
@@ -173,47 +209,60 @@ def _finish(world: World, environment: Environment, job: Job) -> None:
     _move(world, environment, job, "completed")
 
 
-def _create(workflow: str, call: Call) -> Response:
-    body = call.json(described(schema_of(workflow)))
-    job = create_job(call.world, call.environment, workflow, body["parameters"], passthrough=body.get("passthrough"))
+def _create(version: int, workflow: str, call: Call) -> Response:
+    check_terms(call, version)
+    body = call.json(described(schema_of(version, workflow)))
+    parameters: Json = body.get("parameters") or {}
+    job = create_job(call.world, call.environment, workflow, parameters, passthrough=body.get("passthrough"), version=version)
     return data(job_json(call.environment, job), 202)
 
 
-def _job(call: Call) -> Job:
-    return call.environment.one(call.environment.jobs, call.params["JOB_ID"])
+def _job(version: int, call: Call) -> Job:
+    check_terms(call, version)
+    job = call.environment.one(call.environment.jobs, call.params["JOB_ID"])
+    if job.version != version:
+        raise not_found()
+    return job
 
 
-def _retrieve(workflow: str, call: Call) -> Response:
-    job = _job(call)
+def _retrieve(version: int, workflow: str, call: Call) -> Response:
+    job = _job(version, call)
     if job.workflow != workflow:
         raise not_found()
     return data(job_json(call.environment, job))
 
 
-def _list(call: Call) -> Response:
+def _list(version: int, call: Call) -> Response:
+    check_terms(call, version)
     query = call.request.query
     known(query.get("status") or None, STATUSES, "status")
-    known(query.get("workflow") or None, WORKFLOWS, "workflow")
+    known(query.get("workflow") or None, workflows_of(version), "workflow")
     wanted = {name: query[name] for name in ("asset_id", "status", "workflow") if query.get(name)}
     found = [
         job
         for job in reversed(call.environment.jobs.values())
-        if all(getattr(job, name) == value for name, value in wanted.items())
+        if job.version == version and all(getattr(job, name) == value for name, value in wanted.items())
     ]
     return json_response(200, {"data": [_summary(job) for job in call.page(found)], "total_row_count": len(found)})
 
 
-def _cancel(call: Call) -> Response:
-    job = _job(call)
+def _cancel(version: int, call: Call) -> Response:
+    job = _job(version, call)
     if job.status not in OPEN:
         raise ApiError(409, "conflict", f"A job that is {job.status} cannot be cancelled")
     _move(call.world, call.environment, job, "cancelled")
     return data(_summary(job))
 
 
-ROUTES = (
-    Route("GET", "/robots/v0/jobs", _list),
-    Route("POST", "/robots/v0/jobs/{JOB_ID}/cancel", _cancel),
-    *(Route("POST", f"/robots/v0/jobs/{workflow}", partial(_create, workflow)) for workflow in WORKFLOWS),
-    *(Route("GET", f"/robots/v0/jobs/{workflow}/{{JOB_ID}}", partial(_retrieve, workflow)) for workflow in WORKFLOWS),
-)
+def _routes(version: int) -> tuple[Route, ...]:
+    jobs = f"/robots/v{version}/jobs"
+    workflows = workflows_of(version)
+    return (
+        Route("GET", jobs, partial(_list, version)),
+        Route("POST", f"{jobs}/{{JOB_ID}}/cancel", partial(_cancel, version)),
+        *(Route("POST", f"{jobs}/{workflow}", partial(_create, version, workflow)) for workflow in workflows),
+        *(Route("GET", f"{jobs}/{workflow}/{{JOB_ID}}", partial(_retrieve, version, workflow)) for workflow in workflows),
+    )
+
+
+ROUTES = tuple(route for version in VERSIONS for route in _routes(version))

@@ -7,7 +7,7 @@ asked for, and scores come from a hash. What changes an asset is in `mux_async.e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 from zlib import crc32
 
 import attrs
@@ -270,12 +270,58 @@ def _split(text: str, find: str, *, exact: bool) -> list[str]:
     return [*pieces, text[at:]]
 
 
+def _analysis(material: Material) -> Json:
+    """Everything at once; the fields of scenes and key moments are not published, so they are those of the workflows that find them."""
+    starts = [*_chapters(material)["chapters"]]
+    ends = [*(chapter["start_time"] for chapter in starts[1:]), round(material.end, 3)]
+    return {
+        "title": _summarize(material)["title"],
+        "summary": _summarize(material)["description"],
+        "tags": _summarize(material)["tags"],
+        "chapters": [{**chapter, "end_time": end} for chapter, end in zip(starts, ends, strict=True)],
+        "scenes": _scenes(material)["scenes"],
+        "key_moments": _key_moments(material)["moments"],
+    }
+
+
+def _contextual_texts(material: Material) -> Json:
+    """A text for each place in each variant; how results look is not published, so this is a guess."""
+    variants: list[Json] = material.parameters.get("variants") or [{"key": "default"}]
+    artifacts: list[Json] = material.parameters.get("artifacts") or [{"key": "text"}]
+    found: list[Json] = []
+    for variant in variants:
+        for artifact in artifacts:
+            longest: Json = artifact.get("max_length") or {}
+            words = f"{material.title}: people cross a river by boat before night falls.".split()
+            text = " ".join(words[: longest["value"]] if longest.get("unit") == "words" else words)
+            if longest.get("unit") == "characters":
+                text = text[: longest["value"]]
+            found.append({"variant": variant.get("key"), "artifact": artifact.get("key"), "text": text})
+    return {"texts": found}
+
+
+_MILLISECONDS = {"start_ms": "start_time", "end_ms": "end_time", "timestamp_ms": "time"}
+
+
+def in_seconds(value: Any) -> Any:
+    """Return outputs as version 1 has them: times in seconds."""
+    if isinstance(value, dict):
+        members = cast("Json", value)
+        return {
+            _MILLISECONDS.get(name, name): member / 1000 if name in _MILLISECONDS else in_seconds(member)
+            for name, member in members.items()
+        }
+    return [in_seconds(item) for item in value] if value.__class__ is list else value
+
+
 ANSWERS: Mapping[str, Callable[[Material], Json]] = {
+    "analyze-structure": _analysis,
     "ask-questions": _questions,
     "find-best-thumbnails": _thumbnails,
     "find-key-moments": _key_moments,
     "find-scenes": _scenes,
     "generate-chapters": _chapters,
+    "generate-contextual-text": _contextual_texts,
     "generate-engagement-insights": _insights,
     "moderate": _moderate,
     "summarize": _summarize,

@@ -50,12 +50,14 @@ def authorize(token: Token, request: Request) -> None:
     """Check that the token may do this.
 
     Raises:
-        ApiError: 403, it may not.
+        ApiError: 403, it may not; 401 from Robots (facts/NEWER.md, section 2).
     """
     if request.segments == WHOAMI:
         return
     needed = f"{request.segments[0]}:{'read' if request.method in _READS else 'write'}"
     if needed not in token.permissions:
+        if request.segments[0] == "robots":
+            raise ApiError(401, "insufficient_scope", f"The access token lacks the permission {needed}")
         raise ApiError(403, "forbidden", f"The access token lacks the permission {needed}")
 
 

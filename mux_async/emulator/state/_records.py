@@ -167,6 +167,8 @@ class Job:
     outputs: Json | None = None
     errors: list[Json] | None = None
     directive: Json | None = None
+    version: int = 0
+    """Of Robots; the versions do not see each other's jobs and directives."""
 
 
 @attrs.define(eq=False)
@@ -181,6 +183,7 @@ class Directive:
     subject: Json
     workflows: list[Json]
     resources: list[Json]
+    version: int = 0
 
 
 @attrs.define
@@ -208,6 +211,7 @@ class DirectiveRun:
     completed_at: float | None = None
     nodes: list[Node] = attrs.field(factory=list[Node])
     requested: list[str] = attrs.field(factory=list[str])
+    version: int = 0
 
 
 @attrs.define(eq=False)

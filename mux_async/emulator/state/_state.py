@@ -68,7 +68,7 @@ class Track:
 
     id: str
     type: Literal["video", "audio", "text"]
-    status: Literal["preparing", "ready", "errored", "deleted"] | None = None
+    status: Literal["preparing", "ready", "errored", "skipped", "deleted"] | None = None
     duration: float | None = None
     max_width: int | None = None
     max_height: int | None = None
@@ -229,6 +229,8 @@ class Environment:
     jobs: dict[str, Job] = attrs.field(factory=dict[str, Job])
     directives: dict[str, Directive] = attrs.field(factory=dict[str, Directive])
     directive_runs: dict[str, DirectiveRun] = attrs.field(factory=dict[str, DirectiveRun])
+    has_robots_terms: bool = False
+    """Whether the terms of Robots v1 are accepted."""
     delivered: dict[str, DeliveredAsset] = attrs.field(factory=dict[str, DeliveredAsset])
     """By asset id; see `mux_async.emulator.resources._usage`."""
     webhooks: dict[str, WebhookEndpoint] = attrs.field(factory=dict[str, WebhookEndpoint])
