@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := mux_async transports codegen tools tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit bench example mutants codegen check-codegen api constraints build clean
+.PHONY: help demo test lint format types unit bench example mutants codegen check-codegen api layers constraints build clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ codegen: $(VENV)/.dev-installed ## Write the generated code again
 
 api: $(VENV)/.dev-installed ## Write the listing of the public API, docs/api.txt, again
 	$(BIN)/python -m tools.public_api
+
+layers: $(VENV)/.dev-installed ## Draw the layers in CONTRIBUTING.md again, from the imports
+	$(BIN)/python -m tools.layers
 
 check-codegen: $(VENV)/.dev-installed ## Fail if the generated code is not what the generator writes
 	$(BIN)/python -m codegen --check

@@ -57,7 +57,7 @@ BAD_ID_STATUSES = frozenset({400, 404, 410, 422})
 
 
 class AssetSource(Protocol):
-    """The requests of a poll; `_asset_waits` implements it with the API."""
+    """The requests of a poll; `resources._asset_waits` implements it with the API."""
 
     async def retrieve(self, asset_id: str) -> Asset: ...
 

@@ -422,9 +422,9 @@ class Mux:
         Args:
             event: As `mux_async.webhooks.parse_event` returns it.
         """
-        from mux_async._asset_waits import poller_of
         from mux_async._webhook_updates import webhook_updates
         from mux_async.live._poller import poller_of as live_poller_of
+        from mux_async.resources._asset_waits import poller_of
 
         poller_of(self._caller).update(webhook_updates(event))
         live_poller_of(self._caller).webhook_received(event)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import deprecated
 
-from mux_async._asset_waits import AssetWaits
 from mux_async._models.model import listed
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import returns_raw, takes_older_name
 from mux_async._types import UNSET, Unset
+from mux_async.resources._asset_waits import AssetWaits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

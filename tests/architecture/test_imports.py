@@ -13,56 +13,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "mux_async"
 
-LAYERS: list[set[str]] = [
-    {
-        "_types",
-        "_lazy_exports",
-        "_version",
-        "errors",
-        "_checks",
-        "_operation",
-        "transport",
-        "transport_errors",
-        "_forks",
-        "_leader",
-        "_per_loop",
-        "_redis",
-        "_sqlite",
-        "_store_url",
-        "_logging",
-        "_models",
-        "_names",
-        "_setting_text",
-        "_time_spans",
-        "_tracebacks",
-        "models",
-        "params",
-        "playback",
-    },
-    {
-        "_classify",
-        "_list_cycles",
-        "_content",
-        "_config",
-        "_options",
-        "_pagination",
-        "_arguments",
-        "_response",
-        "_retry",
-        "limits",
-        "signing",
-    },
-    {"_wire", "_recovery", "_idempotency", "_call", "_misspelt"},
-    {"_engine", "_single_flight", "_transports"},
-    {"_resource"},
-    {"resources", "_asset_poller", "_asset_waits", "_poll_schedule", "_webhook_updates", "webhooks"},
-    {"live", "uploads"},
-    {"_client", "__init__"},
-    {"ingest", "emulator", "testing"},
-    {"cli"},
-]
-"""From the values up. A module imports from its own row and those above; what is below is out of sight."""
-
 HTTP_LIBRARIES = {"aiohttp", "httpx", "httpx2", "httpcore", "requests", "urllib3"}
 MAY_NAME_HTTP = {"emulator", "testing", "cli"}
 """They sit on top, and serve or fake HTTP."""
@@ -77,12 +27,6 @@ def modules(but: Collection[str] = ()) -> list[Path]:
     return sorted(
         path for path in CORE.rglob("*.py") if not {path.relative_to(CORE).parts[0], str(path.relative_to(CORE))} & set(but)
     )
-
-
-def room(path: Path) -> str:
-    """Return the top-level module or package of the core that *path* belongs to."""
-    first = path.relative_to(CORE).parts[0]
-    return first.removesuffix(".py")
 
 
 def imports(tree: ast.AST, *, at_import_time: bool) -> Iterator[str]:
@@ -103,23 +47,6 @@ def imports(tree: ast.AST, *, at_import_time: bool) -> Iterator[str]:
                 yield from (f"{module}.{alias.name}" for alias in node.names)
         else:
             yield from imports(node, at_import_time=at_import_time)
-
-
-def rank(name: str) -> int | None:
-    return next((number for number, row in enumerate(LAYERS) if name in row), None)
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(CORE)))
-def test_imports_run_one_way(path: Path) -> None:
-    """No module imports, when it is imported, from a room further up than its own."""
-    own = rank(room(path))
-    assert own is not None, f"{room(path)} has no place in LAYERS"
-    for name in imports(ast.parse(path.read_text()), at_import_time=True):
-        if name.startswith("mux_async."):
-            other = name.split(".")[1]
-            position = rank(other)
-            if position is not None and other != "__init__":
-                assert position <= own, f"{path.relative_to(ROOT)} imports {name}"
 
 
 @pytest.mark.parametrize("path", modules(but=MAY_NAME_HTTP), ids=lambda path: str(path.relative_to(CORE)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -29,7 +29,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 
 @contextmanager
-def counted() -> Iterator[list[FrameType]]:
+def counted() -> Generator[list[FrameType]]:
     """Collect the frames of the package that are entered in the block, each once, however often it is resumed."""
     frames: list[FrameType] = []
     seen: set[int] = set()
