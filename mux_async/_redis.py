@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 import anyio
 
 from mux_async._forks import detect_fork
-from mux_async._per_loop import Closable, PerLoop
+from mux_async._per_loop import PerLoop
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingExtraError
 from mux_async.transport import callbacks_at_once, current_loop, running_runtime
@@ -25,9 +25,6 @@ class RedisClient(Protocol):
     async def aclose(self) -> None: ...
 
 
-C = TypeVar("C", bound=Closable)
-
-
 class RedisClients:
     """The clients of one store, one for each event loop.
 
@@ -41,9 +38,9 @@ class RedisClients:
         self._connect = connect
         self._purpose = purpose
         self._max_commands = max_commands
-        self._clients: PerLoop[LoopClient[RedisClient]] = PerLoop()
+        self._clients: PerLoop[_LoopClient] = PerLoop()
 
-    def here(self) -> LoopClient[RedisClient]:
+    def here(self) -> _LoopClient:
         """Return the client of the running event loop: ``async with clients.here() as client`` for the time of one command.
 
         Raises:
@@ -57,7 +54,7 @@ class RedisClients:
                 raise ConfigurationError(
                     f"{self._purpose} need asyncio, and this is trio; sqlite:///path shares them on one host"
                 )
-            client = LoopClient(self._connect(), loop, self._max_commands)
+            client = _LoopClient(self._connect(), loop, self._max_commands)
             self._clients.put(loop, client, client)
         return client
 
@@ -68,39 +65,39 @@ class RedisClients:
             await client.aclose()
 
 
-class LoopClient(Generic[C]):
+class _LoopClient:
     """The client of one event loop, closed when its commands have ended."""
 
-    def __init__(self, client: C, loop: object, max_commands: int | None = None) -> None:
-        self.client = client
+    def __init__(self, client: RedisClient, loop: object, max_commands: int | None) -> None:
+        self._client = client
         self._loop = loop
         self._slots = None if max_commands is None else anyio.Semaphore(max_commands, fast_acquire=True)
         self._commands = 0
         self._is_closing = False
 
-    async def __aenter__(self) -> C:
+    async def __aenter__(self) -> RedisClient:
         if self._slots is not None:
             await self._slots.acquire()
         self._commands += 1
-        return self.client
+        return self._client
 
     async def __aexit__(self, *_: object) -> None:
         self._commands -= 1
         if self._slots is not None:
             self._slots.release()
         if self._is_closing and self._commands == 0:
-            await self.client.aclose()
+            await self._client.aclose()
 
     async def aclose(self) -> None:
         """Close the connections, once the commands under way have ended."""
         self._is_closing = True
         if self._commands == 0:
-            await self.client.aclose()
+            await self._client.aclose()
 
     def abandon(self) -> None:
         """Close the connections without the event loop. See `mux_async.transport.Abandonable`."""
         # A pool has private names for its connections.
-        pool: Any = getattr(self.client, "connection_pool", None)
+        pool: Any = getattr(self._client, "connection_pool", None)
         idle, in_use = getattr(pool, "_available_connections", ()), getattr(pool, "_in_use_connections", ())
         with callbacks_at_once(self._loop):
             for connection in (*idle, *in_use):

@@ -11,21 +11,19 @@ response.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import cache
+from functools import partial
 from importlib.util import find_spec
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import anyio
-import attrs
 
 from mux_async._checks import check_period, check_secret
-from mux_async._forks import detect_fork
 from mux_async._per_loop import PerLoop
-from mux_async._redis import LoopClient
+from mux_async._redis import RedisClient, RedisClients, connect_to, redis_error
 from mux_async._tracebacks import hides_methods
 from mux_async._types import Secret
 from mux_async.errors import ConfigurationError, MissingExtraError
-from mux_async.transport import current_loop, running_runtime
+from mux_async.transport import current_loop
 from mux_async.webhooks._errors import EventStoreError
 from mux_async.webhooks._store import KEEP, Claim, ClaimState, EventKey
 
@@ -34,6 +32,7 @@ _CONNECTIONS: Final = 16
 _PREFIX: Final = "mux-async:webhooks:1:{all}"
 """The braces keep all keys on one node of a cluster, because scripts use two keys."""
 _DONE: Final = "done"
+_PURPOSE: Final = "webhook events in Redis"
 
 _CLAIM: Final = """
 local held = redis.call('GET', KEYS[1])
@@ -52,15 +51,6 @@ return {'mine', 0}
 _RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
-class Client(Protocol):
-    """The methods of Redis' client that are used."""
-
-    async def eval(self, script: str, numkeys: int, *keys_and_args: str) -> Any: ...
-    async def get(self, name: str) -> Any: ...
-    async def set(self, name: str, value: str, *, px: int) -> Any: ...
-    async def aclose(self) -> None: ...
-
-
 class _PendingClaim:
     """A claim in progress and its result; ``None`` if it failed."""
 
@@ -69,16 +59,6 @@ class _PendingClaim:
     def __init__(self) -> None:
         self.claim: Claim | None = None
         self.ended = anyio.Event()
-
-
-@attrs.define(eq=False)
-class _Connected:
-    """The connections and pending claims of one event loop."""
-
-    connection: LoopClient[Client]
-    slots: anyio.Semaphore = attrs.field(factory=lambda: anyio.Semaphore(_CONNECTIONS, fast_acquire=True))
-    claims: dict[str, _PendingClaim] = attrs.field(factory=dict[str, _PendingClaim])
-    """Pending claims by event."""
 
 
 @hides_methods
@@ -98,7 +78,7 @@ class RedisEventStore:
 
     def __init__(self, url: str | Secret, *, keep: float = KEEP, timeout: float = 2.0) -> None:
         if find_spec("redis") is None:
-            raise MissingExtraError("the event store in Redis", "redis", "redis")
+            raise MissingExtraError(_PURPOSE, "redis", "redis")
         check_secret("url", url)
         check_period("keep", keep)
         check_period("timeout", timeout)
@@ -107,11 +87,13 @@ class RedisEventStore:
             raise ConfigurationError("the URL of the event store must be redis://host[:port][/db], or rediss:// for TLS")
         self._keep = _milliseconds(keep)
         self._timeout = timeout
-        self._connected: PerLoop[_Connected] = PerLoop()
+        self._clients = RedisClients(partial(_connect, self._url, timeout), _PURPOSE, max_commands=_CONNECTIONS)
+        self._claims: PerLoop[dict[str, _PendingClaim]] = PerLoop()
+        """Pending claims by event."""
 
     async def claim(self, event: EventKey, token: str, lease: float) -> Claim:
         """See `EventStore.claim`."""
-        claims = self._here().claims
+        claims = self._pending()
         while (first := claims.get(event.key)) is not None:
             await first.ended.wait()
             if first.claim is not None:
@@ -145,56 +127,39 @@ class RedisEventStore:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        connected = self._connected.pop(current_loop())
-        if connected is not None:
-            await connected.connection.aclose()
+        await self._clients.aclose()
 
-    async def _run(self, command: Callable[[Client], Awaitable[Any]]) -> Any:
-        connected = self._here()
-        async with connected.slots:
+    async def _run(self, command: Callable[[RedisClient], Awaitable[Any]]) -> Any:
+        async with self._clients.here() as client:
             try:
-                return await self._run_once(connected.connection.client, command)
+                return await self._run_once(client, command)
             except EventStoreError:
                 # Repeated once: a connection that was idle for long breaks on its next use, and a blocked event loop causes timeouts.
-                return await self._run_once(connected.connection.client, command)
+                return await self._run_once(client, command)
 
-    async def _run_once(self, client: Client, command: Callable[[Client], Awaitable[Any]]) -> Any:
+    async def _run_once(self, client: RedisClient, command: Callable[[RedisClient], Awaitable[Any]]) -> Any:
         try:
             # Shielded, because it would be unknown whether a cancelled command was executed.
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._timeout):
                 return await command(client)
-        except (_redis_error(), OSError) as error:
+        except (redis_error(), OSError) as error:
             # The library's exception may contain the URL, so only its class is reported.
             problem = type(error).__name__
         else:
             problem = f"no response within {self._timeout:g} s"
         raise EventStoreError(f"the event store in Redis failed: {problem}")
 
-    def _here(self) -> _Connected:
-        detect_fork()
+    def _pending(self) -> dict[str, _PendingClaim]:
         loop = current_loop()
-        connected = self._connected.open.get(loop)
-        if connected is None:
-            if running_runtime() != "asyncio":
-                raise ConfigurationError("the event store in Redis needs asyncio, and this is trio; use SqliteEventStore")
-            connection = LoopClient(self._connect(), loop)
-            connected = _Connected(connection)
-            self._connected.put(loop, connected, connection)
-        return connected
+        claims = self._claims.open.get(loop)
+        if claims is None:
+            claims = {}
+            self._claims.put(loop, claims)
+        return claims
 
-    def _connect(self) -> Client:
-        from redis.asyncio import BlockingConnectionPool, Redis
 
-        # The library's keyword arguments are untyped.
-        pool = cast("Any", BlockingConnectionPool).from_url(
-            self._url.reveal(),
-            max_connections=_CONNECTIONS,
-            timeout=self._timeout,
-            socket_timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
-            decode_responses=True,
-        )
-        return cast("Client", cast("Any", Redis).from_pool(pool))
+def _connect(url: Secret, timeout: float) -> RedisClient:
+    return connect_to(url, timeout, _PURPOSE)()
 
 
 def _event(key: str) -> str:
@@ -207,10 +172,3 @@ def _object(subject: str) -> str:
 
 def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
-
-
-@cache
-def _redis_error() -> type[Exception]:
-    from redis.exceptions import RedisError
-
-    return RedisError

@@ -9,15 +9,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-import anyio
-import anyio.to_thread
-
 from mux_async._checks import check_callable, check_path, check_period
-from mux_async._sqlite import SqliteConnection
+from mux_async._sqlite import SqliteFile
 from mux_async.webhooks._errors import EventStoreError
 from mux_async.webhooks._store import KEEP, Claim, EventKey
 
@@ -54,10 +50,10 @@ class SqliteEventStore:
         check_path("path", path)
         check_period("keep", keep)
         check_callable("clock", clock, "it must be a function that returns Unix seconds")
-        self._path = Path(path).absolute()
         self._keep = keep
         self._clock = clock
-        self._connection = SqliteConnection(partial(_connect, self._path))
+        self._name = Path(path).name
+        self._file = SqliteFile(Path(path).absolute(), _SCHEMA, _TIMEOUT)
         self._claims = 0
 
     async def claim(self, event: EventKey, token: str, lease: float) -> Claim:
@@ -112,39 +108,13 @@ class SqliteEventStore:
 
     async def aclose(self) -> None:
         """Close the file. The next operation opens it again."""
-        with anyio.CancelScope(shield=True):  # short: at most one operation is running
-            await anyio.to_thread.run_sync(self._drop)
+        await self._file.aclose()
 
     async def _run(self, transaction: Callable[[sqlite3.Connection], T]) -> T:
-        return await anyio.to_thread.run_sync(self._transact, transaction)
-
-    def _transact(self, transaction: Callable[[sqlite3.Connection], T]) -> T:
-        with self._connection:
-            try:
-                connection = self._connection.get()
-                connection.execute("BEGIN IMMEDIATE")
-                with connection:  # commits or rolls back
-                    return transaction(connection)
-            except (sqlite3.Error, OSError) as error:
-                raise EventStoreError(f"the event store {self._path.name!r} failed: {error}") from error
-
-    def _drop(self) -> None:
-        with self._connection:
-            self._connection.drop()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # A lock serialises threads; `isolation_level=None` disables implicit transactions.
-    connection = sqlite3.connect(path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A power failure may lose the last records; those events are then handled again.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(_SCHEMA)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        try:
+            return await self._file.run(transaction)
+        except (sqlite3.Error, OSError) as error:
+            raise EventStoreError(f"the event store {self._name!r} failed: {error}") from error
 
 
 def _newest(connection: sqlite3.Connection, subject: str, now: float) -> int | None:

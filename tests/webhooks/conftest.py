@@ -10,8 +10,8 @@ import fakeredis
 import pytest
 import redis
 
+from mux_async._redis import RedisClient, RedisClients
 from mux_async.webhooks import EventStore, MemoryEventStore, RedisEventStore, SqliteEventStore
-from mux_async.webhooks._store_redis import Client
 from tests.limits.stores import redis_server
 
 
@@ -20,10 +20,12 @@ class FakeRedisEventStore(RedisEventStore):
 
     def __init__(self) -> None:
         super().__init__("redis://fake", timeout=30)
-        self.server = fakeredis.FakeServer()
-
-    def _connect(self) -> Client:
-        return cast("Client", fakeredis.FakeAsyncRedis(server=self.server, decode_responses=True, max_connections=2000))
+        server = fakeredis.FakeServer()
+        self._clients = RedisClients(
+            lambda: cast("RedisClient", fakeredis.FakeAsyncRedis(server=server, decode_responses=True, max_connections=2000)),
+            "events",
+            max_commands=16,
+        )
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import anyio
 import fakeredis
 import pytest
 
+from mux_async._redis import RedisClient, RedisClients
 from mux_async.webhooks import (
     Event,
     EventStore,
@@ -22,7 +23,6 @@ from mux_async.webhooks import (
     WebhookRouter,
     sign,
 )
-from mux_async.webhooks._store_redis import Client
 
 pytestmark = pytest.mark.anyio
 
@@ -35,10 +35,12 @@ class FakeRedis(RedisEventStore):
 
     def __init__(self) -> None:
         super().__init__("redis://fake")
-        self.server = fakeredis.FakeServer()
-
-    def _connect(self) -> Client:
-        return cast("Client", fakeredis.FakeAsyncRedis(server=self.server, decode_responses=True))
+        server = fakeredis.FakeServer()
+        self._clients = RedisClients(
+            lambda: cast("RedisClient", fakeredis.FakeAsyncRedis(server=server, decode_responses=True)),
+            "events",
+            max_commands=16,
+        )
 
 
 @pytest.fixture

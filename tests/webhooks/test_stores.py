@@ -205,7 +205,7 @@ async def test_no_redis() -> None:
 @pytest.mark.runtimes("trio")
 async def test_redis_on_trio() -> None:
     """Redis on trio is refused with what to take instead."""
-    with pytest.raises(ConfigurationError, match="SqliteEventStore"):
+    with pytest.raises(ConfigurationError, match="sqlite:///"):
         await RedisEventStore("redis://127.0.0.1:1").claim(EVENT, "a", 60)
 
 
