@@ -1,14 +1,14 @@
-"""What came of an attempt: the status of the answer first, then its headers and body, or else the transport's error. Pure.
+"""The outcome of an attempt: from the status first, then headers and body, or from the transport's error. Pure.
 
-A status says what the server did; a body only explains it. So an answer whose body broke off, is too long or cannot be decompressed is
-what its status says it is. Only for a success the body makes a difference: the request was acted on, and what came of it is lost.
+The status says what the server did; the body only explains it. So an error answer whose body broke off, is too long or cannot be
+decompressed keeps the meaning of its status. Only for a success the body matters: the request was processed, and its result is lost.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mux_async._retry import Answered, Failed, Outcome, Unreadable, parse_retry_after
+from mux_async._retry import ErrorStatus, ExchangeFailed, Outcome, UnreadableSuccess, parse_retry_after
 from mux_async.errors import Delivery, ResponseError, TransportError
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ RANK: Final = {_NEVER_SENT: 0, _MAYBE_PROCESSED: 1, _ANSWERED: 2}
 
 
 def is_success(status: int) -> bool:
-    """Whether *status* is a 2xx. A 101, which ends the exchange too, is none."""
+    """Whether *status* is a 2xx. A 101, which ends the exchange too, is not."""
     return 199 < status < 300
 
 
 def classify(
     status: int | None, headers: Headers | None, failure: TransportError | ResponseError | None, now_epoch: float
 ) -> Outcome | None:
-    """Say what came of an attempt.
+    """Return the outcome of an attempt.
 
     Args:
-        status: Of the answer; ``None`` when no head of one arrived.
+        status: Of the answer; ``None`` if its head did not arrive.
         headers: Of the answer.
         failure: What went wrong with the exchange, or with the body.
         now_epoch: Seconds since 1970, for a ``Retry-After`` that is a date.
@@ -41,19 +41,19 @@ def classify(
         ``None`` for a success whose body arrived.
     """
     if status is None or headers is None:
-        return Failed(delivery_of(status, failure))
+        return ExchangeFailed(delivery_of(status, failure))
     if not is_success(status):
-        return Answered(status, parse_retry_after(headers.get("Retry-After"), now_epoch))
+        return ErrorStatus(status, parse_retry_after(headers.get("Retry-After"), now_epoch))
     if failure is None:
         return None
-    return Unreadable() if isinstance(failure, ResponseError) else Failed(_ANSWERED)
+    return UnreadableSuccess() if isinstance(failure, ResponseError) else ExchangeFailed(_ANSWERED)
 
 
 def delivery_of(status: int | None, failure: TransportError | ResponseError | None) -> Delivery:
-    """Say what the server may have done in an attempt that has ended.
+    """Return what the server may have done in an attempt that has ended.
 
     Returns:
-        `Delivery.NEVER_SENT` for an answer that says that nothing was done, too: a redirect, a 429 or another 4xx.
+        `Delivery.NEVER_SENT` also for an answer that says that nothing was processed: a redirect, a 429 or another 4xx.
     """
     if status is None:
         return failure.delivery if isinstance(failure, TransportError) else _MAYBE_PROCESSED

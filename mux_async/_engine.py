@@ -220,7 +220,7 @@ class Engine:
             try:
                 value: T = _wire.decode(operation, arguments, answer.response, answer.content)
             except UndecodableResponseError as error:
-                answer = await self._within(call, self._recovery().look_for_lost(call, answer, error))
+                answer = await self._within(call, self._recovery().search_for_lost(call, answer, error))
             else:
                 return (value, answer) if with_answer else value
 
@@ -294,7 +294,7 @@ class Engine:
             try:
                 _wire.decode(call.operation, arguments, answer.response, answer.content)
             except UndecodableResponseError as error:
-                return await self._recovery().look_for_lost(call, answer, error)
+                return await self._recovery().search_for_lost(call, answer, error)
             return answer
 
         # Imported here: most programs that only read need none of it.

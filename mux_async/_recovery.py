@@ -1,7 +1,7 @@
-"""What follows an attempt that was no success: send it again after a wait, find out what it made, or raise.
+"""What follows a failed attempt: wait and retry, search for what it made, or raise.
 
-What came of it is decided in `_classify` and what may follow in `_retry`; both are pure, and this is what carries it out. It waits between
-attempts, and while it looks for what a create made whose answer got lost (`_idempotency.search`).
+`_classify` names the outcome and `_retry` decides; both are pure. This module carries the decision out. It waits between attempts, and
+while it searches for what a create made whose answer was lost (`_idempotency.search`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mux_async import _wire
 from mux_async._call import Answer, AttemptRecord, Call
 from mux_async._classify import classify, is_success
 from mux_async._idempotency import search
-from mux_async._retry import Again, Ambiguous, Answered, decide
+from mux_async._retry import Ambiguous, ErrorStatus, RetryAfter, decide
 from mux_async.errors import (
     Delivery,
     MuxError,
@@ -41,7 +41,7 @@ _BUDGET_NOTE = "it was not sent again: the account's retry budget is used up (Li
 
 
 class Recovery:
-    """Decides, and waits.
+    """Handles failed attempts.
 
     Args:
         config: What all calls share.
@@ -60,20 +60,20 @@ class Recovery:
         self._read = read
 
     async def recover(self, call: Call, record: AttemptRecord) -> Answer | None:
-        """Find out what follows an attempt that was no success, and wait until it may.
+        """Handle a failed attempt, and wait before a retry.
 
         Returns:
-            What the attempt made all the same; ``None`` when the request has to be sent again.
+            The answer, if the attempt succeeded all the same; ``None`` if the request has to be sent again.
 
         Raises:
             MuxError: Neither is possible.
         """
         response, failure, status = record.response, record.failure, record.status
         if response is not None and status == 404 and call.operation.method == "DELETE" and call.doubtful is not None:
-            return Answer(response, b"", call.attempts)  # an earlier attempt went through, and its answer was lost
+            return Answer(response, b"", call.attempts)  # an earlier attempt succeeded, and its answer was lost
         outcome = classify(status, response.headers if response is not None else None, failure, self._config.epoch())
         assert outcome is not None  # noqa: S101 - a success has returned before
-        if isinstance(outcome, Answered) and response is not None:
+        if isinstance(outcome, ErrorStatus) and response is not None:
             problem: MuxError = _wire.status_error(
                 call.operation,
                 response,
@@ -89,10 +89,10 @@ class Recovery:
         is_never_sent = status is None and record.delivery is Delivery.NEVER_SENT
         if record.grant is not None and is_never_sent:
             await self._limits.give_back(record.grant)
-        if status == 409 and call.doubtful is not None and self._can_look(call):
+        if status == 409 and call.doubtful is not None and self._can_search(call):
             with suppress(MuxError, search.Inconclusive):  # then the 409 is the answer
                 if (found := await self._find(call, is_acted=True)) is not None:
-                    return found  # what it clashes with is what an earlier attempt made
+                    return found  # the object that it conflicts with was made by an earlier attempt
         decision = decide(
             outcome,
             replay=call.operation.replay,
@@ -103,16 +103,16 @@ class Recovery:
             is_limited=record.grant is not None,
         )
         match decision:
-            case Again(delay):
+            case RetryAfter(delay):
                 await self._wait(call, problem, delay, is_free=status == 429 or is_never_sent)
                 return None
             case Ambiguous():
-                return await self._settle(call, problem, record)
+                return await self._resolve(call, problem, record)
             case _:
                 raise call.failed(problem, problem.__cause__)
 
     async def _wait(self, call: Call, problem: MuxError, delay: float, *, is_free: bool) -> None:
-        """Sleep for *delay* before the next attempt, which the account's retry budget pays for unless it *is_free*."""
+        """Sleep for *delay* before the next attempt, which is charged to the account's retry budget unless it *is_free*."""
         if not is_free and not self._limits.retries.spend(self._config.clock()):
             problem.add_note(_BUDGET_NOTE)
             raise call.failed(problem, problem.__cause__)
@@ -120,26 +120,26 @@ class Recovery:
         if remaining is not None and delay >= remaining:
             raise call.out_of_time(delay)
         line, number = call.operation.line, len(call.attempts)
-        log(logger, logging.INFO, "%s: attempt %d came to nothing (%s); again in %.2f s", line, number, problem, delay)
+        log(logger, logging.INFO, "%s: attempt %d failed (%s); retry in %.2f s", line, number, problem, delay)
         await anyio.sleep(delay)
 
-    async def _settle(self, call: Call, problem: MuxError, record: AttemptRecord) -> Answer | None:
-        """Find out what came of an attempt with an unknown outcome.
+    async def _resolve(self, call: Call, problem: MuxError, record: AttemptRecord) -> Answer | None:
+        """Find out whether an attempt with an unknown outcome succeeded.
 
         Returns:
-            What it made; ``None`` when it made nothing and may be sent again.
+            What it made; ``None`` if it made nothing and may be sent again.
 
         Raises:
-            AmbiguousOutcomeError: It cannot be found out, or may not be sent again.
-            ResponseError: Nothing can be looked for, and *problem* says already that the request was acted on.
+            AmbiguousOutcomeError: It cannot be found out, or the request may not be sent again.
+            ResponseError: There is no key to search for, and *problem* says already that the request was processed.
         """
         call.describe(problem)
-        if not self._can_look(call):
+        if not self._can_search(call):
             if isinstance(problem, ResponseError):
                 raise call.failed(problem, problem.__cause__)
             raise call.describe(call.ambiguous(problem, record)) from problem
         is_acted = record.status is not None and is_success(record.status)
-        log(logger, logging.INFO, "%s: outcome unknown (%s); looking for what it made", call.operation.line, problem)
+        log(logger, logging.INFO, "%s: outcome unknown (%s); searching for what it made", call.operation.line, problem)
         try:
             found = await self._find(call, is_acted=is_acted)
         except (MuxError, search.Inconclusive) as error:
@@ -155,20 +155,20 @@ class Recovery:
         log(logger, logging.INFO, "%s: it made nothing; sending it again", call.operation.line)
         return None
 
-    def _can_look(self, call: Call) -> bool:
-        """Whether what a call made can be looked for, and there is time for it."""
+    def _can_search(self, call: Call) -> bool:
+        """Whether a call has a key to search for, and time for it."""
         remaining = call.remaining()
         return call.lookup is not None and (remaining is None or remaining > search.PAUSES[0])
 
     async def _find(self, call: Call, *, is_acted: bool) -> Answer | None:
-        """Look for what an attempt made, by the call's key; ``None`` when it is not there."""
+        """Search for what an attempt made, by the call's key; ``None`` if it does not exist."""
         lookup = call.lookup
-        assert lookup is not None  # noqa: S101 - `_can_look`
+        assert lookup is not None  # noqa: S101 - `_can_search`
         found = await search.reconcile(partial(self._read, call), lookup, lookup.key_spec.lookup, call, acted=is_acted)
         return None if found is None else Answer(found.answer.response, found.content, call.attempts, is_reconciled=True)
 
-    async def look_for_lost(self, call: Call, answer: Answer, error: UndecodableResponseError) -> Answer:
-        """Look for what a create made whose answer arrived and is not what belongs there.
+    async def search_for_lost(self, call: Call, answer: Answer, error: UndecodableResponseError) -> Answer:
+        """Search for what a create made whose answer arrived and cannot be decoded.
 
         Raises:
             MuxError: It cannot be found.
@@ -177,15 +177,15 @@ class Recovery:
             raise call.failed(error, error.__cause__)
         record = call.attempts[-1]
         record.failure = record.problem = error
-        found = await self._settle(call, error, record)
+        found = await self._resolve(call, error, record)
         assert found is not None  # noqa: S101 - it was acted on, so it is found or an error
         return found
 
     async def cut_off(self, call: Call) -> Answer:
-        """Return what a deadline that has passed leaves of a call, which mostly is an error to raise."""
+        """End a call whose deadline has passed: mostly by raising."""
         record = call.attempts[-1] if call.attempts else None
         if record is not None and record.ended_at is None and record.status is not None and not is_success(record.status):
-            # A refusal, of which only the explanation is missing.
+            # An error status, of which only the body is missing.
             record.failure = TransportTimeoutError(
                 "the deadline passed while it arrived", delivery=Delivery.ANSWERED, phase=Phase.READ_BODY
             )
@@ -196,6 +196,6 @@ class Recovery:
 
 
 def log(logger: logging.Logger, level: int, text: str, *values: object) -> None:
-    """Write to the log. A filter or handler of the program's that fails must not lose an answer."""
+    """Write to the log. A filter or handler of the program that fails must not lose an answer."""
     with suppress(Exception):
         logger.log(level, text, *values, stacklevel=2)

@@ -1,28 +1,28 @@
-"""Whether to send a request again: a function of what the operation is and what happened. It waits for nothing and sends nothing.
+"""Whether to retry a request: a pure function of the operation and the outcome of the attempt.
 
 ===========================  =======================  =========================
-what happened                reads, idempotent or     everything else (most
-                             harmless writes          POSTs)
+outcome                      reads, idempotent or     other writes
+                             harmless writes          (most POSTs)
 ===========================  =======================  =========================
-nothing was sent             again                    again
-nothing can be sent          the failure              the failure
-429                          again                    again
-408                          again                    the answer, as an error
-5xx                          again                    ambiguous
-no answer, bytes were sent   again                    ambiguous
-2xx whose body broke off     again                    ambiguous
-2xx that cannot be read      the error                ambiguous
-any other answer             the answer               the answer
+nothing was sent             retry                    retry
+nothing can be sent          raise the failure        raise the failure
+429                          retry                    retry
+408                          retry                    raise the status error
+5xx                          retry                    ambiguous
+no answer, bytes were sent   retry                    ambiguous
+2xx whose body broke off     retry                    ambiguous
+2xx that cannot be read      raise the error          ambiguous
+any other answer             raise the status error   raise the status error
 ===========================  =======================  =========================
 
-What is ambiguous is looked for when the call has a key (`_once`), and goes again when nothing is there. A success that cannot be read is
-an error of its own without one: it says that the request was acted on. All repetitions but those after a 429, or when nothing was sent,
-come out of the account's retry budget (`limits.RetryBudget`).
+After an ambiguous outcome of a call with an idempotency key, the engine searches for the object (`_idempotency`), and retries if there is
+none. Without a key, a success that cannot be read has its own error, which says that the request was processed. Every retry is charged to
+the account's retry budget, except after a 429 or if nothing was sent.
 
-Nothing can be sent when the name of the host does not exist, the certificate is not trusted, or the transport was closed
-(`TransportError.is_permanent`): the caller allows one attempt then.
+Nothing can be sent if the host name does not exist, the certificate is not trusted, or the transport was closed
+(`TransportError.is_permanent`). The caller then allows one attempt.
 
-A 409 is final: for Robots it means that the job exists, and sending again cannot change that.
+A 409 is final: for Robots it means that the job exists, and a retry cannot change that.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from mux_async._operation import Replay
 from mux_async.errors import Delivery
 
 
-class Answered(NamedTuple):
-    """An answer with a status that is not a success; its body may be lost.
+class ErrorStatus(NamedTuple):
+    """An answer with a status other than 2xx; its body may be lost.
 
     Attributes:
         status: HTTP status.
-        retry_after: Seconds the server asked for; ``None`` when it did not say.
+        retry_after: Seconds that the server asked for; ``None`` if it did not.
     """
 
     status: int
     retry_after: float | None = None
 
 
-class Failed(NamedTuple):
+class ExchangeFailed(NamedTuple):
     """No answer, or a success whose body broke off.
 
     Attributes:
@@ -60,30 +60,30 @@ class Failed(NamedTuple):
     delivery: Delivery
 
 
-class Unreadable(NamedTuple):
-    """A success whose body arrived and cannot be used: a broken compression, too long, not what belongs there."""
+class UnreadableSuccess(NamedTuple):
+    """A success whose body arrived and cannot be used: broken compression, too long, or not the expected JSON."""
 
 
-Outcome: TypeAlias = Answered | Failed | Unreadable
+Outcome: TypeAlias = ErrorStatus | ExchangeFailed | UnreadableSuccess
 
 
-class Again(NamedTuple):
-    """Send it again after *delay* seconds; the rate limit's own wait comes on top."""
+class RetryAfter(NamedTuple):
+    """Retry after *delay* seconds, plus the wait for a grant."""
 
     delay: float
 
 
 @attrs.frozen
 class GiveUp:
-    """Report what happened; it is certain that nothing was done, or it is safe to try later."""
+    """Raise the error: nothing was processed, or repeating the call later is safe."""
 
 
 @attrs.frozen
 class Ambiguous:
-    """Report that the outcome is not known."""
+    """The outcome is unknown."""
 
 
-Decision: TypeAlias = Again | GiveUp | Ambiguous
+Decision: TypeAlias = RetryAfter | GiveUp | Ambiguous
 
 
 @explains_arguments
@@ -91,14 +91,13 @@ Decision: TypeAlias = Again | GiveUp | Ambiguous
 class RetryPolicy:
     """How long to wait between attempts, in seconds.
 
-    Full jitter: a random share of a ceiling that doubles with each attempt, so that clients that failed together do not come back
-    together.
+    Full jitter: a random share of a ceiling that doubles with each attempt, so that clients that failed together do not retry together.
     """
 
     first: float = 0.5
     longest: float = 8.0
     longest_retry_after: float = 60.0
-    """The most that a server's ``Retry-After`` is believed."""
+    """A server's ``Retry-After`` above this counts as this."""
 
     def __attrs_post_init__(self) -> None:
         for name in ("first", "longest", "longest_retry_after"):
@@ -119,46 +118,46 @@ def decide(
     policy: RetryPolicy,
     is_limited: bool,
 ) -> Decision:
-    """Decide what follows an attempt that did not succeed.
+    """Decide what follows a failed attempt.
 
     Args:
-        outcome: What happened.
-        replay: What may be done when the outcome of the operation is not known.
+        outcome: Of the attempt.
+        replay: Whether the operation may be repeated after an unknown outcome.
         attempt: Number of the attempt, from 1.
         max_attempts: Attempts allowed in all.
         jitter: Random number in [0, 1).
         policy: How long to wait.
-        is_limited: Whether a rate-limit bucket stands before the operation: then a 429 closes it, and the wait happens there.
+        is_limited: Whether the operation has a rate-limit bucket: then a 429 closes the bucket, and the wait happens there.
     """
     may_repeat = replay is not Replay.NEVER
     retry_after: float | None = None
     match outcome:
-        case Unreadable():
+        case UnreadableSuccess():
             return GiveUp() if may_repeat else Ambiguous()
-        case Answered(status=429):
+        case ErrorStatus(status=429):
             if is_limited and attempt < max_attempts:
-                return Again(0.0)
+                return RetryAfter(0.0)
             retry_after = outcome.retry_after
-        case Answered(status=status) if status == 408 or status >= 500:
+        case ErrorStatus(status=status) if status == 408 or status >= 500:
             if not may_repeat:
                 return GiveUp() if status == 408 else Ambiguous()
             retry_after = outcome.retry_after
-        case Answered():
+        case ErrorStatus():
             return GiveUp()
-        case Failed(delivery=delivery):
+        case ExchangeFailed(delivery=delivery):
             if not may_repeat and delivery is not Delivery.NEVER_SENT:
                 return Ambiguous()
     if attempt >= max_attempts:
         return GiveUp()
-    # A server that asks for no wait at all (0, a date that has passed) gets the back-off all the same.
-    return Again(max(policy.backoff(attempt, jitter), min(retry_after or 0.0, policy.longest_retry_after)))
+    # Back-off applies even if the server asks for no wait (0, a date that has passed).
+    return RetryAfter(max(policy.backoff(attempt, jitter), min(retry_after or 0.0, policy.longest_retry_after)))
 
 
 def parse_retry_after(value: str | None, now_epoch: float) -> float | None:
     """Read a ``Retry-After`` header: seconds, or an HTTP date (RFC 9110, section 10.2.3).
 
     Returns:
-        Seconds from now, at least 0; ``None`` when absent, negative or nonsense.
+        Seconds from now, at least 0; ``None`` if absent, negative or unparsable.
     """
     if value is None:
         return None

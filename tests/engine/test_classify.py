@@ -6,7 +6,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mux_async._classify import RANK, classify, delivery_of, is_success
-from mux_async._retry import Answered, Failed, Unreadable
+from mux_async._retry import ErrorStatus, ExchangeFailed, UnreadableSuccess
 from mux_async.errors import Delivery, Phase, ResponseError, TransportError
 
 NOW = 60.0
@@ -56,12 +56,12 @@ def test_no_answer(delivery: Delivery) -> None:
     lost = TransportError("the connection was lost", delivery=delivery, phase=Phase.READ_BODY)
 
     for status, headers in [(None, None), (None, HEADERS)]:
-        assert classify(status, headers, lost, NOW) == Failed(delivery)
+        assert classify(status, headers, lost, NOW) == ExchangeFailed(delivery)
     assert delivery_of(None, lost) is delivery
     for status, said in [(404, Delivery.NEVER_SENT), (503, Delivery.MAYBE_PROCESSED)]:  # a head whose headers were lost
-        assert classify(status, None, lost, NOW) == Failed(said)
+        assert classify(status, None, lost, NOW) == ExchangeFailed(said)
     for unclear in (None, UNUSABLE):
-        assert classify(None, None, unclear, NOW) == Failed(Delivery.MAYBE_PROCESSED)
+        assert classify(None, None, unclear, NOW) == ExchangeFailed(Delivery.MAYBE_PROCESSED)
         assert delivery_of(None, unclear) is Delivery.MAYBE_PROCESSED
 
 
@@ -71,17 +71,17 @@ def test_an_answer_that_is_no_success(status: int, failure: TransportError | Res
     """It is its status and its ``Retry-After``, as seconds or from a date, and nothing of its body."""
     date = headers_of({"retry-after": "Thu, 01 Jan 1970 00:01:40 GMT"})
 
-    assert classify(status, HEADERS, failure, NOW) == Answered(status, 7.0)
-    assert classify(status, date, failure, NOW) == Answered(status, 40.0)
-    assert classify(status, headers_of({}), failure, NOW) == Answered(status, None)
+    assert classify(status, HEADERS, failure, NOW) == ErrorStatus(status, 7.0)
+    assert classify(status, date, failure, NOW) == ErrorStatus(status, 40.0)
+    assert classify(status, headers_of({}), failure, NOW) == ErrorStatus(status, None)
 
 
 @pytest.mark.parametrize("status", [200, 204, 299])
 def test_a_success(status: int) -> None:
     """A success is one with its body; a body that broke off was acted on all the same, and one that cannot be used is unreadable."""
     assert classify(status, HEADERS, None, NOW) is None
-    assert classify(status, HEADERS, LOST, NOW) == Failed(Delivery.ANSWERED)
-    assert isinstance(classify(status, HEADERS, UNUSABLE, NOW), Unreadable)
+    assert classify(status, HEADERS, LOST, NOW) == ExchangeFailed(Delivery.ANSWERED)
+    assert isinstance(classify(status, HEADERS, UNUSABLE, NOW), UnreadableSuccess)
 
 
 def test_rank() -> None:

@@ -9,15 +9,15 @@ import pytest
 
 from mux_async._operation import Replay
 from mux_async._retry import (
-    Again,
     Ambiguous,
-    Answered,
     Decision,
-    Failed,
+    ErrorStatus,
+    ExchangeFailed,
     GiveUp,
     Outcome,
+    RetryAfter,
     RetryPolicy,
-    Unreadable,
+    UnreadableSuccess,
     decide,
     parse_retry_after,
 )
@@ -33,15 +33,22 @@ def judge(outcome: Outcome, replay: Replay, *, attempt: int = 1, is_limited: boo
 
 
 @pytest.mark.parametrize("replay", Replay)
-@pytest.mark.parametrize("outcome", [Failed(Delivery.NEVER_SENT), Answered(429)])
+@pytest.mark.parametrize("outcome", [ExchangeFailed(Delivery.NEVER_SENT), ErrorStatus(429)])
 def test_what_was_refused_goes_again(outcome: Outcome, replay: Replay) -> None:
     """Nothing was sent, or Mux said 429: any request may be sent again."""
-    assert isinstance(judge(outcome, replay), Again)
+    assert isinstance(judge(outcome, replay), RetryAfter)
 
 
 @pytest.mark.parametrize(
     "outcome",
-    [Failed(Delivery.MAYBE_PROCESSED), Failed(Delivery.ANSWERED), Answered(500), Answered(502), Answered(503), Answered(599)],
+    [
+        ExchangeFailed(Delivery.MAYBE_PROCESSED),
+        ExchangeFailed(Delivery.ANSWERED),
+        ErrorStatus(500),
+        ErrorStatus(502),
+        ErrorStatus(503),
+        ErrorStatus(599),
+    ],
 )
 def test_a_post_with_unknown_outcome_is_never_sent_again(outcome: Outcome) -> None:
     """After bytes left and no usable answer came, a write that could happen twice is reported, on whatever attempt."""
@@ -49,30 +56,32 @@ def test_a_post_with_unknown_outcome_is_never_sent_again(outcome: Outcome) -> No
 
 
 @pytest.mark.parametrize("replay", REPEATABLE)
-@pytest.mark.parametrize("outcome", [Failed(Delivery.MAYBE_PROCESSED), Failed(Delivery.ANSWERED), Answered(500), Answered(408)])
+@pytest.mark.parametrize(
+    "outcome", [ExchangeFailed(Delivery.MAYBE_PROCESSED), ExchangeFailed(Delivery.ANSWERED), ErrorStatus(500), ErrorStatus(408)]
+)
 def test_what_may_repeat_repeats(outcome: Outcome, replay: Replay) -> None:
     """Reads and idempotent or harmless writes are sent again after any failure of the server or the line."""
-    assert isinstance(judge(outcome, replay), Again)
+    assert isinstance(judge(outcome, replay), RetryAfter)
 
 
 @pytest.mark.parametrize("status", [300, 308, 400, 401, 403, 404, 409, 412, 422])
 def test_other_answers_are_final(status: int) -> None:
     """A refusal that will not change is given to the caller at once; a 409 above all."""
-    assert all(judge(Answered(status), replay) == GiveUp() for replay in Replay)
+    assert all(judge(ErrorStatus(status), replay) == GiveUp() for replay in Replay)
 
 
 def test_attempts_end() -> None:
     """The last attempt is the last, whatever happened."""
-    outcomes: list[Outcome] = [Answered(429), Failed(Delivery.NEVER_SENT)]
+    outcomes: list[Outcome] = [ErrorStatus(429), ExchangeFailed(Delivery.NEVER_SENT)]
     for outcome, replay in itertools.product(outcomes, Replay):
         assert judge(outcome, replay, attempt=3) == GiveUp()
 
 
 def test_a_429_waits_at_the_bucket() -> None:
     """Behind a bucket the wait after a 429 is the bucket's; without one it is the server's wish, or a back-off."""
-    assert judge(Answered(429, 7.0), Replay.SAFE) == Again(0.0)
-    assert judge(Answered(429, 7.0), Replay.SAFE, is_limited=False) == Again(7.0)
-    assert judge(Answered(429), Replay.SAFE, is_limited=False) == Again(0.25)
+    assert judge(ErrorStatus(429, 7.0), Replay.SAFE) == RetryAfter(0.0)
+    assert judge(ErrorStatus(429, 7.0), Replay.SAFE, is_limited=False) == RetryAfter(7.0)
+    assert judge(ErrorStatus(429), Replay.SAFE, is_limited=False) == RetryAfter(0.25)
 
 
 def test_backoff_is_capped_and_jittered() -> None:
@@ -102,20 +111,20 @@ def test_a_policy_that_cannot_be(name: str, value: Any) -> None:
 @pytest.mark.parametrize("attempt", [1, 2, 3])
 def test_an_unreadable_success_is_not_sent_again(replay: Replay, attempt: int) -> None:
     """A success that cannot be read would be no better another time: it is an error, and for a write that may not repeat in doubt."""
-    assert judge(Unreadable(), replay, attempt=attempt) == (Ambiguous() if replay is Replay.NEVER else GiveUp())
+    assert judge(UnreadableSuccess(), replay, attempt=attempt) == (Ambiguous() if replay is Replay.NEVER else GiveUp())
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 4])
 def test_a_write_that_timed_out_at_the_server(attempt: int) -> None:
     """A 408 says that the request never came to be complete: for a write that may not repeat it is the answer."""
-    assert judge(Answered(408, 1.0), Replay.NEVER, attempt=attempt) == GiveUp()
+    assert judge(ErrorStatus(408, 1.0), Replay.NEVER, attempt=attempt) == GiveUp()
 
 
 @pytest.mark.parametrize(("status", "again"), [(407, False), (408, True), (409, False), (499, False), (500, True), (501, True)])
 def test_statuses_beside_those_that_repeat(status: int, again: bool) -> None:
     """408 and everything from 500 on is sent again, and nothing beside it."""
     for replay in REPEATABLE:
-        assert isinstance(judge(Answered(status), replay), Again if again else GiveUp)
+        assert isinstance(judge(ErrorStatus(status), replay), RetryAfter if again else GiveUp)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +133,8 @@ def test_statuses_beside_those_that_repeat(status: int, again: bool) -> None:
 )
 def test_the_wait(asked: float | None, attempt: int, delay: float) -> None:
     """A wait is the server's wish, at most a minute, and at least the back-off."""
-    assert judge(Answered(503, asked), Replay.SAFE, attempt=attempt) == Again(delay)
-    assert judge(Answered(429, asked), Replay.NEVER, attempt=attempt, is_limited=False) == Again(delay)
+    assert judge(ErrorStatus(503, asked), Replay.SAFE, attempt=attempt) == RetryAfter(delay)
+    assert judge(ErrorStatus(429, asked), Replay.NEVER, attempt=attempt, is_limited=False) == RetryAfter(delay)
 
 
 @pytest.mark.parametrize(
