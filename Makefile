@@ -1,4 +1,4 @@
-# From a fresh clone: `make demo` runs the main job, `make test` runs every check. Both set up what they need in .venv.
+# From a fresh clone: `make demo` runs the main job, `make test` runs the checks. Both set up what they need in .venv.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := mux_async transports codegen tools tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit bench example mutants codegen check-codegen api layers constraints build clean
+.PHONY: help demo test proofs lint format types unit bench example mutants codegen check-codegen api layers constraints build clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,10 +32,14 @@ $(VENV)/.dev-installed: pyproject.toml requirements-dev.lock | $(BIN)/python
 demo: $(VENV)/.demo-installed ## Ingest a handful of real media files into an embedded Mux
 	$(BIN)/mux-async demo
 
-test: lint unit ## Every check that CI runs
+test: lint unit ## Style, types and every test but the slow proofs
 
 unit: $(VENV)/.dev-installed ## The tests; WORKERS=0 runs them one after the other
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# MUX_TEST_PROOFS: Hypothesis draws all of its examples (tests/_examples.py), where `make test` draws some.
+proofs: $(VENV)/.dev-installed ## The slow tests: storms, browsers, real servers, processes, type checkers; properties with all examples
+	MUX_TEST_PROOFS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "proof or hypothesis"
 
 lint: check-codegen types ## Style, types, and generated code that is up to date
 	$(BIN)/ruff check $(SOURCES)

@@ -18,7 +18,7 @@ import pytest
 from mux_async.cli._media import Recipe, ffmpeg, make_media
 from tests.cli.commands import CREDENTIALS, command, emulate, environment
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
 
 FRAME = 640 * 360 * 3 // 2
 RAW = ("-c:v", "rawvideo", "-pix_fmt", "yuv420p")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.proof
+
 ROOT = Path(__file__).parents[2]
 
 ADAPTERS = ("mux_async_aiohttp", "mux_async_httpx")

@@ -11,6 +11,8 @@ import pytest
 from mux_async.emulator.validation._spec import load
 from tests.emulator import official
 
+pytestmark = pytest.mark.proof
+
 PARTS = ("assets", "uploads", "liveStreams", "keys", "around", "webhooks", "data")
 ONLY_IN_OLD_CLIENTS = {"data.exports.list", "data.filters.list", "data.filters.list_values"}
 

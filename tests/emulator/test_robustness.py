@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux_async.emulator.state._ids import encode
+from tests._examples import examples
 from tests.emulator.harness import Account, basic
 
 _words = st.sampled_from(
@@ -43,7 +44,7 @@ _values: st.SearchStrategy[Any] = st.recursive(
 ROUTES = sorted(Account().emulator.served)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(route=st.sampled_from(ROUTES), body=st.one_of(_values, st.binary(max_size=40)), known=st.booleans())
 def test_any_body(route: tuple[str, str], body: Any, known: bool) -> None:
     """Any body on any operation, for ids that exist or not, is answered, and a refusal has Mux's shape."""
@@ -72,7 +73,7 @@ def test_any_body(route: tuple[str, str], body: Any, known: bool) -> None:
         assert all(isinstance(message, str) for message in messages)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     method=st.sampled_from(["GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE"]),
     path=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30),

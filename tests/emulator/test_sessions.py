@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux_async.emulator.state._upload_sessions import GRANULE, SessionError, UploadSession
+from tests._examples import examples
 
 _SOURCE = Random(2).randbytes(6 * GRANULE)
 
@@ -36,7 +37,7 @@ def _feed(session: UploadSession, data: bytes, first: int, total: int, piece: in
     return writer.finish()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(total=_sizes, steps=_steps)
 def test_any_way(total: int, steps: list[tuple[str, int, int, int]]) -> None:
     """Chunks, odd chunks, broken connections, repeats, gaps and queries in any order: what is stored is always the file's

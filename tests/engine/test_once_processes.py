@@ -19,6 +19,8 @@ import pytest
 
 from tests.limits.stores import redis_server
 
+pytestmark = pytest.mark.proof
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -22,7 +22,7 @@ from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fa
 from mux_async.errors import ConnectError
 from mux_async.transport import HttpRequest, HttpResponse
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+pytestmark = [pytest.mark.proof, pytest.mark.anyio, pytest.mark.virtual_time]
 
 CREATES = int(os.environ.get("MUX_TEST_STORM", "1000"))
 WORKERS = 20

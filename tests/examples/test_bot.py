@@ -20,6 +20,8 @@ from mux_async.emulator.server import serve
 from tests._servers import free_port
 from tests.examples.discord import CHANNEL, TOKEN, Discord, discord
 
+pytestmark = pytest.mark.proof
+
 if find_spec("hikari") is None and not os.environ.get("CI"):
     pytest.skip("the bot's library is not installed: pip install hikari", allow_module_level=True)
 

@@ -25,6 +25,8 @@ from tests.emulator.official import missing
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.proof
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 25.0
 opener = build_opener(ProxyHandler({}))

@@ -19,6 +19,7 @@ from mux_async._models.model import Model
 from mux_async._models.objects import Variants
 from mux_async.webhooks import events
 from mux_async.webhooks.events import ABOUT, EVENTS, EventType, UnknownEvent, parse_event
+from tests._examples import examples
 from tests.generated import spec
 
 OBJECTS = sorted(name for name, schema in spec.schemas().items() if "properties" in schema)
@@ -82,7 +83,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("name", ["Asset", "LiveStream", "Directive", "SummarizeJob", "VideoView", "UsageExport", "Annotation"])
-@settings(max_examples=60, derandomize=True, deadline=None, database=None)
+@settings(max_examples=examples(60), derandomize=True, deadline=None, database=None)
 @given(data=st.data())
 def test_anything(name: str, data: st.DataObject) -> None:
     """Known fields may hold anything at all: nothing is raised, and all of it goes back."""

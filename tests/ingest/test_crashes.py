@@ -33,6 +33,8 @@ import pytest
 from mux_async.emulator import Emulator, EmulatorSettings, InputProblem, MediaInfo, MediaSource, Request
 from mux_async.ingest import Journal, Stage
 
+pytestmark = pytest.mark.proof
+
 EVERY_PLACE = os.environ.get("MUX_TEST_CRASHES") == "all"
 SEED = int(os.environ.get("MUX_TEST_SEED", "1"))
 CHUNK = 256 * 1024

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mux_async.ingest import Item, Manifest, PlanError, Problem, make_plan
 from mux_async.ingest._file_types import is_transport_stream
+from tests._examples import examples
 
 
 def problems(source: Any = (), *, manifest: Any = ()) -> list[str]:
@@ -95,7 +96,7 @@ def written(how: Dialect, entries: list[tuple[str, str, str]]) -> tuple[bytes, i
 
 
 @given(dialects, rows)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 def test_any_table(how: Dialect, entries: list[tuple[str, str, str]]) -> None:
     """Whatever writes a table, each of its rows becomes its item or a problem with its line, and no row hides another."""
     entries = [(place.format(number), name, test) for number, (place, name, test) in enumerate(entries)]
@@ -119,7 +120,7 @@ def test_any_table(how: Dialect, entries: list[tuple[str, str, str]]) -> None:
     st.sampled_from(["\n", "\r\n", "\r", "\0"]),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_lines(entries: list[str], ending: str, encoding: str) -> None:
     """Lists of lines are read with any line ending, blanks and quotes around, in any encoding that has a mark."""
     text = "".join(f"{each.format(number)}{ending}" for number, each in enumerate(entries))

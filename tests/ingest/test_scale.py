@@ -25,7 +25,7 @@ from mux_async import Mux
 from mux_async.ingest import Ingest, Item, Journal, file_item, url_item
 from tests.ingest.lean_mux import LeanMux
 
-pytestmark = [pytest.mark.anyio, pytest.mark.runtimes("virtual-asyncio")]
+pytestmark = [pytest.mark.proof, pytest.mark.anyio, pytest.mark.runtimes("virtual-asyncio")]
 
 ITEMS = int(os.environ.get("MUX_TEST_INGEST", "2000"))
 TIME_TO_READY = 20.0

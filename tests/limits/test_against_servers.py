@@ -15,6 +15,8 @@ from mux_async.emulator import LimitModel, RateRules
 from mux_async.limits import BucketSettings
 from tests.limits.load import TRIES, LimitedServer, emulator, judge, nginx, saturate
 
+pytestmark = pytest.mark.proof
+
 RATE = 50
 WINDOW = 7.0
 """Seconds: of the windows, and what the token bucket holds."""

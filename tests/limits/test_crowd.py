@@ -23,6 +23,8 @@ from mux_async.limits._account import AccountLimits
 from mux_async.limits._gate import Gate
 from mux_async.testing import FakeTransport, SentRequest, respond
 
+pytestmark = pytest.mark.proof
+
 MANY = 20_000
 
 

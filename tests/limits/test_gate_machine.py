@@ -23,6 +23,7 @@ from mux_async.limits import PRIORITIES, AdaptiveSettings, Bucket, BucketSetting
 from mux_async.limits._account import AccountLimits
 from mux_async.limits._limiter import Grant
 from mux_async.testing import VirtualTimeLoop
+from tests._examples import examples
 
 RATE, BURST, FLOOR = 2.0, 4, 0.1
 PATIENCE = 1 / (RATE * FLOOR)
@@ -257,6 +258,6 @@ class Gates(RuleBasedStateMachine):
 
 
 Gates.TestCase.settings = settings(
-    max_examples=int(os.environ.get("MUX_TEST_EXAMPLES", "60")), stateful_step_count=50, deadline=None
+    max_examples=int(os.environ.get("MUX_TEST_EXAMPLES", examples(60))), stateful_step_count=50, deadline=None
 )
 TestGates = Gates.TestCase

@@ -22,6 +22,8 @@ from mux_async.limits import BucketSettings
 from tests.limits.load import TRIES, emulator, judge
 from tests.limits.stores import redis_server
 
+pytestmark = pytest.mark.proof
+
 ROOT = Path(__file__).parents[2]
 RATE = 50
 WINDOW = 10.0

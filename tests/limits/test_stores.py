@@ -17,9 +17,10 @@ from mux_async._operation import Bucket
 from mux_async.limits import PRIORITIES, AdaptiveSettings, LimitSettings, Priority
 from mux_async.limits import _token_bucket as arithmetic
 from mux_async.limits._scheduler import BucketCommand, BucketReply
+from tests._examples import examples
 from tests.limits.stores import STORES, Clock, Driver, FakeStore, NewDriver, drivers, one_rate, worst_window
 
-EXAMPLES = int(os.environ.get("MUX_ASYNC_LIMIT_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("MUX_ASYNC_LIMIT_EXAMPLES", examples(40)))
 """Histories for each store. A few thousand take minutes."""
 
 BUCKET = Bucket.POST

@@ -14,6 +14,7 @@ from mux_async.live._events import ACTIVE, CONNECTED, DISCONNECTED, IDLE, RECORD
 from mux_async.live._stream_tracker import POLL_LAG, REMEMBERED, StreamTracker
 from mux_async.live._stream_trackers import StreamTrackers
 from mux_async.models import Asset, LiveStream
+from tests._examples import examples
 
 BEGAN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -123,7 +124,7 @@ class Life:
             self.happen(IDLE, ended, step.late)
 
 
-@settings(max_examples=200, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_the_end_is_told_and_nothing_twice(life: list[Step]) -> None:
     """With webhooks that come late, in any order or never, and looks at any time: each step at most once; after a last look, what is told

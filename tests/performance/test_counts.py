@@ -8,7 +8,7 @@ import pytest
 
 from tests.performance.counts import FIGURES, VERSION, instructions, measure
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.proof, pytest.mark.asyncio]
 
 MARGIN = 0.03
 COMMITTED: dict[str, dict[str, int]] = json.loads(FIGURES.read_text())

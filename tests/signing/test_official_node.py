@@ -16,6 +16,8 @@ from mux_async.signing import KeyIdIn, Signer, verify
 from tests.emulator import official
 from tests.signing import keys
 
+pytestmark = pytest.mark.proof
+
 Call = tuple[str, str, dict[str, Any]]
 ID = keys.PLAYBACK_ID
 RESTRICTED = {"playback_restriction_id": "r1"}

@@ -24,7 +24,7 @@ from mux_async.transport import Body, HttpRequest, Timeouts, Transport, Transpor
 from mux_async_aiohttp import AiohttpTransport
 from mux_async_httpx import HttpxTransport
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.proof, pytest.mark.anyio, pytest.mark.timeout(300)]
 
 SEED = 20_260_612
 CONNECTIONS = 20

@@ -22,6 +22,7 @@ PACKAGES = {
 }
 
 pytestmark = [
+    pytest.mark.proof,
     pytest.mark.timeout(400),
     pytest.mark.skipif(find_spec("pyright") is None, reason="pyright is not installed"),
 ]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.proof
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 

@@ -13,6 +13,8 @@ from typing import Final
 
 import pytest
 
+pytestmark = pytest.mark.proof
+
 ROOT = Path(__file__).parent.parent.parent
 
 HEAD: Final = """\

@@ -22,6 +22,7 @@ from mux_async.uploads._read_ahead import Checksums
 from mux_async.uploads._runner import UploadRun
 from mux_async.uploads._source import open_source
 from mux_async.uploads.machine import GRANULE
+from tests._examples import examples
 from tests.uploads.fake_session import URL, Session, reset
 
 DATA = Random(4).randbytes(5 * GRANULE + 123)
@@ -70,7 +71,7 @@ def rewrite(film: Path, data: bytes, time: int) -> None:
     is_touched=st.booleans(),
     is_same=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_changed_between_two_runs(stop: int, share: float, place: int, cut: int, is_touched: bool, is_same: bool) -> None:
     """A byte changed, the end cut off, the time changed or made to look as if it had not: never a mix of two versions.
 
@@ -110,7 +111,7 @@ def test_changed_between_two_runs(stop: int, share: float, place: int, cut: int,
 
 
 @given(cuts=st.lists(st.integers(1, len(DATA) - 1), max_size=6, unique=True))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_checksums(cuts: list[int]) -> None:
     """In whatever pieces a source is read, its checksum is known at every multiple of 256 KiB that was passed, and at the end."""
     checksums = Checksums()

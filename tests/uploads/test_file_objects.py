@@ -38,6 +38,7 @@ from mux_async.uploads._runner import UploadRun
 from mux_async.uploads._scheduler import UploadScheduler, UploadSettings
 from mux_async.uploads._source import open_source
 from mux_async.uploads.machine import GRANULE
+from tests._examples import examples
 from tests.uploads.fake_session import URL, Session, reset
 
 pytestmark = pytest.mark.anyio
@@ -219,7 +220,7 @@ behaviours = st.builds(
 
 @pytest.mark.parametrize("runtime", ["asyncio", "trio"])
 @given(how=behaviours, knows_length=st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 def test_every_file(runtime: str, how: Behaviour, knows_length: bool) -> None:
     """However a file reads, seeks and tells, its bytes arrive one for one, or it is refused before anything is sent.
 
@@ -309,7 +310,7 @@ streams = st.builds(
 
 @pytest.mark.parametrize("runtime", ["asyncio", "trio"])
 @given(how=streams, knows_length=st.booleans())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 def test_every_stream(runtime: str, how: Pieces, knows_length: bool) -> None:
     """An iterator of anything that is bytes arrives; one of anything else is refused before anything is sent."""
 

@@ -28,6 +28,7 @@ from mux_async.uploads.machine import (
     Wait,
     WaitEnded,
 )
+from tests._examples import examples
 
 SOURCE = Random(7).randbytes(3 * 1024 * 1024 + 17)
 
@@ -123,7 +124,7 @@ sizes = st.one_of(st.integers(1, len(SOURCE)), st.sampled_from([1, GRANULE - 1, 
 
 
 @given(size=sizes, script=scripts(HONEST))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_honest_server(size: int, script: list[tuple[Fault, float]]) -> None:
     """With a correct server and any network, every byte arrives in its place, or the error can be resumed."""
     server = ModelServer(size)
@@ -139,7 +140,7 @@ def test_honest_server(size: int, script: list[tuple[Fault, float]]) -> None:
 
 
 @given(size=sizes, script=scripts(ANY))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_server(size: int, script: list[tuple[Fault, float]]) -> None:
     """A server that loses bytes, refuses or sends wrong responses never causes a wrong success or an endless loop.
 
@@ -155,7 +156,7 @@ def test_any_server(size: int, script: list[tuple[Fault, float]]) -> None:
 
 
 @given(size=sizes, first=scripts(HONEST), second=scripts(HONEST), stop=st.integers(0, 30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_resume_elsewhere(size: int, first: list[tuple[Fault, float]], second: list[tuple[Fault, float]], stop: int) -> None:
     """Another process resumes a killed run from its stored state, even if that is old."""
     server = ModelServer(size)
@@ -173,7 +174,7 @@ def test_resume_elsewhere(size: int, first: list[tuple[Fault, float]], second: l
 
 
 @given(size=sizes, stop=st.integers(0, 20), share=st.floats(0, 1), is_stale=st.booleans(), chunks=st.integers(1, 8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_clean_resume_repeats_one_chunk_at_most(size: int, stop: int, share: float, is_stale: bool, chunks: int) -> None:
     """A killed and resumed run sends the file and at most one chunk again.
 

@@ -24,7 +24,7 @@ from mux_async.webhooks import (
     sign,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.proof, pytest.mark.anyio]
 
 SECRET = "a webhook secret of some length"
 CROWD = 1000

@@ -16,6 +16,8 @@ from mux_async.webhooks import SignatureError, sign, unwrap
 from tests.emulator import official
 from tests.webhooks.samples import body_of
 
+pytestmark = pytest.mark.proof
+
 SCRIPT = Path(__file__).parent / "node" / "verify.cjs"
 
 

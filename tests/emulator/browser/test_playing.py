@@ -13,6 +13,8 @@ from tests.emulator.browser.browsing import PATIENCE, Account, Visit
 from tests.emulator.browser.elsewhere import elsewhere
 from tests.emulator.browser.film import HEIGHT, WIDTH, film
 
+pytestmark = pytest.mark.proof
+
 OpenPage = Callable[[str], Visit]
 SECONDS = 3
 PIECE = 512 * 1024

@@ -12,6 +12,8 @@ from tests.emulator import official
 from tests.emulator.browser.browsing import Account, Visit
 from tests.emulator.browser.elsewhere import elsewhere
 
+pytestmark = pytest.mark.proof
+
 OpenPage = Callable[[str], Visit]
 HOSTILE = '<img src="x" onerror="window.hit = 1"><script>window.hit = 1</script>'
 

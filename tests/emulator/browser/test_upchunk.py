@@ -13,6 +13,8 @@ from tests.emulator.browser.browsing import Account, Visit
 from tests.emulator.browser.elsewhere import elsewhere
 from tests.emulator.harness import Json
 
+pytestmark = pytest.mark.proof
+
 PIECE = 256 * 1024
 RETRIED = [0, 408, 502, 503, 504]
 """What UpChunk is to try again: its own list, and 0, which is what it sees of a broken connection. Version 3.5.0 gives up on that."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mux_async.emulator import Token
 from mux_async.emulator.data._dimensions import DIMENSIONS, TRACES, value_of
 from mux_async.emulator.data._filters import EMPTY
+from tests._examples import examples
 from tests.emulator.data.asking import DAY, LIST, METRICS, NOON, ask, busy_account, get, last_day, refused, rows
 from tests.emulator.harness import Account, basic
 
@@ -239,7 +240,7 @@ def test_malformed_elsewhere(path: str, query: dict[str, Any], named: str) -> No
     assert refused(ACCOUNT, path, **query).startswith(named)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60), deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(["filters", "metric_filters", "timeframe", "order_by", "page", "limit", "group_by", "value"]),
     values=st.lists(

@@ -21,6 +21,8 @@ from mux_async.emulator.media import MediaWorker
 from mux_async.emulator.media._backend import IngestOrder
 from tests.emulator.media.theatre import PATIENCE, Theatre, children, playback, watch
 
+pytestmark = pytest.mark.proof
+
 
 @attrs.frozen
 class Shelf:

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.emulator.harness import Json
 from tests.emulator.media.theatre import Theatre, playback, watch
 
+pytestmark = pytest.mark.proof
+
 
 @pytest.fixture(scope="module")
 def film(theatre: Theatre, inputs: Path) -> Json:

@@ -28,6 +28,8 @@ from tests.emulator.harness import Account
 from tests.emulator.media.inputs import make
 from tests.emulator.media.theatre import PATIENCE, children, is_over, watch
 
+pytestmark = pytest.mark.proof
+
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.webm", "tone.wav", "long.mp4"])
 def test_reading(inputs: Path, name: str) -> None:
