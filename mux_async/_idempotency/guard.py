@@ -32,7 +32,7 @@ from mux_async.errors import AmbiguousOutcomeError, Delivery, MuxError
 
 if TYPE_CHECKING:
     from mux_async._call import Call
-    from mux_async._idempotency.keys._registry import Held, KeyRegistry
+    from mux_async._idempotency.keys._registry import KeyClaim, KeyRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class KeyGuard:
         self._call.attempts = []
         return None if other.answer is None else attrs.evolve(other.answer, attempts=[], is_reconciled=True)
 
-    async def _hold(self) -> Held:
+    async def _hold(self) -> KeyClaim:
         """Acquire the key, and wait while another call holds it."""
         pause = _FIRST_POLL
         while not (held := await self._claim()).is_mine:
@@ -147,13 +147,13 @@ class KeyGuard:
             pause = min(2 * pause, _LONGEST_POLL)
         return held
 
-    async def _claim(self) -> Held:
-        held: Held | None = None
+    async def _claim(self) -> KeyClaim:
+        held: KeyClaim | None = None
         with anyio.CancelScope(shield=True):  # short and bounded: whether the key is held must be known
             held = await self._registry.claim(self._name, self._token)
-        return cast("Held", held)
+        return cast("KeyClaim", held)
 
-    async def _perform(self, held: Held, send: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _perform(self, held: KeyClaim, send: Callable[[], Awaitable[Answer]]) -> Answer:
         self._is_announced = False
         outcome = KeyCommand("unknown", self._token)
         try:
@@ -197,7 +197,7 @@ class KeyGuard:
             await anyio.sleep(LEASE / 3)
             await self._registry.renew(self._name, self._token)
 
-    async def _look_first(self, held: Held) -> Answer | None:
+    async def _look_first(self, held: KeyClaim) -> Answer | None:
         """Return the object that has the key already; ``None`` if there is no such object and one may be made.
 
         Raises:
@@ -222,7 +222,7 @@ class KeyGuard:
             return None
         return Answer(found.answer.response, found.content, self._call.attempts, is_reconciled=True)
 
-    async def _find(self, held: Held, *, is_in_doubt: bool) -> search.Found | None:
+    async def _find(self, held: KeyClaim, *, is_in_doubt: bool) -> search.Found | None:
         if held.made_id is not None and self._lookup.key_spec.retrieve is not None:
             return await search.retrieve(self._read, self._lookup, held.made_id)
         since, last = self._since(held), held.last_age or 0.0
@@ -244,7 +244,7 @@ class KeyGuard:
                 )
             await anyio.sleep(pause)
 
-    def _since(self, held: Held) -> _Since:
+    def _since(self, held: KeyClaim) -> _Since:
         """Return the earliest time at which the object can have been made."""
         ages = [] if held.first_age is None else [held.first_age]
         if held.first_age is None or self._lookup.given.look_first:

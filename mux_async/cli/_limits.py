@@ -1,4 +1,4 @@
-"""``mux-async limits``: what the account may do, and how long a number of requests would take."""
+"""``mux-async limits``: the account's limits, and how long a number of requests would take."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def limits(
     general_data: Count = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print the rate limits that are kept, and how long a number of requests would take. Nothing is sent.
+    """Print the rate limits, and how long a number of requests would take. Nothing is sent.
 
-    With MUX_LIMITS_URL the buckets are those that the processes of the account share, as they stand.
+    With MUX_LIMITS_URL the buckets are those that the processes of the account share.
     """
     client = make_client(base_url, "aiohttp")
     counts = {"post": post, "other": other, "realtime_data": realtime_data, "general_data": general_data}
     snapshot = client.limits.snapshot()
     forecast = client.limits.forecast(**counts) if any(counts.values()) else None
     if as_json:
-        told: dict[str, Any] = {"server": client.base_url, "buckets": attrs.asdict(snapshot)}
+        output: dict[str, Any] = {"server": client.base_url, "buckets": attrs.asdict(snapshot)}
         if forecast is not None:
-            told["forecast_seconds"] = attrs.asdict(forecast)
-        typer.echo(json.dumps(told))
+            output["forecast_seconds"] = attrs.asdict(forecast)
+        typer.echo(json.dumps(output))
         return
     table = limits_table(snapshot)
     table.caption = f"{escape(client.base_url)}; kept by every client of this account"
@@ -76,7 +76,7 @@ def limits_table(snapshot: LimitsSnapshot) -> Table:
 
 def _forecast_table(forecast: Forecast, counts: dict[str, int]) -> Table:
     asked = ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in counts.items() if count)
-    table = Table("class of service", title=f"Until the last of {asked} is let out", title_justify="left")
+    table = Table("priority", title=f"Until the last of {asked} is sent", title_justify="left")
     table.add_column("takes", justify="right")
     for field in attrs.fields(Forecast):
         table.add_row(field.name, span(getattr(forecast, field.name)))

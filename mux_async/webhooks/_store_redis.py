@@ -153,7 +153,7 @@ class RedisEventStore:
         loop = current_loop()
         claims = self._claims.open.get(loop)
         if claims is None:
-            claims = {}
+            claims = dict[str, _PendingClaim]()
             self._claims.put(loop, claims)
         return claims
 

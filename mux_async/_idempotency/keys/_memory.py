@@ -1,4 +1,4 @@
-"""Records of this process, shared by its threads and bounded in number."""
+"""Records in this process, shared by its threads and bounded in number."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Final
 from mux_async._idempotency.keys._records import KeyCommand, KeyRecord, KeyReply, perform
 
 CAPACITY: Final = 10_000
-"""Keys; the ones that were used longest ago are forgotten first. They take some 4 MB."""
+"""Keys; the least recently used are forgotten first. They take some 4 MB."""
 
 
 class MemoryKeyStore:
     """Keeps records in this process.
 
     Args:
-        capacity: How many are kept. Keys that a call works with come on top.
+        capacity: How many are kept, not counting keys that are held.
         clock: Monotonic seconds.
     """
 
@@ -38,7 +38,7 @@ class MemoryKeyStore:
         return self.perform_now(key, command)
 
     def perform_now(self, key: str, command: KeyCommand) -> KeyReply:
-        """Carry out *command*."""
+        """Perform *command*."""
         if self._process != os.getpid():
             self._forget_holders()
         with self._lock:
@@ -52,7 +52,7 @@ class MemoryKeyStore:
             return reply
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
     def _evict(self) -> None:
         excess = len(self._records) - self._capacity
@@ -62,7 +62,7 @@ class MemoryKeyStore:
                 del self._records[key]
 
     def _forget_holders(self) -> None:
-        """After a fork: the callers of the parent are not in this process, and a thread may have held the lock."""
+        """Release all keys, after a fork: the callers of the parent are not in this process, and a thread may have held the lock."""
         self._process, self._lock = os.getpid(), threading.Lock()
         for key, record in list(self._records.items()):
             if record.holder:

@@ -1,11 +1,11 @@
-"""What is known of a ``once`` key, and who works with it: a record, and the commands that change it.
+"""The record of an idempotency key, and the commands that change it.
 
-Pure: the time comes in, and a store (this process, a SQLite file, Redis) keeps what comes out. The rules:
+Pure: the time is an argument, and a store (this process, a SQLite file, Redis) keeps the result. The rules:
 
-1. Of any number of callers one *holds* a key at a time, for the length of a lease. A holder that died holds it up no longer than that.
-2. A holder announces each attempt before it is sent. One whose lease was taken over meanwhile cannot: its token is the fence.
-3. A key counts as *used* from the first announced attempt on. It is forgotten when an attempt is known to have made nothing.
-4. The times of announced attempts stay when a holder dies, so that the next one knows from when on to look, and how long ago it was.
+1. Of any number of callers one *holds* a key at a time, for the length of a lease. A holder that died blocks it no longer than that.
+2. A holder announces each attempt before it is sent. It cannot if its lease was taken over: its token is the fence.
+3. A key counts as *used* from the first announced attempt on. It is forgotten when an attempt is known to have created nothing.
+4. The times of announced attempts stay when a holder dies, so that the next holder knows from when on to search, and how long ago it was.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 import attrs
 
 LEASE: Final = 15.0
-"""Seconds that a holder in a shared store may be silent before others take its place."""
+"""Seconds without a command after which others may take a key from its holder in a shared store."""
 KEEP: Final = 24 * 3600.0
 """Seconds after the last command for which a key is remembered."""
 
@@ -28,15 +28,15 @@ class KeyStoreLostError(Exception):
 
 @attrs.frozen
 class KeyRecord:
-    """A key.
+    """What is known of a key.
 
     Attributes:
-        holder: Token of the caller that works with it; empty when there is none.
+        holder: Token of the caller that holds it; empty when there is none.
         until: When its lease ends.
         first_at: When the first attempt was announced; ``None`` when none was.
         last_at: When the last one was.
-        is_acted: Whether Mux is known to have made something, whose id is not known.
-        made_id: Id of what was made; ``None`` while that is not known.
+        is_acted: Whether Mux is known to have created something whose id is not known.
+        made_id: Id of what was created; ``None`` while that is not known.
         expires_at: When the record can be forgotten.
     """
 
@@ -51,15 +51,16 @@ class KeyRecord:
 
 @attrs.frozen
 class KeyCommand:
-    """What a caller wants of a key.
+    """What to do with a key.
 
     Attributes:
-        verb: ``claim``: become the holder. ``renew``: stay it. ``announce``: the same, and say that an attempt follows. ``made``,
-            ``nothing``, ``unknown``: stop being it, and say what became of the attempts (``unknown`` without one changes nothing).
+        verb: ``claim``: become the holder. ``renew``: stay the holder. ``announce``: the same, and record that an attempt follows.
+            ``made``, ``nothing``, ``unknown``: release the key, with the outcome of the attempts (``unknown`` without an attempt
+            changes nothing).
         token: The caller's own.
         lease: Seconds.
         made_id: With ``made``.
-        is_acted: With ``unknown``: whether Mux is known to have made something.
+        is_acted: With ``unknown``: whether Mux is known to have created something.
     """
 
     verb: Verb
@@ -71,11 +72,11 @@ class KeyCommand:
 
 @attrs.frozen
 class KeyReply:
-    """What came of a command, and what was known of the key before it.
+    """The result of a command, and what was known of the key before it.
 
     Attributes:
-        is_mine: Whether the caller holds the key now, or did when it let go.
-        first_age: Seconds since the first announced attempt; ``None`` when there was none, or what it made is not to be looked for.
+        is_mine: Whether the caller holds the key now, or did when it released it.
+        first_age: Seconds since the first announced attempt; ``None`` when there was none, or its result must not be searched for.
         last_age: The same for the last one.
         is_acted: See `KeyRecord`.
         made_id: See `KeyRecord`.
@@ -89,10 +90,10 @@ class KeyReply:
 
 
 def perform(record: KeyRecord | None, command: KeyCommand, now: float) -> tuple[KeyRecord | None, KeyReply]:
-    """Carry out *command*.
+    """Perform *command*.
 
     Args:
-        record: Of the key; ``None`` for one that is not known.
+        record: Of the key; ``None`` for an unknown one.
         command: What to do.
         now: Seconds, by the store's clock.
 
@@ -135,7 +136,7 @@ class KeyStore(Protocol):
     """Keeps records."""
 
     async def perform(self, key: str, command: KeyCommand) -> KeyReply:
-        """Carry out *command* on *key*, as one step. Not cancelled half-way.
+        """Perform *command* on *key*, as one step that is not cancelled half-way.
 
         Raises:
             KeyStoreLostError: There is no usable answer; the command may have been carried out.

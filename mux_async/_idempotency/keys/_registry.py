@@ -1,9 +1,9 @@
-"""The keys of one client: those of this process always, and those of the shared store where its limits have one.
+"""The idempotency keys of one client: those of this process always, and those of a shared store if its limits have one.
 
-Both are asked, so that a store that does not answer leaves what this process knows. What this process knows is the second piece of
-process-wide state beside the registry of limits, and for the same reason: two clients of one token are one account to Mux, and a program
-that makes a client for each request must not forget between them. It is bounded (`_memory.CAPACITY`). A transport object of the caller's
-own stands for a server of its own: its keys live as long as it does.
+Both are used, so that what this process knows remains when the store does not answer. The keys of this process are process-wide state, as
+the registry of limits is, and for the same reason: two clients of one token are one account to Mux, and a program that makes a client for
+each request must not forget its keys between them. Their number is bounded (`_memory.CAPACITY`). A transport object that the caller passes
+in counts as a server of its own: its keys live as long as it does.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from mux_async._types import Secret
 logger = logging.getLogger(__name__)
 
 MEMORY_LEASE = 3600.0
-"""Seconds that a caller in this process holds a key without a word. A caller that ends always lets go; this is for event loops that
-were stopped in the middle of it."""
+"""Seconds that a caller in this process holds a key without renewing it. A caller that ends always releases it; this is for event loops
+that were stopped before that."""
 
 
 @attrs.frozen
-class Held:
-    """What came of trying to hold a key, and what is known of it; see `KeyReply`.
+class KeyClaim:
+    """The result of a claim, and what is known of the key; see `KeyReply`.
 
     Attributes:
         is_mine: Whether the caller holds it.
-        first_age: Seconds since the first attempt; ``None`` when it was not used.
+        first_age: Seconds since the first attempt; ``None`` when there was none.
         last_age: Seconds since the last one.
         is_acted: Whether Mux is known to have made something.
         made_id: Id of what was made.
@@ -92,7 +92,7 @@ class KeyRegistry:
         try:
             reference = weakref.ref(transport, lambda _: registry.pop(number, None))
         except TypeError:
-            return made  # it cannot be told from another at the same place in memory
+            return made  # it cannot be distinguished from a later object at the same address
         registry[number] = (reference, made)
         return made
 
@@ -102,18 +102,20 @@ class KeyRegistry:
         return self._shared is not None
 
     def name(self, *parts: str) -> str:
-        """Return the name under which a key is kept: a digest, for keys are the program's own affair."""
+        """Return the name under which a key is kept: a digest, because keys may hold what only the program should know."""
         return sha256("\0".join([self._scope, *parts]).encode()).hexdigest()
 
-    async def claim(self, name: str, token: str) -> Held:
-        """Try to hold a key."""
+    async def claim(self, name: str, token: str) -> KeyClaim:
+        """Try to become the holder of a key."""
         local = self._local.perform_now(name, KeyCommand("claim", token, MEMORY_LEASE))
         if not local.is_mine or self._shared is None:
             return _held(local)
         try:
             reply = await self._ask(self._shared, name, KeyCommand("claim", token, LEASE))
         except KeyStoreLostError as error:
-            logger.warning("the shared store of once keys does not answer (%s): what other processes do is not known", error)
+            logger.warning(
+                "the shared store of idempotency keys does not answer (%s): other processes may use the same key", error
+            )
             return _held(local, is_store_lost=True)
         except BaseException:
             self._local.perform_now(name, KeyCommand("unknown", token))
@@ -123,17 +125,17 @@ class KeyRegistry:
         return _held(reply, local)
 
     async def announce(self, name: str, token: str) -> bool:
-        """Say that an attempt follows. Returns whether the key is still held."""
+        """Record that an attempt follows. Returns whether the key is still held."""
         if not self._local.perform_now(name, KeyCommand("announce", token, MEMORY_LEASE)).is_mine:
             return False
         return await self._keep(name, KeyCommand("announce", token, LEASE))
 
     async def renew(self, name: str, token: str) -> bool:
-        """Go on holding a key. Returns whether it is still held."""
+        """Renew the lease of a key. Returns whether it is still held."""
         return await self._keep(name, KeyCommand("renew", token, LEASE))
 
     async def finish(self, name: str, command: KeyCommand) -> None:
-        """Let go of a key, and say what became of it."""
+        """Release a key, and record the outcome of its attempts."""
         self._local.perform_now(name, command)
         await self._keep(name, command)
 
@@ -148,22 +150,24 @@ class KeyRegistry:
         try:
             return (await self._ask(self._shared, name, command)).is_mine
         except KeyStoreLostError as error:
-            logger.warning("the shared store of once keys does not answer (%s): what other processes do is not known", error)
+            logger.warning(
+                "the shared store of idempotency keys does not answer (%s): other processes may use the same key", error
+            )
             return True
 
     async def _ask(self, store: KeyStore, name: str, command: KeyCommand) -> KeyReply:
         try:
             return await store.perform(name, command)
         except KeyStoreLostError:
-            # Once more: a connection that was idle for long breaks when it is used, and every command may be repeated by its holder.
+            # Once more: a connection that was idle for long breaks when it is used, and a holder may repeat every command.
             return await store.perform(name, command)
 
 
-def _held(reply: KeyReply, local: KeyReply | None = None, *, is_store_lost: bool = False) -> Held:
-    """Return what both replies say together: what was done last, and the longest time back."""
+def _held(reply: KeyReply, local: KeyReply | None = None, *, is_store_lost: bool = False) -> KeyClaim:
+    """Combine both replies: the last attempt of either, and the first of either."""
     used = [each for each in (reply, local) if each is not None and each.last_age is not None]
     newest = min(used, key=lambda each: each.last_age or 0.0, default=reply)
-    return Held(
+    return KeyClaim(
         reply.is_mine,
         max((each.first_age for each in used if each.first_age is not None), default=None),
         newest.last_age,
@@ -174,10 +178,10 @@ def _held(reply: KeyReply, local: KeyReply | None = None, *, is_store_lost: bool
 
 
 def open_key_store(url: Secret) -> KeyStore | None:
-    """Return the store that the URL of shared limits names; ``None`` for this process. Nothing is opened yet.
+    """Return the store for the URL of shared limits; ``None`` for this process. Nothing is opened yet.
 
     Raises:
-        ConfigurationError: It names none.
+        ConfigurationError: It names no store.
     """
     address = parse_store_url(url, "the limits'")
     if address is None:
