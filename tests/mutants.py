@@ -25,7 +25,7 @@ MODULES = {
     "mux_async/_retry.py": ["tests/engine/test_retry.py"],
     "mux_async/_classify.py": ["tests/engine/test_classify.py"],
     "mux_async/webhooks/_signature.py": ["tests/webhooks/test_signature_steps.py"],
-    "mux_async/limits/_bucket.py": ["tests/limits/test_bucket_steps.py"],
+    "mux_async/limits/_token_bucket.py": ["tests/limits/test_token_bucket.py"],
     "mux_async/_pagination.py": ["tests/engine/test_pagination_steps.py"],
     "mux_async/uploads/machine.py": ["tests/uploads/test_machine.py"],
     "mux_async/ingest/machine.py": ["tests/ingest/test_machine.py"],
