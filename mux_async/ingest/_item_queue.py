@@ -17,8 +17,8 @@ import anyio
 import attrs
 
 from mux_async.ingest._items import Item
+from mux_async.ingest._journal_store import NewItem, StoredItem
 from mux_async.ingest._journal_writer import JournalWriter
-from mux_async.ingest._store import Enrolment, Standing
 from mux_async.ingest.machine import ItemState, Stage
 
 LOOKAHEAD: Final = 1000
@@ -49,9 +49,9 @@ def fingerprint(item: Item) -> str | None:
     return f"{item.size}:{item.modified_ns}" if item.modified_ns is not None else str(item.size)
 
 
-def enrolment(item: Item) -> Enrolment:
+def new_item(item: Item) -> NewItem:
     """Return *item* as it is put into the journal."""
-    return Enrolment(
+    return NewItem(
         item.key,
         item.source,
         item.url is not None,
@@ -91,7 +91,7 @@ class ItemQueue:
         """Items read so far; for a sequence, all of them from the start."""
 
     async def register(self) -> None:
-        """Store all items of a sequence in the journal, so that it has their number from the start."""
+        """JournalStore all items of a sequence in the journal, so that it has their number from the start."""
         if isinstance(self._items, Sequence):
             items = iter(self._items)
             while await self._writer.call(self._read, items):
@@ -126,13 +126,13 @@ class ItemQueue:
                     return None
             return None
 
-    def _read(self, source: Iterator[Item]) -> list[tuple[Item, Standing]]:
+    def _read(self, source: Iterator[Item]) -> list[tuple[Item, StoredItem]]:
         """Read items from *source* and store them in the journal; empty at its end. Blocks."""
         items = list(islice(source, LOOKAHEAD))
-        standings = self._writer.store.enrol([enrolment(item) for item in items]) if items else []
+        found = self._writer.store.add_items([new_item(item) for item in items]) if items else []
         return [
-            (item if item.key == standing.state.key else item.with_key(standing.state.key), standing)
-            for item, standing in zip(items, standings, strict=True)
+            (item if item.key == stored.state.key else item.with_key(stored.state.key), stored)
+            for item, stored in zip(items, found, strict=True)
         ]
 
     async def _fill(self) -> None:
@@ -140,13 +140,13 @@ class ItemQueue:
         self._is_exhausted = not read
         if not isinstance(self._items, Sequence):
             self.total += len(read)
-        for item, standing in read:
-            self._classify(item, standing)
+        for item, stored in read:
+            self._classify(item, stored)
 
-    def _classify(self, item: Item, standing: Standing) -> None:
-        if standing.state.stage.is_final:
-            self._skipped(item, standing.state)
-        elif standing.runner is not None:
+    def _classify(self, item: Item, stored: StoredItem) -> None:
+        if stored.state.stage.is_final:
+            self._skipped(item, stored.state)
+        elif stored.runner is not None:
             self._deferred.append(item)
         else:
             heapq.heappush(self._candidates, (-item.priority, next(self._numbers), item))
@@ -154,18 +154,18 @@ class ItemQueue:
     async def _claim(self) -> None:
         items = [heapq.heappop(self._candidates)[2] for _ in range(min(self._group, len(self._candidates)))]
         store, runner = self._writer.store, self._writer.runner
-        ours, standings = await self._writer.call(store.claim, [item.key for item in items], runner)
+        ours, found = await self._writer.call(store.claim, [item.key for item in items], runner)
         for item in items:
-            standing = standings[item.key]
+            stored = found[item.key]
             if item.key in ours:
                 ours.remove(item.key)  # a second item with the same key waits for the first
-                state = standing.state
+                state = stored.state
                 if state.stage is Stage.PLANNED:  # not begun, so a file may have become a URL or the reverse
                     state = attrs.evolve(state, is_fetched=item.url is not None)
-                is_changed = standing.fingerprint is not None and standing.fingerprint != fingerprint(item)
+                is_changed = stored.fingerprint is not None and stored.fingerprint != fingerprint(item)
                 self._claimed.append(ClaimedItem(item, state, is_changed))
             else:
-                self._classify(item, standing)
+                self._classify(item, stored)
 
     async def _recheck_deferred(self) -> None:
         with anyio.move_on_after(RECHECK_INTERVAL):
@@ -173,10 +173,10 @@ class ItemQueue:
         self._wake = anyio.Event()
         if self._is_stopped:
             return
-        aside, self._deferred = self._deferred, []
-        standings = await self._writer.call(self._writer.store.standings, [item.key for item in aside])
-        for item in aside:
-            self._classify(item, standings[item.key])
+        deferred, self._deferred = self._deferred, []
+        found = await self._writer.call(self._writer.store.read_items, [item.key for item in deferred])
+        for item in deferred:
+            self._classify(item, found[item.key])
 
 
 def _by_priority(items: Sequence[Item]) -> Iterable[Item]:

@@ -16,7 +16,7 @@ from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, MissingExtraError
 from mux_async.ingest._asset_settings import MAX_LENGTHS
-from mux_async.ingest._signatures import unsigned, unsigned_before
+from mux_async.ingest._signed_urls import without_signature, without_signature_before_v3
 from mux_async.ingest._text_encoding import is_path, legible, legible_all, stripped
 from mux_async.uploads._source import open_file
 
@@ -158,7 +158,7 @@ def url_item(url: str, options: ItemOptions = NO_OPTIONS) -> Item:
     shown = _shown(url)
     older, key = None, _own_key(options)
     if key is None:
-        older, key = _derived_key("u", unsigned_before(given)), _derived_key("u", unsigned(url))
+        older, key = _derived_key("u", without_signature_before_v3(given)), _derived_key("u", without_signature(url))
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or parts.hostname or ""
     settings = _settings(options, key, name)
     return Item(

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from mux_async.ingest._journal_store import JournalStore
 from mux_async.ingest._runs import is_alive
-from mux_async.ingest._store import Store
 from mux_async.ingest.machine import ItemError, Stage
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class JournalEntry:
 class Journal:
     """An open journal. Create one with `open`, or with `in_memory` for a run that is not resumed."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: JournalStore) -> None:
         self._store = store
 
     @classmethod
@@ -128,12 +128,12 @@ class Journal:
         Raises:
             JournalError: It cannot be read or written, is damaged, has a newer version, or is not a journal; the message says what to do.
         """
-        return cls(Store(Path(path), create=create))
+        return cls(JournalStore(Path(path), create=create))
 
     @classmethod
     def in_memory(cls) -> Self:
         """Return a journal without a file."""
-        return cls(Store(None))
+        return cls(JournalStore(None))
 
     @property
     def path(self) -> Path | None:
@@ -193,7 +193,7 @@ class Journal:
         return cast("dict[str, object]", self._store.note("options") or {})
 
     def save_options(self, options: Mapping[str, object]) -> None:
-        """Store options of the run, such as policies, for the next run.
+        """JournalStore options of the run, such as policies, for the next run.
 
         Args:
             options: JSON members, without secrets.
@@ -211,6 +211,6 @@ class Journal:
         self.close()
 
 
-def store_of(journal: Journal) -> Store:
+def store_of(journal: Journal) -> JournalStore:
     """Return the store of *journal*, for the runner."""
     return journal._store  # pyright: ignore[reportPrivateUsage] - of this module

@@ -15,9 +15,9 @@ import anyio
 import anyio.to_thread
 
 from mux_async.ingest._journal_errors import JournalError
+from mux_async.ingest._journal_store import Change, JournalStore
 from mux_async.ingest._lease import Lease
 from mux_async.ingest._runs import end_run
-from mux_async.ingest._store import Change, Store
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -33,7 +33,7 @@ class JournalWriter:
         fail: Called if the journal cannot be written; must cancel the run.
     """
 
-    def __init__(self, store: Store, runner: str, lease: Lease | None, fail: Callable[[JournalError], object]) -> None:
+    def __init__(self, store: JournalStore, runner: str, lease: Lease | None, fail: Callable[[JournalError], object]) -> None:
         self.store = store
         self.runner = runner
         self._lease = lease

@@ -26,7 +26,7 @@ from mux_async.ingest._file_types import (
 from mux_async.ingest._items import FETCHED_SCHEMES, Item, default_title, file_item, open_file_system, remote_item
 from mux_async.ingest._manifest import ItemOrProblem, Manifest, address_item
 from mux_async.ingest._plan_errors import PlanError, Problem
-from mux_async.ingest._signatures import unsigned
+from mux_async.ingest._signed_urls import without_signature
 
 T = TypeVar("T")
 
@@ -303,7 +303,7 @@ def _location(item: Item) -> str:
     """Return the location of the bytes: the same for a link and its target, and for all signatures of a URL."""
     if item.path is not None:
         return os.path.realpath(item.path)
-    return unsigned(item.url.reveal()) if item.url is not None else item.address or ""
+    return without_signature(item.url.reveal()) if item.url is not None else item.address or ""
 
 
 def _differences(first: Item, other: Item) -> list[str]:

@@ -24,8 +24,8 @@ import attrs
 from mux_async._models.times import parse_http_date
 from mux_async.errors import APIStatusError, AuthenticationError, MuxError, PermissionDeniedError
 from mux_async.ingest._journal_errors import JournalError
+from mux_async.ingest._journal_store import Change
 from mux_async.ingest._journal_writer import JournalWriter
-from mux_async.ingest._store import Change
 from mux_async.ingest.machine import AssetCreated, ItemEvent, ItemState, NothingCreated, UploadCreated, advance
 
 if TYPE_CHECKING:

@@ -58,12 +58,12 @@ from mux_async.ingest._events import (
 from mux_async.ingest._item_queue import ItemQueue
 from mux_async.ingest._items import Item
 from mux_async.ingest._journal import Journal, store_of
+from mux_async.ingest._journal_store import Change
 from mux_async.ingest._journal_writer import JournalWriter
 from mux_async.ingest._reconcile import Reconciler, check_account
 from mux_async.ingest._results import FailureCounts, ItemResult
 from mux_async.ingest._runs import begin_run, expire_runs
 from mux_async.ingest._steps import ActiveItem, IngestOptions, Steps
-from mux_async.ingest._store import Change
 from mux_async.ingest.machine import (
     Create,
     Died,

@@ -8,11 +8,11 @@ import secrets
 from pathlib import Path
 
 from mux_async.ingest import _lease
-from mux_async.ingest._store import Store
+from mux_async.ingest._journal_store import JournalStore
 
 
-def begin_run(store: Store) -> tuple[str, _lease.Lease | None]:
-    """Store a new run. Returns its id, and the lease to hold while it runs; ``None`` for a journal in memory.
+def begin_run(store: JournalStore) -> tuple[str, _lease.Lease | None]:
+    """JournalStore a new run. Returns its id, and the lease to hold while it runs; ``None`` for a journal in memory.
 
     Raises:
         JournalError: It cannot be stored.
@@ -28,7 +28,7 @@ def begin_run(store: Store) -> tuple[str, _lease.Lease | None]:
     return runner, lease
 
 
-def end_run(store: Store, runner: str, lease: _lease.Lease | None) -> None:
+def end_run(store: JournalStore, runner: str, lease: _lease.Lease | None) -> None:
     """Release the items and the lease of *runner*."""
     try:
         store.remove_runner(runner)
@@ -37,7 +37,7 @@ def end_run(store: Store, runner: str, lease: _lease.Lease | None) -> None:
             lease.drop()
 
 
-def expire_runs(store: Store, but: str) -> int:
+def expire_runs(store: JournalStore, but: str) -> int:
     """Release the items of runs whose processes have ended. Returns the number of items.
 
     Args:
@@ -57,7 +57,7 @@ def expire_runs(store: Store, but: str) -> int:
     return freed
 
 
-def is_alive(store: Store, runner: str) -> bool:
+def is_alive(store: JournalStore, runner: str) -> bool:
     """Return whether the process of *runner* lives."""
     lease = _lease.inherit(_lease_path(store.path, runner)) if store.path is not None else None
     if lease is None:

@@ -32,7 +32,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from mux_async import Mux
 from mux_async.errors import Delivery, Phase, TransportError
 from mux_async.ingest import Ingest, Item, Journal, file_item, url_item
-from mux_async.ingest._store import Store
+from mux_async.ingest._journal_store import JournalStore
 from mux_async.limits import LimitSettings
 from mux_async.testing import FakeBody, VirtualTimeLoop
 from mux_async.transport import Body, HttpRequest, HttpResponse
@@ -57,7 +57,7 @@ class Doom:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class DoomedStore(Store):
+class DoomedStore(JournalStore):
     def __init__(self, path: Path, doom: Doom) -> None:
         self._doom = doom
         super().__init__(path)

@@ -12,8 +12,8 @@ from mux_async import Mux
 from mux_async.emulator import Arrival, Emulator, EmulatorSettings, EmulatorTransport, Request
 from mux_async.ingest import Item, ItemState, Journal, url_item
 from mux_async.ingest._journal import store_of
+from mux_async.ingest._journal_store import Change, NewItem
 from mux_async.ingest._runs import begin_run, end_run
-from mux_async.ingest._store import Change, Enrolment
 from mux_async.ingest.machine import Began, advance
 from mux_async.limits import Bucket
 
@@ -50,7 +50,7 @@ def urls(number: int) -> list[Item]:
 def left_unknown(journal: Journal, items: list[Item], at: float) -> None:
     """Leave *items* as a run does that died while their creates were on the way."""
     runner, lease = begin_run(store_of(journal))
-    store_of(journal).enrol([Enrolment(item.key, item.source, is_fetched=item.url is not None) for item in items])
+    store_of(journal).add_items([NewItem(item.key, item.source, is_fetched=item.url is not None) for item in items])
     store_of(journal).claim([item.key for item in items], runner)
     states = [ItemState(item.key, is_fetched=item.url is not None) for item in items]
     store_of(journal).write([Change(advance(state, Began(at))) for state in states], runner)

@@ -18,9 +18,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from mux_async.ingest import ItemError, ItemState, Journal, JournalError, Stage
 from mux_async.ingest._journal import store_of
+from mux_async.ingest._journal_file import APPLICATION_ID, VERSION
+from mux_async.ingest._journal_store import Change, JournalStore, NewItem
 from mux_async.ingest._runs import begin_run, end_run, expire_runs
-from mux_async.ingest._schema import APPLICATION_ID, VERSION
-from mux_async.ingest._store import Change, Enrolment, Store
 from mux_async.ingest.machine import (
     AssetCreated,
     BecameReady,
@@ -44,15 +44,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "films.journal"
 
 
-def enrolment(number: int) -> Enrolment:
-    return Enrolment(f"k{number}", f"{number}.mp4", is_fetched=False, size=number, fingerprint=f"{number}:1")
+def new_item(number: int) -> NewItem:
+    return NewItem(f"k{number}", f"{number}.mp4", is_fetched=False, size=number, fingerprint=f"{number}:1")
 
 
 def test_it_tells_what_it_was_told(path: Path) -> None:
     """Entries, counts and options come back from the file as they went in, in order."""
     with Journal.open(path) as journal:
         runner, lease = begin_run(store_of(journal))
-        store_of(journal).enrol([enrolment(number) for number in (3, 1, 2)])
+        store_of(journal).add_items([new_item(number) for number in (3, 1, 2)])
         store_of(journal).claim(["k1", "k2"], runner)
         done = ItemState("k1", stage=Stage.DONE, upload_id="u", asset_id="a")
         outcome = {"playback_ids": {"p": "public"}, "duration": 2.5}
@@ -82,7 +82,7 @@ def test_it_tells_what_it_was_told(path: Path) -> None:
 def test_many_entries(path: Path) -> None:
     """Entries beyond one page of reading are all there, once."""
     with Journal.open(path) as journal:
-        store_of(journal).enrol([enrolment(number) for number in range(2345)])
+        store_of(journal).add_items([new_item(number) for number in range(2345)])
 
         assert [entry.size for entry in journal.entries()] == list(range(2345))
 
@@ -147,7 +147,7 @@ OLD = (
 def test_a_damaged_journal(path: Path) -> None:
     """A journal with a page of rubbish in it is refused when it is opened, and the message says what can be saved and what cannot."""
     with Journal.open(path) as journal:
-        store_of(journal).enrol([enrolment(number) for number in range(500)])
+        store_of(journal).add_items([new_item(number) for number in range(500)])
     content = bytearray(path.read_bytes())
     content[8192:12288] = bytes(range(256)) * 16
     path.write_bytes(content)
@@ -159,15 +159,15 @@ def test_a_damaged_journal(path: Path) -> None:
 def test_an_item_that_cannot_be_read(path: Path) -> None:
     """An item that was not written by this program is refused rather than guessed at."""
     with Journal.open(path) as journal:
-        store_of(journal).enrol([enrolment(1)])
+        store_of(journal).add_items([new_item(1)])
     with sqlite3.connect(path) as sql:
         sql.execute("UPDATE items SET state = '[]'")
     sql.close()
-    with Journal.open(path) as journal, pytest.raises(JournalError, match="item 'k1' is not as it was written"):
+    with Journal.open(path) as journal, pytest.raises(JournalError, match="item 'k1' is invalid"):
         list(journal.entries())
 
 
-class ReadOnlyStore(Store):
+class ReadOnlyStore(JournalStore):
     def make_read_only(self) -> None:
         self._sql.execute("PRAGMA query_only = ON")
 
@@ -190,12 +190,12 @@ def test_another_run_has_it(path: Path) -> None:
     with Journal.open(path) as journal:
         first, lease = begin_run(store_of(journal))
         second, other_lease = begin_run(store_of(journal))
-        store_of(journal).enrol([enrolment(1), enrolment(2)])
+        store_of(journal).add_items([new_item(1), new_item(2)])
         ours, _ = store_of(journal).claim(["k1"], first)
-        theirs, standings = store_of(journal).claim(["k1", "k2"], second)
+        theirs, found = store_of(journal).claim(["k1", "k2"], second)
 
         assert (ours, theirs) == ({"k1"}, {"k2"})
-        assert standings["k1"].runner == first
+        assert found["k1"].runner == first
         with pytest.raises(JournalError, match="gives item 'k1' to another run"):
             store_of(journal).write([Change(ItemState("k2")), Change(ItemState("k1"))], second)
         assert (expire_runs(store_of(journal), second), journal.summary().runs) == (0, 2)
@@ -208,10 +208,10 @@ import sys
 from mux_async.ingest import Journal
 from mux_async.ingest._journal import store_of
 from mux_async.ingest._runs import begin_run
-from mux_async.ingest._store import Enrolment
+from mux_async.ingest._journal_store import NewItem
 journal = Journal.open(sys.argv[1])
 runner, lease = begin_run(store_of(journal))
-store_of(journal).enrol([Enrolment("k", "k.mp4", is_fetched=False)])
+store_of(journal).add_items([NewItem("k", "k.mp4", is_fetched=False)])
 store_of(journal).claim(["k"], runner)
 print(runner, flush=True)
 sys.stdin.read()
@@ -251,7 +251,7 @@ def test_a_journal_that_was_moved(path: Path, tmp_path: Path) -> None:
     """A copy of a journal that was being worked on, without its locks, can be gone on with elsewhere."""
     with Journal.open(path) as journal:
         runner, lease = begin_run(store_of(journal))
-        store_of(journal).enrol([enrolment(1)])
+        store_of(journal).add_items([new_item(1)])
         store_of(journal).claim(["k1"], runner)
         copy = tmp_path / "copy.journal"
         with sqlite3.connect(path) as source, sqlite3.connect(copy) as target:
@@ -291,10 +291,10 @@ def test_opened_at_the_same_time(tmp_path: Path) -> None:
 def test_many_threads(path: Path) -> None:
     """One journal serves many threads, and no item is given to two."""
     with Journal.open(path) as journal, Journal.open(path) as other:
-        store_of(journal).enrol([enrolment(number) for number in range(100)])
+        store_of(journal).add_items([new_item(number) for number in range(100)])
         given: list[set[str]] = []
 
-        def claim(store: Store, runner: str) -> None:
+        def claim(store: JournalStore, runner: str) -> None:
             given.extend(
                 store.claim([f"k{number}" for number in range(start, start + 5)], runner)[0] for start in range(0, 100, 5)
             )
@@ -341,12 +341,12 @@ class JournalMachine(RuleBasedStateMachine):
         self.holder: dict[str, str] = {}
 
     @initialize(setting_types=st.lists(st.booleans(), min_size=1, max_size=4))
-    def enrol(self, setting_types: list[bool]) -> None:
+    def add_items(self, setting_types: list[bool]) -> None:
         for number, is_fetched in enumerate(setting_types):
             self.model[f"k{number}"] = ItemState(f"k{number}", is_fetched=is_fetched)
-        enrolments = [Enrolment(state.key, state.key, state.is_fetched) for state in self.model.values()]
-        standings = store_of(self.journal).enrol(enrolments)
-        assert [standing.state for standing in standings] == list(self.model.values())
+        new_items = [NewItem(state.key, state.key, state.is_fetched) for state in self.model.values()]
+        found = store_of(self.journal).add_items(new_items)
+        assert [stored.state for stored in found] == list(self.model.values())
 
     @rule(target=runs)
     def begin(self) -> str:
@@ -397,9 +397,9 @@ class JournalMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_are_right(self) -> None:
-        standings = store_of(self.journal).standings(list(self.model))
-        assert {key: standing.state for key, standing in standings.items()} == self.model
-        assert {key: each.runner for key, each in standings.items() if each.runner} == self.holder
+        found = store_of(self.journal).read_items(list(self.model))
+        assert {key: stored.state for key, stored in found.items()} == self.model
+        assert {key: each.runner for key, each in found.items() if each.runner} == self.holder
         assert self.journal.summary().total == len(self.model)
 
     def teardown(self) -> None:

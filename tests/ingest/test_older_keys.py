@@ -12,7 +12,7 @@ import pytest
 
 from mux_async.emulator import Emulator, Request
 from mux_async.ingest import Ingest, IngestSummary, Item, Journal, Stage, make_plan, url_item
-from mux_async.ingest._schema import APPLICATION_ID
+from mux_async.ingest._journal_file import APPLICATION_ID
 from tests.ingest.emulation import client_of, emulate, make_asset, posts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]

@@ -27,8 +27,8 @@ from mux_async.ingest import (
     url_item,
 )
 from mux_async.ingest._journal import store_of
+from mux_async.ingest._journal_store import Change, JournalStore, NewItem
 from mux_async.ingest._reconcile import ServerClock
-from mux_async.ingest._store import Change, Enrolment, Store
 from tests.ingest.emulation import client_of, emulate, left_unknown, posts, urls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -132,7 +132,7 @@ async def test_a_key_of_something_else(films: Path, path: Path) -> None:
     files = [attrs.evolve(file_item(films / f"{number}.mp4"), key=f"k{number}", settings={}) for number in range(2)]
     with Journal.open(path) as journal:
         left_unknown(journal, files[:1], 1.7e9 + anyio.current_time())
-        store_of(journal).enrol([Enrolment("k1", "1.mp4", is_fetched=False)])
+        store_of(journal).add_items([NewItem("k1", "1.mp4", is_fetched=False)])
     await client_of(emulator).video.uploads.create(once="k0")
     summary = await Ingest(client_of(emulator), named, journal=path).run()
     with Journal.open(path) as journal:
@@ -244,7 +244,7 @@ async def test_a_full_disk(films: Path, path: Path) -> None:
     assert len(await client_of(emulator).video.assets.list(limit=100)) == 26
 
 
-class FullStore(Store):
+class FullStore(JournalStore):
     """Finds the disk full after a while: SQLite's own limit of pages stands for it."""
 
     writes = 0

@@ -1,6 +1,6 @@
-"""The form of a journal file: made new, brought up from older versions, refused when it is newer or something else.
+"""Prepares a journal file: checks it, creates or migrates its tables, and sets how SQLite writes it.
 
-SQLite keeps two numbers for us in the file's header: ``application_id`` says that it is a journal, ``user_version`` of which form.
+The file's header has two numbers: ``application_id`` identifies it as a journal, ``user_version`` is the version of its tables.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from mux_async.ingest._journal_errors import JournalError
 APPLICATION_ID: Final = 0x4D757849
 """``MuxI``."""
 
-_STEPS: Final[tuple[tuple[str, ...], ...]] = (
+_MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
-        # Version 1. `stage` and `runner` are asked for; the rest of a state is JSON, so that it can grow without a migration.
+        # Version 1. `stage` and `runner` are used in queries; the rest of a state is JSON, so that new members need no migration.
         """CREATE TABLE items (
             position INTEGER PRIMARY KEY,
             key TEXT NOT NULL UNIQUE,
@@ -34,43 +34,43 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     ),
     (
-        # Version 2. Small, since few items are in either state at any time; without them every claim reads the whole table.
+        # Version 2. Small, since few items are in either state; without these indexes every claim reads the whole table.
         "CREATE INDEX unknown ON items (stage) WHERE stage = 'creating'",
         "CREATE INDEX held ON items (runner) WHERE runner IS NOT NULL",
     ),
     (
-        # Version 3. Until then, the keys of URLs left out parameters that are half a signature; see `Store.keys`.
+        # Version 3. Before, the keys of URLs ignored parameters that are only part of a signature; see `JournalStore.stored_keys`.
         "CREATE TABLE older_keys (key TEXT PRIMARY KEY, taken_by TEXT)",
         "INSERT INTO older_keys (key) SELECT key FROM items WHERE key GLOB 'u-*' AND length(key) = 34",
     ),
 )
-"""What brings a file from each version to the next, beginning with an empty one."""
+"""The statements that migrate a file from each version to the next, beginning with an empty one."""
 
-VERSION: Final = len(_STEPS)
-_PATIENCE: Final = 10.0
-"""Seconds that another process may take to open the file."""
+VERSION: Final = len(_MIGRATIONS)
+_BUSY_TIMEOUT: Final = 10.0
+"""Seconds to wait while another process opens the file."""
 
 
-def prepare(sql: sqlite3.Connection, name: str) -> None:
-    """Make the journal's tables, or bring them up to this version, and set how the file is written.
+def prepare_file(sql: sqlite3.Connection, name: str) -> None:
+    """Create or migrate the journal's tables, and set write-ahead mode and full flushes.
 
     Raises:
-        JournalError: It is of a newer version, or another program's.
-        sqlite3.Error: It is no SQLite file, damaged, or cannot be written.
+        JournalError: It has a newer version, or belongs to another program.
+        sqlite3.Error: It is not an SQLite file, is damaged, or cannot be written.
     """
-    sql.execute("BEGIN")  # of one moment, or what another process makes of it in between would look like a third thing
+    sql.execute("BEGIN")  # the checks need one snapshot: another process may be creating the tables
     try:
         if _check_owner(sql, name):
             _check_health(sql, name)
     finally:
         if sql.in_transaction:
             sql.execute("ROLLBACK")
-    _write_ahead(sql)
+    _set_wal_mode(sql)
     sql.execute("PRAGMA synchronous = FULL")
     sql.execute("BEGIN IMMEDIATE")
     try:
         version = _check_owner(sql, name)
-        for step in _STEPS[version:]:
+        for step in _MIGRATIONS[version:]:
             for statement in step:
                 sql.execute(statement)
         sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -82,14 +82,14 @@ def prepare(sql: sqlite3.Connection, name: str) -> None:
         raise
 
 
-def _write_ahead(sql: sqlite3.Connection) -> None:
-    """Set the file's mode. SQLite does not wait by itself when another process opens the same new file just now."""
-    give_up = time.monotonic() + _PATIENCE
+def _set_wal_mode(sql: sqlite3.Connection) -> None:
+    """Set write-ahead mode. SQLite does not wait if another process is opening the same new file."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT
     while True:
         try:
             sql.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
@@ -97,7 +97,7 @@ def _write_ahead(sql: sqlite3.Connection) -> None:
 
 
 def _check_owner(sql: sqlite3.Connection, name: str) -> int:
-    """Return the version of the file, 0 for an empty one."""
+    """Check that the file is a journal. Return its version, 0 for an empty file."""
     (application,) = sql.execute("PRAGMA application_id").fetchone()
     (version,) = sql.execute("PRAGMA user_version").fetchone()
     (tables,) = sql.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -105,7 +105,7 @@ def _check_owner(sql: sqlite3.Connection, name: str) -> int:
         return 0
     if application != APPLICATION_ID:
         raise JournalError(
-            f"{name!r} is an SQLite file of another program, and no journal: name another one; it was left as it is"
+            f"{name!r} is an SQLite file of another program, not a journal: name another one; it was not changed"
         )
     if version > VERSION:
         raise JournalError(

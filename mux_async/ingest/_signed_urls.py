@@ -1,7 +1,7 @@
-"""Signed URLs: which parameters are a signature, so that a URL that is signed anew names the same film.
+"""Signed URLs: finds the parameters of a signature, so that a URL with a new signature is recognised as the same item.
 
-Two films taken for one are worse than one film made twice: the second is never made. A name that an application may use itself (``se``,
-``expires``, ``token``, ``sign``, ``t``) is part of a signature only where all of the signature is there.
+Taking two URLs for one is worse than the reverse, since the second is never ingested. A name that an application may use itself (``se``,
+``expires``, ``token``, ``sign``, ``t``) is part of a signature only if the whole signature is there.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
-_UNMISTAKABLE: Final = re.compile(
+_ALWAYS_SIGNATURE: Final = re.compile(
     r"x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id"
     r"|x-(?:oss|obs|tos)-(?:signature|signature-version|algorithm|credential|date|expires|additional-headers|signedheaders|security-token)"
     r"|q-(?:sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|signature)|x-cos-security-token"
     r"|hdnts|hdnea|hdntl|__token__|__gda__|edge-cache-token|auth_key|bcdn_token|authorization"
 )
-"""Names that mean nothing else: Amazon S3, Google Cloud Storage, CloudFront, Alibaba OSS (v1 and v4) and its CDN, Huawei OBS, Volcengine
-TOS, Tencent COS, Akamai, Google's CDNs, Bunny, and the download authorization of Backblaze B2. ``x-oss-process`` and its like change
-what is delivered, and are none."""
+"""Names without another meaning: Amazon S3, Google Cloud Storage, CloudFront, Alibaba OSS (v1 and v4) and its CDN, Huawei OBS, Volcengine
+TOS, Tencent COS, Akamai, Google's CDNs, Bunny, and the download authorization of Backblaze B2. ``x-oss-process`` and similar
+parameters change the content and do not count."""
 
 _SCHEMES: Final = (
     # Azure: a shared access signature (service, account and user delegation).
@@ -41,7 +41,7 @@ _SCHEMES: Final = (
     # Tencent COS, older form: the whole signature in one parameter.
     ({"q-signature"}, {"sign"}),
 )
-"""Names that have to be there together, and those that go with them."""
+"""Names that identify a signature together, and further names that belong to it."""
 
 
 _OLDER: Final = re.compile(
@@ -51,20 +51,20 @@ _OLDER: Final = re.compile(
 """What counted as a signature when journals of version 1 and 2 were written, each name by itself."""
 
 
-def unsigned_before(url: str) -> str:
-    """Return *url* without its signature, as the keys of older journals have it."""
+def without_signature_before_v3(url: str) -> str:
+    """Return *url* without its signature, as keys of journals before version 3 were derived."""
     base, mark, query = url.partition("?")
     kept = [each for each in query.split("&") if not _OLDER.fullmatch(each.partition("=")[0])]
     return base + (mark + "&".join(kept) if kept else "")
 
 
-def unsigned(url: str) -> str:
+def without_signature(url: str) -> str:
     """Return *url* without its signature."""
     base, mark, query = url.partition("?")
     query, fragment_mark, fragment = query.partition("#")
     pairs = [(unquote(each.partition("=")[0]).lower(), each) for each in query.split("&")]
     names = {name for name, _ in pairs}
-    dropped = {name for name in names if _UNMISTAKABLE.fullmatch(name)}
+    dropped = {name for name in names if _ALWAYS_SIGNATURE.fullmatch(name)}
     for together, others in _SCHEMES:
         if together <= names:
             dropped |= together | others

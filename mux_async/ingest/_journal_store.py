@@ -1,11 +1,11 @@
-"""The journal's SQL: one SQLite file, one row for each item, every change of many items in one transaction.
+"""The SQL of the journal: one SQLite file, one row for each item, changes of many items in one transaction.
 
-What is on disk when: the file is in write-ahead mode with ``synchronous=FULL``, so every transaction is flushed (``fsync``) to the log
-before it counts as committed, and a crash of the process, the system or the machine leaves whole transactions or nothing of them. The
-log goes into the file itself now and then, and when the last one closes it.
+Durability: the file is in write-ahead mode with ``synchronous=FULL``. Every transaction is flushed (``fsync``) to the log before it is
+committed; after a crash of the process, the system or the machine, it is there as a whole or not at all. SQLite copies the log into the
+file from time to time, and when the last connection closes.
 
-Every method blocks; the runner calls them in worker threads. A lock makes one connection serve all threads, SQLite's own locks
-make the file serve all processes.
+Every method blocks; the runner calls them in worker threads. A lock lets all threads share one connection; SQLite's locks let processes
+share the file.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ import attrs
 
 from mux_async._sqlite import SqliteConnection
 from mux_async.ingest._journal_errors import JournalError, explained
-from mux_async.ingest._schema import prepare
+from mux_async.ingest._journal_file import prepare_file
 from mux_async.ingest.machine import ItemState, Retried, advance
 
-BUSY: Final = 30.0
+BUSY_TIMEOUT: Final = 30.0
 """Seconds to wait for another process to finish its transaction; they take milliseconds."""
 PAGE: Final = 1000
-"""Rows read or asked for at a time."""
+"""Rows that are read at a time."""
 
 
 @attrs.frozen
-class Enrolment:
-    """An item as it is put on the books.
+class NewItem:
+    """An item to be added to the journal.
 
     Attributes:
         key: Of the item.
-        source: Names it for people; holds no secret.
+        source: Its name for display; has no secret.
         is_fetched: Whether Mux fetches the bytes itself.
         size: Bytes of the file; ``None`` for URLs.
-        fingerprint: Differs when the file does; ``None`` for what cannot be told.
-        older_key: What earlier versions made of the item, where that was something else.
+        fingerprint: Changes when the file changes; ``None`` if not known.
+        older_key: The key that earlier versions derived, if it differs.
     """
 
     key: str
@@ -54,13 +54,13 @@ class Enrolment:
 
 
 @attrs.frozen
-class Standing:
-    """An item as the books have it.
+class StoredItem:
+    """An item of the journal.
 
     Attributes:
-        state: Where it is. Its key is the one that the books have.
+        state: Its state, with the key that the journal has.
         fingerprint: Of the file when its upload was created.
-        runner: Who works on it; ``None`` for nobody.
+        runner: Id of the run that has claimed it; ``None`` for none.
     """
 
     state: ItemState
@@ -70,13 +70,13 @@ class Standing:
 
 @attrs.frozen
 class Change:
-    """What is to be written about an item.
+    """A change of an item.
 
     Attributes:
-        state: Where it is now.
-        fingerprint: Of its file; ``None`` leaves what is there.
-        outcome: What became of it: members that can be JSON; ``None`` before the end.
-        seconds: What it took, when it is finished.
+        state: The new state.
+        fingerprint: Of its file; ``None`` keeps the stored one.
+        outcome: Its result: JSON members; ``None`` before the end.
+        seconds: Duration of its processing; ``None`` before the end.
     """
 
     state: ItemState
@@ -85,19 +85,19 @@ class Change:
     seconds: float | None = None
 
 
-class Store:
-    """An open journal file. `JournalError` from every method, when it cannot be read or written.
+class JournalStore:
+    """An open journal file. Every method raises `JournalError` if it cannot be read or written.
 
     Args:
-        path: The file; ``None`` keeps everything in memory.
-        create: Whether to make it when it is not there.
+        path: The file; ``None`` for a journal in memory.
+        create: Whether to create a missing file.
     """
 
     def __init__(self, path: Path | None, *, create: bool = True) -> None:
         self.path = path
         self.name: str = str(path) if path is not None else "in memory"
         if path is not None and not create and not path.exists():
-            raise JournalError(f"there is no journal {self.name!r}: check its name; an ingest makes it where it is told to")
+            raise JournalError(f"there is no journal {self.name!r}: check its name; 'mux-async ingest' creates it")
         self._connection = SqliteConnection(partial(_connect, path, self.name), in_memory=path is None)
         self._is_closed = False
         with self._connection, explained(self.name):
@@ -105,13 +105,13 @@ class Store:
 
     @property
     def _sql(self) -> sqlite3.Connection:
-        """The connection of this process. With the lock held."""
+        """The connection of this process. Requires the lock."""
         if self._is_closed:
             raise JournalError(f"the journal {self.name!r} was closed")
         return self._connection.get()
 
     def close(self) -> None:
-        """Close the file. Any number of times."""
+        """Close the file. May be called repeatedly."""
         with self._connection, explained(self.name):
             self._is_closed = True
             self._connection.drop()
@@ -131,8 +131,8 @@ class Store:
 
     # The items
 
-    def enrol(self, items: Sequence[Enrolment]) -> list[Standing]:
-        """Put items on the books that are not there yet, and say how each stands, in the same order."""
+    def add_items(self, items: Sequence[NewItem]) -> list[StoredItem]:
+        """Add items that are not in the journal yet, and return all of them as stored, in the same order."""
         now = time.time()
         with self._transaction() as sql:
             keys = self._keys(sql, items, take=True)
@@ -140,74 +140,74 @@ class Store:
                 (key, item.source, item.size, item.fingerprint, _state_text(ItemState(key, is_fetched=item.is_fetched)), now)
                 for key, item in zip(keys, items, strict=True)
             ]
-            # What was not begun takes the name and size that it has now; the rest keeps those it was begun with.
+            # Items that were not begun get the current name and size; others keep those with which they were begun.
             sql.executemany(
                 "INSERT INTO items (key, source, size, fingerprint, stage, state, changed_at) VALUES (?, ?, ?, ?, 'planned', ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET source = excluded.source, size = excluded.size, fingerprint = excluded.fingerprint "
                 "WHERE stage = 'planned' AND (source, size, fingerprint) IS NOT (excluded.source, excluded.size, excluded.fingerprint)",
                 rows,
             )
-            standings = self._standings(sql, keys)
-        return [standings[key] for key in keys]
+            found = self._read_items(sql, keys)
+        return [found[key] for key in keys]
 
-    def keys(self, items: Sequence[Enrolment]) -> list[str]:
-        """Return the keys under which the books have items, or would have them, in the same order.
+    def stored_keys(self, items: Sequence[NewItem]) -> list[str]:
+        """Return the keys under which the journal has items, or would store them, in the same order.
 
-        In a journal of an earlier version, an item may have the key that was made of its URL then. That was one key for several URLs
-        (``?se=1``, ``?se=2``), and so one film was made of them: of the first in the list. The first that is named has what became of
-        it, now and in later runs, and the others are new.
+        In a journal of an earlier version, an item may have the key that was derived from its URL then. Several URLs (``?se=1``,
+        ``?se=2``) had the same key, and one asset was created, of the first in the list. The first URL that is named now gets that
+        entry, in later runs too; the others are new items.
         """
         with self._connection, explained(self.name):
             return self._keys(self._sql, items, take=False)
 
-    def _keys(self, sql: sqlite3.Connection, items: Sequence[Enrolment], *, take: bool) -> list[str]:
+    def _keys(self, sql: sqlite3.Connection, items: Sequence[NewItem], *, take: bool) -> list[str]:
         keys = [item.key for item in items]
         if sql.execute("SELECT 1 FROM older_keys LIMIT 1").fetchone() is None:
             return keys
         asked = {*keys, *(item.older_key for item in items if item.older_key is not None)}
-        takers = dict(_rows_of(sql, "SELECT key, taken_by FROM older_keys WHERE key IN", list(asked)))
-        known = {key for (key,) in _rows_of(sql, "SELECT key FROM items WHERE key IN", keys)}
-        before = dict(takers)
+        taken = dict(_select(sql, "SELECT key, taken_by FROM older_keys WHERE key IN", list(asked)))
+        known = {key for (key,) in _select(sql, "SELECT key FROM items WHERE key IN", keys)}
+        before = dict(taken)
         for number, item in enumerate(items):
             older = item.older_key
-            if item.key in takers:
-                if takers[item.key] not in {None, item.key}:
-                    keys[number] = f"{item.key}-new"  # its own key stands for another film
+            if item.key in taken:
+                if taken[item.key] not in {None, item.key}:
+                    keys[number] = f"{item.key}-new"  # its own key belongs to another URL
                 else:
-                    takers[item.key] = item.key
-            elif older is not None and older in takers and item.key not in known and takers[older] in {None, item.key}:
-                takers[older] = item.key
+                    taken[item.key] = item.key
+            elif older is not None and older in taken and item.key not in known and taken[older] in {None, item.key}:
+                taken[older] = item.key
                 keys[number] = older
         if take:
-            changes = [(taker, key) for key, taker in takers.items() if taker != before[key]]
+            changes = [(taker, key) for key, taker in taken.items() if taker != before[key]]
             sql.executemany("UPDATE older_keys SET taken_by = ? WHERE key = ?", changes)
         return keys
 
-    def standings(self, keys: Sequence[str]) -> dict[str, Standing]:
-        """Say how items stand; those that are not on the books are left out."""
+    def read_items(self, keys: Sequence[str]) -> dict[str, StoredItem]:
+        """Return items by key, without those that are not in the journal."""
         with self._connection, explained(self.name):
-            return self._standings(self._sql, keys)
+            return self._read_items(self._sql, keys)
 
-    def _standings(self, sql: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Standing]:
-        rows = _rows_of(sql, "SELECT key, stage, state, fingerprint, runner FROM items WHERE key IN", keys)
+    def _read_items(self, sql: sqlite3.Connection, keys: Sequence[str]) -> dict[str, StoredItem]:
+        rows = _select(sql, "SELECT key, stage, state, fingerprint, runner FROM items WHERE key IN", keys)
         return {
-            key: Standing(self._state(key, stage, state), fingerprint, runner)
+            key: StoredItem(self._state(key, stage, state), fingerprint, runner)
             for key, stage, state, fingerprint, runner in rows
         }
 
-    def claim(self, keys: Sequence[str], runner: str) -> tuple[set[str], dict[str, Standing]]:
-        """Give items to *runner* that nobody works on and that are not finished.
+    def claim(self, keys: Sequence[str], runner: str) -> tuple[set[str], dict[str, StoredItem]]:
+        """Claim unfinished items for *runner* that no run has claimed.
 
         Returns:
-            The keys of those that it was given, and how all of them stand then.
+            The keys of the newly claimed items, and all items as stored then.
         """
         claim = "UPDATE items SET runner = ? WHERE key = ? AND runner IS NULL AND stage NOT IN ('done', 'dead')"
         with self._transaction() as sql:
             ours = {key for key in keys if sql.execute(claim, (runner, key)).rowcount}
-            return ours, self._standings(sql, keys)
+            return ours, self._read_items(sql, keys)
 
     def claim_unknown(self, runner: str) -> list[ItemState]:
-        """Give all items to *runner* whose create may or may not have happened, and that nobody works on."""
+        """Claim all items for *runner* whose create has an unknown outcome and that no run has claimed."""
         with self._transaction() as sql:
             rows = sql.execute(
                 "UPDATE items SET runner = ? WHERE stage = 'creating' AND runner IS NULL RETURNING key, stage, state", (runner,)
@@ -215,10 +215,10 @@ class Store:
         return [self._state(*row) for row in rows]
 
     def write(self, changes: Iterable[Change], runner: str, *, release: bool = False) -> None:
-        """Write changes of items that *runner* works on, all of them or none. Finished ones, or with *release* all, are let go.
+        """Write changes of items that *runner* has claimed, in one transaction. Releases finished items; with *release* all.
 
         Raises:
-            JournalError: Also when an item is not *runner*'s.
+            JournalError: Also if *runner* has not claimed an item.
         """
         now = time.time()
         with self._transaction() as sql:
@@ -243,12 +243,12 @@ class Store:
                 )
                 if not written.rowcount:
                     raise JournalError(
-                        f"the journal {self.name!r} gives item {state.key!r} to another run: its lock files were deleted while this one "
-                        f"worked; run the same again, and leave them alone"
+                        f"the journal {self.name!r} gives item {state.key!r} to another run: its lock files were deleted during this "
+                        f"run; run the same again, and do not delete them"
                     )
 
     def retry(self, keys: Iterable[str] | None) -> int:
-        """Take dead items (all, or those of *keys*) back to where they can go on. Returns how many."""
+        """Let dead items (all, or those of *keys*) continue. Returns the number of items."""
         wanted = set(keys) if keys is not None else None
         now = time.time()
         with self._transaction() as sql:
@@ -263,18 +263,18 @@ class Store:
         return len(states)
 
     def counts(self) -> list[tuple[str, int, int]]:
-        """Return stage, number of items and bytes of their files, for each stage that there is, without what is superseded."""
+        """Return stage, number of items and bytes of their files, for each stage with items, without superseded ones."""
         with self._connection, explained(self.name):
             rows = self._sql.execute("SELECT stage, count(*), coalesce(sum(size), 0) FROM items GROUP BY stage").fetchall()
             found = {stage: (count, size) for stage, count, size in rows}
-            for stage, size in self._superseded().values():
+            for stage, size in self._find_superseded().values():
                 found[stage] = (found[stage][0] - 1, found[stage][1] - size)
         return [(stage, count, size) for stage, (count, size) in found.items() if count]
 
-    def _superseded(self) -> dict[int, tuple[str, int]]:
-        """Return positions, stages and sizes of items that came to nothing, and whose file was taken again as it was later on.
+    def _find_superseded(self) -> dict[int, tuple[str, int]]:
+        """Return positions, stages and sizes of unfinished items of which a later version of the same file exists.
 
-        A file that is written to is another item: its key is made of its size and time of change, or of its bytes.
+        A changed file is a new item: its key is derived from its size and modification time, or from its bytes.
         """
         found: dict[int, tuple[str, int]] = {}
         latest: dict[str, int] = {}
@@ -289,13 +289,13 @@ class Store:
         return found
 
     def rows(self, *, superseded: bool = True) -> Iterator[tuple[Any, ...]]:
-        """Yield all items in the order in which they came. Between pages of `PAGE` rows nothing is locked.
+        """Yield all items in the order in which they were added. Takes no lock between pages of `PAGE` rows.
 
         Args:
-            superseded: Whether items are among them that came to nothing before their file was taken again.
+            superseded: Whether to include superseded items.
         """
         with self._connection, explained(self.name):
-            left_out = {} if superseded else self._superseded()
+            left_out = {} if superseded else self._find_superseded()
         last = -1
         while True:
             with self._connection, explained(self.name):
@@ -315,40 +315,40 @@ class Store:
             return ItemState.from_dict({"key": key, "stage": stage, **cast("dict[str, object]", json.loads(state))})
         except (ValueError, TypeError) as error:
             raise JournalError(
-                f"the journal {self.name!r} cannot be used: item {key!r} is not as it was written ({error}); restore a copy of it"
+                f"the journal {self.name!r} cannot be used: item {key!r} is invalid ({error}); restore a copy of it"
             ) from error
 
     # The runners
 
     def add_runner(self, runner: str, process: int, host: str) -> None:
-        """Note that *runner* is about to work."""
+        """Store a new run."""
         with self._transaction() as sql:
             sql.execute(
                 "INSERT INTO runners (id, process, host, started_at) VALUES (?, ?, ?, ?)", (runner, process, host, time.time())
             )
 
     def remove_runner(self, runner: str) -> int:
-        """Let go of all that *runner* works on, and forget it. Returns how many items that were."""
+        """Release all items of *runner*, and delete it. Returns the number of items."""
         with self._transaction() as sql:
             freed = sql.execute("UPDATE items SET runner = NULL WHERE runner = ?", (runner,)).rowcount
             sql.execute("DELETE FROM runners WHERE id = ?", (runner,))
         return freed
 
     def runners(self) -> list[tuple[str, int, str, float]]:
-        """Return id, process id, host and start (seconds since 1970) of all that are noted."""
+        """Return id, process id, host and start (seconds since 1970) of all stored runs."""
         with self._connection, explained(self.name):
             return self._sql.execute("SELECT id, process, host, started_at FROM runners ORDER BY started_at").fetchall()
 
     # Notes
 
     def note(self, name: str) -> object:
-        """Return what was noted under *name*; ``None`` when nothing was."""
+        """Return the value of *name*; ``None`` if there is none."""
         with self._connection, explained(self.name):
             row = self._sql.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         return json.loads(row[0]) if row is not None else None
 
     def set_note(self, name: str, value: object, *, keep: bool = False) -> object:
-        """Note *value*, which can be JSON, under *name*; with *keep* only if nothing is there. Returns what is there then."""
+        """Store a JSON value under *name*; with *keep* only if there is none. Returns the stored value."""
         with self._transaction() as sql:
             if not keep:
                 sql.execute("DELETE FROM notes WHERE name = ?", (name,))
@@ -358,17 +358,17 @@ class Store:
 
 
 def _connect(path: Path | None, name: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path or ":memory:", timeout=BUSY, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path or ":memory:", timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
-        prepare(connection, name)
+        prepare_file(connection, name)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _rows_of(sql: sqlite3.Connection, query: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Return the rows of *query*, which ends with ``IN``, for all of *keys*, some at a time."""
+def _select(sql: sqlite3.Connection, query: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the rows of *query*, which ends with ``IN``, for all of *keys*, in parts."""
     found: list[tuple[Any, ...]] = []
     for start in range(0, len(keys), PAGE):
         part = keys[start : start + PAGE]
