@@ -1,17 +1,30 @@
-"""A resumable session behind `FakeTransport`: enough of the upload host for the runner's tests."""
+"""A resumable session behind `FakeTransport`, and uploads over any transport, for tests of `Uploads`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from random import Random
 
 import attrs
 
+from mux_async import LimitSettings, Mux
 from mux_async.testing import SentRequest, respond
-from mux_async.transport import Delivery, HttpResponse, Phase, TransportError
+from mux_async.transport import Delivery, HttpResponse, Phase, Transport, TransportError
+from mux_async.uploads import Uploads, UploadSettings
 
 URL = "https://uploads.example/film?upload_id=canary-7f3a&Signature=canary-7f3a"
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
+
+
+SMALL_PIECES = UploadSettings(memory=256 * 1024)
+"""Settings with which one upload reads pieces of 128 KiB."""
+
+
+def uploads_over(transport: Transport, settings: UploadSettings | None = None, *, max_failures: int = 10) -> Uploads:
+    """Return uploads over *transport*, with the same jitter in every run."""
+    client = Mux(token_id="id", token_secret="secret", transport=transport, limits=LimitSettings(enabled=False))
+    return Uploads(client, settings, random=Random(1), max_failures=max_failures)
 
 
 def reset() -> TransportError:

@@ -14,16 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.testing import FakeTransport, VirtualTimeLoop
 from mux_async.uploads import UploadProgress, UploadState
 from mux_async.uploads._read_ahead import Checksums
-from mux_async.uploads._runner import UploadRun
-from mux_async.uploads._source import open_source
 from mux_async.uploads.machine import GRANULE
 from tests._examples import examples
-from tests.uploads.fake_session import URL, Session, reset
+from tests.uploads.fake_session import URL, Session, reset, uploads_over
 
 DATA = Random(4).randbytes(5 * GRANULE + 123)
 
@@ -33,14 +30,8 @@ async def put(film: Path, session: Session, state: UploadState, states: list[Upl
         if progress.state is not None:
             states.append(progress.state)
 
-    reader = open_source(film)
-    run = UploadRun(
-        transport=FakeTransport(session), url=Secret(URL), reader=reader, random=Random(1), on_progress=note, max_failures=1
-    )
-    try:
-        await run.run(state)
-    finally:
-        await reader.aclose()
+    uploads = uploads_over(FakeTransport(session), max_failures=1)
+    await uploads.put(URL, film, state=state, on_progress=note)
 
 
 def broken_at(number: int, share: float) -> Session:

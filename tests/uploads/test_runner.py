@@ -13,15 +13,12 @@ from zlib import crc32
 import anyio
 import pytest
 
-from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.testing import FakeTransport, respond
 from mux_async.transport import HttpRequest, HttpResponse
-from mux_async.uploads._runner import UploadGoneError, UploadProgress, UploadReport, UploadRun
-from mux_async.uploads._scheduler import UploadScheduler, UploadSettings
-from mux_async.uploads._source import Source, open_source
-from mux_async.uploads.machine import GRANULE, UploadState
-from tests.uploads.fake_session import URL, Session, reset
+from mux_async.uploads import Source, UploadGoneError, UploadProgress, UploadReport, UploadState
+from mux_async.uploads.machine import GRANULE
+from tests.uploads.fake_session import SMALL_PIECES, URL, Session, reset, uploads_over
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -37,19 +34,9 @@ async def put(
     state: UploadState | None = None,
     progress: list[UploadProgress] | None = None,
 ) -> UploadReport:
-    reader = open_source(source, length=length)
-    run = UploadRun(
-        transport=FakeTransport(session),
-        url=Secret(URL),
-        reader=reader,
-        random=Random(1),
-        upload_id="u1",
-        on_progress=progress.append if progress is not None else None,
-    )
-    try:
-        return await run.run(state)
-    finally:
-        await reader.aclose()
+    uploads = uploads_over(FakeTransport(session))
+    on_progress = progress.append if progress is not None else None
+    return await uploads.put(URL, source, length=length, state=state, upload_id="u1", on_progress=on_progress)
 
 
 async def pieces(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
@@ -174,37 +161,26 @@ async def test_file_changed_meanwhile(film: Path) -> None:
     assert not session.is_complete
 
 
-async def test_file_changed_within_a_chunk(film: Path) -> None:
-    """Bytes are looked after once more when they have been read: what was written between two pieces of a chunk is not sent."""
-    reader = open_source(film)
-    await reader.prepare(0, len(DATA))
-    reader.read_blocking(0, READ_SIZE)
-    os.utime(film, ns=(1, 1))
-    with pytest.raises(UploadError, match="changed while"):
-        reader.read_blocking(READ_SIZE, READ_SIZE)
-
-    await reader.aclose()
-
-
 async def test_a_stream_is_closed_in_peace() -> None:
     """When an upload is cancelled, the stream's own clean-up may still wait for something."""
     cleaned: list[float] = []
 
+    class Silent(FakeTransport):
+        async def send(self, request: HttpRequest, /) -> HttpResponse:
+            await anyio.sleep_forever()
+            return await super().send(request)
+
     async def stream() -> AsyncIterator[bytes]:
         try:
-            yield b"x" * 100
+            yield b"x" * GRANULE
         finally:
             await anyio.sleep(2)
             cleaned.append(anyio.current_time())
 
-    reader = open_source(stream(), length=200)
     start = anyio.current_time()
+    state = UploadState(2 * GRANULE, chunk_size=GRANULE)
     with anyio.move_on_after(1):
-        try:
-            await reader.prepare(0, 100)
-            await anyio.sleep_forever()
-        finally:
-            await reader.aclose()
+        await uploads_over(Silent()).put(URL, stream(), length=2 * GRANULE, state=state)
 
     assert cleaned == [start + 3.0]
 
@@ -227,27 +203,19 @@ async def test_long_answers(film: Path) -> None:
     assert given < 10
 
 
-async def test_file_cut_short_within_a_chunk(film: Path) -> None:
-    """A file that shrinks while a chunk is being sent cuts the chunk rather than filling it up."""
+@pytest.mark.parametrize("change", ["cut short", "written to"])
+async def test_file_changed_within_a_chunk(film: Path, change: str) -> None:
+    """If a file changes or shrinks while a chunk of it is being sent, the chunk is not completed."""
     session = Session()
 
-    def shrink(progress: UploadProgress) -> None:
-        if progress.sent:
+    def on_progress(progress: UploadProgress) -> None:
+        if progress.sent and change == "cut short":
             os.truncate(film, READ_SIZE)
+        elif progress.sent:
+            os.utime(film, ns=(1, 1))
 
-    reader = open_source(film)
-    scheduler = UploadScheduler(UploadSettings(memory=256 * 1024))  # pieces of 128 KiB
-    run = UploadRun(
-        transport=FakeTransport(session),
-        url=Secret(URL),
-        reader=reader,
-        random=Random(1),
-        on_progress=shrink,
-        scheduler=scheduler,
-    )
     with pytest.raises(UploadError, match="changed while"):
-        await run.run()
-    await reader.aclose()
+        await uploads_over(FakeTransport(session), SMALL_PIECES).put(URL, film, on_progress=on_progress)
 
     assert session.ranges == []
 
@@ -262,11 +230,9 @@ async def test_resume_in_another_process(film: Path) -> None:
             states.append(progress.state)
             scope.cancel()
 
-    reader = open_source(film)
-    run = UploadRun(transport=FakeTransport(session), url=Secret(URL), reader=reader, random=Random(1), on_progress=stop)
+    state = UploadState(len(DATA), chunk_size=4 * GRANULE)
     with anyio.CancelScope() as scope:
-        await run.run(UploadState(len(DATA), chunk_size=4 * GRANULE))
-    await reader.aclose()
+        await uploads_over(FakeTransport(session)).put(URL, film, state=state, on_progress=stop)
     before = len(session.ranges)
     await put(film, session, state=UploadState.from_dict(states[0].to_dict()))
 
@@ -299,9 +265,8 @@ async def test_the_url_is_a_secret(film: Path, caplog: pytest.LogCaptureFixture)
     with pytest.raises(UploadError) as caught:
         await put(film, session)
 
-    run = UploadRun(transport=FakeTransport(), url=Secret(URL), reader=open_source(film), random=Random(1))
     assert caught.value.resumable
-    assert "canary" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r} {run!r} {caplog.text}"
+    assert "canary" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r} {caplog.text}"
 
 
 async def test_an_error_in_the_callback_comes_out(film: Path) -> None:
@@ -322,16 +287,13 @@ async def test_an_error_in_the_callback_comes_out(film: Path) -> None:
             raise ZeroDivisionError
 
     session = Session()
-    run = UploadRun(
-        transport=WrappingTransport(session), url=Secret(URL), reader=open_source(DATA), random=Random(1), on_progress=fail
-    )
     with pytest.raises(ZeroDivisionError):
-        await run.run()
+        await uploads_over(WrappingTransport(session)).put(URL, DATA, on_progress=fail)
     assert session.ranges == []
 
 
 async def test_sources_that_are_none(tmp_path: Path) -> None:
-    """Missing, empty and not_readable_error sources are refused in a sentence, and nothing is sent."""
+    """Missing, empty and unreadable sources are refused in a sentence, and nothing is sent."""
     empty = tmp_path / "empty.mp4"
     empty.touch()
     session = Session()
@@ -365,10 +327,13 @@ async def test_files_that_are_open_the_wrong_way(film: Path) -> None:
 async def test_a_file_closed_meanwhile(film: Path) -> None:
     """A file that its owner closes during the upload ends it with an `UploadError`, like a disk that fails."""
     with film.open("rb") as file:
-        reader = open_source(file)
-        await reader.prepare(0, 0)
-    with pytest.raises(UploadError, match="closed file"):
-        reader.read_blocking(0, 10)
+
+        def on_progress(progress: UploadProgress) -> None:
+            if progress.sent:
+                file.close()
+
+        with pytest.raises(UploadError, match="closed file"):
+            await uploads_over(FakeTransport(Session()), SMALL_PIECES).put(URL, file, on_progress=on_progress)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")

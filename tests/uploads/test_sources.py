@@ -15,16 +15,13 @@ from typing import Any
 import anyio
 import pytest
 
-from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.testing import FakeTransport, respond
 from mux_async.transport import Body, Delivery, HttpRequest, HttpResponse, Phase, TransportError
+from mux_async.uploads import Source, UploadProgress, UploadState
 from mux_async.uploads._remote import version_of
-from mux_async.uploads._runner import UploadProgress, UploadRun
-from mux_async.uploads._scheduler import UploadScheduler, UploadSettings
-from mux_async.uploads._source import Source, open_source
-from mux_async.uploads.machine import GRANULE, UploadState
-from tests.uploads.fake_session import URL, Session, reset
+from mux_async.uploads.machine import GRANULE
+from tests.uploads.fake_session import SMALL_PIECES, URL, Session, reset, uploads_over
 
 pytestmark = pytest.mark.anyio
 
@@ -32,19 +29,8 @@ DATA = Random(11).randbytes(4 * GRANULE + 99)
 
 
 async def put(source: Source, session: Session, *, length: int | None = None, state: UploadState | None = None) -> None:
-    reader = open_source(source, length=length)
-    run = UploadRun(
-        transport=FakeTransport(session),
-        url=Secret(URL),
-        reader=reader,
-        random=Random(1),
-        upload_id="u1",
-        scheduler=UploadScheduler(UploadSettings(memory=256 * 1024)),
-    )
-    try:
-        await run.run(state)
-    finally:
-        await reader.aclose()
+    uploads = uploads_over(FakeTransport(session), SMALL_PIECES)
+    await uploads.put(URL, source, length=length, state=state, upload_id="u1")
 
 
 @pytest.fixture
@@ -80,42 +66,25 @@ async def test_url_that_changes(memory: Any) -> None:
     assert not session.is_complete
 
 
-async def test_url_that_changes_within_a_chunk(memory: Any) -> None:
-    """The store is asked again before the last piece of a chunk leaves, so that a file of two versions is never completed."""
-    reader = open_source("memory://bucket/film.mp4")
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_url_that_changes_within_a_chunk(memory: Any, is_deleted: bool) -> None:
+    """The store is asked again before the last piece of a chunk is sent: a file that was replaced or deleted is not completed."""
     session = Session()
+    uploads = uploads_over(FakeTransport(session), SMALL_PIECES)
 
-    def replace(progress: UploadProgress) -> None:
-        if progress.sent:
+    def on_progress(progress: UploadProgress) -> None:
+        if not progress.sent or not memory.exists("/bucket/film.mp4"):
+            return
+        if is_deleted:
+            memory.rm("/bucket/film.mp4")
+        else:
             memory.pipe_file("/bucket/film.mp4", DATA[::-1])
 
-    run = UploadRun(
-        transport=FakeTransport(session),
-        url=Secret(URL),
-        reader=reader,
-        random=Random(1),
-        on_progress=replace,
-        scheduler=UploadScheduler(UploadSettings(memory=256 * 1024)),
-    )
     with pytest.raises(UploadError, match="was changed while"):
-        await run.run()
-    await reader.aclose()
+        await uploads.put(URL, "memory://bucket/film.mp4", on_progress=on_progress)
+    memory.pipe_file("/bucket/film.mp4", DATA)
 
     assert session.ranges == []
-
-
-async def test_verify(memory: Any) -> None:
-    """A file that was replaced or deleted since it was opened is not the one that was opened."""
-    reader = open_source("memory://bucket/film.mp4")
-    await reader.prepare(0, 0)
-    memory.pipe_file("/bucket/film.mp4", DATA[::-1])
-    with pytest.raises(UploadError, match="was changed while"):
-        await reader.verify()
-    memory.rm("/bucket/film.mp4")
-    with pytest.raises(UploadError, match="was changed while"):
-        await reader.verify()
-    await reader.aclose()
-    memory.pipe_file("/bucket/film.mp4", DATA)
 
 
 @pytest.mark.parametrize(
@@ -290,11 +259,7 @@ async def test_a_file_is_read_by_one_thread() -> None:
             file.let_go.set()
             return await super().send(request)
 
-    scheduler = UploadScheduler(UploadSettings(memory=256 * 1024))
-    run = UploadRun(
-        transport=BreakingTransport(session), url=Secret(URL), reader=open_source(file), random=Random(1), scheduler=scheduler
-    )
-    await run.run()
+    await uploads_over(BreakingTransport(session), SMALL_PIECES).put(URL, file)
 
     assert not file.was_intruded
     assert bytes(session.held) == DATA
@@ -303,4 +268,4 @@ async def test_a_file_is_read_by_one_thread() -> None:
 async def test_path_that_looks_like_a_url(tmp_path: Path) -> None:
     """A `Path` is never taken for a URL."""
     with pytest.raises(InvalidRequestError, match="check the name"):
-        await open_source(Path("memory://bucket/film.mp4")).prepare(0, 0)
+        await put(Path("memory://bucket/film.mp4"), Session())
