@@ -337,7 +337,7 @@ def test_a_full_disk_at_the_end(line: Line) -> None:
 
     assert code == 1
     assert len(line.assets()) == 12
-    assert "the report 'r.csv' could not be written (File too large); the journal has all of it" in err
+    assert "the report 'r.csv' could not be written (File too large); the journal has all its content" in err
     assert Path("r.csv").read_bytes() == before
     assert line.text("ingest-status", "films.mux-journal", "--report", "r.csv")[0] == 0
 

@@ -63,7 +63,7 @@ def test_stopped_and_gone_on_with(tmp_path: Path) -> None:
         assert "--resume continues from there" in complaint
         assert 0 < held <= stored < film.stat().st_size
         assert resumed.returncode == 0, resumed.stderr
-        assert "going on" in resumed.stderr
+        assert "continuing" in resumed.stderr
         assert kept.read_bytes() == film.read_bytes()
         assert not state.exists()
         sent = [each for each in emulator.arrivals() if each["path"].startswith("/_upload/")]
