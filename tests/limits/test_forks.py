@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mux_async.ingest._journal_store import JournalStore
 from mux_async.ingest._runs import begin_run, end_run, is_alive
-from mux_async.ingest._store import Store
 from mux_async.limits import Bucket, BucketSettings, LimitSettings
 from mux_async.limits._account import AccountLimits
 from mux_async.limits._limiter import MemoryLimiter
@@ -167,7 +167,7 @@ def test_a_sqlite_event_store(tmp_path: Path) -> None:
 def test_a_journal(tmp_path: Path) -> None:
     """A child of a process that works on a journal reads and writes it, and does not end the parent's run when it closes it."""
     path = tmp_path / "run.journal"
-    store = Store(path)
+    store = JournalStore(path)
     runner, lease = begin_run(store)
     pid = os.fork()
     if not pid:
@@ -182,7 +182,7 @@ def test_a_journal(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
     assert store.note("child") == "was here"
-    with closing(Store(path)) as other:
+    with closing(JournalStore(path)) as other:
         assert is_alive(other, runner)
     end_run(store, runner, lease)
     store.close()
