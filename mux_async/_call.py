@@ -98,8 +98,8 @@ class Answer:
 
     Attributes:
         content: The decompressed body; empty when it is left to be streamed from `response`.
-        attempts: Every time the request was put on the wire.
-        is_reconciled: Whether it was put together of what a search for the call's ``once`` key found; `response` is the search's.
+        attempts: Every time the request was sent.
+        is_reconciled: Whether a search for the call's idempotency key found it; `response` is the search's.
     """
 
     response: HttpResponse
@@ -131,7 +131,7 @@ class Call:
     priority: Priority
     lookup: Lookup | None = None
     attempts: list[AttemptRecord] = attrs.field(factory=list[AttemptRecord])
-    """Every time the request was put on the wire, the last one perhaps still under way."""
+    """Every time the request was sent; the last attempt may still be under way."""
     before_sending: Callable[[], Awaitable[None]] | None = None
     """Awaited before each attempt; what it raises keeps the request from being sent."""
 
@@ -218,7 +218,7 @@ class Call:
         if delay is not None:
             left = self.remaining() or 0.0
             text = (
-                f"{line} came to nothing in {attempts}, and another one would not fit in its deadline of {deadline:g} s: it would begin "
+                f"{line} failed in {attempts}, and another one would not fit in its deadline of {deadline:g} s: it would begin "
                 f"in {delay:.3g} s, and {left:.3g} s are left"
             )
         else:

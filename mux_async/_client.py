@@ -86,13 +86,13 @@ class Mux:
             of the same token share.
         environment: Name of the token's environment, if Mux counts by environment for your account and not for all of it
             (facts/BEHAVIOUR.md, section 2.2): then only clients that give the same name share.
-        transport: Who does HTTP: a name (``"aiohttp"``, ``"httpx"``, or what an installed package registers), a factory,
+        transport: What sends requests: a name (``"aiohttp"``, ``"httpx"``, or what an installed package registers), a factory,
             or a transport of your own, which is then yours to close. HTTP libraries are imported when the first connection is opened.
         transport_settings: Connections, TLS, proxy.
         limits: What the account is allowed, if not the published rates, and with which processes it is shared (``url=``;
             ``MUX_LIMITS_URL`` when it does not say). ``LimitSettings(enabled=False)`` turns them off.
         headers: Sent with every request to the API.
-        user_agent_suffix: Added to ``User-Agent``, to tell your program from others.
+        user_agent_suffix: Added to ``User-Agent``, to identify your program.
         options: How calls are made, as one value; the arguments of the same names win over it. Of uploads, ingests and waits, which
             make many calls, only the priority is taken: see `CallOptions`.
         priority: How calls use the rate limits: ``"interactive"`` goes first, ``"batch"`` is evenly spaced and leaves bursts to
@@ -241,7 +241,7 @@ class Mux:
 
     @cached_property
     def system(self) -> System:
-        """Signing keys, webhooks, usage exports, and who am I."""
+        """Signing keys, webhooks, usage exports, and which token this is."""
         from mux_async.resources.system import System
 
         return System(self._caller)
@@ -412,12 +412,12 @@ class Mux:
         return answer.as_raw(value)
 
     def webhook_received(self, event: Event) -> None:
-        """Tell the client of a webhook event, so that whoever waits for what is in it is woken at once.
+        """Pass a webhook event to the client, so that waits for its object end at once.
 
-        For the handler of a program that both waits (``wait_until_ready``, uploads, ingest, ``live.watch``) and receives webhooks. What the
-        event says is believed: pass only events whose signature was verified. Events that nobody waits for do no harm, and repeated ones
-        neither. Call it in the event loop of those who wait; it returns at once. As long as events arrive, the client itself looks at its
-        assets and live streams only every 10 to 60 s, as a safety net.
+        For the handler of a program that both waits (``wait_until_ready``, uploads, ingest, ``live.watch``) and receives webhooks. The
+        content of the event is trusted: pass only events whose signature was verified. Events for which there is no wait do no harm, and
+        neither do repeated ones. Call it in the event loop of the waiting tasks; it returns at once. While events arrive, the client polls
+        its assets and live streams only every 10 to 60 s, in case one gets lost.
 
         Args:
             event: As `mux_async.webhooks.parse_event` returns it.

@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first asked for (PEP 562), so that nobody waits for what they do not use.
+"""Public names that are imported on first use (PEP 562), so that a program does not wait for modules that it does not use.
 
 A package that does so lists its names three times: below ``TYPE_CHECKING``, where type checkers read them, in ``__all__``, and by the
 module that has them. `tests/architecture` holds that the three agree.

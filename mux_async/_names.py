@@ -1,4 +1,4 @@
-"""What things are called here, for those who know them by another name: from other SDKs, or in another spelling.
+"""The names that are used here, for users who know others: from other SDKs, or in another spelling.
 
 Consulted only when a name was not found. The errors are `AttributeError` and `TypeError`, as ever, and `MuxError` as well.
 """

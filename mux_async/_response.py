@@ -25,7 +25,7 @@ class RawResponse(Generic[T]):
         status: HTTP status.
         headers: Of the answer; case-insensitive.
         request_id: ``X-Request-Id``: what Mux's support asks for; ``None`` when the answer had none.
-        attempts: Every time the request was put on the wire, the last one being this answer.
+        attempts: Every time the request was sent; the last attempt got this answer.
         content: The body, decompressed.
         is_reconciled: Whether *value* was found by its ``once`` key, because the request's own answer got lost or another call had made
             it: then status, headers and request id are those of the answer that showed it, and *content* is what an answer of this

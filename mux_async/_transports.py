@@ -72,7 +72,7 @@ def resolve_transport(spec: str | Transport | TransportFactory) -> TransportChoi
     Raises:
         UnknownTransportError: No transport of that name is installed.
         MissingExtraError: It is ours, and its HTTP library is not installed.
-        ConfigurationError: It is somebody else's and cannot be imported, or *spec* is none of the three.
+        ConfigurationError: It belongs to another package and cannot be imported, or *spec* is not one of the three.
     """
     if isinstance(spec, str):
         built_in = _BUILT_IN.get(spec)

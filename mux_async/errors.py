@@ -26,7 +26,7 @@
     │   ├── BadRequestError                 400, 422
     │   ├── AuthenticationError             401
     │   ├── PermissionDeniedError           403
-    │   ├── NotFoundError                   404 (or no access: Mux does not tell them apart)
+    │   ├── NotFoundError                   404 (or no access: Mux does not distinguish them)
     │   ├── ConflictError                   409
     │   ├── NotReadyError                   412
     │   ├── RateLimitedError                429
@@ -119,12 +119,12 @@ class Phase(enum.Enum):
 
 @attrs.frozen
 class Attempt:
-    """One time a request was put on the wire, and what came of it."""
+    """One time that a request was sent, and its outcome."""
 
     number: int
     """From 1."""
     queued: float
-    """Seconds spent waiting for a permit of the rate limit."""
+    """Seconds spent waiting for a grant of the rate limit."""
     elapsed: float
     """Seconds from sending to the end of the answer, or to the failure."""
     status: int | None
@@ -139,7 +139,7 @@ class MuxError(Exception):
     """The root: everything raised on purpose.
 
     Attributes:
-        attempts: Every time the request was put on the wire; empty when it never was.
+        attempts: Every time the request was sent; empty if it never was.
         operation: The operation, as in ``POST /video/v1/assets``; ``None`` outside a call.
     """
 
@@ -301,7 +301,7 @@ class LimitWaitError(DeadlineExceededError):
     """The rate limit's queue cannot let the request out before its deadline, so it was refused at once, and not sent (again).
 
     Attributes:
-        eta: Seconds until a permit would have been free.
+        eta: Seconds until a grant would have been free.
     """
 
     def __init__(self, message: str, *, deadline: float, eta: float) -> None:
@@ -396,7 +396,7 @@ class APIStatusError(MuxError):
         headers: Of the answer.
         body: Of the answer, decoded JSON, or text when it was not JSON; ``None`` when it was empty, broke off or could not be
             decompressed (then the message says why).
-        retry_after: Seconds the server asked to wait; ``None`` when it did not say, or said nonsense.
+        retry_after: Seconds that the server asked to wait; ``None`` if absent or unparsable.
     """
 
     status: int

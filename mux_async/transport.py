@@ -286,7 +286,7 @@ class Abandonable(Protocol):
 @hides_arguments
 @attrs.frozen
 class TransportSettings:
-    """What an adapter is told when it is created. The defaults are the client's."""
+    """The settings that an adapter is created with. The defaults are the client's."""
 
     max_connections: int = 100
     """Connections open at once to all hosts together; more requests wait for one (counted by `Timeouts.connect`)."""
@@ -306,7 +306,7 @@ class TransportSettings:
     def __attrs_post_init__(self) -> None:
         check_whole("max_connections", self.max_connections, 1, "a transport needs at least 1, and it is a whole number")
         check_seconds("keepalive", self.keepalive)
-        ssl_module = sys.modules.get("ssl")  # whoever has a context has imported it
+        ssl_module = sys.modules.get("ssl")  # a program that has a context has imported it
         if self.ssl_context is not None and not (ssl_module and isinstance(self.ssl_context, ssl_module.SSLContext)):
             raise wrong("ssl_context", self.ssl_context, "it must be an ssl.SSLContext, or None")
         check_flag("trust_env", self.trust_env)
