@@ -228,7 +228,7 @@ def killed_once(bench: Bench, place: int, whole: int) -> str | None:
 
 
 def test_killed_anywhere(bench: Bench) -> None:
-    """Wherever an ingest is killed: after the next run there is exactly one asset for each item, and one chunk at most was sent twice."""
+    """Killed at any point: after the next run there is exactly one asset for each item, and at most one chunk was sent twice."""
     (whole,) = bench.run(bench.journals / "whole.journal", 0)
     assert whole["status"] == 0
     check(bench, bench.journals / "whole.journal")
@@ -243,7 +243,7 @@ def test_killed_anywhere(bench: Bench) -> None:
 
 
 def test_killed_again_and_again(bench: Bench) -> None:
-    """A run that is killed, and whose successors are killed as well, comes to the same end."""
+    """A run that is killed, and whose successors are killed as well, ends with the same result."""
     random = Random(SEED)
     for number in range(20 if EVERY_PLACE else 3):
         bench.world.fresh()
@@ -257,7 +257,7 @@ def test_killed_again_and_again(bench: Bench) -> None:
 
 
 def test_killed_beside_another(bench: Bench) -> None:
-    """Of two processes on one journal one is killed: the other takes over what it had, and everything is made once."""
+    """If one of two processes with one journal is killed, the other continues its items, and nothing is created twice."""
     random = Random(SEED)
     deaths = 0
     for number in range(20 if EVERY_PLACE else 4):

@@ -1,4 +1,4 @@
-"""When Mux refuses item after item: the account's fault ends the run, the items' own does not."""
+"""Mux refuses one create after the other: for a reason of the account the run ends, for reasons of the items it does not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def ingest(emulator: Emulator, items: list[Item], journal: Path, concurren
 
 @pytest.mark.parametrize(("status", "sentence"), SENTENCES)
 async def test_the_account(tmp_path: Path, status: int, sentence: str) -> None:
-    """A sentence about the account ends the run after a few creates, and is its reason; the rest stays planned, and goes on later."""
+    """A message about the account ends the run after a few creates, and is its reason; the other items stay planned for the next run."""
     emulator, items, journal = emulate(), urls(40), tmp_path / "j"
     emulator.faults.add(refusal(status, sentence))
     summary = await ingest(emulator, items, journal)
@@ -55,7 +55,7 @@ async def test_the_account(tmp_path: Path, status: int, sentence: str) -> None:
 
 
 async def test_what_was_begun_is_finished(tmp_path: Path) -> None:
-    """A plan that is used up in the middle leaves what was accepted: it is finished before the run ends."""
+    """If a plan is used up in the middle, accepted items are finished before the run ends."""
     emulator, journal = emulate(), tmp_path / "j"
     emulator.faults.add(refusal(400, PLAN, range(11, 10_000)))
     summary = await ingest(emulator, urls(50), journal)
@@ -65,7 +65,7 @@ async def test_what_was_begun_is_finished(tmp_path: Path) -> None:
 
 
 async def test_items_of_their_own_fault(tmp_path: Path) -> None:
-    """Items that are refused between others, or with sentences about them, fail alone and do not end the run."""
+    """Items that are refused between accepted ones, or with messages about them, fail alone and do not end the run."""
     emulator, journal = emulate(), tmp_path / "j"
     emulator.faults.add(refusal(400, PLAN, range(3, 5)))
     emulator.faults.add(refusal(400, "Something is odd", range(8, 13)))
@@ -80,7 +80,7 @@ async def test_items_of_their_own_fault(tmp_path: Path) -> None:
 
 
 async def test_settings_of_their_own(tmp_path: Path) -> None:
-    """Items with settings of their own may be refused for these, however many: the run goes on."""
+    """Items with settings of their own may be refused for these, any number of times: the run continues."""
     emulator = emulate()
     text = "url,video_quality\n" + "".join(f"https://e.com/{number}.mp4,premium\n" for number in range(30))
     items = list(make_plan(manifest=Manifest(text, "csv")).items)
@@ -91,7 +91,7 @@ async def test_settings_of_their_own(tmp_path: Path) -> None:
 
 
 async def test_a_few_at_the_end(tmp_path: Path) -> None:
-    """Refusals that are too few for a reason are failures, when the run is over or is stopped."""
+    """Refusals that are too few to end the run are failures when the run ends or is stopped."""
     emulator = emulate()
     emulator.faults.add(refusal(400, PLAN))
     summary = await ingest(emulator, urls(2), tmp_path / "j")

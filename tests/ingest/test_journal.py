@@ -1,4 +1,4 @@
-"""The journal file: what it keeps, what it refuses, and who may work on it."""
+"""The journal file: what it stores, what it refuses, and which run may write it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def new_item(number: int) -> NewItem:
 
 
 def test_it_tells_what_it_was_told(path: Path) -> None:
-    """Entries, counts and options come back from the file as they went in, in order."""
+    """Entries, counts and options are read from the file as they were written, in order."""
     with Journal.open(path) as journal:
         runner, lease = begin_run(store_of(journal))
         store_of(journal).add_items([new_item(number) for number in (3, 1, 2)])
@@ -80,7 +80,7 @@ def test_it_tells_what_it_was_told(path: Path) -> None:
 
 
 def test_many_entries(path: Path) -> None:
-    """Entries beyond one page of reading are all there, once."""
+    """Entries on several pages are all returned, once."""
     with Journal.open(path) as journal:
         store_of(journal).add_items([new_item(number) for number in range(2345)])
 
@@ -88,7 +88,7 @@ def test_many_entries(path: Path) -> None:
 
 
 def test_what_is_no_journal(tmp_path: Path) -> None:
-    """A file of another kind is refused and left as it is."""
+    """A file of another type is refused and not changed."""
     text, other, folder = tmp_path / "text", tmp_path / "other.db", tmp_path / "folder"
     text.write_text("These are notes, and not a journal.\n" * 100)
     folder.mkdir()
@@ -111,7 +111,7 @@ def test_what_is_no_journal(tmp_path: Path) -> None:
 
 
 def test_versions(path: Path) -> None:
-    """A journal of an older version is brought up to this one with all that it holds; a newer one is refused."""
+    """A journal of an older version is migrated with all its content; a newer one is refused."""
     with sqlite3.connect(path) as sql:
         for statement in OLD:
             sql.execute(statement)
@@ -145,7 +145,7 @@ OLD = (
 
 
 def test_a_damaged_journal(path: Path) -> None:
-    """A journal with a page of rubbish in it is refused when it is opened, and the message says what can be saved and what cannot."""
+    """A journal with a corrupt page is refused when it is opened, and the message says what can be recovered."""
     with Journal.open(path) as journal:
         store_of(journal).add_items([new_item(number) for number in range(500)])
     content = bytearray(path.read_bytes())
@@ -157,7 +157,7 @@ def test_a_damaged_journal(path: Path) -> None:
 
 
 def test_an_item_that_cannot_be_read(path: Path) -> None:
-    """An item that was not written by this program is refused rather than guessed at."""
+    """An item that this program did not write is refused."""
     with Journal.open(path) as journal:
         store_of(journal).add_items([new_item(1)])
     with sqlite3.connect(path) as sql:
@@ -173,7 +173,7 @@ class ReadOnlyStore(JournalStore):
 
 
 def test_a_read_only_journal(path: Path) -> None:
-    """What cannot be written to is refused with what to mend."""
+    """A journal that cannot be written is refused with advice."""
     with Journal.open(path):
         pass
     store = ReadOnlyStore(path)
@@ -186,7 +186,7 @@ def test_a_read_only_journal(path: Path) -> None:
 
 
 def test_another_run_has_it(path: Path) -> None:
-    """Whoever works on an item is the only one to write about it, and to be given it."""
+    """Only the run that has claimed an item can write it, and no other can claim it."""
     with Journal.open(path) as journal:
         first, lease = begin_run(store_of(journal))
         second, other_lease = begin_run(store_of(journal))
@@ -219,7 +219,7 @@ sys.stdin.read()
 
 
 def test_a_lease_ends_with_its_process(path: Path) -> None:
-    """What another process works on is its own while it lives, stopped or not; when it is killed, it is free at once."""
+    """Items of another process stay claimed while it lives, suspended or not; when it is killed, they are free at once."""
     with (
         subprocess.Popen(
             [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -248,7 +248,7 @@ def test_a_lease_ends_with_its_process(path: Path) -> None:
 
 
 def test_a_journal_that_was_moved(path: Path, tmp_path: Path) -> None:
-    """A copy of a journal that was being worked on, without its locks, can be gone on with elsewhere."""
+    """A copy of a journal in use, without its locks, can be continued elsewhere."""
     with Journal.open(path) as journal:
         runner, lease = begin_run(store_of(journal))
         store_of(journal).add_items([new_item(1)])
@@ -267,7 +267,7 @@ def test_a_journal_that_was_moved(path: Path, tmp_path: Path) -> None:
 
 
 def test_opened_at_the_same_time(tmp_path: Path) -> None:
-    """A new journal may be opened by several at the same moment."""
+    """Several processes may open a new journal at the same moment."""
     problems: list[Exception] = []
     barrier = threading.Barrier(4)
 
@@ -289,7 +289,7 @@ def test_opened_at_the_same_time(tmp_path: Path) -> None:
 
 
 def test_many_threads(path: Path) -> None:
-    """One journal serves many threads, and no item is given to two."""
+    """One journal serves many threads, and no item is claimed twice."""
     with Journal.open(path) as journal, Journal.open(path) as other:
         store_of(journal).add_items([new_item(number) for number in range(100)])
         given: list[set[str]] = []
@@ -330,7 +330,7 @@ def _facts() -> st.SearchStrategy[ItemEvent]:
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """Runs come and go, claim, move and lose items; a model beside the journal knows how each stands."""
+    """Runs begin, end, claim, change and release items; a model has the expected state of each."""
 
     runs = Bundle("runs")
 
@@ -407,7 +407,7 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 def _stored(state: ItemState) -> ItemState:
-    """Return what comes back: of an upload, what is sure."""
+    """Return the state as it is restored: of an upload, only what is sure."""
     upload = UploadState.from_dict(state.upload.to_dict()) if state.upload is not None else None
     return attrs.evolve(state, upload=upload)
 

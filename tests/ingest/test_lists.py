@@ -1,4 +1,4 @@
-"""Lists as spreadsheets, shells and programs write them: each row becomes an item, or is named with its line."""
+"""Lists as spreadsheets, shells and programs write them: each row becomes an item, or a problem with its line."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def written(how: Dialect, entries: list[tuple[str, str, str]]) -> tuple[bytes, i
 @given(dialects, rows)
 @settings(max_examples=examples(250), deadline=None)
 def test_any_table(how: Dialect, entries: list[tuple[str, str, str]]) -> None:
-    """Whatever writes a table, each of its rows becomes its item or a problem with its line, and no row hides another."""
+    """In a table of any format, each row becomes its item or a problem with its line, and no row hides another."""
     entries = [(place.format(number), name, test) for number, (place, name, test) in enumerate(entries)]
     data, first = written(how, entries)
     found = list(Manifest.from_bytes(data, "csv", name="l.csv").items())
@@ -122,7 +122,7 @@ def test_any_table(how: Dialect, entries: list[tuple[str, str, str]]) -> None:
 )
 @settings(max_examples=examples(100), deadline=None)
 def test_any_lines(entries: list[str], ending: str, encoding: str) -> None:
-    """Lists of lines are read with any line ending, blanks and quotes around, in any encoding that has a mark."""
+    """Lists of lines are read with any line ending, surrounding blanks and quotes, in any encoding with a byte order mark."""
     text = "".join(f"{each.format(number)}{ending}" for number, each in enumerate(entries))
     found = list(Manifest.from_bytes(text.encode(encoding), "lines").items())
 
@@ -151,7 +151,7 @@ def test_any_lines(entries: list[str], ending: str, encoding: str) -> None:
     ],
 )
 def test_cells(text: str, expected: list[str]) -> None:
-    """What can be read in one way only is read."""
+    """Unambiguous variations are accepted."""
     assert urls(text) == expected
 
 
@@ -172,7 +172,7 @@ def test_cells(text: str, expected: list[str]) -> None:
     ],
 )
 def test_wrong_cells(text: str, expected: list[str]) -> None:
-    """What cannot be read for certain is named with its line and column, and hides nothing else."""
+    """Ambiguous text is reported with its line and column, and hides nothing else."""
     found = problems(manifest=Manifest(text, "csv", "l.csv"))
 
     assert len(found) == len(expected), found
@@ -180,7 +180,7 @@ def test_wrong_cells(text: str, expected: list[str]) -> None:
 
 
 def test_an_open_quote_hides_nothing() -> None:
-    """A quote that is never closed loses its own row, and none of those after it."""
+    """A quote that is never closed loses its own row but none after it."""
     text = 'url,title\nhttps://e.com/a,"x\n' + "".join(f"https://e.com/{number},t\n" for number in range(5))
     plan = make_plan(manifest=Manifest(text, "csv", "l.csv"), on_bad_line="skip")
 
@@ -189,7 +189,7 @@ def test_an_open_quote_hides_nothing() -> None:
 
 
 def test_json_files(tmp_path: Path) -> None:
-    """A ``.json`` file is an array of objects or of paths, or has an object a line; every element has its line."""
+    """A ``.json`` file is an array of objects or of paths, or has an object per line; every element has its line number."""
     listed = tmp_path / "l.json"
     listed.write_text('[\n  {"URL": " https://e.com/a ", "Title": "A"},\n  "https://e.com/b",\n\n  {"uri": "x"}, 5\n]\n')
     found = list(Manifest.read(listed).items())
@@ -204,7 +204,7 @@ def test_json_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["l.txt", "l.TSV", "l.json", "l.ndjson", "l.lst"])
 def test_lists_are_not_films(tmp_path: Path, name: str) -> None:
-    """A list that is named as a source is read as one, wherever it is named, and never uploaded."""
+    """A list is read as one wherever it is named, and never uploaded."""
     texts = {
         "l.TSV": "url\ttitle\nhttps://e.com/a\tx\n",
         "l.json": '["https://e.com/a"]',
@@ -231,7 +231,7 @@ def test_lists_are_not_films(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_no_films(tmp_path: Path, name: str, advice: str) -> None:
-    """Spreadsheets, subtitles, archives and documents are refused, in words that say what to do."""
+    """Spreadsheets, subtitles, archives and documents are refused with advice."""
     (tmp_path / name).write_bytes(b"PK\x03\x04")
 
     assert advice in problems(tmp_path / name)[0]
@@ -242,7 +242,7 @@ def packets(size: int, first: int = 0) -> bytes:
 
 
 def test_typescript(tmp_path: Path) -> None:
-    """``.ts`` files are taken from folders when they are MPEG, in packets of any size; source code is left out, and refused by name."""
+    """``.ts`` files in folders are ingested if they are MPEG, with any packet size; source code is skipped, and refused by name."""
     for name, data in {
         "a.ts": packets(188),
         "b.ts": packets(192, 4),
@@ -259,7 +259,7 @@ def test_typescript(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=1200), st.sampled_from([188, 192, 204]))
 def test_transport_streams(junk: bytes, size: int) -> None:
-    """Packets are found whatever is before them, as long as it is less than one."""
+    """Packets are found after any prefix shorter than one packet."""
     assert is_transport_stream((junk[: size - 1] + packets(size) * 3)[:1024])
     assert not is_transport_stream(junk.replace(b"\x47", b"g"))
 
@@ -290,7 +290,7 @@ SCHEMES = {
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_signed_urls(scheme: str) -> None:
-    """A URL that is signed anew is the same film, and is taken once; another parameter is another film."""
+    """A URL with a new signature is the same item; another parameter makes another one."""
     first, second, other = (
         f"https://e.com/play.mp4?v={film}&{SCHEMES[scheme].format(mark)}&w=1" for film, mark in ((1, 111), (1, 222), (2, 111))
     )
@@ -306,12 +306,12 @@ def test_signed_urls(scheme: str) -> None:
     ["se", "sp", "st", "sv", "sr", "expires", "Policy", "token", "sign", "t", "us", "x-oss-process", "expire", "keyname"],
 )
 def test_short_names(name: str) -> None:
-    """A parameter that is part of a signature only beside it is part of the film's name without it."""
+    """A parameter that is only part of a signature together with others is part of the item's name without them."""
     assert len(make_plan([f"https://e.com/play.mp4?{name}={number}" for number in (1, 2)]).items) == 2
 
 
 def test_one_list_for_all(tmp_path: Path) -> None:
-    """A path with blanks around it is found; one whose blanks are its own, too."""
+    """A path with surrounding blanks is found, whether they are part of its name or not."""
     for name in ("a.mp4", " b .mp4 "):
         (tmp_path / name).write_bytes(name.encode())
     listed = Manifest(json.dumps({"path": "  a.mp4 "}) + "\n" + json.dumps({"path": " b .mp4 "}), "jsonl", folder=tmp_path)

@@ -1,4 +1,4 @@
-"""Manifests: what their lines become, and how every wrong one is named."""
+"""Manifests: the items of their lines, and the problems of bad lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def only(line: dict[str, object]) -> Item:
 
 
 def test_plain_manifest(tmp_path: Path) -> None:
-    """A plain manifest has a URL or a path a line, with comments and empty lines; paths start from its folder."""
+    """A plain manifest has a URL or a path per line, with comments and empty lines; paths are relative to its folder."""
     write(tmp_path / "film.mp4")
     manifest = write(tmp_path / "list.txt", "# films\n\nhttps://example.com/a%20b.mp4?sig=canary\nfilm.mp4\n")
     url, file = make_plan(manifest=manifest).items
@@ -115,7 +115,7 @@ def test_csv_manifest(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_manifests(tmp_path: Path, name: str, text: str, expected: str) -> None:
-    """Every wrong line is named with its number and what to mend."""
+    """Every bad line is reported with its number and advice."""
     assert expected in " / ".join(problems(write(tmp_path / name, text)))
 
 
@@ -131,7 +131,7 @@ def test_line_breaks_within(tmp_path: Path) -> None:
 
 
 def test_empty_keys(tmp_path: Path) -> None:
-    """A key that is given as nothing counts as not given."""
+    """An empty key counts as not given."""
     lines = "".join(f'{{"url": "https://e.com/{name}", "key": "", "meta": {{"external_id": ""}}}}\n' for name in "ab")
     items = make_plan(manifest=write(tmp_path / "l.jsonl", lines)).items
 
@@ -139,14 +139,14 @@ def test_empty_keys(tmp_path: Path) -> None:
 
 
 def test_missing_manifest(tmp_path: Path) -> None:
-    """A manifest that is not there, or is no text, is refused."""
+    """A manifest that is missing, or not text, is refused."""
     assert "cannot be read" in problems(tmp_path / "list.txt")[0]
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     assert "not UTF-8" in problems(tmp_path / "binary")[0]
 
 
 def test_columns_are_settings() -> None:
-    """Any setting that creating an asset takes is a column: lists with semicolons or as JSON, short forms written out."""
+    """Any setting of a create call can be a column: lists with semicolons or as JSON, short forms expanded."""
     text = (
         "url,playback_policies,video_quality,normalize_audio,static_renditions,generated_subtitles,max_resolution_tier,tracks\n"
         "https://e.com/a.mp4,public; signed,plus,yes,highest;audio-only,en,2160p,"
@@ -180,7 +180,7 @@ def test_a_file_has_tracks_too(tmp_path: Path) -> None:
 
 
 def test_what_nobody_knows_yet() -> None:
-    """Settings that this version has no name for go out as they are, when they are put under ``extra``."""
+    """Settings that this version does not know are sent unchanged if they are under ``extra``."""
     item = only({"url": "https://e.com/a", "extra": {"colour": "best", "video_quality": "ultra"}, "video_quality": "plus"})
 
     assert (item.settings["colour"], item.settings["video_quality"]) == ("best", "ultra")
@@ -233,7 +233,7 @@ WRONG: list[tuple[dict[str, object], str, str]] = [
 
 @pytest.mark.parametrize(("given", "column", "expected"), WRONG)
 def test_wrong_settings(given: dict[str, object], column: str, expected: str) -> None:
-    """What Mux would refuse, or take a second request for, is named with its column and what to write instead."""
+    """Values that Mux would refuse, or that would need a second request, are reported with their column and advice."""
     line = json.dumps({"url": "https://e.com/a", **given})
     with pytest.raises(PlanError) as caught:
         make_plan(manifest=Manifest(line, "jsonl", "list.jsonl"))
@@ -249,7 +249,7 @@ def test_short_clips() -> None:
 
 
 def test_the_good_ones_go_on() -> None:
-    """With bad lines to be skipped, the good ones are planned and each bad one is told with its line."""
+    """With ``skip``, the good lines are planned and each bad one is reported with its line."""
     text = "url,test\nhttps://e.com/a,\nhttps://e.com/b,maybe\nnonsense,\nhttps://e.com/d,no\n"
     plan = make_plan(manifest=Manifest(text, "csv", "l.csv"), on_bad_line="skip")
 
@@ -259,7 +259,7 @@ def test_the_good_ones_go_on() -> None:
 
 
 def test_nothing_folded() -> None:
-    """Settings that are no inputs make none."""
+    """Settings that are not inputs add none."""
     assert to_create_members({"video_quality": "plus", "playback_policies": "signed"}) == {
         "video_quality": "plus",
         "playback_policies": ["signed"],

@@ -1,4 +1,4 @@
-"""Names of files are bytes: any that Linux allows are ingested, in folders and lists, and shown as text that every program reads."""
+"""File names are bytes: any that Linux allows are ingested, in folders and lists, and shown as valid text."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_any_name(found: list[bytes], inner: bytes, is_listed: bool) -> None:
 
 
 def test_a_folder_of_names_that_are_no_text() -> None:
-    """A folder is searched whatever the names in it are: ``caf\\xe9.mp4`` in Latin-1, and a folder like that."""
+    """A folder is searched with any names in it: ``caf\\xe9.mp4`` in Latin-1, and a folder like that."""
     with folder() as place:
         for name in (b"caf\xe9.mp4", b"d\xff/x.mp4", b"plain.mp4"):
             write(place + b"/films/" + name, name)
@@ -142,7 +142,7 @@ def test_bytes_of_another_encoding(tmp_path: Path) -> None:
 
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=20) | names.map(os.fsdecode))
 def test_legible(text: str) -> None:
-    """What is legible is text, and text is left as it is."""
+    """Legible text is valid text, and valid text is unchanged."""
     assert is_text(legible(text))
     assert not is_text(text) or legible(text) == text
 
@@ -151,7 +151,7 @@ def test_legible(text: str) -> None:
 
 
 def test_links_beside_their_target(tmp_path: Path) -> None:
-    """A film and links to it are one film, by the name that comes first; a link that leads nowhere is named."""
+    """A file and links to it are one item, by the name that comes first; a broken link is reported."""
     (tmp_path / "b.mp4").write_bytes(b"film")
     (tmp_path / "a.mp4").symlink_to("b.mp4")
     (tmp_path / "c.mp4").symlink_to(tmp_path / "a.mp4")
@@ -168,7 +168,7 @@ def test_links_beside_their_target(tmp_path: Path) -> None:
 
 
 def test_links_with_other_settings(tmp_path: Path) -> None:
-    """Where the settings of a film and a link to it differ, both are named, with the lines of their list and what differs."""
+    """If the settings of a file and a link to it differ, both are reported, with their lines and the differences."""
     (tmp_path / "film.mp4").write_bytes(b"film")
     (tmp_path / "link.mp4").symlink_to("film.mp4")
     text = '{"path": "film.mp4", "title": "One"}\n\n{"path": "link.mp4", "title": "Two", "test": true}\n'

@@ -1,4 +1,4 @@
-"""What is ingested, and what is refused before anything is sent."""
+"""Plans: which items are ingested, and which problems are reported before anything is sent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def problems(*sources: Path | str, manifest: Path | None = None, dedup: Dedup = 
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    """A folder gives its media files, to the bottom and in order, without hidden ones and other files."""
+    """A folder gives its media files, recursively and in order, without hidden files and other types."""
     for name in ["b.mp4", "a/2.MOV", "a/1.mkv", ".hidden/x.mp4", "a/.y.mp4", "readme.txt"]:
         write(tmp_path / name)
     plan = make_plan([tmp_path])
@@ -38,7 +38,7 @@ def test_a_folder(tmp_path: Path) -> None:
 
 
 def test_one_path(tmp_path: Path) -> None:
-    """A path by itself counts as a list of one, and not as one path for each of its letters."""
+    """A single path counts as a list of one, not as one path for each of its letters."""
     film = write(tmp_path / "a.mp4")
 
     assert make_plan(str(film)).items == make_plan(film).items == make_plan([film]).items
@@ -53,7 +53,7 @@ def test_a_pattern(tmp_path: Path) -> None:
 
 
 def test_settings(tmp_path: Path) -> None:
-    """An asset is titled after its file, and carries the item's key as its external id."""
+    """An asset has the title of its file, and the item's key as its external id."""
     item = make_plan([write(tmp_path / "film.xyz")]).items[0]
 
     assert item.settings == {"meta": {"title": "film.xyz", "external_id": item.key}}
@@ -61,7 +61,7 @@ def test_settings(tmp_path: Path) -> None:
 
 
 def test_keys_are_stable(tmp_path: Path) -> None:
-    """The same file has the same key in every run, by whatever path; another content has another."""
+    """A file has the same key in every run, by any path; different content has a different key."""
     film = write(tmp_path / "film.mp4")
     key = make_plan([film]).items[0].key
     (tmp_path / "link").symlink_to(tmp_path)
@@ -72,7 +72,7 @@ def test_keys_are_stable(tmp_path: Path) -> None:
 
 
 def test_missing_and_empty(tmp_path: Path) -> None:
-    """Missing and empty files, and folders with nothing in them, are each named, with what to do."""
+    """Missing and empty files, and empty folders, are each reported, with advice."""
     empty = write(tmp_path / "empty.mp4", "")
     nothing = tmp_path / "nothing"
     nothing.mkdir()
@@ -91,7 +91,7 @@ def test_missing_and_empty(tmp_path: Path) -> None:
 
 
 def test_unreadable(tmp_path: Path) -> None:
-    """A file that cannot be opened is named before anything is sent, whoever runs it; the good ones go on if that was asked for."""
+    """An unreadable file is reported before anything is sent, for any user; with ``skip`` the good ones are planned."""
     loop = tmp_path / "loop.mp4"
     loop.symlink_to(loop)
     good = write(tmp_path / "good.mp4")
@@ -103,13 +103,13 @@ def test_unreadable(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left(tmp_path: Path) -> None:
-    """When everything is wrong, skipping what is wrong leaves nothing to do, and that is an error."""
+    """If all sources are bad, skipping them leaves no items, which is an error."""
     with pytest.raises(PlanError, match="is empty"):
         make_plan(write(tmp_path / "a.mp4", ""), on_bad_line="skip")
 
 
 def test_named_twice(tmp_path: Path) -> None:
-    """A file that is named twice, in whatever way, becomes one asset; with other settings each time, somebody has to choose."""
+    """A file that is named twice, in any way, becomes one asset; with different settings it is a problem."""
     film = write(tmp_path / "a" / "film.mp4")
     plan = make_plan([tmp_path / "a", film, tmp_path / "a" / ".." / "a" / "film.mp4"])
     lines = write(tmp_path / "l.jsonl", '{"path": "a/film.mp4"}\n{"path": "a/film.mp4", "test": true}')
@@ -120,7 +120,7 @@ def test_named_twice(tmp_path: Path) -> None:
 
 
 def test_two_assets_of_one_file(tmp_path: Path) -> None:
-    """One file under two keys costs two POSTs: the line that would is named, unless that is what is wanted."""
+    """One file with two keys would cost two POSTs: the second line is a problem, unless duplicates are wanted."""
     write(tmp_path / "film.mp4")
     lines = write(tmp_path / "l.jsonl", '{"path": "film.mp4", "key": "a"}\n{"path": "film.mp4", "key": "b", "test": true}')
 
@@ -129,7 +129,7 @@ def test_two_assets_of_one_file(tmp_path: Path) -> None:
 
 
 def test_no_dedup(tmp_path: Path) -> None:
-    """Without dedup, each time that a file is named makes an asset, with a key that is the same in every run."""
+    """Without dedup, each mention of a file makes an asset, with a key that is the same in every run."""
     film = write(tmp_path / "film.mp4")
     first, second, third = make_plan([film, film, film], dedup="none").items
 
@@ -139,7 +139,7 @@ def test_no_dedup(tmp_path: Path) -> None:
 
 
 def test_by_content(tmp_path: Path) -> None:
-    """Equal files become one asset wherever they are, and keep their key when they are moved."""
+    """Equal files become one asset, and keep their key if they are moved."""
     one = write(tmp_path / "one.mp4", "the same")
     write(tmp_path / "two.mp4", "the same")
     write(tmp_path / "three.mp4", "another")
@@ -153,7 +153,7 @@ def test_by_content(tmp_path: Path) -> None:
 
 
 def test_globs(tmp_path: Path) -> None:
-    """Patterns take files, to any depth with ``**``; one that matches nothing is a mistake."""
+    """Patterns match files, at any depth with ``**``; a pattern without a match is a problem."""
     for name in ["a/1.mov", "a/b/2.mov", "a/b/3.mp4"]:
         write(tmp_path / name)
 
@@ -176,7 +176,7 @@ def test_urls() -> None:
 
 
 def test_signed_urls() -> None:
-    """A URL that is signed anew stands for the same item, and another parameter for another one."""
+    """A URL with a new signature is the same item; another parameter makes another one."""
     url = "https://b.s3.amazonaws.com/a.mp4?v=1&X-Amz-Signature={0}&X-Amz-Expires={0}&Key-Pair-Id={0}&sig={0}"
     first, second, other = (
         make_plan(each).items[0].key for each in (url.format(1), url.format(2), url.format(1).replace("v=1", "v=2"))
@@ -198,7 +198,7 @@ def bucket() -> Iterator[None]:
 
 @pytest.mark.usefixtures("bucket")
 def test_addresses() -> None:
-    """What fsspec reads is a source by name, as a folder or by a pattern, and has the same key until it is written anew."""
+    """Files of fsspec can be named, found in folders and by patterns, and keep their key until they are written to."""
     (one,) = make_plan("memory://films/a.mp4").items
 
     assert (one.address, one.size, one.path, one.url) == ("memory://films/a.mp4", 5, None, None)
@@ -224,7 +224,7 @@ def test_addresses() -> None:
     ],
 )
 def test_wrong_addresses(address: str, expected: str) -> None:
-    """Addresses that lead nowhere are named before anything is sent."""
+    """Unreachable addresses are reported before anything is sent."""
     assert expected in problems(address)[0]
 
 
@@ -241,7 +241,7 @@ def test_without_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_manifest_as_a_source(tmp_path: Path) -> None:
-    """A CSV or JSON lines file is a manifest wherever it is named: Mux could make nothing of it."""
+    """A CSV or JSON lines file is always a manifest, since Mux cannot process it."""
     source = write(tmp_path / "list.csv", "url\nhttps://e.com/a\n")
     more = write(tmp_path / "more.txt", "https://e.com/b\n")
 
@@ -261,7 +261,7 @@ def test_priority(tmp_path: Path) -> None:
 
 
 def test_nothing_named() -> None:
-    """Nothing to do is a mistake, not a success."""
+    """A plan without items is an error."""
     assert "nothing was named" in problems()[0]
 
 
@@ -273,7 +273,7 @@ def test_same_key_twice(tmp_path: Path) -> None:
 
 
 def test_playback_urls() -> None:
-    """Streams are at Mux's own host, or at the server that was named."""
+    """Streams are at Mux's host, or at the given server."""
     assert playback_url("https://api.mux.com", "p") == "https://stream.mux.com/p.m3u8"
     assert playback_url("http://127.0.0.1:8787", "p") == "http://127.0.0.1:8787/p.m3u8"
 

@@ -1,4 +1,4 @@
-"""What a list may not name unasked: it may come from elsewhere."""
+"""Private addresses in lists, which may be untrusted."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ PUBLIC = [
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_refused_in_lists(address: str) -> None:
-    """A list that names a private address is refused before anything is read or sent, with the line and the way to allow it."""
+    """A list with a private address is refused before anything is read or sent, with the line and the way to allow it."""
     row = json.dumps({"url": address})
     for manifest in (Manifest(f"{address}\n"), Manifest(row, "jsonl"), Manifest(f'url\n"{address}"\n', "csv")):
         with pytest.raises(PlanError) as caught:
@@ -82,13 +82,13 @@ def test_refused_in_lists(address: str) -> None:
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_pass(address: str) -> None:
-    """Public names and addresses are taken out of lists, whatever stands in their path."""
+    """Public names and addresses are accepted in lists, with any path."""
     assert len(make_plan(manifest=Manifest(f"{address}\n")).items) == 1
 
 
 @pytest.mark.parametrize("member", ["tracks", "extra"])
 def test_settings_are_looked_through(member: str) -> None:
-    """A private address is refused in the settings beside a public one too: subtitles, tracks, and what is sent unchecked."""
+    """A private address is refused in settings too: subtitles, tracks, and ``extra``."""
     track = {"url": "http://169.254.169.254/x.vtt", "type": "text", "text_type": "subtitles", "language_code": "en"}
     value: object = {"inputs": [{"url": "https://example.com/a.mp4"}, track]} if member == "extra" else [track]
     row = {"url": "https://example.com/a.mp4", member: value}
@@ -100,7 +100,7 @@ def test_settings_are_looked_through(member: str) -> None:
 
 
 def test_what_is_named_or_allowed_is_taken(tmp_path: Path) -> None:
-    """Sources that the user names, and lists for which it is allowed, may be private; paths in lists are taken as ever."""
+    """Sources on the command line, and lists for which it is allowed, may be private; paths in lists are always accepted."""
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
     local = Manifest(f"http://127.0.0.1/film.mp4\n{film.as_uri()}\n")
@@ -112,7 +112,7 @@ def test_what_is_named_or_allowed_is_taken(tmp_path: Path) -> None:
 
 
 def test_command(tmp_path: Path) -> None:
-    """The command refuses such a list with exit code 2, from a file and from standard input, and has a switch that takes it."""
+    """The command refuses such a list with exit code 2, from a file and from standard input, and has a switch that allows it."""
     (tmp_path / "films.txt").write_text("http://192.168.1.7/film.mp4\n")
 
     refused = run("ingest", "films.txt", "--dry-run", cwd=tmp_path)

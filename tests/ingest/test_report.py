@@ -58,7 +58,7 @@ PROBLEMS = [Problem("it is wrong", "list.csv", 7, "title")]
 
 
 def test_json_lines(tmp_path: Path) -> None:
-    """A report as JSON lines has an object for each item, whatever became of it, and for each line that was refused."""
+    """A JSON lines report has an object for each item, with any result, and for each refused line."""
     path = tmp_path / "r.jsonl"
 
     assert write_report(path, ENTRIES, base_url=API, problems=PROBLEMS) == 5
@@ -82,7 +82,7 @@ def test_json_lines(tmp_path: Path) -> None:
 
 
 def test_csv(tmp_path: Path) -> None:
-    """A report as CSV has the same in columns, and is read by what reads CSV whatever the names are."""
+    """A CSV report has the same in columns, and CSV readers can parse it with any names."""
     path = tmp_path / "r.csv"
 
     assert write_report(path, ENTRIES, base_url=API) == 4
@@ -95,7 +95,7 @@ def test_csv(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:
-    """Names whose bytes are no text, and names that a spreadsheet would calculate, can be in a report."""
+    """Names with undecodable bytes, and names that a spreadsheet would run as a formula, can be in a report."""
     path = tmp_path / "r.csv"
     write_report(path, [entry("k", Stage.DONE, source="=1+1\udcff")], base_url=API)
 
@@ -115,7 +115,7 @@ def files_no_longer_than(size: int) -> Generator[None]:
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_a_full_disk(tmp_path: Path, suffix: str) -> None:
-    """When the disk takes no more, the report of before stays whole, nothing else is left, and the message says what to do."""
+    """If the disk is full, the old report stays, no other file is left, and the message says what to do."""
     path = tmp_path / f"r{suffix}"
     write_report(path, ENTRIES, base_url=API)
     before = path.read_bytes()
@@ -130,7 +130,7 @@ def test_a_full_disk(tmp_path: Path, suffix: str) -> None:
 
 
 def test_where_it_cannot_be(tmp_path: Path) -> None:
-    """A report that could not be written, or of no known form, is refused before anything is sent."""
+    """A report that could not be written, or has an unknown suffix, is refused before anything is sent."""
     with pytest.raises(InvalidRequestError, match=r"\.csv or a \.jsonl"):
         write_report(tmp_path / "r.txt", [], base_url=API)
     with pytest.raises(InvalidRequestError, match="in an existing, writable folder"):
@@ -143,7 +143,7 @@ def test_where_it_cannot_be(tmp_path: Path) -> None:
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 async def test_a_later_success(tmp_path: Path) -> None:
-    """A file that failed, was mended and then became an asset has one row, and counts once; two films of one name have two."""
+    """A file that failed, was fixed and became an asset has one row and counts once; two files with the same name have two rows."""
     emulator, film = emulate(), tmp_path / "film.mp4"
     film.write_bytes(b"wrong")
     listed = [url_item("https://e.com/play.mp4?id=1"), url_item("https://e.com/play.mp4?id=2")]

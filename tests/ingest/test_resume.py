@@ -1,4 +1,4 @@
-"""The same ingest, run again: what was done stays, what was begun goes on, what was lost is found."""
+"""A second run with the same journal: finished items are skipped, begun ones continue, unknown ones are looked up."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 async def test_run_again(films: Path, path: Path) -> None:
-    """A finished ingest that is run again asks who it is, creates nothing, and says that all was done before."""
+    """A second run of a finished ingest calls ``whoami``, creates nothing, and reports that all items were ready before."""
     emulator = emulate()
     items = make_plan([films]).items
     first = await Ingest(client_of(emulator), items, journal=path).run()
@@ -52,7 +52,7 @@ async def test_run_again(films: Path, path: Path) -> None:
 
 
 async def test_stopped_and_gone_on_with(films: Path, path: Path) -> None:
-    """What a stopped run did not begin, the next one does, and nothing twice."""
+    """The next run begins the items that a stopped run did not begin, and creates nothing twice."""
     emulator = emulate()
     items = [*make_plan([films]).items, *urls(4)]
 
@@ -71,7 +71,7 @@ async def test_stopped_and_gone_on_with(films: Path, path: Path) -> None:
 
 
 async def test_cancelled_anywhere(films: Path, path: Path) -> None:
-    """A run that is cancelled again and again, at any moment, comes to an end with one asset for each item."""
+    """A run that is cancelled repeatedly at any moment ends with one asset for each item."""
     emulator = emulate()
     items = [*make_plan([films]).items, *urls(3)]
     for moment in range(14):
@@ -85,7 +85,7 @@ async def test_cancelled_anywhere(films: Path, path: Path) -> None:
 
 
 async def test_resumed_within_a_file(films: Path, path: Path) -> None:
-    """An upload that was cut off goes on where the server stands."""
+    """An upload that was cut off continues from the offset that the server reports."""
     emulator = emulate()
     items = [file_item(films / "5.mp4")]
     scope = anyio.CancelScope()
@@ -110,7 +110,7 @@ async def test_resumed_within_a_file(films: Path, path: Path) -> None:
 
 
 async def test_expired_meanwhile(films: Path, path: Path) -> None:
-    """An upload that expired between two runs, or was deleted, is made anew; one that was complete is not."""
+    """An upload that expired between two runs, or was deleted, is created again; one that was complete is not."""
     emulator = emulate()
     items = [file_item(films / "5.mp4")]
     scope = anyio.CancelScope()
@@ -130,7 +130,7 @@ async def test_expired_meanwhile(films: Path, path: Path) -> None:
 
 
 async def test_the_last_answer_was_lost(films: Path, path: Path) -> None:
-    """A file of which the server had every byte when the run was broken off is not sent again."""
+    """A file is not sent again if the server had every byte when the run was cancelled."""
     emulator = emulate()
     items = [file_item(films / "0.mp4")]
     emulator.faults.add(Fault(method="PUT", path="/_upload/.*", nth=1, cut="after", delay=30.0))
@@ -147,7 +147,7 @@ async def test_the_last_answer_was_lost(films: Path, path: Path) -> None:
 
 
 async def test_another_file_meanwhile(films: Path, path: Path) -> None:
-    """A file that was changed between two runs is sent from its beginning to a new upload, and the old one is cancelled."""
+    """A file that changed between two runs is sent from its beginning to a new upload, and the old one is cancelled."""
     emulator = emulate()
     film = films / "5.mp4"
     scope = anyio.CancelScope()
@@ -175,7 +175,7 @@ async def test_another_file_meanwhile(films: Path, path: Path) -> None:
 
 @pytest.mark.parametrize("is_there", [True, False])
 async def test_an_unknown_create(path: Path, is_there: bool) -> None:
-    """A create that a dead run left unknown is looked for by its key: adopted when it is there; when it is not, done after ten seconds."""
+    """A create with an unknown outcome is looked up by its key: an existing asset is adopted; otherwise it is created after ten seconds."""
     emulator = emulate()
     items = urls(3)
     with Journal.open(path) as journal:
@@ -191,7 +191,7 @@ async def test_an_unknown_create(path: Path, is_there: bool) -> None:
 
 
 async def test_an_old_asset_of_the_same_key(path: Path) -> None:
-    """An asset that was there before the create was begun is not what it made."""
+    """An asset that is older than the create is not its result."""
     emulator = emulate()
     items = urls(1)
     make_asset(emulator, items[0].key)
@@ -205,7 +205,7 @@ async def test_an_old_asset_of_the_same_key(path: Path) -> None:
 
 
 async def test_one_sweep_for_all(path: Path) -> None:
-    """However many creates a dead run left unknown, one look at the newest pages serves them all; a look that fails is repeated."""
+    """One listing of the newest pages serves any number of unknown creates; a failed listing is repeated."""
     emulator = emulate(EmulatorSettings(limits=None, time_to_ready=0.0))
     items = urls(130)
     for item in items[:120]:
@@ -228,7 +228,7 @@ async def test_one_sweep_for_all(path: Path) -> None:
 
 
 async def test_uploads_left_unknown(films: Path, path: Path) -> None:
-    """An upload that a dead run may have created is found on the list of uploads, and costs no second create."""
+    """An upload that a killed run may have created is found in the list of uploads, and costs no second create."""
     emulator = emulate()
     client = client_of(emulator)
     items = list(make_plan([films]).items)
@@ -242,7 +242,7 @@ async def test_uploads_left_unknown(films: Path, path: Path) -> None:
 
 
 async def test_the_dead_are_retried(films: Path, path: Path) -> None:
-    """A dead item stays so until somebody retries it; then it goes on where it died, and an errored asset is made anew."""
+    """A dead item stays dead until a retry is requested; then it continues where it died, and an errored asset is created again."""
     verdicts = [InputProblem("invalid_input", "not a film")]
 
     def probe(source: MediaSource) -> MediaInfo | InputProblem:

@@ -152,7 +152,7 @@ async def test_urls(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("is_file", [False, True])
 async def test_private_items_stay_private(tmp_path: Path, settings: str, is_file: bool) -> None:
-    """Whatever name a manifest gives its policies by, the run's own ``public`` is not added: the film would be open to everybody."""
+    """If an item sets its policies by any of their names, the run's own ``public`` is not added: the video would be open to everybody."""
     (tmp_path / "a.mp4").write_bytes(b"film")
     source = '"path": "a.mp4"' if is_file else '"url": "https://example.com/a.mp4"'
     manifest = tmp_path / "list.jsonl"
@@ -166,7 +166,7 @@ async def test_private_items_stay_private(tmp_path: Path, settings: str, is_file
 
 
 async def test_an_unknown_create_is_not_repeated(tmp_path: Path) -> None:
-    """When the answer to creating an asset of a URL is lost, the asset is found again by its key, and not created twice."""
+    """If the response to the create of an asset is lost, the asset is found again by its key, and not created twice."""
     emulator, mux = emulated()
     emulator.faults.add(Fault(method="POST", path="/video/v1/assets", nth=1, cut="after"))
     manifest = tmp_path / "list.txt"
@@ -178,7 +178,7 @@ async def test_an_unknown_create_is_not_repeated(tmp_path: Path) -> None:
 
 
 async def test_failures_are_alone(films: Path) -> None:
-    """An asset that errors, a file that vanished and one that changed fail by themselves; all others become ready."""
+    """An errored asset, a missing file and a changed file fail alone; all other items become ready."""
 
     def probe(source: MediaSource) -> MediaInfo | InputProblem:
         return InputProblem("invalid_input", "not a film") if source.size == 1000 else MediaInfo(10.0)
@@ -201,7 +201,7 @@ async def test_failures_are_alone(films: Path) -> None:
 
 
 async def test_a_bad_network(films: Path) -> None:
-    """Cut uploads, lost answers to creates and failing reads are got over, and no file becomes two assets."""
+    """Cut uploads, lost responses to creates and failing reads are recovered, and no file becomes two assets."""
     emulator, mux = emulated()
     emulator.faults.add(
         Fault(path="/_upload/.*", nth=range(2, 40, 3), cut="before", after_bytes=300_000),
@@ -215,7 +215,7 @@ async def test_a_bad_network(films: Path) -> None:
 
 
 async def test_minutes_without_a_network(films: Path) -> None:
-    """Twenty exchanges in a row that fail do not lose a file: a run of hours meets an outage of minutes."""
+    """Twenty failed requests in a row do not fail a file: a run of hours may have an outage of minutes."""
     emulator, mux = emulated()
     emulator.faults.add(Fault(path="/_upload/.*", nth=range(1, 21), cut="refuse"))
     summary = await Ingest(mux, make_plan([films]).items[:1]).run()
@@ -250,7 +250,7 @@ async def test_expired_uploads_are_made_anew(films: Path) -> None:
 
 
 async def test_wrong_credentials_stop_everything(films: Path) -> None:
-    """What every item would check_account ends the run at the first request, says why, and blames no item."""
+    """A failure that every item would get ends the run at the first request with a reason, and fails no item."""
     emulator, mux = emulated(secret="wrong")
     summary = await Ingest(mux, make_plan([films]).items, concurrency=1).run()
 
@@ -261,7 +261,7 @@ async def test_wrong_credentials_stop_everything(films: Path) -> None:
 
 
 async def test_stop(films: Path) -> None:
-    """Stopping finishes what was begun and starts nothing else."""
+    """Stopping finishes the items that were begun and starts no others."""
     emulator, mux = emulated()
     events: list[IngestEvent] = []
 
@@ -279,7 +279,7 @@ async def test_stop(films: Path) -> None:
 
 
 async def test_cancelled(films: Path) -> None:
-    """A run that is cancelled has told of what was finished, and leaves nothing running."""
+    """A cancelled run has reported all finished items, and leaves nothing running."""
     _, mux = emulated()
     events: list[IngestEvent] = []
     with anyio.move_on_after(6.5) as scope:
@@ -292,7 +292,7 @@ async def test_cancelled(films: Path) -> None:
 
 
 async def test_events(films: Path) -> None:
-    """Events can be read as they happen, to the end, or left in the middle."""
+    """Events can be read as they happen, to the end or in part."""
     _, mux = emulated()
     items = make_plan([films]).items[:3]
     finished = 0
@@ -307,7 +307,7 @@ async def test_events(films: Path) -> None:
 
 
 async def test_many_items_wait_cheaply(tmp_path: Path) -> None:
-    """Hundreds of assets that take minutes to get ready are waited for together, within the limits, at one create a second."""
+    """Hundreds of assets that take minutes to become ready are awaited together, within the limits, at one create a second."""
     emulator, mux = emulated(EmulatorSettings(time_to_ready=180.0))
     manifest = tmp_path / "list.txt"
     manifest.write_text("\n".join(f"https://example.com/{number}.mp4" for number in range(400)))
@@ -329,7 +329,7 @@ async def test_one_policy(films: Path) -> None:
 
 
 async def test_concurrency_is_checked() -> None:
-    """Nobody to work is a mistake."""
+    """A concurrency of 0 is refused."""
     _, mux = emulated()
     with pytest.raises(ConfigurationError, match="at least 1"):
         Ingest(mux, [], concurrency=0)

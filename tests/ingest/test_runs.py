@@ -1,4 +1,4 @@
-"""Runs with a journal: who may share it, which items go first, and what happens when the disk, Mux or a person says stop."""
+"""Runs with a journal: shared journals, priorities, and failures of the disk, of Mux, or by request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 async def test_another_environment(path: Path) -> None:
-    """A journal is not gone on with in another environment than its own: nothing of it is there."""
+    """A journal is refused in another environment: its assets are not there."""
     token = attrs.evolve(DEFAULT_TOKEN, environment="other")
     emulator = emulate(EmulatorSettings(tokens=(DEFAULT_TOKEN, attrs.evolve(token, id="other-token"))))
     first = await Ingest(client_of(emulator), urls(1), journal=path).run()
@@ -52,7 +52,7 @@ async def test_another_environment(path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "is_run"), [(404, True), (500, False), (403, False)])
 async def test_nobody_says_who_we_are(path: Path, status: int, is_run: bool) -> None:
-    """A server that does not know the question is taken for Mux; one that fails or refuses to answer it ends the run before it began."""
+    """A server without ``whoami`` is accepted; one that fails or refuses it ends the run before it begins."""
     emulator = emulate()
     emulator.faults.add(Fault(path="/system/v1/whoami", status=status))
     summary = await Ingest(client_of(emulator), urls(2), journal=path).run()
@@ -63,7 +63,7 @@ async def test_nobody_says_who_we_are(path: Path, status: int, is_run: bool) -> 
 
 
 async def test_the_servers_time() -> None:
-    """The server's time is its own word; without that, this machine's clock has to do, with room for its being wrong."""
+    """The server's clock comes from its responses; otherwise this machine's clock is used, with a larger tolerance."""
     told = ServerClock.read({"Date": "Tue, 14 Nov 2023 22:13:20 GMT"}, lambda: 5.0)
     guessed = [ServerClock.read(headers, lambda: 5.0) for headers in ({}, {"Date": "yesterday"})]
 
@@ -72,7 +72,7 @@ async def test_the_servers_time() -> None:
 
 
 async def test_an_iterator(path: Path) -> None:
-    """Items may come from an iterator: it is read as items are needed, and the better of those that were read go first."""
+    """Items may come from an iterator: it is read on demand, and the items read ahead are begun by priority."""
     emulator = emulate(EmulatorSettings(limits=None))
     read = 0
 
@@ -99,7 +99,7 @@ async def test_an_iterator(path: Path) -> None:
 
 
 async def test_priorities(path: Path) -> None:
-    """Of a list, those with a higher priority go first, however far down they are; among equals the order is that of the list."""
+    """In a list, items with a higher priority come first; equal ones keep their order."""
     emulator = emulate(EmulatorSettings(limits=None))
     items = [attrs.evolve(item, priority=number % 3) for number, item in enumerate(urls(1500))]
     begun: list[Item] = []
@@ -117,7 +117,7 @@ async def test_priorities(path: Path) -> None:
 
 
 async def test_one_key_twice(path: Path) -> None:
-    """Two items of one key become one asset."""
+    """Two items with the same key become one asset."""
     emulator = emulate()
     summary = await Ingest(client_of(emulator), [*urls(2), *urls(2)], journal=path).run()
 
@@ -126,7 +126,7 @@ async def test_one_key_twice(path: Path) -> None:
 
 
 async def test_a_key_of_something_else(films: Path, path: Path) -> None:
-    """A key that meant a file may mean a URL when nothing was begun; else the item is dead and says why."""
+    """The key of a file may become the key of a URL if nothing was begun; otherwise the item is dead, with a reason."""
     emulator = emulate()
     named = [attrs.evolve(item, key=f"k{number}", settings={}) for number, item in enumerate(urls(2))]
     files = [attrs.evolve(file_item(films / f"{number}.mp4"), key=f"k{number}", settings={}) for number in range(2)]
@@ -145,7 +145,7 @@ async def test_a_key_of_something_else(films: Path, path: Path) -> None:
 
 
 async def test_an_outage(films: Path, path: Path) -> None:
-    """Minutes in which Mux refuses or fails everything are sat out, and no item dies of them."""
+    """Minutes in which Mux refuses or fails everything do not fail an item."""
     emulator = emulate(EmulatorSettings(limits=None))
     emulator.faults.add(
         Fault(method="POST", nth=range(3, 40), status=503),
@@ -158,7 +158,7 @@ async def test_an_outage(films: Path, path: Path) -> None:
 
 
 async def test_stopped_in_an_outage(path: Path) -> None:
-    """Whoever stops a run while Mux is away does not wait for it to come back; what was begun is gone on with by the next run."""
+    """A run that is stopped during an outage does not wait for its end; the next run continues the items that were begun."""
     emulator = emulate()
     emulator.faults.add(Fault(method="POST", cut="refuse"))
 
@@ -181,7 +181,7 @@ async def test_stopped_in_an_outage(path: Path) -> None:
 
 
 async def test_two_runs_at_once(films: Path, path: Path) -> None:
-    """Two runs on one journal share the work; both end when all of it is done, and nothing is made twice."""
+    """Two runs with one journal share the work; both end when all of it is done, and nothing is created twice."""
     emulator = emulate(EmulatorSettings(time_to_ready=20.0))
     items = [*make_plan([films]).items, *urls(30)]
     client = client_of(emulator)
@@ -201,7 +201,7 @@ async def test_two_runs_at_once(films: Path, path: Path) -> None:
 
 
 async def test_items_that_cannot_be_had(path: Path) -> None:
-    """What the iterator of items raises ends the run as it is, and the journal is in order."""
+    """An error of the iterator of items ends the run unchanged, and the journal is consistent."""
 
     def broken() -> Iterator[Item]:
         yield from urls(2)
@@ -216,7 +216,7 @@ async def test_items_that_cannot_be_had(path: Path) -> None:
 
 
 async def test_no_secret_is_kept(films: Path, path: Path) -> None:
-    """Neither upload URLs nor those of items, which may be signed, nor tokens are in the journal."""
+    """The journal contains no upload URL, no URL of an item, which may be signed, and no token."""
     emulator = emulate()
     await Ingest(client_of(emulator), [*make_plan([films]).items, *urls(3)], journal=path).run()
     kept = b"".join(each.read_bytes() for each in path.parent.glob(f"{path.name}*"))
@@ -227,7 +227,7 @@ async def test_no_secret_is_kept(films: Path, path: Path) -> None:
 
 
 async def test_a_full_disk(films: Path, path: Path) -> None:
-    """When the journal can no longer be written, nothing more is created, the run says why, and the next one goes on."""
+    """If the journal can no longer be written, nothing more is created, the run has a reason, and the next one continues."""
     emulator = emulate()
     items = [*make_plan([films]).items, *urls(20)]
     with Journal.open(path) as journal:
@@ -245,7 +245,7 @@ async def test_a_full_disk(films: Path, path: Path) -> None:
 
 
 class FullStore(JournalStore):
-    """Finds the disk full after a while: SQLite's own limit of pages stands for it."""
+    """Simulates a full disk by SQLite's own limit of pages."""
 
     writes = 0
 

@@ -55,7 +55,7 @@ def catalogue(film: Path) -> Iterator[Item]:
 
 @pytest.mark.timeout(6 * 3600 if ITEMS > 10_000 else 60)
 async def test_a_catalogue(folder: Path) -> None:
-    """Every item becomes one asset, as fast as the POST budget allows, in bounded memory and a small journal."""
+    """Every item becomes one asset, as fast as the POST limit allows, in bounded memory and with a small journal."""
     film = folder / "film.mp4"
     film.write_bytes(b"film" * 50)
     server = LeanMux(time_to_ready=TIME_TO_READY, trouble=TROUBLE)

@@ -35,7 +35,7 @@ async def put(film: Path, session: Session, state: UploadState, states: list[Upl
 
 
 def broken_at(number: int, share: float) -> Session:
-    """Return a session whose requests fail from *number* on, and which keeps *share* of the chunk that was on its way."""
+    """Return a session whose requests fail from *number* on, and which keeps *share* of the chunk that was being sent."""
 
     def cut(session: Session) -> Exception:
         line = session.ranges[-1]
@@ -104,7 +104,7 @@ def test_changed_between_two_runs(stop: int, share: float, place: int, cut: int,
 @given(cuts=st.lists(st.integers(1, len(DATA) - 1), max_size=6, unique=True))
 @settings(max_examples=examples(50), deadline=None)
 def test_checksums(cuts: list[int]) -> None:
-    """In whatever pieces a source is read, its checksum is known at every multiple of 256 KiB that was passed, and at the end."""
+    """For any division into pieces, the checksum is known at every multiple of 256 KiB that was passed, and at the end."""
     checksums = Checksums()
     edges = [0, *sorted(cuts), len(DATA)]
     for first, end in pairwise(edges):

@@ -92,7 +92,7 @@ FAULTS = [
 
 @pytest.mark.runtimes("asyncio", "uvloop")
 async def test_aiohttp(emulator: Emulate, film: Path) -> None:
-    """Over aiohttp, connections that are cut, answers that are lost and 503s change nothing about the bytes; cancelling cancels."""
+    """Over aiohttp, cut connections, lost responses and 503s do not change the bytes; cancelling cancels."""
     set_up_faults(emulator, *FAULTS)
     await check_upload(emulator, "aiohttp", film)
     await check_cancel(emulator, "aiohttp", film)

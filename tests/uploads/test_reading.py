@@ -39,7 +39,7 @@ def film(tmp_path: Path) -> Path:
 
 
 class Observed(FileReader):
-    """A file of which the system has so many bytes in memory when it is asked: the next of *cached*, at last all or nothing."""
+    """A file with a scripted page cache: each read finds the next number of bytes in *cached*, at last all or none."""
 
     def __init__(self, path: Path, cached: list[int] | None = None) -> None:
         super().__init__(path)
@@ -67,7 +67,7 @@ class Observed(FileReader):
 
 
 async def read(reader: FileReader, checksums: Checksums | None = None) -> list[bytes | memoryview]:
-    """Read the file as an upload does, and return its pieces, kept as they are."""
+    """Read the file as an upload does, and return its pieces."""
     kept: list[bytes | memoryview] = []
     await reader.prepare(0, 0)
     async with anyio.create_task_group() as tasks:
@@ -81,7 +81,7 @@ async def read(reader: FileReader, checksums: Checksums | None = None) -> list[b
 @asks
 @pytest.mark.anyio
 async def test_what_is_in_memory_is_read_at_once(film: Path) -> None:
-    """A file that the system has in memory is read where it is sent from: no thread is asked for anything but to open it."""
+    """A file in the page cache is read in the event loop: threads only open it."""
     reader = Observed(film)
     pieces = await read(reader)
 
@@ -92,7 +92,7 @@ async def test_what_is_in_memory_is_read_at_once(film: Path) -> None:
 
 @pytest.mark.anyio
 async def test_anything_else_is_read_by_threads(film: Path) -> None:
-    """A file that the system does not have in memory is never asked for again in the event loop, and read in other threads."""
+    """A file that is not in the page cache is read only in threads."""
     reader = Observed(film, cached=[])
     pieces = await read(reader)
 
@@ -104,7 +104,7 @@ async def test_anything_else_is_read_by_threads(film: Path) -> None:
 @asks
 @pytest.mark.anyio
 async def test_the_loop_is_held_up_once(film: Path) -> None:
-    """When a part turns out not to be in memory, the rest of the file is left to threads, in later chunks too."""
+    """If a part is not in the page cache, threads read the rest of the file, in later chunks too."""
     reader = Observed(film, cached=[MIN_PIECE_SIZE, MIN_PIECE_SIZE, 4096, MIN_PIECE_SIZE])
     pieces = await read(reader)
 
@@ -117,7 +117,7 @@ async def test_the_loop_is_held_up_once(film: Path) -> None:
 @given(st.lists(st.integers(0, 2 * MIN_PIECE_SIZE), max_size=24))
 @settings(max_examples=30, deadline=None)
 def test_the_bytes_are_the_same(tmp_path_factory: pytest.TempPathFactory, cached: list[int]) -> None:
-    """Whatever the system has in memory of a file, the same bytes are read, and checksummed."""
+    """For any content of the page cache, the same bytes are read and checksummed."""
     path = tmp_path_factory.getbasetemp() / "film.mp4"
     if not path.exists():
         path.write_bytes(DATA)
@@ -131,7 +131,7 @@ def test_the_bytes_are_the_same(tmp_path_factory: pytest.TempPathFactory, cached
 @asks
 @pytest.mark.anyio
 async def test_upload_of_a_file_that_leaves_the_memory(film: Path) -> None:
-    """An upload arrives whole when the file is in memory for a part of it only."""
+    """A file that is partly in the page cache arrives whole."""
     session = Session()
     reader = Observed(film, cached=[MIN_PIECE_SIZE, GRANULE, 3 * 4096])
     run = UploadRun(
@@ -147,7 +147,7 @@ async def test_upload_of_a_file_that_leaves_the_memory(film: Path) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("length", [len(DATA), GRANULE], ids=["written to", "cut short"])
 async def test_changed_while_it_is_read_at_once(film: Path, length: int) -> None:
-    """What is read at once is looked after like what is read by a thread: a file that was changed meanwhile ends it."""
+    """A read in the event loop detects changes of the file like a read in a thread."""
     reader = FileReader(film)
     await reader.prepare(0, 0)
     assert reader.is_in_memory
@@ -163,7 +163,7 @@ async def test_changed_while_it_is_read_at_once(film: Path, length: int) -> None
 @asks
 @pytest.mark.anyio
 async def test_cut_short_before_what_is_read(film: Path) -> None:
-    """Where a file ends before the part that is wanted, that is for a thread to find out and to say."""
+    """If a file ends before the requested range, a read in a thread reports it."""
     reader = FileReader(film)
     await reader.prepare(0, 0)
     os.truncate(film, GRANULE)
@@ -177,7 +177,7 @@ async def test_cut_short_before_what_is_read(film: Path) -> None:
 
 @asks
 def test_memory_is_used_again() -> None:
-    """Memory that nobody has a view of any more is given out again; a view that is kept, or a part of one, keeps its bytes."""
+    """A buffer without views is reused; a view, or a part of one, keeps its bytes."""
     buffers = BufferPool()
     first = buffers.take(1000)
     first[:] = b"a" * 1000
@@ -194,7 +194,7 @@ def test_memory_is_used_again() -> None:
 
 @asks
 def test_memory_is_bounded() -> None:
-    """Memory is let go of when much less is wanted, and however many views are kept, few buffers are."""
+    """Buffers that are too large are dropped, and few are kept, for any number of views."""
     buffers = BufferPool()
     views = [buffers.take(MAX_PIECE_SIZE) for _ in range(9)]
     first = id(views[-1].obj)
@@ -210,7 +210,7 @@ def test_memory_is_bounded() -> None:
 @asks
 @pytest.mark.anyio
 async def test_memory_of_one_upload(film: Path) -> None:
-    """While pieces are sent one by one, a file of any size is read into two buffers in turn."""
+    """While pieces are sent one by one, a file of any size is read into two alternating buffers."""
     reader = FileReader(film)
     owners: list[int] = []
 
@@ -232,7 +232,7 @@ async def test_memory_of_one_upload(film: Path) -> None:
 
 @pytest.mark.anyio
 async def test_few_read_in_one_turn() -> None:
-    """However many uploads have their bytes at hand, few of them read in one turn of the event loop, and all of them get there."""
+    """If many uploads have their bytes in memory, few of them read in one iteration of the event loop, and all of them finish."""
     turns: list[int] = [0]
     is_over = anyio.Event()
 

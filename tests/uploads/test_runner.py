@@ -52,7 +52,7 @@ def film(tmp_path: Path) -> Path:
 
 
 async def test_every_kind_of_source(film: Path) -> None:
-    """A path, bytes, an open file and streams all arrive as they are."""
+    """A path, bytes, an open file and streams arrive unchanged."""
     with film.open("rb") as handle:
         handle.seek(10)
         sources: list[tuple[Source, int | None, bytes]] = [
@@ -84,7 +84,7 @@ async def test_small_chunks_in_order(film: Path) -> None:
 
 
 async def test_progress_never_goes_back(film: Path) -> None:
-    """Progress grows to the size and never falls, though chunks are sent twice."""
+    """Progress grows to the size and never decreases, although chunks are sent twice."""
     progress: list[UploadProgress] = []
 
     def forget_most(session: Session) -> Exception:
@@ -103,7 +103,7 @@ async def test_progress_never_goes_back(film: Path) -> None:
 
 
 async def test_lost_last_answer(film: Path) -> None:
-    """A lost answer to the last chunk costs one question and no byte."""
+    """A lost response to the last chunk costs one query and no byte."""
     session = Session(faults={1: lambda _: reset()})
     report = await put(film, session)
 
@@ -126,7 +126,7 @@ async def test_stream_survives_a_break() -> None:
 
 
 async def test_stream_of_unknown_length_cannot_be_repeated() -> None:
-    """Without a length there is one request; when it breaks, the error says that and why it is not sent again."""
+    """Without a length there is one request; if it fails, the error says why it is not retried."""
     session = Session(faults={1: lambda _: reset()})
     with pytest.raises(UploadError, match="unknown length cannot be resumed") as caught:
         await put(pieces(DATA), session)
@@ -137,7 +137,7 @@ async def test_stream_of_unknown_length_cannot_be_repeated() -> None:
 
 @pytest.mark.parametrize("length", [len(DATA) - 1, len(DATA) + 1])
 async def test_stream_of_another_length(length: int) -> None:
-    """A stream that is shorter or longer than was said is not made into an asset."""
+    """A stream that is shorter or longer than its length does not become an asset."""
     session = Session()
     with pytest.raises(UploadError, match="pass its true length"):
         await put(pieces(DATA), session, length=length)
@@ -146,7 +146,7 @@ async def test_stream_of_another_length(length: int) -> None:
 
 
 async def test_file_changed_meanwhile(film: Path) -> None:
-    """A file that is written to while it is uploaded ends the upload before a mix of two versions is complete."""
+    """If a file is written to during its upload, the upload fails before a mix of two versions is complete."""
 
     def write(_: Session) -> HttpResponse:
         film.write_bytes(DATA[::-1])
@@ -162,7 +162,7 @@ async def test_file_changed_meanwhile(film: Path) -> None:
 
 
 async def test_a_stream_is_closed_in_peace() -> None:
-    """When an upload is cancelled, the stream's own clean-up may still wait for something."""
+    """When an upload is cancelled, the stream's clean-up may still wait."""
     cleaned: list[float] = []
 
     class Silent(FakeTransport):
@@ -186,7 +186,7 @@ async def test_a_stream_is_closed_in_peace() -> None:
 
 
 async def test_long_answers(film: Path) -> None:
-    """An upload host that answers without end is cut off after a while; its status is all that matters."""
+    """An endless response body of the upload host is cut off; its status is used."""
     given = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -221,7 +221,7 @@ async def test_file_changed_within_a_chunk(film: Path, change: str) -> None:
 
 
 async def test_resume_in_another_process(film: Path) -> None:
-    """The numbers of a cancelled run are enough for another to ask the server and send only the rest."""
+    """The stored state of a cancelled run is enough to resume: the server is asked and only the rest is sent."""
     session = Session()
     states: list[UploadState] = []
 
@@ -242,7 +242,7 @@ async def test_resume_in_another_process(film: Path) -> None:
 
 
 async def test_resume_with_another_file(film: Path) -> None:
-    """A state of an upload of another size is refused before anything is sent."""
+    """A state with another size is refused before anything is sent."""
     session = Session()
     with pytest.raises(InvalidRequestError, match="start a new upload"):
         await put(film, session, state=UploadState(len(DATA) + 1))
@@ -251,7 +251,7 @@ async def test_resume_with_another_file(film: Path) -> None:
 
 
 async def test_gone(film: Path) -> None:
-    """An expired URL is told apart from other failures."""
+    """An expired URL has an error of its own."""
     with pytest.raises(UploadGoneError, match="start a new upload") as caught:
         await put(film, Session(faults={1: lambda _: respond(410)}))
 
@@ -270,7 +270,7 @@ async def test_the_url_is_a_secret(film: Path, caplog: pytest.LogCaptureFixture)
 
 
 async def test_an_error_in_the_callback_comes_out(film: Path) -> None:
-    """What the progress callback raises ends the upload and is what the caller sees, though a transport is in between."""
+    """An error of the progress callback ends the upload and is raised to the caller, although a transport may wrap it."""
 
     class WrappingTransport(FakeTransport):
         async def send(self, request: HttpRequest, /) -> HttpResponse:
@@ -293,7 +293,7 @@ async def test_an_error_in_the_callback_comes_out(film: Path) -> None:
 
 
 async def test_sources_that_are_none(tmp_path: Path) -> None:
-    """Missing, empty and unreadable sources are refused in a sentence, and nothing is sent."""
+    """Missing, empty and unreadable sources are refused with a reason, and nothing is sent."""
     empty = tmp_path / "empty.mp4"
     empty.touch()
     session = Session()
@@ -315,7 +315,7 @@ async def test_sources_that_are_none(tmp_path: Path) -> None:
 
 
 async def test_files_that_are_open_the_wrong_way(film: Path) -> None:
-    """A file that is open as text, for writing, or not at all, is refused in words that say how to open it."""
+    """A file that is open as text, for writing, or closed, is refused with advice."""
     closed = film.open("rb")
     closed.close()
     with film.open(encoding="latin-1") as text, (film.parent / "new.mp4").open("wb") as new:
@@ -325,7 +325,7 @@ async def test_files_that_are_open_the_wrong_way(film: Path) -> None:
 
 
 async def test_a_file_closed_meanwhile(film: Path) -> None:
-    """A file that its owner closes during the upload ends it with an `UploadError`, like a disk that fails."""
+    """A file that its owner closes during the upload ends it with an `UploadError`, like a disk failure."""
     with film.open("rb") as file:
 
         def on_progress(progress: UploadProgress) -> None:
@@ -338,7 +338,7 @@ async def test_a_file_closed_meanwhile(film: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 async def test_named_pipes(tmp_path: Path) -> None:
-    """A named pipe is refused at once; opening it would wait for ever for somebody who writes to it."""
+    """A named pipe is refused at once; opening it would block until it has a writer."""
     pipe = tmp_path / "film.mp4"
     os.mkfifo(pipe)
     with pytest.raises(InvalidRequestError, match="is a pipe"):
@@ -346,7 +346,7 @@ async def test_named_pipes(tmp_path: Path) -> None:
 
 
 async def test_memory_with_gaps() -> None:
-    """Any memory can be sent, also a view that leaves bytes out."""
+    """Any memory can be sent, including a view with gaps."""
     session = Session()
     await put(memoryview(b"a.b.c.")[::2], session)
 

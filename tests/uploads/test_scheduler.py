@@ -31,7 +31,7 @@ DATA = Random(2).randbytes(1024 * KIB)
 
 
 class Swallowing(FakeTransport):
-    """Takes bodies piece by piece, with a turn of the event loop for each, and counts how many it takes at once."""
+    """Takes bodies piece by piece, with an iteration of the event loop for each, and counts concurrent bodies."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Swallowing(FakeTransport):
 
 
 class Uploading:
-    """A number of uploads over one scheduler."""
+    """A number of uploads that share a scheduler."""
 
     def __init__(self, settings: UploadSettings, count: int) -> None:
         self.scheduler = UploadScheduler(settings)
@@ -98,7 +98,7 @@ async def test_cap_is_kept_and_even() -> None:
 
 
 async def test_cap_is_never_exceeded_in_any_window() -> None:
-    """In no stretch of time do more bytes leave than the cap allows, and one share."""
+    """In any window of time no more bytes are sent than the limit allows, plus one share."""
     cap, share = 1000 * KIB, 50 * KIB
     scheduler = UploadScheduler(UploadSettings(max_bytes_per_second=cap))
     left: list[tuple[float, int]] = []
@@ -121,7 +121,7 @@ async def test_cap_is_never_exceeded_in_any_window() -> None:
 
 
 async def test_late_comer_gets_its_share() -> None:
-    """An upload that comes when another is half done gets as much as that one from then on."""
+    """An upload that starts when another is half done gets the same share from then on."""
     uploads = Uploading(UploadSettings(max_bytes_per_second=1024 * KIB), 2)
     start = anyio.current_time()
     async with anyio.create_task_group() as tasks:
@@ -152,7 +152,7 @@ async def test_cancelled_in_line() -> None:
 
 
 async def test_places_are_given_in_order() -> None:
-    """No more than `max_concurrent` send at once; the others follow in the order they came, also when some are cancelled."""
+    """No more than `max_concurrent` send at once; the others follow in order of arrival, also if some are cancelled."""
     uploads = Uploading(UploadSettings(max_concurrent=3, max_bytes_per_second=1024 * KIB), 9)
     async with anyio.create_task_group() as tasks:
         for number in range(8):
@@ -188,7 +188,7 @@ async def test_sixty_four_sources_make_even_progress(
 
 @pytest.mark.parametrize("active", [1, 2, 7, 64])
 async def test_memory_is_shared(active: int) -> None:
-    """The pieces of all uploads together stay within the memory given, down to a smallest size."""
+    """The pieces of all uploads together stay within the memory limit, down to a minimum size."""
     settings = UploadSettings()
     scheduler = UploadScheduler(settings)
     sizes: list[int] = []
@@ -245,7 +245,7 @@ async def test_streams_share_memory_too() -> None:
 
 
 async def test_progress_on_a_slow_line() -> None:
-    """Where a piece takes long, pieces get smaller, so that progress shows at least once a second; where it is quick, they get larger."""
+    """If a piece takes long, pieces get smaller, so that progress is reported at least once a second; if it is quick, they get larger."""
     seen: list[tuple[float, int]] = []
     speed = 100.0 * KIB
 
@@ -278,7 +278,7 @@ async def test_progress_on_a_slow_line() -> None:
 
 
 def test_settings_are_checked() -> None:
-    """Settings with which nothing could be sent are refused by name."""
+    """Unusable settings are refused by name."""
     with pytest.raises(ConfigurationError, match="max_concurrent is 0"):
         UploadSettings(max_concurrent=0)
     for cap in (0, -1, float("inf"), float("nan")):

@@ -44,7 +44,7 @@ def memory() -> Iterator[Any]:
 
 @pytest.mark.virtual_time
 async def test_url(memory: Any) -> None:
-    """A file that fsspec opens goes up like one on disk, and is sent again where a chunk was lost."""
+    """A file that fsspec opens is uploaded like a local one, and sent again after a lost chunk."""
     session = Session(faults={1: lambda _: reset(), 3: lambda _: respond(503)})
     await put("memory://bucket/film.mp4", session, state=UploadState(len(DATA), chunk_size=GRANULE))
 
@@ -52,7 +52,7 @@ async def test_url(memory: Any) -> None:
 
 
 async def test_url_that_changes(memory: Any) -> None:
-    """A file elsewhere that is replaced by another of the same size between two chunks is noticed, and is never completed."""
+    """A remote file that is replaced by one of the same size between two chunks is detected, and is never completed."""
 
     def replace(session: Session) -> HttpResponse:
         memory.pipe_file("/bucket/film.mp4", DATA[::-1])
@@ -97,7 +97,7 @@ async def test_url_that_changes_within_a_chunk(memory: Any, is_deleted: bool) ->
     ],
 )
 async def test_urls_that_are_none(memory: Any, url: str, message: str) -> None:
-    """A URL of nothing that can be uploaded is refused in a sentence before anything is sent, without what may be a key."""
+    """An unusable URL is refused with a reason before anything is sent, without its secret parts."""
     memory.pipe_file("/bucket/empty.mp4", b"")
     session = Session()
     with pytest.raises(InvalidRequestError, match=message) as caught:
@@ -157,7 +157,7 @@ def store(request: pytest.FixtureRequest) -> Generator[tuple[str, type[_Store]]]
 
 @pytest.mark.runtimes("asyncio")
 async def test_http_url(store: tuple[str, type[_Store]]) -> None:
-    """A file on a web server is read in parts; where the server has none, it is refused rather than read whole into memory."""
+    """A file on a web server is read by ranges; a server without them is refused, so that the file is not read into memory."""
     pytest.importorskip("fsspec")
     url, kind = store
     session = Session()
@@ -171,13 +171,13 @@ async def test_http_url(store: tuple[str, type[_Store]]) -> None:
 
 
 def test_version_of() -> None:
-    """A version is what stores say about the content, however they spell it; the time of the last access is no part of it."""
+    """A version depends on metadata about the content, in any spelling, and not on the time of the last access."""
     assert version_of({"ETag": "a", "atime": 1}) == version_of({"etag": "a", "atime": 2}) != version_of({"etag": "b"})
     assert version_of({"name": "x", "size": 5}) is None
 
 
 class Pipe(io.RawIOBase):
-    """A file that can only be read on."""
+    """A file that cannot seek."""
 
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
@@ -192,7 +192,7 @@ class Pipe(io.RawIOBase):
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("length", [None, len(DATA)])
 async def test_pipe(length: int | None) -> None:
-    """A file that cannot seek is read once: with its length in chunks that survive a break, without in one request."""
+    """A file that cannot seek is read once: with its length in chunks that can be sent again, without in one request."""
     session = Session(faults={1: lambda _: reset()} if length else {})
     await put(Pipe(DATA), session, length=length)
 
@@ -201,13 +201,13 @@ async def test_pipe(length: int | None) -> None:
 
 @pytest.mark.virtual_time
 async def test_pipe_without_length_says_why() -> None:
-    """When the one request of a pipe breaks, the error says why it is not repeated."""
+    """If the single request of a pipe fails, the error says why it is not retried."""
     with pytest.raises(UploadError, match="unknown length cannot be resumed"):
         await put(Pipe(DATA), Session(faults={1: lambda _: reset()}))
 
 
 async def test_silent_pipe_can_be_cancelled() -> None:
-    """Somebody who never writes to the pipe does not keep an upload from being cancelled."""
+    """An upload from a pipe without a writer can be cancelled."""
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, "rb") as pipe:
         with anyio.move_on_after(0.05) as scope:
@@ -218,7 +218,7 @@ async def test_silent_pipe_can_be_cancelled() -> None:
 
 
 class TwoThreadsAtOnce(io.BytesIO):
-    """A slow file: its second read ends when it is let go, and notices whoever reads beside it."""
+    """A slow file: its second read ends when it is released, and detects concurrent reads."""
 
     def __init__(self) -> None:
         super().__init__(DATA)
@@ -244,7 +244,7 @@ class TwoThreadsAtOnce(io.BytesIO):
 
 @pytest.mark.runtimes("asyncio", "trio")
 async def test_a_file_is_read_by_one_thread() -> None:
-    """When a chunk breaks off while the next piece is being read, the next chunk is not read before that is over."""
+    """If a chunk fails while the next piece is being read, the next chunk is not read before that read has ended."""
     file, session = TwoThreadsAtOnce(), Session()
 
     class BreakingTransport(FakeTransport):

@@ -57,7 +57,7 @@ async def stored(emulator: Emulator, mux: Mux) -> tuple[int, int, bool]:
 
 
 async def test_send(film: Path) -> None:
-    """One call makes a ready asset with the settings asked for, and its bytes are the file's."""
+    """One call makes a ready asset with the given settings, and its bytes are the file's."""
     emulator, mux = emulated()
     asset = await mux.uploads.send(
         film,
@@ -74,7 +74,7 @@ async def test_send(film: Path) -> None:
 
 
 async def test_without_waiting() -> None:
-    """``wait=False`` comes back with the upload, which names its asset."""
+    """``wait=False`` returns the upload, which names its asset."""
     _, mux = emulated(EmulatorSettings(time_to_ready=1e6))
     upload = await mux.uploads.send(b"some bytes", wait=False, test=True)
 
@@ -84,7 +84,7 @@ async def test_without_waiting() -> None:
 
 
 async def test_faults_on_the_way(film: Path) -> None:
-    """Connections cut within a chunk, lost answers, refusals and 503s on the way change nothing about the bytes."""
+    """Cut connections, lost responses, refusals and 503s do not change the bytes."""
     emulator, mux = emulated()
     upload_path = "/_upload/.*"
     emulator.faults.add(
@@ -121,7 +121,7 @@ async def test_stream() -> None:
 
 
 async def test_resume_by_id(film: Path) -> None:
-    """Another client goes on from the id alone, sends only what is missing, and a third finds nothing to do."""
+    """Another client resumes by the id alone and sends only the missing bytes; a third finds nothing to do."""
     emulator, mux = emulated()
     upload = await mux.video.uploads.create()
     half = UploadState(len(DATA), chunk_size=4 * 1024 * 1024)
@@ -143,7 +143,7 @@ async def test_resume_by_id(film: Path) -> None:
 
 
 def rewrite(film: Path, data: bytes, *, keep_time: bool = False) -> None:
-    """Give *film* other bytes, and a time of change that is another for sure, or the same."""
+    """Give *film* other bytes, and another or the same modification time."""
     before = film.stat()
     film.write_bytes(data)
     os.utime(film, ns=(before.st_atime_ns, before.st_mtime_ns) if keep_time else (1, 1))
@@ -155,7 +155,7 @@ async def status_of(mux: Mux) -> str:
 
 @pytest.mark.parametrize(("cancel_at_mux", "status"), [(True, "cancelled"), (False, "waiting")])
 async def test_cancelled_task(film: Path, cancel_at_mux: bool, status: str) -> None:
-    """Cancelling `send` cancels the upload at Mux too, unless it is to be resumed: by the id in the progress."""
+    """Cancelling `send` cancels the upload at Mux too, unless it is to be resumed by the id in the progress."""
     _, mux = emulated()
     ids: set[str | None] = set()
 
@@ -176,7 +176,7 @@ async def test_cancelled_task(film: Path, cancel_at_mux: bool, status: str) -> N
 
 
 async def test_cancelling_takes_no_longer_than_it_may(film: Path) -> None:
-    """When Mux does not answer the cancellation, the cancelled task is let go after 10 s."""
+    """If Mux does not respond to the cancellation, the cancelled task ends after 10 s."""
     emulator, mux = emulated()
     emulator.faults.add(Fault(method="PUT", path="/video/.*", delay=600.0, status=200))
 
@@ -194,7 +194,7 @@ async def test_cancelling_takes_no_longer_than_it_may(film: Path) -> None:
 
 
 async def test_hopeless_uploads_are_cancelled(film: Path) -> None:
-    """An upload of a file that changed on the way is cancelled at Mux; one that only lost its network is left to be resumed."""
+    """An upload of a changed file is cancelled at Mux; after a network failure it can be resumed."""
     emulator, mux = emulated()
 
     def change(progress: UploadProgress) -> None:
@@ -216,7 +216,7 @@ async def test_hopeless_uploads_are_cancelled(film: Path) -> None:
 
 
 async def test_cancel() -> None:
-    """`cancel` says whether the upload is cancelled now, and raises nothing for one that is complete or unknown."""
+    """`cancel` returns whether the upload is cancelled now, and raises nothing for one that is complete or unknown."""
     _, mux = emulated()
     waiting = await mux.video.uploads.create()
     complete = await mux.uploads.send(b"bytes", wait=False)
@@ -243,7 +243,7 @@ async def begun(mux: Mux, film: Path) -> tuple[str, UploadState]:
 
 
 async def test_resume_with_a_file_that_only_looks_the_same(film: Path) -> None:
-    """A byte that changed in what the server has already is found out, though size and time of change are the same."""
+    """A changed byte that the server has already is detected, although size and modification time are the same."""
     _, mux = emulated()
     upload_id, state = await begun(mux, film)
     rewrite(film, b"?" + DATA[1:], keep_time=True)
@@ -254,7 +254,7 @@ async def test_resume_with_a_file_that_only_looks_the_same(film: Path) -> None:
 
 
 async def test_resume_with_a_copy(film: Path) -> None:
-    """A copy, or a file that was only touched, goes on: what the server has is the same."""
+    """A copied or touched file continues: the bytes that the server has are the same."""
     emulator, mux = emulated()
     upload_id, state = await begun(mux, film)
     os.utime(film, ns=(1, 1))
@@ -264,7 +264,7 @@ async def test_resume_with_a_copy(film: Path) -> None:
 
 
 async def test_resume_after_a_change_ahead(film: Path) -> None:
-    """A file that changed only where the server holds nothing yet is uploaded as it is now, and that is one version."""
+    """A file that changed only after the bytes that the server holds is uploaded as it is now, which is one version."""
     emulator, mux = emulated()
     upload_id, state = await begun(mux, film)
     changed = DATA[: state.offset] + DATA[state.offset :][::-1]
@@ -275,7 +275,7 @@ async def test_resume_after_a_change_ahead(film: Path) -> None:
 
 
 async def test_resume_when_nothing_can_be_known(film: Path) -> None:
-    """When the server holds more than the state knows of, a file that was written to since is not mixed into it."""
+    """If the server holds more bytes than the state, a file that was written to is not mixed into them."""
     emulator, mux = emulated()
     upload_id, state = await begun(mux, film)
     older = attrs.evolve(state, offset=0, crc=0)
@@ -289,7 +289,7 @@ async def test_resume_when_nothing_can_be_known(film: Path) -> None:
 
 
 async def test_settings_of_the_client(film: Path) -> None:
-    """The cap given to the client holds for all of its uploads together, also through clients with other options."""
+    """The client's bandwidth limit applies to all its uploads together, also through clients with other options."""
     emulator = Emulator(EmulatorSettings(time_to_ready=0.1), clock=lambda: 1.7e9 + anyio.current_time())
     mux = Mux(
         token_id="test-token",
@@ -309,7 +309,7 @@ async def test_settings_of_the_client(film: Path) -> None:
 
 
 async def test_waiting_uploads_do_not_age(film: Path) -> None:
-    """An upload that waits for a place is created when it has one: until then no URL grows old, and no file is open."""
+    """An upload is created when it has a slot: until then no URL expires, and no file is open."""
     emulator, mux = emulated()
     uploads = Uploads(mux, UploadSettings(max_concurrent=1, max_bytes_per_second=len(DATA)))
     async with anyio.create_task_group() as tasks:
@@ -321,7 +321,7 @@ async def test_waiting_uploads_do_not_age(film: Path) -> None:
 
 
 async def test_expired(film: Path) -> None:
-    """An upload whose time ran out says so, to those who send and to those who wait."""
+    """An upload that timed out is reported to senders and waiters."""
     _, mux = emulated()
     upload = await mux.video.uploads.create(timeout=60)
     await anyio.sleep(61)
@@ -335,7 +335,7 @@ async def test_expired(film: Path) -> None:
 
 
 async def test_put_to_a_foreign_url(film: Path) -> None:
-    """A URL that somebody else created takes the bytes; a wrong one is gone. Neither URL is in the error."""
+    """A URL that was created elsewhere takes the bytes; a wrong one is gone. Neither URL is in the error."""
     emulator, mux = emulated()
     upload = await mux.video.uploads.create()
     assert upload.url is not None
@@ -374,7 +374,7 @@ async def test_nothing_is_sent_for_a_bad_source(tmp_path: Path) -> None:
     ],
 )
 async def test_upload_urls_that_are_none(url: str) -> None:
-    """An upload URL that no request can go to is refused at once, and not shown: most of it may be a key."""
+    """An unusable upload URL is refused at once, and not shown: most of it may be a secret."""
     _, mux = emulated()
     with pytest.raises(InvalidRequestError, match="the upload URL is not valid") as caught:
         await mux.uploads.put(url, b"x")
@@ -401,7 +401,7 @@ async def test_no_credentials_leave(film: Path) -> None:
 
 
 async def test_many_waits_cost_few_requests() -> None:
-    """Sixty uploads that are waited for together are seen in a handful of list requests."""
+    """Sixty concurrent waits for uploads need only a few list requests."""
     emulator, mux = emulated(EmulatorSettings(time_to_ready=90.0, limits=None))
     uploads = [await mux.video.uploads.create() for _ in range(60)]
     statuses: list[str] = []
