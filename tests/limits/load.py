@@ -11,10 +11,9 @@ import anyio
 import attrs
 
 from mux_async import LimitSettings, Mux, Priority
-from mux_async._operation import Bucket
 from mux_async.emulator import Emulator, EmulatorSettings, RateRules
 from mux_async.emulator.server import serve
-from mux_async.limits import BucketSettings
+from mux_async.limits import Bucket, BucketSettings
 from tests._servers import free_port, require, running
 
 NGINX = """

@@ -13,14 +13,26 @@ import attrs
 import fakeredis
 from redis.asyncio import Redis
 
-from mux_async._operation import Bucket
 from mux_async._redis import RedisClient
-from mux_async.limits import BucketSettings, LimitSettings
+from mux_async.limits import Bucket, BucketSettings, LimitSettings
+from mux_async.limits._open import open_limiter
 from mux_async.limits._redis_store import RedisLimitStore
 from mux_async.limits._scheduler import BucketCommand, BucketReply, Requester, Scheduler
-from mux_async.limits._shared_limiter import StoreLostError
+from mux_async.limits._shared_limiter import LONGEST_RETRY, SETTLE, SharedLimiter, StoreLostError
 from mux_async.limits._sqlite_store import SqliteLimitStore
 from tests._servers import free_port, require, running
+
+__all__ = [
+    "LONGEST_RETRY",
+    "SETTLE",
+    "BucketCommand",
+    "BucketReply",
+    "Driver",
+    "FakeStore",
+    "SharedLimiter",
+    "SqliteLimitStore",
+    "open_limiter",
+]
 
 T = TypeVar("T")
 

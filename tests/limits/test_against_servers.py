@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mux_async._operation import Bucket
 from mux_async.emulator import LimitModel, RateRules
-from mux_async.limits import BucketSettings
+from mux_async.limits import Bucket, BucketSettings
 from tests.limits.load import TRIES, LimitedServer, emulator, judge, nginx, saturate
 
 pytestmark = pytest.mark.proof

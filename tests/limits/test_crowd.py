@@ -19,9 +19,8 @@ import pytest
 
 from mux_async import BucketSettings, LimitSettings, Mux
 from mux_async.limits import Bucket, Priority
-from mux_async.limits._account import AccountLimits
-from mux_async.limits._gate import Gate
 from mux_async.testing import FakeTransport, SentRequest, respond
+from tests.limits.gates import AccountLimits, Gate
 
 pytestmark = pytest.mark.proof
 
@@ -36,7 +35,7 @@ def make(rate: float, burst: int, loop: object | None = None) -> tuple[AccountLi
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 async def test_nine_of_ten_leave() -> None:
-    """Of 20,000 in the queue nine in ten are cancelled at random moments: the others are served in order, and no permit is lost."""
+    """Of 20,000 in the queue nine in ten are cancelled at random moments: the others are served in order, and no grant is lost."""
     rate, burst = 50.0, 5
     limits, gate = make(rate, burst)
     chance = random.Random(1)
@@ -104,7 +103,7 @@ async def test_waiting_costs_little_memory() -> None:
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 async def test_a_person_in_front_of_a_batch() -> None:
-    """With 50,000 batch creates queued, a person's is on the wire within one permit interval; batch has its floor all the same."""
+    """With 50,000 batch creates queued, a person's is on the wire within one grant interval; batch has its floor all the same."""
     rate, floor = 1.0, 0.1
     written: list[tuple[float, str]] = []
 

@@ -18,10 +18,9 @@ import pytest
 from aiohttp import ClientSession
 
 from mux_async import BucketSettings, LimitSettings, Mux
-from mux_async._operation import Bucket
 from mux_async.emulator import DEFAULT_TOKEN, Arrival, Emulator, EmulatorSettings, EmulatorTransport, RateRules, Request
 from mux_async.emulator.server import serve
-from mux_async.limits import AdaptiveSettings
+from mux_async.limits import AdaptiveSettings, Bucket
 from mux_async.transport import HttpRequest, HttpResponse
 from tests.limits.load import TRIES
 

@@ -17,12 +17,11 @@ import pytest
 from mux_async.ingest._journal_store import JournalStore
 from mux_async.ingest._runs import begin_run, end_run, is_alive
 from mux_async.limits import Bucket, BucketSettings, LimitSettings
-from mux_async.limits._account import AccountLimits
-from mux_async.limits._limiter import MemoryLimiter
 from mux_async.limits._scheduler import BucketCommand
 from mux_async.limits._sqlite_store import SqliteLimitStore
 from mux_async.webhooks import SqliteEventStore
 from mux_async.webhooks._store import EventKey
+from tests.limits.gates import AccountLimits, MemoryLimiter
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),

@@ -1,10 +1,11 @@
-"""The queue in front of a bucket: order, cancellation, deadlines, sharing. In virtual time, on asyncio and trio."""
+"""The queue in front of a bucket: order, cancellation, deadlines, sharing, and clocks that misbehave. In virtual time."""
 
 from __future__ import annotations
 
 import gc
 import itertools
 import random
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -24,8 +25,7 @@ from mux_async.limits import (
     RequestDelayed,
     RequestThrottled,
 )
-from mux_async.limits._account import AccountLimits
-from mux_async.limits._gate import Gate
+from tests.limits.gates import AccountLimits, Gate, Grant, MemoryLimiter, gate_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 def make(rate: float = 1.0, burst: int = 2, jitter: float = 0.0, **settings: Any) -> tuple[AccountLimits, Gate]:
     bucket = BucketSettings(rate, burst)
     limits = AccountLimits(LimitSettings(post=bucket, jitter=jitter, **settings), clock=anyio.current_time)
-    return limits, limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
+    return limits, gate_of(limits)
 
 
 async def test_first_come_first_served() -> None:
@@ -102,7 +102,7 @@ async def test_cancelled_waiters_lose_nothing(seed: int) -> None:
 
 
 async def test_what_is_free_is_had_without_waiting() -> None:
-    """While nobody waits a free permit is had at once, and counted; where there is none, nothing is taken."""
+    """While nobody waits a free grant is had at once, and counted; where there is none, nothing is taken."""
     limits, gate = make(rate=1.0, burst=2)
 
     assert [gate.acquire_nowait("default") is not None for _ in range(3)] == [True, True, False]
@@ -111,11 +111,11 @@ async def test_what_is_free_is_had_without_waiting() -> None:
 
 
 async def test_nobody_passes_those_who_wait() -> None:
-    """A permit that is there before the first in the queue has woken is the first's, whoever asks for it meanwhile."""
+    """A grant that is there before the first in the queue has woken is the first's, whoever asks for it meanwhile."""
     late = 0.0
     settings = LimitSettings(post=BucketSettings(1.0, 1), jitter=0.0)
     limits = AccountLimits(settings, clock=lambda: anyio.current_time() + late)
-    gate = limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
+    gate = gate_of(limits)
     await gate.acquire("default", None)
 
     async with anyio.create_task_group() as tasks:
@@ -257,7 +257,7 @@ async def test_bound_holds_under_a_storm(seed: int) -> None:
 
 
 async def test_a_person_goes_before_a_batch() -> None:
-    """With 5,000 batch creates queued, an interactive call is let out within one permit interval."""
+    """With 5,000 batch creates queued, an interactive call is let out within one grant interval."""
     _, gate = make(rate=1.0, burst=2)
     person: list[float] = []
 
@@ -394,3 +394,101 @@ async def test_forecasts_and_etas_count_the_queue() -> None:
         assert forecast.default == pytest.approx(20.0)
         assert forecast.interactive == pytest.approx(10.0)
         tasks.cancel_scope.cancel()
+
+
+class Interrupting(MemoryLimiter):
+    """Calls a function at the very moment at which a grant is made, before anybody has it."""
+
+    interrupt: Callable[[], object] = staticmethod(lambda: None)
+
+    async def acquire(self, bucket: Bucket, *, held_back: int, rank: int) -> Grant | float:
+        outcome = await super().acquire(bucket, held_back=held_back, rank=rank)
+        if isinstance(outcome, Grant):
+            self.interrupt()
+        return outcome
+
+
+async def test_a_grant_that_meets_a_cancellation_goes_back() -> None:
+    """A person who is handed a grant and cancelled in the same moment gives it back, and the next one gets it then."""
+    settings = LimitSettings(post=BucketSettings(rate=0.1, burst=1), jitter=0.0)
+    limiter = Interrupting(settings, anyio.current_time)
+    limits = AccountLimits(settings, limiter, anyio.current_time)
+    gate = gate_of(limits)
+    await gate.acquire("default", None)
+    start, served_at = anyio.current_time(), list[float]()
+    person = anyio.CancelScope()
+    got: list[Grant] = []
+
+    async def batch() -> None:
+        await gate.acquire("batch", None)
+        served_at.append(anyio.current_time() - start)
+
+    async def come() -> None:
+        with person:
+            got.append(await gate.acquire("interactive", None))
+
+    def cancel() -> None:
+        limiter.interrupt = lambda: None
+        person.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(batch)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(come)
+        await anyio.wait_all_tasks_blocked()
+        limiter.interrupt = cancel  # the batch call leads; it will hand the person the next grant
+    assert got == []
+    assert served_at == [pytest.approx(10.0)]
+    assert limits.snapshot().post.queued == 0
+
+
+async def test_a_grant_that_comes_back_is_used_at_once() -> None:
+    """When a request could not be sent, the first in the queue does not sleep on: it goes with the grant that came back."""
+    limits = AccountLimits(LimitSettings(post=BucketSettings(rate=0.1, burst=1)), clock=anyio.current_time)
+    gate = gate_of(limits)
+    unsent = await gate.acquire("default", None)
+    start, served_at = anyio.current_time(), list[float]()
+
+    async def wait() -> None:
+        await gate.acquire("default", None)
+        served_at.append(anyio.current_time() - start)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.sleep(0.5)
+        await limits.give_back(unsent)
+    assert served_at == [pytest.approx(0.5)]
+
+
+@pytest.mark.parametrize("rate", [3.0, 7.0, 11.0])
+async def test_a_wait_too_short_for_the_clock_ends(rate: float) -> None:
+    """After weeks of uptime a clock moves in coarser steps; what rounding leaves of a wait does not keep the queue spinning for ever."""
+    await anyio.sleep(2.0**20)
+    base = anyio.current_time()
+    limits = AccountLimits(LimitSettings(post=BucketSettings(rate, burst=1)), clock=lambda: anyio.current_time() - base)
+    gate = gate_of(limits)
+    for _ in range(50):
+        await gate.acquire("default", None)
+
+    assert anyio.current_time() - base == pytest.approx(49 / rate, abs=1e-3)
+
+
+async def test_a_clock_that_is_set_back_holds_nobody_up() -> None:
+    """When the clock goes back by an hour, the queue goes on at its rate, neither faster nor an hour later."""
+    offset = 0.0
+    limits = AccountLimits(LimitSettings(post=BucketSettings(rate=1.0, burst=1)), clock=lambda: anyio.current_time() + offset)
+    gate = gate_of(limits)
+    start, served_at = anyio.current_time(), list[float]()
+
+    async def wait() -> None:
+        await gate.acquire("default", None)
+        served_at.append(anyio.current_time() - start)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(wait)
+        await anyio.sleep(1.5)
+        offset = -3600.0
+    assert served_at[:2] == pytest.approx([0.0, 1.0])
+    assert served_at[2] <= 3.0 + 1e-3
+    assert [later - earlier for earlier, later in itertools.pairwise(served_at[2:])] == pytest.approx([1.0, 1.0])

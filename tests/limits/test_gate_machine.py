@@ -20,10 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mux_async.errors import LimitWaitError
 from mux_async.limits import PRIORITIES, AdaptiveSettings, Bucket, BucketSettings, LimitSettings, Priority
-from mux_async.limits._account import AccountLimits
-from mux_async.limits._limiter import Grant
 from mux_async.testing import VirtualTimeLoop
 from tests._examples import examples
+from tests.limits.gates import AccountLimits, Grant
 
 RATE, BURST, FLOOR = 2.0, 4, 0.1
 PATIENCE = 1 / (RATE * FLOOR)

@@ -16,9 +16,8 @@ import anyio
 import pytest
 from anyio.abc import Process
 
-from mux_async._operation import Bucket
 from mux_async.emulator import LimitModel, RateRules
-from mux_async.limits import BucketSettings
+from mux_async.limits import Bucket, BucketSettings
 from tests.limits.load import TRIES, emulator, judge
 from tests.limits.stores import redis_server
 

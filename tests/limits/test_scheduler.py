@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mux_async._operation import Bucket
-from mux_async.limits import AdaptiveSettings, BucketSettings, LimitSettings
+from mux_async.limits import AdaptiveSettings, Bucket, BucketSettings, LimitSettings
 from mux_async.limits import _token_bucket as arithmetic
 from mux_async.limits._scheduler import LEASE, LONGEST_GRACE, MEMBERSHIP, BucketCommand, Requester, Scheduler
 from mux_async.limits._token_bucket import TokenBucket
@@ -107,7 +106,7 @@ def test_a_released_slot_is_free() -> None:
 
 
 def test_people_go_before_reservations_of_batch() -> None:
-    """However many batch slots are reserved, an interactive asker is told the next one, and the others move back."""
+    """However many batch slots are reserved, an interactive requester is told the next one, and the others move back."""
     shared = Scheduler(TokenBucket(1.0, 1))
     ask(shared, 0.0, "a")
     for number in range(20):

@@ -31,13 +31,19 @@ from mux_async.limits import (
     StoreLost,
     StoreRestored,
 )
-from mux_async.limits._account import AccountLimits
-from mux_async.limits._gate import Gate
-from mux_async.limits._limiter import Grant, MemoryLimiter
-from mux_async.limits._open import open_limiter
-from mux_async.limits._shared_limiter import LONGEST_RETRY, SETTLE, SharedLimiter
 from tests._servers import free_port
-from tests.limits.stores import FakeStore, new_client, one_rate, redis_server, worst_window
+from tests.limits.gates import AccountLimits, Gate, Grant, MemoryLimiter, gate_of
+from tests.limits.stores import (
+    LONGEST_RETRY,
+    SETTLE,
+    FakeStore,
+    SharedLimiter,
+    new_client,
+    one_rate,
+    open_limiter,
+    redis_server,
+    worst_window,
+)
 
 virtual = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -47,9 +53,9 @@ class Process:
 
     def __init__(self, store: FakeStore, settings: LimitSettings) -> None:
         self.events: list[LimitEvent] = []
-        self.backend = SharedLimiter(store, settings, anyio.current_time, self.events.append)
-        self.limits = AccountLimits(settings, self.backend, anyio.current_time)
-        self.gate: Gate = self.limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
+        self.limiter = SharedLimiter(store, settings, anyio.current_time, self.events.append)
+        self.limits = AccountLimits(settings, self.limiter, anyio.current_time)
+        self.gate: Gate = gate_of(self.limits)
 
     async def take(self, used: list[float], count: int = 10**9) -> None:
         for _ in range(count):
@@ -276,7 +282,7 @@ class TestAway:
         local = await one.gate.acquire("interactive", None)
         start = anyio.current_time()
         await one.limits.give_back(shared)
-        assert await one.backend.acquire(Bucket.POST, held_back=0, rank=0) != 0.0
+        assert await one.limiter.acquire(Bucket.POST, held_back=0, rank=0) != 0.0
         store.is_down = False
         while one.limits.snapshot().post.rate < 1.0:
             await one.gate.acquire("interactive", None)
@@ -304,7 +310,7 @@ class TestAway:
 
 @contextmanager
 def place(kind: str, folder: Path) -> Generator[str]:
-    """Yield the URL of a backend of *kind* with nothing in it."""
+    """Yield the URL of a limiter of *kind* with nothing in it."""
     match kind:
         case "redis":
             with redis_server(folder) as url:
@@ -330,16 +336,16 @@ async def test_cancelled_calls_take_nothing(kind: str, tmp_path: Path, anyio_bac
         return  # refused: see below
     with place(kind, tmp_path) as url:
         await fill(url, "account", 40)
-        backend = open_limiter(url, "account", one_rate(0.001, 40, jitter=0.0), time.monotonic)
+        limiter = open_limiter(url, "account", one_rate(0.001, 40, jitter=0.0), time.monotonic)
         chance, taken = random.Random(1), 0
         for _ in range(60):
             with anyio.move_on_after(chance.choice([0.0, 0.0002, 0.0005, 0.001, 0.002])):
-                taken += isinstance(await backend.acquire(Bucket.POST, held_back=0, rank=0), Grant)
+                taken += isinstance(await limiter.acquire(Bucket.POST, held_back=0, rank=0), Grant)
         await anyio.sleep(0.2)  # threads that were left behind undo what they did, in their own time
         cancelled = 60 - taken
-        while isinstance(await backend.acquire(Bucket.POST, held_back=0, rank=0), Grant):
+        while isinstance(await limiter.acquire(Bucket.POST, held_back=0, rank=0), Grant):
             taken += 1
-        await backend.aclose()
+        await limiter.aclose()
 
     assert cancelled > 0
     assert taken == 40
@@ -355,7 +361,7 @@ async def test_a_file_that_goes_away(tmp_path: Path) -> None:
     """A file that is deleted is made again, empty; one that cannot be opened, or is no database, is an outage, and no more."""
     path, events = tmp_path / "limits.db", list[LimitEvent]()
     limits = AccountLimits(one_rate(1000.0, 2, url=f"sqlite:///{path}"), key="account")
-    gate = limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
+    gate = gate_of(limits)
     with limits.listen(lambda event: events.append(event) if not isinstance(event, RequestDelayed) else None):
         await gate.acquire("interactive", None)
         delete(path)
@@ -379,7 +385,7 @@ async def test_a_file_that_is_locked(tmp_path: Path) -> None:
     """While another program holds the file's lock, and does not let go of it, calls go on with the local share."""
     path = tmp_path / "limits.db"
     limits = AccountLimits(one_rate(100.0, 2, url=f"sqlite:///{path}"), key="account")
-    gate = limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
+    gate = gate_of(limits)
     await gate.acquire("interactive", None)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
@@ -399,7 +405,7 @@ async def test_a_redis_that_restarts(tmp_path: Path) -> None:
     events = list[LimitEvent]()
     with redis_server(tmp_path, port) as url:
         limits = AccountLimits(one_rate(50.0, 2, url=url), key="account")
-        gate = limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
+        gate = gate_of(limits)
         await gate.acquire("interactive", None)
     with limits.listen(lambda event: events.append(event) if not isinstance(event, RequestDelayed) else None):
         await gate.acquire("interactive", None)
@@ -420,7 +426,7 @@ async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
     events = list[LimitEvent]()
     with redis_server(tmp_path) as url:
         limits = AccountLimits(one_rate(100.0, 2, url=url), key="account")
-        gate = limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST)
+        gate = gate_of(limits)
         await gate.acquire("interactive", None)
         sleeper = new_client(url)
         async with anyio.create_task_group() as tasks:
@@ -437,10 +443,10 @@ async def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
 @pytest.mark.runtimes("trio")
 async def test_redis_needs_asyncio() -> None:
     """On trio, limits in Redis are refused in a sentence that says what to do."""
-    backend = open_limiter("redis://127.0.0.1:1/0", "account", LimitSettings(), time.monotonic)
+    limiter = open_limiter("redis://127.0.0.1:1/0", "account", LimitSettings(), time.monotonic)
 
     with pytest.raises(ConfigurationError, match=r"need asyncio, and this is trio; sqlite:///"):
-        await backend.acquire(Bucket.POST, held_back=0, rank=0)
+        await limiter.acquire(Bucket.POST, held_back=0, rank=0)
 
 
 @pytest.mark.anyio
@@ -479,7 +485,7 @@ def test_urls_that_are_refused(url: str, complaint: str) -> None:
 
 
 def test_urls_that_are_fine(tmp_path: Path) -> None:
-    """Each form of URL opens its backend, and nothing is touched before it is used."""
+    """Each form of URL opens its limiter, and nothing is touched before it is used."""
     for url, kind in [
         ("memory://", MemoryLimiter),
         (f"sqlite:///{tmp_path}/x%20y.db", SharedLimiter),
@@ -513,7 +519,7 @@ async def test_the_password_does_not_show(tmp_path: Path, caplog: pytest.LogCapt
             settings = one_rate(100.0, 1, url=secret)
             limits = AccountLimits(settings, key="account")
             with limits.listen(told.append):
-                await limits.gate(anyio.lowlevel.current_token().native_token, Bucket.POST).acquire("interactive", None)
+                await gate_of(limits).acquire("interactive", None)
             await limits.aclose()
             shown += repr(settings) + repr(vars(limits))
 
@@ -546,7 +552,7 @@ def test_limits_that_are_off_open_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_account_with_shared_limits_is_let_go(tmp_path: Path) -> None:
-    """Limits that nobody uses any more are freed at once: the backend does not hold on to them."""
+    """Limits that nobody uses any more are freed at once: the limiter does not hold on to them."""
     limits = AccountLimits(one_rate(1.0, 1, url=f"sqlite:///{tmp_path}/limits.db"))
     gone = weakref.ref(limits)
     del limits
@@ -561,14 +567,12 @@ def test_a_fork_is_somebody_else(tmp_path: Path) -> None:
 import os, sys, time, warnings
 import anyio
 from mux_async.limits import Bucket
-from mux_async.limits._limiter import Grant
-from mux_async.limits._open import open_limiter
-from tests.limits.stores import one_rate
+from tests.limits.stores import one_rate, open_limiter
 
-backend = open_limiter(sys.argv[1], "account", one_rate(0.01, 2, jitter=0.0), time.monotonic)
+limiter = open_limiter(sys.argv[1], "account", one_rate(0.01, 2, jitter=0.0), time.monotonic)
 
 async def drain():
-    outcome = await backend.acquire(Bucket.POST, held_back=0, rank=0)
+    outcome = await limiter.acquire(Bucket.POST, held_back=0, rank=0)
     return outcome
 
 before = anyio.run(drain)

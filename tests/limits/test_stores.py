@@ -13,12 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from mux_async._operation import Bucket
-from mux_async.limits import PRIORITIES, AdaptiveSettings, LimitSettings, Priority
+from mux_async.limits import PRIORITIES, AdaptiveSettings, Bucket, LimitSettings, Priority
 from mux_async.limits import _token_bucket as arithmetic
-from mux_async.limits._scheduler import BucketCommand, BucketReply
 from tests._examples import examples
-from tests.limits.stores import STORES, Clock, Driver, FakeStore, NewDriver, drivers, one_rate, worst_window
+from tests.limits.stores import (
+    STORES,
+    BucketCommand,
+    BucketReply,
+    Clock,
+    Driver,
+    FakeStore,
+    NewDriver,
+    drivers,
+    one_rate,
+    worst_window,
+)
 
 EXAMPLES = int(os.environ.get("MUX_ASYNC_LIMIT_EXAMPLES", examples(40)))
 """Histories for each store. A few thousand take minutes."""
@@ -250,7 +259,7 @@ def machine_over(new: NewDriver) -> type[StoreMachine]:
 
 @pytest.mark.timeout(600)
 def test_nothing_breaks_the_bound(new_driver: NewDriver) -> None:
-    """In no order of arrivals, kills, refusals and restarts is the bound broken in any window, or does an asker wait for ever."""
+    """In no order of arrivals, kills, refusals and restarts is the bound broken in any window, or does a requester wait for ever."""
     run_state_machine_as_test(
         machine_over(new_driver),
         settings=settings(

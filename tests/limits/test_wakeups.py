@@ -1,4 +1,4 @@
-"""How a queue waits: the nap of its leader and the bells of the others, on asyncio (a timer, futures) and on trio (scopes, events)."""
+"""How a queue waits: the sleep of its leader and the events of the others, on asyncio (a timer, futures) and on trio (scopes, events)."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ import pytest
 
 from mux_async._leader import InterruptibleSleep, OneShotEvent, event_factory, make_sleep
 from mux_async.limits import Bucket, LimitSettings
-from mux_async.limits._account import AccountLimits
 from mux_async.transport import current_loop
+from tests.limits.gates import AccountLimits
 
 pytestmark = pytest.mark.anyio
 
 
-def nap_here() -> InterruptibleSleep:
+def sleep_here() -> InterruptibleSleep:
     return make_sleep(anyio.lowlevel.current_token().native_token)
 
 
 async def test_it_ends_by_itself() -> None:
-    """A nap that nobody ends lasts as long as was asked for, and can be taken again."""
-    nap = nap_here()
+    """A sleep that is not ended lasts as long as was asked for, and can be taken again."""
+    sleep = sleep_here()
     for _ in range(2):
         before = anyio.current_time()
-        await nap.sleep(0.01)
+        await sleep.sleep(0.01)
         assert anyio.current_time() - before >= 0.009
-        assert not nap.is_asleep
+        assert not sleep.is_asleep
 
 
 async def test_it_can_be_cut_short() -> None:
-    """`end` wakes the sleeper, any number of times, and does nothing where nobody sleeps."""
-    nap = nap_here()
-    nap.wake()
+    """`wake` ends it for the sleeper, any number of times, and does nothing without a sleeper."""
+    sleep = sleep_here()
+    sleep.wake()
     woken = anyio.Event()
 
     async def sleeper() -> None:
-        await nap.sleep(3600.0)
+        await sleep.sleep(3600.0)
         woken.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sleeper)
         await anyio.wait_all_tasks_blocked()
-        assert nap.is_asleep
-        nap.wake()
-        nap.wake()
+        assert sleep.is_asleep
+        sleep.wake()
+        sleep.wake()
         with anyio.fail_after(10):
             await woken.wait()
-    assert not nap.is_asleep
+    assert not sleep.is_asleep
 
 
 async def test_a_cancelled_sleeper_leaves_nothing() -> None:
-    """Cancelling the sleeper ends the nap; the next one is not disturbed by it."""
-    nap = nap_here()
+    """Cancelling the sleeper ends the sleep; the next one is not disturbed by it."""
+    sleep = sleep_here()
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await nap.sleep(3600.0)
+        await sleep.sleep(3600.0)
     assert scope.cancelled_caught
-    assert not nap.is_asleep
-    await nap.sleep(0.001)
+    assert not sleep.is_asleep
+    await sleep.sleep(0.001)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -83,13 +83,13 @@ async def test_limits_do_not_keep_the_event_loop() -> None:
     assert gone() is None
 
 
-def bell_here() -> OneShotEvent:
+def event_here() -> OneShotEvent:
     return event_factory(anyio.lowlevel.current_token().native_token)()
 
 
-async def test_a_bell_wakes_its_waiter() -> None:
-    """A waiter waits until its bell is rung; ringing again does nothing."""
-    event = bell_here()
+async def test_an_event_wakes_its_waiter() -> None:
+    """A waiter waits until its event is set; setting it again does nothing."""
+    event = event_here()
     woken = anyio.Event()
 
     async def waiter() -> None:
@@ -106,9 +106,9 @@ async def test_a_bell_wakes_its_waiter() -> None:
             await woken.wait()
 
 
-async def test_a_bell_of_somebody_who_left() -> None:
-    """A bell may be rung after its waiter was cancelled."""
-    event, scope = bell_here(), anyio.CancelScope()
+async def test_an_event_of_somebody_who_left() -> None:
+    """An event may be set after its waiter was cancelled."""
+    event, scope = event_here(), anyio.CancelScope()
 
     async def waiter() -> None:
         with scope:
