@@ -1,4 +1,4 @@
-"""What is news to a watch, whatever webhooks do and whenever it looks: properties, over made-up lives of a stream."""
+"""Which events a watch reports, for any order of webhooks and polls: properties over generated histories of a stream."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def said(kind: str, seconds: float, asset_id: str | None = None, shown: LiveStre
 
 @attrs.frozen
 class Step:
-    """Some seconds later, something happens; what becomes of its webhook."""
+    """After some seconds, something happens; when its webhook arrives."""
 
     act: Literal["connect", "drop", "end", "look"]
     after: float
@@ -69,7 +69,7 @@ steps = st.lists(
 
 @attrs.define
 class Life:
-    """A stream on the side of Mux, and what was told of it."""
+    """A stream in Mux, and the events that were reported."""
 
     told: list[LiveEvent] = attrs.field(factory=list[LiveEvent])
     tracker: StreamTracker = attrs.field(factory=lambda: StreamTracker.since(stream()))
@@ -127,8 +127,8 @@ class Life:
 @settings(max_examples=examples(200), deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_the_end_is_told_and_nothing_twice(life: list[Step]) -> None:
-    """With webhooks that come late, in any order or never, and looks at any time: each step at most once; after a last look, what is told
-    last is how the stream stands; and every broadcast that was told to begin and is over was told to end."""
+    """With webhooks that are late, out of order or lost, and polls at any time: each step is reported at most once; after a last poll, the
+    last event is the state of the stream; and every broadcast whose start was reported and that is over has its end reported."""
     it = Life()
     for step in life:
         it.run(step)
@@ -152,7 +152,7 @@ def test_the_end_is_told_and_nothing_twice(life: list[Step]) -> None:
 
 
 def test_what_was_there_before_is_no_news() -> None:
-    """Recordings from before the watch are not told, neither by a look nor by a late webhook; however many there are."""
+    """Recordings from before the watch are not reported, neither by a poll nor by a late webhook, however many there are."""
     many = tuple(f"old{number}" for number in range(3 * REMEMBERED))
     tracker = StreamTracker("s")
     assert [event.type for event in tracker.polled(stream(recent=many), 0.0, at(0))] == []
@@ -162,7 +162,7 @@ def test_what_was_there_before_is_no_news() -> None:
 
 
 def test_a_look_that_began_before_the_webhook() -> None:
-    """An answer that was under way, or is a moment behind, takes nothing back."""
+    """A response that was in flight during the webhook, or lags behind it, changes nothing."""
     tracker = StreamTracker.since(stream())
     assert len(tracker.webhook(said(ACTIVE, 5.0, "a"), 5.0)) == 1
     assert tracker.polled(stream(), 4.9, at(5)) == []
@@ -171,14 +171,14 @@ def test_a_look_that_began_before_the_webhook() -> None:
 
 
 def test_an_old_answer() -> None:
-    """An answer that shows a broadcast that was told to be over is from before its end."""
+    """A response with a broadcast whose end was reported is outdated and ignored."""
     tracker = StreamTracker.since(stream("active", "a"))
     assert len(tracker.webhook(said(IDLE, 5.0, "a"), 5.0)) == 1
     assert tracker.polled(stream("active", "a"), 50.0, at(50)) == []
 
 
 def test_recordings() -> None:
-    """A recording's steps are told once, and no earlier one after a later one; it is not complete while it goes on."""
+    """A recording's states are reported once, and no earlier one after a later one; it is not complete during its broadcast."""
 
     def asset(status: str, **more: object) -> Asset:
         return Asset.from_wire({"id": "a", "status": status, "created_at": "1700000000", **more})
@@ -196,7 +196,7 @@ def test_recordings() -> None:
 
 
 def test_disabled_and_enabled() -> None:
-    """A look tells of both, and the webhook that comes later does not tell it again; the next one does."""
+    """A poll reports both, and the later webhook does not report it again; the next one does."""
     tracker = StreamTracker.since(stream())
     assert [event.type for event in tracker.polled(stream("disabled"), 0.0, at(0))] == ["video.live_stream.disabled"]
     assert tracker.webhook(said("video.live_stream.disabled", 1.0), 1.0) == []
@@ -205,7 +205,7 @@ def test_disabled_and_enabled() -> None:
 
 
 def test_made_meanwhile() -> None:
-    """Of all streams, those younger than the youngest at the first look are told to be created, and all that happened to them."""
+    """In a watch of all streams, streams newer than the newest in the first poll are reported as created, with all their events."""
     trackers = StreamTrackers.of(())
     assert trackers.polled(stream(number=5), 0.0, at(0)) == []
     trackers.polled_all(stream(number=5).created_at)

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 BROADCAST = ["connected", "recording", "active", "ready", "disconnected", "idle", "live_stream_completed"]
 SEEN = ["connected", "active", "ready", "idle", "live_stream_completed"]
-"""What of a broadcast can be seen without webhooks."""
+"""The events of a broadcast that polls can find."""
 _accounts = count()
 Carry = Callable[[WebhookRequest], Awaitable[int]]
 
@@ -93,7 +93,7 @@ async def broadcast(emulator: Emulator, stream_id: str, seconds: float = 60.0) -
 
 
 async def test_told_by_webhooks() -> None:
-    """Each step of a broadcast comes at once, once, typed; the API is looked at ten times less than without webhooks."""
+    """Each step of a broadcast arrives at once, once, typed; the API is polled ten times less often than without webhooks."""
     events: list[LiveEvent] = []
     async with telling() as (emulator, mux), anyio.create_task_group() as tasks:
         stream = await mux.video.live_streams.create()
@@ -113,7 +113,7 @@ async def test_told_by_webhooks() -> None:
 
 
 async def test_at_once() -> None:
-    """A webhook wakes who watches at that moment, whether they wait for another's look or are about to look themselves."""
+    """A webhook wakes the watches at once, whether they are followers or the leader."""
     late: list[float] = []
     async with telling() as (emulator, mux), anyio.create_task_group() as tasks:
         stream = await mux.video.live_streams.create()
@@ -134,7 +134,7 @@ async def test_at_once() -> None:
 
 
 async def test_seen_without_webhooks() -> None:
-    """Without webhooks, what the API shows is told all the same: on air, ready, over, complete; a few seconds late."""
+    """Without webhooks, polls report what the API shows: on air, ready, over, complete; a few seconds late."""
     events: list[LiveEvent] = []
     async with silent() as (emulator, mux), anyio.create_task_group() as tasks:
         stream = await mux.video.live_streams.create()
@@ -151,7 +151,7 @@ async def test_seen_without_webhooks() -> None:
 
 @pytest.mark.parametrize("times", [(1, 0), (2, 0, 0), (2,)], ids=["half", "third twice", "all twice"])
 async def test_both(times: tuple[int, ...]) -> None:
-    """Whatever part of the webhooks gets lost or repeated, nothing comes twice, and that it was on air and how it ended comes."""
+    """With any webhooks lost or repeated, nothing is reported twice, and the start and end of the broadcast are reported."""
     events: list[LiveEvent] = []
     deliveries = cycle(times)
     again: list[LiveEvent] = []
@@ -170,7 +170,7 @@ async def test_both(times: tuple[int, ...]) -> None:
 
 
 async def test_a_broadcast_between_two_looks() -> None:
-    """A broadcast that began and ended while the program did something else is told of, and its recording."""
+    """A broadcast that started and ended while the program did something else is reported, with its recording."""
     events: list[LiveEvent] = []
     async with silent() as (emulator, mux):
         stream = await mux.video.live_streams.create(latency_mode="low")
@@ -185,7 +185,7 @@ async def test_a_broadcast_between_two_looks() -> None:
 
 
 async def test_how_it_stands() -> None:
-    """A watch on an id begins with how the stream stands; on a value of before, with what happened since; on an idle one, with nothing."""
+    """A watch of an id starts with the state of the stream; of an older value, with the changes since; of an idle stream, with nothing."""
     async with silent() as (emulator, mux):
         stream = await mux.video.live_streams.create()
         with anyio.move_on_after(30) as nothing:
@@ -202,7 +202,7 @@ async def test_how_it_stands() -> None:
 
 
 async def test_many_share_a_look() -> None:
-    """Two hundred watches of fifty streams take a list request a look; each is told of its own stream."""
+    """Two hundred watches of fifty streams take one list request per poll; each reports its own stream."""
     events: list[LiveEvent] = []
     async with silent() as (emulator, mux):
         streams = [await mux.video.live_streams.create() for _ in range(50)]
@@ -231,7 +231,7 @@ async def test_many_share_a_look() -> None:
 
 
 async def test_all() -> None:
-    """A watch on everything tells of streams that were there and of new ones, from the first look on."""
+    """A watch of all streams reports existing and new streams, from the first poll on."""
     events: list[LiveEvent] = []
     async with silent() as (emulator, mux), anyio.create_task_group() as tasks:
         old = await mux.video.live_streams.create()
@@ -253,7 +253,7 @@ async def test_all() -> None:
 
 
 async def test_old_streams_of_a_large_account() -> None:
-    """Of more streams than a look goes through, those on air are listed by that: an old one is told of like the others."""
+    """With more streams than a poll reads, those on air are listed by status: an old one is reported like the others."""
     emulator = Emulator(EmulatorSettings(limits=None), clock=lambda: 1.7e9 + anyio.current_time())
     async with client(emulator, LimitSettings(enabled=False)) as mux:
         old = await mux.video.live_streams.create()
@@ -280,7 +280,7 @@ async def test_old_streams_of_a_large_account() -> None:
 
 
 async def test_no_such_stream() -> None:
-    """An id of nothing raises what the API says of it, and ends; others go on."""
+    """An unknown id raises the API's error, and ends that watch; others go on."""
     async with silent() as (_, mux):
         wrong = mux.live.watch("nonsense")
         with pytest.raises(BadRequestError):
@@ -293,7 +293,7 @@ async def test_no_such_stream() -> None:
 
 
 async def test_deleted() -> None:
-    """A stream that is deleted ends the watch on it, after saying so."""
+    """A deleted stream ends its watch, after the event."""
     async with silent() as (_, mux):
         stream = await mux.video.live_streams.create()
         watch = mux.live.watch(stream)
@@ -305,7 +305,7 @@ async def test_deleted() -> None:
 
 
 async def test_deleted_unseen() -> None:
-    """Of all streams, one that was deleted while nothing happened to it is told of, once; it is not asked for again."""
+    """In a watch of all streams, a deleted idle stream is reported once, and is not requested again."""
     events: list[LiveEvent] = []
     async with silent() as (emulator, mux), anyio.create_task_group() as tasks:
         gone, _ = [await mux.video.live_streams.create() for _ in range(2)]
@@ -319,7 +319,7 @@ async def test_deleted_unseen() -> None:
 
 
 async def test_others_get_their_turn() -> None:
-    """However many events wait to be taken, other tasks run in between, and a time limit takes none of them away."""
+    """However many events are buffered, other tasks run in between, and a timeout loses no event."""
     taken: list[LiveEvent] = []
     async with telling() as (emulator, mux):
         stream = await mux.video.live_streams.create(latency_mode="low")
@@ -350,7 +350,7 @@ async def test_others_get_their_turn() -> None:
 
 
 async def test_cancelled_and_closed() -> None:
-    """A cancelled wait passes the looking on to the others; a closed watch ends, whether its task leads or not; nothing is left."""
+    """A cancelled leader passes the leadership on; a closed watch ends, whether its task leads or not; nothing is left."""
     events: list[LiveEvent] = []
     async with silent() as (emulator, mux):
         stream = await mux.video.live_streams.create()
@@ -386,7 +386,7 @@ async def test_cancelled_and_closed() -> None:
 
 
 async def test_slow() -> None:
-    """A program that is slow loses the oldest of what is old news, and is told how every stream and recording stands at last."""
+    """A slow program loses the oldest superseded events, and gets the last state of every stream and recording."""
     async with telling() as (emulator, mux):
         streams = [await mux.video.live_streams.create(latency_mode="low") for _ in range(3)]
         watch = mux.live.watch(*streams, buffer=40)
@@ -405,7 +405,7 @@ async def test_slow() -> None:
 
 
 async def test_as_many_subjects_as_room() -> None:
-    """Where every event is the last of its recording, the oldest goes: memory is bounded all the same."""
+    """If every event is the last of its recording, the oldest is dropped: memory is bounded in any case."""
     async with telling() as (emulator, mux):
         stream = await mux.video.live_streams.create(latency_mode="low")
         watch = mux.live.watch(stream, buffer=3)
@@ -421,7 +421,7 @@ async def test_as_many_subjects_as_room() -> None:
 
 
 async def test_closed_by_another_task() -> None:
-    """Closing ends the iteration at once, of a task that is about to look as well."""
+    """Closing ends the iteration at once, also of the leader."""
     async with silent() as (_, mux), anyio.create_task_group() as tasks:
         watch = mux.live.watch()
 
@@ -454,7 +454,7 @@ async def test_a_closed_watch_costs_nothing() -> None:
 
 
 async def test_webhooks_do_not_stop_the_looking() -> None:
-    """Webhooks that come faster than a look takes do not keep it from seeing what none of them says."""
+    """Webhooks that arrive faster than a poll takes do not prevent it from finding other changes."""
     events: list[LiveEvent] = []
     gone, told_by_it = "video.live_stream.idle", "video.asset.live_stream_completed"
     async with (
@@ -483,7 +483,7 @@ async def test_webhooks_do_not_stop_the_looking() -> None:
 
 
 async def test_two_tasks() -> None:
-    """Two tasks cannot take from one watch: it says so, to the second."""
+    """Two tasks cannot read from one watch: the second gets an error that says so."""
     async with silent() as (_, mux), anyio.create_task_group() as tasks:
         watch = mux.live.watch()
         tasks.start_soon(anext, watch)
@@ -494,7 +494,7 @@ async def test_two_tasks() -> None:
 
 
 async def test_outages() -> None:
-    """Looks that fail are tried again; after ten in a row the watch raises why, and can be gone on with."""
+    """Failed polls are repeated; after ten in a row the watch raises the error, and can be continued."""
     async with silent() as (emulator, mux):
         stream = await mux.video.live_streams.create()
         watch = mux.with_options(max_attempts=1).live.watch(stream)
@@ -510,7 +510,7 @@ async def test_outages() -> None:
 
 @pytest.mark.parametrize("buffer", [0, -1])
 async def test_wrong_arguments(buffer: int) -> None:
-    """A buffer without room and an id without text are refused, with what to do."""
+    """A buffer of size 0 and an empty id are refused, with what to do."""
     async with silent() as (_, mux):
         with pytest.raises(ValueError, match="a number of events, 1 or more"):
             mux.live.watch(buffer=buffer)

@@ -54,7 +54,7 @@ def status_error(kind: type[APIStatusError], status: int) -> APIStatusError:
 
 @attrs.define
 class Shelf:
-    """A list of assets that turn ready at set times, newest first, and a count of who asked for what and when."""
+    """A list of assets that become ready at set times, newest first, and a record of the requests."""
 
     ready_at: dict[str, float] = attrs.field(factory=dict[str, float])
     """By asset id, oldest first; infinity for never."""
@@ -111,7 +111,7 @@ def asset(asset_id: str) -> AssetRef:
 
 
 async def test_one_waiter_uses_gets() -> None:
-    """Alone, a waiter asks for its asset: at once, after a second, then less and less often, and never lists."""
+    """A single waiter requests its asset at once, after a second, then less and less often, and never the list."""
     shelf = Shelf({"a": 20.0})
     found = await AssetPoller().wait(shelf, asset("a"), "ready")
 
@@ -126,7 +126,7 @@ async def test_one_waiter_uses_gets() -> None:
 
 
 async def test_ten_thousand_waiters() -> None:
-    """Ten thousand waiters cost a list request per hundred and tick, and no GET each."""
+    """Ten thousand waiters cost a list request per hundred and poll, and no GETs."""
     count = 10_000
     shelf = Shelf({f"a{number}": 5.0 for number in range(count)})
     poller = AssetPoller()
@@ -148,7 +148,7 @@ async def test_ten_thousand_waiters() -> None:
 
 
 async def test_long_looks_leave_half_to_others() -> None:
-    """When a look takes long, because it is many requests or the limit is tight, the poller pauses for as long before the next."""
+    """After a long poll, because of many requests or a tight limit, the poller pauses for as long as the poll took."""
     shelf = Shelf({f"a{number}": 300.0 for number in range(500)}, hold=4.0)
     poller = AssetPoller()
     async with anyio.create_task_group() as tasks:
@@ -159,7 +159,7 @@ async def test_long_looks_leave_half_to_others() -> None:
 
 
 async def test_the_lead_passes_on() -> None:
-    """When the leader is cancelled, in its sleep or in the middle of a request, another one goes on and nobody hangs."""
+    """When the leader is cancelled, while it sleeps or during a request, another waiter continues and none hangs."""
     for hold in (0.0, 2.5):
         shelf = Shelf({f"a{number}": anyio.current_time() + 60.0 for number in range(5)}, hold=hold)
         poller = AssetPoller()
@@ -190,7 +190,7 @@ async def test_the_lead_passes_on() -> None:
 
 
 async def test_named_and_cancelled_at_once() -> None:
-    """A waiter that is given the lead and cancelled before it can take it hands it on."""
+    """A waiter that becomes the leader and is cancelled before it runs passes the leadership on."""
     shelf = Shelf({f"a{number}": 30.0 for number in range(3)})
     poller = AssetPoller()
     ready: list[str] = []
@@ -226,7 +226,7 @@ async def test_same_asset_twice() -> None:
 
 
 async def test_by_upload() -> None:
-    """Assets that are waited for by their upload are seen on the same list, by whoever sweeps it."""
+    """Assets that are awaited by their upload are found on the same list."""
     shelf = Shelf({"a": 3.0, "b": 4.0})
     poller = AssetPoller()
     found: list[str] = []
@@ -243,7 +243,7 @@ async def test_by_upload() -> None:
 
 
 async def test_created_before_ready() -> None:
-    """Whoever waits for an asset to exist is not kept until it is ready."""
+    """A wait for an asset to exist ends before the asset is ready."""
     shelf = Shelf({"a": 30.0})
     created = await AssetPoller().wait(shelf, AssetRef("upload", "u-a"), "created")
 
@@ -252,7 +252,7 @@ async def test_created_before_ready() -> None:
 
 
 async def test_errored_asset() -> None:
-    """An errored asset raises for those who want it ready, with Mux's reasons, and is a result for those who want it to exist."""
+    """An errored asset raises in waits for a ready asset, with Mux's reasons, and is the result of waits for one that exists."""
     shelf = Shelf({"a": math.inf}, errored={"a"})
     with pytest.raises(AssetErroredError, match="not a film") as caught:
         await AssetPoller().wait(shelf, asset("a"), "ready")
@@ -262,7 +262,7 @@ async def test_errored_asset() -> None:
 
 
 async def test_deleted_asset() -> None:
-    """An asset that is deleted while it is waited for raises for its waiter, and only for that one."""
+    """An asset that is deleted during a wait raises in that wait, and only there."""
     shelf = Shelf({"a": math.inf, "b": 60.0})
     poller = AssetPoller()
     outcomes: dict[str, object] = {}
@@ -283,13 +283,13 @@ async def test_deleted_asset() -> None:
 
 
 async def test_cancelled_upload() -> None:
-    """An upload that was cancelled raises rather than being waited for in vain."""
+    """The wait for a cancelled upload raises instead of waiting forever."""
     with pytest.raises(UploadError, match="cancelled"):
         await AssetPoller().wait(Shelf(), AssetRef("upload", "u-cancelled"), "ready")
 
 
 async def test_far_down_the_list() -> None:
-    """Assets behind more pages than allowed are asked for one by one, a few in each tick, all in turn."""
+    """Assets beyond the allowed pages are requested one by one, a few in each poll, in rotation."""
     shelf = Shelf({f"old{number}": 60.0 for number in range(30)})
     shelf.hidden = set(shelf.ready_at)
     shelf.ready_at.update({f"new{number}": 0.0 for number in range(1000)})
@@ -308,7 +308,7 @@ async def test_far_down_the_list() -> None:
 
 
 async def test_others_in_between() -> None:
-    """Two pages of other people's newer assets are looked through before anything is asked for one by one."""
+    """Two pages of other, newer assets are read before assets are requested one by one."""
     shelf = Shelf({"old0": 0.0, "old1": 0.0} | {f"new{number}": 0.0 for number in range(2 * PAGE_LIMIT)})
     poller = AssetPoller()
     async with anyio.create_task_group() as tasks:
@@ -320,7 +320,7 @@ async def test_others_in_between() -> None:
 
 
 async def test_timeout() -> None:
-    """A wait that is too long ends with an error that says it can be taken up again, and others wait on."""
+    """A wait that exceeds its timeout ends with an error that says how to continue, and other waits go on."""
     shelf = Shelf({"a": 100.0, "b": 50.0})
     poller = AssetPoller()
 
@@ -352,7 +352,7 @@ async def test_passing_trouble_is_sat_out() -> None:
     ("error", "requests"), [(status_error(AuthenticationError, 401), 1), (status_error(ServerError, 503), 10)]
 )
 async def test_lasting_trouble_reaches_everybody(error: Exception, requests: int) -> None:
-    """What will not go away is told to all waiters after one request, or after ten failed ticks, not once for each of them."""
+    """A permanent error reaches all waiters after one request, or after ten failed polls, without a request for each."""
     shelf = Shelf(dict.fromkeys([f"a{number}" for number in range(50)], math.inf), error=error)
     poller = AssetPoller()
     failures: list[Exception] = []
@@ -374,7 +374,7 @@ async def test_lasting_trouble_reaches_everybody(error: Exception, requests: int
 
 
 async def test_a_deadline_is_its_owners() -> None:
-    """A leader whose calls have a deadline that the rate limit never meets fails alone; the next one leads on."""
+    """A leader whose deadline the rate limit never meets fails alone; the next waiter becomes the leader."""
     hurried = Shelf({"a": math.inf, "b": 60.0}, error=LimitWaitError("no permit", deadline=2.0, eta=9.0))
     patient = Shelf(hurried.ready_at)
     poller = AssetPoller()
@@ -398,7 +398,7 @@ async def test_a_deadline_is_its_owners() -> None:
 
 
 async def test_joining_hurries() -> None:
-    """Somebody who joins while the poller looks seldom is looked at within a second."""
+    """A waiter that is added while polls are rare is polled within a second."""
     shelf = Shelf({"old": math.inf, "new": 0.0})
     poller = AssetPoller()
     async with anyio.create_task_group() as tasks:

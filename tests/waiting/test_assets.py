@@ -33,7 +33,7 @@ async def create(mux: Mux) -> str:
 
 
 async def test_one() -> None:
-    """A single wait costs a GET a look, within the limits, and gives the ready asset."""
+    """A single wait costs one GET per poll, within the limits, and returns the ready asset."""
     emulator, mux = emulated(EmulatorSettings(time_to_ready=7.0))
     asset = await mux.video.assets.wait_until_ready(await create(mux))
 
@@ -43,7 +43,7 @@ async def test_one() -> None:
 
 
 async def test_many_share_a_sweep() -> None:
-    """Two hundred and fifty waits, on clients with different options, take at most three list requests a look.
+    """Two hundred and fifty waits, on clients with different options, take at most three list requests per poll.
 
     Assets get ready one a second here, so there is a look a second; only the last one left is asked for by itself.
     """
@@ -62,7 +62,7 @@ async def test_many_share_a_sweep() -> None:
 
 
 async def test_an_id_that_is_none() -> None:
-    """A malformed id raises for its waiter at once, and the others wait on."""
+    """A malformed id raises in its wait at once, and other waits go on."""
     _, mux = emulated(EmulatorSettings(time_to_ready=30.0))
     asset_id = await create(mux)
 
@@ -77,7 +77,7 @@ async def test_an_id_that_is_none() -> None:
 
 
 async def test_errored() -> None:
-    """An asset that cannot be made raises with Mux's reason."""
+    """An asset that cannot be processed raises with Mux's reason."""
 
     def probe(source: MediaSource) -> InputProblem:
         del source
@@ -107,7 +107,7 @@ async def test_deleted_meanwhile() -> None:
 
 
 async def test_timeout() -> None:
-    """A wait has a limit of its own, and the asset can be waited for again."""
+    """A wait has its own timeout, and the asset can be awaited again."""
     _, mux = emulated(EmulatorSettings(time_to_ready=60.0))
     asset_id = await create(mux)
     with pytest.raises(DeadlineExceededError, match="within 5 s"):

@@ -1,4 +1,4 @@
-"""Webhooks end waits: who is woken when, and what is still looked at. In virtual time, on asyncio and trio."""
+"""Webhooks end waits: which waiters wake when, and what is still polled. In virtual time, on asyncio and trio."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def asset(asset_id: str, status: str, **more: object) -> dict[str, object]:
 
 
 class Server:
-    """A Mux whose assets never get on, unless told."""
+    """A fake API whose assets change only when the test changes them."""
 
     def __init__(self) -> None:
         self.transport = FakeTransport(self.answer)
@@ -114,7 +114,7 @@ async def meanwhile(wait: Callable[[], Awaitable[Any]], tell: Callable[[], objec
 
 
 async def test_a_webhook_ends_the_wait() -> None:
-    """``video.asset.ready`` ends the wait at that moment, with the asset of the event and without another request."""
+    """``video.asset.ready`` ends the wait at once, with the asset of the event and without another request."""
     async with connected() as (server, mux):
         before = 0
 
@@ -133,7 +133,7 @@ async def test_a_webhook_ends_the_wait() -> None:
 
 
 async def test_one_of_many() -> None:
-    """Only those who wait for what the event is about are woken, the one who does the looking included."""
+    """Only the waiters of the event's asset wake, also if one of them is the leader."""
     async with connected() as (server, mux):
         ended: dict[str, float] = {}
 
@@ -156,7 +156,7 @@ async def test_one_of_many() -> None:
 
 
 async def test_the_upload_of_the_asset() -> None:
-    """Who waits for an upload's asset is woken by the asset's own event, which names the upload."""
+    """The wait for an upload's asset ends with the event of the asset, which names the upload."""
     async with connected() as (_, mux):
         found, late = await meanwhile(
             lambda: mux.video.assets.wait_for_upload("u"),
@@ -167,7 +167,7 @@ async def test_the_upload_of_the_asset() -> None:
 
 
 async def test_an_upload_became_an_asset() -> None:
-    """``video.upload.asset_created`` has no asset in it, so it makes the hub look, at once."""
+    """``video.upload.asset_created`` contains no asset, so it causes a poll at once."""
     async with connected() as (server, mux):
 
         def tell() -> None:
@@ -182,7 +182,7 @@ async def test_an_upload_became_an_asset() -> None:
 
 
 async def test_an_asset_is_there_before_it_is_ready() -> None:
-    """``video.asset.created`` ends the wait of who wants the asset to exist, and of nobody else."""
+    """``video.asset.created`` ends waits for an asset to exist, and no others."""
     async with connected() as (_, mux):
         told = event("video.asset.created", **asset("a", "preparing", upload_id="u"))
         found, late = await meanwhile(
@@ -207,7 +207,7 @@ async def test_an_asset_is_there_before_it_is_ready() -> None:
     ],
 )
 async def test_bad_ends(told: WebhookEvent, kind: type[Exception]) -> None:
-    """An asset that failed or was deleted ends the wait with the error that a look would have given."""
+    """An asset that failed or was deleted ends the wait with the error that a poll would have raised."""
     async with connected() as (_, mux):
         outcome, late = await meanwhile(lambda: mux.video.assets.wait_until_ready("a"), lambda: mux.webhook_received(told))
 
@@ -229,7 +229,7 @@ async def test_bad_ends_of_uploads(what: str) -> None:
 
 
 async def test_the_event_came_first() -> None:
-    """An event that arrives before anybody waits is remembered: the wait ends at once, without a request."""
+    """An event that arrives before the wait is remembered: the wait ends at once, without a request."""
     async with connected() as (server, mux):
         mux.webhook_received(event("video.asset.ready", **asset("a", "ready")))
         found = await mux.video.assets.wait_until_ready("a")
@@ -239,8 +239,8 @@ async def test_the_event_came_first() -> None:
 
 
 async def test_looking_gets_rare() -> None:
-    """While webhooks arrive, assets are looked at every 10 to 60 s instead of every 1 to 10; it goes back when a look finds what
-    no webhook had said."""
+    """While webhooks arrive, assets are polled every 10 to 60 s instead of every 1 to 10; that ends when a poll finds a change that
+    no webhook reported."""
     told = untold = 0
     async with connected() as (server, mux):
         server.status = {"a": "preparing", "b": "preparing", "c": "preparing"}
@@ -264,7 +264,7 @@ async def test_looking_gets_rare() -> None:
 
 
 async def test_events_about_other_things() -> None:
-    """Events that end nobody's wait, and such as this version does not know, change nothing."""
+    """Events that concern no wait, and events of unknown types, change nothing."""
     async with connected() as (_, mux):
         for told in [
             event("video.live_stream.active", id="l", status="active"),
@@ -281,7 +281,7 @@ async def test_events_about_other_things() -> None:
 
 
 async def test_what_is_remembered_is_bounded() -> None:
-    """The oldest of many events is forgotten, so that a year of them takes little memory; the newest is known."""
+    """The oldest of many events is removed, so that memory is bounded; the newest is remembered."""
     async with connected() as (server, mux):
         for number in range(REMEMBERED + 1):
             mux.webhook_received(event("video.asset.ready", **asset(f"a{number}", "ready")))

@@ -31,7 +31,7 @@ CROWD = 1000
 
 
 class FakeRedis(RedisEventStore):
-    """The store as it is by default, on a server inside the process."""
+    """The store with default settings, on a server inside the process."""
 
     def __init__(self) -> None:
         super().__init__("redis://fake")
@@ -91,7 +91,7 @@ async def deliver(store: EventStore, name: str, ids: list[str]) -> tuple[Counter
 
 
 async def test_one_event(default_store: EventStore) -> None:
-    """A thousand deliveries of one event run its handlers once; the others are told that it is being handled, or was."""
+    """A thousand deliveries of one event run its handlers once; the others get a 409 or a 200."""
     handled, statuses = await deliver(default_store, f"one-{time.time()}", ["event"] * CROWD)
 
     assert handled == {"event": 1}

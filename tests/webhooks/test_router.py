@@ -1,4 +1,4 @@
-"""The router: whom an event is for, what a delivery is answered, and that nothing is handled twice."""
+"""The router: which handlers an event matches, the responses to deliveries, and that nothing is handled twice."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def deliver(hooks: WebhookRouter, kind: str = "video.asset.ready", event_i
 
 
 class Noted:
-    """A handler that remembers, and does what it is told before."""
+    """A handler that records events, and calls a function before."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -67,7 +67,7 @@ class Noted:
 
 
 async def test_typed_handlers() -> None:
-    """Types, patterns and classes each bring the events that they name; handlers run in the order of registration."""
+    """Types, patterns and classes each match their events; handlers run in the order of registration."""
     hooks = router()
     ran: list[str] = []
 
@@ -112,7 +112,7 @@ async def test_typed_handlers() -> None:
 
 
 def test_types() -> None:
-    """Type checkers know which events a handler gets, and refuse one that expects others."""
+    """Type checkers know which events a handler receives, and refuse one that expects others."""
     hooks = router()
 
     async def of_assets(event: AssetEvent) -> None: ...
@@ -141,13 +141,13 @@ def test_types() -> None:
     ],
 )
 def test_misspelt(wanted: str, said: str) -> None:
-    """A type or pattern that matches nothing known is a mistake, told where it is made, with similar ones."""
+    """A type or pattern that matches nothing known raises at its registration, with similar ones."""
     with pytest.raises(ValueError, match=said.replace("*", r"\*")):
         router().on(wanted)(Noted())
 
 
 async def test_allow_unknown() -> None:
-    """A type that this version does not know yet can be asked for on purpose."""
+    """A type that this version does not know can be registered explicitly."""
     hooks, noted = router(), Noted()
     hooks.on("video.hologram.*", allow_unknown=True)(noted)
 
@@ -156,7 +156,7 @@ async def test_allow_unknown() -> None:
 
 
 def test_handlers_that_are_none() -> None:
-    """What is registered has to be an async function, in whatever wrapping, and for events."""
+    """A handler must be an async function, possibly wrapped, and must be registered for events."""
     hooks = router()
 
     def plain(_: WebhookEvent) -> None: ...
@@ -175,7 +175,7 @@ def test_handlers_that_are_none() -> None:
 
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
 def test_settings(timeout: float) -> None:
-    """A time limit for handlers is needed, and a secret is too."""
+    """Handlers need a timeout, and the router needs a secret."""
     with pytest.raises(ValueError, match="timeout"):
         router(timeout=timeout)
     with pytest.raises(ConfigurationError):
@@ -183,14 +183,14 @@ def test_settings(timeout: float) -> None:
 
 
 async def test_no_handler() -> None:
-    """An event nobody asked for is answered 200, so that Mux does not send it again, and is not remembered."""
+    """An event without a handler gets a 200, so that Mux does not send it again, and is not remembered."""
     hooks = router(store=Broken())
 
     assert await deliver(hooks, "video.asset.ready") == WebhookAnswer(200, "no handler")
 
 
 async def test_forgeries(caplog: pytest.LogCaptureFixture) -> None:
-    """What is not authentic is answered 400, reaches no handler, and is logged without secret or body."""
+    """A delivery that does not verify gets a 400, reaches no handler, and is logged without secret or body."""
     hooks, noted = router(), Noted()
     hooks.on("**")(noted)
     body = body_of(data={"id": "CANARY"})
@@ -220,7 +220,7 @@ async def test_forgeries(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_repeated() -> None:
-    """What was handled is answered 200 without running anything; another event about the same runs."""
+    """A handled event gets a 200 without running handlers; another event about the same object runs them."""
     hooks, noted = router(), Noted()
     hooks.on("**")(noted)
     texts = [(await deliver(hooks, event_id=each)).text for each in ("a", "a", "b", "a")]
@@ -245,7 +245,7 @@ async def test_failing_handler(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_slow_handler(caplog: pytest.LogCaptureFixture) -> None:
-    """A handler beyond its time is stopped: 500, and free for the next delivery at once."""
+    """A handler that exceeds its timeout is cancelled: 500, and the event is free for the next delivery at once."""
     hooks, noted = router(timeout=10), Noted()
     noted.gate = anyio.Event()
     hooks.on("**")(noted)
@@ -260,7 +260,7 @@ async def test_slow_handler(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_its_own_timeout_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
-    """A `TimeoutError` of the handler's own is told as its failure."""
+    """A `TimeoutError` of the handler itself is logged as its failure."""
     hooks = router()
 
     @hooks.on("**")
@@ -273,7 +273,7 @@ async def test_its_own_timeout_is_a_failure(caplog: pytest.LogCaptureFixture) ->
 
 
 async def test_while_it_is_handled() -> None:
-    """A second delivery meanwhile is answered 409 at once, and 200 once the first is through."""
+    """A concurrent second delivery gets a 409 at once, and a 200 after the first has finished."""
     hooks, noted = router(), Noted()
     noted.gate = anyio.Event()
     hooks.on("**")(noted)
@@ -321,7 +321,7 @@ async def test_crash() -> None:
 
 
 async def test_names() -> None:
-    """Programs of different names share a store without taking each other's events."""
+    """Programs with different names share a store without claiming each other's events."""
     store = MemoryEventStore()
     web, worker, twin = router(store=store, name="web"), router(store=store, name="worker"), router(store=store, name="web")
     noted = Noted()
@@ -332,7 +332,7 @@ async def test_names() -> None:
 
 
 async def test_out_of_order() -> None:
-    """With ``latest``, what is older than the newest of its object is left out and answered 200; other handlers get it."""
+    """With ``latest``, an event older than the newest of its object is skipped and gets a 200; other handlers run."""
     hooks, latest, all_of_them = router(), Noted(), Noted()
     hooks.on("video.asset.*", latest=True)(latest)
     hooks.on("video.asset.*")(all_of_them)
@@ -351,7 +351,7 @@ async def test_out_of_order() -> None:
     "change", [{"object": None}, {"object": {"type": 1}}, {"created_at": "yesterday"}, {"created_at": None}]
 )
 async def test_without_order(change: dict[str, Any]) -> None:
-    """An event that does not say what it is about, or when, is never stale."""
+    """An event without an object or a time is never stale."""
     hooks, noted = router(), Noted()
     hooks.on("**", latest=True)(noted)
     await deliver(hooks, event_id="newer")
@@ -361,7 +361,7 @@ async def test_without_order(change: dict[str, Any]) -> None:
 
 
 class Broken(MemoryEventStore):
-    """A store that fails where it is told to."""
+    """A store that fails in chosen methods."""
 
     def __init__(self, *failing: str) -> None:
         super().__init__()
@@ -386,7 +386,7 @@ class Broken(MemoryEventStore):
 
 @pytest.mark.parametrize(("failing", "runs"), [("claim", 0), ("finish", 1)])
 async def test_store_away(failing: str, runs: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Without the store nothing is acknowledged: 503, and Mux delivers again."""
+    """If the store fails, nothing is acknowledged: 503, and Mux delivers again."""
     hooks, noted = router(store=Broken(failing)), Noted()
     hooks.on("**")(noted)
 
@@ -396,7 +396,7 @@ async def test_store_away(failing: str, runs: int, caplog: pytest.LogCaptureFixt
 
 
 async def test_store_away_after_a_failure(caplog: pytest.LogCaptureFixture) -> None:
-    """When the event cannot be set free after a failure, the failure is still what is answered."""
+    """If the event cannot be released after a failure, the response is still that of the failure."""
     hooks, noted = router(store=Broken("release")), Noted()
     noted.failing = 1
     hooks.on("**")(noted)
@@ -413,7 +413,7 @@ async def chunks(*parts: bytes, read: list[int]) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("declared", [True, False])
 async def test_size(declared: bool) -> None:
-    """A body that says that it is too large is not read at all; one that is, no further than a chunk beyond the bound."""
+    """A body with too large a Content-Length is not read; any other, at most one chunk beyond the limit."""
     hooks, read = router(max_body=100), list[int]()
     headers = {**headers_of(b"x"), **({"Content-Length": "101"} if declared else {})}
     answer = await hooks.answer(headers, chunks(*[b"x" * 40] * 10, read=read))
@@ -425,7 +425,7 @@ async def test_size(declared: bool) -> None:
 
 @pytest.mark.parametrize("length", ["-1", "1e9", "\u0661", "9" * 5000, "", "abc"])
 async def test_odd_lengths(length: str) -> None:
-    """A length that is no number is not believed: the bytes are counted."""
+    """A Content-Length that is not a number is ignored: the bytes are counted."""
     hooks, noted = router(), Noted()
     hooks.on("**")(noted)
     body = body_of()
@@ -444,7 +444,7 @@ async def test_without_signature_nothing_is_read() -> None:
 
 @pytest.mark.runtimes("asyncio", "trio")
 async def test_a_thousand_deliveries(store: EventStore) -> None:
-    """A thousand deliveries of one event at once run its handler once, on every store; the rest is told to come again."""
+    """A thousand concurrent deliveries of one event run its handler once, on every store; the others get a 409."""
     hooks, noted = router(store=store), Noted()
     noted.gate = anyio.Event()
     hooks.on("**")(noted)
@@ -493,7 +493,7 @@ async def test_wakes_who_waits() -> None:
 
 
 async def test_a_client_that_cannot_be_told() -> None:
-    """Data that no wait can be told of does not refuse the event."""
+    """Data that a client cannot process does not make the router refuse the event."""
     hooks, noted = router(), Noted()
     mux = Mux(token_id="a", token_secret="b", transport=FakeTransport(lambda _: respond()))
     hooks.attach(mux)
@@ -555,7 +555,7 @@ print(*(name for name in set(sys.modules) - before if name.startswith("mux_async
 
 
 def test_nothing_is_imported_in_the_event_loop() -> None:
-    """What events are read with is imported when their handler is registered, not by the first delivery."""
+    """The models of events are imported when their handler is registered, not by the first delivery."""
     command = [sys.executable, "-c", PROGRAM, "robots.job.moderate.*", "robots.job.moderate.completed"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50)
 

@@ -36,7 +36,7 @@ class Clock:
 
 
 async def test_life(store: EventStore) -> None:
-    """An event is claimed once, busy until released or finished, and done for good."""
+    """An event is claimed once, busy until released or finished, and then stays done."""
     states = [(await store.claim(EVENT, token, 60)).state for token in ("a", "b")]
     await store.release(EVENT, "b")
     states.append((await store.claim(EVENT, "b", 60)).state)
@@ -53,7 +53,7 @@ async def test_life(store: EventStore) -> None:
 
 
 async def test_order(store: EventStore) -> None:
-    """Something older than the newest of its object is stale; the same moment and other objects are not."""
+    """An event older than the newest of its object is stale; events of the same time and of other objects are not."""
     ats = {"1": 5, "2": 9, "3": 8, "4": 9, "5": 10}
     stale = [(await store.claim(EventKey(key, "asset:a", at), "t", 60)).is_stale for key, at in ats.items()]
     other = await store.claim(EventKey("6", "asset:b", 1), "t", 60)
@@ -68,7 +68,7 @@ async def test_order(store: EventStore) -> None:
 
 
 async def test_order_survives_what_is_stale(store: EventStore) -> None:
-    """Moments are compared to the microsecond, today's and the far future's, and a stale one does not take the newest's place."""
+    """Times are compared to the microsecond, also in the far future, and a stale one does not replace the newest."""
     newest = 1_795_231_471_000_001
     for key, at in (("1", newest), ("2", newest - 1), ("3", newest - 1)):
         claim = await store.claim(EventKey(key, "asset:a", at), "t", 60)
@@ -105,7 +105,7 @@ def timed(kind: str, folder: Path, clock: Clock, keep: float) -> Generator[Event
 
 @pytest.mark.parametrize("timed_kind", ["memory", "sqlite"])
 async def test_leases_and_memory_run_out(timed_kind: str, tmp_path: Path) -> None:
-    """A lease that ran out is anybody's, and so is what was done long ago; who lost it can neither free nor hold it."""
+    """An expired lease can be claimed again, and so can an event done long ago; the old token can neither release nor hold it."""
     clock = Clock()
     with timed(timed_kind, tmp_path, clock, keep=100) as store:
         states = [(await store.claim(EVENT, "a", 10)).state]
@@ -127,7 +127,7 @@ async def test_leases_and_memory_run_out(timed_kind: str, tmp_path: Path) -> Non
 
 @pytest.mark.runtimes("asyncio")
 async def test_redis_leases_run_out(redis_url: str) -> None:
-    """Under the server's clock a lease is as long as was asked for, and *done* is kept with an end."""
+    """By the server's clock a lease has the requested length, and *done* expires."""
     import redis.asyncio
 
     store = RedisEventStore(redis_url, keep=50)
@@ -165,7 +165,7 @@ async def test_memory_is_bounded() -> None:
 
 
 async def test_two_processes_on_one_file(tmp_path: Path) -> None:
-    """What one store of a file knows, another does too, now and after a restart."""
+    """Two stores of one file share their records, also after a restart."""
     first, second = (SqliteEventStore(tmp_path / "events.db") for _ in range(2))
     states = [(await first.claim(EVENT, "a", 60)).state, (await second.claim(EVENT, "b", 60)).state]
     await second.finish(EVENT)
@@ -178,7 +178,7 @@ async def test_two_processes_on_one_file(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
-    """A file that cannot be opened, or is none of SQLite's, is an `EventStoreError`, and is looked at again the next time."""
+    """A file that cannot be opened, or is not a SQLite file, raises `EventStoreError`, and is opened again the next time."""
     store = SqliteEventStore(tmp_path / "nowhere" / "events.db")
     with pytest.raises(EventStoreError, match=r"events\.db"):
         await store.claim(EVENT, "a", 60)
@@ -204,7 +204,7 @@ async def test_no_redis() -> None:
 
 @pytest.mark.runtimes("trio")
 async def test_redis_on_trio() -> None:
-    """Redis on trio is refused with what to take instead."""
+    """Redis on trio is refused, with the alternative."""
     with pytest.raises(ConfigurationError, match="sqlite:///"):
         await RedisEventStore("redis://127.0.0.1:1").claim(EVENT, "a", 60)
 
@@ -219,7 +219,7 @@ async def test_redis_on_trio() -> None:
     ],
 )
 def test_urls(url: str, kind: type[Any]) -> None:
-    """A URL names the store; nothing is opened for that."""
+    """A URL selects the store; nothing is opened for that."""
     assert isinstance(open_event_store(url), kind)
 
 
