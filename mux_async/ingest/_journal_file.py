@@ -6,9 +6,9 @@ The file's header has two numbers: ``application_id`` identifies it as a journal
 from __future__ import annotations
 
 import sqlite3
-import time
 from typing import Final
 
+from mux_async._sqlite import use_write_ahead_log
 from mux_async.ingest._journal_errors import JournalError
 
 APPLICATION_ID: Final = 0x4D757849
@@ -47,8 +47,6 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 """The statements that migrate a file from each version to the next, beginning with an empty one."""
 
 VERSION: Final = len(_MIGRATIONS)
-_BUSY_TIMEOUT: Final = 10.0
-"""Seconds to wait while another process opens the file."""
 
 
 def prepare_file(sql: sqlite3.Connection, name: str) -> None:
@@ -65,7 +63,7 @@ def prepare_file(sql: sqlite3.Connection, name: str) -> None:
     finally:
         if sql.in_transaction:
             sql.execute("ROLLBACK")
-    _set_wal_mode(sql)
+    use_write_ahead_log(sql)
     sql.execute("PRAGMA synchronous = FULL")
     sql.execute("BEGIN IMMEDIATE")
     try:
@@ -80,20 +78,6 @@ def prepare_file(sql: sqlite3.Connection, name: str) -> None:
         if sql.in_transaction:
             sql.execute("ROLLBACK")
         raise
-
-
-def _set_wal_mode(sql: sqlite3.Connection) -> None:
-    """Set write-ahead mode. SQLite does not wait if another process is opening the same new file."""
-    deadline = time.monotonic() + _BUSY_TIMEOUT
-    while True:
-        try:
-            sql.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _check_owner(sql: sqlite3.Connection, name: str) -> int:

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from mux_async._sqlite import SqliteConnection
+from mux_async._sqlite import SqliteConnection, open_database
 from mux_async.ingest._journal_errors import JournalError, explained
 from mux_async.ingest._journal_file import prepare_file
 from mux_async.ingest.machine import ItemState, Retried, advance
@@ -98,7 +98,9 @@ class JournalStore:
         self.name: str = str(path) if path is not None else "in memory"
         if path is not None and not create and not path.exists():
             raise JournalError(f"there is no journal {self.name!r}: check its name; 'mux-async ingest' creates it")
-        self._connection = SqliteConnection(partial(_connect, path, self.name), in_memory=path is None)
+        self._connection = SqliteConnection(
+            partial(open_database, path, BUSY_TIMEOUT, partial(prepare_file, name=self.name)), in_memory=path is None
+        )
         self._is_closed = False
         with self._connection, explained(self.name):
             self._connection.get()
@@ -355,16 +357,6 @@ class JournalStore:
             sql.execute("INSERT OR IGNORE INTO notes (name, value) VALUES (?, ?)", (name, json.dumps(value)))
             (text,) = sql.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         return cast("object", json.loads(text))
-
-
-def _connect(path: Path | None, name: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path or ":memory:", timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-    try:
-        prepare_file(connection, name)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _select(sql: sqlite3.Connection, query: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
