@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ PACKAGES: Final = {
 }
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Return the path of every module by its full name; a package's name stands for its ``__init__``."""
     found: dict[str, Path] = {}

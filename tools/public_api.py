@@ -66,7 +66,7 @@ def exported(module: str) -> tuple[str, ...] | None:
 
 def defines_names(module: str) -> bool:
     """Whether a module defines or imports any public name."""
-    return any(not name.startswith("_") for node in statements(tree(module)) for name in names_of(node))
+    return any(not name.startswith("_") for name in definitions(module))
 
 
 def statements(parent: ast.Module | ast.If) -> Iterator[ast.stmt]:
@@ -93,12 +93,20 @@ def names_of(node: ast.stmt) -> tuple[str, ...]:
             return ()
 
 
+@cache
+def definitions(module: str) -> dict[str, list[ast.stmt]]:
+    """Return the statements of a module by the names that they define."""
+    found: dict[str, list[ast.stmt]] = {}
+    for node in statements(tree(module)):
+        for name in names_of(node):
+            found.setdefault(name, []).append(node)
+    return found
+
+
 def find(module: str, name: str) -> list[Found]:
     """Return the definition of *name*, through re-exports; several for overloads, and none for a name from another library."""
     found: list[Found] = []
-    for node in statements(tree(module)):
-        if name not in names_of(node):
-            continue
+    for node in definitions(module).get(name, ()):
         if isinstance(node, ast.ImportFrom):
             original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
             if node.module in modules():

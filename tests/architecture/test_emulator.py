@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -47,35 +47,43 @@ def module_of(name: str) -> Path | None:
     return None
 
 
-@pytest.mark.parametrize("path", modules(EMULATOR), ids=lambda path: str(path.relative_to(EMULATOR)))
-def test_emulator_imports_public_names_of_the_sdk(path: Path) -> None:
-    """The emulator imports nothing of the SDK that another package could not import."""
-    of_the_sdk = [
-        name for name in imported(path) if name.startswith("mux_async.") and not name.startswith("mux_async.emulator")
+def private_imports(below: Path, is_foreign: Callable[[str], bool]) -> list[str]:
+    """Return the private names that the modules below a folder import from elsewhere: ``path: name`` each."""
+    return [
+        f"{path.relative_to(CORE)}: {name}"
+        for path in modules(below)
+        for name in imported(path)
+        if is_foreign(name) and is_private(name)
     ]
 
-    assert [name for name in of_the_sdk if is_private(name)] == []
+
+def is_of_the_sdk(name: str) -> bool:
+    return name.startswith("mux_async.") and not is_of_the_emulator(name)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in modules(CORE) if path.relative_to(CORE).parts[0] not in {"cli", "emulator"}],
-    ids=lambda path: str(path.relative_to(CORE)),
-)
-def test_sdk_imports_no_emulator(path: Path) -> None:
+def is_of_the_emulator(name: str) -> bool:
+    return name.startswith("mux_async.emulator")
+
+
+def test_emulator_imports_public_names_of_the_sdk() -> None:
+    """The emulator imports nothing of the SDK that another package could not import."""
+    assert private_imports(EMULATOR, is_of_the_sdk) == []
+
+
+def test_command_line_uses_public_names_of_the_emulator() -> None:
+    """The command line needs nothing of the emulator that a user could not import."""
+    assert private_imports(CORE / "cli", is_of_the_emulator) == []
+
+
+def test_sdk_imports_no_emulator() -> None:
     """The SDK imports nothing of the emulator, not even inside a function; the pytest plugin does that in its fixtures."""
-    found = [name for name in imported(path) if name.startswith("mux_async.emulator")]
-    if path.relative_to(CORE) == Path("testing/plugin.py"):
-        tree = ast.parse(path.read_text())
-        found = [str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom) and "emulator" in str(node.module)]
+    plugin = CORE / "testing/plugin.py"
+    paths = [path for path in modules(CORE) if path.relative_to(CORE).parts[0] not in {"cli", "emulator"} and path != plugin]
+    found = [f"{path.relative_to(CORE)}: {name}" for path in paths for name in imported(path) if is_of_the_emulator(name)]
+    tree = ast.parse(plugin.read_text())
 
     assert found == []
-
-
-@pytest.mark.parametrize("path", modules(CORE / "cli"), ids=lambda path: path.name)
-def test_command_line_uses_public_names_of_the_emulator(path: Path) -> None:
-    """The command line needs nothing of the emulator that a user could not import."""
-    assert [name for name in imported(path) if name.startswith("mux_async.emulator") and is_private(name)] == []
+    assert [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and "emulator" in str(node.module)] == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
