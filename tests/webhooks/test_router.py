@@ -367,17 +367,17 @@ class Broken(MemoryEventStore):
         super().__init__()
         self.failing = failing or ("claim",)
 
-    async def claim(self, seen: EventKey, token: str, lease: float) -> Claim:
+    async def claim(self, event: EventKey, token: str, lease: float) -> Claim:
         self._fail("claim")
-        return await super().claim(seen, token, lease)
+        return await super().claim(event, token, lease)
 
-    async def finish(self, seen: EventKey) -> None:
+    async def finish(self, event: EventKey) -> None:
         self._fail("finish")
-        await super().finish(seen)
+        await super().finish(event)
 
-    async def release(self, seen: EventKey, token: str) -> None:
+    async def release(self, event: EventKey, token: str) -> None:
         self._fail("release")
-        await super().release(seen, token)
+        await super().release(event, token)
 
     def _fail(self, name: str) -> None:
         if name in self.failing:
