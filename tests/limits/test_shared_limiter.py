@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from mux_async import Mux
