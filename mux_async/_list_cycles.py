@@ -1,6 +1,6 @@
-"""Whether a list goes on: that a cursor comes back, or that a page is the one before.
+"""Detects a list that does not end: a cursor comes back, or a page repeats the one before.
 
-Memory is bounded however long the list: a list of a hundred million assets has a million cursors.
+Memory is bounded however long the list is: a list of a hundred million assets has a million cursors.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from mux_async._models.json_reader import loads
 from mux_async._models.model import Model, json_of
 
 _REMEMBERED: Final = 4096
-"""Cursors whose hashes are kept: half a megabyte. What comes back later than that is found by `CursorsSeen._mark`."""
+"""Cursors whose hashes are kept: half a megabyte. `CursorsSeen._mark` detects one that comes back later than that."""
 
 
 @final
 class CursorsSeen:
     """The cursors of one list, in the order in which they came.
 
-    A cursor that came back within the last `_REMEMBERED` is known at once. For longer loops one cursor is marked, and replaced when the
-    number of cursors has doubled (Brent's method of finding cycles): that ends a loop before it was gone through three times.
+    A cursor that comes back within the last `_REMEMBERED` is detected at once. For longer cycles one cursor is marked, and replaced when
+    the number of cursors has doubled (Brent's cycle detection): that ends a cycle before its third round.
     """
 
     __slots__ = ("_count", "_mark", "_mark_until", "_order", "_recent")
@@ -34,7 +34,7 @@ class CursorsSeen:
         self._mark_until = _REMEMBERED
 
     def has(self, cursor: str) -> bool:
-        """Whether *cursor* came before; it has come now."""
+        """Record *cursor*, and return whether it came before."""
         number = hash(cursor)
         if number in self._recent or cursor == self._mark:
             return True
@@ -50,13 +50,13 @@ class CursorsSeen:
 
 
 def remember(items: Sequence[object]) -> list[object]:
-    """Return what `is_repeated` compares the next page with: the JSON of each item, without reading it."""
+    """Return what `is_repeated` compares the next page with: the JSON of each item, not decoded."""
     return [_json_of(item) for item in items]
 
 
 def is_repeated(items: Sequence[Any], former: Sequence[object]) -> bool:
-    """Whether there are items, and all of them were on the page before."""
-    # The first is mostly enough: where the list went on it is another.
+    """Return whether there are items, and all of them were on the page before."""
+    # The first item is mostly enough: it differs if the list went on.
     return bool(items) and bool(former) and all(_is_among(_json_of(item), former) for item in items)
 
 
@@ -67,7 +67,7 @@ def _json_of(item: object) -> object:
 def _is_among(item: object, former: Sequence[object]) -> bool:
     if item in former:
         return True
-    # The same object may be text on one page and decoded on the other, where the decoder met something new in it.
+    # The same object may be bytes on one page and decoded on the other, if the decoder found an unknown field in it.
     if isinstance(item, bytes):
         others = [each for each in former if not isinstance(each, bytes)]
         return bool(others) and loads(item) in others
