@@ -29,7 +29,10 @@ Failure: TypeAlias = Literal["no connection", "no connection in time", "silence"
 
 def failure_of(error: BaseException | None, table: Mapping[str, Failure]) -> Failure:
     """Look *error* up in *table* by the name of its class; a class that is not in it counts as its nearest ancestor that is."""
-    return next((table[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in table), "broken")
+    for cls in type(error).__mro__:
+        if cls.__name__ in table:
+            return table[cls.__name__]
+    return "broken"
 
 
 def build_error(
