@@ -34,11 +34,17 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 when ``--check`` found drift, 2 when the input does not fit together.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["refresh"]:
+        from codegen.refresh import _command
+
+        return _command.main(arguments[1:])
     parser = argparse.ArgumentParser(
         prog="python -m codegen",
         description="Write mux_async/models, mux_async/params.py, mux_async/resources, mux_async/webhooks/events.py and "
         "mux_async/emulator/validation/spec.json "
         "from facts and overlays.",
+        epilog="python -m codegen refresh FILE compares the facts with the description that Mux publishes; see its --help.",
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail when what is stored is not what would be written"

@@ -15,8 +15,12 @@ from typing import Any, cast
 from codegen._facts import SCHEMAS, Facts, GeneratorError, Json
 
 
-def merge(facts: Facts) -> Json:
+def merge(facts: Facts, *, is_loose: bool = True) -> Json:
     """Return one document: events are under ``x-events``, their envelope under ``x-envelope``, their schemas among those of the API.
+
+    Args:
+        facts: The base and the layers.
+        is_loose: Whether what was not read in full is required of nobody, as the generator wants it.
 
     Raises:
         GeneratorError: Two layers have the same operation, schema or event, or a layer regroups what is not there.
@@ -40,7 +44,8 @@ def merge(facts: Facts) -> Json:
     base["x-envelope"] = hooks[0]["envelope"]
     base["x-webhook-schemas"] = sorted(webhook_schemas)
     _refuse_equal_names(base)
-    _loosen(base)
+    if is_loose:
+        _loosen(base)
     return base
 
 

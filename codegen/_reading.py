@@ -162,7 +162,7 @@ def _schema(name: str, module: str, schema: Json, ids: dict[str, str], secrets: 
             schema=member,
             is_required=wire in required,
             is_secret=f"{name}.{wire}" in secrets,
-            is_deprecated=bool(member.get("deprecated")),
+            is_deprecated=bool(member.get("deprecated") or member.get("x-gone")),
             id_type=None if name in from_users else ids.get(f"{name}.{wire}"),
             confidence=confidence_of(member),
         )
@@ -218,12 +218,16 @@ def _method(
 
 
 def _deprecation(id: str, group: str, operation: Json, overlays: Overlays, unmatched: Unmatched) -> str | None:
-    if not (operation.get("deprecated") or operation.get("x-legacy")):
+    if not (operation.get("deprecated") or operation.get("x-legacy") or operation.get("x-gone")):
         return None
     for key in (id, group, *_ancestors(group)):
         if key in overlays.deprecated:
             unmatched.found("deprecated", key)
             return overlays.deprecated[key]
+    if operation.get("x-gone"):
+        return "Mux's description of its API no longer has it"
+    if operation.get("x-deprecated-in") is True:
+        return "Mux's description of its API deprecates it"
     raise GeneratorError(f"{id} is deprecated, and operations.toml does not say why")
 
 
@@ -251,7 +255,7 @@ def _parameters(
         for wire, schema in body["properties"].items():
             if wire not in omitted:
                 is_required = wire in body.get("required", [])
-                is_deprecated = bool(schema.get("deprecated"))
+                is_deprecated = bool(schema.get("deprecated") or schema.get("x-gone"))
                 confidence = confidence_of(schema)
                 yield Parameter(wire, wire, "body", schema, is_required, is_deprecated, shorthand.get(wire), confidence)
 
