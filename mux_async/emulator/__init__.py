@@ -1,7 +1,7 @@
 """Mux on your own machine: a stateful emulator of its API, uploads and playback.
 
-The core is a function of a request and a time (`Emulator.handle`). Two doors lead to it: `EmulatorTransport` for a client in the
-same process, and `mux_async.emulator.server.serve` (also ``mux-async emulate``) for clients in any language::
+The core is a function of a request and a time (`Emulator.handle`). It has two frontends: `EmulatorTransport` for a client in the same
+process, and `mux_async.emulator.server.serve` (also ``mux-async emulate``) for clients in any language::
 
     emulator = Emulator(EmulatorSettings(time_to_ready=0.1))
     async with Mux(token_id="test-token", token_secret="test-secret", transport=EmulatorTransport(emulator)) as mux:

@@ -1,8 +1,8 @@
-"""Mux itself, small: a function from a request and a time to an answer, with memory.
+"""The emulator: a function of a request and a time that returns a response and keeps state.
 
-Nothing here waits, opens a socket or reads a clock that it was not handed. A door (`EmulatorTransport`, `serve`) turns bytes into a
-`Request`, opens an `Exchange`, feeds it the body as it comes and sends the `Reply`; `Emulator.handle` is the same in one step.
-Time passes by itself: before anything else, whatever was planned for a time that has come is done (`Emulator.advance`).
+Nothing here waits, opens a socket or reads another clock than the one given. A frontend (`EmulatorTransport`, `serve`) parses a
+`Request`, begins an `Exchange`, feeds it the body as it arrives, and sends the `Reply`; `Emulator.handle` does the same in one step.
+Every call first runs the scheduled steps that are due (`Emulator.advance`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ import attrs
 from mux_async.emulator._routes import ROUTES
 from mux_async.emulator._settings import EmulatorSettings, Token
 from mux_async.emulator._steps import run
-from mux_async.emulator.control._access import check_visitor
-from mux_async.emulator.control._api import CONTROL_PREFIX, Desk, control, is_download
+from mux_async.emulator.control._access import check_control_access
+from mux_async.emulator.control._api import CONTROL_PREFIX, ControlCall, control, is_download
 from mux_async.emulator.control._handles import AssetHandle, LiveHandle, SpaceHandle, accept_robots_terms
 from mux_async.emulator.control._page_data import answer as overview
 from mux_async.emulator.control._page_data import asks_for_overview, is_from_page
-from mux_async.emulator.data import EXPORTS_PREFIX, OPERATIONS, Archive, download
+from mux_async.emulator.data._dataset_cache import DatasetCache
+from mux_async.emulator.data._exports import PREFIX as EXPORTS_PREFIX
+from mux_async.emulator.data._exports import download
+from mux_async.emulator.data._routes import OPERATIONS
 from mux_async.emulator.faults._request_faults import Faults
 from mux_async.emulator.faults._webhook_faults import WebhookFaults
 from mux_async.emulator.faults._work_faults import WorkFaults
@@ -36,14 +39,14 @@ from mux_async.emulator.playback._hosts import answer_host
 from mux_async.emulator.resources import _uploads
 from mux_async.emulator.resources._upload_storage import StorageSink
 from mux_async.emulator.routing._auth import WHOAMI, authenticate, authorize, whoami
-from mux_async.emulator.routing._exchange import Arrival, Collect, ConnectionCutError, Exchange, Ignore, Sink
+from mux_async.emulator.routing._exchange import Arrival, BodyCollector, BodyDiscarder, ConnectionCutError, Exchange, Sink
 from mux_async.emulator.routing._query_checks import checked
 from mux_async.emulator.routing._rate_limits import RateLimiter, bucket_of
-from mux_async.emulator.routing._router import Call, Router
+from mux_async.emulator.routing._router import ApiCall, Router
 from mux_async.emulator.state._media_orders import forget
 from mux_async.emulator.state._records import Delivery, WebhookEvent
 from mux_async.emulator.state._serialization import origin_of
-from mux_async.emulator.state._state import World
+from mux_async.emulator.state._state import State
 from mux_async.emulator.state._state_file import StateFile
 from mux_async.emulator.stub._stub import Stub, StubStorage
 from mux_async.emulator.webhooks._deliveries import WebhookRequest, take_due
@@ -62,9 +65,9 @@ class StoredUpload:
 
     Attributes:
         size: Bytes.
-        crc32: Of those bytes, as `zlib.crc32` gives it.
-        is_complete: Whether the file is whole.
-        path: Where it is kept; ``None`` without `EmulatorSettings.store`.
+        crc32: Their checksum, as `zlib.crc32` computes it.
+        is_complete: Whether the upload is complete.
+        path: The stored file; ``None`` without `EmulatorSettings.store`.
     """
 
     size: int
@@ -77,13 +80,13 @@ class Emulator:
     """A Mux account with its environments, assets, uploads and live streams.
 
     Args:
-        settings: Who may call it, how fast, and how its media behave.
+        settings: Tokens, rate limits, webhooks, media and time.
         clock: Gives epoch seconds. With virtual time, time passes as the clock says.
-        on_arrival: Called with every request that ended, whatever came of it.
+        on_arrival: Called with every request that ended.
         on_delivery: Called with every webhook delivery after each attempt.
 
     Attributes:
-        faults: What is to go wrong.
+        faults: The faults of requests.
         arrivals: The last requests that ended, oldest first; see `EmulatorSettings.max_arrivals`.
     """
 
@@ -103,8 +106,8 @@ class Emulator:
         self._watchers: list[Callable[[], None]] = []
         self._arrivals: deque[Arrival] = deque(maxlen=self.settings.max_arrivals)
         self._hosts = {urlsplit(self.settings.public_origin or "").hostname or "", *map(str.lower, self.settings.allowed_hosts)}
-        self._archive = Archive()
-        self._router = Router(map(checked, (*ROUTES, *self._archive.routes(OPERATIONS))))
+        self._dataset_cache = DatasetCache()
+        self._router = Router(map(checked, (*ROUTES, *self._dataset_cache.routes(OPERATIONS))))
         if self.settings.upload_folder is not None:
             self.settings.upload_folder.mkdir(parents=True, exist_ok=True)
         self._stub = Stub(self.settings.seed) if self.settings.stub else None
@@ -113,15 +116,15 @@ class Emulator:
 
     def _start(self) -> None:
         if self.settings.state is None or self._stub is not None:
-            self._world = World.create(self.settings, self._clock())
+            self._state = State.create(self.settings, self._clock())
         else:
             self._file = StateFile(self.settings.state, self.settings, self._clock())
-            self._world = self._file.world
+            self._state = self._file.state
         self._limiter = None if self.settings.limits is None else RateLimiter(self.settings.limits)
 
     @property
     def served(self) -> frozenset[tuple[str, str]]:
-        """Verb and path (``/video/v1/assets/{ASSET_ID}``) of every API operation that is answered."""
+        """Verb and path (``/video/v1/assets/{ASSET_ID}``) of every API operation that the emulator serves."""
         return frozenset({("GET", "/" + "/".join(WHOAMI)), *((route.method, route.template) for route in self._router.routes)})
 
     @property
@@ -130,29 +133,29 @@ class Emulator:
         return tuple(self._arrivals)
 
     def advance(self) -> float | None:
-        """Do what is due by now.
+        """Run the scheduled steps that are due.
 
         Returns:
-            Epoch seconds of the next thing planned; ``None`` when there is none.
+            Epoch seconds of the next step; ``None`` if there is none.
         """
-        world = self._world
-        now = max(world.now, self._clock())
-        for step in world.agenda.due(now):
-            world.now = max(world.now, step.at)
-            run(world, step)
-        world.now = now
-        return world.agenda.next_at
+        state = self._state
+        now = max(state.now, self._clock())
+        for step in state.scheduler.due(now):
+            state.now = max(state.now, step.at)
+            run(state, step)
+        state.now = now
+        return state.scheduler.next_at
 
     @property
     def now(self) -> float:
-        """Epoch seconds, as the clock says."""
+        """The clock's time, in epoch seconds."""
         return self._clock()
 
     def watch(self, notice: Callable[[], None]) -> Callable[[], None]:
-        """Call *notice* whenever something may have been planned. For couriers.
+        """Call *notice* whenever a step may have been scheduled. For senders of webhooks.
 
         Returns:
-            A function that ends it.
+            A function that stops the calls.
         """
         self._watchers.append(notice)
         return lambda: self._watchers.remove(notice)
@@ -163,54 +166,54 @@ class Emulator:
 
     @property
     def events(self) -> Sequence[WebhookEvent]:
-        """What happened, oldest first, whether or not anybody is told; see `EmulatorSettings.max_events`."""
+        """All events, oldest first, with or without endpoints; see `EmulatorSettings.max_events`."""
         self.advance()
-        return tuple(self._world.events)
+        return tuple(self._state.events)
 
     @property
     def deliveries(self) -> Sequence[Delivery]:
-        """A copy of the log of webhook deliveries, in the order they were planned in."""
+        """A copy of the log of webhook deliveries, in the order of scheduling."""
         self.advance()
-        return tuple(attrs.evolve(entry, attempts=list(entry.attempts)) for entry in self._world.deliveries.values())
+        return tuple(attrs.evolve(entry, attempts=list(entry.attempts)) for entry in self._state.deliveries.values())
 
     @property
     def webhook_faults(self) -> WebhookFaults:
-        """What is to go wrong with deliveries."""
-        return self._world.webhook_faults
+        """The faults of webhook deliveries."""
+        return self._state.webhook_faults
 
     def take_webhooks(self, busy: Collection[str] | None = None) -> list[WebhookRequest]:
-        """Take the deliveries that are due, to carry them. Each is to be reported on with `settle_webhook`.
+        """Take the deliveries that are due, to send them. Report the result of each with `settle_webhook`.
 
         Args:
-            busy: Ids of endpoints that are to get nothing now; then no endpoint gets more than one. ``None`` takes all.
+            busy: Ids of endpoints to leave out; the other endpoints then get at most one each. ``None`` takes all.
         """
         self.advance()
-        due = take_due(self._world, busy)
+        due = take_due(self._state, busy)
         self._keep()
         return due
 
     def settle_webhook(self, delivery_id: str, status: int | None, error: str | None = None) -> None:
-        """Report how an attempt ended.
+        """Report the result of an attempt.
 
         Args:
             delivery_id: Of the `WebhookRequest`.
-            status: Of the answer; ``None`` when there was none.
-            error: Why there was none.
+            status: Status of the response; ``None`` without a response.
+            error: Why there was no response.
         """
         self.advance()
-        delivery = settle_delivery(self._world, delivery_id, status, error)
+        delivery = settle_delivery(self._state, delivery_id, status, error)
         if delivery is not None and self._on_delivery is not None:
             self._on_delivery(delivery)
         self._keep()
         self._notify()
 
     def reset(self) -> None:
-        """Forget all objects, requests and faults, and fill the rate limits up again. The same ids are given out anew."""
-        for environment in self._world.environments.values():
+        """Delete all objects, logs and faults, and refill the rate limits. Ids start again from the seed."""
+        for environment in self._state.environments.values():
             for upload in environment.uploads.values():
                 upload.session.discard()
             for asset_id in environment.assets:
-                forget(self._world, asset_id)
+                forget(self._state, asset_id)
         self.faults.clear()
         self._arrivals.clear()
         if self._file is not None:
@@ -228,7 +231,7 @@ class Emulator:
             ValueError: There is no such environment.
         """
         try:
-            self._perform(lambda world: accept_robots_terms(world, environment))
+            self._perform(lambda state: accept_robots_terms(state, environment))
         except ApiError as error:
             raise ValueError("; ".join(error.messages)) from error
 
@@ -239,36 +242,36 @@ class Emulator:
 
     @property
     def assets(self) -> AssetHandle:
-        """What Mux says about assets of its own accord."""
+        """Events about assets that no request causes: warnings, high traffic."""
         return AssetHandle(self._perform)
 
     @property
     def work_faults(self) -> WorkFaults:
-        """What of Mux's own work is to fail."""
-        return self._world.work_faults
+        """The faults of Mux's work."""
+        return self._state.work_faults
 
     @property
     def spaces(self) -> SpaceHandle:
-        """People in spaces (legacy)."""
+        """Participants of spaces (legacy)."""
         return SpaceHandle(self._perform)
 
-    def _perform(self, act: Callable[[World], None]) -> None:
+    def _perform(self, handler: Callable[[State], None]) -> None:
         self.advance()
-        act(self._world)
+        handler(self._state)
         self.advance()
         self._keep()
         self._notify()
 
     def stored_upload(self, upload_id: str) -> StoredUpload | None:
         """Return what is stored of an upload; ``None`` for an unknown id."""
-        found = self._world.find_upload(upload_id)
+        found = self._state.find_upload(upload_id)
         if found is None:
             return None
         session = found[1].session
         return StoredUpload(session.size, session.crc, session.is_complete, session.path)
 
     def handle(self, request: Request) -> Response:
-        """Answer one request whose body is at hand. A fault's delay is not waited for; real media are.
+        """Return the response to one request with its whole body. It ignores the delays of faults, and blocks on real media.
 
         Raises:
             ConnectionCutError: A fault broke the connection.
@@ -283,55 +286,57 @@ class Emulator:
         return response if reply.truncate is None else attrs.evolve(response, body=response.body[: reply.truncate])
 
     def begin(self, request: Request) -> Exchange:
-        """Take the head of a request: it is counted, logged and routed now, and answered when its body has ended."""
+        """Begin a request: it is counted, logged and routed now; its response follows when the body has ended."""
         self.advance()
         family = request.segments[0]
         fault = None if family in {CONTROL_PREFIX, ""} else self.faults.pick(request)
-        arrival = Arrival(self._world.now, request.method, request.raw_path, None, None, None)
+        arrival = Arrival(self._state.now, request.method, request.raw_path, None, None, None)
         headers: dict[str, str] = {}
         sink: Sink
         if fault is not None and fault.cut == "refuse":
-            sink = Ignore(Response(503))
+            sink = BodyDiscarder(Response(503))
         elif family in _API_FAMILIES:
-            # By the emulator's own clock, which clients compare its times with.
-            date = formatdate(self._world.now, usegmt=True)
-            headers = {**_API_HEADERS, "Date": date, "X-Request-Id": self._world.mint.request_id()}
+            # From the emulator's own clock, because clients compare its times with it.
+            date = formatdate(self._state.now, usegmt=True)
+            headers = {**_API_HEADERS, "Date": date, "X-Request-Id": self._state.id_generator.request_id()}
             try:
                 sink, arrival = self._begin_api(request, arrival, headers)
             except ApiError as error:
-                sink = Ignore(error.response(family))
+                sink = BodyDiscarder(error.response(family))
         elif family == _uploads.UPLOAD_PREFIX:
             headers["Server"] = "UploadServer"
-            sink = StorageSink(self._world, request) if self._stub is None else StubStorage(request)
+            sink = StorageSink(self._state, request) if self._stub is None else StubStorage(request)
         elif request.method == "GET" and request.segments[: len(EXPORTS_PREFIX)] == EXPORTS_PREFIX:
-            sink = Collect(self.settings.max_body, lambda _: download(request, self._world, self._archive))
+            sink = BodyCollector(self.settings.max_body, lambda _: download(request, self._state, self._dataset_cache))
         elif family in {CONTROL_PREFIX, ""} and (refusal := self._refusal(request)) is not None:
-            sink = Ignore(refusal)
+            sink = BodyDiscarder(refusal)
         elif asks_for_overview(request):
-            sink = Collect(self.settings.max_body, lambda _: self._look(request))
+            sink = BodyCollector(self.settings.max_body, lambda _: self._look(request))
         elif request.method == "GET" and request.segments[:2] == (CONTROL_PREFIX, "api"):
-            sink = Collect(self.settings.max_body, lambda _: self._read(request))
+            sink = BodyCollector(self.settings.max_body, lambda _: self._read(request))
         elif family == CONTROL_PREFIX:
-            desk = Desk(self._world, self.faults, self._arrivals, self.reset, request)
-            sink = Collect(self.settings.max_body, partial(control, desk))
+            call = ControlCall(self._state, self.faults, self._arrivals, self.reset, request)
+            sink = BodyCollector(self.settings.max_body, partial(control, call))
         elif self._stub is not None:
-            sink = Collect(self.settings.max_body, partial(self._stub.answer, request))
+            sink = BodyCollector(self.settings.max_body, partial(self._stub.answer, request))
         else:
-            sink = Collect(self.settings.max_body, lambda body: answer_host(request, self._world, self._archive, body))
+            sink = BodyCollector(
+                self.settings.max_body, lambda body: answer_host(request, self._state, self._dataset_cache, body)
+            )
         return Exchange(self, request, sink, fault, arrival, headers)
 
     def _refusal(self, request: Request) -> Response | None:
-        """Return what answers a control call, or one for the page, that comes from where it should not; `_visitors` says which."""
+        """Return the response that refuses a control call, or a request for the page, by `check_control_access`."""
         if is_download(request):
             return None
         try:
-            check_visitor(request, self._hosts, is_page=request.segments == ("",))
+            check_control_access(request, self._hosts, is_page=request.segments == ("",))
         except ApiError as error:
             return error.response()
         return None
 
     def listens_at(self, host: str) -> None:
-        """Take *host* for one of the emulator's own: a server listens there."""
+        """Allow *host* for the page and the control calls, because a server listens there."""
         self._hosts.add(host.lower())
 
     def _begin_api(self, request: Request, arrival: Arrival, headers: dict[str, str]) -> tuple[Sink, Arrival]:
@@ -339,48 +344,48 @@ class Emulator:
         bucket = bucket_of(request.method, request.raw_path)
         arrival = attrs.evolve(arrival, bucket=bucket, environment=token.environment)
         if self._limiter is not None:
-            verdict, more = self._limiter.take(token.environment, bucket, self._world.now)
+            decision, more = self._limiter.take(token.environment, bucket, self._state.now)
             headers.update(more)
-            if not verdict.allowed:
-                return Ignore(self._limiter.refusal()), arrival
-        return Collect(self.settings.max_body, lambda body: self._answer(request, token, body)), arrival
+            if not decision.allowed:
+                return BodyDiscarder(self._limiter.refusal()), arrival
+        return BodyCollector(self.settings.max_body, lambda body: self._answer(request, token, body)), arrival
 
     def _answer(self, request: Request, token: Token, body: bytes) -> Response:
         authorize(token, request)
         if self._stub is not None:
             return self._stub.answer(request, body)
         if request.method == "GET" and request.segments == WHOAMI:
-            return whoami(self._world, token)
+            return whoami(self._state, token)
         found = self._router.find(request.method, request.segments)
         if found is None:
             raise not_found()
         handler, params = found
-        call = Call(request, body, params, self._world, self._world.environments[token.environment])
+        call = ApiCall(request, body, params, self._state, self._state.environments[token.environment])
         with nullcontext() if self._file is None or request.method != "GET" else self._file.reading():
             return handler(call)
 
     def _look(self, request: Request) -> Response:
         with nullcontext() if self._file is None else self._file.reading():
-            return overview(request, self._world, self._limiter, tuple(self._arrivals), self.settings.tokens)
+            return overview(request, self._state, self._limiter, tuple(self._arrivals), self.settings.tokens)
 
     def _read(self, request: Request) -> Response:
-        """Answer a GET of the API for the page, from the first environment that has the object."""
+        """Respond to a GET of the API for the page, from the first environment that has the object."""
         plain = attrs.evolve(request, target=request.target.removeprefix(f"/{CONTROL_PREFIX}/api"))
         found = self._router.find("GET", plain.segments)
         if found is None:
             raise not_found()
         handler, params = found
         with nullcontext() if self._file is None else self._file.reading():
-            for environment in self._world.environments.values():
+            for environment in self._state.environments.values():
                 with suppress(ApiError):
-                    return handler(Call(plain, b"", params, self._world, environment))
+                    return handler(ApiCall(plain, b"", params, self._state, environment))
         raise not_found()
 
     def settle(self, request: Request, sink: Sink, headers: dict[str, str]) -> Response:
-        """Let *sink* answer, now. For `Exchange`."""
+        """Return the response of *sink*. For `Exchange`."""
         family = request.segments[0]
         self.advance()
-        self._world.origin = origin_of(request, self._world)
+        self._state.origin = origin_of(request, self._state)
         try:
             response = sink.finish()
         except ApiError as error:
@@ -392,12 +397,12 @@ class Emulator:
         return response.with_headers(headers)
 
     def _keep(self) -> None:
-        """Have everything on the disk that somebody is about to be told of."""
+        """Write all changes to the state file, before a response reports them."""
         if self._file is not None:
             self._file.keep()
 
     def close(self) -> None:
-        """Let go of the state file, after writing what is left; without one, do nothing. Any number of times."""
+        """Write and close the state file, if there is one. May be called more than once."""
         if self._file is not None:
             self._file.close()
             self._file = None

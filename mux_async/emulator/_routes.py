@@ -1,4 +1,4 @@
-"""Every operation of the API that the emulator serves: the route tables of all resources."""
+"""The routes of every API operation that the emulator serves, apart from the Data API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an emulator is set up: who may call it, how fast, and how its media behave."""
+"""Settings of an emulator: tokens, rate limits, webhooks, media and time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias
 import attrs
 
 from mux_async import Secret
-from mux_async.emulator.media._backend import Studio
+from mux_async.emulator.media._backend import MediaBackend
 from mux_async.emulator.media._probe import Probe, synthetic_probe
 from mux_async.limits import Bucket
 
 LimitModel: TypeAlias = Literal["token-bucket", "fixed-window", "sliding-window"]
-"""How an allowance is counted; see `RateRules`."""
+"""How a rate limit counts; see `RateRules`."""
 
 ALL_PERMISSIONS = (
     "video:read",
@@ -26,7 +26,7 @@ ALL_PERMISSIONS = (
     "robots:read",
     "robots:write",
 )
-"""Everything a token can be allowed (the form is a guess: facts/BEHAVIOUR.md, section 12, question 25)."""
+"""All permissions of a token (the form is a guess: facts/BEHAVIOUR.md, section 12, question 25)."""
 
 
 @attrs.frozen
@@ -36,9 +36,9 @@ class Token:
     Attributes:
         id: User name.
         secret: Password.
-        environment: Name of the environment it belongs to; the environment exists because a token names it.
+        environment: Name of its environment. The environments are those that tokens name.
         bearer: Accepted as ``Authorization: Bearer ...`` too; ``None`` for no bearer.
-        permissions: What it may do; any token may ask whoami.
+        permissions: Its permissions; whoami needs none.
         name: As whoami shows it.
     """
 
@@ -63,7 +63,7 @@ PUBLISHED_RATES: Mapping[Bucket, float] = {
 
 @attrs.frozen
 class RateRules:
-    """The rate limits. ``None`` in place of them means that there are none.
+    """The rate limits.
 
     Attributes:
         model: ``token-bucket`` refills steadily; ``fixed-window`` starts afresh every ``capacity / rate`` seconds;
@@ -71,9 +71,9 @@ class RateRules:
         rates: Requests per second of each bucket, above 0.
         burst: Capacity of each bucket as a multiple of its rate, so also the length of a window in seconds; at least 1.
         scope: Whether the tokens of all environments share the buckets, or those of one.
-        retry_after: Whether a 429 says how long to wait; Mux was not seen to (facts/BEHAVIOUR.md, section 2.3).
-        headers: Whether answers carry ``X-RateLimit-Limit`` (the capacity) and ``X-RateLimit-Remaining``.
-        body: Which of the two shapes a 429 has: ``{"errors": [..]}`` as recorded, or ``{"error": {..}}``.
+        retry_after: Whether a 429 has ``Retry-After``. Mux was never seen to send it (facts/BEHAVIOUR.md, section 2.3).
+        headers: Whether responses have ``X-RateLimit-Limit`` (the capacity) and ``X-RateLimit-Remaining``.
+        body: The shape of a 429: ``{"errors": [..]}`` as recorded, or ``{"error": {..}}``.
     """
 
     model: LimitModel = "token-bucket"
@@ -85,17 +85,17 @@ class RateRules:
     body: Literal["errors", "error"] = "errors"
 
     def capacity(self, bucket: Bucket) -> int:
-        """Requests that *bucket* lets through at once when it is full; at least 1."""
+        """Requests that pass at once if *bucket* is full; at least 1."""
         return max(1, int(self.rates[bucket] * self.burst))
 
 
 @attrs.frozen
 class WebhookSettings:
-    """An endpoint that exists from the start, besides those made through ``/system/v1/webhooks``.
+    """A webhook endpoint that exists from the start. ``/system/v1/webhooks`` creates others.
 
     Attributes:
         url: Absolute, http or https.
-        secret: Signs what is sent there, as text; empty makes one up.
+        secret: Signing secret; empty generates one.
         environment: Name of the environment whose events are sent; ``None`` sends those of all.
     """
 
@@ -106,13 +106,13 @@ class WebhookSettings:
 
 @attrs.frozen
 class WebhookRetries:
-    """When a delivery that was not answered 2xx is tried again. Mux says 24 hours and no more (facts/BEHAVIOUR.md, section 7.1).
+    """When a delivery without a 2xx response is retried. Mux documents only the 24 hours (facts/BEHAVIOUR.md, section 7.1).
 
     Attributes:
         first: Seconds before the second attempt; doubles with each further one.
-        longest: Most seconds between two attempts.
-        until: Seconds after the event when it is given up.
-        timeout: Seconds an endpoint has to answer; not scaled, because the endpoint lives in its own time.
+        longest: Maximum seconds between two attempts.
+        until: Seconds after the event until the delivery fails.
+        timeout: Seconds that an endpoint has to respond; not scaled, because it runs in real time.
     """
 
     first: float = attrs.field(default=60.0, validator=attrs.validators.gt(0.0))
@@ -123,47 +123,45 @@ class WebhookRetries:
 
 @attrs.frozen
 class EmulatorSettings:
-    """Everything that can be chosen about an emulator.
+    """Settings of an emulator.
 
     Attributes:
-        tokens: Who may call; the first one's environment is the main one.
-        limits: The rate limits, or ``None``.
-        time_to_ready: Seconds from creating an asset (or a rendition, track, master) to its being ready; 0 or more.
-        probe: Says what a medium is, or why it cannot be used; see `mux_async.emulator.Probe`.
-        media: Makes films of what is uploaded or fetched, and pictures of them (`mux_async.emulator.media.MediaWorker`); ``None`` makes
-            everything up, by *probe*. Whoever made it closes it.
+        tokens: Access tokens; the environment of the first is the main one.
+        limits: The rate limits; ``None`` for none.
+        time_to_ready: Seconds until a new asset (or rendition, track, master) is ready; 0 or more.
+        probe: Returns what an input holds, or why it cannot be used; see `mux_async.emulator.Probe`.
+        media: Converts uploaded and fetched files, and makes images of them (`mux_async.emulator.media.MediaWorker`). ``None`` generates
+            media by *probe*. The emulator does not close it.
         can_delete_preparing: Whether DELETE of a preparing asset succeeds, as in 2020, or is a 400, as in 2026 (facts/BEHAVIOUR.md,
             section 4.2).
         accept_robots_terms: Whether the terms of Robots v1 are accepted from the start. Otherwise v1 answers 403 until they are: by
             `Emulator.accept_robots_terms`, or ``POST /_emulator/robots/terms``.
-        store: Folder that uploaded bytes are kept in, one file per upload named by its id; ``None`` drops them, unless *media* needs
-            them.
-        public_origin: What upload URLs begin with; ``None`` takes it from each request.
+        store: Folder for uploaded files, each named by the id of its upload. ``None`` drops them, unless *media* needs them.
+        public_origin: Origin of upload URLs; ``None`` takes it from each request.
         allowed_hosts: Names or addresses, without a port, under which the page and the control calls (``/_emulator``) may be used,
-            besides those of this machine and the address that a server listens at; also of pages that may call them.
-        seed: Makes ids. The same seed and the same calls give the same ids.
-        max_arrivals: How many `Arrival` values are remembered.
-        max_body: Bytes of an API request's body; more is a 413. Uploads have no limit.
+            in addition to those of this machine and the address of the server. Pages of these hosts may call them too.
+        seed: Seed of ids: the same seed and the same calls give the same ids.
+        max_arrivals: Maximum length of the log of requests.
+        max_body: Maximum bytes of a body of an API request; more is a 413. Uploads have no limit.
         account: Name of the organisation, in whoami.
-        stub: Whether everything is answered from the description of the API alone, without memory: any request that fits it, for any
-            id. Tokens, rate limits and faults are as ever.
-        state: File that everything is kept in, over restarts and crashes; made when it is not there. Its seed wins over *seed*. ``None``
-            keeps nothing. With it, call `Emulator.close` at the end.
+        stub: Whether responses come from the API description alone, without state: for any request that fits it, and any id. Tokens, rate
+            limits and faults work as usual.
+        state: File that stores all state over restarts and crashes; created if missing. Its seed overrides *seed*. Call
+            `Emulator.close` at the end. ``None`` stores nothing.
         time_scale: How many times as fast Mux's time runs: work, windows, time limits, life spans and retries take so many times
             fewer seconds, above 0. Time stamps, signatures and rate limits stay those of the clock.
-        instant: Whether what Mux works on is done at once. What waits for somebody (windows, time limits, life spans, retries)
-            still takes its time.
+        instant: Whether Mux's work finishes at once. Windows, time limits, life spans and retries still take their time.
         webhooks: Endpoints that exist from the start.
-        webhook_retries: When deliveries are tried again.
-        max_events: How many events, and how many deliveries that ended, are remembered.
-        drm_configurations: How many DRM configurations Mux has provisioned for each environment.
+        webhook_retries: When deliveries are retried.
+        max_events: Maximum number of events, and of ended deliveries, that are kept.
+        drm_configurations: Number of DRM configurations of each environment.
     """
 
     tokens: tuple[Token, ...] = attrs.field(default=(DEFAULT_TOKEN,), validator=attrs.validators.min_len(1))
     limits: RateRules | None = RateRules()
     time_to_ready: float = attrs.field(default=1.0, validator=attrs.validators.ge(0.0))
     probe: Probe = synthetic_probe
-    media: Studio | None = None
+    media: MediaBackend | None = None
     can_delete_preparing: bool = False
     accept_robots_terms: bool = False
     store: Path | None = None

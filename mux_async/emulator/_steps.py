@@ -1,4 +1,4 @@
-"""Who runs a planned step: its name's first word says."""
+"""Runs a scheduled step: the first word of its name selects the function."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from mux_async.emulator.resources._asset_lifecycle import run_step
 from mux_async.emulator.robots._directives import reconsider, run_directive_step
 from mux_async.emulator.robots._jobs import run_job_step
 from mux_async.emulator.state._scheduler import Step
-from mux_async.emulator.state._state import Environment, World
+from mux_async.emulator.state._state import Environment, State
 from mux_async.emulator.webhooks._deliveries import run_delivery_step
 
-Runner: TypeAlias = Callable[[World, Environment, str, str], None]
+Runner: TypeAlias = Callable[[State, Environment, str, str], None]
 
 
-def _upload(world: World, environment: Environment, name: str, subject: str) -> None:
-    del world, name
+def _upload(state: State, environment: Environment, name: str, subject: str) -> None:
+    del state, name
     _uploads.time_out(environment, subject)
 
 
-def _webhook(world: World, environment: Environment, name: str, subject: str) -> None:
+def _webhook(state: State, environment: Environment, name: str, subject: str) -> None:
     del environment
-    run_delivery_step(world, name, subject)
+    run_delivery_step(state, name, subject)
 
 
-def _job(world: World, environment: Environment, name: str, subject: str) -> None:
-    run_job_step(world, environment, name, subject)
+def _job(state: State, environment: Environment, name: str, subject: str) -> None:
+    run_job_step(state, environment, name, subject)
 
 
 _MOVES_RUNS = frozenset({"asset", "job", "live"})
@@ -45,10 +45,10 @@ _RUNNERS: Mapping[str, Runner] = {
 }
 
 
-def run(world: World, step: Step) -> None:
+def run(state: State, step: Step) -> None:
     """Do what was planned; nothing, when what it was planned for is gone."""
     kind = step.name.partition(".")[0]
-    environment = world.environment_by_id(step.environment)
-    _RUNNERS[kind](world, environment, step.name, step.subject)
+    environment = state.environment_by_id(step.environment)
+    _RUNNERS[kind](state, environment, step.name, step.subject)
     if kind in _MOVES_RUNS and environment.directive_runs:
-        reconsider(world, environment)
+        reconsider(state, environment)

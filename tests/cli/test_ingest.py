@@ -152,7 +152,7 @@ def test_retry_failed(line: Line, films: Path) -> None:
     assert "2 ready, 1 failed" in err
     assert "--retry-failed retries the failed items" in err
     assert [each["error"]["message"] for each in lines if each.get("status") == "failed"] == [
-        "POST /video/v1/uploads was answered 422 emulated_fault: The emulator was told to answer 422"
+        "POST /video/v1/uploads was answered 422 emulated_fault: A fault of the emulator answers 422"
     ]
 
     code, lines, err = line("films")

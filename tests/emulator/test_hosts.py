@@ -19,7 +19,7 @@ from tests.emulator.harness import START, Account, always
 LENGTH = 42.0
 
 
-class Studio(Account):
+class MediaBackend(Account):
     """An account with a signing key, and one film under each policy. Making the key is slow, so the tests share one studio."""
 
     def __init__(self) -> None:
@@ -54,8 +54,8 @@ class Studio(Account):
 
 
 @pytest.fixture(scope="module")
-def studio() -> Studio:
-    return Studio()
+def backend() -> MediaBackend:
+    return MediaBackend()
 
 
 def png_size(response: Response) -> tuple[int, int]:
@@ -71,13 +71,13 @@ def heights(response: Response) -> list[int]:
     return [int(line.split("RESOLUTION=")[1].split(",")[0].split("x")[1]) for line in lines if "RESOLUTION=" in line]
 
 
-def test_signed_thumbnail(studio: Studio) -> None:
+def test_signed_thumbnail(backend: MediaBackend) -> None:
     """A signed thumbnail has the size of its token, and what stands beside the token does not count."""
-    assert png_size(studio.see("/thumbnail.png", "t", width=320)) == (320, 180)
-    assert png_size(studio.see("/thumbnail.png", "t", "width=64&height=64&fit_mode=crop", width="320")) == (320, 180)
-    assert png_size(studio.see("/thumbnail.png", "t", "width=64")) == (1280, 720)
-    assert studio.see("/thumbnail.png", "t", "time=abc").status == 200
-    assert studio.see("/thumbnail.png", "t", time="abc").status == 400
+    assert png_size(backend.see("/thumbnail.png", "t", width=320)) == (320, 180)
+    assert png_size(backend.see("/thumbnail.png", "t", "width=64&height=64&fit_mode=crop", width="320")) == (320, 180)
+    assert png_size(backend.see("/thumbnail.png", "t", "width=64")) == (1280, 720)
+    assert backend.see("/thumbnail.png", "t", "time=abc").status == 200
+    assert backend.see("/thumbnail.png", "t", time="abc").status == 400
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_signed_thumbnail(studio: Studio) -> None:
         ("rotate=270&width=360&time=41.5", (360, 640)),
     ],
 )
-def test_thumbnail_sizes(studio: Studio, query: str, size: tuple[int, int]) -> None:
+def test_thumbnail_sizes(backend: MediaBackend, query: str, size: tuple[int, int]) -> None:
     """A thumbnail keeps the film's shape within what was asked for, or fills it when told how."""
-    assert png_size(studio.see("/thumbnail.png", None, query)) == size
+    assert png_size(backend.see("/thumbnail.png", None, query)) == size
 
 
 @pytest.mark.parametrize(
@@ -110,27 +110,27 @@ def test_thumbnail_sizes(studio: Studio, query: str, size: tuple[int, int]) -> N
         "width=wide",
     ],
 )
-def test_thumbnail_refused(studio: Studio, query: str) -> None:
+def test_thumbnail_refused(backend: MediaBackend, query: str) -> None:
     """What a thumbnail cannot be is a 400 that names the parameter."""
-    response = studio.see("/thumbnail.png", None, query)
+    response = backend.see("/thumbnail.png", None, query)
 
     assert response.status == 400
     assert query.split("=")[0] in response.json()["error"]["messages"][0]
 
 
-def test_signed_playlist(studio: Studio) -> None:
+def test_signed_playlist(backend: MediaBackend) -> None:
     """Resolutions, order and redundant streams of a signed playlist come from its token alone."""
-    assert heights(studio.see(".m3u8", "v")) == [480, 270, 360, 720]
-    assert heights(studio.see(".m3u8", "v", max_resolution="480p", rendition_order="desc")) == [480, 360, 270]
-    assert heights(studio.see(".m3u8", "v", "max_resolution=270p", min_resolution="480p")) == [720, 480]
-    redundant = studio.see(".m3u8", "v", redundant_streams=True, max_resolution="360p")
+    assert heights(backend.see(".m3u8", "v")) == [480, 270, 360, 720]
+    assert heights(backend.see(".m3u8", "v", max_resolution="480p", rendition_order="desc")) == [480, 360, 270]
+    assert heights(backend.see(".m3u8", "v", "max_resolution=270p", min_resolution="480p")) == [720, 480]
+    redundant = backend.see(".m3u8", "v", redundant_streams=True, max_resolution="360p")
     uris = [line for line in redundant.body.decode().splitlines() if line and not line.startswith("#")]
     assert heights(redundant) == [360, 270, 360, 270]
     assert len(set(uris)) == 4
-    assert {studio.send("GET", f"/{uri}", authorization="").status for uri in uris} == {200}
-    assert studio.see(".m3u8", "v", max_resolution="huge").status == 400
-    assert studio.see(".m3u8", "v", max_resolution="270p", min_resolution="720p").status == 400
-    assert studio.see(".m3u8", "v", rendition_order="asc").status == 400
+    assert {backend.send("GET", f"/{uri}", authorization="").status for uri in uris} == {200}
+    assert backend.see(".m3u8", "v", max_resolution="huge").status == 400
+    assert backend.see(".m3u8", "v", max_resolution="270p", min_resolution="720p").status == 400
+    assert backend.see(".m3u8", "v", rendition_order="asc").status == 400
 
 
 def test_rungs() -> None:
@@ -142,13 +142,13 @@ def test_rungs() -> None:
     assert pick_rungs([0], {"max_resolution": "1080p", "redundant_streams": "true"}) == [0, 0]
 
 
-def test_subtitles(studio: Studio) -> None:
+def test_subtitles(backend: MediaBackend) -> None:
     """Text tracks are in the playlist, the one of the token's language is shown unasked, and each can be fetched."""
-    lines = studio.see(".m3u8", "v", default_subtitles_lang="en-GB").body.decode().splitlines()
+    lines = backend.see(".m3u8", "v", default_subtitles_lang="en-GB").body.decode().splitlines()
     tracks = [line for line in lines if line.startswith("#EXT-X-MEDIA:")]
     uri = tracks[0].split('URI="')[1].rstrip('"')
-    playlist = studio.send("GET", f"/{uri}", authorization="").body.decode().splitlines()
-    captions = studio.send("GET", f"/{uri.rpartition('/')[0]}/{playlist[-2]}", authorization="")
+    playlist = backend.send("GET", f"/{uri}", authorization="").body.decode().splitlines()
+    captions = backend.send("GET", f"/{uri.rpartition('/')[0]}/{playlist[-2]}", authorization="")
 
     assert [("DEFAULT=YES" in track, 'LANGUAGE="en"' in track) for track in tracks] == [(False, False), (True, True)]
     assert 'NAME="D\'e"' in tracks[0]
@@ -158,20 +158,20 @@ def test_subtitles(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize("where", ["token", "url"])
-def test_stretch(studio: Studio, where: str) -> None:
+def test_stretch(backend: MediaBackend, where: str) -> None:
     """A stretch is cut at segments, so it holds what was asked for, and comes from the token or from the URL of a public id."""
     if where == "token":
-        first = studio.see(".m3u8", "v", asset_start_time=12.5, asset_end_time="20")
+        first = backend.see(".m3u8", "v", asset_start_time=12.5, asset_end_time="20")
     else:
-        first = studio.see(".m3u8", None, "asset_start_time=12.5&asset_end_time=20")
+        first = backend.see(".m3u8", None, "asset_start_time=12.5&asset_end_time=20")
     uri = first.body.decode().splitlines()[-1]
-    lines = studio.send("GET", f"/{uri}", authorization="").body.decode().splitlines()
+    lines = backend.send("GET", f"/{uri}", authorization="").body.decode().splitlines()
     segments = [line.partition("?")[0] for line in lines if not line.startswith("#")]
 
     assert segments == ["720-2.ts", "720-3.ts"]
-    assert studio.see(".m3u8", None, "asset_start_time=20&asset_end_time=12").status == 400
-    assert studio.see(".m3u8", None, "asset_start_time=4000").status == 400
-    assert studio.see(".m3u8", None, "program_start_time=1767225600").status == 400
+    assert backend.see(".m3u8", None, "asset_start_time=20&asset_end_time=12").status == 400
+    assert backend.see(".m3u8", None, "asset_start_time=4000").status == 400
+    assert backend.see(".m3u8", None, "program_start_time=1767225600").status == 400
 
 
 def test_recording() -> None:
@@ -196,94 +196,98 @@ def test_recording() -> None:
     assert not [line for line in playlist("exclude_pdt=true") if "PROGRAM-DATE" in line]
 
 
-def test_signed_pictures(studio: Studio) -> None:
+def test_signed_pictures(backend: MediaBackend) -> None:
     """Animated images and storyboards take their parameters from the token too."""
-    gif = studio.see("/animated.gif", "g", "width=100", width=200, start=3, end=5, fps=10)
+    gif = backend.see("/animated.gif", "g", "width=100", width=200, start=3, end=5, fps=10)
 
     assert struct.unpack("<HH", gif.body[6:10]) == (200, 112)
-    assert studio.see("/animated.gif", "g", end=30).status == 400
-    assert ".webp?token=" in studio.see("/storyboard.vtt", "s", format="webp").body.decode()
-    assert ".jpg?token=" in studio.see("/storyboard.vtt", "s", "format=webp").body.decode()
+    assert backend.see("/animated.gif", "g", end=30).status == 400
+    assert ".webp?token=" in backend.see("/storyboard.vtt", "s", format="webp").body.decode()
+    assert ".jpg?token=" in backend.see("/storyboard.vtt", "s", "format=webp").body.decode()
 
 
 @pytest.mark.parametrize("system", ["widevine", "playready", "fairplay"])
-def test_license(studio: Studio, system: str) -> None:
+def test_license(backend: MediaBackend, system: str) -> None:
     """A license is given for what a token of audience d opens, the same for the same question."""
-    drm = studio.ids["drm"]
-    target = f"/license/{system}/{drm}?token={studio.token('d', drm)}"
+    drm = backend.ids["drm"]
+    target = f"/license/{system}/{drm}?token={backend.token('d', drm)}"
 
-    answer = studio.send("POST", target, b"challenge", authorization="")
+    answer = backend.send("POST", target, b"challenge", authorization="")
 
     assert answer.status == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert answer.body == studio.send("POST", target, b"challenge").body != studio.send("POST", target, b"other").body
-    assert studio.send("POST", target, b"").status == 400
-    assert studio.send("GET", target).status == 404
+    assert answer.body == backend.send("POST", target, b"challenge").body != backend.send("POST", target, b"other").body
+    assert backend.send("POST", target, b"").status == 400
+    assert backend.send("GET", target).status == 404
 
 
-def test_license_refused(studio: Studio) -> None:
+def test_license_refused(backend: MediaBackend) -> None:
     """Without a token it is a 400; for what is unknown, of another audience or not protected, a 403; pages of any origin may read that."""
-    drm, unknown = studio.ids["drm"], encode(b"x" * 32)
+    drm, unknown = backend.ids["drm"], encode(b"x" * 32)
 
     def status(id: str, token: str) -> int:
-        response = studio.send("POST", f"/license/widevine/{id}?token={token}", b"challenge")
+        response = backend.send("POST", f"/license/widevine/{id}?token={token}", b"challenge")
         assert response.headers["Access-Control-Allow-Origin"] == "*"
         return response.status
 
     assert status(drm, "") == 400
     assert status("somefakeid", "x") == 400
-    assert status(unknown, studio.token("d", unknown)) == 403
-    assert status(drm, studio.token("v", drm)) == 403
-    assert status(drm, studio.token("d", studio.ids["signed"])) == 403
-    assert status(drm, studio.token("d", drm, exp=int(START) - 1)) == 403
-    assert status(drm, studio.token("d", drm, nbf=int(START) + 10**5)) == 403
-    assert status(studio.ids["signed"], studio.token("d")) == 403
-    assert status(drm, studio.token("d", drm, playback_restriction_id=unknown)) == 403
-    assert studio.send("POST", f"/license/other/{drm}?token={studio.token('d', drm)}", b"x").status == 404
-    assert studio.send("OPTIONS", f"/license/widevine/{drm}").status == 204
+    assert status(unknown, backend.token("d", unknown)) == 403
+    assert status(drm, backend.token("v", drm)) == 403
+    assert status(drm, backend.token("d", backend.ids["signed"])) == 403
+    assert status(drm, backend.token("d", drm, exp=int(START) - 1)) == 403
+    assert status(drm, backend.token("d", drm, nbf=int(START) + 10**5)) == 403
+    assert status(backend.ids["signed"], backend.token("d")) == 403
+    assert status(drm, backend.token("d", drm, playback_restriction_id=unknown)) == 403
+    assert backend.send("POST", f"/license/other/{drm}?token={backend.token('d', drm)}", b"x").status == 404
+    assert backend.send("OPTIONS", f"/license/widevine/{drm}").status == 204
 
 
-def test_certificate(studio: Studio) -> None:
+def test_certificate(backend: MediaBackend) -> None:
     """FairPlay's certificate is one that a library reads, and needs the same token."""
-    drm = studio.ids["drm"]
+    drm = backend.ids["drm"]
 
-    answer = studio.send("GET", f"/appcert/fairplay/{drm}?token={studio.token('d', drm)}", authorization="")
+    answer = backend.send("GET", f"/appcert/fairplay/{drm}?token={backend.token('d', drm)}", authorization="")
 
     assert x509.load_der_x509_certificate(answer.body).subject
-    assert studio.send("GET", f"/appcert/fairplay/{drm}").status == 400
-    assert studio.send("GET", f"/appcert/widevine/{drm}?token={studio.token('d', drm)}").status == 404
+    assert backend.send("GET", f"/appcert/fairplay/{drm}").status == 400
+    assert backend.send("GET", f"/appcert/widevine/{drm}?token={backend.token('d', drm)}").status == 404
 
 
-def count(studio: Studio, audience: str, subject: str) -> dict[str, Any]:
-    answer = studio.send("GET", f"/counts?token={studio.token(audience, subject)}", authorization="")
+def count(backend: MediaBackend, audience: str, subject: str) -> dict[str, Any]:
+    answer = backend.send("GET", f"/counts?token={backend.token(audience, subject)}", authorization="")
     assert answer.status == 200
     counts: dict[str, Any] = answer.json()["data"][0]
     return counts
 
 
-def test_counts(studio: Studio) -> None:
+def test_counts(backend: MediaBackend) -> None:
     """Counts of an asset, by any of its names, are those that monitoring has of it; nobody watches what is not there."""
-    title = f"Asset {studio.film['id'][:6]}"
-    names = {"video_id": studio.film["id"], "asset_id": studio.film["id"], "playback_id": studio.film["playback_ids"][0]["id"]}
+    title = f"Asset {backend.film['id'][:6]}"
+    names = {
+        "video_id": backend.film["id"],
+        "asset_id": backend.film["id"],
+        "playback_id": backend.film["playback_ids"][0]["id"],
+    }
     breakdown = "/data/v1/monitoring/metrics/current-concurrent-viewers/breakdown?dimension=video_title"
     most = 0
     for _ in range(30):
-        watching = {row["value"]: row["concurrent_viewers"] for row in studio.data("GET", breakdown)}
-        counts = [count(studio, audience, subject) for audience, subject in names.items()]
+        watching = {row["value"]: row["concurrent_viewers"] for row in backend.data("GET", breakdown)}
+        counts = [count(backend, audience, subject) for audience, subject in names.items()]
         assert {entry["views"] for entry in counts} == {watching.get(title, 0)}
         assert all(entry["viewers"] <= entry["views"] for entry in counts)
         most = max(most, counts[0]["viewers"])
-        studio.pass_time(60.0)
+        backend.pass_time(60.0)
 
     assert most > 0
-    assert count(studio, "video_id", "no such video")["views"] == 0
-    assert sorted(count(studio, "live_stream_id", "none")) == ["updated_at", "viewers", "views"]
+    assert count(backend, "video_id", "no such video")["views"] == 0
+    assert sorted(count(backend, "live_stream_id", "none")) == ["updated_at", "viewers", "views"]
 
 
-def test_counts_refused(studio: Studio) -> None:
+def test_counts_refused(backend: MediaBackend) -> None:
     """Counts need a token of theirs, signed by a key of the account."""
-    assert studio.send("GET", "/counts").status == 403
-    assert studio.send("GET", f"/counts?token={studio.token('v')}").status == 403
-    assert studio.send("GET", f"/counts?token={studio.token('asset_id', exp=1)}").status == 403
-    assert studio.send("GET", "/counts?token=nonsense").status == 403
-    assert Account().send("GET", f"/counts?token={studio.token('asset_id')}").status == 403
+    assert backend.send("GET", "/counts").status == 403
+    assert backend.send("GET", f"/counts?token={backend.token('v')}").status == 403
+    assert backend.send("GET", f"/counts?token={backend.token('asset_id', exp=1)}").status == 403
+    assert backend.send("GET", "/counts?token=nonsense").status == 403
+    assert Account().send("GET", f"/counts?token={backend.token('asset_id')}").status == 403

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mux_async.emulator.state._ids import IdMint, encode, is_well_formed
+from mux_async.emulator.state._ids import IdGenerator, encode, is_well_formed
 
 
 @given(st.sampled_from([24, 32, 40]).flatmap(lambda size: st.binary(min_size=size, max_size=size)))
@@ -32,14 +32,14 @@ def test_malformed(id: str) -> None:
 
 def test_seed() -> None:
     """The same seed gives the same ids, another one gives others, and kinds do not disturb each other."""
-    first, second, other = IdMint(7), IdMint(7), IdMint(8)
+    first, second, other = IdGenerator(7), IdGenerator(7), IdGenerator(8)
     second.id("track")
 
     assert first.id("asset") == second.id("asset")
     assert first.id("asset") != first.id("asset")
-    assert IdMint(7).id("asset") != other.id("asset")
+    assert IdGenerator(7).id("asset") != other.id("asset")
 
 
 def test_request_id() -> None:
     """A request id is 20 url-safe characters."""
-    assert re.fullmatch(r"[A-Za-z0-9_-]{20}", IdMint(1).request_id())
+    assert re.fullmatch(r"[A-Za-z0-9_-]{20}", IdGenerator(1).request_id())

@@ -39,10 +39,10 @@ class Client:
     def close(self) -> None:
         self._client.close()
 
-    def refused(self, act: Callable[[], object]) -> int:
-        """Return the status that *act* is refused with."""
+    def refused(self, handler: Callable[[], object]) -> int:
+        """Return the status that *handler* is refused with."""
         with pytest.raises(self.module.ApiException) as caught:
-            act()
+            handler()
         return int(caught.value.status)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from mux_async.emulator import Emulator, EmulatorSettings
 from mux_async.emulator.resources._asset_lifecycle import create_asset
-from mux_async.emulator.state._scheduler import Agenda
-from mux_async.emulator.state._state import Asset, World
+from mux_async.emulator.state._scheduler import Scheduler
+from mux_async.emulator.state._state import Asset, State
 from tests.emulator.harness import Account
 
 MANY = 10_000
@@ -38,23 +38,23 @@ class Counting(dict[str, Asset]):
 @pytest.fixture(scope="module")
 def account() -> Account:
     made = Account(EmulatorSettings(limits=None))
-    world = world_of(made.emulator)
-    environment = world.environments["development"]
+    state = state_of(made.emulator)
+    environment = state.environments["development"]
     for _ in range(MANY):
-        create_asset(world, environment, {"inputs": [{"url": "https://example.com/film.mp4"}]}, ingest_type="on_demand_url")
+        create_asset(state, environment, {"inputs": [{"url": "https://example.com/film.mp4"}]}, ingest_type="on_demand_url")
     made.pass_time(10.0)
     made.ok("GET", "/system/v1/whoami")  # and all of them are ready
     environment.assets = Counting(environment.assets)
     return made
 
 
-def world_of(emulator: Emulator) -> World:
-    return emulator._world  # pyright: ignore[reportPrivateUsage] - no request fills an account with so many in time
+def state_of(emulator: Emulator) -> State:
+    return emulator._state  # pyright: ignore[reportPrivateUsage] - no request fills an account with so many in time
 
 
 def looked_at(account: Account, target: str) -> int:
     """Count the assets that are looked at for one GET."""
-    assets = world_of(account.emulator).environments["development"].assets
+    assets = state_of(account.emulator).environments["development"].assets
     assert isinstance(assets, Counting)
     assets.looked = 0
     account.ok("GET", target)
@@ -82,7 +82,7 @@ def test_one(account: Account) -> None:
     assert looked_at(account, f"/video/v1/assets/{newest}") == 1
 
 
-def test_agenda() -> None:
+def test_scheduler() -> None:
     """Of ten thousand planned steps, those that are due come out in order, and nobody looks at the others."""
     compared = 0
 
@@ -99,12 +99,12 @@ def test_agenda() -> None:
 
         __hash__ = float.__hash__
 
-    agenda = Agenda()
+    scheduler = Scheduler()
     for number in range(MANY):
-        agenda.add(Moment(number * 7919 % MANY), "step", "environment", str(number))
+        scheduler.add(Moment(number * 7919 % MANY), "step", "environment", str(number))
     compared = 0
-    due = [step.at for step in agenda.due(9.0)]
+    due = [step.at for step in scheduler.due(9.0)]
 
     assert due == [float(moment) for moment in range(10)]
     assert 0 < compared < 10 * 2 * BINARY_SEARCH * 2
-    assert agenda.next_at == 10.0
+    assert scheduler.next_at == 10.0

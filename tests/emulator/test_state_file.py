@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 from mux_async.emulator import Emulator, EmulatorSettings, StateFileError, WebhookSettings
-from mux_async.emulator.state._tracking import Touched, Tracked
+from mux_async.emulator.state._tracking import ModifiedRecords, TrackedDict
 from tests.emulator import tour
 from tests.emulator.harness import Account, Json, basic
 
@@ -246,17 +246,17 @@ def test_other_files(tmp_path: Path) -> None:
 
 def test_tracked() -> None:
     """A tracked mapping behaves as the mapping it is, and notes every key that was read or written, each way there is."""
-    touched = Touched()
+    modified = ModifiedRecords()
 
-    def noted(act: Callable[[Tracked[int]], object]) -> set[str]:
-        touched.keys.clear()
-        tracked = Tracked({"a": 1, "b": 2, "c": 3}, touched, 7)
-        act(tracked)
-        return set(touched.keys.get(7, {}))
+    def noted(handler: Callable[[TrackedDict[int]], object]) -> set[str]:
+        modified.keys.clear()
+        tracked = TrackedDict({"a": 1, "b": 2, "c": 3}, modified, 7)
+        handler(tracked)
+        return set(modified.keys.get(7, {}))
 
     assert noted(lambda it: it["a"]) == {"a"}
     assert noted(lambda it: it.get("b")) == {"b"}
-    assert noted(lambda it: it.untouched("b")) == set()
+    assert noted(lambda it: it.get_untracked("b")) == set()
     assert noted(lambda it: ("a" in it, list(it), len(it))) == set()
     assert noted(lambda it: it.pop("c")) == {"c"}
     assert noted(lambda it: it.popitem()) == {"c"}
@@ -267,7 +267,7 @@ def test_tracked() -> None:
     assert noted(lambda it: next(reversed(it.items()))) == {"c"}
     assert noted(lambda it: list(it.values())) == {"a", "b", "c"}
     assert noted(lambda it: it.__delitem__("a")) == {"a"}
-    tracked = Tracked({"a": 1, "b": 2}, touched, 7)
+    tracked = TrackedDict({"a": 1, "b": 2}, modified, 7)
     assert (list(tracked.items()), len(tracked.values())) == ([("a", 1), ("b", 2)], 2)
 
 

@@ -1,9 +1,8 @@
-"""Who may use what is not Mux's: the control calls below ``/_emulator``, and the page with its calls. They need no token, so it is by where
-a request comes from.
+"""Access control for the control calls below ``/_emulator`` and for the page. They need no token: where a request comes from decides.
 
-Two kinds of request are refused. A browser sends one from any page that is open in it, and says so (``Origin``, ``Sec-Fetch-Site``). And a
-name that somebody else's server resolves to this machine (DNS rebinding) makes such a page look like the emulator's own: that shows in
-``Host``. Mux's API is open to pages as Mux's is, and asks for a token.
+Two kinds of request are refused. First, a browser sends requests for any open page, and names the page in ``Origin`` and
+``Sec-Fetch-Site``. Second, a page whose name resolves to this machine (DNS rebinding) looks like the emulator's own page, except in
+``Host``. The emulated API is open to pages, as Mux's is, and needs a token.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from mux_async.emulator.http._addresses import is_loopback
 from mux_async.emulator.http._messages import ApiError, Request
 
 _OWN_SITES = {"same-origin", "none"}
-"""``Sec-Fetch-Site`` of the emulator's own page, and of an address that somebody typed."""
+"""``Sec-Fetch-Site`` of the emulator's own page, and of an address typed into the browser."""
 
 
-def check_visitor(request: Request, hosts: Collection[str], *, is_page: bool = False) -> None:
-    """Refuse what comes from a foreign page, or for a foreign host.
+def check_control_access(request: Request, hosts: Collection[str], *, is_page: bool = False) -> None:
+    """Refuse requests from a foreign page or for a foreign host.
 
     Args:
-        request: Its ``Host``, where it has one: requests within the process have none.
+        request: The request; in-process requests have no ``Host``.
         hosts: Names and addresses that count as the emulator's own, besides those of this machine.
-        is_page: It is for the page itself, which links may lead to.
+        is_page: Whether it is for the page itself, which other pages may link to.
 
     Raises:
         ApiError: 403; the message says what allows it.

@@ -1,30 +1,31 @@
-"""The emulator's own corner of its origin, under ``/_emulator``: nothing of Mux's, nothing rate-limited, no token needed.
+"""The control API below ``/_emulator``: calls that Mux does not have, without tokens and rate limits.
 
 ======  =============================================  =======================================================================
-GET     health                                         that it runs, its version and the time
+GET     health                                         whether it runs, its version and its time
 GET     arrivals                                       the log of requests, in order of arrival
 GET     uploads                                        what is stored of every upload
-GET     events, events/{ID}                            what happened, oldest first, as it would be sent; one of them
-GET     webhooks, deliveries/{ID}                      the log of webhook deliveries; one of them
-GET     api/{PATH}                                     what a GET of the API answers, without a token or its limits; the page asks
-POST    webhooks/faults                                set up faults of deliveries: a `WebhookFault` as JSON, or a list of them
-DELETE  webhooks/faults                                forget them
-POST    work/faults                                    set up faults of what Mux works on: a `WorkFault` as JSON, or a list of them
-DELETE  work/faults                                    forget them
-POST    faults                                         set up faults of requests: a `Fault` as JSON, or a list of them
-DELETE  faults                                         forget them
-POST    live-streams/{ID or STREAM KEY}/connect        let an encoder connect: ``{"protocol": "rtmp", "silent": false}``, all optional
-POST    live-streams/{ID or STREAM KEY}/disconnect     let it drop out
+GET     events, events/{ID}                            all events, oldest first, as webhooks have them; one event
+GET     webhooks, deliveries/{ID}                      the log of webhook deliveries; one delivery
+GET     api/{PATH}                                     the response of the API to a GET, without token and limits; for the page
+POST    webhooks/faults                                add faults of deliveries: a `WebhookFault` as JSON, or a list of them
+DELETE  webhooks/faults                                remove them
+POST    work/faults                                    add faults of Mux's work: a `WorkFault` as JSON, or a list of them
+DELETE  work/faults                                    remove them
+POST    faults                                         add faults of requests: a `Fault` as JSON, or a list of them
+DELETE  faults                                         remove them
+POST    live-streams/{ID or STREAM KEY}/connect        connect an encoder: ``{"protocol": "rtmp", "silent": false}``, all optional
+POST    live-streams/{ID or STREAM KEY}/disconnect     disconnect it
 POST    live-streams/{..}/simulcast-targets/{ID}/fail  let a target fail: ``{"severity": "normal"}``
-POST    live-streams/{..}/simulcast-targets/../update  change one: ``{"url": "...", "stream_key": "..."}`` or ``passthrough``
-POST    assets/{ID}/warning                            warn about it: ``{"type": "...", "message": "..."}``, both optional
-POST    delivery/high-traffic                          say that much is played: ``{"threshold": 60, "environment": "..."}``, both optional
-POST    spaces/{ID}/join, spaces/{ID}/leave            let ``{"participant": "..."}`` in or out
-POST    uploads                                        create one without a token: ``{"title": "..."}``, optional; the page does
-POST    reset                                          forget everything
+POST    live-streams/{..}/simulcast-targets/../update  update one: ``{"url": "...", "stream_key": "..."}`` or ``passthrough``
+POST    assets/{ID}/warning                            send a warning: ``{"type": "...", "message": "..."}``, both optional
+POST    delivery/high-traffic                          report high traffic: ``{"threshold": 60, "environment": "..."}``, both optional
+POST    spaces/{ID}/join, spaces/{ID}/leave            let ``{"participant": "..."}`` join or leave
+POST    robots/terms                                   accept the terms of Robots v1: ``{"environment": "..."}``, optional
+POST    uploads                                        create an upload without a token: ``{"title": "..."}``, optional; for the page
+POST    reset                                          delete all state
 ======  =============================================  =======================================================================
 
-Shots manifests, usage exports and what Robots offer for a while are downloaded from here too; their URLs come from the API.
+Shots manifests, usage exports and files made by Robots are downloaded from here too, by URLs from API responses.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from mux_async.emulator.resources import _shots, _usage
 from mux_async.emulator.robots import _effects
 from mux_async.emulator.routing._exchange import Arrival
 from mux_async.emulator.state._records import Delivery
-from mux_async.emulator.state._state import World
+from mux_async.emulator.state._state import State
 from mux_async.emulator.validation._shapes import choice, flag, members, number, string, validated
 
 CONTROL_PREFIX = "_emulator"
@@ -53,10 +54,10 @@ CONTROL_PREFIX = "_emulator"
 
 
 @attrs.frozen
-class Desk:
-    """One control call, and what it reaches: the account, and what belongs to the run."""
+class ControlCall:
+    """One control call, with the parts of the emulator that it may read and change."""
 
-    world: World
+    state: State
     faults: Faults
     arrivals: Iterable[Arrival]
     reset: Callable[[], None]
@@ -64,39 +65,39 @@ class Desk:
     body: bytes = b""
 
 
-Act: TypeAlias = Callable[[Desk], Response]
+Handler: TypeAlias = Callable[[ControlCall], Response]
 
 
 def is_download(request: Request) -> bool:
-    """Whether a URL out of an answer of the API is followed: Mux has those files on hosts that are open to everybody."""
+    """Whether the request follows a URL from an API response. Mux serves these files from public hosts."""
     return request.method == "GET" and request.segments[1:2] in {("shots",), ("robots",), ("usage-exports",)}
 
 
-def control(desk: Desk, body: bytes) -> Response:
-    """Answer a request below ``/_emulator``; the head of this module has the list.
+def control(call: ControlCall, body: bytes) -> Response:
+    """Respond to a request below ``/_emulator``. The docstring of this module lists them.
 
     Raises:
         ApiError: 400, 404 or 412.
     """
-    parts = desk.request.segments[1:]
-    for (method, template), act in _ACTS.items():
+    parts = call.request.segments[1:]
+    for (method, template), handler in _HANDLERS.items():
         names = template.split("/")
         fits = len(names) == len(parts) and all(name in {"*", part} for name, part in zip(names, parts, strict=True))
-        if fits and method == desk.request.method:
-            return act(attrs.evolve(desk, body=body))
+        if fits and method == call.request.method:
+            return handler(attrs.evolve(call, body=body))
     raise not_found()
 
 
-def _health(desk: Desk) -> Response:
-    return json_response(200, {"status": "ok", "version": __version__, "now": desk.world.now})
+def _health(call: ControlCall) -> Response:
+    return json_response(200, {"status": "ok", "version": __version__, "now": call.state.now})
 
 
-def _arrivals(desk: Desk) -> Response:
-    ordered = sorted(desk.arrivals, key=lambda arrival: arrival.at)
+def _arrivals(call: ControlCall) -> Response:
+    ordered = sorted(call.arrivals, key=lambda arrival: arrival.at)
     return json_response(200, {"arrivals": [attrs.asdict(arrival) for arrival in ordered]})
 
 
-def _uploads(desk: Desk) -> Response:
+def _uploads(call: ControlCall) -> Response:
     uploads = [
         {
             "id": upload.id,
@@ -106,36 +107,36 @@ def _uploads(desk: Desk) -> Response:
             "crc32": f"{upload.session.crc:08x}",
             "is_complete": upload.session.is_complete,
         }
-        for environment in desk.world.environments.values()
+        for environment in call.state.environments.values()
         for upload in environment.uploads.values()
     ]
     return json_response(200, {"uploads": uploads})
 
 
-def _open_upload(desk: Desk) -> Response:
-    return _page_calls.open_upload(desk.world, desk.request, desk.body)
+def _open_upload(call: ControlCall) -> Response:
+    return _page_calls.open_upload(call.state, call.request, call.body)
 
 
-def _events(desk: Desk) -> Response:
-    return json_response(200, {"events": [orjson.loads(event.body) for event in desk.world.events]})
+def _events(call: ControlCall) -> Response:
+    return json_response(200, {"events": [orjson.loads(event.body) for event in call.state.events]})
 
 
-def _one_event(desk: Desk) -> Response:
-    found = next((event for event in desk.world.events if event.id == desk.request.segments[2]), None)
+def _one_event(call: ControlCall) -> Response:
+    found = next((event for event in call.state.events if event.id == call.request.segments[2]), None)
     if found is None:
         raise not_found()
     return json_response(200, orjson.loads(found.body))
 
 
-def _one_delivery(desk: Desk) -> Response:
-    found = desk.world.deliveries.get(desk.request.segments[2])
+def _one_delivery(call: ControlCall) -> Response:
+    found = call.state.deliveries.get(call.request.segments[2])
     if found is None:
         raise not_found()
     return json_response(200, _delivery(found))
 
 
-def _deliveries(desk: Desk) -> Response:
-    return json_response(200, {"webhooks": [_delivery(delivery) for delivery in desk.world.deliveries.values()]})
+def _deliveries(call: ControlCall) -> Response:
+    return json_response(200, {"webhooks": [_delivery(delivery) for delivery in call.state.deliveries.values()]})
 
 
 def _delivery(delivery: Delivery) -> Mapping[str, Any]:
@@ -161,128 +162,128 @@ def _json(body: bytes) -> object:
         raise invalid("The request body is not valid JSON") from None
 
 
-def _add_webhook_faults(desk: Desk) -> Response:
+def _add_webhook_faults(call: ControlCall) -> Response:
     try:
-        desk.world.webhook_faults.add(*read_webhook_faults(_json(desk.body)))
+        call.state.webhook_faults.add(*read_webhook_faults(_json(call.body)))
     except ValueError as error:
         raise invalid(str(error)) from error
     return no_content()
 
 
-def _clear_webhook_faults(desk: Desk) -> Response:
-    desk.world.webhook_faults.clear()
+def _clear_webhook_faults(call: ControlCall) -> Response:
+    call.state.webhook_faults.clear()
     return no_content()
 
 
-def _add_work_faults(desk: Desk) -> Response:
+def _add_work_faults(call: ControlCall) -> Response:
     try:
-        desk.world.work_faults.add(*read_work_faults(_json(desk.body)))
+        call.state.work_faults.add(*read_work_faults(_json(call.body)))
     except ValueError as error:
         raise invalid(str(error)) from error
     return no_content()
 
 
-def _clear_work_faults(desk: Desk) -> Response:
-    desk.world.work_faults.clear()
+def _clear_work_faults(call: ControlCall) -> Response:
+    call.state.work_faults.clear()
     return no_content()
 
 
-def _add_faults(desk: Desk) -> Response:
+def _add_faults(call: ControlCall) -> Response:
     try:
-        desk.faults.add(*read_faults(_json(desk.body)))
+        call.faults.add(*read_faults(_json(call.body)))
     except ValueError as error:
         raise invalid(str(error)) from error
     return no_content()
 
 
-def _clear_faults(desk: Desk) -> Response:
-    desk.faults.clear()
+def _clear_faults(call: ControlCall) -> Response:
+    call.faults.clear()
     return no_content()
 
 
-def _connect(desk: Desk) -> Response:
-    given = validated(desk.body, members(protocol=choice("rtmp", "srt"), silent=flag()))
+def _connect(call: ControlCall) -> Response:
+    given = validated(call.body, members(protocol=choice("rtmp", "srt"), silent=flag()))
     protocol, silent = given.get("protocol", "rtmp"), given.get("silent", False)
-    _handles.connect_encoder(desk.world, desk.request.segments[2], protocol=protocol, silent=silent)
+    _handles.connect_encoder(call.state, call.request.segments[2], protocol=protocol, silent=silent)
     return no_content()
 
 
-def _disconnect(desk: Desk) -> Response:
-    _handles.disconnect_encoder(desk.world, desk.request.segments[2])
+def _disconnect(call: ControlCall) -> Response:
+    _handles.disconnect_encoder(call.state, call.request.segments[2])
     return no_content()
 
 
-def _fail_target(desk: Desk) -> Response:
-    severity = validated(desk.body, members(severity=choice("normal", "fatal"))).get("severity", "normal")
-    _handles.fail_target(desk.world, desk.request.segments[2], desk.request.segments[4], severity)
+def _fail_target(call: ControlCall) -> Response:
+    severity = validated(call.body, members(severity=choice("normal", "fatal"))).get("severity", "normal")
+    _handles.fail_target(call.state, call.request.segments[2], call.request.segments[4], severity)
     return no_content()
 
 
-def _update_target(desk: Desk) -> Response:
-    changes = validated(desk.body, members(url=string(), stream_key=string(), passthrough=string()))
+def _update_target(call: ControlCall) -> Response:
+    changes = validated(call.body, members(url=string(), stream_key=string(), passthrough=string()))
     known: dict[str, str] = {name: changes[name] for name in ("url", "stream_key", "passthrough") if name in changes}
-    _handles.update_target(desk.world, desk.request.segments[2], desk.request.segments[4], known)
+    _handles.update_target(call.state, call.request.segments[2], call.request.segments[4], known)
     return no_content()
 
 
-def _warn(desk: Desk) -> Response:
-    given = validated(desk.body, members(type=string(), message=string()))
+def _warn(call: ControlCall) -> Response:
+    given = validated(call.body, members(type=string(), message=string()))
     said = given.get("type", "custom_slate_unavailable"), given.get("message", "Something is odd")
-    _handles.warn(desk.world, desk.request.segments[2], *said)
+    _handles.warn(call.state, call.request.segments[2], *said)
     return no_content()
 
 
-def _announce_traffic(desk: Desk) -> Response:
-    given = validated(desk.body, members(threshold=number(0), environment=string()))
-    _handles.announce_traffic(desk.world, given.get("environment"), given.get("threshold", 0.0))
+def _announce_traffic(call: ControlCall) -> Response:
+    given = validated(call.body, members(threshold=number(0), environment=string()))
+    _handles.announce_traffic(call.state, given.get("environment"), given.get("threshold", 0.0))
     return no_content()
 
 
-def _accept_robots_terms(desk: Desk) -> Response:
-    _handles.accept_robots_terms(desk.world, validated(desk.body, members(environment=string())).get("environment"))
+def _accept_robots_terms(call: ControlCall) -> Response:
+    _handles.accept_robots_terms(call.state, validated(call.body, members(environment=string())).get("environment"))
     return no_content()
 
 
-def _join(desk: Desk) -> Response:
+def _join(call: ControlCall) -> Response:
     _spaces.join(
-        desk.world,
-        desk.request.segments[2],
-        validated(desk.body, members(["participant"], participant=string()))["participant"],
+        call.state,
+        call.request.segments[2],
+        validated(call.body, members(["participant"], participant=string()))["participant"],
     )
     return no_content()
 
 
-def _leave(desk: Desk) -> Response:
+def _leave(call: ControlCall) -> Response:
     _spaces.leave(
-        desk.world,
-        desk.request.segments[2],
-        validated(desk.body, members(["participant"], participant=string()))["participant"],
+        call.state,
+        call.request.segments[2],
+        validated(call.body, members(["participant"], participant=string()))["participant"],
     )
     return no_content()
 
 
-def _manifest(desk: Desk) -> Response:
-    wanted = desk.request.segments[2].removesuffix(".json")
-    for environment in desk.world.environments.values():
+def _manifest(call: ControlCall) -> Response:
+    wanted = call.request.segments[2].removesuffix(".json")
+    for environment in call.state.environments.values():
         if wanted in environment.assets:
             return json_response(200, _shots.manifest(environment.assets[wanted]))
     raise not_found()
 
 
-def _robot_file(desk: Desk) -> Response:
-    return _effects.download(desk.world, desk.request.segments[2], desk.request.segments[3])
+def _robot_file(call: ControlCall) -> Response:
+    return _effects.download(call.state, call.request.segments[2], call.request.segments[3])
 
 
-def _export(desk: Desk) -> Response:
-    return _usage.download_export(desk.request, desk.world)
+def _export(call: ControlCall) -> Response:
+    return _usage.download_export(call.request, call.state)
 
 
-def _reset(desk: Desk) -> Response:
-    desk.reset()
+def _reset(call: ControlCall) -> Response:
+    call.reset()
     return no_content()
 
 
-_ACTS: Mapping[tuple[str, str], Act] = {
+_HANDLERS: Mapping[tuple[str, str], Handler] = {
     ("GET", "health"): _health,
     ("GET", "arrivals"): _arrivals,
     ("GET", "uploads"): _uploads,

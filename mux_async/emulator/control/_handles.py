@@ -1,4 +1,4 @@
-"""What happens to an account from outside its API: encoders, and people in rooms. Used by the Python handle and by control calls."""
+"""Handles for what happens outside of the API: encoders, warnings and participants. Python tests and control calls use them."""
 
 from __future__ import annotations
 
@@ -8,78 +8,78 @@ from typing import Literal, TypeAlias
 from mux_async.emulator.http._messages import ApiError, invalid, not_found
 from mux_async.emulator.live import _encoders, _spaces
 from mux_async.emulator.resources import _usage
-from mux_async.emulator.state._state import Environment, LiveStream, World
+from mux_async.emulator.state._state import Environment, LiveStream, State
 from mux_async.emulator.webhooks._events import asset_warning
 
-Perform: TypeAlias = Callable[[Callable[[World], None]], None]
+Perform: TypeAlias = Callable[[Callable[[State], None]], None]
 """Lets something happen now, on the emulator's clock."""
 
 Protocol: TypeAlias = Literal["rtmp", "srt"]
 Severity: TypeAlias = Literal["normal", "fatal"]
 
 
-def find_stream(world: World, key: str) -> tuple[Environment, LiveStream]:
+def find_stream(state: State, key: str) -> tuple[Environment, LiveStream]:
     """Return the live stream with this id or stream key, of any environment.
 
     Raises:
         ApiError: 404, there is none.
     """
-    for environment in world.environments.values():
+    for environment in state.environments.values():
         for stream in environment.live_streams.values():
             if key in {stream.id, stream.stream_key}:
                 return environment, stream
     raise not_found()
 
 
-def connect_encoder(world: World, key: str, *, protocol: Protocol = "rtmp", silent: bool = False) -> None:
+def connect_encoder(state: State, key: str, *, protocol: Protocol = "rtmp", silent: bool = False) -> None:
     """See `LiveHandle.connect`."""
-    _encoders.connect(world, *find_stream(world, key), protocol=protocol, silent=silent)
+    _encoders.connect(state, *find_stream(state, key), protocol=protocol, silent=silent)
 
 
-def disconnect_encoder(world: World, key: str) -> None:
+def disconnect_encoder(state: State, key: str) -> None:
     """See `LiveHandle.disconnect`."""
-    _encoders.disconnect(world, *find_stream(world, key))
+    _encoders.disconnect(state, *find_stream(state, key))
 
 
-def fail_target(world: World, key: str, target_id: str, severity: Severity) -> None:
+def fail_target(state: State, key: str, target_id: str, severity: Severity) -> None:
     """See `LiveHandle.fail_target`."""
-    _encoders.fail_target(world, *find_stream(world, key), target_id, severity)
+    _encoders.fail_target(state, *find_stream(state, key), target_id, severity)
 
 
-def update_target(world: World, key: str, target_id: str, changes: Mapping[str, str]) -> None:
+def update_target(state: State, key: str, target_id: str, changes: Mapping[str, str]) -> None:
     """See `LiveHandle.update_target`."""
-    _encoders.update_target(world, *find_stream(world, key), target_id, changes)
+    _encoders.update_target(state, *find_stream(state, key), target_id, changes)
 
 
-def warn(world: World, asset_id: str, type: str, message: str) -> None:
+def warn(state: State, asset_id: str, type: str, message: str) -> None:
     """See `AssetHandle.warn`."""
-    for environment in world.environments.values():
+    for environment in state.environments.values():
         if asset_id in environment.assets:
-            asset_warning(world, environment, environment.assets[asset_id], type, message)
+            asset_warning(state, environment, environment.assets[asset_id], type, message)
             return
     raise not_found()
 
 
-def accept_robots_terms(world: World, name: str | None) -> None:
+def accept_robots_terms(state: State, name: str | None) -> None:
     """See `Emulator.accept_robots_terms`."""
-    if name is not None and name not in world.environments:
-        raise invalid(f"environment must be one of {', '.join(world.environments)}")
-    for environment in world.environments.values():
+    if name is not None and name not in state.environments:
+        raise invalid(f"environment must be one of {', '.join(state.environments)}")
+    for environment in state.environments.values():
         if name in {None, environment.name}:
             environment.has_robots_terms = True
 
 
-def announce_traffic(world: World, name: str | None, threshold: float) -> None:
+def announce_traffic(state: State, name: str | None, threshold: float) -> None:
     """See `AssetHandle.announce_traffic`."""
-    name = next(iter(world.environments)) if name is None else name
-    if name not in world.environments:
-        raise invalid(f"environment must be one of {', '.join(world.environments)}")
-    _usage.announce_traffic(world, world.environments[name], threshold)
+    name = next(iter(state.environments)) if name is None else name
+    if name not in state.environments:
+        raise invalid(f"environment must be one of {', '.join(state.environments)}")
+    _usage.announce_traffic(state, state.environments[name], threshold)
 
 
-def _asked(perform: Perform, act: Callable[[World], None]) -> None:
+def _asked(perform: Perform, handler: Callable[[State], None]) -> None:
     try:
-        perform(act)
+        perform(handler)
     except ApiError as error:
         raise ValueError("; ".join(error.messages)) from error
 
@@ -101,19 +101,19 @@ class LiveHandle:
             protocol: How it sends.
             silent: Whether it sends nothing; Mux disconnects it after five minutes.
         """
-        _asked(self._perform, lambda world: connect_encoder(world, stream, protocol=protocol, silent=silent))
+        _asked(self._perform, lambda state: connect_encoder(state, stream, protocol=protocol, silent=silent))
 
     def disconnect(self, stream: str) -> None:
         """Let the encoder drop out; the stream is idle when its reconnect window is over."""
-        _asked(self._perform, lambda world: disconnect_encoder(world, stream))
+        _asked(self._perform, lambda state: disconnect_encoder(state, stream))
 
     def fail_target(self, stream: str, target_id: str, *, severity: Severity = "normal") -> None:
         """Let a simulcast target that is being sent to fail."""
-        _asked(self._perform, lambda world: fail_target(world, stream, target_id, severity))
+        _asked(self._perform, lambda state: fail_target(state, stream, target_id, severity))
 
     def update_target(self, stream: str, target_id: str, **changes: str) -> None:
         """Change the ``url``, ``stream_key`` or ``passthrough`` of a simulcast target: an event tells of it, and no operation does it."""
-        _asked(self._perform, lambda world: update_target(world, stream, target_id, changes))
+        _asked(self._perform, lambda state: update_target(state, stream, target_id, changes))
 
 
 class AssetHandle:
@@ -124,7 +124,7 @@ class AssetHandle:
 
     def warn(self, asset_id: str, *, type: str = "custom_slate_unavailable", message: str = "Something is odd") -> None:
         """Send ``video.asset.warning``: something is wrong that does not keep the asset from being played."""
-        _asked(self._perform, lambda world: warn(world, asset_id, type, message))
+        _asked(self._perform, lambda state: warn(state, asset_id, type, message))
 
     def announce_traffic(self, *, threshold: float = 0.0, environment: str | None = None) -> None:
         """Send ``video.delivery.high_traffic`` about what was played since the last full hour began.
@@ -136,7 +136,7 @@ class AssetHandle:
         Raises:
             ValueError: Nothing was delivered so often, or there is no such environment.
         """
-        _asked(self._perform, lambda world: announce_traffic(world, environment, threshold))
+        _asked(self._perform, lambda state: announce_traffic(state, environment, threshold))
 
 
 class SpaceHandle:
@@ -147,8 +147,8 @@ class SpaceHandle:
 
     def join(self, space_id: str, participant: str) -> None:
         """Let somebody in; the first makes the space active."""
-        _asked(self._perform, lambda world: _spaces.join(world, space_id, participant))
+        _asked(self._perform, lambda state: _spaces.join(state, space_id, participant))
 
     def leave(self, space_id: str, participant: str) -> None:
         """Let somebody out; the last leaves the space idle, and ends its broadcasts."""
-        _asked(self._perform, lambda world: _spaces.leave(world, space_id, participant))
+        _asked(self._perform, lambda state: _spaces.leave(state, space_id, participant))

@@ -6,12 +6,12 @@ import orjson
 
 from mux_async.emulator.http._messages import Request, Response, invalid
 from mux_async.emulator.resources import _uploads
-from mux_async.emulator.routing._router import Call
-from mux_async.emulator.state._state import Json, World
+from mux_async.emulator.routing._router import ApiCall
+from mux_async.emulator.state._state import Json, State
 from mux_async.emulator.validation._shapes import choice, members, string, validated
 
 
-def open_upload(world: World, request: Request, body: bytes) -> Response:
+def open_upload(state: State, request: Request, body: bytes) -> Response:
     """Create a direct upload as the API does, without a token and its rate limit.
 
     The body is ``{"environment": "...", "title": "...", "policy": "public"}``, all optional: the first environment, no title, public.
@@ -24,11 +24,11 @@ def open_upload(world: World, request: Request, body: bytes) -> Response:
     """
     shape = members(environment=string(), title=string(512), policy=choice("public", "signed"))
     given = validated(body, shape)
-    name = given.get("environment", next(iter(world.environments)))
-    if name not in world.environments:
-        raise invalid(f"environment must be one of {', '.join(world.environments)}")
+    name = given.get("environment", next(iter(state.environments)))
+    if name not in state.environments:
+        raise invalid(f"environment must be one of {', '.join(state.environments)}")
     settings: Json = {"playback_policies": [given.get("policy", "public")]}
     if given.get("title"):
         settings["meta"] = {"title": given["title"]}
     made = orjson.dumps({"new_asset_settings": settings})
-    return _uploads.create(Call(request, made, {}, world, world.environments[name]))
+    return _uploads.create(ApiCall(request, made, {}, state, state.environments[name]))

@@ -1,4 +1,4 @@
-"""What the page at ``/`` shows: the account at a glance, newest first, as JSON that only the page reads."""
+"""The data that the page at ``/`` shows: a summary of the account as JSON, newest first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mux_async.emulator.playback._page_tokens import page_token
 from mux_async.emulator.routing._exchange import Arrival
 from mux_async.emulator.routing._rate_limits import RateLimiter
 from mux_async.emulator.state._records import Delivery, WebhookEvent
-from mux_async.emulator.state._state import Asset, Environment, Json, LiveStream, PlaybackId, Upload, World
+from mux_async.emulator.state._state import Asset, Environment, Json, LiveStream, PlaybackId, State, Upload
 
 SHOWN = 30
 """Of each kind of thing, per environment; there are more than a page can hold."""
@@ -39,12 +39,12 @@ def asks_for_overview(request: Request) -> bool:
 
 
 def is_from_page(request: Request) -> bool:
-    """Whether the page fetches a picture or a film to show: what a user's own program did is what the log of requests is for."""
+    """Whether the page fetches an image or media to show. The log of requests leaves those out: it is for the user's program."""
     return request.method == "GET" and request.headers.get("Referer") == f"{request.origin}/"
 
 
 def answer(
-    request: Request, world: World, limiter: RateLimiter | None, arrivals: Sequence[Arrival], tokens: Sequence[Token]
+    request: Request, state: State, limiter: RateLimiter | None, arrivals: Sequence[Arrival], tokens: Sequence[Token]
 ) -> Response:
     """Answer a request that `asks_for_overview`: with the page, or with what it shows.
 
@@ -52,7 +52,7 @@ def answer(
     """
     if request.segments == ("",):
         return _page()
-    return _overview(world, limiter, arrivals, tokens[0], request.query.get("q", "").casefold())
+    return _overview(state, limiter, arrivals, tokens[0], request.query.get("q", "").casefold())
 
 
 @cache
@@ -66,16 +66,16 @@ def _page() -> Response:
     return text(200, content, "text/html; charset=utf-8").with_headers(headers)
 
 
-def _overview(world: World, limiter: RateLimiter | None, arrivals: Sequence[Arrival], token: Token, wanted: str) -> Response:
+def _overview(state: State, limiter: RateLimiter | None, arrivals: Sequence[Arrival], token: Token, wanted: str) -> Response:
     return json_response(
         200,
         {
-            "now": world.now,
+            "now": state.now,
             "token": {"id": token.id, "secret": DEFAULT_TOKEN.secret.reveal() if token == DEFAULT_TOKEN else None},
-            "environments": [_environment(world, environment, wanted) for environment in world.environments.values()],
-            "deliveries": _newest(map(_delivery, reversed(world.deliveries.values())), wanted),
-            "events": _newest(map(_event, reversed(world.events)), wanted),
-            "buckets": None if limiter is None else [attrs.asdict(level) for level in limiter.levels(world.now)],
+            "environments": [_environment(state, environment, wanted) for environment in state.environments.values()],
+            "deliveries": _newest(map(_delivery, reversed(state.deliveries.values())), wanted),
+            "events": _newest(map(_event, reversed(state.events)), wanted),
+            "buckets": None if limiter is None else [attrs.asdict(level) for level in limiter.levels(state.now)],
             "arrivals": _newest(map(attrs.asdict, reversed(arrivals)), wanted),
         },
     )
@@ -110,7 +110,7 @@ def _event(event: WebhookEvent) -> Json:
     return {"id": event.id, "type": event.type, "object": event.object_id, "at": event.at}
 
 
-def _environment(world: World, environment: Environment, wanted: str) -> Json:
+def _environment(state: State, environment: Environment, wanted: str) -> Json:
     return {
         "name": environment.name,
         "counts": {
@@ -118,18 +118,18 @@ def _environment(world: World, environment: Environment, wanted: str) -> Json:
             "uploads": len(environment.uploads),
             "live_streams": len(environment.live_streams),
         },
-        "assets": _newest((_asset(world, asset) for asset in reversed(environment.assets.values())), wanted),
+        "assets": _newest((_asset(state, asset) for asset in reversed(environment.assets.values())), wanted),
         "uploads": _newest((_upload(upload, environment) for upload in reversed(environment.uploads.values())), wanted),
-        "live_streams": _newest((_live_stream(world, each) for each in reversed(environment.live_streams.values())), wanted),
+        "live_streams": _newest((_live_stream(state, each) for each in reversed(environment.live_streams.values())), wanted),
     }
 
 
-def _playable(world: World, playback_ids: Iterable[PlaybackId]) -> Json:
+def _playable(state: State, playback_ids: Iterable[PlaybackId]) -> Json:
     """Return the playback id to show it by, a public one if there is one, and the ``token`` that the others need."""
     chosen = min(playback_ids, key=lambda entry: entry.policy != "public", default=None)
     if chosen is None:
         return {"playback_id": None, "token": None}
-    return {"playback_id": chosen.id, "token": None if chosen.policy == "public" else page_token(world, chosen.id)}
+    return {"playback_id": chosen.id, "token": None if chosen.policy == "public" else page_token(state, chosen.id)}
 
 
 def _title(members: Mapping[str, Any]) -> str | None:
@@ -139,7 +139,7 @@ def _title(members: Mapping[str, Any]) -> str | None:
     return title
 
 
-def _asset(world: World, asset: Asset) -> Json:
+def _asset(state: State, asset: Asset) -> Json:
     return {
         "id": asset.id,
         "title": (asset.meta or {}).get("title") or asset.passthrough,
@@ -147,7 +147,7 @@ def _asset(world: World, asset: Asset) -> Json:
         "problem": None if asset.problem is None else asset.problem.message,
         "duration": None if asset.media is None else asset.media.duration,
         "has_video": asset.media is not None and asset.media.has_video,
-        **_playable(world, asset.playback_ids),
+        **_playable(state, asset.playback_ids),
         "policies": sorted({entry.policy for entry in asset.playback_ids}),
         "created_at": asset.created_at,
     }
@@ -166,13 +166,13 @@ def _upload(upload: Upload, environment: Environment) -> Json:
     }
 
 
-def _live_stream(world: World, stream: LiveStream) -> Json:
+def _live_stream(state: State, stream: LiveStream) -> Json:
     return {
         "id": stream.id,
         "title": _title(stream.members) or _title(stream.options),
         "status": stream.status,
         "is_connected": stream.ingest.connected,
-        **_playable(world, stream.playback_ids),
+        **_playable(state, stream.playback_ids),
         "targets": [target.status for target in stream.simulcast_targets],
         "created_at": stream.created_at,
     }

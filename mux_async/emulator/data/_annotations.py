@@ -1,11 +1,11 @@
-"""``/data/v1/annotations``: notes on dates, the one thing in the Data API that can be written."""
+"""``/data/v1/annotations``: notes on dates. They are the only part of the Data API that can be written."""
 
 from __future__ import annotations
 
 import uuid
 
 from mux_async.emulator.data._fields import iso
-from mux_async.emulator.data._request import Operation, Question
+from mux_async.emulator.data._request import DataRequest, Operation
 from mux_async.emulator.http._messages import Response, created, data, invalid, json_response, no_content, not_found
 from mux_async.emulator.state._records import Annotation
 from mux_async.emulator.state._state import Json
@@ -26,23 +26,23 @@ def _written(annotation: Annotation) -> Json:
     }
 
 
-def _one(question: Question) -> Annotation:
-    given = question.call.params["ANNOTATION_ID"]
+def _one(request: DataRequest) -> Annotation:
+    given = request.call.params["ANNOTATION_ID"]
     try:
         annotation_id = str(uuid.UUID(given))
     except ValueError:
         raise invalid(f'Annotation id "{given[:80]}" was invalid') from None
-    found = question.call.environment.annotations.get(annotation_id)
+    found = request.call.environment.annotations.get(annotation_id)
     if found is None:
         raise not_found()
     return found
 
 
-def _list(question: Question) -> Response:
+def _list(request: DataRequest) -> Response:
     """Without a timeframe, all of them, whenever they are: notes on the future would never be seen otherwise."""
-    query = question.query
-    found = sorted(question.call.environment.annotations.values(), key=lambda annotation: (annotation.date, annotation.id))
-    timeframe = question.timeframe() if query.list_of("timeframe") else None
+    query = request.query
+    found = sorted(request.call.environment.annotations.values(), key=lambda annotation: (annotation.date, annotation.id))
+    timeframe = request.timeframe() if query.list_of("timeframe") else None
     if timeframe is not None:
         found = [annotation for annotation in found if timeframe.start <= annotation.date < timeframe.end]
     if query.descending("desc"):
@@ -52,29 +52,29 @@ def _list(question: Question) -> Response:
     return json_response(200, {"data": page, "total_row_count": len(found), **more})
 
 
-def _create(question: Question) -> Response:
-    given = question.call.json(ANNOTATION_INPUT)
+def _create(request: DataRequest) -> Response:
+    given = request.call.json(ANNOTATION_INPUT)
     annotation = Annotation(
-        question.call.world.mint.uuid("annotation"), given["date"], given["note"], given.get("sub_property_id")
+        request.call.state.id_generator.uuid("annotation"), given["date"], given["note"], given.get("sub_property_id")
     )
-    question.call.environment.annotations[annotation.id] = annotation
+    request.call.environment.annotations[annotation.id] = annotation
     return created(_written(annotation))
 
 
-def _retrieve(question: Question) -> Response:
-    return data(_written(_one(question)))
+def _retrieve(request: DataRequest) -> Response:
+    return data(_written(_one(request)))
 
 
-def _update(question: Question) -> Response:
-    annotation = _one(question)
-    given = question.call.json(ANNOTATION_INPUT)
+def _update(request: DataRequest) -> Response:
+    annotation = _one(request)
+    given = request.call.json(ANNOTATION_INPUT)
     annotation.date, annotation.note = given["date"], given["note"]
     annotation.sub_property_id = given.get("sub_property_id", annotation.sub_property_id)
     return data(_written(annotation))
 
 
-def _delete(question: Question) -> Response:
-    del question.call.environment.annotations[_one(question).id]
+def _delete(request: DataRequest) -> Response:
+    del request.call.environment.annotations[_one(request).id]
     return no_content()
 
 

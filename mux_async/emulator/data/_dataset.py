@@ -1,8 +1,8 @@
-"""The views of an environment: made up hour by hour as they are asked for, and then kept.
+"""The views of an environment, generated hour by hour on first use and then cached.
 
-An hour's views are those that end in it, because that is what the API selects by (facts/BEHAVIOUR.md, section 10). They depend on the
-seed, the environment, the hour and what there is to watch, never on the time of asking, so that a view does not change while the clock
-moves on; what has not ended yet is only not shown. Only the last `RETENTION` seconds have views.
+An hour has the views that end in it, because the API selects views by their end (facts/BEHAVIOUR.md, section 10). Views depend on the
+seed, the environment, the hour and the videos, and not on the time of the request, so that a view does not change while the clock moves
+on; views that have not ended yet are hidden. Only the last `RETENTION` seconds have views.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from random import Random
 import attrs
 
 from mux_async.emulator.data._library import CATALOGUE, Library
-from mux_async.emulator.data._view_generator import MAX_SPAN, Trouble, make_view
+from mux_async.emulator.data._view_generator import MAX_SPAN, Outage, make_view
 from mux_async.emulator.data._viewer_generator import make_viewer
 from mux_async.emulator.data._views import Video, View, Viewer
 from mux_async.emulator.data._vocabulary import CDNS
@@ -31,7 +31,7 @@ _BY_HOUR = (6, 4, 3, 2, 2, 3, 5, 7, 9, 9, 9, 10, 12, 12, 11, 11, 12, 14, 17, 20,
 
 
 @attrs.frozen
-class _Seat:
+class _ViewerSlot:
     """A view before it is known what it is of."""
 
     seed: int
@@ -41,8 +41,8 @@ class _Seat:
 
 @attrs.define(eq=False)
 class _Hour:
-    seats: tuple[_Seat, ...]
-    troubles: tuple[Trouble, ...]
+    seats: tuple[_ViewerSlot, ...]
+    troubles: tuple[Outage, ...]
     library: Library
     views: tuple[View, ...]
     ends: tuple[int, ...]
@@ -116,8 +116,8 @@ class Dataset:
     def _hour(self, number: int) -> _Hour:
         hour = self._hours.get(number)
         if hour is None:
-            seats = self._seats(number)
-            troubles = self._troubles(number)
+            seats = self._viewer_slots(number)
+            troubles = self._outages(number)
             views = tuple(self._make(seat, troubles) for seat in seats)
             hour = self._hours[number] = _Hour(seats, troubles, self._library, views, tuple(seat.end for seat in seats))
         elif hour.library is not self._library:
@@ -125,7 +125,7 @@ class Dataset:
             hour.library = self._library
         return hour
 
-    def _make(self, seat: _Seat, troubles: Sequence[Trouble]) -> View:
+    def _make(self, seat: _ViewerSlot, troubles: Sequence[Outage]) -> View:
         return make_view(seat.seed, seat.end, seat.viewer, self._library.choose(seat.seed), troubles)
 
     def _remade(self, hour: _Hour) -> Iterable[View]:
@@ -133,12 +133,12 @@ class Dataset:
         for seat, view in zip(hour.seats, hour.views, strict=True):
             yield view if view.video == self._library.choose(seat.seed) else self._make(seat, hour.troubles)
 
-    def _seats(self, number: int) -> tuple[_Seat, ...]:
+    def _viewer_slots(self, number: int) -> tuple[_ViewerSlot, ...]:
         random = Random(f"{self._seed}/hour/{number}")  # noqa: S311 - made-up data, not secrets
         busy = _BY_HOUR[number % _DAY] * _DAY / sum(_BY_HOUR)
         count = round(VIEWS_PER_HOUR * busy * random.uniform(0.85, 1.15))
         ends = sorted(random.sample(range(number * _HOUR, (number + 1) * _HOUR), count))
-        return tuple(_Seat(random.getrandbits(64), end, self._viewer(random)) for end in ends)
+        return tuple(_ViewerSlot(random.getrandbits(64), end, self._viewer(random)) for end in ends)
 
     def _viewer(self, random: Random) -> Viewer:
         number = int(_VIEWERS * random.random() ** 1.5)  # some come often
@@ -146,10 +146,10 @@ class Dataset:
             self._viewers[number] = make_viewer(f"{self._seed}/viewer/{number}")
         return self._viewers[number]
 
-    def _troubles(self, number: int) -> tuple[Trouble, ...]:
+    def _outages(self, number: int) -> tuple[Outage, ...]:
         """Once a day, for two or three hours, one CDN fails; that is what incidents are about."""
         day = number // _DAY
         random = Random(f"{self._seed}/trouble/{day}")  # noqa: S311 - made-up data, not secrets
         cdn = random.choice([name for name, _ in CDNS if name is not None])
         first = day * _DAY + random.randrange(12, 21)
-        return (Trouble(cdn, first * _HOUR, (first + random.choice((2, 3))) * _HOUR),)
+        return (Outage(cdn, first * _HOUR, (first + random.choice((2, 3))) * _HOUR),)

@@ -1,4 +1,4 @@
-"""A view written out: the few fields of a list, all fields of a single one, the columns of an export, and its events."""
+"""Views as JSON: the short form for lists, the full form, the columns of an export, and the events of a view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/data/v1/dimensions`` and its deprecated twin ``/data/v1/filters``: by what views can be told apart, and which values there are."""
+"""``/data/v1/dimensions`` and its deprecated twin ``/data/v1/filters``: the dimensions of views, and the values that occur."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from collections.abc import Iterable
 from mux_async.emulator.data._dimensions import ADVANCED, BASIC, DIMENSIONS, TRACES, elements_of, value_of
 from mux_async.emulator.data._groups import ordered
 from mux_async.emulator.data._query import ORDERS
-from mux_async.emulator.data._request import Answerer, Operation, Question, envelope
+from mux_async.emulator.data._request import DataHandler, DataRequest, Operation, envelope
 from mux_async.emulator.http._messages import Response
 
 
-def _list(question: Question) -> Response:
-    return envelope({"basic": list(BASIC), "advanced": list(ADVANCED)}, question.timeframe())
+def _list(request: DataRequest) -> Response:
+    return envelope({"basic": list(BASIC), "advanced": list(ADVANCED)}, request.timeframe())
 
 
-def _values(name: str, *, metrics: bool) -> Answerer:
+def _values(name: str, *, metrics: bool) -> DataHandler:
     """Answer for the dimension that the path names by *name*; *metrics* when filters by metric are taken."""
 
-    def answer(question: Question) -> Response:
-        read = value_of(question.path_choice(name, DIMENSIONS, "dimension"))
-        timeframe = question.timeframe()
-        views = question.views(timeframe, question.query.tests(metrics=metrics))
+    def answer(request: DataRequest) -> Response:
+        read = value_of(request.path_choice(name, DIMENSIONS, "dimension"))
+        timeframe = request.timeframe()
+        views = request.views(timeframe, request.query.tests(metrics=metrics))
         rows = _rows(map(read, views), "views", descending=True)
-        return envelope(question.query.page(rows), timeframe, len(rows))
+        return envelope(request.query.page(rows), timeframe, len(rows))
 
     return answer
 
 
-def _elements(question: Question) -> Response:
-    read = elements_of(question.path_choice("DIMENSION_ID", TRACES, "trace dimension"))
-    query, timeframe = question.query, question.timeframe()
+def _elements(request: DataRequest) -> Response:
+    read = elements_of(request.path_choice("DIMENSION_ID", TRACES, "trace dimension"))
+    query, timeframe = request.query, request.timeframe()
     order = query.choice("order_by", ORDERS, "views")
     descending = query.descending("asc" if order in ("value", "field") else "desc")
-    views = question.views(timeframe, query.tests())
+    views = request.views(timeframe, query.tests())
     rows = _rows((element for view in views for element in sorted(set(read(view)))), order, descending=descending)
     return envelope(query.page(rows), timeframe, len(rows))
 

@@ -1,7 +1,7 @@
-"""By what views can be filtered and grouped, and where each dimension finds its value in a view.
+"""The dimensions that views are filtered and grouped by, and how to get a view's value for each.
 
 The ids are those of the enumeration of breakdowns (facts/mux-api.json); comparisons know 83 of them. A value is text, as filters write
-it; ``None`` stands for views without one.
+it; ``None`` stands for views without a value.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""``/data/v1/engagement``: which parts of a video are watched, from what each view played of it.
+"""``/data/v1/engagement``: which parts of a video are watched, computed from what each view played.
 
-A heatmap cuts the video into equal parts, one a second but never fewer than 10 nor more than 1,000; the value of a part is how often an
-average view plays it. So the values, each times the length of its part, add up to the average playing time.
+A heatmap divides the video into equal parts, one a second but never fewer than 10 nor more than 1,000; the value of a part is how often
+an average view plays it. So the values, each times the length of its part, add up to the average playing time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from mux_async.emulator.data._query import MAX_LIMIT
-from mux_async.emulator.data._request import Answerer, Operation, Question, envelope
+from mux_async.emulator.data._request import DataHandler, DataRequest, Operation, envelope
 from mux_async.emulator.data._views import Video, View
 from mux_async.emulator.http._messages import Response, invalid, not_found
 from mux_async.emulator.state._ids import is_well_formed
@@ -20,35 +20,35 @@ _HOTSPOTS = 20
 """Parts that a video is cut into when looking for hotspots, if it is long enough."""
 _DEFAULT_LIMIT = 5
 
-Subject = Callable[[Question], Callable[[Video], bool]]
+Subject = Callable[[DataRequest], Callable[[Video], bool]]
 """Checks what the path names, and returns which videos that is."""
 
 
-def _asset(question: Question) -> Callable[[Video], bool]:
-    asset = question.call.environment.asset(question.call.params["ASSET_ID"])
+def _asset(request: DataRequest) -> Callable[[Video], bool]:
+    asset = request.call.environment.asset(request.call.params["ASSET_ID"])
     return lambda video: video.asset_id == asset.id
 
 
-def _playback_id(question: Question) -> Callable[[Video], bool]:
-    playback_id = question.call.params["PLAYBACK_ID"]
+def _playback_id(request: DataRequest) -> Callable[[Video], bool]:
+    playback_id = request.call.params["PLAYBACK_ID"]
     if not is_well_formed(playback_id):
         raise invalid(f'Playback id "{playback_id[:80]}" was invalid')
-    if playback_id not in question.call.environment.playback:
+    if playback_id not in request.call.environment.playback:
         raise not_found()
     return lambda video: video.playback_id == playback_id
 
 
-def _video(question: Question) -> Callable[[Video], bool]:
-    video_id = question.call.params["VIDEO_ID"]
-    if not any(video.video_id == video_id for video in question.dataset.videos):
+def _video(request: DataRequest) -> Callable[[Video], bool]:
+    video_id = request.call.params["VIDEO_ID"]
+    if not any(video.video_id == video_id for video in request.dataset.videos):
         raise not_found()
     return lambda video: video.video_id == video_id
 
 
-def _watched(question: Question, subject: Subject) -> tuple[list[View], int]:
+def _watched(request: DataRequest, subject: Subject) -> tuple[list[View], int]:
     """Return the views of the video in the period, and its duration in milliseconds: 0 when nobody watched any of it."""
-    is_it = subject(question)
-    views = [view for view in question.views(question.timeframe(), ()) if is_it(view.video)]
+    is_it = subject(request)
+    views = [view for view in request.views(request.timeframe(), ()) if is_it(view.video)]
     durations = [view.video.video_duration or 0 for view in views]
     return views, max(durations, default=0)
 
@@ -72,21 +72,21 @@ def _heat(views: Sequence[View], duration: int, parts: int) -> list[float]:
     return [(edge + covered) / len(views) for edge, covered in zip(edges, accumulate(whole), strict=False)]
 
 
-def _heatmap(subject: Subject) -> Answerer:
-    def answer(question: Question) -> Response:
-        views, duration = _watched(question, subject)
+def _heatmap(subject: Subject) -> DataHandler:
+    def answer(request: DataRequest) -> Response:
+        views, duration = _watched(request, subject)
         parts = min(MAX_PARTS, max(MIN_PARTS, duration // 1000))
         value = [round(heat, 6) for heat in _heat(views, duration, parts)]
-        return envelope({"total_views": len(views), "value": value}, question.timeframe())
+        return envelope({"total_views": len(views), "value": value}, request.timeframe())
 
     return answer
 
 
-def _hotspots(subject: Subject) -> Answerer:
-    def answer(question: Question) -> Response:
-        limit = min(MAX_LIMIT, question.query.whole("limit", _DEFAULT_LIMIT))
-        descending = question.query.descending("desc")
-        views, duration = _watched(question, subject)
+def _hotspots(subject: Subject) -> DataHandler:
+    def answer(request: DataRequest) -> Response:
+        limit = min(MAX_LIMIT, request.query.whole("limit", _DEFAULT_LIMIT))
+        descending = request.query.descending("desc")
+        views, duration = _watched(request, subject)
         parts = min(_HOTSPOTS, duration)
         heat = _heat(views, duration, parts)
         most = max(heat, default=0.0) or 1.0
@@ -100,7 +100,7 @@ def _hotspots(subject: Subject) -> Answerer:
         ]
         spots.sort(key=lambda spot: spot["start_ms"])
         spots.sort(key=lambda spot: spot["score"], reverse=descending)
-        return envelope({"total_views": len(views), "hotspots": spots[:limit]}, question.timeframe())
+        return envelope({"total_views": len(views), "hotspots": spots[:limit]}, request.timeframe())
 
     return answer
 

@@ -1,10 +1,10 @@
-"""``/data/v1/errors``: which errors the views met, and how often."""
+"""``/data/v1/errors``: the errors of views, with their counts."""
 
 from __future__ import annotations
 
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._groups import grouped
-from mux_async.emulator.data._request import Operation, Question, envelope
+from mux_async.emulator.data._request import DataRequest, Operation, envelope
 from mux_async.emulator.data._vocabulary import ERRORS
 from mux_async.emulator.http._messages import Response
 from mux_async.emulator.state._state import Json
@@ -12,9 +12,9 @@ from mux_async.emulator.state._state import Json
 _BY_ID = {error.id: error for error in ERRORS}
 
 
-def _list(question: Question) -> Response:
-    timeframe = question.timeframe()
-    views = question.views(timeframe, question.query.tests())
+def _list(request: DataRequest) -> Response:
+    timeframe = request.timeframe()
+    views = request.views(timeframe, request.query.tests())
     groups = grouped(
         [view for view in views if view.outcome.error_type_id is not None], lambda view: view.outcome.error_type_id
     )

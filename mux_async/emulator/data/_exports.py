@@ -1,6 +1,6 @@
-"""``/data/v1/exports``: every view of a day in one file. The addresses lead back to the emulator, and the files are real.
+"""``/data/v1/exports``: all views of a day in one file. The URLs point to the emulator, and the files exist.
 
-A file is compressed CSV with one line per view. Its address is signed and good for an hour; both generations of the operation list the
+A file is compressed CSV with one line per view. Its URL is signed and valid for an hour; both generations of the operation list the
 same seven days (facts/BEHAVIOUR.md, section 10).
 """
 
@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
-from mux_async.emulator.data._archive import Archive
 from mux_async.emulator.data._dataset import RETENTION
+from mux_async.emulator.data._dataset_cache import DatasetCache
 from mux_async.emulator.data._details import FIELDS, written
 from mux_async.emulator.data._query import DAY
-from mux_async.emulator.data._request import Operation, Question, envelope
+from mux_async.emulator.data._request import DataRequest, Operation, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import ApiError, Request, Response, not_found
 from mux_async.emulator.state._serialization import origin_of
-from mux_async.emulator.state._state import World
+from mux_async.emulator.state._state import State
 
 PREFIX = ("_emulator", "exports")
 """Where the files are."""
@@ -44,34 +44,34 @@ def _days(now: float) -> list[date]:
     return [_day(now) - timedelta(days=back) for back in range(1, _DAYS + 1)]
 
 
-def _address(question: Question, day: date) -> str:
-    call = question.call
+def _address(request: DataRequest, day: date) -> str:
+    call = request.call
     path = "/".join((*PREFIX, call.environment.id, f"{day:%Y_%m_%d}.csv.gz"))
-    expires = question.now + VALID_FOR
-    return f"{origin_of(call.request, call.world)}/{path}?Expires={expires}&Signature={_signature(call.world, path, expires)}"
+    expires = request.now + VALID_FOR
+    return f"{origin_of(call.request, call.state)}/{path}?Expires={expires}&Signature={_signature(call.state, path, expires)}"
 
 
-def _signature(world: World, path: str, expires: int) -> str:
-    return hmac.new(world.mint.key("exports"), f"{path}?{expires}".encode(), sha256).hexdigest()
+def _signature(state: State, path: str, expires: int) -> str:
+    return hmac.new(state.id_generator.key("exports"), f"{path}?{expires}".encode(), sha256).hexdigest()
 
 
-def _list(question: Question) -> Response:
-    addresses = [_address(question, day) for day in _days(question.now)]
-    return envelope(addresses, question.timeframe(), len(addresses))
+def _list(request: DataRequest) -> Response:
+    addresses = [_address(request, day) for day in _days(request.now)]
+    return envelope(addresses, request.timeframe(), len(addresses))
 
 
-def _list_views(question: Question) -> Response:
+def _list_views(request: DataRequest) -> Response:
     rows = [
         {
             "export_date": day.isoformat(),
-            "files": [{"version": _VERSION, "type": "csv", "path": _address(question, day)}],
+            "files": [{"version": _VERSION, "type": "csv", "path": _address(request, day)}],
         }
-        for day in _days(question.now)
+        for day in _days(request.now)
     ]
-    return envelope(rows, question.timeframe(), len(rows))
+    return envelope(rows, request.timeframe(), len(rows))
 
 
-def download(request: Request, world: World, archive: Archive) -> Response:
+def download(request: Request, state: State, dataset_cache: DatasetCache) -> Response:
     """Answer a GET of an address that a list gave out.
 
     Raises:
@@ -82,15 +82,15 @@ def download(request: Request, world: World, archive: Archive) -> Response:
     given = query.get("Signature", "").encode()
     if not (expires.isascii() and expires.isdigit() and len(expires) < 15):
         raise ApiError(403, "forbidden", "The address is not signed")
-    if not hmac.compare_digest(given, _signature(world, path, int(expires)).encode()) or int(expires) < world.now:
+    if not hmac.compare_digest(given, _signature(state, path, int(expires)).encode()) or int(expires) < state.now:
         raise ApiError(403, "forbidden", "The signature is wrong or has expired")
     environment_id, name = request.segments[-2:]
     match = _NAME.fullmatch(name)
-    environments = [environment for environment in world.environments.values() if environment.id == environment_id]
-    if match is None or not environments or date(*map(int, match.groups())) not in _days(world.now):
+    environments = [environment for environment in state.environments.values() if environment.id == environment_id]
+    if match is None or not environments or date(*map(int, match.groups())) not in _days(state.now):
         raise not_found()
     start = int(datetime(*map(int, match.groups()), tzinfo=UTC).timestamp())  # type: ignore[misc, arg-type]
-    views = archive.dataset(world, environments[0]).ended(start * 1000, (start + DAY) * 1000)
+    views = dataset_cache.dataset(state, environments[0]).ended(start * 1000, (start + DAY) * 1000)
     return Response(200, {"Content-Type": "application/gzip"}, gzip.compress(_csv(views, environment_id), mtime=0))
 
 

@@ -1,4 +1,4 @@
-"""The fields of a view by their wire names, wherever they come from: a part of the view, something derived, or always null."""
+"""The fields of a view by their wire names: an attribute of the view, a derived value, or always null."""
 
 from __future__ import annotations
 

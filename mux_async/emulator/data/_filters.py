@@ -1,7 +1,7 @@
-"""``filters[]`` and ``metric_filters[]``: which views a request is about (facts/BEHAVIOUR.md, section 3.3).
+"""``filters[]`` and ``metric_filters[]``: which views a request selects (facts/BEHAVIOUR.md, section 3.3).
 
-Conditions on one dimension are alternatives, different dimensions must all match, and what is excluded is excluded whatever else
-matches. ``__empty__`` stands for views without a value; so the views that match a filter and those that match its negation are all.
+Conditions on one dimension are alternatives, different dimensions must all match, and exclusions always apply. ``__empty__`` stands for
+views without a value; a filter and its negation together select all views.
 """
 
 from __future__ import annotations

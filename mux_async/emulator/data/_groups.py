@@ -1,4 +1,4 @@
-"""Views put together by the value of a dimension, each group measured, and how much each harms the whole."""
+"""Views grouped by the value of a dimension, the metric of each group, and the impact of each group on the overall value."""
 
 from __future__ import annotations
 

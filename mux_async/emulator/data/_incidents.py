@@ -1,7 +1,7 @@
-"""``/data/v1/incidents``: hours in which a CDN or a country failed much more often than it should, found in the views.
+"""``/data/v1/incidents``: hours in which a CDN or a country failed much more often than usual, detected in the views.
 
-An hour counts when enough views ended in it, and is bad when enough of them failed. Bad hours in a row are one incident: open while the
-last of them is the newest there is, closed by the first good hour, expired when nothing was seen for too long.
+An hour counts if enough views ended in it, and is bad if enough of them failed. Consecutive bad hours are one incident: open while the
+last of them is the newest hour, closed by the first good hour, expired after too long a time without views.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mux_async.emulator.data._dimensions import value_of
 from mux_async.emulator.data._fields import iso
 from mux_async.emulator.data._groups import grouped, ordered
 from mux_async.emulator.data._query import ORDERS
-from mux_async.emulator.data._request import Operation, Question, envelope
+from mux_async.emulator.data._request import DataRequest, Operation, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.data._vocabulary import ERRORS
 from mux_async.emulator.http._messages import Response, invalid, not_found
@@ -124,10 +124,10 @@ class _Incident:
         }
 
 
-def _found(question: Question) -> list[_Incident]:
+def _found(request: DataRequest) -> list[_Incident]:
     """Find all incidents, newest first."""
-    views = question.dataset.ended(0, question.dataset.now + 1)
-    this_hour = question.dataset.now // _HOUR
+    views = request.dataset.ended(0, request.dataset.now + 1)
+    this_hour = request.dataset.now // _HOUR
     found: list[_Incident] = []
     for dimension in _WATCHED:
         for value, part in grouped(views, value_of(dimension)).items():
@@ -158,27 +158,27 @@ def _judged(views: Sequence[View]) -> Iterator[_Hour]:
             yield _Hour(number, len(part), tuple(view for view in part if view.outcome.playback_failure))
 
 
-def _page(question: Question, incidents: Sequence[_Incident]) -> Response:
-    query = question.query
+def _page(request: DataRequest, incidents: Sequence[_Incident]) -> Response:
+    query = request.query
     order = query.text("order_by") and query.choice("order_by", ORDERS, "views")
     rows = [incident.written() for incident in incidents]
     key = {"negative_impact": "affected_views", "value": "measured_value", "views": "sample_size", "field": "incident_key"}
     name = key.get(order or "", "started_at")
     rows = ordered(rows, lambda row: row[name], descending=query.descending("desc"), value=lambda row: row["id"])
-    return envelope(query.page(rows), question.timeframe(), len(rows))
+    return envelope(query.page(rows), request.timeframe(), len(rows))
 
 
-def _list(question: Question) -> Response:
-    severity = question.query.text("severity") and question.query.choice("severity", ("warning", "alert"), "")
-    status = question.query.text("status") and question.query.choice("status", ("open", "closed", "expired"), "")
+def _list(request: DataRequest) -> Response:
+    severity = request.query.text("severity") and request.query.choice("severity", ("warning", "alert"), "")
+    status = request.query.text("status") and request.query.choice("status", ("open", "closed", "expired"), "")
     found = [
-        incident for incident in _found(question) if severity in (None, incident.severity) and status in (None, incident.status)
+        incident for incident in _found(request) if severity in (None, incident.severity) and status in (None, incident.status)
     ]
-    return _page(question, found)
+    return _page(request, found)
 
 
-def _one(question: Question, among: Sequence[_Incident]) -> _Incident:
-    incident_id = question.call.params["INCIDENT_ID"]
+def _one(request: DataRequest, among: Sequence[_Incident]) -> _Incident:
+    incident_id = request.call.params["INCIDENT_ID"]
     if not (incident_id.isascii() and incident_id.isalnum()):
         raise invalid(f'Incident id "{incident_id[:80]}" was invalid')
     found = next((incident for incident in among if incident.id == incident_id), None)
@@ -187,15 +187,15 @@ def _one(question: Question, among: Sequence[_Incident]) -> _Incident:
     return found
 
 
-def _retrieve(question: Question) -> Response:
-    return envelope(_one(question, _found(question)).written(), question.timeframe())
+def _retrieve(request: DataRequest) -> Response:
+    return envelope(_one(request, _found(request)).written(), request.timeframe())
 
 
-def _related(question: Question) -> Response:
+def _related(request: DataRequest) -> Response:
     """Others of the same value, and others at the same time."""
-    among = _found(question)
-    one = _one(question, among)
-    return _page(question, [other for other in among if other.id != one.id and (other.key == one.key or other.overlaps(one))])
+    among = _found(request)
+    one = _one(request, among)
+    return _page(request, [other for other in among if other.id != one.id and (other.key == one.key or other.overlaps(one))])
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -1,7 +1,7 @@
-"""What there is to watch: the account's own assets and live streams, besides a made-up catalogue that is hosted elsewhere.
+"""The videos of views: the account's own assets and live streams, and a generated catalogue that is hosted elsewhere.
 
-Which video a view is of depends on the view and on what there is, and on nothing else. A new asset takes its share of the views from
-all others alike; a deleted one leaves its views to them (highest random weight). So the past of a new asset is made up too.
+The video of a view depends only on the view and on the set of videos. A new asset takes its share of the views from all others alike, and
+a deleted one returns it (highest random weight), so a new asset has generated past views too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``/data/v1/metrics``: metrics over views, as one number, by dimension, over time, side by side, and what harms them most."""
+"""``/data/v1/metrics``: metrics over views: overall, broken down, over time, compared, and insights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mux_async.emulator.data._filters import EMPTY
 from mux_async.emulator.data._groups import Group, grouped, measured_groups, ordered
 from mux_async.emulator.data._metrics import METRICS, Measurement, measure, value_over
 from mux_async.emulator.data._query import ORDERS, Timeframe
-from mux_async.emulator.data._request import Operation, Question, envelope
+from mux_async.emulator.data._request import DataRequest, Operation, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import Response, invalid
 from mux_async.emulator.state._state import Json
@@ -84,19 +84,19 @@ _SCORES: Sequence[tuple[str, Sequence[tuple[str, Measurement | None]]]] = (
 _MEASUREMENT_NAMES = {"median": " (median)", "95th": " (95th %)", "avg": " (average)"}
 
 
-def _asked(question: Question) -> tuple[str, Measurement | None, Timeframe, list[View]]:
+def _asked(request: DataRequest) -> tuple[str, Measurement | None, Timeframe, list[View]]:
     """Read what all of them take: the metric, the measurement, the period, and the views of it."""
-    metric = question.path_choice("METRIC_ID", tuple(METRICS), "metric")
-    measurement, timeframe = question.query.measurement(), question.timeframe()
-    return metric, measurement, timeframe, question.views(timeframe, question.query.tests())
+    metric = request.path_choice("METRIC_ID", tuple(METRICS), "metric")
+    measurement, timeframe = request.query.measurement(), request.timeframe()
+    return metric, measurement, timeframe, request.views(timeframe, request.query.tests())
 
 
 def _meta(metric: str, measurement: Measurement | None, **more: str) -> Json:
     return {"aggregation": measurement or METRICS[metric].measurement, **more}
 
 
-def _overall(question: Question) -> Response:
-    metric, measurement, timeframe, views = _asked(question)
+def _overall(request: DataRequest) -> Response:
+    metric, measurement, timeframe, views = _asked(request)
     found = measure(metric, views, measurement)
     row = {
         "value": found.value or 0,
@@ -108,9 +108,9 @@ def _overall(question: Question) -> Response:
     return envelope(row, timeframe, meta=_meta(metric, measurement))
 
 
-def _breakdown(question: Question) -> Response:
-    metric, measurement, timeframe, views = _asked(question)
-    query = question.query
+def _breakdown(request: DataRequest) -> Response:
+    metric, measurement, timeframe, views = _asked(request)
+    query = request.query
     order = query.choice("order_by", ORDERS, "negative_impact")
     dimension = query.choice("group_by", DIMENSIONS, "country")
     descending = query.descending("desc" if order in ("value", "views") else "asc")
@@ -137,9 +137,9 @@ def _row(group: Group, rank: int) -> Json:
     }
 
 
-def _timeseries(question: Question) -> Response:
-    metric, measurement, timeframe, views = _asked(question)
-    granularity = question.query.choice("group_by", tuple(_GRANULARITIES), _default_granularity(timeframe))
+def _timeseries(request: DataRequest) -> Response:
+    metric, measurement, timeframe, views = _asked(request)
+    granularity = request.query.choice("group_by", tuple(_GRANULARITIES), _default_granularity(timeframe))
     step = _GRANULARITIES[granularity]
     first, last = timeframe.start // step, max(timeframe.start, timeframe.end - 1) // step
     if last - first >= MAX_POINTS:
@@ -149,7 +149,7 @@ def _timeseries(question: Question) -> Response:
     for number in range(first, last + 1):
         found = measure(metric, points.get(number, ()), measurement)
         rows.append([iso(number * step * 1000), found.value, found.views or None])
-    if question.query.descending("asc"):
+    if request.query.descending("asc"):
         rows.reverse()
     return envelope(rows, timeframe, len(rows), meta=_meta(metric, measurement, granularity=granularity))
 
@@ -163,8 +163,8 @@ def _default_granularity(timeframe: Timeframe) -> str:
     return "hour" if span <= 15 * _DAY else "day"
 
 
-def _comparison(question: Question) -> Response:
-    query, timeframe = question.query, question.timeframe()
+def _comparison(request: DataRequest) -> Response:
+    query, timeframe = request.query, request.timeframe()
     tests = query.tests()
     value = query.text("value")
     if query.text("dimension") is not None:
@@ -175,9 +175,9 @@ def _comparison(question: Question) -> Response:
         tests.append(lambda view: read(view) == wanted)
     elif value is not None:
         raise invalid("dimension is required with value")
-    views = question.views(timeframe, tests)
+    views = request.views(timeframe, tests)
     begin, end = timeframe.milliseconds
-    going = question.dataset.under_way(begin, end - 1) if end > begin else []
+    going = request.dataset.under_way(begin, end - 1) if end > begin else []
     started = [view for view in going if begin <= view.view_start < end and all(test(view) for test in tests)]
     totals: Json = {
         "name": "totals",
@@ -212,8 +212,8 @@ def _item(metric: str, measurement: Measurement | None, views: Sequence[View]) -
     return row if measurement is None else {**row, "measurement": measurement}
 
 
-def _insights(question: Question) -> Response:
-    metric, measurement, timeframe, views = _asked(question)
+def _insights(request: DataRequest) -> Response:
+    metric, measurement, timeframe, views = _asked(request)
     count = measure(metric, views, measurement).views
     found: list[tuple[float, str, Group]] = []
     for dimension in _INSIGHT_DIMENSIONS:
@@ -221,7 +221,7 @@ def _insights(question: Question) -> Response:
         found += [(group.harm / count, dimension, group) for group in groups]
     found.sort(key=lambda entry: (-entry[0], entry[1], entry[2].value or ""))
     found = found[:_MAX_INSIGHTS]
-    if not question.query.descending("desc"):
+    if not request.query.descending("desc"):
         found.reverse()
     rows = [
         {

@@ -1,7 +1,7 @@
-"""What can be measured: the 51 metrics, what they read, and how the views' values become one number.
+"""The 51 metrics: which field each reads, and how the values of views become one number.
 
-A view takes part in a metric when it has a value for it: a view that never started has no startup time, one without ads no count of
-ads. So a row with no such view does not exist, and the numbers of views in the rows of a breakdown add up to the overall one.
+A metric counts the views that have a value for it: a view that never started has no startup time, one without ads no count of ads. So a
+breakdown has no row without such a view, and the numbers of views in its rows add up to the overall number.
 """
 
 from __future__ import annotations

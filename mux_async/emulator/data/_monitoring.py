@@ -1,7 +1,7 @@
-"""``/data/v1/monitoring`` and its deprecated twin ``/data/v1/realtime``: who is watching at this moment, and how it goes.
+"""``/data/v1/monitoring`` and its deprecated twin ``/data/v1/realtime``: the views that are in progress.
 
-These see views while they are going on; the other operations see them when they have ended. Points are five seconds apart (section 10 of
-facts/BEHAVIOUR.md). What is a share here is one of the views that began or ended within the minute before the moment.
+The other operations count views after they have ended. Points are five seconds apart (section 10 of facts/BEHAVIOUR.md). Percentages are
+shares of the views that began or ended within the minute before a point.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mux_async.emulator.data._filters import select
 from mux_async.emulator.data._groups import grouped, ordered
 from mux_async.emulator.data._metrics import combine
 from mux_async.emulator.data._query import DAY, MAX_LIMIT, ORDERS, Timeframe
-from mux_async.emulator.data._request import Answerer, Operation, Question, envelope
+from mux_async.emulator.data._request import DataHandler, DataRequest, Operation, envelope
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import Response, invalid
 from mux_async.emulator.state._state import Json
@@ -97,18 +97,18 @@ class _Family:
     metrics: tuple[str, ...]
     dimensions: tuple[str, ...]
 
-    def metric(self, question: Question) -> str:
-        return question.path_choice(f"{self.prefix}_METRIC_ID", self.metrics, "metric that can be watched")
+    def metric(self, request: DataRequest) -> str:
+        return request.path_choice(f"{self.prefix}_METRIC_ID", self.metrics, "metric that can be watched")
 
-    def going(self, question: Question, start: int, end: int) -> list[View]:
+    def going(self, request: DataRequest, start: int, end: int) -> list[View]:
         """Return the views of a period (epoch seconds) that pass the filters, from a minute before it."""
-        views = question.dataset.under_way(start * 1000 - _WINDOW, end * 1000)
-        return select(views, question.query.tests(self.dimensions, metrics=False))
+        views = request.dataset.under_way(start * 1000 - _WINDOW, end * 1000)
+        return select(views, request.query.tests(self.dimensions, metrics=False))
 
 
-def _names(pairs: Sequence[tuple[str, str]]) -> Answerer:
-    def answer(question: Question) -> Response:
-        return envelope([{"name": name, "display_name": shown} for name, shown in pairs], question.timeframe())
+def _names(pairs: Sequence[tuple[str, str]]) -> DataHandler:
+    def answer(request: DataRequest) -> Response:
+        return envelope([{"name": name, "display_name": shown} for name, shown in pairs], request.timeframe())
 
     return answer
 
@@ -139,29 +139,29 @@ _SIGNS = ("metric_value", "concurrent_viewers", "starting_up_viewers")
 """What a value of a dimension must have at least one of, not to be left out."""
 
 
-def _order(question: Question) -> tuple[str, bool]:
-    order = question.query.choice("order_by", ORDERS, "negative_impact")
-    return order, question.query.descending("desc" if order in ("value", "views") else "asc")
+def _order(request: DataRequest) -> tuple[str, bool]:
+    order = request.query.choice("order_by", ORDERS, "negative_impact")
+    return order, request.query.descending("desc" if order in ("value", "views") else "asc")
 
 
-def _breakdown(family: _Family) -> Answerer:
-    def answer(question: Question) -> Response:
-        metric = family.metric(question)
-        dimension = question.query.choice("dimension", family.dimensions, "country")
-        order, descending = _order(question)
-        at = question.query.moment("timestamp", question.now, question.now)
-        rows = _rows(metric, family.going(question, at, at), dimension, at * 1000, order, descending=descending)
+def _breakdown(family: _Family) -> DataHandler:
+    def answer(request: DataRequest) -> Response:
+        metric = family.metric(request)
+        dimension = request.query.choice("dimension", family.dimensions, "country")
+        order, descending = _order(request)
+        at = request.query.moment("timestamp", request.now, request.now)
+        rows = _rows(metric, family.going(request, at, at), dimension, at * 1000, order, descending=descending)
         return envelope(rows, Timeframe(at, at))
 
     return answer
 
 
-def _timeseries(family: _Family) -> Answerer:
-    def answer(question: Question) -> Response:
-        metric = family.metric(question)
-        start = question.query.moment("timestamp", question.now, max(0, question.now - _SPAN))
-        end = min(start + _SPAN, question.now)
-        views = family.going(question, start, end)
+def _timeseries(family: _Family) -> DataHandler:
+    def answer(request: DataRequest) -> Response:
+        metric = family.metric(request)
+        start = request.query.moment("timestamp", request.now, max(0, request.now - _SPAN))
+        end = min(start + _SPAN, request.now)
+        views = family.going(request, start, end)
         rows: list[Json] = []
         for at in range(start - start % STEP, end + 1, STEP):
             row = _row(metric, None, views, at * 1000)
@@ -171,18 +171,18 @@ def _timeseries(family: _Family) -> Answerer:
     return answer
 
 
-def _breakdown_timeseries(family: _Family) -> Answerer:
-    def answer(question: Question) -> Response:
-        metric, query = family.metric(question), question.query
+def _breakdown_timeseries(family: _Family) -> DataHandler:
+    def answer(request: DataRequest) -> Response:
+        metric, query = family.metric(request), request.query
         dimension = query.choice("dimension", family.dimensions, "country")
-        order, descending = _order(question)
-        timeframe = query.timeframe(question.now, _BREAKDOWN_SPAN)
+        order, descending = _order(request)
+        timeframe = query.timeframe(request.now, _BREAKDOWN_SPAN)
         if timeframe.end - timeframe.start > _MAX_BREAKDOWN_SPAN:
             raise invalid("timeframe[] must be at most 10 minutes long")
-        if timeframe.start < question.now - DAY or timeframe.end > question.now:
+        if timeframe.start < request.now - DAY or timeframe.end > request.now:
             raise invalid("timeframe[] must lie within the last 24 hours")
         limit = min(MAX_LIMIT, query.whole("limit", 10))
-        views = family.going(question, timeframe.start, timeframe.end)
+        views = family.going(request, timeframe.start, timeframe.end)
         points: list[Json] = []
         for at in range(timeframe.start - timeframe.start % STEP, timeframe.end + 1, STEP):
             rows = _rows(metric, views, dimension, at * 1000, order, descending=descending)[:limit]
@@ -193,12 +193,12 @@ def _breakdown_timeseries(family: _Family) -> Answerer:
     return answer
 
 
-def _histogram(family: _Family) -> Answerer:
-    def answer(question: Question) -> Response:
-        question.path_choice(f"{family.prefix}_HISTOGRAM_METRIC_ID", (_HISTOGRAM,), "metric that has histograms")
-        end = question.now
+def _histogram(family: _Family) -> DataHandler:
+    def answer(request: DataRequest) -> Response:
+        request.path_choice(f"{family.prefix}_HISTOGRAM_METRIC_ID", (_HISTOGRAM,), "metric that has histograms")
+        end = request.now
         start = max(0, end - _SPAN)
-        views = family.going(question, start, end)
+        views = family.going(request, start, end)
         times: dict[int, list[int]] = {}
         for view in views:
             shown_at = view.view_start + view.startup.waited

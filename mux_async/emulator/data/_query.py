@@ -1,6 +1,6 @@
-"""The parameters of a request to the Data API, read and checked (facts/BEHAVIOUR.md, section 3.3).
+"""Parsing and validation of the Data API's parameters (facts/BEHAVIOUR.md, section 3.3).
 
-Whatever makes no sense is a 400 that names the parameter; whatever is left out has the default that was recorded or documented.
+An invalid parameter is a 400 that names it; a missing one has the default that was recorded or documented.
 """
 
 from __future__ import annotations

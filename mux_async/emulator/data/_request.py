@@ -1,4 +1,4 @@
-"""One request to the Data API with everything that its answer is computed from, and the envelope that answers have."""
+"""One request to the Data API with everything that its response is computed from, and the envelope of responses."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mux_async.emulator.data._filters import Test, select
 from mux_async.emulator.data._query import Parameters, Timeframe
 from mux_async.emulator.data._views import View
 from mux_async.emulator.http._messages import Response, invalid, json_response
-from mux_async.emulator.routing._router import Call
+from mux_async.emulator.routing._router import ApiCall
 
 
 @attrs.frozen
-class Question:
-    """Who asks what, of which views, when.
+class DataRequest:
+    """One request to the Data API.
 
     Attributes:
-        call: As the router hands it on.
+        call: The request as the router passes it on.
         dataset: The views of the caller's environment.
         query: The parameters.
     """
 
-    call: Call
+    call: ApiCall
     dataset: Dataset
     query: Parameters
 
@@ -35,7 +35,7 @@ class Question:
         return self.dataset.now // 1000
 
     def timeframe(self) -> Timeframe:
-        """The period asked about, by default the last 24 hours.
+        """The requested timeframe, by default the last 24 hours.
 
         Raises:
             ApiError: 400.
@@ -58,11 +58,11 @@ class Question:
         return value
 
 
-Answerer: TypeAlias = Callable[[Question], Response]
-Operation: TypeAlias = tuple[str, str, Answerer]
-"""Verb, path and who answers."""
+DataHandler: TypeAlias = Callable[[DataRequest], Response]
+Operation: TypeAlias = tuple[str, str, DataHandler]
+"""Verb, path and handler."""
 
 
 def envelope(data: object, timeframe: Timeframe, total: int | None = None, **more: object) -> Response:
-    """Wrap an answer (facts/BEHAVIOUR.md, section 3.2); *total* is the number of rows of all pages, or null."""
+    """Wrap a response (facts/BEHAVIOUR.md, section 3.2); *total* is the number of rows of all pages, or null."""
     return json_response(200, {"data": data, "total_row_count": total, "timeframe": timeframe.as_list(), **more})

@@ -1,7 +1,7 @@
-"""``/data/v1/subview-metrics``: the playing time of views, divided by rendition or by the mode of the player.
+"""``/data/v1/subview-metrics``: the playing time of views, divided by rendition or by the player's mode.
 
-A view's stretches add up to its playing time, so whatever is grouped or filtered by views alone adds up to the metric ``playing_time``
-(facts/BEHAVIOUR.md, section 10: the only metric there is).
+The intervals of a view add up to its playing time, so numbers that are grouped or filtered by views alone add up to the metric
+``playing_time`` (facts/BEHAVIOUR.md, section 10: the only metric there is).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from mux_async.emulator.data._filters import EMPTY, Condition, parse_filter
 from mux_async.emulator.data._groups import ordered
 from mux_async.emulator.data._metric_values import MAX_POINTS
 from mux_async.emulator.data._query import MAX_LIMIT, Timeframe
-from mux_async.emulator.data._request import Operation, Question, envelope
-from mux_async.emulator.data._views import Stretch, View
+from mux_async.emulator.data._request import DataRequest, Operation, envelope
+from mux_async.emulator.data._views import PlayingInterval, View
 from mux_async.emulator.data._vocabulary import RENDITIONS
 from mux_async.emulator.http._messages import Response, invalid, json_response
 from mux_async.emulator.state._state import Json
@@ -35,7 +35,7 @@ class Piece:
     """A stretch with the view that it is of."""
 
     view: View
-    stretch: Stretch
+    stretch: PlayingInterval
 
 
 Reader: TypeAlias = Callable[[Piece], "str | None"]
@@ -79,7 +79,7 @@ def _reader(kind: str, dimension: str) -> Reader:
 class _Asked:
     """What all of them take."""
 
-    question: Question
+    request: DataRequest
     kind: str
     timeframe: Timeframe
     pieces: list[Piece]
@@ -89,17 +89,17 @@ class _Asked:
         return {"metric": _METRIC, "subview_type": self.kind, "unit": _UNIT}
 
 
-def _asked(question: Question) -> _Asked:
-    if "METRIC_ID" in question.call.params:
-        question.path_choice("METRIC_ID", (_METRIC,), "metric of subviews")
-    kind = question.path_choice("SUBVIEW_TYPE", tuple(_TYPES), "kind of subview")
-    timeframe = question.timeframe()
+def _asked(request: DataRequest) -> _Asked:
+    if "METRIC_ID" in request.call.params:
+        request.path_choice("METRIC_ID", (_METRIC,), "metric of subviews")
+    kind = request.path_choice("SUBVIEW_TYPE", tuple(_TYPES), "kind of subview")
+    timeframe = request.timeframe()
     allowed = (*_TYPES[kind], *_VIEW_DIMENSIONS)
-    given = question.query.list_of("filters")
+    given = request.query.list_of("filters")
     conditions = [parse_filter(text, allowed, traces=False) for text in given]
-    views = question.views(timeframe, ())
+    views = request.views(timeframe, ())
     pieces = [Piece(view, stretch) for view in views for stretch in view.playback.stretches]
-    return _Asked(question, kind, timeframe, _kept(kind, pieces, conditions))
+    return _Asked(request, kind, timeframe, _kept(kind, pieces, conditions))
 
 
 def _kept(kind: str, pieces: Iterable[Piece], conditions: Sequence[Condition]) -> list[Piece]:
@@ -121,7 +121,7 @@ def _kept(kind: str, pieces: Iterable[Piece], conditions: Sequence[Condition]) -
 def _group_by(asked: _Asked) -> list[str]:
     """Return the attributes to group by. Modes of the player have but one."""
     allowed = list(_TYPES[asked.kind])
-    given = asked.question.query.list_of("group_by")
+    given = asked.request.query.list_of("group_by")
     for name in given:
         if name not in _RENDITION:
             raise invalid(f"group_by[] must be one of {', '.join(_RENDITION)}")
@@ -140,29 +140,29 @@ def _rows(asked: _Asked, pieces: Iterable[Piece], group_by: Sequence[str]) -> li
 
 
 def _limit(asked: _Asked) -> int:
-    return min(MAX_LIMIT, asked.question.query.whole("breakdown_value_limit", 10))
+    return min(MAX_LIMIT, asked.request.query.whole("breakdown_value_limit", 10))
 
 
-def _overall(question: Question) -> Response:
-    asked = _asked(question)
+def _overall(request: DataRequest) -> Response:
+    asked = _asked(request)
     total = sum(piece.stretch.playing_time for piece in asked.pieces)
     return envelope({"metric_value": total}, asked.timeframe, meta=asked.meta)
 
 
-def _breakdown(question: Question) -> Response:
-    asked = _asked(question)
+def _breakdown(request: DataRequest) -> Response:
+    asked = _asked(request)
     group_by = _group_by(asked)
     rows = _rows(asked, asked.pieces, group_by)
-    return envelope(question.query.page(rows), asked.timeframe, len(rows), meta={**asked.meta, "group_by": group_by})
+    return envelope(request.query.page(rows), asked.timeframe, len(rows), meta={**asked.meta, "group_by": group_by})
 
 
-def _breakdown_timeseries(question: Question) -> Response:
-    asked = _asked(question)
+def _breakdown_timeseries(request: DataRequest) -> Response:
+    asked = _asked(request)
     group_by, limit = _group_by(asked), _limit(asked)
-    granularity = question.query.choice("time_granularity", tuple(_STEPS), "hour")
+    granularity = request.query.choice("time_granularity", tuple(_STEPS), "hour")
     step, timeframe = _STEPS[granularity], asked.timeframe
     # A point that is still being filled is left out (section 10 of facts/BEHAVIOUR.md); one that the period cuts is partial.
-    complete_through = question.now - question.now % step
+    complete_through = request.now - request.now % step
     last = min(max(timeframe.start, timeframe.end - 1), complete_through - 1) // step
     first = timeframe.start // step
     if last - first >= MAX_POINTS:
@@ -179,9 +179,9 @@ def _breakdown_timeseries(question: Question) -> Response:
     return envelope(points, timeframe, len(points), meta={**asked.meta, **more})
 
 
-def _comparison(question: Question) -> Response:
-    asked = _asked(question)
-    query = question.query
+def _comparison(request: DataRequest) -> Response:
+    asked = _asked(request)
+    query = request.query
     group_by, limit = _group_by(asked), _limit(asked)
     dimension, values = query.text("dimension"), list(dict.fromkeys(query.list_of("values")))
     if dimension is None:
@@ -200,16 +200,16 @@ def _comparison(question: Question) -> Response:
     return envelope(rows, asked.timeframe, len(rows), meta=meta)
 
 
-def _dimensions(question: Question) -> Response:
-    kind = question.path_choice("SUBVIEW_TYPE", tuple(_TYPES), "kind of subview")
+def _dimensions(request: DataRequest) -> Response:
+    kind = request.path_choice("SUBVIEW_TYPE", tuple(_TYPES), "kind of subview")
     found = {"subview": list(_TYPES[kind]), "view": list(_VIEW_DIMENSIONS)}
     return json_response(200, {"data": found, "total_row_count": None})
 
 
-def _dimension_values(question: Question) -> Response:
-    asked = _asked(question)
-    query = question.query
-    dimension = question.path_choice("DIMENSION_NAME", (*_TYPES[asked.kind], *_VIEW_DIMENSIONS), "dimension of subviews")
+def _dimension_values(request: DataRequest) -> Response:
+    asked = _asked(request)
+    query = request.query
+    dimension = request.path_choice("DIMENSION_NAME", (*_TYPES[asked.kind], *_VIEW_DIMENSIONS), "dimension of subviews")
     order = query.choice("order_by", (_METRIC, "value"), _METRIC)
     descending = query.descending("desc" if order == _METRIC else "asc")
     part = (query.text("query") or "").casefold()

@@ -1,4 +1,4 @@
-"""``/data/v1/video-views``: the views themselves, a few fields of many or all fields of one."""
+"""``/data/v1/video-views``: views as a list with few fields, or one view with all fields."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import re
 from mux_async.emulator.data._details import abridged, complete
 from mux_async.emulator.data._filters import Test
 from mux_async.emulator.data._query import DAY, Timeframe
-from mux_async.emulator.data._request import Operation, Question, envelope
+from mux_async.emulator.data._request import DataRequest, Operation, envelope
 from mux_async.emulator.http._messages import Response, invalid, not_found
 
 _ERROR_ID = re.compile(r"\d{1,9}", re.ASCII)
 _VIEW_ID = re.compile(r"[0-9A-Za-z]{35,36}", re.ASCII)
 
 
-def _list(question: Question) -> Response:
-    query, timeframe = question.query, question.timeframe()
+def _list(request: DataRequest) -> Response:
+    query, timeframe = request.query, request.timeframe()
     tests = query.tests()
     tests += [test for test in (_by_error(query.text("error_id")), _by_viewer(query.text("viewer_id"))) if test is not None]
-    views = question.views(timeframe, tests)
+    views = request.views(timeframe, tests)
     if query.descending("desc"):
         views.reverse()
     rows = [abridged(view, len(views)) for view in query.page(views)]
@@ -40,15 +40,15 @@ def _by_viewer(given: str | None) -> Test | None:
     return lambda view: given in (view.viewer.viewer_user_id, view.viewer.mux_viewer_id)
 
 
-def _retrieve(question: Question) -> Response:
-    view_id = question.call.params["VIDEO_VIEW_ID"]
+def _retrieve(request: DataRequest) -> Response:
+    view_id = request.call.params["VIDEO_VIEW_ID"]
     if not _VIEW_ID.fullmatch(view_id):
         raise invalid(f'Video view id "{view_id[:80]}" was invalid')
-    view = question.dataset.find(view_id)
+    view = request.dataset.find(view_id)
     if view is None:
         raise not_found()
-    timeframe = Timeframe(question.now - DAY, question.now)
-    return envelope(complete(view, question.call.environment.id), timeframe, 1)
+    timeframe = Timeframe(request.now - DAY, request.now)
+    return envelope(complete(view, request.call.environment.id), timeframe, 1)
 
 
 OPERATIONS: tuple[Operation, ...] = (

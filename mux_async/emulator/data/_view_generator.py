@@ -1,7 +1,7 @@
-"""Making up a view: a function of a seed, a viewer and a video, always with the same result.
+"""Generates a view: a function of a seed, a viewer and a video with a reproducible result.
 
-What follows from something else is computed from it, in the order in which it would have happened: what went wrong, the start, then
-playback, then the scores. So a view agrees with itself, and sums over views agree with each other.
+Dependent values are computed in the order of the events that they describe: errors, startup, playback, scores. So the fields of a view are
+consistent, and sums over views are consistent with each other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from random import Random
 
 import attrs
 
-from mux_async.emulator.data._views import Ads, Delivery, Outcome, Playback, Rebuffering, Startup, Stretch, Video, View, Viewer
+from mux_async.emulator.data._views import (
+    Ads,
+    Delivery,
+    Outcome,
+    Playback,
+    PlayingInterval,
+    Rebuffering,
+    Startup,
+    Video,
+    View,
+    Viewer,
+)
 from mux_async.emulator.data._vocabulary import CDNS, EDGES, ERRORS, PLAYBACK_MODES, RENDITIONS, ErrorType
 
 MAX_SPAN = 3 * 3600 * 1000
@@ -27,7 +38,7 @@ _NO_ADS = Ads()
 
 
 @attrs.frozen
-class Trouble:
+class Outage:
     """A CDN in difficulties: from *start* to *end* (epoch milliseconds) it fails far more often."""
 
     cdn: str
@@ -35,7 +46,7 @@ class Trouble:
     end: int
 
 
-def make_view(seed: int, end: int, viewer: Viewer, video: Video, troubles: Sequence[Trouble]) -> View:
+def make_view(seed: int, end: int, viewer: Viewer, video: Video, troubles: Sequence[Outage]) -> View:
     """Make up the view of *video* by *viewer* that ended at *end* (epoch milliseconds)."""
     random = Random(seed)  # noqa: S311 - made-up data, not secrets
     (cdn,) = random.choices([name for name, _ in CDNS], [share for _, share in CDNS])
@@ -220,18 +231,18 @@ def _playing_time(random: Random, video: Video, *, is_cut: bool) -> int:
     return min(max(int(whole), 500), MAX_SPAN - 600_000)
 
 
-def _stretches(random: Random, playing: int, viewer: Viewer, video: Video) -> tuple[Stretch, ...]:
+def _stretches(random: Random, playing: int, viewer: Viewer, video: Video) -> tuple[PlayingInterval, ...]:
     best = max(index for index, rendition in enumerate(RENDITIONS) if index == 0 or rendition[0] <= video.max_height)
     fits = sum(rendition[2] < viewer.throughput * 0.7 for rendition in RENDITIONS) - 1
     aim = max(0, min(best, fits))
     count = min(random.choice((1, 2, 2, 3, 4)), max(1, playing // 4000))
     cuts = sorted(random.sample(range(1, playing), count - 1))
     (mode,) = random.choices(PLAYBACK_MODES, (60, 30, 6, 4))
-    made: list[Stretch] = []
+    made: list[PlayingInterval] = []
     for number, (start, stop) in enumerate(zip([0, *cuts], [*cuts, playing], strict=True)):
         is_first = number == 0 and count > 1  # playback starts low and climbs
         rendition = max(0, aim - 2) if is_first else max(0, aim - random.choice((0, 0, 0, 1)))
-        made.append(Stretch(rendition, "standard" if is_first else mode, stop - start))
+        made.append(PlayingInterval(rendition, "standard" if is_first else mode, stop - start))
     return tuple(made)
 
 

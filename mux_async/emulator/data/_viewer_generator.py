@@ -1,4 +1,4 @@
-"""Making up viewers: where they are, on what they watch, with which player."""
+"""Generates viewers: their location, device, player and plan."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import uuid
 from random import Random
 
 from mux_async.emulator.data._views import Viewer
-from mux_async.emulator.data._vocabulary import DEVICES, PLACES, PLANS
+from mux_async.emulator.data._vocabulary import DEVICES, LOCATIONS, PLANS
 
 
 def make_viewer(seed: str) -> Viewer:
     """Make up a viewer, the same for the same *seed*."""
     random = Random(seed)  # noqa: S311 - made-up data, not secrets
-    (place,) = random.choices(PLACES, [place.weight for place in PLACES])
+    (place,) = random.choices(LOCATIONS, [place.weight for place in LOCATIONS])
     (device,) = random.choices(DEVICES, [device.weight for device in DEVICES])
     plan, status, category = random.choice(PLANS)
     connection = random.choice(device.connections) if device.connections else None

@@ -1,7 +1,7 @@
-"""A view and its parts: the records that everything in the Data API is computed from.
+"""A view and its parts: the records that the whole Data API is computed from.
 
-Members are named as the API names a view's fields, so that a dimension, a metric and the single view all read the same number. Times
-are milliseconds; shares are 0 to 1; ``None`` is what the API shows as null. Viewers and videos are shared between views.
+Attributes have the API's names for a view's fields, so that a dimension, a metric and a single view all read the same number. Times are
+milliseconds; shares are 0 to 1; ``None`` is null in the API. Views share the records of viewers and videos.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Video:
 
 
 @attrs.frozen
-class Stretch:
+class PlayingInterval:
     """A part of the playing time in one rendition (an index into the vocabulary's) and one mode of the player."""
 
     rendition: int
@@ -133,7 +133,7 @@ class Playback:
     watched: bool
     watched_ranges: tuple[tuple[int, int], ...]
     """Parts of the content that played, start and end; what played twice is there twice. Empty for live streams."""
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[PlayingInterval, ...]
     first_rendition: int | None
     last_rendition: int | None
     view_seek_count: int

@@ -1,7 +1,7 @@
-"""Who watches what on what: the words that made-up views are put together from. Data only.
+"""The values that generated views are composed of: locations, devices, titles, errors, CDNs. Data only.
 
-Numbers of networks and names of places are real, so that dashboards built against the emulator look like dashboards; domains are
-those that RFC 2606 keeps for examples.
+Network numbers and place names are real, so that dashboards built against the emulator look real; domains are those that RFC 2606
+reserves for examples.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import attrs
 
 
 @attrs.frozen
-class Place:
+class Location:
     """Where a viewer is. ``weight`` is its share of the viewers, relative to the others."""
 
     weight: int
@@ -26,20 +26,20 @@ class Place:
     asn_name: str
 
 
-PLACES = (
-    Place(14, "US", "United States", "NA", "California", "San Francisco", 37.7749, -122.4194, "807", 7922, "Comcast"),
-    Place(10, "US", "United States", "NA", "New York", "New York", 40.7128, -74.006, "501", 701, "Verizon"),
-    Place(8, "US", "United States", "NA", "Texas", "Austin", 30.2672, -97.7431, "635", 7018, "AT&T"),
-    Place(5, "CA", "Canada", "NA", "Ontario", "Toronto", 43.6532, -79.3832, None, 577, "Bell Canada"),
-    Place(5, "BR", "Brazil", "SA", "São Paulo", "São Paulo", -23.5505, -46.6333, None, 26599, "Telefônica Brasil"),
-    Place(9, "GB", "United Kingdom", "EU", "England", "London", 51.5072, -0.1276, None, 2856, "BT"),
-    Place(9, "DE", "Germany", "EU", "Berlin", "Berlin", 52.52, 13.405, None, 3320, "Deutsche Telekom"),
-    Place(6, "FR", "France", "EU", "Île-de-France", "Paris", 48.8566, 2.3522, None, 3215, "Orange"),
-    Place(4, "NL", "Netherlands", "EU", "North Holland", "Amsterdam", 52.3676, 4.9041, None, 1136, "KPN"),
-    Place(7, "IN", "India", "AS", "Maharashtra", "Mumbai", 19.076, 72.8777, None, 55836, "Reliance Jio"),
-    Place(6, "JP", "Japan", "AS", "Tokyo", "Tokyo", 35.6762, 139.6503, None, 2516, "KDDI"),
-    Place(3, "AU", "Australia", "OC", "New South Wales", "Sydney", -33.8688, 151.2093, None, 1221, "Telstra"),
-    Place(2, "ZA", "South Africa", "AF", None, None, -26.2041, 28.0473, None, 3741, "Telkom SA"),
+LOCATIONS = (
+    Location(14, "US", "United States", "NA", "California", "San Francisco", 37.7749, -122.4194, "807", 7922, "Comcast"),
+    Location(10, "US", "United States", "NA", "New York", "New York", 40.7128, -74.006, "501", 701, "Verizon"),
+    Location(8, "US", "United States", "NA", "Texas", "Austin", 30.2672, -97.7431, "635", 7018, "AT&T"),
+    Location(5, "CA", "Canada", "NA", "Ontario", "Toronto", 43.6532, -79.3832, None, 577, "Bell Canada"),
+    Location(5, "BR", "Brazil", "SA", "São Paulo", "São Paulo", -23.5505, -46.6333, None, 26599, "Telefônica Brasil"),
+    Location(9, "GB", "United Kingdom", "EU", "England", "London", 51.5072, -0.1276, None, 2856, "BT"),
+    Location(9, "DE", "Germany", "EU", "Berlin", "Berlin", 52.52, 13.405, None, 3320, "Deutsche Telekom"),
+    Location(6, "FR", "France", "EU", "Île-de-France", "Paris", 48.8566, 2.3522, None, 3215, "Orange"),
+    Location(4, "NL", "Netherlands", "EU", "North Holland", "Amsterdam", 52.3676, 4.9041, None, 1136, "KPN"),
+    Location(7, "IN", "India", "AS", "Maharashtra", "Mumbai", 19.076, 72.8777, None, 55836, "Reliance Jio"),
+    Location(6, "JP", "Japan", "AS", "Tokyo", "Tokyo", 35.6762, 139.6503, None, 2516, "KDDI"),
+    Location(3, "AU", "Australia", "OC", "New South Wales", "Sydney", -33.8688, 151.2093, None, 1221, "Telstra"),
+    Location(2, "ZA", "South Africa", "AF", None, None, -26.2041, 28.0473, None, 3741, "Telkom SA"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Faults of webhook deliveries, on order: lost, repeated, late, out of order."""
+"""Faults of webhook deliveries: lost, repeated, late or out of order."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class TypedEvent(Protocol):
 
 @attrs.frozen
 class WebhookFault:
-    """What is to go wrong with deliveries.
+    """A fault of webhook deliveries.
 
-    A delivery matches when the type of its event and the URL of its endpoint do; it is hit when its number among the matching ones is in
-    *nth*, and with probability *chance*. What was drawn depends on the seed and the event, so it is the same in each run.
+    A delivery matches when the type of its event and the URL of its endpoint do; it is hit if its number among the matching ones is in
+    *nth*, with probability *chance*. The random number depends on the seed and the event, so each run has the same faults.
 
     Attributes:
         type: Regular expression for the whole type; ``None`` matches all.
@@ -33,8 +33,8 @@ class WebhookFault:
         chance: Between 0 and 1.
         lose: Never send it.
         copies: How often it is sent: 2 delivers it twice, though the first was answered 2xx.
-        delay: Seconds later than it would be sent; others pass it meanwhile.
-        jitter: Up to so many seconds later still, for each copy anew.
+        delay: Seconds to delay it; later deliveries overtake it.
+        jitter: Maximum of a random additional delay in seconds, for each copy.
     """
 
     type: str | None = None
@@ -47,13 +47,13 @@ class WebhookFault:
     jitter: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
 
     def matches(self, event: TypedEvent, url: str) -> bool:
-        """Whether the delivery of *event* to *url* is one of those this fault counts."""
+        """Whether this fault counts the delivery of *event* to *url*."""
         if self.type is not None and re.fullmatch(self.type, event.type) is None:
             return False
         return self.url is None or re.fullmatch(self.url, url) is not None
 
     def hits(self, number: int, draw: float) -> bool:
-        """Whether the matching delivery of this *number* (from 1) is to suffer, *draw* being what chance gave it (0 to 1)."""
+        """Whether the matching delivery with this *number* (from 1) is hit; *draw* is its random number (0 to 1)."""
         if self.nth is not None:
             chosen = number == self.nth if isinstance(self.nth, int) else number in self.nth
             if not chosen:
@@ -62,24 +62,24 @@ class WebhookFault:
 
 
 class WebhookFaults:
-    """The faults that are set up, in order: the first that hits a delivery is the one that happens."""
+    """The faults of deliveries, in order: the first one that hits a delivery applies."""
 
     def __init__(self) -> None:
         self._rules: list[WebhookFault] = []
         self._counts: list[int] = []
 
     def add(self, *faults: WebhookFault) -> None:
-        """Set up more. Each counts matching deliveries from now on."""
+        """Add faults. Each counts matching deliveries from now on."""
         self._rules += faults
         self._counts += [0] * len(faults)
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all faults."""
         self._rules.clear()
         self._counts.clear()
 
     def pick(self, event: TypedEvent, url: str, random: Random) -> WebhookFault | None:
-        """Count a delivery and return what is to happen to it."""
+        """Count a delivery, and return the fault that applies to it, if any."""
         picked: WebhookFault | None = None
         for index, fault in enumerate(self._rules):
             if fault.matches(event, url):

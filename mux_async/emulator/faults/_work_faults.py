@@ -1,4 +1,4 @@
-"""Faults of what Mux works on, on order: an asset that errors, a track, a file, a master, shots or a job that come to nothing."""
+"""Faults of Mux's work: an asset, a track, a file, a master, shots or a job that errors."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ that was added or generated; ``job`` is one of Robots."""
 
 @attrs.frozen
 class WorkFault:
-    """Something that Mux works on and that is not to succeed.
+    """A fault of Mux's work: an object that errors instead of becoming ready.
 
-    A piece of work matches when *work* and *id* do; it fails when its number among the matching ones is in *nth*. It is counted when it
-    would be done, so a fault can be set up while it is under way. What would be skipped, or fails by itself, does not count.
+    A piece of work matches if *work* and *id* do; it fails if its number among the matching ones is in *nth*. It is counted when it would
+    finish, so a fault can be added while it is in progress. Work that is skipped, or fails by itself, does not count.
 
     Attributes:
         work: Which kind of work.
         id: Of the asset; or of the track, the file or the job, or a job's workflow (``summarize``); ``None`` matches all.
         nth: Numbers from 1, or one number, or ``None`` for every one that matches.
-        type: What the error says to programs.
-        message: What it says to people.
+        type: Type of the error, for programs.
+        message: Message of the error, for people.
     """
 
     work: Work
     id: str | None = None
     nth: int | Collection[int] | None = None
     type: str = "invalid_input"
-    message: str = "The emulator was told to let this fail"
+    message: str = "A fault of the emulator let this fail"
 
     def hits(self, number: int) -> bool:
-        """Whether the matching work of this *number* (from 1) is to fail."""
+        """Whether the matching work with this *number* (from 1) fails."""
         if self.nth is None:
             return True
         return number == self.nth if isinstance(self.nth, int) else number in self.nth
@@ -46,24 +46,24 @@ class WorkFault:
 
 
 class WorkFaults:
-    """The faults that are set up, in order: the first that hits a piece of work is the one that happens."""
+    """The faults of work, in order: the first one that hits a piece of work applies."""
 
     def __init__(self) -> None:
         self._rules: list[WorkFault] = []
         self._counts: list[int] = []
 
     def add(self, *faults: WorkFault) -> None:
-        """Set up more. Each counts matching work from now on."""
+        """Add faults. Each counts matching work from now on."""
         self._rules += faults
         self._counts += [0] * len(faults)
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all faults."""
         self._rules.clear()
         self._counts.clear()
 
     def pick(self, work: Work, *ids: str) -> WorkFault | None:
-        """Count a piece of work on what has these *ids*, and return why it fails; ``None`` when it does not."""
+        """Count a piece of work on the object with these *ids*, and return the fault that applies to it, if any."""
         picked: WorkFault | None = None
         for index, fault in enumerate(self._rules):
             if fault.work == work and (fault.id is None or fault.id in ids):

@@ -1,4 +1,4 @@
-"""What doors share: waiting for answers that are still being made, and reading files, without holding up the event loop."""
+"""What the frontends share: waiting for pending responses and reading files, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _TrioToken(Protocol):
 
 
 async def settled(response: Response) -> Response:
-    """Wait until an answer is there. Cancelling leaves what is being made to whoever asks next."""
+    """Wait for a pending response. Cancelling the wait does not cancel the work: the next request for it gets the result."""
     while response.pending is not None:
         await _done(response.pending[0])
         response = response.settled()
@@ -35,7 +35,7 @@ async def _done(future: Future[Path]) -> None:
     loop = anyio.lowlevel.current_token().native_token
 
     def wake(_: Future[Path]) -> None:
-        # Not `anyio.from_thread`, which waits for the loop: one that has ended meanwhile would hold up the studio for ever.
+        # `anyio.from_thread` waits for the loop. If the loop has ended, that would block the thread of the media backend forever.
         with suppress(RuntimeError):
             if isinstance(loop, asyncio.AbstractEventLoop):
                 loop.call_soon_threadsafe(woken.set)
@@ -47,13 +47,13 @@ async def _done(future: Future[Path]) -> None:
 
 
 async def read(file: FileSlice) -> AsyncGenerator[bytes, None]:
-    """Yield a stretch of a file in pieces.
+    """Yield a slice of a file in pieces.
 
     Raises:
         OSError: The file is gone.
     """
     left = file.size
-    # Opened here and not in a thread: cancelled on the way back from there, it would stay open.
+    # Not opened in a thread: a cancellation on the way back would leave the file open.
     with file.path.open("rb") as stored:
         stored.seek(file.offset)
         while left and (piece := await anyio.to_thread.run_sync(stored.read, min(left, _PIECE))):

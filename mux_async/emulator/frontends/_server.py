@@ -1,7 +1,7 @@
-"""The door for programs elsewhere: one origin on aiohttp.web that serves API, uploads, playback and images.
+"""The HTTP frontend: one origin on aiohttp.web that serves API, uploads, playback and images.
 
-Upload bodies go to the emulator as they arrive and are not kept. Nothing is logged but method, path and status. While it serves,
-time passes by itself and webhooks are delivered over HTTP.
+Upload bodies go to the emulator as they arrive. Only method, path and status are logged. While the server runs, scheduled steps run by
+themselves and webhooks are sent over HTTP.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether an error is the emulator's own. What is no HTTP is the client's, who is told so by the answer."""
+    """Whether an error is the emulator's own. Malformed HTTP is the client's error, which the response reports."""
     error = None if record.exc_info is None else record.exc_info[1]
     return not isinstance(error, HttpProcessingError)
 
@@ -59,7 +59,7 @@ async def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> A
     """
     emulator.listens_at(host)
     server = web.Server(
-        _Door(emulator).handle,
+        _HttpFrontend(emulator).handle,
         access_log=None,
         auto_decompress=False,
         handler_cancellation=True,
@@ -107,16 +107,16 @@ async def _delivering(emulator: Emulator) -> AsyncGenerator[None, None]:
             ) as error:  # a URL that aiohttp cannot read is a ValueError, but not always a ClientError
                 raise ConnectionError(str(error) or type(error).__name__) from error
 
-        courier = asyncio.create_task(carry_webhooks(emulator, carry))
+        sender = asyncio.create_task(carry_webhooks(emulator, carry))
         try:
             yield
         finally:
-            courier.cancel()
+            sender.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await courier
+                await sender
 
 
-class _Door:
+class _HttpFrontend:
     """Turns aiohttp's requests into the emulator's, and its replies back."""
 
     def __init__(self, emulator: Emulator) -> None:
@@ -165,7 +165,7 @@ async def _send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
             async with aclosing(read(response.file)) as pieces:
                 async for piece in pieces:
                     await stream.write(piece)
-        except OSError:  # the film was thrown away while it was shown, or nobody looks any more
+        except OSError:  # the media file was deleted meanwhile, or the client closed the connection
             return _abort(request)
     await stream.write_eof()
     return stream

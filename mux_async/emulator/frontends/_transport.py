@@ -1,4 +1,4 @@
-"""The door for programs in the same process: a transport that talks to an emulator instead of a network.
+"""The in-process frontend: a transport that passes requests to an emulator instead of a network.
 
 Runs on asyncio and trio, opens no socket, and raises what a real transport raises when a fault asks for it.
 """
@@ -38,7 +38,7 @@ class Conversation(Protocol):
 
 
 class Endpoint(Protocol):
-    """Whoever answers requests: an `Emulator`, or something in its place."""
+    """What responds to requests: an `Emulator`, or a replacement."""
 
     def begin(self, request: Request, /) -> Conversation: ...
 
@@ -64,7 +64,7 @@ class EmulatorTransport:
         if exchange.is_refused:
             exchange.cut()
             await anyio.lowlevel.checkpoint()
-            raise ConnectError("the emulator was told to refuse the connection")
+            raise ConnectError("a fault of the emulator refused the connection")
         try:
             await self._send_body(request, exchange)
             await anyio.lowlevel.checkpoint()
@@ -76,7 +76,7 @@ class EmulatorTransport:
         await _wait(reply, request)
         if reply.response is None:
             raise TransportError(
-                "the emulator was told to break the connection before an answer",
+                "a fault of the emulator broke the connection before the response",
                 delivery=Delivery.MAYBE_PROCESSED,
                 phase=Phase.READ_HEAD,
             )
@@ -157,7 +157,7 @@ class _AnswerBody:
         await self.aclose()
         if self._left is not None:
             raise TransportError(
-                "the emulator was told to break the connection within the answer",
+                "a fault of the emulator broke the connection within the response",
                 delivery=Delivery.ANSWERED,
                 phase=Phase.READ_BODY,
             )

@@ -1,4 +1,4 @@
-"""Requests and answers as the emulator sees them: plain values, the same behind every door."""
+"""Requests, responses and error responses: plain values, the same for every frontend."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Request:
         method: HTTP verb in capitals.
         target: Path and query as they were sent, percent-encoded: ``/video/v1/assets?limit=2``.
         headers: Case-insensitive.
-        body: The whole body, for `Emulator.handle`; doors that stream leave it empty and feed an `Exchange` instead.
+        body: The whole body, for `Emulator.handle`; frontends that stream leave it empty and feed an `Exchange` instead.
         origin: Scheme and host the client spoke to, without a trailing slash; upload URLs begin with it.
     """
 
@@ -64,7 +64,7 @@ class Request:
 
 @attrs.frozen
 class FileSlice:
-    """A stretch of a file, in bytes: a body that is too large to be carried about."""
+    """A slice of a file, in bytes, for bodies that are too large to keep in memory."""
 
     path: Path
     offset: int
@@ -73,14 +73,14 @@ class FileSlice:
 
 @attrs.frozen(repr=False, eq=False)
 class Response:
-    """One answer. ``Content-Length`` is the door's to add, and ``Date`` where the API did not.
+    """One response. The frontend adds ``Content-Length``, and ``Date`` if it is missing.
 
     Attributes:
         status: HTTP status.
         headers: Case-insensitive.
-        body: The body, unless it is one of the next two.
-        file: Where the body is, when it is part of a file.
-        pending: Given when somebody is still making the answer: what they make, and the rest of the way from there. See `settled`.
+        body: The body, unless *file* or *pending* is given.
+        file: The slice of a file that is the body.
+        pending: A future of a file that is being made, and a function from that future to the response. See `settled`.
     """
 
     status: int
@@ -95,14 +95,14 @@ class Response:
         return len(self.body) if self.file is None else self.file.size
 
     def settled(self) -> Response:
-        """Return the answer itself. Waits for who is making it: a door that must not wait sees first that the future is done."""
+        """Return the response that is not pending. Blocks on the future; a frontend that must not block waits until it is done."""
         if self.pending is None:
             return self
         future, finish = self.pending
         return finish(future).settled().with_headers(self.headers)
 
     def loaded(self) -> Response:
-        """Return the answer with its body at hand: waits as `settled` does, and reads the file.
+        """Return the response with its body in memory: blocks as `settled` does, and reads the file.
 
         Raises:
             OSError: The file is gone.
@@ -134,7 +134,7 @@ class Response:
 
 
 class ApiError(Exception):
-    """An error answer, raised from wherever it is noticed.
+    """An error response, raised as an exception.
 
     Attributes:
         status: HTTP status.
@@ -149,7 +149,7 @@ class ApiError(Exception):
         self.messages = messages
 
     def response(self, family: str = "") -> Response:
-        """The answer that says so, as the first part of the path has it: Robots says one ``message`` (facts/README.md, Oddities)."""
+        """Return the response. *family* is the first part of the path: Robots has one ``message`` (facts/README.md, Oddities)."""
         said = {"message": "; ".join(self.messages)} if family == "robots" else {"messages": list(self.messages)}
         return json_response(self.status, {"error": {"type": self.type, **said}})
 
@@ -163,22 +163,22 @@ NOT_FOUND_TEXT = "The requested resource either doesn't exist or you don't have 
 
 
 def not_found(*messages: str) -> ApiError:
-    """404: there is no such thing, or it belongs to somebody else; Mux does not tell them apart."""
+    """404: the object does not exist, or belongs to another environment; Mux does not distinguish them."""
     return ApiError(404, "not_found", *(messages or (NOT_FOUND_TEXT,)))
 
 
 def failed(message: str) -> ApiError:
-    """412: the object is not in the state that this needs."""
+    """412: the object is in the wrong state."""
     return ApiError(412, "failed_request", message)
 
 
 def json_response(status: int, value: object) -> Response:
-    """An answer with a JSON body."""
+    """Return a response with a JSON body."""
     return Response(status, {"Content-Type": "application/json; charset=utf-8"}, orjson.dumps(value))
 
 
 def data(value: object, status: int = 200) -> Response:
-    """``{"data": value}``, as nearly every answer of the API is wrapped."""
+    """Return ``{"data": value}``, the envelope of nearly every response of the API."""
     return json_response(status, {"data": value})
 
 
@@ -193,5 +193,5 @@ def no_content() -> Response:
 
 
 def text(status: int, body: str | bytes, content_type: str = "text/plain; charset=utf-8") -> Response:
-    """An answer that is not JSON."""
+    """Return a response that is not JSON."""
     return Response(status, {"Content-Type": content_type}, body.encode() if isinstance(body, str) else body)

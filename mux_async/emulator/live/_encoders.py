@@ -1,11 +1,11 @@
-"""What encoders do to live streams: connect, send, drop out, come back; and what comes of it (facts/BEHAVIOUR.md, section 6.2).
+"""Encoders of live streams: they connect, send, disconnect and reconnect, and the stream changes accordingly (facts/BEHAVIOUR.md, 6.2).
 
-There is no ingest server: an encoder is played by the control calls and by the Python handle (`mux_async.emulator.Emulator.live`). The
-order of events is the documented one; how long each step takes is not published, so it is plain here:
+There is no ingest server: control calls and the Python handle (`mux_async.emulator.Emulator.live`) stand for the encoder. The order of
+events is the documented one. The times of the steps are not published, so they are simple here:
 
 * connected, asset created and simulcast targets starting: at once;
-* recording `FIRST_FRAMES` later, active `PLAYABLE` after the connection, the asset ready when `STORED` seconds are recorded;
-* disconnected at once; idle, and the recording complete, when the reconnect window is over.
+* recording after `FIRST_FRAMES`, active `PLAYABLE` after the connection, the asset ready when `STORED` seconds are recorded;
+* disconnected at once; idle, and the recording complete, at the end of the reconnect window.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mux_async.emulator.media._probe import InputProblem, MediaInfo
 from mux_async.emulator.resources._asset_lifecycle import add_text_track, become_ready, begin_track, new_asset, prepare_extras
 from mux_async.emulator.state._records import Recording
 from mux_async.emulator.state._serialization import recorded_seconds
-from mux_async.emulator.state._state import Asset, Environment, LiveStream, World
+from mux_async.emulator.state._state import Asset, Environment, LiveStream, State
 from mux_async.emulator.webhooks._events import asset_event, asset_warning, live_event, live_warning, target_event, track_event
 
 FIRST_FRAMES = 1.0
@@ -40,7 +40,7 @@ _NO_SLATE = ("custom_slate_unavailable", "The reconnect slate image could not be
 
 
 def connect(
-    world: World,
+    state: State,
     environment: Environment,
     stream: LiveStream,
     *,
@@ -50,7 +50,7 @@ def connect(
     """Let an encoder connect.
 
     Args:
-        world: The account.
+        state: The account.
         environment: Of the stream.
         stream: To send to.
         protocol: How it sends.
@@ -68,42 +68,42 @@ def connect(
     ingest.connected, ingest.protocol, ingest.draining = True, protocol, False
     asset = _asset(environment, stream)
     if asset is not None:
-        live_event(world, environment, "connected", stream)
-        _stop_recording(world, asset)  # the slate
+        live_event(state, environment, "connected", stream)
+        _stop_recording(state, asset)  # the slate
     else:
-        _begin_asset(world, environment, stream)
+        _begin_asset(state, environment, stream)
     step = f"{stream.id}/{ingest.session}"
     if silent:
-        world.wait(SILENCE, "live.silent", environment, step)
+        state.wait(SILENCE, "live.silent", environment, step)
     else:
-        world.work(FIRST_FRAMES, "live.recording", environment, step)
-    world.wait(float(stream.members["max_continuous_duration"]), "live.too_long", environment, step)
+        state.work(FIRST_FRAMES, "live.recording", environment, step)
+    state.wait(float(stream.members["max_continuous_duration"]), "live.too_long", environment, step)
     if stream.members.get("test"):
-        world.wait(TEST_LIMIT, "live.test_over", environment, step)
+        state.wait(TEST_LIMIT, "live.test_over", environment, step)
 
 
-def _begin_asset(world: World, environment: Environment, stream: LiveStream) -> None:
+def _begin_asset(state: State, environment: Environment, stream: LiveStream) -> None:
     ingest = stream.ingest
     options = {"video_quality": "plus", **stream.options}  # live streams have no basic quality
     is_test = bool(stream.members.get("test"))
-    asset = new_asset(world, environment, options, ingest_type=f"live_{ingest.protocol}", test=is_test)
+    asset = new_asset(state, environment, options, ingest_type=f"live_{ingest.protocol}", test=is_test)
     asset.live_stream_id, asset.is_live = stream.id, True
     ingest.asset_id = asset.id
     stream.recent_asset_ids.append(asset.id)
-    live_event(world, environment, "connected", stream)
+    live_event(state, environment, "connected", stream)
     slate: str | None = stream.members.get("reconnect_slate_url")
     has_slate = not slate or not (urlsplit(slate).hostname or "").endswith(".invalid")
     if not has_slate:
-        live_warning(world, environment, stream, *_NO_SLATE)
+        live_warning(state, environment, stream, *_NO_SLATE)
     for target in stream.simulcast_targets:
         target.status, target.error_severity = "starting", None
-        target_event(world, environment, "starting", stream, target)
-    asset_event(world, environment, "created", asset)
+        target_event(state, environment, "starting", stream, target)
+    asset_event(state, environment, "created", asset)
     if not has_slate:
-        asset_warning(world, environment, asset, *_NO_SLATE)
+        asset_warning(state, environment, asset, *_NO_SLATE)
 
 
-def disconnect(world: World, environment: Environment, stream: LiveStream) -> None:
+def disconnect(state: State, environment: Environment, stream: LiveStream) -> None:
     """Let the encoder drop out. The stream is idle when the reconnect window is over.
 
     Raises:
@@ -111,24 +111,24 @@ def disconnect(world: World, environment: Environment, stream: LiveStream) -> No
     """
     if not stream.ingest.connected:
         raise failed("No encoder is connected to the live stream")
-    _drop(world, environment, stream)
+    _drop(state, environment, stream)
     if stream.ingest.asset_id is None:  # the recording was completed before
         return
     window = float(stream.members.get("reconnect_window", 0))
     asset = _asset(environment, stream)
     if window and asset is not None and _has_slate(stream):
-        asset.recordings.append(Recording(world.now, "slate"))
-    world.wait(window, "live.window_over", environment, f"{stream.id}/{stream.ingest.session}")
+        asset.recordings.append(Recording(state.now, "slate"))
+    state.wait(window, "live.window_over", environment, f"{stream.id}/{stream.ingest.session}")
 
 
-def _drop(world: World, environment: Environment, stream: LiveStream) -> None:
+def _drop(state: State, environment: Environment, stream: LiveStream) -> None:
     ingest = stream.ingest
     if not ingest.connected:
         return
     ingest.connected, ingest.draining = False, False
     ingest.session += 1  # what was planned for the connection comes too late
-    _stop_recording(world, _asset(environment, stream))
-    live_event(world, environment, "disconnected", stream)
+    _stop_recording(state, _asset(environment, stream))
+    live_event(state, environment, "disconnected", stream)
 
 
 def _has_slate(stream: LiveStream) -> bool:
@@ -141,96 +141,96 @@ def _asset(environment: Environment, stream: LiveStream) -> Asset | None:
     return environment.assets.get(stream.ingest.asset_id or "")
 
 
-def _stop_recording(world: World, asset: Asset | None) -> None:
+def _stop_recording(state: State, asset: Asset | None) -> None:
     for entry in () if asset is None else asset.recordings:
         if entry.duration is None:
-            entry.duration = world.media_seconds(entry.started_at)
+            entry.duration = state.media_seconds(entry.started_at)
 
 
-def complete(world: World, environment: Environment, stream: LiveStream) -> None:
+def complete(state: State, environment: Environment, stream: LiveStream) -> None:
     """End the recording now. The encoder may stay for a minute; nothing happens to an idle stream."""
     ingest = stream.ingest
     if ingest.asset_id is None:
         return
-    _finish(world, environment, stream)
+    _finish(state, environment, stream)
     if ingest.connected:
         ingest.session += 1
         ingest.draining = True
-        world.wait(DRAIN, "live.drained", environment, f"{stream.id}/{ingest.session}")
+        state.wait(DRAIN, "live.drained", environment, f"{stream.id}/{ingest.session}")
 
 
-def end(world: World, environment: Environment, stream: LiveStream) -> None:
+def end(state: State, environment: Environment, stream: LiveStream) -> None:
     """Cut the encoder off and end the recording, now."""
-    _drop(world, environment, stream)
+    _drop(state, environment, stream)
     if stream.ingest.asset_id is not None:
-        _finish(world, environment, stream)
+        _finish(state, environment, stream)
 
 
-def disable(world: World, environment: Environment, stream: LiveStream) -> None:
+def disable(state: State, environment: Environment, stream: LiveStream) -> None:
     """End everything and refuse encoders from now on."""
     if stream.status == "disabled":
         return
-    end(world, environment, stream)
+    end(state, environment, stream)
     stream.status = "disabled"
-    live_event(world, environment, "disabled", stream)
+    live_event(state, environment, "disabled", stream)
 
 
-def enable(world: World, environment: Environment, stream: LiveStream) -> None:
+def enable(state: State, environment: Environment, stream: LiveStream) -> None:
     """Take encoders again."""
     if stream.status == "disabled":
         stream.status = "idle"
-        live_event(world, environment, "enabled", stream)
+        live_event(state, environment, "enabled", stream)
 
 
-def _finish(world: World, environment: Environment, stream: LiveStream) -> None:
+def _finish(state: State, environment: Environment, stream: LiveStream) -> None:
     """The recording is over: the stream is idle and its asset whole."""
     asset = _asset(environment, stream)
-    _stop_recording(world, asset)
+    _stop_recording(state, asset)
     stream.ingest.asset_id = None
     stream.status = "idle"
-    live_event(world, environment, "idle", stream)
+    live_event(state, environment, "idle", stream)
     for target in stream.simulcast_targets:
         if target.status != "idle":
             target.status = "idle"
-            target_event(world, environment, "idle", stream, target)
+            target_event(state, environment, "idle", stream, target)
     if asset is not None:
-        _complete_asset(world, environment, stream, asset)
+        _complete_asset(state, environment, stream, asset)
 
 
-def _complete_asset(world: World, environment: Environment, stream: LiveStream, asset: Asset) -> None:
-    length = max(SHORTEST, recorded_seconds(asset, world))
+def _complete_asset(state: State, environment: Environment, stream: LiveStream, asset: Asset) -> None:
+    length = max(SHORTEST, recorded_seconds(asset, state))
     asset.is_live = False
     if not asset.recordings:
         asset.status, asset.problem = "errored", InputProblem("invalid_input", "The live stream ended before any media arrived")
-        asset_event(world, environment, "errored", asset)
+        asset_event(state, environment, "errored", asset)
         return
     if asset.status == "preparing":
-        _make_ready(world, environment, stream, asset)
+        _make_ready(state, environment, stream, asset)
     assert asset.media is not None  # noqa: S101 - ready by now
     asset.media = attrs.evolve(asset.media, duration=length)
     for track in asset.tracks:
         track.duration = None if track.duration is None else length
-    asset_event(world, environment, "live_stream_completed", asset)
+    asset_event(state, environment, "live_stream_completed", asset)
     for entry in stream.members.get("generated_subtitles", ()):
-        begin_track(world, environment, asset, add_text_track(world, asset, entry, source="generated_live_final"))
-    prepare_extras(world, environment, asset)
+        begin_track(state, environment, asset, add_text_track(state, asset, entry, source="generated_live_final"))
+    prepare_extras(state, environment, asset)
 
 
-def _make_ready(world: World, environment: Environment, stream: LiveStream, asset: Asset) -> None:
-    length = recorded_seconds(asset, world)
+def _make_ready(state: State, environment: Environment, stream: LiveStream, asset: Asset) -> None:
+    length = recorded_seconds(asset, state)
     size = (0, 0) if stream.members.get("audio_only") else (1920, 1080)
     rate = 30.0 if size[0] else -1.0
-    become_ready(world, environment, asset, MediaInfo(length, *size, frame_rate=rate, container="flv"))
+    become_ready(state, environment, asset, MediaInfo(length, *size, frame_rate=rate, container="flv"))
     for name, source in (("embedded_subtitles", "embedded"), ("generated_subtitles", "generated_live")):
         for entry in stream.members.get(name, ()):
-            track = add_text_track(world, asset, entry, source=source)
-            track_event(world, environment, "created", asset, track)
+            track = add_text_track(state, asset, entry, source=source)
+            track_event(state, environment, "created", asset, track)
             track.status = "ready"
-            track_event(world, environment, "ready", asset, track)
+            track_event(state, environment, "ready", asset, track)
 
 
 def fail_target(
-    world: World, environment: Environment, stream: LiveStream, target_id: str, severity: Literal["normal", "fatal"]
+    state: State, environment: Environment, stream: LiveStream, target_id: str, severity: Literal["normal", "fatal"]
 ) -> None:
     """Let a simulcast target fail.
 
@@ -240,18 +240,18 @@ def fail_target(
     for target in stream.simulcast_targets:
         if target.id == target_id and target.status in {"starting", "broadcasting"}:
             target.status, target.error_severity = "errored", severity
-            target_event(world, environment, "errored", stream, target)
+            target_event(state, environment, "errored", stream, target)
             return
     raise failed("The live stream sends to no simulcast target of this id")
 
 
 def update_target(
-    world: World, environment: Environment, stream: LiveStream, target_id: str, changes: Mapping[str, str]
+    state: State, environment: Environment, stream: LiveStream, target_id: str, changes: Mapping[str, str]
 ) -> None:
     """Change where a simulcast target sends to. There is an event for it, and no operation of the API.
 
     Args:
-        world: The account.
+        state: The account.
         environment: Of the stream.
         stream: Whose target it is.
         target_id: Of the target.
@@ -264,12 +264,12 @@ def update_target(
         if target.id == target_id:
             for name, value in changes.items():
                 setattr(target, name, value)
-            target_event(world, environment, "updated", stream, target)
+            target_event(state, environment, "updated", stream, target)
             return
     raise not_found()
 
 
-def run_live_step(world: World, environment: Environment, name: str, subject: str) -> None:
+def run_live_step(state: State, environment: Environment, name: str, subject: str) -> None:
     """Do what was planned for a connection; nothing, when it is over."""
     stream_id, _, session = subject.partition("/")
     stream = environment.live_streams.get(stream_id)
@@ -278,38 +278,38 @@ def run_live_step(world: World, environment: Environment, name: str, subject: st
     ingest, asset = stream.ingest, _asset(environment, stream)
     if name == "live.recording":
         if asset is not None:
-            asset.recordings.append(Recording(world.now))
-        live_event(world, environment, "recording", stream)
+            asset.recordings.append(Recording(state.now))
+        live_event(state, environment, "recording", stream)
         if stream.status != "active":
-            world.work(PLAYABLE - FIRST_FRAMES, "live.active", environment, subject)
+            state.work(PLAYABLE - FIRST_FRAMES, "live.active", environment, subject)
         else:
-            _plan_ready(world, environment, asset, subject)
+            _plan_ready(state, environment, asset, subject)
     elif name == "live.active":
-        _activate(world, environment, stream)
-        _plan_ready(world, environment, asset, subject)
+        _activate(state, environment, stream)
+        _plan_ready(state, environment, asset, subject)
     elif name == "live.stored":
         if asset is not None and asset.status == "preparing":
-            _make_ready(world, environment, stream, asset)
+            _make_ready(state, environment, stream, asset)
     elif name == "live.window_over":
         if ingest.asset_id is not None:
-            _finish(world, environment, stream)
+            _finish(state, environment, stream)
     elif name == "live.test_over":
-        disable(world, environment, stream)
+        disable(state, environment, stream)
     elif name == "live.drained":
-        _drop(world, environment, stream)
+        _drop(state, environment, stream)
     else:  # live.silent, live.too_long
-        end(world, environment, stream)
+        end(state, environment, stream)
 
 
-def _activate(world: World, environment: Environment, stream: LiveStream) -> None:
+def _activate(state: State, environment: Environment, stream: LiveStream) -> None:
     stream.status = "active"
-    live_event(world, environment, "active", stream)
+    live_event(state, environment, "active", stream)
     for target in stream.simulcast_targets:
         if target.status == "starting":
             target.status = "broadcasting"
-            target_event(world, environment, "broadcasting", stream, target)
+            target_event(state, environment, "broadcasting", stream, target)
 
 
-def _plan_ready(world: World, environment: Environment, asset: Asset | None, subject: str) -> None:
+def _plan_ready(state: State, environment: Environment, asset: Asset | None, subject: str) -> None:
     if asset is not None and asset.status == "preparing":
-        world.work(max(0.0, STORED - recorded_seconds(asset, world)), "live.stored", environment, subject)
+        state.work(max(0.0, STORED - recorded_seconds(asset, state)), "live.stored", environment, subject)

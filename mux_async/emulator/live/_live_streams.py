@@ -1,4 +1,4 @@
-"""``/video/v1/live-streams``; what encoders do is in `mux_async.emulator.live._encoders` (facts/BEHAVIOUR.md, section 6)."""
+"""``/video/v1/live-streams`` (facts/BEHAVIOUR.md, section 6). Encoders are in `mux_async.emulator.live._encoders`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mux_async.emulator.live import _encoders
 from mux_async.emulator.resources import _request_bodies
 from mux_async.emulator.resources._asset_lifecycle import add_playback_id, remove_playback_ids
 from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions, normalized
-from mux_async.emulator.routing._router import Call, Route, known, take
+from mux_async.emulator.routing._router import ApiCall, Route, known, take
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._serialization import live_stream_json
 from mux_async.emulator.state._state import Json, LiveStream, SimulcastTarget, present
@@ -31,7 +31,7 @@ _ECHOED = (
 _SIMULCAST_ID_SIZE = 40
 
 
-def _stream(call: Call) -> LiveStream:
+def _stream(call: ApiCall) -> LiveStream:
     return call.environment.live_stream(call.params["LIVE_STREAM_ID"])
 
 
@@ -42,7 +42,7 @@ def _latency_mode(body: Json) -> str:
     return "low" if body.get("low_latency") else "reduced" if body.get("reduced_latency") else "standard"
 
 
-def _create(call: Call) -> Response:
+def _create(call: ApiCall) -> Response:
     body = call.json(_request_bodies.CREATE_LIVE_STREAM)
     policies = normalized({key: body[key] for key in ("playback_policies", "playback_policy") if key in body})
     members = {key: body[key] for key in _ECHOED if key in body}
@@ -51,11 +51,11 @@ def _create(call: Call) -> Response:
     if members["latency_mode"] == "standard":
         members.setdefault("reconnect_window", 60)
     stream = LiveStream(
-        id=call.world.mint.id("live stream"),
-        number=call.world.next_number(),
-        created_at=call.world.now,
-        stream_key=call.world.mint.uuid("stream key"),
-        srt_passphrase=call.world.mint.opaque("passphrase", 32),
+        id=call.state.id_generator.id("live stream"),
+        number=call.state.next_number(),
+        created_at=call.state.now,
+        stream_key=call.state.id_generator.uuid("stream key"),
+        srt_passphrase=call.state.id_generator.opaque("passphrase", 32),
         options=normalized(body.get("new_asset_settings") or {}),
         members=members,
     )
@@ -66,19 +66,19 @@ def _create(call: Call) -> Response:
     _set_embedded_subtitles(stream, body.get("embedded_subtitles", ()))
     _set_generated_subtitles(stream, body.get("generated_subtitles", ()))
     for policy in policies.get("playback_policies", ()):
-        add_playback_id(call.world, call.environment, stream, {"policy": policy})
+        add_playback_id(call.state, call.environment, stream, {"policy": policy})
     for entry in body.get("advanced_playback_policies", ()):
-        add_playback_id(call.world, call.environment, stream, entry)
+        add_playback_id(call.state, call.environment, stream, entry)
     for entry in body.get("simulcast_targets", ()):
         _add_simulcast_target(call, stream, entry)
     call.environment.live_streams[stream.id] = stream
-    live_event(call.world, call.environment, "created", stream)
+    live_event(call.state, call.environment, "created", stream)
     for target in stream.simulcast_targets:
-        target_event(call.world, call.environment, "created", stream, target)
+        target_event(call.state, call.environment, "created", stream, target)
     return created(live_stream_json(stream))
 
 
-def _list(call: Call) -> Response:
+def _list(call: ApiCall) -> Response:
     status, key = call.request.query.get("status"), call.request.query.get("stream_key")
     known(status, ("active", "idle", "disabled"), "status")
     found = [
@@ -89,11 +89,11 @@ def _list(call: Call) -> Response:
     return data([live_stream_json(stream) for stream in call.page(found)])
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: ApiCall) -> Response:
     return data(live_stream_json(_stream(call)))
 
 
-def _update(call: Call) -> Response:
+def _update(call: ApiCall) -> Response:
     stream = _stream(call)
     body = call.json(_request_bodies.UPDATE_LIVE_STREAM)
     if body.get("latency_mode", stream.members["latency_mode"]) != stream.members["latency_mode"] and stream.status == "active":
@@ -109,39 +109,39 @@ def _update(call: Call) -> Response:
     return _updated(call, stream)
 
 
-def _updated(call: Call, stream: LiveStream) -> Response:
-    live_event(call.world, call.environment, "updated", stream)
+def _updated(call: ApiCall, stream: LiveStream) -> Response:
+    live_event(call.state, call.environment, "updated", stream)
     return data(live_stream_json(stream))
 
 
-def _delete(call: Call) -> Response:
+def _delete(call: ApiCall) -> Response:
     stream = _stream(call)
-    _encoders.end(call.world, call.environment, stream)
+    _encoders.end(call.state, call.environment, stream)
     remove_playback_ids(call.environment, stream)
     del call.environment.live_streams[stream.id]
-    live_event(call.world, call.environment, "deleted", stream)
+    live_event(call.state, call.environment, "deleted", stream)
     return no_content()
 
 
-def _complete(call: Call) -> Response:
-    _encoders.complete(call.world, call.environment, _stream(call))
+def _complete(call: ApiCall) -> Response:
+    _encoders.complete(call.state, call.environment, _stream(call))
     return data({})
 
 
-def _enable(call: Call) -> Response:
-    _encoders.enable(call.world, call.environment, _stream(call))
+def _enable(call: ApiCall) -> Response:
+    _encoders.enable(call.state, call.environment, _stream(call))
     return data({})
 
 
-def _disable(call: Call) -> Response:
-    _encoders.disable(call.world, call.environment, _stream(call))
+def _disable(call: ApiCall) -> Response:
+    _encoders.disable(call.state, call.environment, _stream(call))
     return data({})
 
 
-def _reset_stream_key(call: Call) -> Response:
+def _reset_stream_key(call: ApiCall) -> Response:
     stream = _stream(call)
-    stream.stream_key = call.world.mint.uuid("stream key")
-    live_event(call.world, call.environment, "updated", stream)
+    stream.stream_key = call.state.id_generator.uuid("stream key")
+    live_event(call.state, call.environment, "updated", stream)
     return created(live_stream_json(stream))
 
 
@@ -170,19 +170,19 @@ def _set_or_clear(stream: LiveStream, name: str, settings: list[Json]) -> None:
         stream.members.pop(name, None)
 
 
-def _update_embedded_subtitles(call: Call) -> Response:
+def _update_embedded_subtitles(call: ApiCall) -> Response:
     stream = _stream(call)
     _set_embedded_subtitles(stream, call.json(_request_bodies.UPDATE_EMBEDDED_SUBTITLES).get("embedded_subtitles", ()))
     return _updated(call, stream)
 
 
-def _update_generated_subtitles(call: Call) -> Response:
+def _update_generated_subtitles(call: ApiCall) -> Response:
     stream = _stream(call)
     _set_generated_subtitles(stream, call.json(_request_bodies.UPDATE_GENERATED_SUBTITLES).get("generated_subtitles", ()))
     return _updated(call, stream)
 
 
-def _update_static_renditions(call: Call) -> Response:
+def _update_static_renditions(call: ApiCall) -> Response:
     stream = _stream(call)
     entries = call.json(_request_bodies.UPDATE_NEW_ASSET_STATIC_RENDITIONS)["static_renditions"]
     check_resolutions([entry["resolution"] for entry in entries])
@@ -190,16 +190,16 @@ def _update_static_renditions(call: Call) -> Response:
     return _updated(call, stream)
 
 
-def _delete_static_renditions(call: Call) -> Response:
+def _delete_static_renditions(call: ApiCall) -> Response:
     stream = _stream(call)
     stream.options.pop("static_renditions", None)
-    live_event(call.world, call.environment, "updated", stream)
+    live_event(call.state, call.environment, "updated", stream)
     return no_content()
 
 
-def _add_simulcast_target(call: Call, stream: LiveStream, entry: Json) -> SimulcastTarget:
+def _add_simulcast_target(call: ApiCall, stream: LiveStream, entry: Json) -> SimulcastTarget:
     target = SimulcastTarget(
-        id=call.world.mint.id("simulcast target", _SIMULCAST_ID_SIZE),
+        id=call.state.id_generator.id("simulcast target", _SIMULCAST_ID_SIZE),
         url=entry["url"],
         stream_key=entry.get("stream_key"),
         passthrough=entry.get("passthrough"),
@@ -208,14 +208,14 @@ def _add_simulcast_target(call: Call, stream: LiveStream, entry: Json) -> Simulc
     return target
 
 
-def _idle_stream(call: Call) -> LiveStream:
+def _idle_stream(call: ApiCall) -> LiveStream:
     stream = _stream(call)
     if stream.ingest.connected or stream.status == "active":
         raise invalid("simulcast targets can only be changed while the live stream is idle")
     return stream
 
 
-def _simulcast_target(call: Call, stream: LiveStream) -> SimulcastTarget:
+def _simulcast_target(call: ApiCall, stream: LiveStream) -> SimulcastTarget:
     wanted = call.params["SIMULCAST_TARGET_ID"]
     if not is_well_formed(wanted):
         raise invalid("Failed to parse ID")
@@ -225,22 +225,22 @@ def _simulcast_target(call: Call, stream: LiveStream) -> SimulcastTarget:
     return found
 
 
-def _create_simulcast_target(call: Call) -> Response:
+def _create_simulcast_target(call: ApiCall) -> Response:
     stream = _idle_stream(call)
     target = _add_simulcast_target(call, stream, call.json(_request_bodies.CREATE_SIMULCAST_TARGET))
-    target_event(call.world, call.environment, "created", stream, target)
+    target_event(call.state, call.environment, "created", stream, target)
     return created(present(target))
 
 
-def _retrieve_simulcast_target(call: Call) -> Response:
+def _retrieve_simulcast_target(call: ApiCall) -> Response:
     return data(present(_simulcast_target(call, _stream(call))))
 
 
-def _delete_simulcast_target(call: Call) -> Response:
+def _delete_simulcast_target(call: ApiCall) -> Response:
     stream = _idle_stream(call)
     target = _simulcast_target(call, stream)
     stream.simulcast_targets.remove(target)
-    target_event(call.world, call.environment, "deleted", stream, target)
+    target_event(call.state, call.environment, "deleted", stream, target)
     return no_content()
 
 

@@ -1,7 +1,7 @@
 """``/video/v1/spaces`` and their broadcasts: rooms for video calls, which Mux ended in 2023 (legacy).
 
-There are no calls here: people enter and leave by control calls or the Python handle. A broadcast sends the room to a live stream, as
-an encoder would. Which changes count as ``video.space.updated`` is not documented; here it is a broadcast that is added or deleted.
+There are no calls here: control calls or the Python handle let participants join and leave. A broadcast sends the space to a live stream,
+as an encoder does. Which changes send ``video.space.updated`` is not documented; here it is adding or deleting a broadcast.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 
 from mux_async.emulator.http._messages import Response, created, data, invalid, no_content, not_found
 from mux_async.emulator.live import _encoders
-from mux_async.emulator.routing._router import Call, Route, take
+from mux_async.emulator.routing._router import ApiCall, Route, take
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._records import Broadcast, Json, Space
 from mux_async.emulator.state._serialization import epoch, without_none
-from mux_async.emulator.state._state import Environment, World, present
+from mux_async.emulator.state._state import Environment, State, present
 from mux_async.emulator.validation._described import described
 from mux_async.emulator.webhooks._events import emit
 
@@ -34,73 +34,73 @@ def space_json(space: Space) -> Json:
     )
 
 
-def _space_event(world: World, environment: Environment, name: str, space: Space) -> None:
-    emit(world, environment, f"video.space.{name}", ("space", space.id), space_json(space))
+def _space_event(state: State, environment: Environment, name: str, space: Space) -> None:
+    emit(state, environment, f"video.space.{name}", ("space", space.id), space_json(space))
 
 
-def _broadcast_event(world: World, environment: Environment, name: str, broadcast: Broadcast) -> None:
-    emit(world, environment, f"video.space.broadcast.{name}", ("broadcast", broadcast.id), present(broadcast))
+def _broadcast_event(state: State, environment: Environment, name: str, broadcast: Broadcast) -> None:
+    emit(state, environment, f"video.space.broadcast.{name}", ("broadcast", broadcast.id), present(broadcast))
 
 
-def _find(world: World, space_id: str) -> tuple[Environment, Space]:
-    for environment in world.environments.values():
+def _find(state: State, space_id: str) -> tuple[Environment, Space]:
+    for environment in state.environments.values():
         if space_id in environment.spaces:
             return environment, environment.spaces[space_id]
     raise not_found()
 
 
-def join(world: World, space_id: str, participant: str) -> None:
+def join(state: State, space_id: str, participant: str) -> None:
     """Let somebody in, into a space of any environment.
 
     Raises:
         ApiError: 404 without such a space, 400 when somebody of that name is inside (facts/BEHAVIOUR.md, section 8.2).
     """
-    environment, space = _find(world, space_id)
+    environment, space = _find(state, space_id)
     if participant in space.participants:
         raise invalid(f"the participant {participant} is already in the space")
     space.participants.append(participant)
     if space.status == "idle":
-        space.status, space.active_session_id = "active", world.mint.id("session")
-        _space_event(world, environment, "active", space)
+        space.status, space.active_session_id = "active", state.id_generator.id("session")
+        _space_event(state, environment, "active", space)
 
 
-def leave(world: World, space_id: str, participant: str) -> None:
+def leave(state: State, space_id: str, participant: str) -> None:
     """Let somebody out.
 
     Raises:
         ApiError: 404 without such a space, 400 when nobody of that name is inside.
     """
-    environment, space = _find(world, space_id)
+    environment, space = _find(state, space_id)
     if participant not in space.participants:
         raise invalid(f"the participant {participant} is not in the space")
     space.participants.remove(participant)
     if not space.participants:
-        _close(world, environment, space)
+        _close(state, environment, space)
 
 
-def _close(world: World, environment: Environment, space: Space) -> None:
+def _close(state: State, environment: Environment, space: Space) -> None:
     for broadcast in space.broadcasts:
-        _stop(world, environment, broadcast)
+        _stop(state, environment, broadcast)
     if space.status == "active":
         space.status, space.active_session_id = "idle", None
-        _space_event(world, environment, "idle", space)
+        _space_event(state, environment, "idle", space)
 
 
-def _stop(world: World, environment: Environment, broadcast: Broadcast) -> None:
+def _stop(state: State, environment: Environment, broadcast: Broadcast) -> None:
     if broadcast.status != "active":
         return
     broadcast.status = "idle"
     stream = environment.live_streams.get(broadcast.live_stream_id)
     if stream is not None and stream.ingest.connected:
-        _encoders.disconnect(world, environment, stream)
-    _broadcast_event(world, environment, "idle", broadcast)
+        _encoders.disconnect(state, environment, stream)
+    _broadcast_event(state, environment, "idle", broadcast)
 
 
-def _space(call: Call) -> Space:
+def _space(call: ApiCall) -> Space:
     return call.environment.one(call.environment.spaces, call.params["SPACE_ID"])
 
 
-def _broadcast(call: Call, space: Space) -> Broadcast:
+def _broadcast(call: ApiCall, space: Space) -> Broadcast:
     wanted = call.params["BROADCAST_ID"]
     if not is_well_formed(wanted):
         raise invalid("Failed to parse ID")
@@ -110,86 +110,86 @@ def _broadcast(call: Call, space: Space) -> Broadcast:
     return found
 
 
-def _new_broadcast(call: Call, entry: Json) -> Broadcast:
+def _new_broadcast(call: ApiCall, entry: Json) -> Broadcast:
     call.environment.live_stream(entry["live_stream_id"])
     members: Any = {
         key: entry[key] for key in ("layout", "resolution", "background", "passthrough") if entry.get(key) is not None
     }
-    return Broadcast(call.world.mint.id("broadcast"), entry["live_stream_id"], **members)
+    return Broadcast(call.state.id_generator.id("broadcast"), entry["live_stream_id"], **members)
 
 
-def _create(call: Call) -> Response:
+def _create(call: ApiCall) -> Response:
     body = call.json(described("CreateSpaceRequest"))
-    world = call.world
+    state = call.state
     broadcasts = [_new_broadcast(call, entry) for entry in body.get("broadcasts", ())]
     space = Space(
-        world.mint.id("space"),
-        world.next_number(),
-        world.now,
+        state.id_generator.id("space"),
+        state.next_number(),
+        state.now,
         type=body.get("type", "server"),
         passthrough=body.get("passthrough"),
         broadcasts=broadcasts,
     )
     call.environment.spaces[space.id] = space
-    _space_event(world, call.environment, "created", space)
+    _space_event(state, call.environment, "created", space)
     for broadcast in broadcasts:
-        _broadcast_event(world, call.environment, "created", broadcast)
+        _broadcast_event(state, call.environment, "created", broadcast)
     return created(space_json(space))
 
 
-def _list(call: Call) -> Response:
+def _list(call: ApiCall) -> Response:
     return data([space_json(space) for space in call.page(list(reversed(call.environment.spaces.values())))])
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: ApiCall) -> Response:
     return data(space_json(_space(call)))
 
 
-def _delete(call: Call) -> Response:
+def _delete(call: ApiCall) -> Response:
     space = _space(call)
     space.participants.clear()
-    _close(call.world, call.environment, space)
+    _close(call.state, call.environment, space)
     del call.environment.spaces[space.id]
-    _space_event(call.world, call.environment, "deleted", space)
+    _space_event(call.state, call.environment, "deleted", space)
     return no_content()
 
 
-def _create_broadcast(call: Call) -> Response:
+def _create_broadcast(call: ApiCall) -> Response:
     space = _space(call)
     broadcast = _new_broadcast(call, call.json(described("CreateBroadcastRequest")))
     space.broadcasts.append(broadcast)
-    _broadcast_event(call.world, call.environment, "created", broadcast)
-    _space_event(call.world, call.environment, "updated", space)
+    _broadcast_event(call.state, call.environment, "created", broadcast)
+    _space_event(call.state, call.environment, "updated", space)
     return created(present(broadcast))
 
 
-def _retrieve_broadcast(call: Call) -> Response:
+def _retrieve_broadcast(call: ApiCall) -> Response:
     return data(present(_broadcast(call, _space(call))))
 
 
-def _delete_broadcast(call: Call) -> Response:
+def _delete_broadcast(call: ApiCall) -> Response:
     space = _space(call)
     broadcast = _broadcast(call, space)
-    _stop(call.world, call.environment, broadcast)
+    _stop(call.state, call.environment, broadcast)
     space.broadcasts.remove(broadcast)
-    _broadcast_event(call.world, call.environment, "deleted", broadcast)
-    _space_event(call.world, call.environment, "updated", space)
+    _broadcast_event(call.state, call.environment, "deleted", broadcast)
+    _space_event(call.state, call.environment, "updated", space)
     return no_content()
 
 
-def _start_broadcast(call: Call) -> Response:
+def _start_broadcast(call: ApiCall) -> Response:
     broadcast = _broadcast(call, _space(call))
     if broadcast.status == "active":
         raise invalid("the broadcast is already active")
     stream = call.environment.live_stream(broadcast.live_stream_id)
-    _encoders.connect(call.world, call.environment, stream)
+    _encoders.connect(call.state, call.environment, stream)
     broadcast.status = "active"
-    _broadcast_event(call.world, call.environment, "active", broadcast)
+    _broadcast_event(call.state, call.environment, "active", broadcast)
     return data({})
 
 
-def _stop_broadcast(call: Call) -> Response:
-    _stop(call.world, call.environment, _broadcast(call, _space(call)))
+def _stop_broadcast(call: ApiCall) -> Response:
+    _stop(call.state, call.environment, _broadcast(call, _space(call)))
     return data({})
 
 

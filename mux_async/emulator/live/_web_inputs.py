@@ -1,6 +1,6 @@
-"""``/video/v1/web-inputs``: a web page, filmed and sent to a live stream (legacy).
+"""``/video/v1/web-inputs``: a web page that is recorded and sent to a live stream (legacy).
 
-Launching takes some work, then the page streams as an encoder would, until it is shut down or its timeout is over.
+Launching takes a while. Then the page streams as an encoder does, until it is shut down or its timeout ends.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import Any
 
 from mux_async.emulator.http._messages import Response, created, data, invalid, no_content
 from mux_async.emulator.live import _encoders
-from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, WebInput
 from mux_async.emulator.state._serialization import epoch, without_none
-from mux_async.emulator.state._state import Environment, World
+from mux_async.emulator.state._state import Environment, State
 from mux_async.emulator.validation._described import described
 
 LAUNCH = 5.0
@@ -36,70 +36,70 @@ def _shown(web_input: WebInput) -> Json:
     )
 
 
-def _web_input(call: Call) -> WebInput:
+def _web_input(call: ApiCall) -> WebInput:
     return call.environment.one(call.environment.web_inputs, call.params["WEB_INPUT_ID"])
 
 
-def _create(call: Call) -> Response:
+def _create(call: ApiCall) -> Response:
     body = call.json(described("CreateWebInputRequest"))
     for name in ("url", "live_stream_id"):
         if not body.get(name):
             raise invalid(f"{name} is required")
     call.environment.live_stream(body["live_stream_id"])
-    world = call.world
+    state = call.state
     members: Any = {key: body[key] for key in ("auto_launch", "passthrough", "resolution", "timeout") if key in body}
     web_input = WebInput(
-        world.mint.id("web input"), world.next_number(), world.now, body["url"], body["live_stream_id"], **members
+        state.id_generator.id("web input"), state.next_number(), state.now, body["url"], body["live_stream_id"], **members
     )
     call.environment.web_inputs[web_input.id] = web_input
     if web_input.auto_launch:
-        _launch(world, call.environment, web_input)
+        _launch(state, call.environment, web_input)
     return created(_shown(web_input))
 
 
-def _launch(world: World, environment: Environment, web_input: WebInput) -> None:
+def _launch(state: State, environment: Environment, web_input: WebInput) -> None:
     web_input.session += 1
     web_input.status = "launching"
-    world.work(LAUNCH, "web_input.launched", environment, f"{web_input.id}/{web_input.session}")
+    state.work(LAUNCH, "web_input.launched", environment, f"{web_input.id}/{web_input.session}")
     timeout = float(DEFAULT_TIMEOUT if web_input.timeout is None else web_input.timeout)
-    world.wait(timeout, "web_input.timed_out", environment, f"{web_input.id}/{web_input.session}")
+    state.wait(timeout, "web_input.timed_out", environment, f"{web_input.id}/{web_input.session}")
 
 
-def _shut_down(world: World, environment: Environment, web_input: WebInput) -> None:
+def _shut_down(state: State, environment: Environment, web_input: WebInput) -> None:
     was_streaming = web_input.status == "streaming"
     web_input.session += 1
     web_input.status = "idle"
     stream = environment.live_streams.get(web_input.live_stream_id)
     if was_streaming and stream is not None and stream.ingest.connected:
-        _encoders.disconnect(world, environment, stream)
+        _encoders.disconnect(state, environment, stream)
 
 
-def run_web_input_step(world: World, environment: Environment, name: str, subject: str) -> None:
+def run_web_input_step(state: State, environment: Environment, name: str, subject: str) -> None:
     """Do what was planned for a launch; nothing, when it was shut down meanwhile."""
     web_input_id, _, session = subject.partition("/")
     web_input = environment.web_inputs.get(web_input_id)
     if web_input is None or str(web_input.session) != session:
         return
     if name == "web_input.timed_out":
-        _shut_down(world, environment, web_input)
+        _shut_down(state, environment, web_input)
         return
     stream = environment.live_streams.get(web_input.live_stream_id)
     if stream is None or stream.status == "disabled" or stream.ingest.connected:
         web_input.status = "idle"  # there is nowhere to send the page to
         return
     web_input.status = "streaming"
-    _encoders.connect(world, environment, stream)
+    _encoders.connect(state, environment, stream)
 
 
-def _list(call: Call) -> Response:
+def _list(call: ApiCall) -> Response:
     return data([_shown(web_input) for web_input in call.page(list(reversed(call.environment.web_inputs.values())))])
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: ApiCall) -> Response:
     return data(_shown(_web_input(call)))
 
 
-def _delete(call: Call) -> Response:
+def _delete(call: ApiCall) -> Response:
     web_input = _web_input(call)
     if web_input.status != "idle":
         raise invalid("a web input has to be shut down before it is deleted")
@@ -107,26 +107,26 @@ def _delete(call: Call) -> Response:
     return no_content()
 
 
-def _start(call: Call) -> Response:
+def _start(call: ApiCall) -> Response:
     web_input = _web_input(call)
     if web_input.status != "idle":
         raise invalid(f"a web input that is {web_input.status} cannot be launched")
-    _launch(call.world, call.environment, web_input)
+    _launch(call.state, call.environment, web_input)
     return data({})
 
 
-def _reload(call: Call) -> Response:
+def _reload(call: ApiCall) -> Response:
     if _web_input(call).status != "streaming":
         raise invalid("only a web input that is streaming can be reloaded")
     return data({})
 
 
-def _shutdown(call: Call) -> Response:
-    _shut_down(call.world, call.environment, _web_input(call))
+def _shutdown(call: ApiCall) -> Response:
+    _shut_down(call.state, call.environment, _web_input(call))
     return data({})
 
 
-def _update_url(call: Call) -> Response:
+def _update_url(call: ApiCall) -> Response:
     web_input = _web_input(call)
     url = call.json(described("UpdateWebInputUrlRequest")).get("url")
     if not url:

@@ -1,8 +1,8 @@
-"""Real media, as the account sees them: films that somebody else makes, and orders for what is made of them.
+"""The interface of a media backend: it converts inputs to media files, and makes images and downloads of them.
 
-The account decides who may have what and says so at once; a `Studio` does the work elsewhere and takes its time. Between the two are
-values and futures, so that nothing here waits. `mux_async.emulator.media.MediaWorker` is the studio there is; without one, media are
-made up (`mux_async.emulator.synthetic_probe`).
+The emulator decides at once what a request may have; a `MediaBackend` does the work elsewhere. They exchange values and futures, so that
+the emulator never waits. `mux_async.emulator.media.MediaWorker` implements the interface; without a backend, media are generated
+(`mux_async.emulator.synthetic_probe`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import attrs
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
 
 
-class StudioError(Exception):
-    """Something could not be made: the studio is closed, ran out of time, or broke over it."""
+class MediaBackendError(Exception):
+    """A file could not be made: the backend is closed, ran out of time, or failed."""
 
 
 @attrs.frozen
 class Segment:
-    """A stretch of a film: where it lies in the file, in bytes, and how long it plays, in seconds."""
+    """A segment of a media file: its offset and size in bytes, and its duration in seconds."""
 
     offset: int
     size: int
@@ -30,14 +30,14 @@ class Segment:
 
 
 @attrs.frozen
-class Film:
-    """Media that were made playable: one fragmented MP4 file of H.264 and AAC, or of AAC alone.
+class MediaFile:
+    """A playable file: fragmented MP4 with H.264 and AAC, or with AAC alone.
 
     Attributes:
-        path: Of the file. It holds a head that every segment needs, and the segments.
-        codecs: As a playlist names them (RFC 6381): ``avc1.64001f,mp4a.40.2``.
+        path: The file. It holds an initialization section, which every segment needs, and the segments.
+        codecs: As playlists name them (RFC 6381): ``avc1.64001f,mp4a.40.2``.
         head: Bytes before the first segment.
-        segments: In order, each beginning with a picture that needs no other.
+        segments: In order; each begins with a key frame.
         width: Pixels; 0 when there is no video.
         height: Pixels; 0 when there is no video.
         frame_rate: Frames per second; 0.0 when there is no video.
@@ -58,29 +58,29 @@ class Film:
 
     @property
     def peak_bandwidth(self) -> int:
-        """Bits per second of the hungriest segment."""
+        """Bits per second of the largest segment."""
         return max(round(segment.size * 8 / max(segment.duration, 0.001)) for segment in self.segments)
 
     @property
     def bandwidth(self) -> int:
-        """Bits per second, all in all."""
+        """Bits per second on average."""
         duration = sum(segment.duration for segment in self.segments)
         return round(sum(segment.size for segment in self.segments) * 8 / max(duration, 0.001))
 
 
 @attrs.frozen
 class IngestOrder:
-    """An input to examine and to make playable.
+    """An input to inspect and to convert.
 
     Attributes:
-        asset_id: Names the film.
-        url: To fetch it from; ``None`` when it lies in *path*, or comes from *clip_of*.
-        path: Of a file that was uploaded.
-        clip_of: Id of the asset that a part is taken of.
-        start: Seconds to leave out at the beginning.
-        end: Seconds after which the rest is left out; ``None`` keeps all.
-        tallest: Pixels of the smaller side that the film may have.
-        is_test: Whether pictures are marked as a test's.
+        asset_id: The asset that the media file is for.
+        url: Where to fetch it; ``None`` if *path* or *clip_of* is given.
+        path: An uploaded file.
+        clip_of: Id of the asset to take a clip of.
+        start: Seconds to cut off at the beginning.
+        end: Seconds after which the rest is cut off; ``None`` keeps all.
+        tallest: Maximum pixels of the smaller side.
+        is_test: Whether frames get a watermark, as those of test assets do.
     """
 
     asset_id: str
@@ -95,9 +95,9 @@ class IngestOrder:
 
 @attrs.frozen
 class Still:
-    """One picture of a film: turned by *rotate* degrees clockwise, flipped, and made to fit *width* x *height* pixels.
+    """One image of a media file: rotated by *rotate* degrees clockwise, flipped, and fitted to *width* x *height* pixels.
 
-    ``preserve`` leaves nothing to fit: whoever orders it asks for a size of the film's own shape.
+    With ``preserve``, *width* and *height* already have the aspect ratio of the media file.
     """
 
     extension: str
@@ -112,7 +112,7 @@ class Still:
 
 @attrs.frozen
 class Storyboard:
-    """Pictures in rows: one of each of *times*, in seconds, every one *width* x *height* pixels."""
+    """A storyboard: one image of *width* x *height* pixels for each of *times* (seconds), in rows."""
 
     extension: str
     times: tuple[float, ...]
@@ -123,7 +123,7 @@ class Storyboard:
 
 @attrs.frozen
 class Animation:
-    """A moving picture: *duration* seconds from *start*, *fps* pictures per second."""
+    """An animated image: *duration* seconds from *start*, with *fps* frames per second."""
 
     extension: str
     start: float
@@ -135,7 +135,7 @@ class Animation:
 
 @attrs.frozen
 class Download:
-    """A file to play or edit elsewhere: ``mp4`` of *height* pixels on the smaller side (0 keeps the film's), or ``m4a`` of the sound."""
+    """A file to download: ``mp4`` with *height* pixels on the smaller side (0 keeps the size), or ``m4a`` with the audio only."""
 
     extension: str
     height: int = 0
@@ -144,32 +144,32 @@ class Download:
 Order: TypeAlias = Still | Storyboard | Animation | Download
 
 
-class Studio(Protocol):
-    """Makes films and what is made of them, without ever holding up who asks."""
+class MediaBackend(Protocol):
+    """Converts inputs, and makes files of them. No method blocks."""
 
     @property
     def uploads(self) -> Path:
-        """A folder for uploads, when `EmulatorSettings.store` names none."""
+        """A folder for uploads, if `EmulatorSettings.store` is not set."""
         ...
 
     def ingest(self, order: IngestOrder, /) -> Future[MediaInfo | InputProblem | None]:
-        """Examine an input and make a film of it. Asked again for the same asset, the answer is the same future.
+        """Inspect an input and convert it to a media file. Further calls for the same asset return the same future.
 
         Returns:
-            What the medium is, or why it cannot be used. ``None`` when this is not for the studio, and is to be made up: a clip of a
-            film that it never made, or a URL that it does not fetch.
+            What the input holds, or why it cannot be used. ``None`` if the backend does not take the input and the media are to be
+            generated: a clip of an asset that it has no file for, or a URL that it does not fetch.
         """
         ...
 
-    def film(self, asset_id: str, /) -> Film | None:
-        """Return the film of an asset; ``None`` when there is none."""
+    def media_file(self, asset_id: str, /) -> MediaFile | None:
+        """Return the media file of an asset, if there is one."""
         ...
 
     def make(self, asset_id: str, order: Order, /) -> Future[Path]:
-        """Make a file of a film. The same order of the same film gives the same file.
+        """Make a file of a media file. The same order for the same asset gives the same file.
 
         Returns:
-            Where the file is. Fails with `StudioError` and nothing else.
+            Where the file is. Fails with `MediaBackendError` and nothing else.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""The process that does FFmpeg's work: jobs come in on standard input, one line of JSON each, and answers go out in the same way.
+"""The worker process for FFmpeg: it reads jobs from standard input, one line of JSON each, and writes one line with the result.
 
-An answer holds ``value``, or ``problem`` (why an input cannot be used), or ``error`` (what went wrong). The process ends with its input,
-so that none is left when the emulator is gone, however it went.
+A result holds ``value``, or ``problem`` (why an input cannot be used), or ``error`` (what failed). The process ends when its standard
+input is closed, so that it never outlives the emulator.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def ingest(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a file of a film."""
+    """Make an image or a download of a media file."""
     works: Mapping[str, Callable[[str, str, Mapping[str, Any]], None]] = {
         "Still": still,
         "Storyboard": storyboard,

@@ -1,4 +1,4 @@
-"""Downloads an input, as Mux does with the URL of an asset. Blocking: it runs in the process for FFmpeg's work."""
+"""Downloads an input URL, as Mux does. Blocking: it runs in the worker process."""
 
 from __future__ import annotations
 

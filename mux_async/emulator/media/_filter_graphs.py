@@ -1,4 +1,4 @@
-"""Chains of FFmpeg's filters, written as text and fed one frame after the other."""
+"""FFmpeg filter graphs, written as text and fed one frame after the other."""
 
 from __future__ import annotations
 

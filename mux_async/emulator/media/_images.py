@@ -1,4 +1,4 @@
-"""Pictures of a film: one, many in rows, or moving (facts/BEHAVIOUR.md, section 9.3)."""
+"""Images of a media file: thumbnails, storyboards and animated images (facts/BEHAVIOUR.md, section 9.3)."""
 
 # PyAV leaves the parameter of Packet open in its own signatures.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
@@ -54,7 +54,7 @@ def pictures_at(container: InputContainer, video: VideoStream, times: Sequence[f
         while ahead is not None and (shown is None or ahead.time <= time + 0.001):
             shown, ahead = ahead, next(upcoming, None)
         if shown is None:
-            raise LookupError("the film has no pictures")
+            raise LookupError("the media file has no video frames")
         yield shown
 
 
@@ -74,7 +74,7 @@ def _write(frame: VideoFrame, extension: str, out: str) -> None:
     Path(out).write_bytes(b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)]))
 
 
-def still(film: str, out: str, order: Mapping[str, Any]) -> None:
+def still(media_file: str, out: str, order: Mapping[str, Any]) -> None:
     """Make one picture, as `mux_async.emulator.media._backend.Still` says."""
     filters = [*TURNS[order["rotate"]]]
     filters += [(name, "") for name, wanted in (("hflip", order["flip_h"]), ("vflip", order["flip_v"])) if wanted]
@@ -88,17 +88,17 @@ def still(film: str, out: str, order: Mapping[str, Any]) -> None:
             filters.append(("scale", box))
     # Full colour in between: half-resolution colour could not be cropped or padded to odd sizes.
     chain = Chain([("format", "rgb24"), *filters])
-    with av.open(film) as container:
+    with av.open(media_file) as container:
         frame = next(pictures_at(container, container.streams.video[0], [order["time"]]))
         _write(_through(chain, frame), order["extension"], out)
 
 
-def storyboard(film: str, out: str, order: Mapping[str, Any]) -> None:
+def storyboard(media_file: str, out: str, order: Mapping[str, Any]) -> None:
     """Make pictures in rows, as `mux_async.emulator.media._backend.Storyboard` says."""
     times, columns = order["times"], order["columns"]
     small = Chain([("scale", f"{order['width']}:{order['height']}"), ("format", "rgb24")])
     rows = Chain([("tile", f"{columns}x{-(-len(times) // columns)}")])
-    with av.open(film) as container:
+    with av.open(media_file) as container:
         made: list[VideoFrame] = []
         for number, frame in enumerate(pictures_at(container, container.streams.video[0], times)):
             tile = _through(small, frame)
@@ -108,10 +108,10 @@ def storyboard(film: str, out: str, order: Mapping[str, Any]) -> None:
         _write(made[0], order["extension"], out)
 
 
-def animation(film: str, out: str, order: Mapping[str, Any]) -> None:
+def animation(media_file: str, out: str, order: Mapping[str, Any]) -> None:
     """Make a moving picture, as `mux_async.emulator.media._backend.Animation` says."""
     fps, end = order["fps"], order["start"] + order["duration"]
-    with av.open(film) as container:
+    with av.open(media_file) as container:
         video = container.streams.video[0]
         times = [order["start"] + number / fps for number in range(max(1, round(order["duration"] * fps)))]
         last = float((video.duration or 0) * (video.time_base or 1)) or end

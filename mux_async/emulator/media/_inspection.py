@@ -1,7 +1,7 @@
-"""Opens media without trusting them, and says what they are.
+"""Inspects media files without trusting them.
 
-FFmpeg can read playlists and scripts that name other files or addresses, and calls a text file a film; none of that is wanted of a file
-that a stranger sent. So formats are those that hold media themselves, and nothing but the file itself may be opened.
+FFmpeg can read playlists and scripts that name other files or URLs, and accepts a text file as video. An untrusted file must do neither, so
+only container formats are accepted, and FFmpeg may open nothing but the file itself.
 """
 
 # PyAV leaves the parameter of Packet open in its own signatures.
@@ -48,7 +48,7 @@ NOT_MEDIA = "The input is not a video or audio file"
 
 
 @attrs.frozen
-class Picture:
+class VideoInfo:
     """What there is to see, as it is shown: turned upright, with square pixels.
 
     Attributes:
@@ -77,7 +77,7 @@ class Picture:
 
 
 @attrs.frozen
-class Sound:
+class AudioInfo:
     """What there is to hear."""
 
     codec: str
@@ -86,7 +86,7 @@ class Sound:
 
 
 @attrs.frozen
-class Reading:
+class Inspection:
     """A file that was read through.
 
     Attributes:
@@ -100,13 +100,17 @@ class Reading:
     format: str
     begin: float
     duration: float
-    picture: Picture | None
-    sound: Sound | None
+    picture: VideoInfo | None
+    sound: AudioInfo | None
 
     def describe(self) -> dict[str, Any]:
         """Return what `mux_async.emulator.MediaInfo` is made of."""
         picture, sound = self.picture, self.sound
-        found: dict[str, Any] = {"duration": round(self.duration, 6), "container": self.format, "non_standard": self.oddities()}
+        found: dict[str, Any] = {
+            "duration": round(self.duration, 6),
+            "container": self.format,
+            "non_standard": self.non_standard_reasons(),
+        }
         rate = None if picture is None else picture.frame_rate
         found["frame_rate"] = -1.0 if rate is None else round(float(rate), 3)
         found["width"], found["height"] = (0, 0) if picture is None else (picture.width, picture.height)
@@ -117,7 +121,7 @@ class Reading:
             found["audio_codec"], found["sample_rate"] = sound.codec, sound.sample_rate
         return found
 
-    def oddities(self) -> dict[str, str]:
+    def non_standard_reasons(self) -> dict[str, str]:
         """Return why Mux would call it non-standard (facts/BEHAVIOUR.md, section 4.2); edit lists are not looked at."""
         found: dict[str, str] = {}
         if self.picture is not None:
@@ -165,7 +169,7 @@ def main_streams(container: InputContainer) -> tuple[VideoStream | None, AudioSt
     return next(videos, None), next(iter(container.streams.audio), None)
 
 
-def read(path: str) -> Reading:
+def read(path: str) -> Inspection:
     """Read a file through, and decode its first frames.
 
     Raises:
@@ -183,7 +187,7 @@ def read(path: str) -> Reading:
         video, other = main_streams(container)
         video, audio = None if first is None else video, None if audio is None else other
         # What comes before 0 is there for decoders to warm up.
-        survey = _Survey(max(0.0, (container.start_time or 0) / av.time_base))
+        survey = _PacketStats(max(0.0, (container.start_time or 0) / av.time_base))
         for packet in _packets(container, video, audio):
             survey.add(packet)
     if survey.duration <= 0.0:
@@ -194,9 +198,9 @@ def read(path: str) -> Reading:
     sound = (
         None
         if audio is None
-        else Sound(audio.codec_context.name, audio.codec_context.channels, audio.codec_context.sample_rate)
+        else AudioInfo(audio.codec_context.name, audio.codec_context.channels, audio.codec_context.sample_rate)
     )
-    return Reading(format_name, survey.begin, survey.duration, picture, sound)
+    return Inspection(format_name, survey.begin, survey.duration, picture, sound)
 
 
 def _first_frame(container: InputContainer, video: VideoStream) -> VideoFrame | None:
@@ -217,7 +221,7 @@ def _packets(container: InputContainer, *streams: VideoStream | AudioStream | No
         return
 
 
-class _Survey:
+class _PacketStats:
     """What packets tell without being decoded."""
 
     def __init__(self, begin: float) -> None:
@@ -262,14 +266,14 @@ class _Survey:
         return self._last - self.begin
 
 
-def _picture(video: VideoStream, first: VideoFrame, survey: _Survey) -> Picture:
+def _picture(video: VideoStream, first: VideoFrame, survey: _PacketStats) -> VideoInfo:
     survey.finish()
     aspect = video.sample_aspect_ratio or Fraction(1)
     turn = round(first.rotation / 90) * 90 % 360
     width, height = max(1, round(first.width * aspect)), first.height
     if turn in {90, 270}:
         width, height = height, width
-    return Picture(
+    return VideoInfo(
         codec=video.codec_context.name,
         width=width,
         height=height,

@@ -1,7 +1,7 @@
-"""Makes films: one fragmented MP4 file of H.264 and AAC, cut into segments that begin with whole pictures, and files made of it.
+"""Converts inputs to media files: one fragmented MP4 of H.264 and AAC, in segments that begin with key frames. Makes downloads of them.
 
-What is H.264 or AAC already is copied, when that gives a film that plays everywhere; everything else is encoded, quickly rather than
-well. FFmpeg's HLS muxer cuts, and the playlist that it writes beside the file says where.
+Streams that are H.264 or AAC are copied if the result plays everywhere; all others are encoded, for speed rather than quality. FFmpeg's HLS
+muxer does the segmenting, and its playlist has the segment boundaries.
 """
 
 # PyAV leaves the parameter of Packet open in its own signatures.
@@ -21,8 +21,8 @@ from av.container import InputContainer, OutputContainer
 from av.video import VideoStream
 
 from mux_async.emulator.media._filter_graphs import TURNS
-from mux_async.emulator.media._inspection import NOT_MEDIA, NotMediaError, Picture, Reading, main_streams, opened, read
-from mux_async.emulator.media._transcoding import Copy, Cut, EncodedPicture, EncodedSound, Track, pour
+from mux_async.emulator.media._inspection import NOT_MEDIA, Inspection, NotMediaError, VideoInfo, main_streams, opened, read
+from mux_async.emulator.media._transcoding import AudioEncoder, Copy, TimeRange, Track, VideoEncoder, transcode
 
 SEGMENT_SECONDS = 4
 TALLEST_ENCODED = 720
@@ -68,11 +68,11 @@ def package(path: str, folder: str, start: float, end: float | None, tallest: in
     reading = read(path)
     end = reading.duration if end is None else min(end, reading.duration)
     is_whole = start <= 0.0 and end >= reading.duration
-    cut = Cut(reading.begin + start, reading.begin + end)
+    cut = TimeRange(reading.begin + start, reading.begin + end)
     playlist = Path(folder) / _PLAYLIST
-    with opened(path) as source, av.open(str(playlist), "w", format="hls", options=_CUTTING) as film:
-        tracks = _tracks(source, film, reading, cut, tallest, is_whole=is_whole, is_test=is_test)
-        if not pour(source, film, tracks, cut, seek=start > 0):
+    with opened(path) as source, av.open(str(playlist), "w", format="hls", options=_CUTTING) as media_file:
+        tracks = _tracks(source, media_file, reading, cut, tallest, is_whole=is_whole, is_test=is_test)
+        if not transcode(source, media_file, tracks, cut, seek=start > 0):
             raise NotMediaError(NOT_MEDIA)
     described = _described(playlist, None if reading.picture is None else reading.picture.frame_rate)
     (Path(folder) / DESCRIPTION).write_text(json.dumps(described))
@@ -80,25 +80,32 @@ def package(path: str, folder: str, start: float, end: float | None, tallest: in
 
 
 def _tracks(
-    source: InputContainer, film: OutputContainer, reading: Reading, cut: Cut, tallest: int, *, is_whole: bool, is_test: bool
+    source: InputContainer,
+    media_file: OutputContainer,
+    reading: Inspection,
+    cut: TimeRange,
+    tallest: int,
+    *,
+    is_whole: bool,
+    is_test: bool,
 ) -> list[Track]:
     video, audio = main_streams(source)
     tracks: list[Track] = []
     may_copy = is_whole and reading.format in COPIED_FROM
     if video is not None and reading.picture is not None:
         if may_copy and not is_test and _plays_everywhere(reading.picture, tallest):
-            tracks.append(Copy(film, video, cut.start))
+            tracks.append(Copy(media_file, video, cut.start))
         else:
-            tracks.append(_encoded(film, video, reading.picture, cut, min(tallest, TALLEST_ENCODED), is_test=is_test))
+            tracks.append(_encoded(media_file, video, reading.picture, cut, min(tallest, TALLEST_ENCODED), is_test=is_test))
     if audio is not None and reading.sound is not None:
         if may_copy and reading.sound.codec == "aac" and reading.sound.channels <= 2:
-            tracks.append(Copy(film, audio, cut.start))
+            tracks.append(Copy(media_file, audio, cut.start))
         else:
-            tracks.append(EncodedSound(film, audio, cut))
+            tracks.append(AudioEncoder(media_file, audio, cut))
     return tracks
 
 
-def _plays_everywhere(picture: Picture, tallest: int) -> bool:
+def _plays_everywhere(picture: VideoInfo, tallest: int) -> bool:
     return (
         picture.codec == "h264"
         and picture.pixels == "yuv420p"
@@ -111,15 +118,15 @@ def _plays_everywhere(picture: Picture, tallest: int) -> bool:
 
 
 def _encoded(
-    film: OutputContainer, video: VideoStream, picture: Picture, cut: Cut, tallest: int, *, is_test: bool
-) -> EncodedPicture:
+    media_file: OutputContainer, video: VideoStream, picture: VideoInfo, cut: TimeRange, tallest: int, *, is_test: bool
+) -> VideoEncoder:
     rate = picture.frame_rate or Fraction(30)
     filters = [*TURNS[-picture.turn % 360], *([_MARK] if is_test else [])]
     if rate > FASTEST_ENCODED:
         rate = Fraction(FASTEST_ENCODED)
         filters.append(("fps", str(FASTEST_ENCODED)))
     size = scaled(picture.width, picture.height, min(tallest, picture.width, picture.height))
-    return EncodedPicture(film, video, cut, filters, size, rate, SEGMENT_SECONDS)
+    return VideoEncoder(media_file, video, cut, filters, size, rate, SEGMENT_SECONDS)
 
 
 def scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -129,7 +136,7 @@ def scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 def _described(playlist: Path, rate: Fraction | None) -> dict[str, Any]:
-    """Return the members of `mux_async.emulator.media._backend.Film` but for its path."""
+    """Return the members of `mux_async.emulator.media._backend.MediaFile` but for its path."""
     written = playlist.read_text()
     head = _HEAD.search(written)
     segments = [(int(found["offset"]), int(found["size"]), float(found["duration"])) for found in _SEGMENT.finditer(written)]
@@ -137,8 +144,8 @@ def _described(playlist: Path, rate: Fraction | None) -> dict[str, Any]:
         raise NotMediaError(NOT_MEDIA)
     described: dict[str, Any] = {"head": int(head["size"]), "segments": segments}
     codecs: list[str] = []
-    with av.open(str(playlist.with_name(FILM))) as film:
-        video, audio = main_streams(film)
+    with av.open(str(playlist.with_name(FILM))) as media_file:
+        video, audio = main_streams(media_file)
         if video is not None:
             described["width"], described["height"] = video.codec_context.width, video.codec_context.height
             described["frame_rate"] = round(min(float(rate or video.average_rate or 30), FASTEST_ENCODED * 2), 3)
@@ -149,13 +156,13 @@ def _described(playlist: Path, rate: Fraction | None) -> dict[str, Any]:
     return {**described, "codecs": ",".join(codecs)}
 
 
-def remake(film: str, out: str, order: Mapping[str, Any]) -> None:
+def remake(media_file: str, out: str, order: Mapping[str, Any]) -> None:
     """Make a file to play elsewhere, as `mux_async.emulator.media._backend.Download` says.
 
     Raises:
         NotMediaError: The film has not what was asked for.
     """
-    with av.open(film) as source, av.open(out, "w", format="mp4", options={"movflags": "faststart"}) as made:
+    with av.open(media_file) as source, av.open(out, "w", format="mp4", options={"movflags": "faststart"}) as made:
         video, audio = main_streams(source)
         tracks: list[Track] = []
         if video is not None and order["extension"] != "m4a":
@@ -164,8 +171,8 @@ def remake(film: str, out: str, order: Mapping[str, Any]) -> None:
                 tracks.append(Copy(made, video, 0.0))
             else:
                 size, rate = scaled(width, height, order["height"]), video.average_rate or Fraction(30)
-                tracks.append(EncodedPicture(made, video, Cut(0.0, float("inf")), [], size, rate, SEGMENT_SECONDS))
+                tracks.append(VideoEncoder(made, video, TimeRange(0.0, float("inf")), [], size, rate, SEGMENT_SECONDS))
         if audio is not None:
             tracks.append(Copy(made, audio, 0.0))
-        if not tracks or not pour(source, made, tracks, Cut(0.0, float("inf")), seek=False):
+        if not tracks or not transcode(source, made, tracks, TimeRange(0.0, float("inf")), seek=False):
             raise NotMediaError(NOT_MEDIA)

@@ -1,7 +1,7 @@
-"""What the emulator believes about media: it decodes none itself, so a probe tells it (or a studio: `mux_async.emulator.media._backend`).
+"""Probes: functions that say what an input holds, for an emulator without a media backend (`mux_async.emulator.media._backend`).
 
-The default probe looks at the first bytes for an audio format and invents the rest from the size or the URL: always the same
-numbers for the same input, and always such as Mux could give.
+The default probe recognises audio by the first bytes and derives the rest from the size or the URL: the same input always gives the same
+plausible numbers.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import attrs
 
 @attrs.frozen
 class MediaSource:
-    """What a probe is asked about: a URL, or bytes that were uploaded.
+    """The input of a probe: a URL, or an uploaded file.
 
     Attributes:
         url: Of the input; ``None`` for an upload.
         size: Bytes of the upload; ``None`` for a URL.
         head: The first bytes of the upload, at most 16 KiB.
-        path: Where the bytes are kept, when `EmulatorSettings.store` says so.
+        path: Where the file is kept, if `EmulatorSettings.store` is set.
     """
 
     url: str | None = None

@@ -1,6 +1,6 @@
-"""Streams on their way from one file to another: copied as they are, or decoded, changed and encoded.
+"""Copies streams from one file to another, or decodes, filters and encodes them.
 
-Times are shifted so that the first frame of the input, or of the cut, is at 0.
+Times are shifted so that the first frame of the input, or of the clip, is at 0.
 """
 
 # PyAV leaves the parameter of Packet open in its own signatures.
@@ -33,7 +33,7 @@ _RATES = frozenset({22_050, 24_000, 32_000, 44_100, 48_000})
 
 
 @attrs.frozen
-class Cut:
+class TimeRange:
     """Which stretch of a file to keep: from *start* to *end*, in seconds by the file's own time."""
 
     start: float
@@ -57,7 +57,7 @@ class Track(Protocol):
         ...
 
 
-def pour(source: InputContainer, output: OutputContainer, tracks: Sequence[Track], cut: Cut, *, seek: bool) -> int:
+def transcode(source: InputContainer, output: OutputContainer, tracks: Sequence[Track], cut: TimeRange, *, seek: bool) -> int:
     """Send everything through its track.
 
     Args:
@@ -138,7 +138,7 @@ class Copy:
         yield from ()
 
 
-class EncodedPicture:
+class VideoEncoder:
     """H.264, in a hurry.
 
     Args:
@@ -155,7 +155,7 @@ class EncodedPicture:
         self,
         output: OutputContainer,
         source: VideoStream,
-        cut: Cut,
+        cut: TimeRange,
         filters: Filters,
         size: tuple[int, int],
         rate: Fraction,
@@ -199,10 +199,10 @@ class EncodedPicture:
             yield from self._stream.encode(None)
 
 
-class EncodedSound:
+class AudioEncoder:
     """AAC, in mono or stereo."""
 
-    def __init__(self, output: OutputContainer, source: AudioStream, cut: Cut) -> None:
+    def __init__(self, output: OutputContainer, source: AudioStream, cut: TimeRange) -> None:
         self.source = source
         self._cut = cut
         given = source.codec_context

@@ -1,7 +1,7 @@
-"""The parent's half of a process that does FFmpeg's work: starts it, hands it one job after the other, and ends it.
+"""A worker process for FFmpeg, seen from the parent: start it, send it one job after the other, and kill it.
 
-A process serves many jobs, because starting one costs more than most pictures do. One that takes too long, or breaks over a job, is
-replaced; only that job is lost.
+A process runs many jobs, because starting one takes longer than making most images. A process that takes too long or crashes is replaced;
+only its job fails.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from contextlib import suppress
 from threading import Lock, Timer
 from typing import Any
 
-from mux_async.emulator.media._backend import StudioError
+from mux_async.emulator.media._backend import MediaBackendError
 
 
-class Press:
-    """A process for jobs, one at a time. To be used by one thread; `close` may be called by any.
+class WorkerProcess:
+    """A process that runs one job at a time. One thread uses it; any thread may call `close`.
 
     Args:
-        memory: Bytes that the process may have, where the system can keep it to that.
+        memory: Bytes that the process may use, where the system can limit that.
     """
 
     def __init__(self, memory: int) -> None:
@@ -31,15 +31,15 @@ class Press:
         self._lock = Lock()
         self._is_closed = False
 
-    def ask(self, job: Mapping[str, Any], limit: float) -> dict[str, Any]:
-        """Have a job done, and wait for it.
+    def run_job(self, job: Mapping[str, Any], limit: float) -> dict[str, Any]:
+        """Run a job in the process, and wait for its result.
 
         Args:
             job: As `mux_async.emulator.media._child` takes it.
             limit: Seconds it may take.
 
         Raises:
-            StudioError: It failed, took too long, or the press was closed.
+            MediaBackendError: It failed, took too long, or the process was closed.
         """
         process = self._start()
         assert process.stdin is not None  # noqa: S101 - asked for in `_start`
@@ -58,20 +58,20 @@ class Press:
         if not line.endswith(b"\n"):
             self._end()
             if time.monotonic() - began >= limit:
-                raise StudioError(f"it took longer than {limit:g} s")
-            raise StudioError("the process that worked on it ended")
+                raise MediaBackendError(f"it took longer than {limit:g} s")
+            raise MediaBackendError("the process that worked on it ended")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            self._end()  # what broke one job is not to be left to the next
-            raise StudioError(answer["error"])
+            self._end()  # a process that failed once does not get another job
+            raise MediaBackendError(answer["error"])
         return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is not None:  # it ended while it had nothing to do
+        if self._process is not None and self._process.poll() is not None:  # it ended while it was idle
             self._end()
         with self._lock:
             if self._is_closed:
-                raise StudioError("the studio is closed")
+                raise MediaBackendError("the media backend is closed")
             if self._process is None:
                 pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
                 self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=nowhere)  # noqa: S603 - our own module
@@ -96,5 +96,5 @@ class Press:
                 self._process.kill()
 
     def settle(self) -> None:
-        """Let go of a process that `close` ended. For the thread that uses it, or when there is none any more."""
+        """Release a process that `close` killed. Called by the thread that uses it, or after that thread has ended."""
         self._end()

@@ -1,8 +1,8 @@
-"""What the license host answers: DRM licenses and FairPlay's application certificate (facts/BEHAVIOUR.md, section 8.4).
+"""The license host: DRM licenses and FairPlay's application certificate (facts/BEHAVIOUR.md, section 8.4).
 
 ``license.mux.com/license/{widevine|playready|fairplay}/{PLAYBACK_ID}`` and ``/appcert/fairplay/{PLAYBACK_ID}`` are served on the
-emulator's own origin. Tokens are checked as Mux checks them; what comes back has the form of a license and opens nothing, because
-nothing here is encrypted. The certificate is a real one, of a key that depends on the seed.
+emulator's own origin. Tokens are checked as Mux checks them. A response has the form of a license but decrypts nothing, because nothing
+here is encrypted. The certificate is a real one, for a key that depends on the seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mux_async.emulator.http._messages import ApiError, Request, Response, inval
 from mux_async.emulator.playback._tokens import check_token
 from mux_async.emulator.resources._playback_restrictions import check_restriction
 from mux_async.emulator.state._ids import is_well_formed
-from mux_async.emulator.state._state import Environment, World
+from mux_async.emulator.state._state import Environment, State
 from mux_async.errors import MissingExtraError
 
 FAMILIES = frozenset({"license", "appcert"})
@@ -29,7 +29,7 @@ _SOAP = (
 )
 
 
-def answer_license(request: Request, world: World, body: bytes) -> Response:
+def answer_license(request: Request, state: State, body: bytes) -> Response:
     """Answer a request to the license host. *body* is what the player's decryption module asks for.
 
     Raises:
@@ -39,29 +39,29 @@ def answer_license(request: Request, world: World, body: bytes) -> Response:
     """
     match request.method, request.segments:
         case "POST", ("license", system, playback_id) if system in _SYSTEMS:
-            _check(request, world, playback_id)
+            _check(request, state, playback_id)
             if not body:
                 raise invalid("The request for a license is empty")
-            digest = hmac.new(world.mint.key("license"), f"{system}/{playback_id}/".encode() + body, sha512).digest()
+            digest = hmac.new(state.id_generator.key("license"), f"{system}/{playback_id}/".encode() + body, sha512).digest()
             return _SYSTEMS[system](digest)
         case "GET", ("appcert", "fairplay", playback_id):
-            _check(request, world, playback_id)
-            return text(200, _certificate(world), "application/octet-stream")
+            _check(request, state, playback_id)
+            return text(200, _certificate(state), "application/octet-stream")
         case _:
             raise not_found()
 
 
-def _check(request: Request, world: World, id: str) -> None:
+def _check(request: Request, state: State, id: str) -> None:
     token = request.query.get("token")
     if not token:
         raise invalid("The URL has no license token")
     if not is_well_formed(id):
         raise invalid("Failed to parse ID")
-    found = world.find_playback(id)
+    found = state.find_playback(id)
     if found is None:
         raise ApiError(403, "forbidden", "There is no such playback id")
     environment, _ = found
-    claims = check_token(token, environment, id, _AUDIENCE, world.now)
+    claims = check_token(token, environment, id, _AUDIENCE, state.now)
     if "playback_restriction_id" in claims:
         check_restriction(request, environment, claims["playback_restriction_id"])
     if _policy(environment, id) != "drm":
@@ -99,7 +99,7 @@ _SYSTEMS: Mapping[str, Callable[[bytes], Response]] = {
 }
 
 
-def _certificate(world: World) -> bytes:
+def _certificate(state: State) -> bytes:
     """A self-signed X.509 certificate, in DER."""
     try:
         from cryptography import x509
@@ -107,16 +107,16 @@ def _certificate(world: World) -> bytes:
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError:
         raise MissingExtraError("making a certificate in the emulator", "cryptography", "jwt") from None
-    key = ec.derive_private_key(int.from_bytes(world.mint.key("fairplay")[1:], "big") + 1, ec.SECP256R1())
+    key = ec.derive_private_key(int.from_bytes(state.id_generator.key("fairplay")[1:], "big") + 1, ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "FairPlay of an emulator")])
-    made = (
+    generated = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(int.from_bytes(sha256(world.mint.key("fairplay")).digest()[:8], "big") | 1)
+        .serial_number(int.from_bytes(sha256(state.id_generator.key("fairplay")).digest()[:8], "big") | 1)
         .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
         .not_valid_after(datetime(2100, 1, 1, tzinfo=UTC))
         .sign(key, hashes.SHA256())
     )
-    return made.public_bytes(serialization.Encoding.DER)
+    return generated.public_bytes(serialization.Encoding.DER)

@@ -1,7 +1,6 @@
-"""What the stream and image hosts have besides playlists and thumbnails (facts/BEHAVIOUR.md, sections 9.2 and 9.3).
+"""Storyboards, animated images, captions, transcripts and downloads of the image and stream hosts (facts/BEHAVIOUR.md, 9.2 and 9.3).
 
-Storyboards, animated images, captions, transcripts and files to download: all of the right form and size, and with nothing to see or
-hear in them unless there is a film (`mux_async.emulator.playback._media_responses`), because nothing is decoded here.
+All have the right format and size. Without a media file they are empty (`mux_async.emulator.playback._media_responses` has the others).
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from urllib.parse import quote
 
 from mux_async.emulator.http._messages import Request, Response, invalid, json_response, not_found, text
 from mux_async.emulator.media._backend import Animation, Storyboard
-from mux_async.emulator.playback._media_responses import made, made_of
+from mux_async.emulator.playback._media_responses import generated, generated_from
 from mux_async.emulator.playback._params import seconds
 from mux_async.emulator.playback._placeholder_images import TYPES, picture
 from mux_async.emulator.playback._request import PlaybackRequest
-from mux_async.emulator.resources._usage import note_delivery
+from mux_async.emulator.resources._usage import record_delivery
 from mux_async.emulator.state._media_orders import download_order, master_order
 from mux_async.emulator.state._serialization import asset_json, origin_of
-from mux_async.emulator.state._state import Track, World
+from mux_async.emulator.state._state import State, Track
 from mux_async.emulator.validation._shapes import whole_parameter
 
 TILE_WIDTH = 256
@@ -35,66 +34,66 @@ EMPTY_MP4 = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom\x00\x00\x00\x08md
 """A file of the right type with no media in it."""
 
 
-def _video(play: PlaybackRequest) -> None:
-    if not play.media.has_video:
+def _video(playback: PlaybackRequest) -> None:
+    if not playback.media.has_video:
         raise invalid("The asset has no video")
 
 
-def _tile_height(play: PlaybackRequest) -> int:
-    return max(2, round(TILE_WIDTH * play.media.height / play.media.width))
+def _tile_height(playback: PlaybackRequest) -> int:
+    return max(2, round(TILE_WIDTH * playback.media.height / playback.media.width))
 
 
-def _tiles(play: PlaybackRequest) -> list[tuple[float, int, int]]:
+def _tiles(playback: PlaybackRequest) -> list[tuple[float, int, int]]:
     """When each tile begins, in seconds, and where it lies on the picture."""
-    count = 50 if play.media.duration < SHORT else 100
-    height = _tile_height(play)
+    count = 50 if playback.media.duration < SHORT else 100
+    height = _tile_height(playback)
     return [
-        (round(play.media.duration * index / count, 3), index % _COLUMNS * TILE_WIDTH, index // _COLUMNS * height)
+        (round(playback.media.duration * index / count, 3), index % _COLUMNS * TILE_WIDTH, index // _COLUMNS * height)
         for index in range(count)
     ]
 
 
-def _picture_url(play: PlaybackRequest, extension: str = "jpg") -> str:
-    token = play.request.query.get("token")
+def _picture_url(playback: PlaybackRequest, extension: str = "jpg") -> str:
+    token = playback.request.query.get("token")
     suffix = "" if token is None else f"?token={quote(token)}"
-    return f"{origin_of(play.request, play.world)}/{play.playback_id.id}/storyboard.{extension}{suffix}"
+    return f"{origin_of(playback.request, playback.state)}/{playback.playback_id.id}/storyboard.{extension}{suffix}"
 
 
-def storyboard(play: PlaybackRequest, extension: str) -> Response:
+def storyboard(playback: PlaybackRequest, extension: str) -> Response:
     """Answer ``storyboard.{jpg,png,webp,json,vtt}``: pictures in rows, and where each of them is.
 
     Raises:
         ApiError: 400 without video or while live, 404 for another extension.
     """
-    _video(play)
-    if play.asset.is_live:
+    _video(playback)
+    if playback.asset.is_live:
         raise invalid("A live stream has no storyboard")
-    tiles, height = _tiles(play), _tile_height(play)
-    shown = "webp" if play.params.get("format") == "webp" else "jpg"
+    tiles, height = _tiles(playback), _tile_height(playback)
+    shown = "webp" if playback.params.get("format") == "webp" else "jpg"
     if extension == "json":
         described = {
-            "url": _picture_url(play, shown),
+            "url": _picture_url(playback, shown),
             "tile_width": TILE_WIDTH,
             "tile_height": height,
-            "duration": play.media.duration,
+            "duration": playback.media.duration,
             "tiles": [{"start": start, "x": x, "y": y} for start, x, y in tiles],
         }
         return json_response(200, described)
     if extension == "vtt":
-        ends = [start for start, _, _ in tiles[1:]] + [play.media.duration]
+        ends = [start for start, _, _ in tiles[1:]] + [playback.media.duration]
         cues = [
-            f"{_stamp(start)} --> {_stamp(end)}\n{_picture_url(play, shown)}#xywh={x},{y},{TILE_WIDTH},{height}"
+            f"{_stamp(start)} --> {_stamp(end)}\n{_picture_url(playback, shown)}#xywh={x},{y},{TILE_WIDTH},{height}"
             for (start, x, y), end in zip(tiles, ends, strict=True)
         ]
         return text(200, "WEBVTT\n\n" + "\n\n".join(cues) + "\n", "text/vtt")
     if extension in _STORYBOARD_IMAGES:
         plain = partial(picture, extension, _COLUMNS * TILE_WIDTH, len(tiles) // _COLUMNS * height)
         order = Storyboard(extension, tuple(start for start, _, _ in tiles), _COLUMNS, TILE_WIDTH, height)
-        return made(play, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])
+        return generated(playback, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])
     raise not_found()
 
 
-def animated(play: PlaybackRequest, extension: str) -> Response:
+def animated(playback: PlaybackRequest, extension: str) -> Response:
     """Answer ``animated.{gif,webp}``.
 
     Raises:
@@ -102,8 +101,8 @@ def animated(play: PlaybackRequest, extension: str) -> Response:
     """
     if extension not in _ANIMATED:
         raise not_found()
-    _video(play)
-    query = play.params
+    _video(playback)
+    query = playback.params
     start = seconds(query, "start") or 0.0
     end = seconds(query, "end") or start + 5.0
     if not 0.25 <= end - start <= 10.0:
@@ -112,37 +111,37 @@ def animated(play: PlaybackRequest, extension: str) -> Response:
     if fps > 30:
         raise invalid("fps must be at most 30")
     width = whole_parameter(query, "width", 320)
-    height = whole_parameter(query, "height", max(1, round(width * play.media.height / play.media.width)))
+    height = whole_parameter(query, "height", max(1, round(width * playback.media.height / playback.media.width)))
     if width > _MAX_ANIMATED_SIDE or ("height" in query and height > _MAX_ANIMATED_SIDE):
         raise invalid(f"width and height must be at most {_MAX_ANIMATED_SIDE}")
     plain = partial(picture, extension, width, height)
-    order = Animation(extension, min(start, play.media.duration), end - start, width, height, fps)
-    return made(play, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])
+    order = Animation(extension, min(start, playback.media.duration), end - start, width, height, fps)
+    return generated(playback, order, TYPES[extension], plain) or text(200, plain(), TYPES[extension])
 
 
-def captions(play: PlaybackRequest, name: str) -> Response:
+def captions(playback: PlaybackRequest, name: str) -> Response:
     """Answer ``text/{TRACK_ID}.{vtt,txt,m3u8}``: captions, their transcript (of generated tracks only), their playlist.
 
     Raises:
         ApiError: 404, there is no such track, or it is not ready.
     """
     track_id, _, extension = name.rpartition(".")
-    track = next((track for track in play.asset.tracks if track.id == track_id and track.type == "text"), None)
+    track = next((track for track in playback.asset.tracks if track.id == track_id and track.type == "text"), None)
     if track is None or track.status != "ready":
         raise not_found()
     if extension == "vtt":
-        return text(200, f"WEBVTT\n\n{_stamp(0.0)} --> {_stamp(play.media.duration)}\n{_said(track)}\n", "text/vtt")
+        return text(200, f"WEBVTT\n\n{_stamp(0.0)} --> {_stamp(playback.media.duration)}\n{_said(track)}\n", "text/vtt")
     if extension == "m3u8":
-        return text(200, _captions_playlist(play, track), "application/vnd.apple.mpegurl")
+        return text(200, _captions_playlist(playback, track), "application/vnd.apple.mpegurl")
     if extension == "txt" and (track.text_source or "").startswith("generated"):
         return text(200, f"{_said(track)}\n")
     raise not_found()
 
 
-def _captions_playlist(play: PlaybackRequest, track: Track) -> str:
-    """One segment for the whole: players take captions by the film's own time."""
-    duration = play.media.duration
-    token = play.request.query.get("token")
+def _captions_playlist(playback: PlaybackRequest, track: Track) -> str:
+    """A playlist of one segment: caption times count from the start of the video."""
+    duration = playback.media.duration
+    token = playback.request.query.get("token")
     suffix = "" if token is None else f"?token={quote(token)}"
     head = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{ceil(duration)}\n#EXT-X-PLAYLIST-TYPE:VOD\n"
     return f"{head}#EXTINF:{duration:.3f},\n{track.id}.vtt{suffix}\n#EXT-X-ENDLIST\n"
@@ -152,40 +151,40 @@ def _said(track: Track) -> str:
     return f"({track.name or track.language_code}: nothing is said)"
 
 
-def download(play: PlaybackRequest, name: str) -> Response:
+def download(playback: PlaybackRequest, name: str) -> Response:
     """Answer a static rendition by its file name; ``?download=`` makes browsers save it under that name.
 
     Raises:
         ApiError: 404, there is no such file, or it is not ready.
     """
-    shown = asset_json(play.asset, play.world).get("static_renditions", {})
+    shown = asset_json(playback.asset, playback.state).get("static_renditions", {})
     found = next((file for file in shown.get("files", ()) if file["name"] == name), None)
     if found is None or found.get("status", shown.get("status", "ready")) != "ready":
         raise not_found()
-    if play.request.method == "GET":
+    if playback.request.method == "GET":
         short_side = min(found.get("width", 0), found.get("height", 0))
-        note_delivery(play.world, play.environment, play.asset, play.media.duration, short_side)
-    saved_as = play.request.query.get("download")
+        record_delivery(playback.state, playback.environment, playback.asset, playback.media.duration, short_side)
+    saved_as = playback.request.query.get("download")
     headers = {} if saved_as is None else {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(saved_as, safe='')}"}
     kind = "audio/mp4" if found["ext"] == "m4a" else "video/mp4"
-    answer = made(play, download_order(found), kind, lambda: EMPTY_MP4) or text(200, EMPTY_MP4, kind)
+    answer = generated(playback, download_order(found), kind, lambda: EMPTY_MP4) or text(200, EMPTY_MP4, kind)
     return answer.with_headers(headers)
 
 
-def master(request: Request, world: World, asset_id: str) -> Response:
-    """Answer the address of a master, which only an asset with a film has.
+def master(request: Request, state: State, asset_id: str) -> Response:
+    """Return the master, which only an asset with a media file has.
 
     Raises:
         ApiError: 404, there is none.
     """
-    studio = world.settings.media
-    for environment in world.environments.values():
+    backend = state.settings.media
+    for environment in state.environments.values():
         asset = environment.assets.get(asset_id)
-        if asset is None or studio is None or asset.master_access != "temporary" or asset.master_status != "ready":
+        if asset is None or backend is None or asset.master_access != "temporary" or asset.master_status != "ready":
             continue
-        if studio.film(asset_id) is not None:
+        if backend.media_file(asset_id) is not None:
             kind = "video/mp4" if asset.stored_height else "audio/mp4"
-            return made_of(request, studio, asset_id, master_order(asset), kind, lambda: EMPTY_MP4)
+            return generated_from(request, backend, asset_id, master_order(asset), kind, lambda: EMPTY_MP4)
     raise not_found()
 
 

@@ -1,6 +1,6 @@
-"""Mux's hosts besides the API's: stream, image, license and stats, all on the emulator's one origin.
+"""Dispatches requests to Mux's other hosts: stream, image, license and stats. All are on the emulator's one origin.
 
-Unlike the API they are open to pages of any origin, errors included, so that a player in a browser can tell a 403 from a lost network.
+Unlike the API they allow pages of any origin, also for errors, so that a player in a browser can distinguish a 403 from a network error.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from mux_async.emulator.http._messages import ApiError, Request, Response
 from mux_async.emulator.playback import _drm_licenses, _viewer_counts
 from mux_async.emulator.playback._drm_licenses import answer_license
-from mux_async.emulator.playback._streams import play
+from mux_async.emulator.playback._streams import playback
 from mux_async.emulator.playback._viewer_counts import answer_counts
-from mux_async.emulator.state._state import World
+from mux_async.emulator.state._state import State
 
 if TYPE_CHECKING:
-    from mux_async.emulator.data import Archive
+    from mux_async.emulator.data._dataset_cache import DatasetCache
 
 _CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*"}
 _PREFLIGHT = {
@@ -25,7 +25,7 @@ _PREFLIGHT = {
 }
 
 
-def answer_host(request: Request, world: World, archive: Archive, body: bytes) -> Response:
+def answer_host(request: Request, state: State, dataset_cache: DatasetCache, body: bytes) -> Response:
     """Answer a request to one of the hosts.
 
     Raises:
@@ -34,15 +34,15 @@ def answer_host(request: Request, world: World, archive: Archive, body: bytes) -
     if request.method == "OPTIONS":
         return Response(204).with_headers({**_CORS, **_PREFLIGHT})
     try:
-        response = _answer(request, world, archive, body)
+        response = _answer(request, state, dataset_cache, body)
     except ApiError as error:
         response = error.response()
     return response.with_headers(_CORS)
 
 
-def _answer(request: Request, world: World, archive: Archive, body: bytes) -> Response:
+def _answer(request: Request, state: State, dataset_cache: DatasetCache, body: bytes) -> Response:
     if request.segments[0] in _drm_licenses.FAMILIES:
-        return answer_license(request, world, body)
+        return answer_license(request, state, body)
     if request.segments == _viewer_counts.PATH:
-        return answer_counts(request, world, archive)
-    return play(request, world)
+        return answer_counts(request, state, dataset_cache)
+    return playback(request, state)

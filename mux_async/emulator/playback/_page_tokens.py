@@ -9,27 +9,27 @@ from __future__ import annotations
 import hmac
 from hashlib import sha256
 
-from mux_async.emulator.state._state import World
+from mux_async.emulator.state._state import State
 
 _PERIOD = 3600
 """Seconds. A token is valid for one to two periods and does not change within one, so that a browser caches the images."""
 _PREFIX = "page"
 
 
-def page_token(world: World, playback_id: str) -> str:
+def page_token(state: State, playback_id: str) -> str:
     """Return a token that is valid for *playback_id*, in the query parameter ``token`` of every playback host."""
-    expires = (int(world.now) // _PERIOD + 2) * _PERIOD
-    return f"{_PREFIX}.{expires}.{_signature(world, playback_id, expires)}"
+    expires = (int(state.now) // _PERIOD + 2) * _PERIOD
+    return f"{_PREFIX}.{expires}.{_signature(state, playback_id, expires)}"
 
 
-def is_page_token(token: str | None, world: World, playback_id: str) -> bool:
+def is_page_token(token: str | None, state: State, playback_id: str) -> bool:
     """Whether *token* is a page token for *playback_id* that has not expired."""
     prefix, _, rest = (token or "").partition(".")
     expires, _, signature = rest.partition(".")
-    if prefix != _PREFIX or not (expires.isascii() and expires.isdigit()) or len(expires) > 12 or int(expires) <= world.now:
+    if prefix != _PREFIX or not (expires.isascii() and expires.isdigit()) or len(expires) > 12 or int(expires) <= state.now:
         return False
-    return hmac.compare_digest(signature.encode(), _signature(world, playback_id, int(expires)).encode())
+    return hmac.compare_digest(signature.encode(), _signature(state, playback_id, int(expires)).encode())
 
 
-def _signature(world: World, playback_id: str, expires: int) -> str:
-    return hmac.new(world.mint.key("page"), f"{playback_id}.{expires}".encode(), sha256).hexdigest()
+def _signature(state: State, playback_id: str, expires: int) -> str:
+    return hmac.new(state.id_generator.key("page"), f"{playback_id}.{expires}".encode(), sha256).hexdigest()

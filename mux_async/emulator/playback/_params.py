@@ -1,8 +1,8 @@
-"""What a URL of the stream and image hosts asks for besides its path, and what its token says in place of that.
+"""Parameters of the stream and image hosts, from the URL or from the claims of a token.
 
-Of a signed playback id the token's claims count, and parameters beside the token do not; of a public one the URL's count
-(facts/BEHAVIOUR.md, section 8.2). Names, defaults and bounds are those of sections 9.2 and 9.3. Nothing here looks at media; whoever
-makes pictures or playlists asks for what was meant, and gets it checked.
+For a signed playback id the claims of the token count and parameters in the URL do not; for a public one the URL counts
+(facts/BEHAVIOUR.md, section 8.2). Names, defaults and bounds are those of sections 9.2 and 9.3. This module parses and validates; it does
+not use media.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Thumbnail:
         time: Seconds into the medium, not beyond its end; ``None`` leaves the choice to the asset, or to the middle.
         width: Pixels of the answer, after it was turned.
         height: Likewise.
-        fit_mode: How the picture fills them: ``preserve``, ``stretch``, ``crop``, ``smartcrop`` or ``pad``.
+        fit_mode: How the picture fills them: ``preserve``, ``file_response``, ``crop``, ``smartcrop`` or ``pad``.
         rotate: Degrees clockwise: 0, 90, 180 or 270.
         flip_h: Whether left and right are exchanged.
         flip_v: Whether top and bottom are.

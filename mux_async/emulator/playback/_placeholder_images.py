@@ -1,4 +1,4 @@
-"""Pictures of one colour, for everything that is asked for as an image when there is no film to look into."""
+"""Placeholder images of one colour, for every image of an asset without a media file."""
 
 from __future__ import annotations
 

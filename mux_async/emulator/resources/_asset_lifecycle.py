@@ -1,6 +1,6 @@
-"""How an asset comes to be, becomes ready or errored, and goes.
+"""The life cycle of assets: creation, processing, ready or errored, deletion.
 
-Everything here happens at a time that was planned (`mux_async.emulator.state._scheduler`); no request is needed for it.
+Processing consists of scheduled steps (`mux_async.emulator.state._scheduler`), so it needs no request.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 from mux_async.emulator.faults._work_faults import WorkFault
 from mux_async.emulator.http._messages import not_found
-from mux_async.emulator.media._backend import Download, StudioError
+from mux_async.emulator.media._backend import Download, MediaBackendError
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
 from mux_async.emulator.resources._asset_options import clip_source
 from mux_async.emulator.state._media_orders import (
-    LOOK_AGAIN,
-    NotYetError,
+    RECHECK_DELAY,
+    MediaPendingError,
     download_order,
-    examine,
     forget,
     made_size,
     main_input,
     master_order,
+    probe_input,
 )
 from mux_async.emulator.state._records import Shots
 from mux_async.emulator.state._serialization import mp4_files
@@ -33,10 +33,10 @@ from mux_async.emulator.state._state import (
     LiveStream,
     Owner,
     PlaybackId,
+    State,
     StaticRendition,
     Track,
     Upload,
-    World,
 )
 from mux_async.emulator.webhooks._events import asset_event, rendition_event, shots_event, track_event, upload_event
 
@@ -47,7 +47,7 @@ MASTER_LIFETIME = 24 * 3600.0
 
 
 def create_asset(
-    world: World, environment: Environment, options: Json, *, ingest_type: str, upload: Upload | None = None, test: bool = False
+    state: State, environment: Environment, options: Json, *, ingest_type: str, upload: Upload | None = None, test: bool = False
 ) -> Asset:
     """Add an asset that is being prepared from an input. *options* are in their normal form.
 
@@ -58,22 +58,22 @@ def create_asset(
         if source not in environment.assets:
             raise not_found()
         ingest_type = "on_demand_clip"
-    asset = new_asset(world, environment, options, ingest_type=ingest_type, upload=upload, test=test)
+    asset = new_asset(state, environment, options, ingest_type=ingest_type, upload=upload, test=test)
     asset.source_asset_id = source
-    world.work(world.settings.time_to_ready, "asset.prepared", environment, asset.id)
+    state.work(state.settings.time_to_ready, "asset.prepared", environment, asset.id)
     return asset
 
 
 def new_asset(
-    world: World, environment: Environment, options: Json, *, ingest_type: str, upload: Upload | None = None, test: bool = False
+    state: State, environment: Environment, options: Json, *, ingest_type: str, upload: Upload | None = None, test: bool = False
 ) -> Asset:
     """Add an asset, and plan nothing for it but its end if it is a test."""
-    needed = 0.0 if world.settings.instant else world.settings.time_to_ready / world.settings.time_scale
+    needed = 0.0 if state.settings.instant else state.settings.time_to_ready / state.settings.time_scale
     asset = Asset(
-        id=world.mint.id("asset"),
-        number=world.next_number(),
-        created_at=world.now,
-        ready_at=world.now + needed,
+        id=state.id_generator.id("asset"),
+        number=state.next_number(),
+        created_at=state.now,
+        ready_at=state.now + needed,
         options=options,
         ingest_type=ingest_type,
         test=test or options.get("test") is True,
@@ -84,25 +84,27 @@ def new_asset(
         master_access=options.get("master_access", "none"),
     )
     for policy in options.get("playback_policies", ()):
-        add_playback_id(world, environment, asset, {"policy": policy})
+        add_playback_id(state, environment, asset, {"policy": policy})
     for entry in options.get("advanced_playback_policies", ()):
-        add_playback_id(world, environment, asset, entry)
+        add_playback_id(state, environment, asset, entry)
     for entry in options.get("static_renditions", ()):
-        add_static_rendition(world, asset, entry)
+        add_static_rendition(state, asset, entry)
     environment.assets[asset.id] = asset
     if asset.test:
-        world.wait(TEST_LIFETIME, "asset.expired", environment, asset.id)
+        state.wait(TEST_LIFETIME, "asset.expired", environment, asset.id)
     return asset
 
 
-def announce_asset(world: World, environment: Environment, asset: Asset) -> None:
+def announce_asset(state: State, environment: Environment, asset: Asset) -> None:
     """Say that an asset was created."""
-    asset_event(world, environment, "created", asset)
+    asset_event(state, environment, "created", asset)
 
 
-def add_playback_id(world: World, environment: Environment, owner: Asset | LiveStream, entry: Mapping[str, Any]) -> PlaybackId:
+def add_playback_id(state: State, environment: Environment, owner: Asset | LiveStream, entry: Mapping[str, Any]) -> PlaybackId:
     """Give an asset or a live stream a playback id; the policy is public unless *entry* says otherwise."""
-    playback_id = PlaybackId(world.mint.id("playback"), entry.get("policy", "public"), entry.get("drm_configuration_id"))
+    playback_id = PlaybackId(
+        state.id_generator.id("playback"), entry.get("policy", "public"), entry.get("drm_configuration_id")
+    )
     owner.playback_ids.append(playback_id)
     environment.playback[playback_id.id] = Owner("asset" if isinstance(owner, Asset) else "live_stream", owner.id)
     return playback_id
@@ -114,22 +116,22 @@ def remove_playback_ids(environment: Environment, owner: Asset | LiveStream) -> 
         environment.playback.pop(playback_id.id, None)
 
 
-def delete_asset(world: World, environment: Environment, asset: Asset) -> None:
+def delete_asset(state: State, environment: Environment, asset: Asset) -> None:
     """Take an asset away; what is planned for it finds nothing."""
     remove_playback_ids(environment, asset)
     del environment.assets[asset.id]
-    forget(world, asset.id)
+    forget(state, asset.id)
     if asset.id in environment.delivered:
-        environment.delivered[asset.id].deleted_at = world.now
-    asset_event(world, environment, "deleted", asset)
+        environment.delivered[asset.id].deleted_at = state.now
+    asset_event(state, environment, "deleted", asset)
 
 
-def add_static_rendition(world: World, asset: Asset, entry: Mapping[str, Any]) -> StaticRendition:
+def add_static_rendition(state: State, asset: Asset, entry: Mapping[str, Any]) -> StaticRendition:
     """Add a file that will be there some time after the asset is ready."""
     resolution: str = entry["resolution"]
     is_audio = resolution == "audio-only"
     rendition = StaticRendition(
-        id=world.mint.id("rendition"),
+        id=state.id_generator.id("rendition"),
         name="audio.m4a" if is_audio else f"{resolution}.mp4",
         ext="m4a" if is_audio else "mp4",
         resolution=resolution,
@@ -146,99 +148,99 @@ def stored_height(asset: Asset) -> int:
     return asset.stored_height
 
 
-def plan(world: World, environment: Environment, name: str, asset: Asset, part: str = "") -> None:
+def plan(state: State, environment: Environment, name: str, asset: Asset, part: str = "") -> None:
     """Plan a step for (a part of) an asset, after the time that getting ready takes."""
     subject = f"{asset.id}/{part}" if part else asset.id
-    world.work(world.settings.time_to_ready, name, environment, subject)
+    state.work(state.settings.time_to_ready, name, environment, subject)
 
 
 # ---- steps
 
 
-def _prepared(world: World, environment: Environment, asset: Asset) -> None:
-    found = examine(world, environment, asset)
-    fault = None if isinstance(found, InputProblem) else world.work_faults.pick("asset", asset.id)
+def _prepared(state: State, environment: Environment, asset: Asset) -> None:
+    found = probe_input(state, environment, asset)
+    fault = None if isinstance(found, InputProblem) else state.work_faults.pick("asset", asset.id)
     if fault is not None:
         found = InputProblem(fault.type, fault.message)
     if isinstance(found, InputProblem):
         asset.status, asset.problem = "errored", found
-        asset_event(world, environment, "errored", asset)
+        asset_event(state, environment, "errored", asset)
         if asset.upload_id is not None and asset.upload_id in environment.uploads:
             upload = environment.uploads[asset.upload_id]
             upload.status, upload.problem = "errored", found
-            upload_event(world, environment, "errored", upload, "")
+            upload_event(state, environment, "errored", upload, "")
         return
     asset.media = found
     if found.non_standard:
-        asset_event(world, environment, "non_standard_input_detected", asset)
-    become_ready(world, environment, asset, found)
-    prepare_extras(world, environment, asset)
+        asset_event(state, environment, "non_standard_input_detected", asset)
+    become_ready(state, environment, asset, found)
+    prepare_extras(state, environment, asset)
 
 
-def become_ready(world: World, environment: Environment, asset: Asset, media: MediaInfo) -> None:
+def become_ready(state: State, environment: Environment, asset: Asset, media: MediaInfo) -> None:
     """Make an asset playable, and say so."""
     asset.media, asset.status = media, "ready"
-    asset.tracks.extend(_media_tracks(world, asset, media))
-    asset_event(world, environment, "ready", asset)
+    asset.tracks.extend(_media_tracks(state, asset, media))
+    asset_event(state, environment, "ready", asset)
 
 
-def prepare_extras(world: World, environment: Environment, asset: Asset) -> None:
+def prepare_extras(state: State, environment: Environment, asset: Asset) -> None:
     """Begin with what follows from being ready, in the order of facts/BEHAVIOUR.md, section 4.3."""
     assert asset.media is not None  # noqa: S101 - a ready asset has been examined
     for entry in asset.options.get("inputs", ()):
         if entry.get("type") == "text":
-            track = add_text_track(world, asset, entry, source="uploaded")
-            track_event(world, environment, "created", asset, track)
-            _end_track(world, environment, asset, track)
+            track = add_text_track(state, asset, entry, source="uploaded")
+            track_event(state, environment, "created", asset, track)
+            _end_track(state, environment, asset, track)
     for entry in main_input(asset.options).get("generated_subtitles", ()):
-        begin_track(world, environment, asset, add_text_track(world, asset, entry, source="generated_vod"))
+        begin_track(state, environment, asset, add_text_track(state, asset, entry, source="generated_vod"))
     for rendition in asset.static_renditions:
-        begin_static_rendition(world, environment, asset, rendition)
+        begin_static_rendition(state, environment, asset, rendition)
     if asset.mp4_support != "none":
-        begin_mp4(world, environment, asset)
+        begin_mp4(state, environment, asset)
     if asset.master_access == "temporary":
-        open_master(world, environment, asset)
+        open_master(state, environment, asset)
     if asset.options.get("generate_shots"):
-        begin_shots(world, environment, asset)
+        begin_shots(state, environment, asset)
     if asset.options.get("directives"):
-        world.work(0.0, "run.attach", environment, asset.id)
+        state.work(0.0, "run.attach", environment, asset.id)
 
 
-def begin_track(world: World, environment: Environment, asset: Asset, track: Track) -> None:
+def begin_track(state: State, environment: Environment, asset: Asset, track: Track) -> None:
     """Prepare a track that was added."""
-    track_event(world, environment, "created", asset, track)
-    plan(world, environment, "asset.track.prepared", asset, track.id)
+    track_event(state, environment, "created", asset, track)
+    plan(state, environment, "asset.track.prepared", asset, track.id)
 
 
-def begin_static_rendition(world: World, environment: Environment, asset: Asset, rendition: StaticRendition) -> None:
+def begin_static_rendition(state: State, environment: Environment, asset: Asset, rendition: StaticRendition) -> None:
     """Prepare a file of a ready asset."""
-    rendition_event(world, environment, "created", asset, rendition)
-    plan(world, environment, "asset.static_rendition.prepared", asset, rendition.id or "")
+    rendition_event(state, environment, "created", asset, rendition)
+    plan(state, environment, "asset.static_rendition.prepared", asset, rendition.id or "")
 
 
-def begin_mp4(world: World, environment: Environment, asset: Asset) -> None:
+def begin_mp4(state: State, environment: Environment, asset: Asset) -> None:
     """Prepare the legacy files of a ready asset."""
     asset.mp4_status = "preparing"
-    asset_event(world, environment, "static_renditions.preparing", asset)
-    plan(world, environment, "asset.mp4.prepared", asset)
+    asset_event(state, environment, "static_renditions.preparing", asset)
+    plan(state, environment, "asset.mp4.prepared", asset)
 
 
-def begin_shots(world: World, environment: Environment, asset: Asset) -> Shots:
+def begin_shots(state: State, environment: Environment, asset: Asset) -> Shots:
     """Look for the cuts of a ready asset."""
     generation = 1 if asset.shots is None else asset.shots.generation + 1
     asset.shots = Shots("pending", generation)
-    shots_event(world, environment, "created", asset, asset.shots)
-    plan(world, environment, "asset.shots.prepared", asset, str(generation))
+    shots_event(state, environment, "created", asset, asset.shots)
+    plan(state, environment, "asset.shots.prepared", asset, str(generation))
     return asset.shots
 
 
-def _media_tracks(world: World, asset: Asset, media: MediaInfo) -> list[Track]:
+def _media_tracks(state: State, asset: Asset, media: MediaInfo) -> list[Track]:
     tracks: list[Track] = []
     if media.has_video:
         width, height = media.scaled(stored_height(asset))
         tracks.append(
             Track(
-                world.mint.id("track"),
+                state.id_generator.id("track"),
                 "video",
                 duration=media.duration,
                 max_width=width,
@@ -247,18 +249,18 @@ def _media_tracks(world: World, asset: Asset, media: MediaInfo) -> list[Track]:
             )
         )
     if media.channels:
-        track_id = world.mint.id("track")
+        track_id = state.id_generator.id("track")
         tracks.append(
             Track(track_id, "audio", status="ready", duration=media.duration, max_channels=media.channels, primary=True)
         )
     return tracks
 
 
-def add_text_track(world: World, asset: Asset, entry: Mapping[str, Any], *, source: str) -> Track:
+def add_text_track(state: State, asset: Asset, entry: Mapping[str, Any], *, source: str) -> Track:
     """Add a track of subtitles that is being prepared; a name that is not given comes from the language."""
     language = entry.get("language_code", "en")
     track = Track(
-        world.mint.id("track"),
+        state.id_generator.id("track"),
         "text",
         status="preparing",
         text_type=entry.get("text_type", "subtitles"),
@@ -272,70 +274,70 @@ def add_text_track(world: World, asset: Asset, entry: Mapping[str, Any], *, sour
     return track
 
 
-def open_master(world: World, environment: Environment, asset: Asset) -> None:
+def open_master(state: State, environment: Environment, asset: Asset) -> None:
     """Prepare a master to download, and plan the end of its availability."""
     asset.master_access, asset.master_status = "temporary", "preparing"
-    asset_event(world, environment, "master.preparing", asset)
-    plan(world, environment, "asset.master.prepared", asset)
+    asset_event(state, environment, "master.preparing", asset)
+    plan(state, environment, "asset.master.prepared", asset)
 
 
-def close_master(world: World, environment: Environment, asset: Asset) -> None:
+def close_master(state: State, environment: Environment, asset: Asset) -> None:
     """Take a master away."""
     if asset.master_access == "temporary":
         asset.master_access = "none"
-        asset_event(world, environment, "master.deleted", asset)
+        asset_event(state, environment, "master.deleted", asset)
 
 
-def _expired(world: World, environment: Environment, asset: Asset) -> None:
-    delete_asset(world, environment, asset)
+def _expired(state: State, environment: Environment, asset: Asset) -> None:
+    delete_asset(state, environment, asset)
 
 
-def _master_prepared(world: World, environment: Environment, asset: Asset) -> None:
+def _master_prepared(state: State, environment: Environment, asset: Asset) -> None:
     if asset.master_access != "temporary" or asset.master_status != "preparing":
         return
-    with suppress(StudioError):  # then there is a stand-in
-        made_size(world, asset, master_order(asset))
-    if world.work_faults.pick("master", asset.id) is not None:
+    with suppress(MediaBackendError):  # then there is a stand-in
+        made_size(state, asset, master_order(asset))
+    if state.work_faults.pick("master", asset.id) is not None:
         asset.master_status = "errored"
-        asset_event(world, environment, "master.errored", asset)
+        asset_event(state, environment, "master.errored", asset)
         return
     asset.master_status = "ready"
-    asset_event(world, environment, "master.ready", asset)
-    world.wait(MASTER_LIFETIME, "asset.master.expired", environment, asset.id)
+    asset_event(state, environment, "master.ready", asset)
+    state.wait(MASTER_LIFETIME, "asset.master.expired", environment, asset.id)
 
 
-def _mp4_prepared(world: World, environment: Environment, asset: Asset) -> None:
+def _mp4_prepared(state: State, environment: Environment, asset: Asset) -> None:
     if asset.mp4_support != "none" and asset.mp4_status == "preparing":
-        for file in mp4_files(asset, world):
-            with suppress(StudioError):
-                made_size(world, asset, download_order(file))
-        asset.mp4_status = "ready" if world.work_faults.pick("static_renditions", asset.id) is None else "errored"
-        asset_event(world, environment, f"static_renditions.{asset.mp4_status}", asset)
+        for file in mp4_files(asset, state):
+            with suppress(MediaBackendError):
+                made_size(state, asset, download_order(file))
+        asset.mp4_status = "ready" if state.work_faults.pick("static_renditions", asset.id) is None else "errored"
+        asset_event(state, environment, f"static_renditions.{asset.mp4_status}", asset)
 
 
-def _track_prepared(world: World, environment: Environment, asset: Asset, part: str) -> None:
+def _track_prepared(state: State, environment: Environment, asset: Asset, part: str) -> None:
     for track in asset.tracks:
         if track.id == part:
-            _end_track(world, environment, asset, track)
+            _end_track(state, environment, asset, track)
 
 
-def _end_track(world: World, environment: Environment, asset: Asset, track: Track) -> None:
-    fault = world.work_faults.pick("track", asset.id, track.id)
+def _end_track(state: State, environment: Environment, asset: Asset, track: Track) -> None:
+    fault = state.work_faults.pick("track", asset.id, track.id)
     if fault is not None:
         track.status = "errored"
-        track_event(world, environment, "errored", asset, track, fault.errors)
+        track_event(state, environment, "errored", asset, track, fault.errors)
         return
     if track.text_source == "generated_vod" and asset.media is not None and not asset.media.channels:
         track.status = "skipped"
-        track_event(world, environment, "skipped", asset, track)
+        track_event(state, environment, "skipped", asset, track)
         return
     track.status = "ready"
     if track.language_code == "auto":
         track.language_code, track.auto_language_confidence = "en", 0.98
-    track_event(world, environment, "ready", asset, track)
+    track_event(state, environment, "ready", asset, track)
 
 
-def _rendition_prepared(world: World, environment: Environment, asset: Asset, part: str) -> None:
+def _rendition_prepared(state: State, environment: Environment, asset: Asset, part: str) -> None:
     assert asset.media is not None  # noqa: S101 - planned by `_prepared` alone
     for rendition in asset.static_renditions:
         if rendition.id != part:
@@ -345,58 +347,58 @@ def _rendition_prepared(world: World, environment: Environment, asset: Asset, pa
         height = stored if asked == "highest" else 0 if asked == "audio-only" else int(asked[:-1])
         if height > stored or (height == 0 and not asset.media.channels):
             rendition.status = "skipped"
-            rendition_event(world, environment, "skipped", asset, rendition)
+            rendition_event(state, environment, "skipped", asset, rendition)
             continue
         try:
-            size = made_size(world, asset, Download(rendition.ext, height))
-            fault = world.work_faults.pick("static_rendition", asset.id, part)
-        except StudioError as problem:
+            size = made_size(state, asset, Download(rendition.ext, height))
+            fault = state.work_faults.pick("static_rendition", asset.id, part)
+        except MediaBackendError as problem:
             size, fault = None, WorkFault("static_rendition", message=str(problem))
         if fault is not None:
             rendition.status = "errored"
-            rendition_event(world, environment, "errored", asset, rendition, fault.errors)
+            rendition_event(state, environment, "errored", asset, rendition, fault.errors)
             continue
         rendition.status = "ready"
         rendition.bitrate = 128_000 + height * 4_000 if size is None else round(size * 8 / asset.media.duration)
         rendition.filesize = str(int(rendition.bitrate * asset.media.duration / 8) if size is None else size)
         if height:
             rendition.width, rendition.height = asset.media.scaled(height)
-        rendition_event(world, environment, "ready", asset, rendition)
+        rendition_event(state, environment, "ready", asset, rendition)
 
 
-def _shots_prepared(world: World, environment: Environment, asset: Asset, part: str) -> None:
+def _shots_prepared(state: State, environment: Environment, asset: Asset, part: str) -> None:
     shots = asset.shots
     if shots is None or shots.status != "pending" or str(shots.generation) != part:
         return
     if not asset.stored_height:
         shots.status = "skipped"
-        shots_event(world, environment, "skipped", asset, shots)
+        shots_event(state, environment, "skipped", asset, shots)
         return
-    fault = world.work_faults.pick("shots", asset.id)
+    fault = state.work_faults.pick("shots", asset.id)
     if fault is not None:
         shots.status, shots.errors = "errored", fault.errors
-        shots_event(world, environment, "errored", asset, shots)
+        shots_event(state, environment, "errored", asset, shots)
         return
     shots.status = "completed"
-    shots.shots_manifest_url = f"{world.origin}/_emulator/shots/{asset.id}.json"
-    shots_event(world, environment, "ready", asset, shots)
+    shots.shots_manifest_url = f"{state.origin}/_emulator/shots/{asset.id}.json"
+    shots_event(state, environment, "ready", asset, shots)
 
 
-_ASSET_STEPS: Mapping[str, Callable[[World, Environment, Asset], None]] = {
+_ASSET_STEPS: Mapping[str, Callable[[State, Environment, Asset], None]] = {
     "asset.prepared": _prepared,
     "asset.expired": _expired,
     "asset.master.prepared": _master_prepared,
     "asset.master.expired": close_master,
     "asset.mp4.prepared": _mp4_prepared,
 }
-_PART_STEPS: Mapping[str, Callable[[World, Environment, Asset, str], None]] = {
+_PART_STEPS: Mapping[str, Callable[[State, Environment, Asset, str], None]] = {
     "asset.shots.prepared": _shots_prepared,
     "asset.track.prepared": _track_prepared,
     "asset.static_rendition.prepared": _rendition_prepared,
 }
 
 
-def run_step(world: World, environment: Environment, name: str, subject: str) -> None:
+def run_step(state: State, environment: Environment, name: str, subject: str) -> None:
     """Do what was planned for an asset; nothing, when it is gone."""
     asset_id, _, part = subject.partition("/")
     asset = environment.assets.get(asset_id)
@@ -404,8 +406,8 @@ def run_step(world: World, environment: Environment, name: str, subject: str) ->
         return
     try:
         if part:
-            _PART_STEPS[name](world, environment, asset, part)
+            _PART_STEPS[name](state, environment, asset, part)
         else:
-            _ASSET_STEPS[name](world, environment, asset)
-    except NotYetError:  # raised before anything was changed
-        world.agenda.add(world.now + LOOK_AGAIN, name, environment.id, subject)
+            _ASSET_STEPS[name](state, environment, asset)
+    except MediaPendingError:  # raised before anything was changed
+        state.scheduler.add(state.now + RECHECK_DELAY, name, environment.id, subject)

@@ -1,4 +1,4 @@
-"""What an asset is to be made with, in one normal form, whatever dialect the request used (facts/BEHAVIOUR.md, section 4.1)."""
+"""The options of a new asset, normalized from all forms that requests may use (facts/BEHAVIOUR.md, section 4.1)."""
 
 from __future__ import annotations
 

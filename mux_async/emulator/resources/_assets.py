@@ -16,7 +16,7 @@ from mux_async.emulator.resources._asset_lifecycle import (
     open_master,
 )
 from mux_async.emulator.resources._asset_options import check_drm, normalized
-from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._serialization import asset_json
 from mux_async.emulator.state._state import Asset, Json, present
@@ -24,22 +24,22 @@ from mux_async.emulator.validation._shapes import whole_parameter
 from mux_async.emulator.webhooks._events import asset_event
 
 
-def _asset(call: Call) -> Asset:
+def _asset(call: ApiCall) -> Asset:
     return call.environment.asset(call.params["ASSET_ID"])
 
 
-def _ready_asset(call: Call, otherwise: str = "Asset is not ready") -> Asset:
+def _ready_asset(call: ApiCall, otherwise: str = "Asset is not ready") -> Asset:
     asset = _asset(call)
     if asset.status != "ready":
         raise failed(otherwise)
     return asset
 
 
-def _shown(call: Call, asset: Asset) -> Response:
-    return data(asset_json(asset, call.world))
+def _shown(call: ApiCall, asset: Asset) -> Response:
+    return data(asset_json(asset, call.state))
 
 
-def _create(call: Call) -> Response:
+def _create(call: ApiCall) -> Response:
     options = normalized(call.json(_request_bodies.CREATE_ASSET))
     inputs = options.get("inputs")
     if not inputs:
@@ -47,12 +47,12 @@ def _create(call: Call) -> Response:
     if "url" not in inputs[0]:
         raise invalid("inputs[0].url is required")
     check_drm(call.environment, options.get("advanced_playback_policies", ()))
-    asset = create_asset(call.world, call.environment, options, ingest_type="on_demand_url")
-    announce_asset(call.world, call.environment, asset)
-    return created(asset_json(asset, call.world))
+    asset = create_asset(call.state, call.environment, options, ingest_type="on_demand_url")
+    announce_asset(call.state, call.environment, asset)
+    return created(asset_json(asset, call.state))
 
 
-def _list(call: Call) -> Response:
+def _list(call: ApiCall) -> Response:
     query = call.request.query
     wanted = {name: query[name] for name in ("upload_id", "live_stream_id") if query.get(name)}
     assets = call.environment.assets
@@ -68,7 +68,7 @@ def _list(call: Call) -> Response:
     return json_response(
         200,
         {
-            "data": [asset_json(asset, call.world) for asset in page],
+            "data": [asset_json(asset, call.state) for asset in page],
             "next_cursor": _write_cursor(page[-1].number) if page and more else None,
         },
     )
@@ -88,11 +88,11 @@ def _read_cursor(cursor: str) -> int:
     raise invalid("cursor is not valid")
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: ApiCall) -> Response:
     return _shown(call, _asset(call))
 
 
-def _update(call: Call) -> Response:
+def _update(call: ApiCall) -> Response:
     asset = _asset(call)
     changes = call.json(_request_bodies.UPDATE_ASSET)
     if "passthrough" in changes:
@@ -101,24 +101,24 @@ def _update(call: Call) -> Response:
         asset.meta = {**(asset.meta or {}), **{key: value for key, value in changes["meta"].items() if value is not None}}
     if "thumbnail_time" in changes:
         asset.thumbnail_time = changes["thumbnail_time"]
-    asset_event(call.world, call.environment, "updated", asset)
+    asset_event(call.state, call.environment, "updated", asset)
     return _shown(call, asset)
 
 
-def _delete(call: Call) -> Response:
+def _delete(call: ApiCall) -> Response:
     asset = _asset(call)
-    if asset.status == "preparing" and not call.world.settings.can_delete_preparing:
+    if asset.status == "preparing" and not call.state.settings.can_delete_preparing:
         raise invalid("Can't delete a preparing asset")
-    delete_asset(call.world, call.environment, asset)
+    delete_asset(call.state, call.environment, asset)
     return no_content()
 
 
-def _delete_thumbnail_time(call: Call) -> Response:
+def _delete_thumbnail_time(call: ApiCall) -> Response:
     _asset(call).thumbnail_time = None
     return no_content()
 
 
-def _input_info(call: Call) -> Response:
+def _input_info(call: ApiCall) -> Response:
     asset = _asset(call)
     if asset.status == "preparing":
         raise failed("Asset is still preparing")
@@ -140,30 +140,30 @@ def _input_info(call: Call) -> Response:
     return data(rows)
 
 
-def _update_master_access(call: Call) -> Response:
+def _update_master_access(call: ApiCall) -> Response:
     access: str = call.json(_request_bodies.UPDATE_MASTER_ACCESS)["master_access"]
     asset = _ready_asset(call)
     if access == "none":
-        close_master(call.world, call.environment, asset)
+        close_master(call.state, call.environment, asset)
     elif asset.master_access != "temporary":
-        open_master(call.world, call.environment, asset)
+        open_master(call.state, call.environment, asset)
     return _shown(call, asset)
 
 
-def _update_mp4_support(call: Call) -> Response:
+def _update_mp4_support(call: ApiCall) -> Response:
     support: str = call.json(_request_bodies.UPDATE_MP4_SUPPORT)["mp4_support"]
     asset = _ready_asset(call)
     if support != "none" and asset.static_renditions:
         raise invalid("static_renditions and mp4_support cannot be used together")
     had, asset.mp4_support = asset.mp4_support, support
     if support != "none":
-        begin_mp4(call.world, call.environment, asset)
+        begin_mp4(call.state, call.environment, asset)
     elif had != "none":
-        asset_event(call.world, call.environment, "static_renditions.deleted", asset)
+        asset_event(call.state, call.environment, "static_renditions.deleted", asset)
     return _shown(call, asset)
 
 
-def _lookup_playback_id(call: Call) -> Response:
+def _lookup_playback_id(call: ApiCall) -> Response:
     wanted = call.params["PLAYBACK_ID"]
     if not is_well_formed(wanted):
         raise invalid("Failed to parse ID")

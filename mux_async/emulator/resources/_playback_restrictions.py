@@ -1,4 +1,4 @@
-"""Playback restrictions: who may play what a token opens (facts/BEHAVIOUR.md, section 8.5)."""
+"""Playback restrictions: which referrers and user agents may play with a token (facts/BEHAVIOUR.md, section 8.5)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from mux_async.emulator.http._messages import ApiError, Request, Response, created, data, invalid, no_content
-from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, PlaybackRestriction
 from mux_async.emulator.state._serialization import epoch
 from mux_async.emulator.state._state import Environment
@@ -60,20 +60,20 @@ def _user_agent(members: Json) -> Json:
     return {key: members.get(key, True) for key in ("allow_no_user_agent", "allow_high_risk_user_agent")}
 
 
-def _restriction(call: Call) -> PlaybackRestriction:
+def _restriction(call: ApiCall) -> PlaybackRestriction:
     return call.environment.one(call.environment.playback_restrictions, call.params["PLAYBACK_RESTRICTION_ID"])
 
 
-def _create(call: Call) -> Response:
+def _create(call: ApiCall) -> Response:
     body = call.json(_more_domains("CreatePlaybackRestrictionRequest"))
-    restrictions, world = call.environment.playback_restrictions, call.world
+    restrictions, state = call.environment.playback_restrictions, call.state
     if len(restrictions) >= MAX_RESTRICTIONS:
         raise invalid(f"an environment can have at most {MAX_RESTRICTIONS} playback restrictions")
     restriction = PlaybackRestriction(
-        world.mint.id("playback restriction"),
-        world.next_number(),
-        world.now,
-        world.now,
+        state.id_generator.id("playback restriction"),
+        state.next_number(),
+        state.now,
+        state.now,
         _referrer(body["referrer"]),
         _user_agent(body["user_agent"]),
     )
@@ -81,31 +81,31 @@ def _create(call: Call) -> Response:
     return created(_shown(restriction))
 
 
-def _list(call: Call) -> Response:
+def _list(call: ApiCall) -> Response:
     found = call.page(list(reversed(call.environment.playback_restrictions.values())))
     return data([_shown(restriction) for restriction in found])
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: ApiCall) -> Response:
     return data(_shown(_restriction(call)))
 
 
-def _delete(call: Call) -> Response:
+def _delete(call: ApiCall) -> Response:
     del call.environment.playback_restrictions[_restriction(call).id]
     return no_content()
 
 
-def _update_referrer(call: Call) -> Response:
+def _update_referrer(call: ApiCall) -> Response:
     restriction = _restriction(call)
     restriction.referrer = _referrer(call.json(_more_domains("UpdateReferrerDomainRestrictionRequest")))
-    restriction.updated_at = call.world.now
+    restriction.updated_at = call.state.now
     return data(_shown(restriction))
 
 
-def _update_user_agent(call: Call) -> Response:
+def _update_user_agent(call: ApiCall) -> Response:
     restriction = _restriction(call)
     restriction.user_agent = _user_agent(call.json(described("UpdateUserAgentRestrictionRequest")))
-    restriction.updated_at = call.world.now
+    restriction.updated_at = call.state.now
     return data(_shown(restriction))
 
 

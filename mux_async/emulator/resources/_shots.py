@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from mux_async.emulator.http._messages import Response, created, data, failed, invalid, no_content, not_found
 from mux_async.emulator.resources._asset_lifecycle import begin_shots
-from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, Shots
 from mux_async.emulator.state._serialization import shots_json
 from mux_async.emulator.state._state import Asset
@@ -42,27 +42,27 @@ def _shots(asset: Asset) -> Shots:
     return asset.shots
 
 
-def _create(call: Call) -> Response:
+def _create(call: ApiCall) -> Response:
     asset = call.environment.asset(call.params["ASSET_ID"])
     call.json(described("GenerateAssetShotsRequest"))
     if asset.status != "ready":
         raise failed("Asset is not ready")
     if asset.shots is not None and asset.shots.status in {"pending", "completed"}:
         raise invalid("the asset already has shots")
-    return created(shots_json(begin_shots(call.world, call.environment, asset)))
+    return created(shots_json(begin_shots(call.state, call.environment, asset)))
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: ApiCall) -> Response:
     return data(shots_json(_shots(call.environment.asset(call.params["ASSET_ID"]))))
 
 
-def _delete(call: Call) -> Response:
+def _delete(call: ApiCall) -> Response:
     asset = call.environment.asset(call.params["ASSET_ID"])
     shots = _shots(asset)
     if shots.status == "deleted":
         raise not_found()
     asset.shots = Shots("deleted", shots.generation)
-    shots_event(call.world, call.environment, "deleted", asset, asset.shots)
+    shots_event(call.state, call.environment, "deleted", asset, asset.shots)
     return no_content()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 
 from mux_async.emulator.http._messages import Response, created, data, no_content
-from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._serialization import signing_key_json
 from mux_async.emulator.state._state import SigningKey
 from mux_async.emulator.validation._shapes import read_json
@@ -33,25 +33,25 @@ def _generate() -> tuple[bytes, bytes]:
     return private, public
 
 
-def _create(call: Call) -> Response:
+def _create(call: ApiCall) -> Response:
     read_json(call.body)
     private, public = _generate()
-    world = call.world
-    key = SigningKey(world.mint.id("signing key"), world.next_number(), world.now, public)
+    state = call.state
+    key = SigningKey(state.id_generator.id("signing key"), state.next_number(), state.now, public)
     call.environment.signing_keys[key.id] = key
     return created({**signing_key_json(key), "private_key": b64encode(private).decode()})
 
 
-def _list(call: Call) -> Response:
+def _list(call: ApiCall) -> Response:
     found = call.page(list(reversed(call.environment.signing_keys.values())))
     return data([signing_key_json(key) for key in found])
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: ApiCall) -> Response:
     return data(signing_key_json(call.environment.signing_key(call.params["SIGNING_KEY_ID"])))
 
 
-def _delete(call: Call) -> Response:
+def _delete(call: ApiCall) -> Response:
     key = call.environment.signing_key(call.params["SIGNING_KEY_ID"])
     del call.environment.signing_keys[key.id]
     return no_content()

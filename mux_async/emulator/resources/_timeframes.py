@@ -1,4 +1,4 @@
-"""Timeframes of usage: two epoch times, or one duration that ends now (facts/BEHAVIOUR.md, section 3.3)."""
+"""Timeframes of usage: two epoch times, or one duration before now (facts/BEHAVIOUR.md, section 3.3)."""
 
 from __future__ import annotations
 

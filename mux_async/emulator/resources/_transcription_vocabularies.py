@@ -1,9 +1,9 @@
-"""``/video/v1/transcription-vocabularies``: words that live captions should know (facts/BEHAVIOUR.md, section 6.1)."""
+"""``/video/v1/transcription-vocabularies``: phrases for the captions of live streams (facts/BEHAVIOUR.md, section 6.1)."""
 
 from __future__ import annotations
 
 from mux_async.emulator.http._messages import Response, created, data, no_content
-from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, Vocabulary
 from mux_async.emulator.state._serialization import epoch, without_none
 from mux_async.emulator.validation._described import described
@@ -25,18 +25,18 @@ def _shown(vocabulary: Vocabulary) -> Json:
     )
 
 
-def _vocabulary(call: Call) -> Vocabulary:
+def _vocabulary(call: ApiCall) -> Vocabulary:
     return call.environment.one(call.environment.vocabularies, call.params["TRANSCRIPTION_VOCABULARY_ID"])
 
 
-def _create(call: Call) -> Response:
+def _create(call: ApiCall) -> Response:
     body = call.json(described("CreateTranscriptionVocabularyRequest"))
-    world = call.world
+    state = call.state
     vocabulary = Vocabulary(
-        world.mint.id("vocabulary"),
-        world.next_number(),
-        world.now,
-        world.now,
+        state.id_generator.id("vocabulary"),
+        state.next_number(),
+        state.now,
+        state.now,
         body["phrases"],
         body.get("name"),
         body.get("passthrough"),
@@ -45,25 +45,25 @@ def _create(call: Call) -> Response:
     return created(_shown(vocabulary))
 
 
-def _list(call: Call) -> Response:
+def _list(call: ApiCall) -> Response:
     found = call.page(list(reversed(call.environment.vocabularies.values())), default=MAX_LIMIT, most=MAX_LIMIT)
     return data([_shown(vocabulary) for vocabulary in found])
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: ApiCall) -> Response:
     return data(_shown(_vocabulary(call)))
 
 
-def _update(call: Call) -> Response:
+def _update(call: ApiCall) -> Response:
     vocabulary = _vocabulary(call)
     body = call.json(described("UpdateTranscriptionVocabularyRequest"))
     # A replacement: what is left out is gone, as was recorded of the name.
     vocabulary.phrases, vocabulary.name, vocabulary.passthrough = body["phrases"], body.get("name"), body.get("passthrough")
-    vocabulary.updated_at = call.world.now
+    vocabulary.updated_at = call.state.now
     return data(_shown(vocabulary))
 
 
-def _delete(call: Call) -> Response:
+def _delete(call: ApiCall) -> Response:
     del call.environment.vocabularies[_vocabulary(call).id]
     return no_content()
 

@@ -1,4 +1,4 @@
-"""The storage half of direct uploads: what answers at an upload URL (facts/BEHAVIOUR.md, section 5.2)."""
+"""The storage side of direct uploads: requests to upload URLs (facts/BEHAVIOUR.md, section 5.2)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hmac
 
 from mux_async.emulator.http._messages import Request, Response, text
 from mux_async.emulator.resources._uploads import complete, signature
-from mux_async.emulator.state._state import Environment, Upload, World
+from mux_async.emulator.state._state import Environment, State, Upload
 from mux_async.emulator.state._upload_sessions import SessionError, SessionWriter
 
 _WRITES = frozenset({"PUT", "POST", "PATCH"})
@@ -16,8 +16,8 @@ _WRITES = frozenset({"PUT", "POST", "PATCH"})
 class StorageSink:
     """One request at an upload URL: fed as it arrives, answered at its end."""
 
-    def __init__(self, world: World, request: Request) -> None:
-        self._world = world
+    def __init__(self, state: State, request: Request) -> None:
+        self._state = state
         self._request = request
         self._environment: Environment | None = None
         self._upload: Upload | None = None
@@ -30,7 +30,7 @@ class StorageSink:
 
     def _open(self) -> Response | None:
         parts = self._request.segments
-        found = self._world.find_upload(parts[1]) if len(parts) == 2 else None
+        found = self._state.find_upload(parts[1]) if len(parts) == 2 else None
         if found is None:
             raise SessionError(404, "There is no such upload")
         self._environment, self._upload = found
@@ -52,7 +52,7 @@ class StorageSink:
     def _check_signature(self, upload: Upload) -> None:
         query = self._request.query
         expires = int(upload.created_at + upload.timeout)
-        wanted = signature(self._world, upload.id, expires)
+        wanted = signature(self._state, upload.id, expires)
         if query.get("Expires") != str(expires) or not hmac.compare_digest(
             query.get("Signature", "").encode(), wanted.encode()
         ):
@@ -87,7 +87,7 @@ class StorageSink:
             stored = self._upload.session.range_header
             return Response(308, {} if stored is None else {"Range": stored})
         if self._upload.status == "waiting":
-            complete(self._world, self._environment, self._upload)
+            complete(self._state, self._environment, self._upload)
         return text(200, "")
 
     def cut(self) -> None:

@@ -1,4 +1,4 @@
-"""``/video/v1/uploads``: the API half of direct uploads (facts/BEHAVIOUR.md, section 5.1)."""
+"""``/video/v1/uploads``: the API side of direct uploads (facts/BEHAVIOUR.md, section 5.1)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mux_async.emulator.http._messages import Response, created, data, invalid
 from mux_async.emulator.resources import _request_bodies
 from mux_async.emulator.resources._asset_lifecycle import announce_asset, create_asset
 from mux_async.emulator.resources._asset_options import check_drm, normalized
-from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._serialization import origin_of, upload_json
-from mux_async.emulator.state._state import Environment, Upload, World
+from mux_async.emulator.state._state import Environment, State, Upload
 from mux_async.emulator.state._upload_sessions import UploadSession
 from mux_async.emulator.webhooks._events import upload_event
 
@@ -21,23 +21,23 @@ UPLOAD_PREFIX = "_upload"
 DEFAULT_TIMEOUT = 3600
 
 
-def signature(world: World, upload_id: str, expires: int) -> str:
+def signature(state: State, upload_id: str, expires: int) -> str:
     """Sign an upload URL with a key that only this emulator has."""
-    return hmac.new(world.mint.key("upload url"), f"{upload_id}.{expires}".encode(), sha256).hexdigest()
+    return hmac.new(state.id_generator.key("upload url"), f"{upload_id}.{expires}".encode(), sha256).hexdigest()
 
 
-def upload_url(world: World, upload: Upload) -> str:
+def upload_url(state: State, upload: Upload) -> str:
     """The URL the bytes are PUT to: signed, and an open session at once."""
     expires = int(upload.created_at + upload.timeout)
-    session = signature(world, upload.id, 0)[:40]
-    query = urlencode({"Expires": expires, "Signature": signature(world, upload.id, expires), "upload_id": session})
+    session = signature(state, upload.id, 0)[:40]
+    query = urlencode({"Expires": expires, "Signature": signature(state, upload.id, expires), "upload_id": session})
     return f"{upload.origin}/{UPLOAD_PREFIX}/{upload.id}?{query}"
 
 
-def complete(world: World, environment: Environment, upload: Upload) -> None:
+def complete(state: State, environment: Environment, upload: Upload) -> None:
     """The last byte is here: the asset exists from now on."""
     asset = create_asset(
-        world,
+        state,
         environment,
         upload.options,
         ingest_type="on_demand_direct_upload",
@@ -46,8 +46,8 @@ def complete(world: World, environment: Environment, upload: Upload) -> None:
     )
     upload.status, upload.asset_id = "asset_created", asset.id
     # The upload's event comes first, if only just: facts/BEHAVIOUR.md, section 4.3.
-    upload_event(world, environment, "asset_created", upload, "")
-    announce_asset(world, environment, asset)
+    upload_event(state, environment, "asset_created", upload, "")
+    announce_asset(state, environment, asset)
 
 
 def time_out(environment: Environment, upload_id: str) -> None:
@@ -58,15 +58,15 @@ def time_out(environment: Environment, upload_id: str) -> None:
         upload.session.discard()
 
 
-def _shown(call: Call, upload: Upload) -> Response:
-    return data(upload_json(upload, upload_url(call.world, upload)))
+def _shown(call: ApiCall, upload: Upload) -> Response:
+    return data(upload_json(upload, upload_url(call.state, upload)))
 
 
-def _upload(call: Call) -> Upload:
+def _upload(call: ApiCall) -> Upload:
     return call.environment.upload(call.params["UPLOAD_ID"])
 
 
-def create(call: Call) -> Response:
+def create(call: ApiCall) -> Response:
     """Answer ``POST /video/v1/uploads``."""
     body = call.json(_request_bodies.CREATE_UPLOAD)
     options = normalized(body.get("new_asset_settings") or {})
@@ -74,42 +74,42 @@ def create(call: Call) -> Response:
     inputs = options.get("inputs", ())
     if inputs and "url" in inputs[0]:
         raise invalid("new_asset_settings.inputs[0].url must not be set: the upload is the first input")
-    world = call.world
-    upload_id, folder = world.mint.id("upload"), world.settings.upload_folder
+    state = call.state
+    upload_id, folder = state.id_generator.id("upload"), state.settings.upload_folder
     upload = Upload(
         id=upload_id,
-        number=world.next_number(),
-        created_at=world.now,
+        number=state.next_number(),
+        created_at=state.now,
         timeout=body.get("timeout", DEFAULT_TIMEOUT),
         options=options,
         session=UploadSession(None if folder is None else folder / upload_id),
-        origin=origin_of(call.request, world),
+        origin=origin_of(call.request, state),
         cors_origin=body.get("cors_origin"),
         test=body.get("test", False),
     )
     call.environment.uploads[upload_id] = upload
-    world.wait(upload.timeout, "upload.timed_out", call.environment, upload_id)
-    url = upload_url(world, upload)
-    upload_event(world, call.environment, "created", upload, url)
+    state.wait(upload.timeout, "upload.timed_out", call.environment, upload_id)
+    url = upload_url(state, upload)
+    upload_event(state, call.environment, "created", upload, url)
     return created(upload_json(upload, url))
 
 
-def _list(call: Call) -> Response:
+def _list(call: ApiCall) -> Response:
     found = call.page(list(reversed(call.environment.uploads.values())))
-    return data([upload_json(upload, upload_url(call.world, upload)) for upload in found])
+    return data([upload_json(upload, upload_url(call.state, upload)) for upload in found])
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: ApiCall) -> Response:
     return _shown(call, _upload(call))
 
 
-def _cancel(call: Call) -> Response:
+def _cancel(call: ApiCall) -> Response:
     upload = _upload(call)
     if upload.status != "waiting":
         raise invalid(f"an upload that is {upload.status} cannot be cancelled")
     upload.status = "cancelled"
     upload.session.discard()
-    upload_event(call.world, call.environment, "cancelled", upload, "")
+    upload_event(call.state, call.environment, "cancelled", upload, "")
     return _shown(call, upload)
 
 

@@ -1,7 +1,7 @@
-"""What was played: ``/video/v1/delivery-usage`` and ``/system/v1/usage/exports`` (facts/BEHAVIOUR.md, sections 3.1, 10).
+"""Delivery usage and its exports: ``/video/v1/delivery-usage`` and ``/system/v1/usage/exports`` (facts/BEHAVIOUR.md, 3.1, 10).
 
-Numbers come from the segments and files that this emulator handed out itself, by hour. As with Mux they lag: what was delivered shows
-up twelve hours later. An export is one day's worth, as CSV; there is one for every day of the last 400, empty or not.
+The numbers count the segments and files that this emulator served, by hour. They appear twelve hours late, as Mux's do. An export is a CSV
+file of one day; each of the last 400 days has one, empty or not.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from urllib.parse import urlencode
 
 from mux_async.emulator.http._messages import ApiError, Request, Response, failed, invalid, json_response, not_found, text
 from mux_async.emulator.resources._timeframes import read_timeframe
-from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._records import DeliveredAsset, Json
 from mux_async.emulator.state._serialization import encoding_tier, epoch, origin_of, tier, without_none
-from mux_async.emulator.state._state import Asset, Environment, World
+from mux_async.emulator.state._state import Asset, Environment, State
 from mux_async.emulator.validation._shapes import whole_parameter
 from mux_async.emulator.webhooks._events import emit
 
@@ -34,7 +34,7 @@ DEFAULT_TTL = 3600
 _COLUMNS = ("hour", "asset_id", "live_stream_id", "resolution_tier", "delivered_seconds")
 
 
-def note_delivery(world: World, environment: Environment, asset: Asset, seconds: float, height: int) -> None:
+def record_delivery(state: State, environment: Environment, asset: Asset, seconds: float, height: int) -> None:
     """Count *seconds* of media of an asset, in a size (pixels of the smaller side, 0 for sound), as delivered now."""
     known = environment.delivered.get(asset.id)
     if known is None:
@@ -48,7 +48,7 @@ def note_delivery(world: World, environment: Environment, asset: Asset, seconds:
             asset.live_stream_id,
             asset.passthrough,
         )
-    hour = known.hours.setdefault(str(int(world.now) // HOUR * HOUR), {})
+    hour = known.hours.setdefault(str(int(state.now) // HOUR * HOUR), {})
     name = f"tier_{tier(height).replace('-', '_')}"
     hour[name] = round(hour.get(name, 0.0) + seconds, 6)
 
@@ -81,7 +81,7 @@ def _report(known: DeliveredAsset, environment: Environment, begin: int, end: in
     )
 
 
-def announce_traffic(world: World, environment: Environment, threshold: float) -> None:
+def announce_traffic(state: State, environment: Environment, threshold: float) -> None:
     """Say which assets were delivered for at least *threshold* seconds since the last full hour began: ``video.delivery.high_traffic``.
 
     When Mux says so by itself is not published. Times are numbers in this event (facts/BEHAVIOUR.md, section 7.2).
@@ -89,20 +89,20 @@ def announce_traffic(world: World, environment: Environment, threshold: float) -
     Raises:
         ApiError: 412, none was.
     """
-    end = int(world.now) + 1
+    end = int(state.now) + 1
     begin = end // HOUR * HOUR - HOUR
     reports = [_report(known, environment, begin, end) for known in environment.delivered.values()]
     busy = [report for report in reports if report is not None and report["delivered_seconds"] >= threshold]
     if not busy:
         raise failed(f"No asset was delivered for {threshold:g} seconds since the last full hour began")
     rows = [{key: int(value) if key in {"created_at", "deleted_at"} else value for key, value in row.items()} for row in busy]
-    traffic_id = world.mint.uuid("high traffic")
+    traffic_id = state.id_generator.uuid("high traffic")
     data = {"id": traffic_id, "threshold": threshold, "timeframe": [begin, end], "data": rows}
-    emit(world, environment, "video.delivery.high_traffic", ("delivery", traffic_id), data)
+    emit(state, environment, "video.delivery.high_traffic", ("delivery", traffic_id), data)
 
 
-def _list_delivery(call: Call) -> Response:
-    query, now = call.request.query, call.world.now
+def _list_delivery(call: ApiCall) -> Response:
+    query, now = call.request.query, call.state.now
     wanted = {name: query[name] for name in ("asset_id", "live_stream_id") if query.get(name)}
     if len(wanted) == 2:
         raise invalid("asset_id and live_stream_id cannot be used together")
@@ -147,29 +147,29 @@ def _csv(environment: Environment, day: date) -> bytes:
     return stream.getvalue().encode()
 
 
-def _signature(world: World, path: str, expires: int) -> str:
-    return hmac.new(world.mint.key("usage export"), f"{path}.{expires}".encode(), sha256).hexdigest()
+def _signature(state: State, path: str, expires: int) -> str:
+    return hmac.new(state.id_generator.key("usage export"), f"{path}.{expires}".encode(), sha256).hexdigest()
 
 
-def _list_exports(call: Call) -> Response:
-    world, query = call.world, call.request.query
-    given = read_timeframe(call.request.values("timeframe[]"), world.now)
+def _list_exports(call: ApiCall) -> Response:
+    state, query = call.state, call.request.query
+    given = read_timeframe(call.request.values("timeframe[]"), state.now)
     ttl = whole_parameter(query, "download_url_ttl", DEFAULT_TTL)
-    today = datetime.fromtimestamp(world.now, UTC).date()
+    today = datetime.fromtimestamp(state.now, UTC).date()
     days = [today - timedelta(days=back) for back in range(1, EXPORT_DAYS + 1)]
     if given is not None:
         first, last = (datetime.fromtimestamp(moment, UTC).date() for moment in given)
         days = [day for day in days if first <= day <= last]
     limit = call.limit()
-    expires = int(world.now) + ttl
+    expires = int(state.now) + ttl
     rows: list[Json] = []
     for day in call.page(days):
         path = f"/_emulator/usage-exports/{call.environment.id}/{day.isoformat()}.csv"
-        signed = urlencode({"Expires": expires, "Signature": _signature(world, path, expires)})
+        signed = urlencode({"Expires": expires, "Signature": _signature(state, path, expires)})
         rows.append(
             {
                 "date": day.isoformat(),
-                "download_url": f"{origin_of(call.request, world)}{path}?{signed}",
+                "download_url": f"{origin_of(call.request, state)}{path}?{signed}",
                 "download_url_expires_at": expires,
                 "file_size": len(_csv(call.environment, day)),
             }
@@ -178,19 +178,19 @@ def _list_exports(call: Call) -> Response:
     return json_response(200, {"data": rows, "meta": meta})
 
 
-def download_export(request: Request, world: World) -> Response:
+def download_export(request: Request, state: State) -> Response:
     """Answer at an export's download URL.
 
     Raises:
         ApiError: 403 without a valid signature or after its time; 404 for no such export.
     """
     expires = request.query.get("Expires", "")
-    wanted = _signature(world, request.raw_path, int(expires)) if expires.isascii() and expires.isdigit() else ""
+    wanted = _signature(state, request.raw_path, int(expires)) if expires.isascii() and expires.isdigit() else ""
     if not wanted or not hmac.compare_digest(request.query.get("Signature", "").encode(), wanted.encode()):
         raise ApiError(403, "forbidden", "The signature of the URL does not fit")
-    if int(expires) <= world.now:
+    if int(expires) <= state.now:
         raise ApiError(403, "forbidden", "The URL has expired")
-    environment = next((found for found in world.environments.values() if found.id == request.segments[2]), None)
+    environment = next((found for found in state.environments.values() if found.id == request.segments[2]), None)
     if environment is None:
         raise not_found()
     return text(200, _csv(environment, date.fromisoformat(request.segments[3].removesuffix(".csv"))), "text/csv; charset=utf-8")

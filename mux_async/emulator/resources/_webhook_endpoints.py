@@ -1,11 +1,11 @@
-"""``/system/v1/webhooks``: where events are sent to (facts/BEHAVIOUR.md, section 7.5)."""
+"""``/system/v1/webhooks``: the endpoints that get events (facts/BEHAVIOUR.md, section 7.5)."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
 from mux_async.emulator.http._messages import Response, created, data, invalid, json_response, no_content
-from mux_async.emulator.routing._router import Call, Route, take
+from mux_async.emulator.routing._router import ApiCall, Route, take
 from mux_async.emulator.state._records import Json, WebhookEndpoint
 from mux_async.emulator.state._serialization import iso
 from mux_async.emulator.validation._described import described
@@ -22,11 +22,11 @@ def endpoint_json(endpoint: WebhookEndpoint) -> Json:
     }
 
 
-def _endpoint(call: Call) -> WebhookEndpoint:
+def _endpoint(call: ApiCall) -> WebhookEndpoint:
     return call.environment.one(call.environment.webhooks, call.params["WEBHOOK_ID"])
 
 
-def _check_address(call: Call, address: str, own: WebhookEndpoint | None = None) -> None:
+def _check_address(call: ApiCall, address: str, own: WebhookEndpoint | None = None) -> None:
     try:
         parts = urlsplit(address)
         is_url = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -39,29 +39,29 @@ def _check_address(call: Call, address: str, own: WebhookEndpoint | None = None)
         raise invalid("address is already used by another webhook of this environment")
 
 
-def _create(call: Call) -> Response:
+def _create(call: ApiCall) -> Response:
     address: str = call.json(described("CreateWebhookRequest"))["address"]
     _check_address(call, address)
-    world = call.world
-    secret = world.mint.opaque("webhook secret", 40)
-    endpoint = WebhookEndpoint(world.mint.id("webhook"), world.next_number(), world.now, address, secret)
+    state = call.state
+    secret = state.id_generator.opaque("webhook secret", 40)
+    endpoint = WebhookEndpoint(state.id_generator.id("webhook"), state.next_number(), state.now, address, secret)
     call.environment.webhooks[endpoint.id] = endpoint
     # The one time that the secret is shown.
     return created({**endpoint_json(endpoint), "signing_secret": secret})
 
 
-def _list(call: Call) -> Response:
+def _list(call: ApiCall) -> Response:
     found = list(reversed(call.environment.webhooks.values()))
     page = [endpoint_json(endpoint) for endpoint in call.page(found)]
     number = whole_parameter(call.request.query, "page", 1)
     return json_response(200, {"data": page, "total_row_count": len(found), "page": number, "limit": call.limit()})
 
 
-def _retrieve(call: Call) -> Response:
+def _retrieve(call: ApiCall) -> Response:
     return data(endpoint_json(_endpoint(call)))
 
 
-def _update(call: Call) -> Response:
+def _update(call: ApiCall) -> Response:
     endpoint = _endpoint(call)
     changes = call.json(described("UpdateWebhookRequest"))
     if not {"address", "enabled"} & set(changes):
@@ -73,7 +73,7 @@ def _update(call: Call) -> Response:
     return data(endpoint_json(endpoint))
 
 
-def _delete(call: Call) -> Response:
+def _delete(call: ApiCall) -> Response:
     del call.environment.webhooks[_endpoint(call).id]
     return no_content()
 

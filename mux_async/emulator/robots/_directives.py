@@ -18,9 +18,9 @@ import attrs
 from mux_async.emulator.http._messages import ApiError, Response, created, data, invalid, json_response, no_content, not_found
 from mux_async.emulator.resources._asset_lifecycle import add_text_track, begin_shots, begin_track
 from mux_async.emulator.robots._jobs import OPEN, VERSIONS, check_terms, create_job, event_prefix
-from mux_async.emulator.routing._router import Call, Route, take
+from mux_async.emulator.routing._router import ApiCall, Route, take
 from mux_async.emulator.state._records import Directive, DirectiveRun, Job, Json, Node
-from mux_async.emulator.state._state import Asset, Environment, Track, World
+from mux_async.emulator.state._state import Asset, Environment, State, Track
 from mux_async.emulator.validation._described import described
 from mux_async.emulator.webhooks._events import emit
 
@@ -83,7 +83,7 @@ def _node_json(environment: Environment, run: DirectiveRun, node: Node) -> Json:
     return {**shown, "status": "waiting_for_resources"}
 
 
-def _run_event(world: World, environment: Environment, name: str, run: DirectiveRun) -> None:
+def _run_event(state: State, environment: Environment, name: str, run: DirectiveRun) -> None:
     members = {"id": run.id, "asset_id": run.asset_id, "directive_id": run.directive_id, **_run_members(environment, run)}
     payload = {
         "created_at": int(run.started_at),
@@ -91,7 +91,7 @@ def _run_event(world: World, environment: Environment, name: str, run: Directive
         "environment_id": environment.id,
         "internal_id": run.id,
     }
-    emit(world, environment, f"{event_prefix(run.version)}.directive_run.{name}", ("directive_run", run.id), payload)
+    emit(state, environment, f"{event_prefix(run.version)}.directive_run.{name}", ("directive_run", run.id), payload)
 
 
 def _binding(run: DirectiveRun, node: Node) -> Json:
@@ -102,53 +102,53 @@ def _binding(run: DirectiveRun, node: Node) -> Json:
 # ---- runs
 
 
-def start_run(world: World, environment: Environment, directive: Directive, asset: Asset) -> DirectiveRun:
+def start_run(state: State, environment: Environment, directive: Directive, asset: Asset) -> DirectiveRun:
     """Begin a run on a ready asset."""
     run = DirectiveRun(
-        world.mint.uuid("directive run"),
-        world.next_number(),
+        state.id_generator.uuid("directive run"),
+        state.next_number(),
         directive.id,
         _directive_json(directive),
         asset.id,
-        world.now,
+        state.now,
         nodes=[Node(entry["reference_id"], entry["workflow"]) for entry in directive.workflows],
         version=directive.version,
     )
     environment.directive_runs[run.id] = run
-    _run_event(world, environment, "created", run)
-    world.work(DISPATCH, "run.dispatch", environment, run.id)
+    _run_event(state, environment, "created", run)
+    state.work(DISPATCH, "run.dispatch", environment, run.id)
     return run
 
 
-def run_directive_step(world: World, environment: Environment, name: str, subject: str) -> None:
+def run_directive_step(state: State, environment: Environment, name: str, subject: str) -> None:
     """Dispatch a run, or begin those that an asset was created with."""
     if name == "run.attach":
         asset = environment.assets.get(subject)
         for entry in () if asset is None else asset.options.get("directives", ()):
             directive = environment.directives.get(entry["id"])
             if directive is not None and asset is not None:
-                start_run(world, environment, directive, asset)
+                start_run(state, environment, directive, asset)
         return
     run = environment.directive_runs.get(subject)
     if run is not None and run.status == "pending":
         run.status = "dispatching"
-        _go_on(world, environment, run)
+        _go_on(state, environment, run)
 
 
-def reconsider(world: World, environment: Environment) -> None:
+def reconsider(state: State, environment: Environment) -> None:
     """Let every open run see what has come meanwhile."""
     for run in [run for run in environment.directive_runs.values() if run.status not in ENDED and run.status != "pending"]:
-        _go_on(world, environment, run)
+        _go_on(state, environment, run)
 
 
-def _go_on(world: World, environment: Environment, run: DirectiveRun) -> None:
+def _go_on(state: State, environment: Environment, run: DirectiveRun) -> None:
     asset = environment.assets.get(run.asset_id)
     for node in run.nodes:
         if node.job_id is None and node.reason is None:
             if asset is None:
                 node.reason = "the asset was deleted"
             else:
-                _try(world, environment, run, asset, node)
+                _try(state, environment, run, asset, node)
     jobs = [environment.jobs.get(node.job_id) for node in run.nodes if node.job_id is not None]
     if any(job is not None and job.status in OPEN for job in jobs):
         run.status = "running"
@@ -157,14 +157,14 @@ def _go_on(world: World, environment: Environment, run: DirectiveRun) -> None:
     else:
         completed = sum(job is not None and job.status == "completed" for job in jobs)
         run.status = "completed" if completed == len(run.nodes) else "partial" if completed else "errored"
-        run.completed_at = world.now
-        _run_event(world, environment, run.status, run)
+        run.completed_at = state.now
+        _run_event(state, environment, run.status, run)
 
 
-def _try(world: World, environment: Environment, run: DirectiveRun, asset: Asset, node: Node) -> None:
+def _try(state: State, environment: Environment, run: DirectiveRun, asset: Asset, node: Node) -> None:
     binding = _binding(run, node)
     for name in binding.get("inputs") or ():
-        _request(world, environment, run, asset, name)
+        _request(state, environment, run, asset, name)
     inputs = [_look(environment, run, asset, name) for name in binding.get("inputs") or ()]
     missing = next((found.detail for found in inputs if found.state == "missing"), None)
     if missing is not None:
@@ -182,7 +182,7 @@ def _try(world: World, environment: Environment, run: DirectiveRun, asset: Asset
         parameters["track_id"] = tracks[0]
     try:
         node.job_id = create_job(
-            world,
+            state,
             environment,
             node.workflow,
             parameters,
@@ -244,7 +244,7 @@ def _look_at_workflow(environment: Environment, run: DirectiveRun, name: str) ->
     return Input("there", outputs.get("uploaded_track_id") or outputs.get("track_id") or "")
 
 
-def _request(world: World, environment: Environment, run: DirectiveRun, asset: Asset, name: str) -> None:
+def _request(state: State, environment: Environment, run: DirectiveRun, asset: Asset, name: str) -> None:
     """Ask the API for a resource, once, where the directive says so and it is not there yet."""
     resource = _declared(run, name)
     source: Json = (resource or {}).get("source") or {}
@@ -254,22 +254,22 @@ def _request(world: World, environment: Environment, run: DirectiveRun, asset: A
     parameters: Json = source.get("params") or {}
     if source["action"] == "request_shots":
         if asset.shots is None or asset.shots.status == "deleted":
-            begin_shots(world, environment, asset)
+            begin_shots(state, environment, asset)
         return
     is_generated = source["action"] == "generate_subtitles"
-    track = add_text_track(world, asset, parameters, source="generated_vod" if is_generated else "uploaded")
+    track = add_text_track(state, asset, parameters, source="generated_vod" if is_generated else "uploaded")
     if parameters.get("type") == "audio":
         track.type, track.text_type, track.text_source, track.closed_captions = "audio", None, None, None
         track.primary, track.duration = False, None if asset.media is None else asset.media.duration
     elif is_generated:
         track.language_code = parameters.get("language_code", "auto")
-    begin_track(world, environment, asset, track)
+    begin_track(state, environment, asset, track)
 
 
 # ---- operations
 
 
-def _directive(version: int, call: Call) -> Directive:
+def _directive(version: int, call: ApiCall) -> Directive:
     check_terms(call, version)
     directive = call.environment.one(call.environment.directives, call.params["DIRECTIVE_ID"])
     if directive.version != version:
@@ -298,7 +298,7 @@ def _with_names(entries: Sequence[Json], kind: str) -> list[Json]:
     return [{"reference_id": f"{kind}-{number}", **entry} for number, entry in enumerate(entries, 1)]
 
 
-def _create(version: int, call: Call) -> Response:
+def _create(version: int, call: ApiCall) -> Response:
     check_terms(call, version)
     body: Json = call.json(described("RobotsV1CreateDirectiveRequest" if version else "CreateDirectiveRequest"))
     if version:
@@ -309,12 +309,12 @@ def _create(version: int, call: Call) -> Response:
         if any("workflow" not in entry for entry in body["workflows"]):
             raise invalid("workflows: workflow is required")
     _check_names(body)
-    world = call.world
+    state = call.state
     directive = Directive(
-        world.mint.id("directive"),
-        world.next_number(),
-        world.now,
-        world.now,
+        state.id_generator.id("directive"),
+        state.next_number(),
+        state.now,
+        state.now,
         body["name"],
         body["subject"],
         body["workflows"],
@@ -325,23 +325,23 @@ def _create(version: int, call: Call) -> Response:
     return created(_directive_json(directive))
 
 
-def _list(version: int, call: Call) -> Response:
+def _list(version: int, call: ApiCall) -> Response:
     check_terms(call, version)
     found = [directive for directive in reversed(call.environment.directives.values()) if directive.version == version]
     rows = [_directive_json(directive) for directive in call.page(found)]
     return json_response(200, {"data": rows, "total_row_count": len(found)})
 
 
-def _retrieve(version: int, call: Call) -> Response:
+def _retrieve(version: int, call: ApiCall) -> Response:
     return data(_directive_json(_directive(version, call)))
 
 
-def _delete(version: int, call: Call) -> Response:
+def _delete(version: int, call: ApiCall) -> Response:
     del call.environment.directives[_directive(version, call).id]
     return no_content()
 
 
-def _create_run(version: int, call: Call) -> Response:
+def _create_run(version: int, call: ApiCall) -> Response:
     directive = _directive(version, call)
     body = call.json(described("RobotsV1RunDirectiveRequest" if version else "RunDirectiveRequest"))
     if "asset_id" not in body:
@@ -349,18 +349,18 @@ def _create_run(version: int, call: Call) -> Response:
     asset = call.environment.asset(body["asset_id"])
     if asset.status != "ready":
         raise ApiError(422, "unprocessable_entity", "The asset is not ready")
-    run = start_run(call.world, call.environment, directive, asset)
+    run = start_run(call.state, call.environment, directive, asset)
     return data({"run_id": run.id, "subject_id": asset.id, "status": "pending"}, 202)
 
 
-def _list_runs(version: int, call: Call) -> Response:
+def _list_runs(version: int, call: ApiCall) -> Response:
     directive = _directive(version, call)
     found = [run for run in reversed(call.environment.directive_runs.values()) if run.directive_id == directive.id]
     rows = [_run_json(call.environment, run) for run in call.page(found)]
     return json_response(200, {"data": rows, "total_row_count": len(found)})
 
 
-def _retrieve_run(version: int, call: Call) -> Response:
+def _retrieve_run(version: int, call: ApiCall) -> Response:
     directive, wanted = _directive(version, call), call.params["RUN_ID"]
     run = call.environment.directive_runs.get(wanted)
     if run is None or run.directive_id != directive.id:

@@ -13,7 +13,7 @@ from mux_async.emulator.media._probe import MediaInfo
 from mux_async.emulator.resources._asset_lifecycle import add_text_track, remove_playback_ids
 from mux_async.emulator.robots._outputs import ANSWERS, Material, cues, edited, in_seconds
 from mux_async.emulator.state._records import Job, Json
-from mux_async.emulator.state._state import Asset, Environment, Track, World
+from mux_async.emulator.state._state import Asset, Environment, State, Track
 from mux_async.emulator.webhooks._events import asset_event, track_event
 
 WORKFLOWS = (
@@ -59,7 +59,7 @@ class JobFailedError(Exception):
         self.message = message
 
 
-def perform(world: World, environment: Environment, job: Job) -> Json:
+def perform(state: State, environment: Environment, job: Job) -> Json:
     """Do the job, and return its outputs.
 
     Raises:
@@ -72,7 +72,7 @@ def perform(world: World, environment: Environment, job: Job) -> Json:
         raise JobFailedError("no_audio", "The asset has no audio to work on")
     if job.workflow in NEEDS_VIDEO and not asset.media.has_video:
         raise JobFailedError("no_video", "The asset has no video to work on")
-    work = _Work(world, environment, job, asset, asset.media)
+    work = _Work(state, environment, job, asset, asset.media)
     if job.workflow not in ANSWERS:
         return work.tracks()
     outputs = ANSWERS[job.workflow](Material.of(job, asset, asset.media))
@@ -81,8 +81,8 @@ def perform(world: World, environment: Environment, job: Job) -> Json:
 
 
 class _Work:
-    def __init__(self, world: World, environment: Environment, job: Job, asset: Asset, media: MediaInfo) -> None:
-        self._world = world
+    def __init__(self, state: State, environment: Environment, job: Job, asset: Asset, media: MediaInfo) -> None:
+        self._state = state
         self._environment = environment
         self._job = job
         self._asset = asset
@@ -94,10 +94,10 @@ class _Work:
         parameters = self._job.parameters
         if parameters.get("update_asset_meta"):
             self._asset.meta = {**(self._asset.meta or {}), "title": outputs["title"][:512]}
-            asset_event(self._world, self._environment, "updated", self._asset)
+            asset_event(self._state, self._environment, "updated", self._asset)
         if parameters.get("update_asset_thumbnail"):
             self._asset.thumbnail_time = outputs["best_thumbnails"][0]["timestamp_ms"] / 1000
-            asset_event(self._world, self._environment, "updated", self._asset)
+            asset_event(self._state, self._environment, "updated", self._asset)
         if parameters.get("update_asset_chapters"):
             track = self._add_text("chapters", parameters.get("output_language_code") or "en", "chapters")
             update = {"status": "created", "track_id": track.id}
@@ -126,7 +126,7 @@ class _Work:
         return self._job.parameters.get("upload_to_mux") is not False
 
     def _url(self, name: str) -> str:
-        return f"{self._world.origin}/_emulator/robots/{self._job.id}/{name}"
+        return f"{self._state.origin}/_emulator/robots/{self._job.id}/{name}"
 
     def _track_name(self, default: str) -> str:
         return str(self._job.parameters.get("track_name") or default)
@@ -140,16 +140,16 @@ class _Work:
 
     def _add_text(self, name: str, language: str, kind: str = "subtitles") -> Track:
         entry = {"language_code": language, "name": name, "text_type": kind}
-        track = add_text_track(self._world, self._asset, entry, source="uploaded")
-        track_event(self._world, self._environment, "created", self._asset, track)
+        track = add_text_track(self._state, self._asset, entry, source="uploaded")
+        track_event(self._state, self._environment, "created", self._asset, track)
         track.status = "ready"
-        track_event(self._world, self._environment, "ready", self._asset, track)
+        track_event(self._state, self._environment, "ready", self._asset, track)
         return track
 
     def _remove(self, track: Track) -> None:
         self._asset.tracks.remove(track)
         track.status = "deleted"
-        track_event(self._world, self._environment, "deleted", self._asset, track)
+        track_event(self._state, self._environment, "deleted", self._asset, track)
 
     def _edit(self) -> Json:
         source, parameters = self._source(), self._job.parameters
@@ -179,7 +179,7 @@ class _Work:
             return {"temporary_audio_url": self._url("audio.wav")}
         language: str = self._job.parameters["to_language_code"]
         track = Track(
-            self._world.mint.id("track"),
+            self._state.id_generator.id("track"),
             "audio",
             status="preparing",
             duration=self._media.duration,
@@ -189,9 +189,9 @@ class _Work:
             name=self._track_name(f"{language} (dubbed)"),
         )
         self._asset.tracks.append(track)
-        track_event(self._world, self._environment, "created", self._asset, track)
+        track_event(self._state, self._environment, "created", self._asset, track)
         track.status = "ready"
-        track_event(self._world, self._environment, "ready", self._asset, track)
+        track_event(self._state, self._environment, "ready", self._asset, track)
         return {"uploaded_track_id": track.id}
 
     def _premium_captions(self) -> Json:
@@ -213,13 +213,13 @@ class _Work:
         return outputs
 
 
-def download(world: World, job_id: str, name: str) -> Response:
+def download(state: State, job_id: str, name: str) -> Response:
     """Answer at a temporary URL of a job.
 
     Raises:
         ApiError: 404, there is no such file.
     """
-    for environment in world.environments.values():
+    for environment in state.environments.values():
         job = environment.jobs.get(job_id)
         asset = None if job is None else environment.assets.get(job.asset_id)
         if job is not None and asset is not None and asset.media is not None and job.status == "completed":

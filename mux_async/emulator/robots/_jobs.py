@@ -17,10 +17,10 @@ import orjson
 
 from mux_async.emulator.http._messages import ApiError, Response, data, invalid, json_response, not_found
 from mux_async.emulator.robots._effects import NEEDS, NEW_WORKFLOWS, WORKFLOWS, JobFailedError, perform
-from mux_async.emulator.routing._router import Call, Route, known, take
+from mux_async.emulator.routing._router import ApiCall, Route, known, take
 from mux_async.emulator.state._records import Job, JobStatus, Json
 from mux_async.emulator.state._serialization import without_none
-from mux_async.emulator.state._state import Asset, Environment, World
+from mux_async.emulator.state._state import Asset, Environment, State
 from mux_async.emulator.validation._described import described
 from mux_async.emulator.webhooks._events import emit
 
@@ -82,13 +82,13 @@ def schema_of(version: int, workflow: str) -> str:
     return f"{prefix}Create{''.join(word.capitalize() for word in workflow.split('-'))}JobRequest"
 
 
-def check_terms(call: Call, version: int) -> None:
+def check_terms(call: ApiCall, version: int) -> None:
     """Refuse version 1 until its terms are accepted.
 
     Raises:
         ApiError: 403, they are not.
     """
-    if version and not (call.environment.has_robots_terms or call.world.settings.accept_robots_terms):
+    if version and not (call.environment.has_robots_terms or call.state.settings.accept_robots_terms):
         raise ApiError(
             403,
             "forbidden",
@@ -102,10 +102,10 @@ def event_prefix(version: int) -> str:
     return "robots" if version == 0 else f"robots.v{version}"
 
 
-def _job_event(world: World, environment: Environment, job: Job) -> None:
+def _job_event(state: State, environment: Environment, job: Job) -> None:
     # The job lies under a key named after the event, not at the top level: facts/BEHAVIOUR.md, section 7.2.
     name = f"{event_prefix(job.version)}.job.{job.workflow.replace('-', '_')}.{job.status}"
-    emit(world, environment, name, ("job", job.id), {name: job_json(environment, job)})
+    emit(state, environment, name, ("job", job.id), {name: job_json(environment, job)})
 
 
 _MOST = 1 << 53
@@ -123,7 +123,7 @@ def _counted(value: object) -> object:
 
 
 def create_job(
-    world: World,
+    state: State,
     environment: Environment,
     workflow: str,
     parameters: Json,
@@ -155,10 +155,10 @@ def create_job(
     if any(job.fingerprint == fingerprint and job.status in OPEN for job in environment.jobs.values()):
         raise ApiError(409, "conflict", "A job with the same workflow, asset and parameters is under way")
     job = Job(
-        world.mint.id("job"),
-        world.next_number(),
-        world.now,
-        world.now,
+        state.id_generator.id("job"),
+        state.next_number(),
+        state.now,
+        state.now,
         workflow,
         asset.id,
         parameters,
@@ -168,13 +168,13 @@ def create_job(
         version=version,
     )
     environment.jobs[job.id] = job
-    _job_event(world, environment, job)
-    world.work(world.settings.time_to_ready * PENDING_SHARE, "job.started", environment, job.id)
-    world.wait(LIFETIME, "job.expired", environment, job.id)
+    _job_event(state, environment, job)
+    state.work(state.settings.time_to_ready * PENDING_SHARE, "job.started", environment, job.id)
+    state.wait(LIFETIME, "job.expired", environment, job.id)
     return job
 
 
-def run_job_step(world: World, environment: Environment, name: str, subject: str) -> None:
+def run_job_step(state: State, environment: Environment, name: str, subject: str) -> None:
     """Do what was planned for a job; nothing, when it is gone or over."""
     job = environment.jobs.get(subject)
     if job is None:
@@ -182,42 +182,42 @@ def run_job_step(world: World, environment: Environment, name: str, subject: str
     if name == "job.expired":
         del environment.jobs[job.id]
     elif name == "job.started" and job.status == "pending":
-        _move(world, environment, job, "processing")
-        world.work(world.settings.time_to_ready * (1 - PENDING_SHARE), "job.done", environment, job.id)
+        _move(state, environment, job, "processing")
+        state.work(state.settings.time_to_ready * (1 - PENDING_SHARE), "job.done", environment, job.id)
     elif name == "job.done" and job.status == "processing":
-        _finish(world, environment, job)
+        _finish(state, environment, job)
 
 
-def _move(world: World, environment: Environment, job: Job, status: JobStatus) -> None:
+def _move(state: State, environment: Environment, job: Job, status: JobStatus) -> None:
     job.status = status
-    job.updated_at = world.now
-    _job_event(world, environment, job)
+    job.updated_at = state.now
+    _job_event(state, environment, job)
 
 
-def _finish(world: World, environment: Environment, job: Job) -> None:
-    fault = world.work_faults.pick("job", job.id, job.asset_id, job.workflow)
+def _finish(state: State, environment: Environment, job: Job) -> None:
+    fault = state.work_faults.pick("job", job.id, job.asset_id, job.workflow)
     try:
         if fault is not None:
             raise JobFailedError(fault.type, fault.message)
-        job.outputs = perform(world, environment, job)
+        job.outputs = perform(state, environment, job)
     except JobFailedError as failure:
         job.errors = [{"type": failure.type, "message": failure.message, "retryable": False}]
-        _move(world, environment, job, "errored")
+        _move(state, environment, job, "errored")
         return
     media = environment.assets[job.asset_id].media
     job.units_consumed = math.ceil((0.0 if media is None else media.duration) / UNIT_SECONDS)
-    _move(world, environment, job, "completed")
+    _move(state, environment, job, "completed")
 
 
-def _create(version: int, workflow: str, call: Call) -> Response:
+def _create(version: int, workflow: str, call: ApiCall) -> Response:
     check_terms(call, version)
     body = call.json(described(schema_of(version, workflow)))
     parameters: Json = body.get("parameters") or {}
-    job = create_job(call.world, call.environment, workflow, parameters, passthrough=body.get("passthrough"), version=version)
+    job = create_job(call.state, call.environment, workflow, parameters, passthrough=body.get("passthrough"), version=version)
     return data(job_json(call.environment, job), 202)
 
 
-def _job(version: int, call: Call) -> Job:
+def _job(version: int, call: ApiCall) -> Job:
     check_terms(call, version)
     job = call.environment.one(call.environment.jobs, call.params["JOB_ID"])
     if job.version != version:
@@ -225,14 +225,14 @@ def _job(version: int, call: Call) -> Job:
     return job
 
 
-def _retrieve(version: int, workflow: str, call: Call) -> Response:
+def _retrieve(version: int, workflow: str, call: ApiCall) -> Response:
     job = _job(version, call)
     if job.workflow != workflow:
         raise not_found()
     return data(job_json(call.environment, job))
 
 
-def _list(version: int, call: Call) -> Response:
+def _list(version: int, call: ApiCall) -> Response:
     check_terms(call, version)
     query = call.request.query
     known(query.get("status") or None, STATUSES, "status")
@@ -246,11 +246,11 @@ def _list(version: int, call: Call) -> Response:
     return json_response(200, {"data": [_summary(job) for job in call.page(found)], "total_row_count": len(found)})
 
 
-def _cancel(version: int, call: Call) -> Response:
+def _cancel(version: int, call: ApiCall) -> Response:
     job = _job(version, call)
     if job.status not in OPEN:
         raise ApiError(409, "conflict", f"A job that is {job.status} cannot be cancelled")
-    _move(call.world, call.environment, job, "cancelled")
+    _move(call.state, call.environment, job, "cancelled")
     return data(_summary(job))
 
 

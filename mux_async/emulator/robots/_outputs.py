@@ -169,15 +169,15 @@ def _scenes(material: Material) -> Json:
 def _questions(material: Material) -> Json:
     answers: list[Json] = []
     longest: int = material.parameters.get("max_free_form_answer_length") or 500
-    for question in material.parameters["questions"]:
-        options: list[str] = question.get("answer_options") or ["yes", "no"]
-        share = material.share("question", question["question"])
+    for request in material.parameters["questions"]:
+        options: list[str] = request.get("answer_options") or ["yes", "no"]
+        share = material.share("question", request["question"])
         picked = options[min(int(share * len(options)), len(options) - 1)]
         free = f"In {material.title}, the answer is: {picked}."[:longest]
         answers.append(
             {
-                "question": question["question"],
-                "answer": free if question.get("free_form_reply") else picked,
+                "question": request["question"],
+                "answer": free if request.get("free_form_reply") else picked,
                 "confidence": round(0.5 + share / 2, 3),
                 "reasoning": f"It follows from what is seen after {round(material.start + share, 3)} s.",
                 "skipped": False,

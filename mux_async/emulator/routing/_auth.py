@@ -1,4 +1,4 @@
-"""Who is calling: access tokens by HTTP Basic or as bearers, and what each may do (facts/BEHAVIOUR.md, section 1.1)."""
+"""Authentication by access token, HTTP Basic or bearer, and authorization by its permissions (facts/BEHAVIOUR.md, section 1.1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mux_async import Secret
 from mux_async.emulator._settings import Token
 from mux_async.emulator.http._messages import ApiError, Request, Response, data
-from mux_async.emulator.state._state import World
+from mux_async.emulator.state._state import State
 
 _READS = frozenset({"GET", "HEAD"})
 WHOAMI = ("system", "v1", "whoami")
@@ -61,17 +61,17 @@ def authorize(token: Token, request: Request) -> None:
         raise ApiError(403, "forbidden", f"The access token lacks the permission {needed}")
 
 
-def whoami(world: World, token: Token) -> Response:
+def whoami(state: State, token: Token) -> Response:
     """``GET /system/v1/whoami``."""
-    environment = world.environments[token.environment]
+    environment = state.environments[token.environment]
     return data(
         {
             "access_token_name": token.name,
             "environment_id": environment.id,
             "environment_name": environment.name,
             "environment_type": "production" if environment.name == "production" else "development",
-            "organization_id": world.mint.named("organization", world.settings.account),
-            "organization_name": world.settings.account,
+            "organization_id": state.id_generator.named("organization", state.settings.account),
+            "organization_name": state.settings.account,
             "permissions": list(token.permissions),
         }
     )

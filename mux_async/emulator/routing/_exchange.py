@@ -1,4 +1,4 @@
-"""One request being received, piece by piece, and what takes it in."""
+"""Requests whose bodies arrive in pieces, and the sinks that take the bodies."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Sink(Protocol):
         ...
 
 
-class Collect:
-    """Keeps a small body whole, and answers with a function of it."""
+class BodyCollector:
+    """Collects a body up to a limit, and responds with a function of it."""
 
     def __init__(self, limit: int, answer: Callable[[bytes], Response]) -> None:
         self._body = bytearray()
@@ -78,7 +78,7 @@ class Collect:
         self._body.clear()
 
 
-class Ignore:
+class BodyDiscarder:
     """Lets a body pass by, and answers what was clear from the head."""
 
     def __init__(self, response: Response) -> None:
@@ -96,10 +96,10 @@ class Ignore:
 
 @attrs.frozen
 class Reply:
-    """What a door is to do at the end of a request.
+    """What a frontend sends at the end of a request.
 
     Attributes:
-        response: To send; ``None`` to break the connection.
+        response: The response; ``None`` closes the connection instead.
         delay: Seconds to wait before either.
         truncate: Bytes of the body to send before breaking the connection; ``None`` sends all and keeps it.
     """
@@ -109,11 +109,11 @@ class Reply:
     truncate: int | None = None
 
 
-class Host(Protocol):
-    """The half of an `Emulator` that an exchange needs."""
+class ExchangeOwner(Protocol):
+    """The part of an `Emulator` that an exchange needs."""
 
     def settle(self, request: Request, sink: Sink, headers: dict[str, str], /) -> Response:
-        """Let *sink* answer *request*, now."""
+        """Return the response of *sink* to *request*."""
         ...
 
     def record(self, request: Request, arrival: Arrival, /) -> None:
@@ -125,7 +125,7 @@ class Host(Protocol):
 class Exchange:
     """One request being received. Ends with `finish` or `cut`, whichever is first; the other does nothing then."""
 
-    _emulator: Host
+    _emulator: ExchangeOwner
     _request: Request
     _sink: Sink
     _fault: Fault | None
@@ -143,7 +143,7 @@ class Exchange:
         """Take bytes of the body, in order.
 
         Returns:
-            Whether to go on. ``False`` when a fault wants the connection broken here: call `finish` for the rest.
+            ``False`` if a fault breaks the connection here: call `finish` next.
         """
         fault = self._fault
         if fault is None or fault.cut != "before" or fault.after_bytes is None:
@@ -154,7 +154,7 @@ class Exchange:
         return self._fed < fault.after_bytes
 
     def finish(self) -> Reply:
-        """The body ended. Act on the request, as far as a fault lets it, and say what to send."""
+        """Process the request after its body ended, unless a fault prevents that, and return what to send."""
         fault = self._fault
         if fault is not None and fault.cut in {"refuse", "before"}:
             self.cut()
@@ -172,7 +172,7 @@ class Exchange:
         return Reply(None if fault.cut == "after" else answer, fault.delay, fault.truncate)
 
     def cut(self) -> None:
-        """The connection broke before the body ended: what was not whole is not acted on."""
+        """End the exchange because the connection broke: an incomplete body is not processed."""
         if not self._ended:
             self._sink.cut()
             self._end(None)

@@ -1,6 +1,6 @@
-"""Checks query strings of the operations that keep state, by the description: wrong kinds and unknown words are a 400 with the name.
+"""Validation of query strings against the API description: a 400 names the parameter that has a wrong type or an unknown value.
 
-What a server clamps or ignores (a page size beyond the largest, an empty value) is let through; what only a handler can judge is its own.
+Values that Mux clamps or ignores (a page size above the maximum, an empty value) pass; handlers check the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import attrs
 
 from mux_async.emulator.http._messages import Response, invalid
-from mux_async.emulator.routing._router import Call, Route
+from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.validation import _spec
 from mux_async.emulator.validation._schema_check import Checker
 
@@ -24,7 +24,7 @@ def _checker() -> Checker:
 def checked(route: Route) -> Route:
     """Return a route that checks the query before it answers. The description is read when there is a query to check."""
 
-    def answer(call: Call) -> Response:
+    def answer(call: ApiCall) -> Response:
         query = call.request.target.partition("?")[2]
         operation = _spec.load().operation(route.method, route.template) if query else None
         if operation is not None:

@@ -1,6 +1,6 @@
-"""Rate limits as a server keeps them: refuse now, queue nothing.
+"""Rate limits of a server: a request passes or is refused, and none is queued.
 
-Arithmetic only; time comes in as ``now``. A clock that goes backwards is treated as one that stands still.
+Arithmetic only; time comes in as ``now``. A clock that goes backwards counts as one that stands still.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def bucket_of(method: str, path: str) -> Bucket:
 
 
 @attrs.frozen
-class Verdict:
+class LimitDecision:
     """Whether a request may pass.
 
     Attributes:
@@ -64,7 +64,7 @@ class Level:
 class Counter(Protocol):
     """One bucket of one account or environment."""
 
-    def take(self, now: float) -> Verdict:
+    def take(self, now: float) -> LimitDecision:
         """Let a request pass, or not. A refused one costs nothing."""
         ...
 
@@ -82,16 +82,16 @@ class TokenBucket:
         self._level = float(capacity)
         self._at: float | None = None
 
-    def take(self, now: float) -> Verdict:
+    def take(self, now: float) -> LimitDecision:
         at = now if self._at is None else max(now, self._at)
         if self._at is not None:
             self._level = min(self._capacity, self._level + (at - self._at) * self._rate)
         self._at = at
         # A caller that waited exactly long enough must not be refused for a rounding error in the refill.
         if self._level < 1.0 - 1e-9:
-            return Verdict(allowed=False, remaining=0, retry_after=(1.0 - self._level) / self._rate)
+            return LimitDecision(allowed=False, remaining=0, retry_after=(1.0 - self._level) / self._rate)
         self._level = max(0.0, self._level - 1.0)
-        return Verdict(allowed=True, remaining=int(self._level + 1e-9))
+        return LimitDecision(allowed=True, remaining=int(self._level + 1e-9))
 
     def left(self, now: float) -> float:
         waited = 0.0 if self._at is None else max(0.0, now - self._at)
@@ -107,14 +107,14 @@ class FixedWindow:
         self._window = float("-inf")
         self._used = 0
 
-    def take(self, now: float) -> Verdict:
+    def take(self, now: float) -> LimitDecision:
         window = now // self._length
         if window > self._window:
             self._window, self._used = window, 0
         if self._used >= self._capacity:
-            return Verdict(allowed=False, remaining=0, retry_after=max(0.0, (self._window + 1) * self._length - now))
+            return LimitDecision(allowed=False, remaining=0, retry_after=max(0.0, (self._window + 1) * self._length - now))
         self._used += 1
-        return Verdict(allowed=True, remaining=self._capacity - self._used)
+        return LimitDecision(allowed=True, remaining=self._capacity - self._used)
 
     def left(self, now: float) -> float:
         return self._capacity - (self._used if now // self._length <= self._window else 0)
@@ -128,14 +128,14 @@ class SlidingWindow:
         self._capacity = capacity
         self._passed: deque[float] = deque()
 
-    def take(self, now: float) -> Verdict:
+    def take(self, now: float) -> LimitDecision:
         now = max(now, self._passed[-1]) if self._passed else now
         while self._passed and self._passed[0] <= now - self._length:
             self._passed.popleft()
         if len(self._passed) >= self._capacity:
-            return Verdict(allowed=False, remaining=0, retry_after=self._passed[0] + self._length - now)
+            return LimitDecision(allowed=False, remaining=0, retry_after=self._passed[0] + self._length - now)
         self._passed.append(now)
-        return Verdict(allowed=True, remaining=self._capacity - len(self._passed))
+        return LimitDecision(allowed=True, remaining=self._capacity - len(self._passed))
 
     def left(self, now: float) -> float:
         return self._capacity - sum(at > now - self._length for at in self._passed)
@@ -155,7 +155,7 @@ class RateLimiter:
         self._rules = rules
         self._counters: dict[tuple[str, Bucket], Counter] = {}
 
-    def take(self, environment: str, bucket: Bucket, now: float) -> tuple[Verdict, dict[str, str]]:
+    def take(self, environment: str, bucket: Bucket, now: float) -> tuple[LimitDecision, dict[str, str]]:
         """Count a request of *environment*, and give the headers its answer carries because of it."""
         key = (environment if self._rules.scope == "environment" else "", bucket)
         if key not in self._counters:

@@ -1,4 +1,4 @@
-"""From method and path to the function that answers."""
+"""The router: it finds the handler for a method and a path."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 
 from mux_async.emulator.http._messages import Request, Response, invalid
-from mux_async.emulator.state._state import Environment, Json, World
+from mux_async.emulator.state._state import Environment, Json, State
 from mux_async.emulator.validation._shapes import Shape, validated, whole_parameter
 
 T = TypeVar("T")
@@ -17,13 +17,13 @@ MAX_LIMIT = 100
 
 
 @attrs.frozen
-class Call:
-    """One API request on its way to a handler: who asks, for what, of which state."""
+class ApiCall:
+    """One API request for a handler: the request, its path parameters, the state and the caller's environment."""
 
     request: Request
     body: bytes
     params: Mapping[str, str]
-    world: World
+    state: State
     environment: Environment
 
     def json(self, shape: Shape) -> Json:
@@ -35,15 +35,15 @@ class Call:
         return validated(self.body, shape)
 
     def page(self, items: Sequence[T], *, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> list[T]:
-        """Cut the page that was asked for out of *items*; past the end it is empty.
+        """Return the requested page of *items*; it is empty past the end.
 
         Args:
-            items: All there are.
-            default: Items per page when the request does not say.
-            most: Items per page at most.
+            items: All items.
+            default: Items per page if the request has no ``limit``.
+            most: Maximum items per page.
 
         Raises:
-            ApiError: 400, a parameter makes no sense.
+            ApiError: 400, a parameter is invalid.
         """
         number = whole_parameter(self.request.query, "page", 1)
         limit = self.limit(default, most)
@@ -54,12 +54,12 @@ class Call:
         return min(most, whole_parameter(self.request.query, "limit", default))
 
 
-Handler: TypeAlias = Callable[[Call], Response]
+Handler: TypeAlias = Callable[[ApiCall], Response]
 
 
 @attrs.frozen
 class Route:
-    """An operation the emulator serves: verb, path with ``{NAME}`` for parameters, and who answers."""
+    """An operation that the emulator serves: verb, path with ``{NAME}`` for parameters, and handler."""
 
     method: str
     template: str
@@ -88,7 +88,7 @@ class Router:
         return tuple(route for group in self._routes.values() for _, route in group)
 
     def find(self, method: str, segments: Sequence[str]) -> tuple[Handler, dict[str, str]] | None:
-        """Return the handler and the path's parameters; ``None`` when nobody answers there."""
+        """Return the handler and the path's parameters; ``None`` if no route matches."""
         for parts, route in self._routes.get((method, len(segments)), ()):
             params: dict[str, str] = {}
             for part, segment in zip(parts, segments, strict=True):

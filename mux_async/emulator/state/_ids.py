@@ -1,8 +1,8 @@
-"""Identifiers as Mux writes them, made from a seed so that the same calls give the same ids.
+"""Identifiers in Mux's format, generated from a seed so that the same calls give the same ids.
 
 The alphabet is base64url with ``0`` as an escape: the symbol ``0`` is written ``00``, ``-`` is ``01`` and ``_`` is ``02``. An id
-stands for 24, 32 or (simulcast targets) 40 random bytes. What does not decode so is malformed, which Mux answers with 400, while a
-well-formed unknown id is a 404 (facts/BEHAVIOUR.md, section 1.5).
+stands for 24, 32 or (simulcast targets) 40 random bytes. An id that does not decode is malformed, which is a 400, while a well-formed
+unknown id is a 404 (facts/BEHAVIOUR.md, section 1.5).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def is_well_formed(id: str) -> bool:
     return len(raw) in SIZES and encode(raw) == id  # the second half refuses stray bits in the last symbol
 
 
-class IdMint:
+class IdGenerator:
     """Gives out ids. Each kind has its own sequence, so that one more GET does not change the next asset's id.
 
     Args:

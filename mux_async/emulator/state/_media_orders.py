@@ -1,7 +1,7 @@
-"""What the account asks of a studio, if it has one, when an asset's time has come.
+"""Orders for the media backend, built from records.
 
-A studio takes its time, and the account does not wait: a step that finds something still being made is run again a little later
-(`NotYetError`). Without a studio, or where it leaves something to the account, media are made up.
+The emulator does not wait for the backend: a step whose file is still being made raises `MediaPendingError` and runs again after
+`RECHECK_DELAY`. Without a backend, or for inputs that it does not take, the probe generates the media.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import attrs
 
 from mux_async.emulator.media._backend import Download, IngestOrder, Order
 from mux_async.emulator.media._probe import InputProblem, MediaInfo, MediaSource
-from mux_async.emulator.state._state import TIER_HEIGHTS, Asset, Environment, Json, World
+from mux_async.emulator.state._state import TIER_HEIGHTS, Asset, Environment, Json, State
 
-LOOK_AGAIN = 0.05
-"""Seconds after which something that was still being made is looked at again."""
+RECHECK_DELAY = 0.05
+"""Seconds until a step that found its file pending runs again."""
 TEST_DURATION = 10.0
-"""Seconds that a test asset is cut to."""
+"""Maximum duration of a test asset, in seconds."""
 
 
-class NotYetError(Exception):
-    """What a step needs is still being made."""
+class MediaPendingError(Exception):
+    """The media backend is still making the file that a step needs."""
 
 
 def main_input(options: Json) -> Mapping[str, Any]:
@@ -31,30 +31,30 @@ def main_input(options: Json) -> Mapping[str, Any]:
     return next((entry for entry in inputs if entry.get("type") != "text" and "overlay_settings" not in entry), inputs[0])
 
 
-def examine(world: World, environment: Environment, asset: Asset) -> MediaInfo | InputProblem:
-    """Say what an asset's medium is, or why it cannot be used. With a studio, it can be played from then on.
+def probe_input(state: State, environment: Environment, asset: Asset) -> MediaInfo | InputProblem:
+    """Return what an asset's input holds, or why it cannot be used. With a media backend, its media file exists afterwards.
 
     Raises:
-        NotYetError: The studio is at work on it.
+        MediaPendingError: The media backend is still working on it.
     """
     if asset.source_asset_id is not None:
-        return _clip(world, environment, asset)
+        return _clip(state, environment, asset)
     end = TEST_DURATION if asset.test else None
     if asset.upload_id is not None:
         session = environment.uploads[asset.upload_id].session
         source = MediaSource(size=session.size, head=session.head, path=session.path)
     else:
         source = MediaSource(url=main_input(asset.options).get("url", ""))
-    order = IngestOrder(asset.id, source.url, source.path, end=end, tallest=_tallest(asset), is_test=asset.test)
-    found = _ask(world, order)
+    order = IngestOrder(asset.id, source.url, source.path, end=end, tallest=_max_height(asset), is_test=asset.test)
+    found = _ask(state, order)
     if found is None:
-        found = world.settings.probe(source)
+        found = state.settings.probe(source)
     if isinstance(found, MediaInfo) and end is not None:
         return attrs.evolve(found, duration=min(found.duration, end))
     return found
 
 
-def _clip(world: World, environment: Environment, asset: Asset) -> MediaInfo | InputProblem:
+def _clip(state: State, environment: Environment, asset: Asset) -> MediaInfo | InputProblem:
     entry = main_input(asset.options)
     source = environment.assets.get(asset.source_asset_id or "")
     if source is None or source.media is None:
@@ -64,58 +64,58 @@ def _clip(world: World, environment: Environment, asset: Asset) -> MediaInfo | I
     if end - start < 0.5:
         return InputProblem("invalid_input", "The clip is shorter than 500 milliseconds")
     order = IngestOrder(
-        asset.id, clip_of=source.id, start=start, end=end, tallest=_tallest(asset), is_test=asset.test and not source.test
+        asset.id, clip_of=source.id, start=start, end=end, tallest=_max_height(asset), is_test=asset.test and not source.test
     )
     if asset.test:
         order = attrs.evolve(order, end=min(end, start + TEST_DURATION))
-    found = _ask(world, order)
+    found = _ask(state, order)
     if found is not None:
         return found
     return attrs.evolve(source.media, duration=round((order.end or end) - start, 6))
 
 
-def _tallest(asset: Asset) -> int:
+def _max_height(asset: Asset) -> int:
     return TIER_HEIGHTS[asset.options.get("max_resolution_tier", "1080p")]
 
 
-def _ask(world: World, order: IngestOrder) -> MediaInfo | InputProblem | None:
-    """``None`` leaves it to the account to make something up."""
-    studio = world.settings.media
-    if studio is None:
+def _ask(state: State, order: IngestOrder) -> MediaInfo | InputProblem | None:
+    """Return the backend's result; ``None`` if the media are to be generated."""
+    backend = state.settings.media
+    if backend is None:
         return None
-    future = studio.ingest(order)
+    future = backend.ingest(order)
     if not future.done():
-        raise NotYetError
+        raise MediaPendingError
     return future.result()
 
 
-def made_size(world: World, asset: Asset, order: Order) -> int | None:
-    """Have a file made of an asset's film, and return its size in bytes; ``None`` when there is no film.
+def made_size(state: State, asset: Asset, order: Order) -> int | None:
+    """Have a file made for an asset, and return its size in bytes; ``None`` without a media file.
 
     Raises:
-        NotYetError: It is being made.
-        StudioError: It could not be.
+        MediaPendingError: The file is still being made.
+        MediaBackendError: It could not be made.
     """
-    studio = world.settings.media
-    if studio is None or studio.film(asset.id) is None:
+    backend = state.settings.media
+    if backend is None or backend.media_file(asset.id) is None:
         return None
-    future = studio.make(asset.id, order)
+    future = backend.make(asset.id, order)
     if not future.done():
-        raise NotYetError
+        raise MediaPendingError
     return future.result().stat().st_size
 
 
 def master_order(asset: Asset) -> Download:
-    """What is made for a master: all there is."""
+    """The order for a master: full size."""
     return Download("mp4" if asset.stored_height else "m4a", asset.stored_height)
 
 
 def download_order(file: Json) -> Download:
-    """What is made for a static rendition, as the API shows it."""
+    """The order for a static rendition, given as the API shows it."""
     return Download(file["ext"], min(file.get("width", 0), file.get("height", 0)))
 
 
-def forget(world: World, asset_id: str) -> None:
-    """Throw away the film of an asset, if there is one."""
-    if world.settings.media is not None:
-        world.settings.media.forget(asset_id)
+def forget(state: State, asset_id: str) -> None:
+    """Delete the media file of an asset, if there is one."""
+    if state.settings.media is not None:
+        state.settings.media.forget(asset_id)

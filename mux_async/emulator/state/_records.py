@@ -1,7 +1,6 @@
-"""Records of everything around assets and live streams: plain mutable values, and nothing that decides.
+"""Records of all objects other than assets, uploads and live streams: mutable values without behaviour.
 
-As in `mux_async.emulator.state._state`, members that are ``None`` are not there on the wire. All values are such as JSON can hold, but for
-bytes and nested records.
+As in `mux_async.emulator.state._state`, members that are ``None`` are absent in JSON. All values are JSON values, bytes or nested records.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ class Recording:
 
 
 @attrs.define(eq=False)
-class Ingest:
+class LiveIngest:
     """What an encoder does with a live stream.
 
     Attributes:

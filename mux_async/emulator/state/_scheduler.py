@@ -1,6 +1,6 @@
-"""What will happen when: a queue of named steps, run in the order of their times.
+"""The scheduler: a queue of named steps, taken out in the order of their times.
 
-Nothing here waits. Steps are plain data (a name and whom it concerns), so that they can be kept in a file.
+Nothing here waits. Steps are plain data (a name and the object's id), so that the state file can store them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import attrs
 
 @attrs.frozen(order=True)
 class Step:
-    """One thing to do.
+    """One scheduled step.
 
     Attributes:
         at: Epoch seconds.
-        number: Order of asking, for steps of the same time.
+        number: Order of scheduling, for steps of the same time.
         name: Which step: ``asset.ready``, ...
         environment: Id of the environment.
         subject: Id of the object, or of the object and its part, joined by a slash.
@@ -32,20 +32,20 @@ class Step:
 
 @attrs.define
 class Changes:
-    """What became of an agenda: steps that were added, and the numbers of those that were taken out."""
+    """Changes of a scheduler: steps that were added, and the numbers of those that were taken out."""
 
     added: list[Step] = attrs.field(factory=list[Step])
     taken: list[int] = attrs.field(factory=list[int])
 
 
-class Agenda:
-    """Steps to come.
+class Scheduler:
+    """Scheduled steps.
 
     Args:
         steps: In any order.
 
     Attributes:
-        changes: Filled when somebody put it there, and emptied by nobody else.
+        changes: If set, every change is recorded in it. The code that sets it also empties it.
     """
 
     def __init__(self, steps: Iterable[Step] = ()) -> None:
@@ -55,7 +55,7 @@ class Agenda:
         self.changes: Changes | None = None
 
     def add(self, at: float, name: str, environment: str, subject: str) -> None:
-        """Plan a step."""
+        """Schedule a step."""
         self._number += 1
         step = Step(at, self._number, name, environment, subject)
         heapq.heappush(self._steps, step)
@@ -63,7 +63,7 @@ class Agenda:
             self.changes.added.append(step)
 
     def due(self, now: float) -> Iterator[Step]:
-        """Take out what is due at *now*, earliest first, including what gets planned meanwhile."""
+        """Take out the steps that are due at *now*, earliest first, including those that are scheduled meanwhile."""
         while self._steps and self._steps[0].at <= now:
             step = heapq.heappop(self._steps)
             if self.changes is not None:
@@ -72,5 +72,5 @@ class Agenda:
 
     @property
     def next_at(self) -> float | None:
-        """When the next step is due; ``None`` when nothing is planned."""
+        """Time of the next step; ``None`` if there is none."""
         return self._steps[0].at if self._steps else None

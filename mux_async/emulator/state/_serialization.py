@@ -1,4 +1,4 @@
-"""Records as the API shows them (facts/BEHAVIOUR.md, sections 4.2, 4.5, 5.1, 6.1)."""
+"""Records as JSON in API responses (facts/BEHAVIOUR.md, sections 4.2, 4.5, 5.1, 6.1)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from math import gcd
 from typing import Any
 
 from mux_async.emulator.http._messages import Request
-from mux_async.emulator.media._backend import StudioError
-from mux_async.emulator.state._media_orders import NotYetError, download_order, made_size
+from mux_async.emulator.media._backend import MediaBackendError
+from mux_async.emulator.state._media_orders import MediaPendingError, download_order, made_size
 from mux_async.emulator.state._records import Recording, Shots
-from mux_async.emulator.state._state import Asset, Json, LiveStream, SigningKey, Upload, World, present
+from mux_async.emulator.state._state import Asset, Json, LiveStream, SigningKey, State, Upload, present
 
 ENCODING_TIERS = {"basic": "baseline", "plus": "smart", "premium": "premium"}
 """By ``video_quality``, which took the place of ``encoding_tier``."""
@@ -34,7 +34,7 @@ def without_none(members: Json) -> Json:
     return {key: value for key, value in members.items() if value is not None}
 
 
-def asset_json(asset: Asset, world: World) -> Json:
+def asset_json(asset: Asset, state: State) -> Json:
     """An asset."""
     options = asset.options
     media = asset.media
@@ -44,7 +44,7 @@ def asset_json(asset: Asset, world: World) -> Json:
             "id": asset.id,
             "created_at": epoch(asset.created_at),
             "status": asset.status,
-            "progress": _progress(asset, world.now),
+            "progress": _progress(asset, state.now),
             "encoding_tier": encoding_tier(options),
             "video_quality": options.get("video_quality", "basic"),
             "max_resolution_tier": options.get("max_resolution_tier", "1080p"),
@@ -59,37 +59,37 @@ def asset_json(asset: Asset, world: World) -> Json:
             "generate_shots": options.get("generate_shots"),
             "shots": None if asset.shots is None else shots_json(asset.shots),
             "is_live": asset.is_live or None,
-            "recording_times": [_recording(entry, asset, world) for entry in asset.recordings] or None,
+            "recording_times": [_recording(entry, asset, state) for entry in asset.recordings] or None,
             "non_standard_input_reasons": None if media is None else dict(media.non_standard) or None,
             "playback_ids": [present(entry) for entry in asset.playback_ids] or None,
             "upload_id": asset.upload_id,
             "live_stream_id": asset.live_stream_id,
             "source_asset_id": asset.source_asset_id,
             "thumbnail_time": asset.thumbnail_time,
-            "duration": None if media is None else recorded_seconds(asset, world) if asset.is_live else media.duration,
+            "duration": None if media is None else recorded_seconds(asset, state) if asset.is_live else media.duration,
             "aspect_ratio": None if media is None or not media.has_video else _aspect_ratio(media.width, media.height),
             "resolution_tier": None if media is None else tier(height),
             "max_stored_resolution": None if media is None else _stored_resolution(height),
             "max_stored_frame_rate": None if media is None or not media.has_video else media.frame_rate,
             "tracks": [present(track) for track in asset.tracks] or None,
             "errors": None if asset.problem is None else {"type": asset.problem.type, "messages": [asset.problem.message]},
-            "master": _master(asset, world),
-            "static_renditions": _static_renditions(asset, world),
+            "master": _master(asset, state),
+            "static_renditions": _static_renditions(asset, state),
         }
     )
 
 
-def recorded_seconds(asset: Asset, world: World) -> float:
+def recorded_seconds(asset: Asset, state: State) -> float:
     """How much media of a live stream is in an asset by now."""
-    return round(sum(_length(entry, world) for entry in asset.recordings), 6)
+    return round(sum(_length(entry, state) for entry in asset.recordings), 6)
 
 
-def _length(entry: Recording, world: World) -> float:
-    return world.media_seconds(entry.started_at) if entry.duration is None else entry.duration
+def _length(entry: Recording, state: State) -> float:
+    return state.media_seconds(entry.started_at) if entry.duration is None else entry.duration
 
 
-def _recording(entry: Recording, asset: Asset, world: World) -> Json:
-    length = None if asset.is_live and entry.duration is None else _length(entry, world)
+def _recording(entry: Recording, asset: Asset, state: State) -> Json:
+    length = None if asset.is_live and entry.duration is None else _length(entry, state)
     return without_none({"started_at": iso(entry.started_at), "duration": length, "type": entry.type})
 
 
@@ -135,28 +135,28 @@ def _stored_resolution(height: int) -> str:
     return next((name for limit, name in ((719, "SD"), (1080, "HD"), (1440, "FHD")) if height <= limit), "UHD")
 
 
-def _master(asset: Asset, world: World) -> Json | None:
+def _master(asset: Asset, state: State) -> Json | None:
     if asset.master_access != "temporary":
         return None
     if asset.master_status != "ready":
         return {"status": asset.master_status}
-    studio = world.settings.media
-    is_here = studio is not None and studio.film(asset.id) is not None
-    origin = world.settings.public_origin or (world.origin if is_here else "https://master.mux.com")
+    backend = state.settings.media
+    is_here = backend is not None and backend.media_file(asset.id) is not None
+    origin = state.settings.public_origin or (state.origin if is_here else "https://master.mux.com")
     return {"status": "ready", "url": f"{origin}/{asset.id}/master.mp4"}
 
 
-def _static_renditions(asset: Asset, world: World) -> Json | None:
+def _static_renditions(asset: Asset, state: State) -> Json | None:
     if asset.mp4_support != "none":
         if asset.status != "ready" or asset.mp4_status != "ready":
             return {"status": "preparing" if asset.status != "ready" else asset.mp4_status}
-        return {"status": "ready", "files": mp4_files(asset, world)}
+        return {"status": "ready", "files": mp4_files(asset, state)}
     if not asset.static_renditions:
         return None
     return {"files": [present(rendition) for rendition in asset.static_renditions]}
 
 
-def mp4_files(asset: Asset, world: World) -> list[Json]:
+def mp4_files(asset: Asset, state: State) -> list[Json]:
     """The files of ``mp4_support``, which have no id, status or type of their own."""
     media = asset.media
     if media is None:
@@ -171,8 +171,8 @@ def mp4_files(asset: Asset, world: World) -> list[Json]:
     if media.channels and "audio-only" in asset.mp4_support:
         files.append({"name": "audio.m4a", "ext": "m4a", "bitrate": 128_000, "filesize": str(int(16_000 * media.duration))})
     for file in files:
-        with suppress(NotYetError, StudioError):  # said as it would be
-            size = made_size(world, asset, download_order(file))
+        with suppress(MediaPendingError, MediaBackendError):  # said as it would be
+            size = made_size(state, asset, download_order(file))
             if size is not None:
                 file.update(filesize=str(size), bitrate=round(size * 8 / media.duration))
     return files
@@ -235,6 +235,6 @@ def signing_key_json(key: SigningKey) -> Json:
     return {"id": key.id, "created_at": epoch(key.created_at)}
 
 
-def origin_of(request: Request, world: World) -> str:
+def origin_of(request: Request, state: State) -> str:
     """What URLs that this emulator gives out begin with."""
-    return world.settings.public_origin or request.origin
+    return state.settings.public_origin or request.origin

@@ -1,6 +1,6 @@
-"""What the emulator remembers: plain mutable records, and nothing that decides.
+"""The state of the emulator: mutable records without behaviour, and the lookups over them.
 
-Members that are ``None`` are not there on the wire: Mux leaves absent members out (facts/BEHAVIOUR.md, section 1.2).
+Members that are ``None`` are absent in JSON: Mux leaves absent members out (facts/BEHAVIOUR.md, section 1.2).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mux_async.emulator.faults._webhook_faults import WebhookFaults
 from mux_async.emulator.faults._work_faults import WorkFaults
 from mux_async.emulator.http._messages import ApiError, invalid, not_found
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
-from mux_async.emulator.state._ids import IdMint, is_well_formed
+from mux_async.emulator.state._ids import IdGenerator, is_well_formed
 from mux_async.emulator.state._records import (
     Annotation,
     DeliveredAsset,
@@ -24,8 +24,8 @@ from mux_async.emulator.state._records import (
     Directive,
     DirectiveRun,
     DrmConfiguration,
-    Ingest,
     Job,
+    LiveIngest,
     PlaybackRestriction,
     Recording,
     Shots,
@@ -35,7 +35,7 @@ from mux_async.emulator.state._records import (
     WebhookEvent,
     WebInput,
 )
-from mux_async.emulator.state._scheduler import Agenda
+from mux_async.emulator.state._scheduler import Scheduler
 from mux_async.emulator.state._upload_sessions import UploadSession
 
 T = TypeVar("T")
@@ -189,7 +189,7 @@ class LiveStream:
     simulcast_targets: list[SimulcastTarget] = attrs.field(factory=list[SimulcastTarget])
     recent_asset_ids: list[str] = attrs.field(factory=list[str])
     """Newest last."""
-    ingest: Ingest = attrs.field(factory=Ingest)
+    ingest: LiveIngest = attrs.field(factory=LiveIngest)
 
 
 @attrs.define(eq=False)
@@ -281,13 +281,13 @@ def _unknown(id: str, malformed: str, *missing: str) -> ApiError:
 
 
 @attrs.define(eq=False)
-class World:
+class State:
     """The whole account, its clock and what is planned."""
 
     settings: EmulatorSettings
-    mint: IdMint
+    id_generator: IdGenerator
     now: float
-    agenda: Agenda = attrs.field(factory=Agenda)
+    scheduler: Scheduler = attrs.field(factory=Scheduler)
     environments: dict[str, Environment] = attrs.field(factory=dict[str, Environment])
     """By name."""
     counter: int = 0
@@ -303,29 +303,29 @@ class World:
     work_faults: WorkFaults = attrs.field(factory=WorkFaults)
 
     @classmethod
-    def create(cls, settings: EmulatorSettings, now: float, *, generation: int = 0) -> World:
+    def create(cls, settings: EmulatorSettings, now: float, *, generation: int = 0) -> State:
         """Make an account with the environments that the tokens name. *generation* counts earlier runs with the same state."""
-        mint = IdMint(settings.seed, generation)
-        world = cls(settings, mint, now)
+        id_generator = IdGenerator(settings.seed, generation)
+        state = cls(settings, id_generator, now)
         for token in settings.tokens:
-            if token.environment not in world.environments:
-                environment = Environment(mint.named("environment", token.environment), token.environment)
-                world.environments[token.environment] = environment
+            if token.environment not in state.environments:
+                environment = Environment(id_generator.named("environment", token.environment), token.environment)
+                state.environments[token.environment] = environment
                 for _ in range(settings.drm_configurations):
-                    configuration = DrmConfiguration(mint.id("drm configuration"))
+                    configuration = DrmConfiguration(id_generator.id("drm configuration"))
                     environment.drm_configurations[configuration.id] = configuration
         for hook in settings.webhooks:
             endpoint = WebhookEndpoint(
-                mint.id("webhook"),
-                world.next_number(),
+                id_generator.id("webhook"),
+                state.next_number(),
                 now,
                 hook.url,
-                hook.secret.reveal() or mint.opaque("webhook secret", 40),
+                hook.secret.reveal() or id_generator.opaque("webhook secret", 40),
             )
-            for environment in world.environments.values():
+            for environment in state.environments.values():
                 if hook.environment in {None, environment.name}:
                     environment.webhooks[endpoint.id] = attrs.evolve(endpoint)
-        return world
+        return state
 
     def work(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
         """Plan the end of something that Mux works on: *seconds* from now, sooner on a time scale, at once with ``instant``."""
@@ -336,7 +336,7 @@ class World:
         self._plan(seconds, step, environment, subject)
 
     def _plan(self, seconds: float, step: str, environment: Environment, subject: str) -> None:
-        self.agenda.add(self.now + seconds / self.settings.time_scale, step, environment.id, subject)
+        self.scheduler.add(self.now + seconds / self.settings.time_scale, step, environment.id, subject)
 
     def media_seconds(self, began: float, ended: float | None = None) -> float:
         """How much media went by since *began* (epoch seconds): more than the clock says, on a time scale."""

@@ -1,13 +1,13 @@
-"""Keeps the whole account in a file, so that a restart goes on where the last run ended, however it ended.
+"""The state file: the whole account in an SQLite database, so that a restart continues where the last run ended, however it ended.
 
-An SQLite database, written and synced before an answer leaves: what was acknowledged survives ``kill -9`` and a power cut. Records are
-rows of JSON, made from their attrs fields by cattrs, so that a new kind of record needs nothing here. Rules:
+Changes are written and synced before the response is sent, so acknowledged changes survive ``kill -9`` and a power cut. Records are rows of
+JSON, converted by cattrs from their attrs fields, so that a new kind of record needs no code here. Rules:
 
-1. Mappings of records are replaced by `Tracked` ones; of those, what was touched is compared with what is stored, and written if it
-   differs.
+1. Dictionaries of records are replaced by `TrackedDict`; records that were read or written are compared with what is stored, and written
+   if they differ.
 2. Lists of frozen records are logs: they grow at the end and are cut at the front.
-3. Everything else of the account is a plain value, compared whole.
-4. Who is told about faults, and what the limits have left, is not kept: that belongs to a run.
+3. Everything else of the account is a plain value, compared as a whole.
+4. Fault rules and the levels of rate limits are not stored: they belong to one run.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ import orjson
 from cattrs.preconf.orjson import make_converter
 
 from mux_async.emulator._settings import EmulatorSettings
-from mux_async.emulator.state._scheduler import Agenda, Changes, Step
-from mux_async.emulator.state._state import Environment, World
-from mux_async.emulator.state._tracking import Touched, Tracked
+from mux_async.emulator.state._scheduler import Changes, Scheduler, Step
+from mux_async.emulator.state._state import Environment, State
+from mux_async.emulator.state._tracking import ModifiedRecords, TrackedDict
 from mux_async.emulator.state._upload_sessions import UploadSession
 
 FORMAT = 1
 """Of the file. Raised when an older program could not read it, or read it wrongly."""
-_NOT_KEPT = frozenset({"agenda", "environments", "mint", "settings", "webhook_faults", "work_faults"})
+_NOT_KEPT = frozenset({"scheduler", "environments", "id_generator", "settings", "webhook_faults", "work_faults"})
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
     number INTEGER PRIMARY KEY AUTOINCREMENT, space TEXT, kind TEXT, key TEXT, body BLOB, UNIQUE (space, kind, key)
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS record (
 CREATE TABLE IF NOT EXISTS plain (space TEXT, name TEXT, body BLOB, PRIMARY KEY (space, name));
 CREATE TABLE IF NOT EXISTS step (number INTEGER PRIMARY KEY, at REAL, name TEXT, environment TEXT, subject TEXT);
 """
-_WORLD = ""
+_ACCOUNT = ""
 """The space of what belongs to no environment; the others have the environments' names."""
 
 
@@ -60,7 +60,7 @@ class _Rows:
     space: str
     kind: str
     type: Any
-    content: Tracked[Any]
+    content: TrackedDict[Any]
     stored: dict[str, int]
 
 
@@ -68,7 +68,7 @@ class _Rows:
 class _Log:
     """A list of frozen records: whose, which, of what type, and those of it that are stored, by the keys of their rows."""
 
-    owner: World | Environment
+    owner: State | Environment
     space: str
     kind: str
     type: Any
@@ -108,8 +108,8 @@ class StateFile:
         now: Epoch seconds.
 
     Attributes:
-        world: The account. What it and its records are changed to is in the file after the next `keep`.
-        touched: What `keep` will look at.
+        state: The account. What it and its records are changed to is in the file after the next `keep`.
+        modified: What `keep` will look at.
 
     Raises:
         StateFileError: The file is no such file, is of a newer version, or somebody else has it.
@@ -121,9 +121,9 @@ class StateFile:
         self._rows: list[_Rows] = []
         self._logs: list[_Log] = []
         self._plain: dict[tuple[str, str], bytes] = {}
-        self.touched = Touched()
+        self.modified = ModifiedRecords()
         try:
-            self.world = self._restore(settings, now)
+            self.state = self._restore(settings, now)
         except Exception as error:
             # What each record must look like is for the converter to know; here only that one did not.
             self._database.close()
@@ -131,7 +131,7 @@ class StateFile:
         except BaseException:
             self._database.close()
             raise
-        self.world.agenda.changes = Changes()
+        self.state.scheduler.changes = Changes()
         self._is_first = True
         self.keep()
 
@@ -141,13 +141,13 @@ class StateFile:
         Raises:
             sqlite3.Error: It could not be written, so that it must not be acknowledged.
         """
-        changes = self.world.agenda.changes
+        changes = self.state.scheduler.changes
         assert changes is not None  # noqa: S101 - put there at the beginning
         records = list(self._changed_records())
         plain = list(self._changed_plain())
-        moved = any(changed[:2] != (_WORLD, "now") for changed in plain)
+        moved = any(changed[:2] != (_ACCOUNT, "now") for changed in plain)
         if not (records or moved or changes.added or changes.taken or self._is_first):
-            self.touched.keys.clear()
+            self.modified.keys.clear()
             return
         execute = self._database.execute
         execute("BEGIN IMMEDIATE")
@@ -184,16 +184,16 @@ class StateFile:
         for log in self._logs:
             log.catch_up()
         self._plain.update({(space, name): body for space, name, body in plain})
-        self.touched.keys.clear()
-        self.world.agenda.changes = Changes()
+        self.modified.keys.clear()
+        self.state.scheduler.changes = Changes()
         self._is_first = False
 
     def _changed_records(self) -> Iterator[tuple[str, str, str, bytes | None]]:
         """Yield space, kind, key and body of the rows that differ; no body where the record is gone."""
-        for number, keys in self.touched.keys.items():
+        for number, keys in self.modified.keys.items():
             rows = self._rows[number]
             for key in keys:
-                record = rows.content.untouched(key)
+                record = rows.content.get_untracked(key)
                 body = None if record is None else self._written(record, rows.type)
                 if rows.stored.get(key) != (None if body is None else hash(body)):
                     yield rows.space, rows.kind, key, body
@@ -210,37 +210,37 @@ class StateFile:
                     if self._plain.get((space, field)) != body:
                         yield space, field, body
 
-    def _owners(self) -> Iterator[tuple[str, World | Environment]]:
-        yield _WORLD, self.world
-        yield from self.world.environments.items()
+    def _owners(self) -> Iterator[tuple[str, State | Environment]]:
+        yield _ACCOUNT, self.state
+        yield from self.state.environments.items()
 
     def _written(self, value: object, type_: Any) -> bytes:
         return orjson.dumps(self._converter.unstructure(value, unstructure_as=type_))
 
     # ---- reading
 
-    def _restore(self, settings: EmulatorSettings, now: float) -> World:
+    def _restore(self, settings: EmulatorSettings, now: float) -> State:
         plain: dict[tuple[str, str], bytes] = {
             (space, name): body for space, name, body in self._database.execute("SELECT space, name, body FROM plain")
         }
-        seed: int | str = orjson.loads(plain.get((_WORLD, "seed"), orjson.dumps(settings.seed)))
-        runs: int = orjson.loads(plain.get((_WORLD, "runs"), b"0"))
+        seed: int | str = orjson.loads(plain.get((_ACCOUNT, "seed"), orjson.dumps(settings.seed)))
+        runs: int = orjson.loads(plain.get((_ACCOUNT, "runs"), b"0"))
         # Ids that were given out but are in no record (of requests, of what was deleted) must not be given out again.
-        world = World.create(attrs.evolve(settings, seed=seed), now, generation=runs)
+        state = State.create(attrs.evolve(settings, seed=seed), now, generation=runs)
         for space, name in plain:
-            if name == "id" and space != _WORLD:
-                world.environments.setdefault(space, Environment(orjson.loads(plain[space, name]), space))
+            if name == "id" and space != _ACCOUNT:
+                state.environments.setdefault(space, Environment(orjson.loads(plain[space, name]), space))
         for name, value in (("seed", seed), ("runs", runs + 1)):
-            self._database.execute("INSERT OR REPLACE INTO plain VALUES (?, ?, ?)", (_WORLD, name, orjson.dumps(value)))
-        self._attach(_WORLD, world, plain)
-        for space, environment in world.environments.items():
+            self._database.execute("INSERT OR REPLACE INTO plain VALUES (?, ?, ?)", (_ACCOUNT, name, orjson.dumps(value)))
+        self._attach(_ACCOUNT, state, plain)
+        for space, environment in state.environments.items():
             self._attach(space, environment, plain)
         steps = self._database.execute("SELECT at, number, name, environment, subject FROM step")
-        world.agenda = Agenda([Step(*row) for row in steps]) if runs else world.agenda
-        world.now = max(world.now, now)
-        return world
+        state.scheduler = Scheduler([Step(*row) for row in steps]) if runs else state.scheduler
+        state.now = max(state.now, now)
+        return state
 
-    def _attach(self, space: str, owner: World | Environment, plain: dict[tuple[str, str], bytes]) -> None:
+    def _attach(self, space: str, owner: State | Environment, plain: dict[tuple[str, str], bytes]) -> None:
         """Fill *owner* with what is stored of it, and have it watched."""
         for field, type_, kind in _fields(type(owner)):
             if kind == "plain":
@@ -257,17 +257,17 @@ class StateFile:
             else:
                 self._attach_rows(space, owner, field, type_)
 
-    def _attach_rows(self, space: str, owner: World | Environment, field: str, type_: Any) -> None:
+    def _attach_rows(self, space: str, owner: State | Environment, field: str, type_: Any) -> None:
         stored = dict(self._read(space, field))
         fresh: dict[str, Any] = getattr(owner, field)
         content = {key: self._converter.structure(orjson.loads(body), type_) for key, body in stored.items()}
         content.update(_provisioned(field, fresh, content))
-        tracked = Tracked(content, self.touched, len(self._rows))
+        tracked = TrackedDict(content, self.modified, len(self._rows))
         setattr(owner, field, tracked)
         self._rows.append(_Rows(space, field, type_, tracked, {key: hash(body) for key, body in stored.items()}))
         for key in fresh:
             if key in content:
-                self.touched.note(len(self._rows) - 1, key)
+                self.modified.note(len(self._rows) - 1, key)
 
     def _read(self, space: str, kind: str) -> list[tuple[str, bytes]]:
         found = self._database.execute(
@@ -278,11 +278,11 @@ class StateFile:
     @contextmanager
     def reading(self) -> Generator[None, None, None]:
         """Look at any number of records without having them compared."""
-        self.touched.is_paused = True
+        self.modified.is_paused = True
         try:
             yield
         finally:
-            self.touched.is_paused = False
+            self.modified.is_paused = False
 
     def clear(self) -> None:
         """Forget everything that is in the file, the seed too, and let go of it."""
@@ -334,7 +334,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _fields(owner: type[World | Environment]) -> Iterator[tuple[str, Any, str]]:
+def _fields(owner: type[State | Environment]) -> Iterator[tuple[str, Any, str]]:
     """Yield name, type (of a record, where there are several) and kind of what is kept: ``rows``, ``log`` or ``plain``."""
     for field in attrs.fields(attrs.resolve_types(owner)):
         if field.name in _NOT_KEPT:

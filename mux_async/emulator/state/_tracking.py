@@ -1,7 +1,7 @@
-"""Mappings that note which of their records somebody has laid hands on.
+"""Dictionaries that track which of their records were read or written.
 
-A record that was looked at may have been changed, so it is compared with what is stored of it; the others need not be. That costs
-nothing to whoever writes a handler: there is no call to forget.
+A record that was read may have been modified, so the state file compares it with what is stored; the others it skips. Handlers need no call
+to mark a record as modified.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ V = TypeVar("V")
 
 
 @attrs.define(eq=False)
-class Touched:
-    """The records that were touched since the last time: by mapping, then by key. ``is_paused`` while only reading goes on."""
+class ModifiedRecords:
+    """Records that may have been modified since the last comparison: by dictionary, then by key. Nothing is tracked while ``is_paused``."""
 
     keys: dict[int, dict[str, None]] = attrs.field(factory=dict[int, dict[str, None]])
     is_paused: bool = False
 
     def note(self, mapping: int, key: str) -> None:
-        """Note a key of the mapping with this number."""
+        """Track a key of the dictionary with this number."""
         if not self.is_paused:
             self.keys.setdefault(mapping, {})[key] = None
 
 
-class _Seen(Generic[V]):
-    """Values or items, touched one by one as they are handed out: looking at the first does not touch the last."""
+class _TrackedView(Generic[V]):
+    """Values or items, tracked one by one as they are iterated: reading the first does not track the last."""
 
-    def __init__(self, tracked: Tracked[Any], *, pairs: bool) -> None:
+    def __init__(self, tracked: TrackedDict[Any], *, pairs: bool) -> None:
         self._tracked = tracked
         self._pairs = pairs
 
@@ -49,45 +49,45 @@ class _Seen(Generic[V]):
             yield (key, value) if self._pairs else value
 
 
-class Tracked(dict[str, V]):
-    """A mapping that notes in *touched* what is read or written, under *number*."""
+class TrackedDict(dict[str, V]):
+    """A dictionary that tracks in *modified*, under *number*, the keys that are read or written."""
 
-    def __init__(self, content: Mapping[str, V], touched: Touched, number: int) -> None:
+    def __init__(self, content: Mapping[str, V], modified: ModifiedRecords, number: int) -> None:
         super().__init__(content)
-        self._touched = touched
+        self._modified = modified
         self._number = number
 
     def __getitem__(self, key: str) -> V:
-        self._touched.note(self._number, key)
+        self._modified.note(self._number, key)
         return super().__getitem__(key)
 
-    def untouched(self, key: str) -> V | None:
-        """Return a value without noting it; ``None`` when it is not there."""
+    def get_untracked(self, key: str) -> V | None:
+        """Return a value without tracking it; ``None`` if the key is missing."""
         return super().get(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        self._touched.note(self._number, key)
+        self._modified.note(self._number, key)
         return super().get(key, default)
 
     def __setitem__(self, key: str, value: V) -> None:
-        self._touched.note(self._number, key)
+        self._modified.note(self._number, key)
         super().__setitem__(key, value)
 
     def __delitem__(self, key: str) -> None:
-        self._touched.note(self._number, key)
+        self._modified.note(self._number, key)
         super().__delitem__(key)
 
     def pop(self, key: str, *default: Any) -> Any:
-        self._touched.note(self._number, key)
+        self._modified.note(self._number, key)
         return super().pop(key, *default)
 
     def popitem(self) -> tuple[str, V]:
         key, value = super().popitem()
-        self._touched.note(self._number, key)
+        self._modified.note(self._number, key)
         return key, value
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        self._touched.note(self._number, key)
+        self._modified.note(self._number, key)
         return super().setdefault(key, default)
 
     def update(self, *others: Any, **more: V) -> None:
@@ -96,11 +96,11 @@ class Tracked(dict[str, V]):
 
     def clear(self) -> None:
         for key in self:
-            self._touched.note(self._number, key)
+            self._modified.note(self._number, key)
         super().clear()
 
     def values(self) -> Any:
-        return _Seen[V](self, pairs=False)
+        return _TrackedView[V](self, pairs=False)
 
     def items(self) -> Any:
-        return _Seen[tuple[str, V]](self, pairs=True)
+        return _TrackedView[tuple[str, V]](self, pairs=True)

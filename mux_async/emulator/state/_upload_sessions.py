@@ -1,10 +1,10 @@
-"""The resumable session behind an upload URL: which bytes are kept, and when the file is whole.
+"""The resumable session behind an upload URL: which bytes are stored, and when the file is complete.
 
-The contract is Google Cloud Storage's, which Mux's clients rely on (facts/BEHAVIOUR.md, section 5.2). The bytes go through and are
-counted and checksummed; only with a folder to keep them in are they written. Rules:
+The protocol is Google Cloud Storage's, which Mux's clients rely on (facts/BEHAVIOUR.md, section 5.2). The bytes are counted and
+checksummed; they are written only if there is a folder for them. Rules:
 
-1. Bytes below what is stored are ignored; a gap is an error (503, as the real service answers).
-2. Of a piece that is not the last, or that broke off, only whole multiples of 256 KiB of the file are kept.
+1. Bytes below the stored offset are ignored; a gap is an error (503, as the real service answers).
+2. Of a chunk that is not the last, or that was cut off, only whole multiples of 256 KiB of the file are stored.
 3. A newer request takes the session over from one that is still being read.
 """
 

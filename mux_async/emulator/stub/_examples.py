@@ -1,4 +1,4 @@
-"""Makes up values that fit a schema: always the same ones for the same question, and such as Mux could give."""
+"""Generates example values for a schema: plausible, and the same for the same schema and seed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mux_async.emulator.validation._spec import JsonSchema, Spec
 EPOCH = 1_767_225_600
 """When everything made up happened: the first second of 2026."""
 _MAX_DEPTH = 12
-_WISHES = ("ready", "completed", "complete", "idle", "waiting", "public", "en")
+_PREFERRED_VALUES = ("ready", "completed", "complete", "idle", "waiting", "public", "en")
 """Enum values that show an object in the state most clients hope for."""
-_UNWISHED = frozenset({"active_asset_id", "error", "errors", "non_standard_input_reasons"})
+_OMITTED_MEMBERS = frozenset({"active_asset_id", "error", "errors", "non_standard_input_reasons"})
 """Optional members that would contradict such a state."""
 _TEXTS: Mapping[str, str] = {
     "address": "https://example.com/webhooks",
@@ -57,7 +57,7 @@ class Examples:
             made: dict[str, Any] = self.make({"$ref": reference}, name, path, depth + 1)
             return {**made, schema["discriminator"]["propertyName"]: tag}
         if "enum" in schema:
-            return next((wish for wish in _WISHES if wish in schema["enum"]), schema["enum"][0])
+            return next((wish for wish in _PREFERRED_VALUES if wish in schema["enum"]), schema["enum"][0])
         kinds: Any = schema.get("type", "object")
         kind: str = kinds if isinstance(kinds, str) else kinds[0]
         match kind:
@@ -78,7 +78,7 @@ class Examples:
         return {
             name: self.make(member, name, f"{path}.{name}", depth + 1)
             for name, member in schema.get("properties", {}).items()
-            if name in required or (depth < _MAX_DEPTH and name not in _UNWISHED)
+            if name in required or (depth < _MAX_DEPTH and name not in _OMITTED_MEMBERS)
         }
 
     def id(self, path: str) -> str:

@@ -1,8 +1,8 @@
-"""Answers without memory: any request that fits the description gets an answer that does.
+"""The stub: a response without state to every request that fits the API description.
 
-What was asked for comes back where it fits: the id of the path, and the members of the body. Everything else is made up from the seed
-and the path, so that the same request has the same answer in every run. A list has one page of one element, so that a client which
-reads on comes to an end.
+The response repeats what the request gives where it fits: the id in the path, and the members of the body. Everything else is generated
+from the seed and the path, so that the same request has the same response in every run. A list has one page with one element, so that a
+client that reads all pages ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shapes of request bodies that are exactly what the described schemas say, for resources that know no shortcuts."""
+"""Shapes of request bodies that follow the schemas of the API description exactly."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Checks values and query strings against the described schemas; a sentence, with the name of the field, for everything that is wrong.
+"""Validates values and query strings against schemas: one message for each problem, with the name of the field.
 
-Members that a schema does not name are let through: the API grows, and so do its clients.
+Members that a schema does not name pass: the API grows, and so do its clients.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Checks of request bodies: shapes, said in few words, that collect a sentence for everything that is wrong.
+"""Shapes: validators of request bodies, composed of small functions, that collect one message for each problem.
 
 A shape is a function of a value and its name. It reports through ``problems`` and never changes the value. Members that a shape
-does not name are let through: the API grows, and so do its clients.
+does not name pass: the API grows, and so do its clients.
 """
 
 from __future__ import annotations

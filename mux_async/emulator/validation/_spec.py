@@ -1,7 +1,7 @@
-"""The described API: which operations Mux has, what each takes, and what it answers; and what its events carry.
+"""The API description: the operations, their parameters, bodies and responses, and the data of events.
 
-Read from ``spec.json``, which ``python -m codegen`` writes from the facts; nothing here knows Mux. It is read on first use, because an
-emulator that only keeps state needs no schema until somebody asks something by query.
+It is read from ``spec.json``, which ``python -m codegen`` writes from the facts. It is loaded on first use, because an emulator with state
+needs no schema until a request has a query string.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Webhook deliveries: what is sent where and when, and what becomes of it (facts/BEHAVIOUR.md, section 7).
+"""Webhook deliveries: their schedule, attempts and results (facts/BEHAVIOUR.md, section 7).
 
-Nothing here sends. When the time of a delivery has come, its id is put in the outbox; whoever carries deliveries takes it from there
-(`take_due`), sends it, and reports what was answered (`settle`). A delivery that nobody reports on counts as not answered in time, so
-that a lost carrier loses nothing.
+Nothing here sends. When a delivery is due, its id is put into the outbox; the sender takes it from there (`take_due`), sends it, and
+reports the response (`settle`). A delivery without a report counts as timed out, so that a sender that died loses nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import attrs
 
 from mux_async.emulator.faults._webhook_faults import WebhookFault
 from mux_async.emulator.state._records import Delivery, DeliveryAttempt, WebhookEndpoint, WebhookEvent
-from mux_async.emulator.state._state import Environment, World
+from mux_async.emulator.state._state import Environment, State
 
 DUE = "webhook.due"
 OVERDUE = "webhook.overdue"
@@ -64,95 +63,95 @@ def sign_webhook(secret: str, at: int, body: bytes) -> str:
     return f"t={at},v1={digest}"
 
 
-def plan_deliveries(world: World, environment: Environment, event: WebhookEvent) -> None:
+def plan_deliveries(state: State, environment: Environment, event: WebhookEvent) -> None:
     """Plan the ways of *event* to every enabled endpoint of its environment: all events go to all endpoints."""
     for endpoint in environment.webhooks.values():
         if not endpoint.enabled:
             continue
-        random = Random(f"{world.settings.seed}/{event.id}/{endpoint.id}")  # noqa: S311 - which faults happen, no secret
-        fault = world.webhook_faults.pick(event, endpoint.address, random) or WebhookFault()
+        random = Random(f"{state.settings.seed}/{event.id}/{endpoint.id}")  # noqa: S311 - which faults happen, no secret
+        fault = state.webhook_faults.pick(event, endpoint.address, random) or WebhookFault()
         for _ in range(fault.copies):
             delay = fault.delay + random.random() * fault.jitter
-            _plan(world, environment, endpoint, event, delay, lose=fault.lose)
-    _forget_old(world)
+            _plan(state, environment, endpoint, event, delay, lose=fault.lose)
+    _forget_old(state)
 
 
 def _plan(
-    world: World, environment: Environment, endpoint: WebhookEndpoint, event: WebhookEvent, delay: float, *, lose: bool
+    state: State, environment: Environment, endpoint: WebhookEndpoint, event: WebhookEvent, delay: float, *, lose: bool
 ) -> None:
-    delivery = Delivery(world.mint.uuid("delivery"), event, environment.id, endpoint.id, endpoint.address)
-    world.deliveries[delivery.id] = delivery
+    delivery = Delivery(state.id_generator.uuid("delivery"), event, environment.id, endpoint.id, endpoint.address)
+    state.deliveries[delivery.id] = delivery
     if lose:
         delivery.status = "lost"
         return
-    delivery.next_at = world.now + delay
+    delivery.next_at = state.now + delay
     # Not on the time scale: a fault was asked for in seconds of whoever receives.
-    world.agenda.add(delivery.next_at, DUE, environment.id, delivery.id)
+    state.scheduler.add(delivery.next_at, DUE, environment.id, delivery.id)
 
 
-def _forget_old(world: World) -> None:
-    while len(world.deliveries) > world.settings.max_events:
-        oldest = next(iter(world.deliveries.values()))
+def _forget_old(state: State) -> None:
+    while len(state.deliveries) > state.settings.max_events:
+        oldest = next(iter(state.deliveries.values()))
         if oldest.status not in _ENDED:
             return
-        del world.deliveries[oldest.id]
+        del state.deliveries[oldest.id]
 
 
-def run_delivery_step(world: World, name: str, subject: str) -> None:
+def run_delivery_step(state: State, name: str, subject: str) -> None:
     """Run a planned step: a delivery is due, or an attempt was not reported on."""
     delivery_id, _, attempt = subject.partition("/")
-    delivery = world.deliveries.get(delivery_id)
+    delivery = state.deliveries.get(delivery_id)
     if delivery is None:
         return
     if name == DUE:
         if delivery.status == "waiting":
-            world.outbox.append(delivery.id)
+            state.outbox.append(delivery.id)
     elif delivery.status == "sending" and len(delivery.attempts) + 1 == int(attempt):
-        settle(world, delivery.id, None, "no answer in time")
+        settle(state, delivery.id, None, "no answer in time")
 
 
-def take_due(world: World, busy: Collection[str] | None = None) -> list[WebhookRequest]:
+def take_due(state: State, busy: Collection[str] | None = None) -> list[WebhookRequest]:
     """Take what is to be sent now, in the order it became due; each is to be reported on with `settle`.
 
     Args:
-        world: The account.
+        state: The account.
         busy: Ids of endpoints that are to get nothing now; then no endpoint gets more than one, and the rest waits. ``None`` takes all.
     """
     taken: list[WebhookRequest] = []
     waiting: list[str] = []
     occupied = set(busy or ())
-    for delivery_id in world.outbox:
-        delivery = world.deliveries.get(delivery_id)
+    for delivery_id in state.outbox:
+        delivery = state.deliveries.get(delivery_id)
         if delivery is None or delivery.status != "waiting":
             continue
         if delivery.endpoint_id in occupied:
             waiting.append(delivery_id)
             continue
-        endpoint = world.environment_by_id(delivery.environment_id).webhooks.get(delivery.endpoint_id)
+        endpoint = state.environment_by_id(delivery.environment_id).webhooks.get(delivery.endpoint_id)
         if endpoint is None or not endpoint.enabled:
             delivery.status, delivery.next_at = "dropped", None
             continue
-        taken.append(_begin(world, endpoint, delivery))
+        taken.append(_begin(state, endpoint, delivery))
         if busy is not None:
             occupied.add(endpoint.id)
-    world.outbox[:] = waiting
+    state.outbox[:] = waiting
     return taken
 
 
-def _begin(world: World, endpoint: WebhookEndpoint, delivery: Delivery) -> WebhookRequest:
+def _begin(state: State, endpoint: WebhookEndpoint, delivery: Delivery) -> WebhookRequest:
     delivery.status, delivery.next_at = "sending", None
-    delivery.address, delivery.began_at = endpoint.address, world.now
+    delivery.address, delivery.began_at = endpoint.address, state.now
     attempt = len(delivery.attempts) + 1
-    timeout = world.settings.webhook_retries.timeout
-    world.agenda.add(world.now + timeout + _GRACE, OVERDUE, delivery.environment_id, f"{delivery.id}/{attempt}")
-    return _request(world, endpoint, delivery, attempt)
+    timeout = state.settings.webhook_retries.timeout
+    state.scheduler.add(state.now + timeout + _GRACE, OVERDUE, delivery.environment_id, f"{delivery.id}/{attempt}")
+    return _request(state, endpoint, delivery, attempt)
 
 
-def _request(world: World, endpoint: WebhookEndpoint, delivery: Delivery, attempt: int) -> WebhookRequest:
+def _request(state: State, endpoint: WebhookEndpoint, delivery: Delivery, attempt: int) -> WebhookRequest:
     body = delivery.event.body.encode()
     headers = {
         "Content-Type": "application/json",
-        "Mux-Signature": sign_webhook(endpoint.secret, int(world.now), body),
+        "Mux-Signature": sign_webhook(endpoint.secret, int(state.now), body),
         "User-Agent": "Mux",
     }
     return WebhookRequest(
@@ -164,15 +163,15 @@ def _request(world: World, endpoint: WebhookEndpoint, delivery: Delivery, attemp
         headers,
         body,
         attempt,
-        world.settings.webhook_retries.timeout,
+        state.settings.webhook_retries.timeout,
     )
 
 
-def settle(world: World, delivery_id: str, status: int | None, error: str | None = None) -> Delivery | None:
+def settle(state: State, delivery_id: str, status: int | None, error: str | None = None) -> Delivery | None:
     """Note how an attempt ended, and plan the next one unless it was answered 2xx or the time for retries is over.
 
     Args:
-        world: The account.
+        state: The account.
         delivery_id: Of the delivery; one that is not being sent is left alone.
         status: Of the answer; ``None`` when there was none.
         error: Why there was none.
@@ -180,21 +179,21 @@ def settle(world: World, delivery_id: str, status: int | None, error: str | None
     Returns:
         The delivery; ``None`` when it was not being sent (any more).
     """
-    delivery = world.deliveries.get(delivery_id)
+    delivery = state.deliveries.get(delivery_id)
     if delivery is None or delivery.status != "sending":
         return None
-    began = world.now if delivery.began_at is None else delivery.began_at
+    began = state.now if delivery.began_at is None else delivery.began_at
     delivery.attempts.append(DeliveryAttempt(began, status, error))
     delivery.began_at = None
     if status is not None and 200 <= status < 300:
         delivery.status = "delivered"
         return delivery
-    rules, scale = world.settings.webhook_retries, world.settings.time_scale
+    rules, scale = state.settings.webhook_retries, state.settings.time_scale
     # The exponent is bounded because a year of retries would make a number too large to be a float.
     pause = min(rules.longest, rules.first * 2.0 ** min(len(delivery.attempts) - 1, 64)) / scale
-    if world.now + pause > delivery.event.at + rules.until / scale:
+    if state.now + pause > delivery.event.at + rules.until / scale:
         delivery.status = "failed"
         return delivery
-    delivery.status, delivery.next_at = "waiting", world.now + pause
-    world.agenda.add(delivery.next_at, DUE, delivery.environment_id, delivery.id)
+    delivery.status, delivery.next_at = "waiting", state.now + pause
+    state.scheduler.add(delivery.next_at, DUE, delivery.environment_id, delivery.id)
     return delivery

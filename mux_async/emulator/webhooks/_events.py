@@ -1,7 +1,7 @@
-"""Says that something happened: writes the envelope of a webhook event, remembers it, and plans its deliveries.
+"""Emits events: builds the envelope of a webhook event, stores the event, and schedules its deliveries.
 
-The envelope and what is in it follow facts/BEHAVIOUR.md, section 7.2. Objects look as in the API, but for times, which are numbers,
-and the sizes of the files below an asset, which are too.
+The envelope and its data follow facts/BEHAVIOUR.md, section 7.2. Objects look as in the API, except that times are numbers, and the sizes
+of an asset's files are too.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from mux_async.emulator.state._state import (
     Json,
     LiveStream,
     SimulcastTarget,
+    State,
     StaticRendition,
     Track,
     Upload,
-    World,
     present,
 )
 from mux_async.emulator.webhooks._deliveries import plan_deliveries
 
 
-def emit(world: World, environment: Environment, type: str, subject: tuple[str, str], data: Json) -> None:
+def emit(state: State, environment: Environment, type: str, subject: tuple[str, str], data: Json) -> None:
     """Let an event happen now.
 
     Args:
-        world: The account.
+        state: The account.
         environment: Whose event it is.
         type: ``video.asset.ready``, ...
         subject: Kind and id of the object.
         data: The object as this event shows it; members that are not there are left out already.
     """
     kind, object_id = subject
-    event_id = world.mint.uuid("event")
+    event_id = state.id_generator.uuid("event")
     envelope: Json = {
         "type": type,
         "id": event_id,
-        "created_at": iso(world.now),
+        "created_at": iso(state.now),
         "object": {"type": kind, "id": object_id},
         "environment": {"name": environment.name, "id": environment.id},
         "data": data,
@@ -51,20 +51,20 @@ def emit(world: World, environment: Environment, type: str, subject: tuple[str, 
         "accessor": None,
         "accessor_source": None,
     }
-    event = WebhookEvent(event_id, world.now, environment.name, type, kind, object_id, orjson.dumps(envelope).decode())
-    world.events.append(event)
-    if len(world.events) > world.settings.max_events:
-        del world.events[: len(world.events) - world.settings.max_events]
-    plan_deliveries(world, environment, event)
+    event = WebhookEvent(event_id, state.now, environment.name, type, kind, object_id, orjson.dumps(envelope).decode())
+    state.events.append(event)
+    if len(state.events) > state.settings.max_events:
+        del state.events[: len(state.events) - state.settings.max_events]
+    plan_deliveries(state, environment, event)
 
 
 def _numbered(members: Json) -> Json:
     return {key: int(value) if key == "created_at" else value for key, value in members.items()}
 
 
-def asset_data(world: World, asset: Asset) -> Json:
+def asset_data(state: State, asset: Asset) -> Json:
     """An asset as events show it."""
-    members = _numbered(asset_json(asset, world))
+    members = _numbered(asset_json(asset, state))
     if "static_renditions" in members and "files" in members["static_renditions"]:
         files: list[Json] = members["static_renditions"]["files"]
         numbered = [{**file, "filesize": int(file["filesize"])} if "filesize" in file else file for file in files]
@@ -80,65 +80,65 @@ def _protobuf(text: str) -> Json:
     return {"seconds": int(moment.timestamp()), "nanos": moment.microsecond * 1000}
 
 
-def asset_event(world: World, environment: Environment, name: str, asset: Asset) -> None:
+def asset_event(state: State, environment: Environment, name: str, asset: Asset) -> None:
     """``video.asset.{name}`` with the asset as it is now."""
-    emit(world, environment, f"video.asset.{name}", ("asset", asset.id), asset_data(world, asset))
+    emit(state, environment, f"video.asset.{name}", ("asset", asset.id), asset_data(state, asset))
 
 
 def track_event(
-    world: World, environment: Environment, name: str, asset: Asset, track: Track, error: Json | None = None
+    state: State, environment: Environment, name: str, asset: Asset, track: Track, error: Json | None = None
 ) -> None:
     """``video.asset.track.{name}``; *error* says why a track errored."""
     data = {**present(track), "asset_id": asset.id, **({} if error is None else {"error": error})}
-    emit(world, environment, f"video.asset.track.{name}", ("track", track.id), data)
+    emit(state, environment, f"video.asset.track.{name}", ("track", track.id), data)
 
 
-def asset_warning(world: World, environment: Environment, asset: Asset, type: str, message: str) -> None:
+def asset_warning(state: State, environment: Environment, asset: Asset, type: str, message: str) -> None:
     """``video.asset.warning``: a short object."""
-    shown = asset_data(world, asset)
+    shown = asset_data(state, asset)
     names = ("id", "status", "passthrough", "live_stream_id", "source_asset_id", "upload_id")
     data = {name: shown[name] for name in names if name in shown}
     emit(
-        world, environment, "video.asset.warning", ("asset", asset.id), {**data, "warning": {"type": type, "message": message}}
+        state, environment, "video.asset.warning", ("asset", asset.id), {**data, "warning": {"type": type, "message": message}}
     )
 
 
 def rendition_event(
-    world: World, environment: Environment, name: str, asset: Asset, rendition: StaticRendition, error: Json | None = None
+    state: State, environment: Environment, name: str, asset: Asset, rendition: StaticRendition, error: Json | None = None
 ) -> None:
     """``video.asset.static_rendition.{name}``: one file; the plural is the legacy one, with the asset. *error* says why it errored."""
     data = {**present(rendition), "asset_id": asset.id, **({} if error is None else {"error": error})}
-    emit(world, environment, f"video.asset.static_rendition.{name}", ("static_rendition", rendition.id or ""), data)
+    emit(state, environment, f"video.asset.static_rendition.{name}", ("static_rendition", rendition.id or ""), data)
 
 
-def shots_event(world: World, environment: Environment, name: str, asset: Asset, shots: Shots) -> None:
+def shots_event(state: State, environment: Environment, name: str, asset: Asset, shots: Shots) -> None:
     """``video.asset.shots.{name}``."""
     data = {**shots_json(shots), "asset_id": asset.id}
-    emit(world, environment, f"video.asset.shots.{name}", ("asset", asset.id), data)
+    emit(state, environment, f"video.asset.shots.{name}", ("asset", asset.id), data)
 
 
-def upload_event(world: World, environment: Environment, name: str, upload: Upload, url: str) -> None:
+def upload_event(state: State, environment: Environment, name: str, upload: Upload, url: str) -> None:
     """``video.upload.{name}``; *url* is shown only while the upload waits for bytes."""
-    emit(world, environment, f"video.upload.{name}", ("upload", upload.id), upload_json(upload, url))
+    emit(state, environment, f"video.upload.{name}", ("upload", upload.id), upload_json(upload, url))
 
 
-def live_event(world: World, environment: Environment, name: str, stream: LiveStream) -> None:
+def live_event(state: State, environment: Environment, name: str, stream: LiveStream) -> None:
     """``video.live_stream.{name}``. In the envelope a live stream's kind is ``live``."""
     connected = stream.ingest.connected
     recording = connected and stream.ingest.asset_id is not None
     data = {**_numbered(live_stream_json(stream)), "connected": connected, "recording": recording}
-    emit(world, environment, f"video.live_stream.{name}", ("live", stream.id), data)
+    emit(state, environment, f"video.live_stream.{name}", ("live", stream.id), data)
 
 
-def live_warning(world: World, environment: Environment, stream: LiveStream, type: str, message: str) -> None:
+def live_warning(state: State, environment: Environment, stream: LiveStream, type: str, message: str) -> None:
     """``video.live_stream.warning``: a short object."""
     data = {"id": stream.id, "status": stream.status, "warning": {"type": type, "message": message}}
     if "passthrough" in stream.members:
         data["passthrough"] = stream.members["passthrough"]
-    emit(world, environment, "video.live_stream.warning", ("live", stream.id), data)
+    emit(state, environment, "video.live_stream.warning", ("live", stream.id), data)
 
 
-def target_event(world: World, environment: Environment, name: str, stream: LiveStream, target: SimulcastTarget) -> None:
+def target_event(state: State, environment: Environment, name: str, stream: LiveStream, target: SimulcastTarget) -> None:
     """``video.live_stream.simulcast_target.{name}``."""
     data = {**present(target), "live_stream_id": stream.id}
-    emit(world, environment, f"video.live_stream.simulcast_target.{name}", ("simulcast_target", target.id), data)
+    emit(state, environment, f"video.live_stream.simulcast_target.{name}", ("simulcast_target", target.id), data)

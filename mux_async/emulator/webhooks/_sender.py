@@ -1,8 +1,8 @@
-"""Carries webhook deliveries, and lets time pass while nobody asks for anything.
+"""Sends webhook deliveries, and runs scheduled steps while no requests arrive.
 
-The emulator only plans deliveries. A courier sleeps until the next planned thing, or until something happens earlier, takes what is due
-and hands each attempt to a carrier: a function that sends one request and returns the status. To one endpoint it sends one at a time, so
-that events arrive in the order they happened in (unless a fault says otherwise); a slow endpoint holds up only itself.
+The emulator only schedules deliveries. The sender sleeps until the next step is due or something is scheduled earlier, takes the due
+deliveries, and passes each attempt to a carrier: a function that sends one request and returns the status. An endpoint gets one request at
+a time, so that events arrive in order (unless a fault changes that); a slow endpoint delays only its own deliveries.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from anyio.abc import TaskGroup
 from mux_async.emulator.webhooks._deliveries import WebhookRequest
 
 Carrier: TypeAlias = Callable[[WebhookRequest], Awaitable[int]]
-"""Sends one attempt and returns the status of the answer. May raise `OSError` or `TimeoutError` when there is none; its time limit is
-the request's ``timeout`` and is kept by the courier."""
+"""Sends one attempt and returns the status of the response. May raise `OSError` or `TimeoutError`. The sender enforces the request's
+``timeout``."""
 
 _SHORTEST = 0.001
-"""Seconds: clocks that count from 1970 tell no shorter times apart reliably."""
+"""Seconds. Clocks that count from 1970 do not resolve shorter times reliably."""
 
 
-class Post(Protocol):
-    """The half of an `Emulator` that a courier needs."""
+class WebhookSource(Protocol):
+    """The part of an `Emulator` that the sender needs."""
 
     def advance(self) -> float | None: ...
 
@@ -39,23 +39,23 @@ class Post(Protocol):
     def now(self) -> float: ...
 
 
-async def carry_webhooks(emulator: Post, carrier: Carrier) -> None:
-    """Run until cancelled: let time pass, and carry every delivery that becomes due.
+async def carry_webhooks(emulator: WebhookSource, carrier: Carrier) -> None:
+    """Run until cancelled: run scheduled steps, and send every delivery that becomes due.
 
-    What is under way when it is cancelled counts as unanswered, and is tried again by the next courier.
+    Attempts that are in flight when it is cancelled count as failed, and the next call retries them.
     """
-    courier = _Courier(emulator, carrier)
-    stop_watching = emulator.watch(courier.wake)
+    sender = _WebhookSender(emulator, carrier)
+    stop_watching = emulator.watch(sender.wake)
     try:
         async with anyio.create_task_group() as tasks:
-            await courier.run(tasks)
+            await sender.run(tasks)
     finally:
         stop_watching()
 
 
 @asynccontextmanager
-async def carrying(emulator: Post, carrier: Carrier) -> AsyncGenerator[None, None]:
-    """Carry deliveries while the block runs; see `carry_webhooks`. Enter and leave it in one task."""
+async def carrying(emulator: WebhookSource, carrier: Carrier) -> AsyncGenerator[None, None]:
+    """Send deliveries while the block runs; see `carry_webhooks`. Enter and leave it in one task."""
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(carry_webhooks, emulator, carrier)
@@ -68,8 +68,8 @@ async def carrying(emulator: Post, carrier: Carrier) -> AsyncGenerator[None, Non
         raise failure
 
 
-class _Courier:
-    def __init__(self, emulator: Post, carrier: Carrier) -> None:
+class _WebhookSender:
+    def __init__(self, emulator: WebhookSource, carrier: Carrier) -> None:
         self._emulator = emulator
         self._carrier = carrier
         self._woken = anyio.Event()

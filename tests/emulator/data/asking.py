@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from mux_async.emulator import Response
-from mux_async.emulator.data import Archive
 from mux_async.emulator.data._dataset import Dataset
+from mux_async.emulator.data._dataset_cache import DatasetCache
 from mux_async.emulator.data._views import View
 from tests.emulator.harness import START, Account, Json
 
@@ -62,8 +62,8 @@ def rows(account: Account, path: str, **query: Any) -> list[Json]:
 
 def dataset(account: Account) -> Dataset:
     account.emulator.advance()
-    world = account.emulator._world  # pyright: ignore[reportPrivateUsage]
-    return Archive().dataset(world, world.environments["development"])
+    state = account.emulator._state  # pyright: ignore[reportPrivateUsage]
+    return DatasetCache().dataset(state, state.environments["development"])
 
 
 def views(account: Account, start: float, end: float) -> list[View]:

@@ -1,4 +1,4 @@
-"""What the tests of real media share: inputs that are made once, and an emulator with a studio, behind a socket."""
+"""What the tests of real media share: inputs that are made once, and an emulator with a media worker, behind a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The studio by itself: what it reads, copies, keeps, throws away and survives."""
+"""The media worker by itself: what it inspects, copies, stores, deletes and survives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import av
 from mux_async import Mux
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, InputProblem, MediaInfo
 from mux_async.emulator.media import MediaWorker, has_media
-from mux_async.emulator.media._backend import Download, IngestOrder, Still, StudioError
+from mux_async.emulator.media._backend import Download, IngestOrder, MediaBackendError, Still
 from mux_async.emulator.media._inspection import NotMediaError, read
 from mux_async.errors import MissingExtraError
 from mux_async.transport import HttpRequest
@@ -65,7 +65,7 @@ def test_oddities(tmp_path: Path, options: dict[str, Any], expected: dict[str, s
     given: dict[str, Any] = {"seconds": 1.0, "size": (64, 36), "sound": False, **options}
     path = make(tmp_path / "odd.mp4", **given)
 
-    assert read(str(path)).oddities() == expected
+    assert read(str(path)).non_standard_reasons() == expected
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_copied(worker: MediaWorker, inputs: Path) -> None:
     """H.264 in MP4 is copied as it is, and encoded anew, smaller, when it is larger than the film may be."""
     ingest(worker, inputs / "film.mp4", "copied")
     ingest(worker, inputs / "film.mp4", "smaller", tallest=90)
-    copied, smaller = worker.film("copied"), worker.film("smaller")
+    copied, smaller = worker.media_file("copied"), worker.media_file("smaller")
     assert copied is not None
     assert smaller is not None
 
@@ -117,7 +117,7 @@ def test_copied(worker: MediaWorker, inputs: Path) -> None:
 def test_segments(worker: MediaWorker, inputs: Path) -> None:
     """A film's segments lie one behind the other, and fill the file; together they last as long as the film."""
     ingest(worker, inputs / "long.mp4", "long")
-    film = worker.film("long")
+    film = worker.media_file("long")
     assert film is not None
     ends = [segment.offset + segment.size for segment in film.segments]
 
@@ -133,12 +133,12 @@ def test_kept(tmp_path: Path, inputs: Path) -> None:
     with MediaWorker(tmp_path) as first:
         ingest(first, inputs / "film.mp4", "asset")
         made = first.make("asset", order).result(PATIENCE)
-        film = first.film("asset")
+        film = first.media_file("asset")
     (tmp_path / "work" / "half").write_bytes(b"half")
     with MediaWorker(tmp_path) as second:
         again = second.make("asset", order)
 
-        assert second.film("asset") == film
+        assert second.media_file("asset") == film
         assert again.done()
         assert again.result() == made
         assert list((tmp_path / "work").iterdir()) == []
@@ -147,13 +147,13 @@ def test_kept(tmp_path: Path, inputs: Path) -> None:
 def test_forgotten(worker: MediaWorker, inputs: Path) -> None:
     """A film that was thrown away is not there any more, and its name is free for another."""
     ingest(worker, inputs / "film.mp4", "asset")
-    film = worker.film("asset")
+    film = worker.media_file("asset")
     assert film is not None
     worker.forget("asset")
 
-    assert worker.film("asset") is None
+    assert worker.media_file("asset") is None
     assert not film.path.exists()
-    with pytest.raises(StudioError):
+    with pytest.raises(MediaBackendError):
         worker.make("asset", Download("mp4")).result(PATIENCE)
     assert isinstance(ingest(worker, inputs / "tone.wav", "asset"), MediaInfo)
 

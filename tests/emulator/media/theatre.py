@@ -23,7 +23,7 @@ import attrs
 import av
 
 from mux_async.emulator import Emulator, EmulatorSettings
-from mux_async.emulator.media._backend import Studio
+from mux_async.emulator.media._backend import MediaBackend
 from mux_async.emulator.server import serve
 from tests.emulator.harness import Json, basic
 
@@ -32,12 +32,12 @@ PATIENCE = 30.0
 
 
 @contextmanager
-def playing(studio: Studio, **changes: Any) -> Generator[str, None, None]:
+def playing(backend: MediaBackend, **changes: Any) -> Generator[str, None, None]:
     """Serve an emulator while the block runs; give its origin."""
     ready: Queue[tuple[str, anyio.Event, anyio.lowlevel.EventLoopToken]] = Queue()
 
     async def run() -> None:
-        settings = EmulatorSettings(limits=None, time_to_ready=0.0, media=studio, **changes)
+        settings = EmulatorSettings(limits=None, time_to_ready=0.0, media=backend, **changes)
         over = anyio.Event()
         async with serve(Emulator(settings)) as origin:
             ready.put((origin, over, anyio.lowlevel.current_token()))

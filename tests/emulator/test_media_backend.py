@@ -1,4 +1,4 @@
-"""What the account makes of a studio: a fake one, whose work ends when the test says so."""
+"""The emulator with a media backend: a fake one, whose work finishes when the test lets it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 
 from mux_async.emulator import InputProblem, MediaInfo, Request
 from mux_async.emulator.http._messages import ApiError
-from mux_async.emulator.media._backend import Download, Film, IngestOrder, Order, Segment, Still, StudioError
-from mux_async.emulator.playback._media_responses import stretch
+from mux_async.emulator.media._backend import Download, IngestOrder, MediaBackendError, MediaFile, Order, Segment, Still
+from mux_async.emulator.playback._media_responses import file_response
 from tests.emulator.harness import Account, Json
 
 
-class FakeStudio:
-    """A studio that notes what it is asked for, and finishes it when it is told to."""
+class FakeMediaBackend:
+    """A media backend that records its orders and finishes them on demand."""
 
     def __init__(self, folder: Path) -> None:
         self.uploads = folder
@@ -25,14 +25,14 @@ class FakeStudio:
         self.path.write_bytes(bytes(range(100)))
         self.ingests: dict[str, tuple[IngestOrder, Future[MediaInfo | InputProblem | None]]] = {}
         self.made: dict[Order, Future[Path]] = {}
-        self.films: dict[str, Film] = {}
+        self.media_files: dict[str, MediaFile] = {}
         self.forgotten: list[str] = []
 
     def ingest(self, order: IngestOrder, /) -> Future[MediaInfo | InputProblem | None]:
         return self.ingests.setdefault(order.asset_id, (order, Future()))[1]
 
-    def film(self, asset_id: str, /) -> Film | None:
-        return self.films.get(asset_id)
+    def media_file(self, asset_id: str, /) -> MediaFile | None:
+        return self.media_files.get(asset_id)
 
     def make(self, asset_id: str, order: Order, /) -> Future[Path]:
         del asset_id
@@ -44,16 +44,16 @@ class FakeStudio:
     def finish(self, asset_id: str, media: MediaInfo | InputProblem | None) -> None:
         if isinstance(media, MediaInfo):
             segments = (Segment(10, 50, 4.0), Segment(60, 40, 2.0))
-            self.films[asset_id] = Film(self.path, "avc1.64001f,mp4a.40.2", 10, segments, 640, 360, 25.0)
+            self.media_files[asset_id] = MediaFile(self.path, "avc1.64001f,mp4a.40.2", 10, segments, 640, 360, 25.0)
         self.ingests[asset_id][1].set_result(media)
 
 
 class Stage:
-    """An account with a fake studio."""
+    """An account with a fake media backend."""
 
     def __init__(self, folder: Path) -> None:
-        self.studio = FakeStudio(folder)
-        self.account = Account(media=self.studio, time_to_ready=1.0)
+        self.backend = FakeMediaBackend(folder)
+        self.account = Account(media=self.backend, time_to_ready=1.0)
 
     def create(self, **members: Any) -> str:
         made: str = self.account.create_asset(playback_policies=["public"], **members)["id"]
@@ -70,7 +70,7 @@ class Stage:
 
     def ready(self, **members: Any) -> Json:
         asset_id = self.create(**members)
-        self.studio.finish(asset_id, MediaInfo(6.0, 640, 360))
+        self.backend.finish(asset_id, MediaInfo(6.0, 640, 360))
         return self.asset(asset_id)
 
     def play(self, asset: Json, rest: str) -> str:
@@ -83,10 +83,10 @@ def stage(tmp_path: Path) -> Stage:
 
 
 def test_waiting(stage: Stage) -> None:
-    """An asset is preparing for as long as the studio works on it, and is then what the studio says."""
+    """An asset is preparing while the backend works on it, and then has the properties that the backend returns."""
     asset_id = stage.create()
     assert [stage.asset(asset_id)["status"] for _ in range(3)] == ["preparing"] * 3
-    stage.studio.finish(asset_id, MediaInfo(6.0, 640, 360))
+    stage.backend.finish(asset_id, MediaInfo(6.0, 640, 360))
 
     asset = stage.asset(asset_id)
     assert (asset["status"], asset["duration"], asset["aspect_ratio"]) == ("ready", 6.0, "16:9")
@@ -95,21 +95,21 @@ def test_waiting(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("media", "status"), [(InputProblem("invalid_input", "The input is odd"), "errored"), (None, "ready")])
 def test_other_outcomes(stage: Stage, media: InputProblem | None, status: str) -> None:
-    """A problem makes the asset errored; what the studio leaves to the account is made up."""
+    """A problem makes the asset errored; media that the backend does not take are generated."""
     asset_id = stage.create()
-    stage.studio.finish(asset_id, media)
+    stage.backend.finish(asset_id, media)
 
     assert stage.asset(asset_id)["status"] == status
 
 
 def test_orders(stage: Stage) -> None:
-    """What is asked of the studio: the input, its tier, and the 10 seconds of a test; of a clip its source and its times."""
+    """Orders hold the input, its tier, and the 10 seconds of a test; for a clip its source and its times."""
     whole = stage.ready(max_resolution_tier="1440p")
     other = stage.create(test=True)
     entry = {"url": f"mux://assets/{whole['id']}", "start_time": 1, "end_time": 3}
     clip = stage.account.data("POST", "/video/v1/assets", {"inputs": [entry]})["id"]
     stage.wait()
-    asked = {name: order for name, (order, _) in stage.studio.ingests.items()}
+    asked = {name: order for name, (order, _) in stage.backend.ingests.items()}
 
     assert asked[whole["id"]] == IngestOrder(whole["id"], url="https://example.com/film.mp4", tallest=1440)
     assert asked[other] == IngestOrder(other, url="https://example.com/film.mp4", end=10.0, is_test=True)
@@ -117,7 +117,7 @@ def test_orders(stage: Stage) -> None:
 
 
 def test_playlist(stage: Stage) -> None:
-    """Of a film, the playlists say what it is and where its parts are."""
+    """Playlists describe the media file and its segments."""
     asset = stage.ready()
     first = stage.account.send("GET", stage.play(asset, ".m3u8")).body.decode()
     media = stage.account.send("GET", stage.play(asset, "/rendition/360.m3u8")).body.decode().splitlines()
@@ -138,18 +138,18 @@ def test_thumbnail(stage: Stage) -> None:
     """A thumbnail is of the time that was asked for, else of the asset's, else of the middle."""
     asset = stage.ready()
     for order in (Still("jpg", 2.0, 640, 360), Still("jpg", 3.0, 640, 360), Still("jpg", 5.0, 640, 360)):
-        stage.studio.made[order] = future = Future[Path]()
-        future.set_result(stage.studio.path)
+        stage.backend.made[order] = future = Future[Path]()
+        future.set_result(stage.backend.path)
     asked = [stage.account.send("GET", stage.play(asset, f"/thumbnail.jpg{query}")).body for query in ("?time=2", "")]
     stage.account.data("PATCH", f"/video/v1/assets/{asset['id']}", {"thumbnail_time": 5})
     asked.append(stage.account.send("GET", stage.play(asset, "/thumbnail.jpg")).body)
 
-    assert asked == [stage.studio.path.read_bytes()] * 3
-    assert len(stage.studio.made) == 3
+    assert asked == [stage.backend.path.read_bytes()] * 3
+    assert len(stage.backend.made) == 3
 
 
 def fail(future: Future[Path]) -> None:
-    future.set_exception(StudioError("out of film"))
+    future.set_exception(MediaBackendError("out of film"))
 
 
 def test_rendition(stage: Stage) -> None:
@@ -160,13 +160,13 @@ def test_rendition(stage: Stage) -> None:
         return [file["status"] for file in stage.asset(asset["id"])["static_renditions"]["files"]]
 
     assert states() == ["preparing", "preparing"]
-    stage.studio.made[Download("mp4", 360)].set_result(stage.studio.path)
-    fail(stage.studio.made[Download("m4a")])
+    stage.backend.made[Download("mp4", 360)].set_result(stage.backend.path)
+    fail(stage.backend.made[Download("m4a")])
 
     assert states() == ["ready", "errored"]
-    (film, _) = stage.asset(asset["id"])["static_renditions"]["files"]
-    assert (film["filesize"], film["bitrate"]) == ("100", 133)
-    assert stage.account.send("GET", stage.play(asset, "/highest.mp4")).body == stage.studio.path.read_bytes()
+    (media_file, _) = stage.asset(asset["id"])["static_renditions"]["files"]
+    assert (media_file["filesize"], media_file["bitrate"]) == ("100", 133)
+    assert stage.account.send("GET", stage.play(asset, "/highest.mp4")).body == stage.backend.path.read_bytes()
     assert stage.account.emulator.events[-1].type == "video.asset.static_rendition.errored"
 
 
@@ -178,33 +178,33 @@ def lose(future: Future[Path]) -> None:
 def test_stand_ins(stage: Stage, end: Callable[[Future[Path]], None], caplog: pytest.LogCaptureFixture) -> None:
     """A picture that could not be made, or is gone, is a plain one, and a log says so."""
     asset = stage.ready()
-    stage.studio.made[Still("png", 3.0, 32, 18)] = future = Future[Path]()
+    stage.backend.made[Still("png", 3.0, 32, 18)] = future = Future[Path]()
     end(future)
     answer = stage.account.send("GET", stage.play(asset, "/thumbnail.png?width=32"))
 
     assert (answer.status, answer.headers["Content-Type"], answer.body[:4]) == (200, "image/png", b"\x89PNG")
-    assert "stand-in" in caplog.text
+    assert "placeholder" in caplog.text
 
 
 def test_master(stage: Stage) -> None:
-    """A master is ready when its file is, on this origin; when it cannot be made, there is a stand-in."""
+    """A master is ready when its file is, on this origin; if the file cannot be made, there is a placeholder."""
     asset = stage.ready(master_access="temporary")
     assert stage.asset(asset["id"])["master"] == {"status": "preparing"}
-    stage.studio.made[Download("mp4", 360)].set_result(stage.studio.path)
+    stage.backend.made[Download("mp4", 360)].set_result(stage.backend.path)
 
     url = stage.asset(asset["id"])["master"]["url"]
     assert url == f"http://emulator.test/{asset['id']}/master.mp4"
-    assert stage.account.send("GET", f"/{asset['id']}/master.mp4").body == stage.studio.path.read_bytes()
+    assert stage.account.send("GET", f"/{asset['id']}/master.mp4").body == stage.backend.path.read_bytes()
 
 
 def test_deleted(stage: Stage) -> None:
-    """What is deleted is thrown away by the studio too, and so is everything at a reset."""
+    """The backend deletes the files of deleted assets, and all files at a reset."""
     one, other = stage.ready()["id"], stage.ready()["id"]
     stage.account.ok("DELETE", f"/video/v1/assets/{one}")
-    assert stage.studio.forgotten == [one]
+    assert stage.backend.forgotten == [one]
     stage.account.send("POST", "/_emulator/reset")
 
-    assert stage.studio.forgotten == [one, other]
+    assert stage.backend.forgotten == [one, other]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_deleted(stage: Stage) -> None:
 def test_ranges(tmp_path: Path, asked: str | None, expected: tuple[int, int, int, str | None]) -> None:
     """One range of bytes is given as it was asked for; what is no such range is ignored (RFC 9110, section 14.2)."""
     headers = {} if asked is None else {"Range": asked}
-    answer = stretch(Request("GET", "/", headers), tmp_path, 10, 80, "video/mp4")
+    answer = file_response(Request("GET", "/", headers), tmp_path, 10, 80, "video/mp4")
 
     assert answer.file is not None
     assert (answer.status, answer.file.offset, answer.file.size, answer.headers.get("Content-Range")) == expected
@@ -235,6 +235,6 @@ def test_ranges(tmp_path: Path, asked: str | None, expected: tuple[int, int, int
 def test_no_range(tmp_path: Path, asked: str) -> None:
     """A range with nothing in it is a 416."""
     with pytest.raises(ApiError) as caught:
-        stretch(Request("GET", "/", {"Range": asked}), tmp_path, 10, 80, "video/mp4")
+        file_response(Request("GET", "/", {"Range": asked}), tmp_path, 10, 80, "video/mp4")
 
     assert caught.value.status == 416
