@@ -501,7 +501,8 @@ class UploadError(MuxError):
         self.resumable = resumable
 
 
-_URL = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^\s/?#'\"<>]*@)?([^\s?#'\"<>]*)([?#][^\s'\"<>]*)?", re.IGNORECASE)
+# A scheme starts where a word starts: a search at every letter of a long word would take time quadratic in its length.
+_URL = re.compile(r"(?<![a-z0-9+.-])([a-z0-9+.-]++://)(?:[^\s/?#'\"<>]*@)?([^\s?#'\"<>]*)([?#][^\s'\"<>]*)?", re.IGNORECASE)
 
 
 def quote_sentence(text: str) -> str:
