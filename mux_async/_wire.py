@@ -26,6 +26,7 @@ from mux_async.errors import (
     InvalidRequestError,
     MuxError,
     UndecodableResponseError,
+    advice_about,
     error_class,
     parse_error_body,
     quote_sentence,
@@ -288,7 +289,10 @@ def status_error(
     if 300 <= status < 400:
         place = headers.get("Location", "nowhere").partition("?")[0]  # a query may hold a signature
         text += f" (a redirect to {place!r:.200}, which is not followed)"
-    if status == 401 and whose is not None:
+    advice = advice_about(status, kind, operation.path)
+    if advice is not None:
+        text += f"; {advice}"
+    elif status == 401 and whose is not None:
         text += f"; {whose}: check that the two belong together, to an environment of this server, and were not revoked"
     if retry_after is not None:
         text += f"; the server asks to wait {retry_after:g} s"
@@ -306,5 +310,6 @@ def status_error(
         body=body,
         retry_after=retry_after,
     )
+    error.advice = advice
     error.__cause__ = lost
     return error

@@ -397,9 +397,11 @@ class APIStatusError(MuxError):
         body: Of the answer, decoded JSON, or text when it was not JSON; ``None`` when it was empty, broke off or could not be
             decompressed (then the message says why).
         retry_after: Seconds that the server asked to wait; ``None`` if absent or unparsable.
+        advice: What to do about it, in a sentence; ``None`` where Mux's own sentences are all there is to say.
     """
 
     status: int
+    advice: str | None = None
     by_status: ClassVar[dict[int, type[APIStatusError]]] = {}
 
     def __init__(
@@ -434,6 +436,30 @@ class APIStatusError(MuxError):
         super().__init_subclass__(**kwargs)
         for status in statuses:
             APIStatusError.by_status[status] = cls
+
+
+_ADVICE = {
+    "insufficient_scope": (
+        "use an access token that may use this part of the API: permissions are chosen in the dashboard, and Robots has one of its own"
+    ),
+    "robots_units_limit_exceeded": (
+        "the Robots units of this environment are used up: raise the limit in the dashboard, or wait until it begins anew; sending "
+        "again does not help"
+    ),
+    "robots_workflow_not_available": (
+        "this workflow is not part of the account's plan: ask Mux to enable it, or use another; sending again does not help"
+    ),
+}
+_ROBOTS_TERMS = (
+    "Robots is refused until its terms are accepted: an administrator of the environment has to accept them in the dashboard"
+)
+
+
+def advice_about(status: int, type: str | None, path: str) -> str | None:
+    """Return what to do about an error, where Mux's own sentences do not say; see ``APIStatusError.advice``."""
+    if status == 403 and type in {None, "forbidden"} and path.startswith("/robots/"):
+        return _ROBOTS_TERMS
+    return _ADVICE.get(type or "")
 
 
 class BadRequestError(APIStatusError, statuses=(400, 422)):

@@ -180,6 +180,36 @@ async def test_error_bodies(body: object, kind: str | None, messages: tuple[str,
     assert (error.status, error.type, error.messages, error.request_id, error.body) == (400, kind, messages, "r9", body)
 
 
+@pytest.mark.parametrize(
+    ("number", "kind", "advice"),
+    [
+        (401, "insufficient_scope", "use an access token that may use this part of the API"),
+        (403, "robots_units_limit_exceeded", "raise the limit in the dashboard"),
+        (403, "robots_workflow_not_available", "ask Mux to enable it"),
+        (403, "forbidden", "has to accept them in the dashboard"),
+    ],
+)
+async def test_advice(number: int, kind: str, advice: str) -> None:
+    """Errors of Robots say what to do about them, as an attribute and in the text."""
+    transport = script(status(number, {"error": {"type": kind, "message": "no"}}))
+
+    with pytest.raises(APIStatusError) as caught:
+        await client(transport).robots.jobs.summarize.create(parameters={"asset_id": "a"})
+    error = caught.value
+    assert error.advice is not None
+    assert advice in error.advice
+    assert error.advice in str(error)
+    assert (error.status, error.type, error.messages) == (number, kind, ("no",))
+
+
+async def test_no_advice() -> None:
+    """Where Mux's own sentences say it all, there is none."""
+    with pytest.raises(APIStatusError) as caught:
+        await client(script(status(403, {"error": {"type": "forbidden", "messages": ["no"]}}))).video.assets.retrieve("a")
+
+    assert caught.value.advice is None
+
+
 async def test_an_error_that_is_no_json() -> None:
     """An error page of a proxy is kept as text."""
     transport = script(*[lambda: respond(502, body=b"<html>bad gateway")] * 2)
