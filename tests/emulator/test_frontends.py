@@ -14,11 +14,13 @@ import orjson
 import pytest
 
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault, RateRules, Token, serve
-from mux_async.emulator.state._upload_sessions import GRANULE
 from mux_async.errors import ConnectError, Delivery, Phase, TransportClosedError, TransportError, TransportTimeoutError
 from mux_async.transport import Body, HttpRequest, HttpResponse, Timeouts, Transport, TransportSettings
 from mux_async_aiohttp import create_transport
 from tests.emulator.harness import basic
+
+GRANULE = 256 * 1024
+"""Bytes that chunks are multiples of (facts/BEHAVIOUR.md, section 5.2)."""
 
 DATA = Random(4).randbytes(5 * GRANULE + 321)
 TOTAL = len(DATA)

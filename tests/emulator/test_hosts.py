@@ -13,8 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mux_async.emulator import EmulatorSettings, MediaInfo, Response
 from mux_async.emulator.playback._params import default_language, pick_rungs
-from mux_async.emulator.state._ids import encode
-from tests.emulator.harness import START, Account, always
+from tests.emulator.harness import START, Account, always, well_formed_id
 
 LENGTH = 42.0
 
@@ -223,7 +222,7 @@ def test_license(backend: MediaBackend, system: str) -> None:
 
 def test_license_refused(backend: MediaBackend) -> None:
     """Without a token it is a 400; for what is unknown, of another audience or not protected, a 403; pages of any origin may read that."""
-    drm, unknown = backend.ids["drm"], encode(b"x" * 32)
+    drm, unknown = backend.ids["drm"], well_formed_id()
 
     def status(id: str, token: str) -> int:
         response = backend.send("POST", f"/license/widevine/{id}?token={token}", b"challenge")

@@ -12,8 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from mux_async.emulator.state._ids import encode
-from tests.emulator.harness import START, Account
+from tests.emulator.harness import START, Account, well_formed_id
 
 
 def _key(account: Account) -> tuple[str, Any]:
@@ -82,7 +81,7 @@ def test_statuses() -> None:
     live = account.data("POST", "/video/v1/live-streams", {"playback_policies": ["public"]})["playback_ids"][0]["id"]
 
     assert account.send("GET", "/somefakeid.m3u8").status == 400
-    assert account.send("GET", f"/{encode(b'x' * 32)}.m3u8").status == 404
+    assert account.send("GET", f"/{well_formed_id()}.m3u8").status == 404
     assert account.send("GET", f"/{fresh}.m3u8").status == 412
     assert account.send("GET", f"/{live}.m3u8").status == 412
     account.pass_time(1.0)

@@ -8,13 +8,12 @@ import orjson
 import pytest
 
 from mux_async.emulator import MediaInfo, Request
-from mux_async.emulator.state._ids import encode
-from tests.emulator.harness import Json, always, target_of
+from tests.emulator.harness import Json, always, target_of, well_formed_id
 from tests.emulator.judging import Judged
 
 JOBS = "/robots/v0/jobs"
 DIRECTIVES = "/robots/v0/directives"
-UNKNOWN = encode(b"x" * 32)
+UNKNOWN = well_formed_id()
 WORKFLOWS: dict[str, Json] = {
     "ask-questions": {
         "questions": [{"question": "Who?", "answer_options": ["a", "b"]}, {"question": "Why?", "free_form_reply": True}]

@@ -7,9 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mux_async.emulator.state._ids import encode
 from tests._examples import examples
-from tests.emulator.harness import Account, basic
+from tests.emulator.harness import Account, basic, well_formed_id
 
 _words = st.sampled_from(
     [
@@ -57,7 +56,7 @@ def test_any_body(route: tuple[str, str], body: Any, known: bool) -> None:
     ids = {"ASSET_ID": asset["id"], "LIVE_STREAM_ID": stream["id"], "TRACK_ID": asset["tracks"][0]["id"]}
     ids["PLAYBACK_ID"] = (asset if "ASSET_ID" in template else stream)["playback_ids"][0]["id"]
     path = "/".join(
-        ids.get(part[1:-1], encode(b"x" * 32)) if known and part.startswith("{") else part for part in template.split("/")
+        ids.get(part[1:-1], well_formed_id()) if known and part.startswith("{") else part for part in template.split("/")
     )
 
     response = account.send(method, path, body)

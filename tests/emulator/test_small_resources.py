@@ -10,8 +10,7 @@ import jwt
 import pytest
 
 from mux_async.emulator import Request, Response
-from mux_async.emulator.state._ids import encode
-from tests.emulator.harness import START, Account, Json, target_of
+from tests.emulator.harness import START, Account, Json, target_of, well_formed_id
 from tests.emulator.judging import Judged
 
 RESTRICTIONS = "/video/v1/playback-restrictions"
@@ -114,7 +113,7 @@ def test_user_agents() -> None:
     assert player.play() == 403
     assert player.play(User_Agent="curl/8.0") == 403
     assert player.play(User_Agent="Mozilla/5.0 (X11; Linux) Firefox/140") == 200
-    assert player.play(encode(b"x" * 32), User_Agent="Mozilla/5.0") == 403
+    assert player.play(well_formed_id(), User_Agent="Mozilla/5.0") == 403
     player.account.send("DELETE", one)
     assert player.play(User_Agent="Mozilla/5.0") == 403
 
@@ -153,7 +152,7 @@ def test_drm_configurations() -> None:
 
     assert len(listed) == 2
     assert account.data("GET", f"/video/v1/drm-configurations/{listed[0]['id']}") == listed[0]
-    assert account.error("GET", f"/video/v1/drm-configurations/{encode(b'x' * 32)}")[0] == 404
+    assert account.error("GET", f"/video/v1/drm-configurations/{well_formed_id()}")[0] == 404
     assert account.error("POST", "/video/v1/drm-configurations", {})[0] == 404
     assert Judged(drm_configurations=0).data("GET", "/video/v1/drm-configurations") == []
 
@@ -175,9 +174,9 @@ def test_drm_policies() -> None:
         ]
 
     statuses = [account.send("POST", path, body).status for path, body in bodies(configuration["id"])]
-    refused = [account.send("POST", path, body).status for path, body in bodies(encode(b"x" * 32))]
+    refused = [account.send("POST", path, body).status for path, body in bodies(well_formed_id())]
     (asset,) = account.data("GET", "/video/v1/assets")
-    entry = {"policy": "drm", "drm_configuration_id": encode(b"x" * 32)}
+    entry = {"policy": "drm", "drm_configuration_id": well_formed_id()}
 
     assert statuses == [201] * 4
     assert refused == [400] * 4
@@ -230,7 +229,7 @@ def test_delivery_usage() -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        f"asset_id={encode(b'a' * 32)}&live_stream_id={encode(b'b' * 32)}",
+        f"asset_id={well_formed_id(b'a')}&live_stream_id={well_formed_id(b'b')}",
         "asset_id=somefakeid",
         "timeframe[]=91:days",
         "timeframe[]=5&timeframe[]=1",
@@ -338,7 +337,7 @@ def test_space_closes() -> None:
         account.emulator.spaces.leave(space["id"], "ann")
     assert account.send("POST", "/_emulator/spaces/nobody/join", {"participant": "x"}).status == 404
     assert account.error("POST", SPACES, {"type": "other"})[0] == 400
-    assert account.error("POST", SPACES, {"broadcasts": [{"live_stream_id": encode(b"x" * 32)}]})[0] == 404
+    assert account.error("POST", SPACES, {"broadcasts": [{"live_stream_id": well_formed_id()}]})[0] == 404
 
 
 # ---- web inputs
@@ -389,4 +388,4 @@ def test_web_input_launches_itself() -> None:
     assert account.data("GET", f"{WEB_INPUTS}/{second['id']}")["status"] == "idle"
     for missing in body.keys() - {"auto_launch"}:
         assert account.error("POST", WEB_INPUTS, {**body, missing: None})[0] == 400
-    assert account.error("POST", WEB_INPUTS, {**body, "live_stream_id": encode(b"x" * 32)})[0] == 404
+    assert account.error("POST", WEB_INPUTS, {**body, "live_stream_id": well_formed_id()})[0] == 404

@@ -11,8 +11,10 @@ from zlib import crc32
 import pytest
 
 from mux_async.emulator import Emulator, EmulatorSettings, Request, Response
-from mux_async.emulator.state._upload_sessions import GRANULE
 from tests.emulator.harness import START, Account, Clock, target_of
+
+GRANULE = 256 * 1024
+"""Bytes that chunks are multiples of (facts/BEHAVIOUR.md, section 5.2)."""
 
 DATA = Random(1).randbytes(3 * GRANULE + 1000)
 TOTAL = len(DATA)
