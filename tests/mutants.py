@@ -29,8 +29,11 @@ MODULES = {
     "mux_async/_pagination.py": ["tests/engine/test_pagination_steps.py"],
     "mux_async/uploads/machine.py": ["tests/uploads/test_machine.py"],
     "mux_async/ingest/machine.py": ["tests/ingest/test_machine.py"],
-    "mux_async/_idempotency/search.py": ["tests/engine/test_once.py", "tests/generated/test_once.py"],
+    "mux_async/_idempotency/search.py": ["tests/engine/test_once_search.py"],
+    "mux_async/_idempotency/guard.py": ["tests/engine/test_once_guard.py"],
 }
+CHOSEN = "not trio and not uvloop and not five_hundred_keys and not two_threads"
+"""Tests that run, as an expression of pytest: one event loop is enough here, and nothing that takes seconds."""
 _CAST = re.compile(r'\bcast\((?:None|"[^"]*"), ')
 SETTINGS = """
 [mutmut]
@@ -44,6 +47,8 @@ also_copy=
     README.md
 pytest_add_cli_args=
     -q
+    -k
+    {chosen}
     {plugins}
 pytest_add_cli_args_test_selection=
     {tests}
@@ -60,7 +65,7 @@ def run(module: str, tests: list[str], children: int) -> bool:
             else:
                 shutil.copy(TREE / name, place)
         plugins = [argument for plugin in (*PLUGINS, "no:cacheprovider") for argument in ("-p", plugin)]
-        settings = SETTINGS.format(module=module, plugins="\n    ".join(plugins), tests="\n    ".join(tests))
+        settings = SETTINGS.format(module=module, chosen=CHOSEN, plugins="\n    ".join(plugins), tests="\n    ".join(tests))
         Path(place, "setup.cfg").write_text(settings)
 
         def mutmut(*arguments: str) -> str:
