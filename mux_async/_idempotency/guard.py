@@ -228,7 +228,7 @@ class KeyGuard:
         since, last = self._since(held), held.last_age or 0.0
         began, clock = since.began, self._call.config.clock
         while True:
-            age = last + clock() - began if held.last_age is not None else float("inf")
+            age = last + clock() - began
             found = await search.search(self._read, self._lookup, self._lookup.key_spec.lookup, since)
             if found is not None or not (is_in_doubt or held.made_id is not None):
                 return found

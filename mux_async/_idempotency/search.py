@@ -154,7 +154,7 @@ def _set(body: dict[str, object], spec: KeySpec, key: str) -> None:
     members = body
     *outer, last = spec.members
     for name in outer:
-        given = members.get(name, UNSET)
+        given = members.get(name)
         inner: object = {} if given is UNSET or given is None else to_wire(given, name)
         if not isinstance(inner, dict):
             raise InvalidRequestError(
@@ -162,7 +162,7 @@ def _set(body: dict[str, object], spec: KeySpec, key: str) -> None:
             )
         members[name] = copy = dict(cast("dict[str, object]", inner))
         members = copy
-    given = members.get(last, UNSET)
+    given = members.get(last)
     if given is not UNSET and given is not None and given != key:
         raise InvalidRequestError(
             f"{spec.field} is set to something else than once={key!r}, and it is where that is kept: leave {spec.field} out, or use the "
@@ -240,6 +240,7 @@ async def retrieve(read: Read, lookup: Lookup, made_id: str) -> Found | None:
     """Return the object with a known id, as it is now; ``None`` if it was deleted.
 
     Raises:
+        Inconclusive: The answer holds no object.
         MuxError: It cannot be read.
     """
     try:
@@ -258,7 +259,9 @@ async def _retrieve(read: Read, lookup: Lookup, made_id: str) -> tuple[LookupPag
     )
     whole = await read(reading, Arguments())
     element = member(whole.body, ("data",))
-    return whole, cast("dict[str, object]", element) if isinstance(element, dict) else {}
+    if not isinstance(element, dict):
+        raise Inconclusive(f"{path} was answered without the object that belongs there")
+    return whole, cast("dict[str, object]", element)
 
 
 def _found(lookup: Lookup, item: Mapping[str, object], page: LookupPage) -> Found | None:
@@ -269,7 +272,7 @@ def _found(lookup: Lookup, item: Mapping[str, object], page: LookupPage) -> Foun
 
 def first_query(spec: LookupSpec, arguments: Arguments) -> dict[str, object]:
     """Return the query of the first page."""
-    query: dict[str, object] = {} if spec.limit is None else {"limit": spec.limit}
+    query: dict[str, object] = {"limit": spec.limit}
     sent = to_wire(dict(arguments.body or {}))
     for name, value in spec.query.items():
         query[name] = value if isinstance(value, str) else member(sent, value)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import attrs
@@ -23,6 +23,7 @@ from mux_async._idempotency.keys._registry import Held
 from mux_async._idempotency.search import Lookup, LookupPage
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async.errors import AmbiguousOutcomeError, Delivery, MuxError, Phase, TransportError
+from mux_async.transport import HttpResponse
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -39,7 +40,7 @@ CREATE: Operation[Any] = Operation(
     once=KEYS,
 )
 RESET = TransportError("connection reset", delivery=Delivery.MAYBE_PROCESSED, phase=Phase.READ_HEAD)
-MADE: Any = Answer(SimpleNamespace(), b'{"data":{"id":"i1"}}', [])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+MADE = Answer(cast("HttpResponse", SimpleNamespace()), b'{"data":{"id":"i1"}}', ["sent"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
 IN_DOUBT = "POST /items was not sent: an earlier attempt with the key 'k' may have made something; "
 REPEAT = ". Repeat the call later, or look for name 'k' in mux.video.items.list"
 
@@ -164,7 +165,8 @@ async def test_a_new_key() -> None:
     run = Run()
 
     async def send() -> Answer:
-        assert run.in_flight[NAME].call is run.caller
+        performing: object = run.in_flight[NAME].call
+        assert performing is run.caller
         return await run.send()
 
     assert await run.perform(send) is MADE
@@ -382,10 +384,24 @@ async def test_what_is_known_is_read() -> None:
     answer = await run.perform()
 
     assert run.server.asked == ["/items/i7"]
-    assert (answer.response, answer.content, answer.is_reconciled) == ("response 1", b'{"data":{"id":"i7","name":"k"}}', True)
+    assert (str(answer.response), answer.content, answer.is_reconciled) == (
+        "response 1",
+        b'{"data":{"id":"i7","name":"k"}}',
+        True,
+    )
     assert answer.attempts is run.caller.attempts
     assert not run.sent
     assert [(outcome.verb, outcome.made_id) for outcome in run.registry.outcomes] == [("made", "i7")]
+
+
+async def test_what_is_known_and_does_not_show() -> None:
+    """A read by a known id that shows no object leaves the doubt: nothing is returned in its place, and nothing is sent."""
+    run = made_before(made_id="i7")
+    run.server.pages = [{"data": None}]
+    with pytest.raises(AmbiguousOutcomeError, match=r"\(/items/i7 was answered without the object that belongs there\)"):
+        await run.perform()
+
+    assert not run.sent
 
 
 async def test_what_is_known_and_has_no_path() -> None:
@@ -405,6 +421,7 @@ async def test_what_is_known_and_has_no_path() -> None:
 @pytest.mark.parametrize(("age", "times"), [(0.0, [0, 10]), (4.0, [0, 6]), (9.5, [0, 0.5]), (10.0, [0]), (60.0, [0])])
 async def test_an_outcome_that_is_unknown(age: float, times: list[float]) -> None:
     """After an unknown outcome the request is sent only if a search 10 s or more after that attempt finds nothing."""
+    await anyio.sleep(1000)
     run = made_before(last_age=age)
     start = anyio.current_time()
     await run.perform()

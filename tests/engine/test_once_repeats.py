@@ -118,7 +118,7 @@ class Account:
 
 def client(server: Account, **options: Any) -> tuple[Mux, FakeTransport]:
     """Return a client with a transport of its own, which is as good as a process of its own."""
-    transport = FakeTransport(server.handle)
+    transport = options.pop("transport", None) or FakeTransport(server.handle)
     settings: dict[str, Any] = {
         "token_id": "id",
         "token_secret": "secret",
@@ -150,6 +150,19 @@ async def test_a_second_call() -> None:
     assert not raw.attempts
     assert sent(transport) == ["POST", "GET"]
     assert await create(mux, "film-8") != first
+
+
+@pytest.mark.parametrize("shown", [{"data": None}, {"data": ["thing0"]}, {}, []])
+async def test_a_second_call_that_is_shown_no_object(shown: object) -> None:
+    """Where the read of what was made shows no object, a call returns none, sends nothing, and says that the outcome is not known."""
+    account = Account()
+    transport = FakeTransport(lambda request: account.post(request) if request.method == "POST" else respond(json=shown))
+    mux, _ = client(account, transport=transport)
+    await create(mux)
+    with pytest.raises(AmbiguousOutcomeError, match=r"/video/v1/assets/thing0 was answered without the object"):
+        await create(mux)
+
+    assert sent(transport) == ["POST", "GET"]
 
 
 async def test_another_client_of_the_account() -> None:

@@ -160,7 +160,7 @@ def test_an_operation_without_a_field() -> None:
 
 def test_the_first_query() -> None:
     """The first page has the greatest limit, fixed text, and texts and whole numbers of the request; what is neither is left out."""
-    query = {
+    query: dict[str, str | tuple[str, ...]] = {
         "kind": "x",
         "size": ("size",),
         "owner": ("owner", "id"),
@@ -332,11 +332,16 @@ def test_summaries_are_read_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("whole", [{"data": None}, {"data": [item("a", "k")]}, [], {"errors": {}}])
-def test_a_summary_that_is_no_object(whole: object) -> None:
-    """An element whose read shows no object does not have the key."""
+def test_an_answer_without_the_object(whole: object) -> None:
+    """A read of one object that shows none proves nothing, in a search and for a known id."""
     spec = attrs.evolve(KEYS, lookup=attrs.evolve(ITEMS, is_summary=True))
+    with pytest.raises(Inconclusive) as of_a_search:
+        found_by(Account([{"data": [item("a")]}, whole]), spec)
+    with pytest.raises(Inconclusive) as of_an_id:
+        retrieved(whole)
 
-    assert found_by(Account([{"data": [item("a")]}, whole]), spec) is None
+    assert str(of_a_search.value) == "/items/a was answered without the object that belongs there"
+    assert str(of_an_id.value) == "/items/i1 was answered without the object that belongs there"
 
 
 @pytest.mark.anyio
