@@ -19,7 +19,7 @@ from mux_async._call import Answer
 from mux_async._idempotency.guard import KeyGuard, KeyInFlight, KeyLostError
 from mux_async._idempotency.key import IdempotencyKey
 from mux_async._idempotency.keys._records import KeyCommand
-from mux_async._idempotency.keys._registry import Held
+from mux_async._idempotency.keys._registry import KeyClaim
 from mux_async._idempotency.search import Lookup, LookupPage
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async.errors import AmbiguousOutcomeError, Delivery, MuxError, Phase, TransportError
@@ -47,9 +47,9 @@ REPEAT = ". Repeat the call later, or look for name 'k' in mux.video.items.list"
 
 @attrs.define
 class Registry:
-    """Answers claims from a list, then with `Held(is_mine=True)`; records commands and when they came."""
+    """Answers claims from a list, then with `KeyClaim(is_mine=True)`; records commands and when they came."""
 
-    held: list[Held] = attrs.field(factory=list[Held])
+    held: list[KeyClaim] = attrs.field(factory=list[KeyClaim])
     is_kept: list[bool] = attrs.field(factory=list[bool])
     is_shared: bool = False
     takes: float = 0.0
@@ -66,9 +66,9 @@ class Registry:
             await anyio.sleep(self.takes)
         self.commands.append((verb, name, token))
 
-    async def claim(self, name: str, token: str) -> Held:
+    async def claim(self, name: str, token: str) -> KeyClaim:
         await self._record("claim", name, token)
-        return self.held.pop(0) if self.held else Held(is_mine=True)
+        return self.held.pop(0) if self.held else KeyClaim(is_mine=True)
 
     async def announce(self, name: str, token: str) -> bool:
         await self._record("announce", name, token)
@@ -224,7 +224,7 @@ async def test_what_failed(delivery: Delivery, verb: str, *, is_announced: bool,
 async def test_a_key_that_another_process_took(caplog: pytest.LogCaptureFixture) -> None:
     """A call that lost its key before an attempt does not send; it lets go, claims again, and says so in the log."""
     caplog.set_level(logging.INFO, "mux_async")
-    run = Run(Registry(is_kept=[False], held=[Held(is_mine=True), Held(is_mine=False), Held(is_mine=True)]))
+    run = Run(Registry(is_kept=[False], held=[KeyClaim(is_mine=True), KeyClaim(is_mine=False), KeyClaim(is_mine=True)]))
 
     assert await run.perform() is MADE
     assert len(run.sent) == 1
@@ -260,7 +260,7 @@ async def test_an_announcement() -> None:
 
 async def test_a_key_that_is_held() -> None:
     """A key that another call holds is claimed again after 0.05 s, then after twice the pause each time, 1 s at most."""
-    run = Run(Registry(held=[Held(is_mine=False)] * 8))
+    run = Run(Registry(held=[KeyClaim(is_mine=False)] * 8))
     start = anyio.current_time()
     await run.perform()
 
@@ -374,7 +374,7 @@ async def test_behind_a_call_that_fails() -> None:
 
 
 def made_before(**known: Any) -> Run:
-    return Run(Registry([attrs.evolve(Held(is_mine=True, first_age=100.0, last_age=100.0), **known)]))
+    return Run(Registry([attrs.evolve(KeyClaim(is_mine=True, first_age=100.0, last_age=100.0), **known)]))
 
 
 async def test_what_is_known_is_read() -> None:
@@ -442,7 +442,7 @@ async def test_an_outcome_that_shows_late() -> None:
 @pytest.mark.parametrize("replay", [Replay.HARMLESS, Replay.IDEMPOTENT])
 async def test_an_outcome_that_does_not_matter(replay: Replay) -> None:
     """Where a second request does no harm, one search is enough."""
-    run = Run(Registry([Held(is_mine=True, first_age=1.0, last_age=1.0)]), replay=replay)
+    run = Run(Registry([KeyClaim(is_mine=True, first_age=1.0, last_age=1.0)]), replay=replay)
     await run.perform()
 
     assert len(run.server.asked) == len(run.sent) == 1
@@ -497,7 +497,7 @@ async def test_a_search_that_proves_nothing() -> None:
     assert caught.value.__suppress_context__
     assert caught.value.__cause__ is None
     harmless = Run(
-        Registry([Held(is_mine=True, first_age=1.0, last_age=1.0)]), Server([{"data": None}]), replay=Replay.HARMLESS
+        Registry([KeyClaim(is_mine=True, first_age=1.0, last_age=1.0)]), Server([{"data": None}]), replay=Replay.HARMLESS
     )
     assert await harmless.perform() is MADE
 
@@ -566,7 +566,7 @@ async def test_how_far_back(key: IdempotencyKey, known: dict[str, Any], age: flo
         server = Server(
             [{"data": [{"id": "x", "created_at": int(at)}], "next_cursor": "c"}, {"data": []}], sends_date=slack < 100
         )
-        run = Run(Registry([Held(is_mine=True, **known)]), server, key)
+        run = Run(Registry([KeyClaim(is_mine=True, **known)]), server, key)
         await run.perform()
 
         assert server.asked == asked
@@ -575,7 +575,7 @@ async def test_how_far_back(key: IdempotencyKey, known: dict[str, Any], age: flo
 
 async def test_how_far_back_after_a_wait() -> None:
     """The age of the first attempt grows while a call waits for the next search."""
-    run = Run(Registry([Held(is_mine=True, first_age=5.0, last_age=5.0)]), Server([{"data": []}]))
+    run = Run(Registry([KeyClaim(is_mine=True, first_age=5.0, last_age=5.0)]), Server([{"data": []}]))
     start = EPOCH + anyio.current_time()
     run.server.pages = [{"data": []}, {"data": [{"id": "x", "created_at": int(start - 14)}], "next_cursor": "c"}, {"data": []}]
     await run.perform()

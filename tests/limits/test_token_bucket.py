@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from mux_async import ConfigurationError
 from mux_async.limits import AdaptiveSettings
 from mux_async.limits._token_bucket import TokenBucket
 
@@ -237,6 +239,64 @@ def test_grants_are_forgotten(now: float, is_known: bool) -> None:
     assert numbers(bucket)["_base_full_at"] == (-INF if is_known else 210.0)
     assert numbers(bucket)["full_at"] == 310.0
     assert bucket.give_back(10.0) is is_known
+
+
+def test_grants_are_forgotten_at_the_next_one() -> None:
+    """A grant that is taken when an older one can no longer be given back forgets that one."""
+    bucket = TokenBucket(1.0, 4)
+    bucket.take(10.0)
+    bucket.take(70.5)
+
+    assert numbers(bucket)["grants"] == [70.5]
+    assert not bucket.give_back(10.0)
+
+
+def test_a_grant_when_time_stepped_back() -> None:
+    """A grant before the latest time is made at the latest time."""
+    bucket = TokenBucket(1.0, 4)
+    bucket.take(10.0)
+
+    assert bucket.take(5.0) == 0.0
+    assert (bucket.now, numbers(bucket)["grants"], bucket.full_at) == (10.0, [10.0, 10.0], 12.0)
+
+
+def test_a_grant_lets_the_rate_recover() -> None:
+    """A grant after a lowered rate was held is made at the rate of its moment, and one after ten minutes at a greater burst."""
+    slow = emptied(1.0, 1)
+    slow.on_throttled(10.0, granted_at=10.0)
+    lowered = slow.rate
+    slow.take(40.0)
+    small = emptied(1.0, 4)
+    small.on_throttled(10.0, granted_at=10.0)
+    before = small.burst
+    small.take(5000.0)
+
+    assert (lowered, slow.rate) == (0.7, 1.0)
+    assert small.burst == before + 1
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        *(
+            ({name: -1.0}, f"the adaptive settings' {name} is -1.0; it must be 0 seconds or more")
+            for name in ("first_pause", "longest_pause", "hold")
+        ),
+        *(
+            ({name: value}, f"the adaptive settings' {name} is {value}; it is {takes} above 0 and at most 1")
+            for name, takes in (("backoff", "a factor"), ("min_rate_ratio", "a share of the ceiling"))
+            for value in (0, 1.1)
+        ),
+        ({"recovery": 0}, "the adaptive settings' recovery is 0; it must be above 0 seconds"),
+        ({"discover": "no"}, "the adaptive settings' discover is 'no'; it must be True or False"),
+    ],
+)
+def test_settings_that_cannot_be(members: dict[str, Any], message: str) -> None:
+    """A setting out of range is refused with its name, its value and what it must be."""
+    with pytest.raises(ConfigurationError) as caught:
+        AdaptiveSettings(**members)
+
+    assert str(caught.value) == message
 
 
 def test_time() -> None:
