@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -355,3 +355,10 @@ def test_each_task_has_its_own_request() -> None:
 
     assert asyncio.run(main()) == [[1], [3]]
     assert len(ended) == 1
+
+
+def test_the_repr_of_a_list_that_was_not_made() -> None:
+    """A list whose constructor failed has a repr: tools that show errors with locals call it."""
+    unfinished = object.__new__(cast("type[object]", Paginator))
+
+    assert repr(unfinished) == "<Paginator of nothing: await it for one page, or use async for for every item>"
