@@ -100,6 +100,7 @@ def test_standard_input(tmp_path: Path) -> None:
     assert "no earlier upload found" in begun.stderr
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(os.name == "nt", reason="pipes differ")
 def test_standard_input_that_does_not_block(tmp_path: Path) -> None:
     """A pipe that does not block, as node and some shells leave it, arrives whole although its writer takes breaks."""

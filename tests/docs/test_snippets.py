@@ -533,7 +533,7 @@ async def told_account() -> AsyncGenerator[tuple[Emulator, Mux, WebhookRouter]]:
 
 async def go_on_air(emulated: Emulator, stream_id: str) -> None:
     emulated.live.connect(stream_id)
-    await anyio.sleep(0.2)
+    await anyio.sleep(0.1)
     emulated.live.disconnect(stream_id)
 
 

@@ -43,6 +43,7 @@ def watched() -> Account:
     return Account(EmulatorSettings(limits=None))
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("operation_id", EVERY)
 def test_answers(operation_id: str, watched: Account) -> None:
     """A made-up request that fits the description gets an answer that is described, and never a failure.
@@ -68,6 +69,7 @@ REJECTABLE = [operation_id for operation_id in EVERY if operation_id != "video.p
 """All but the one whose list of file names is known to be too short (facts/README.md, Oddities)."""
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("operation_id", REJECTABLE)
 def test_refusals(operation_id: str, watched: Account) -> None:
     """A request that does not fit the description is never a failure, and what is answered is described; without memory, it is refused."""

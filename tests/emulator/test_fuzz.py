@@ -105,6 +105,7 @@ def settled(**more: Any) -> EmulatorSettings:
     )
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_requests(seed: int) -> None:
     """Whatever is asked of an account where there is something of everything, there is an answer, below 500 and of the right form."""
@@ -118,6 +119,7 @@ def test_requests(seed: int) -> None:
     assert {200, 201, 204, 400, 401, 404} <= statuses
 
 
+@pytest.mark.proof
 def test_requests_of_the_data_api() -> None:
     """The same for everything that is computed, where nothing changes meanwhile."""
     statuses = batter(Account(settled()), Random("data"), 500, data=True)
@@ -125,6 +127,7 @@ def test_requests_of_the_data_api() -> None:
     assert {200, 400, 404} <= statuses
 
 
+@pytest.mark.proof
 def test_requests_without_memory() -> None:
     """The same without memory."""
     statuses = batter(Account(settled(stub=True)), Random("stub"))
@@ -132,6 +135,7 @@ def test_requests_without_memory() -> None:
     assert {200, 400, 404} <= statuses
 
 
+@pytest.mark.proof
 def test_requests_with_a_file(tmp_path: Path) -> None:
     """The same with a state file, which can be read again afterwards, and has everything that there was."""
     account = Account(settled(state=tmp_path / "state"))

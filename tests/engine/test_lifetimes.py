@@ -28,6 +28,7 @@ MEMORY = 4 * 1024 * 1024
 """Bytes by which a process may grow that holds no more than before: fragmentation, caches. A loop with its connections takes 100 KB."""
 
 pytestmark = [
+    pytest.mark.proof,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork, and no /proc"),
     pytest.mark.timeout(400),  # more than `perform` waits; what is measured is no time
 ]

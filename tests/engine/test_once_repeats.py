@@ -492,6 +492,7 @@ async def test_parts_of_things() -> None:
     assert ids == ["t0", "t0"]
 
 
+@pytest.mark.proof
 async def test_five_hundred_keys() -> None:
     """Of 500 keys whose creates go wrong in every way, and are repeated until they succeed by two callers each, none has two things.
 

@@ -327,6 +327,7 @@ async def fill(url: str, key: str, burst: int) -> None:
     await fast.aclose()
 
 
+@pytest.mark.proof
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 async def test_cancelled_calls_take_nothing(kind: str, tmp_path: Path, anyio_backend_name: str) -> None:

@@ -77,7 +77,7 @@ def reply(status: int, body: bytes, *more: str) -> Answer:
 
 
 async def silence(_: anyio.abc.ByteStream) -> None:
-    await anyio.sleep(5)
+    await anyio.sleep_forever()
 
 
 def refused(status: int) -> Answer:

@@ -270,10 +270,10 @@ async def test_silence_of_several_lengths() -> None:
             if received.target == "/silent":
                 await peer.wait_closed()
                 return
-            await anyio.sleep(0.2)
+            await anyio.sleep(0.1)
             await peer.reply(Reply(body=b"ok"))
 
-    short, long = Timeouts(read=0.1), Timeouts(read=5.0)
+    short, long = Timeouts(read=0.05), Timeouts(read=5.0)
     caught: list[TransportTimeoutError] = []
     async with listen(conversation) as site:
         transport = AiohttpTransport()

@@ -31,6 +31,7 @@ def having(dimension: str, *values: str | None) -> set[str]:
     return {view.id for view in VIEWS if read(view) in values}
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_partition(dimension: str) -> None:
     """For every dimension and a value of it, the views that have it and those that have not are all views, and none is both."""

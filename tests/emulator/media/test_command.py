@@ -37,6 +37,7 @@ def emulating(*options: str) -> Generator[tuple[Theatre, str], None, None]:
             process.communicate(timeout=20)
 
 
+@pytest.mark.proof
 def test_real(tmp_path: Path, inputs: Path) -> None:
     """With the library, media are real without being asked for, and what was made of them outlives a restart with its state."""
     state = str(tmp_path / "state.db")
