@@ -26,7 +26,7 @@ import attrs
 import cattrs
 import orjson
 
-from mux_async._models.model import shape_of
+from mux_async._models.model import table_of
 from mux_async._models.response_decoder import decoder
 from mux_async._operation import Bucket, Operation, Replay
 from mux_async.models import (
@@ -111,8 +111,8 @@ def stock() -> Any:
     many: Any = list
 
     def plain(model: type[Any], **nested: Any) -> Any:
-        fields = {name: attrs.field(type=nested.get(name, str)) for name in shape_of(model).required}
-        fields |= {name: attrs.field(type=nested.get(name, str | None), default=None) for name in shape_of(model).optional}
+        fields = {name: attrs.field(type=nested.get(name, str)) for name in table_of(model).required}
+        fields |= {name: attrs.field(type=nested.get(name, str | None), default=None) for name in table_of(model).optional}
         return attrs.make_class(f"Plain{model.__name__}", fields, slots=True, frozen=True, kw_only=True)
 
     return plain(

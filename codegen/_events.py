@@ -27,7 +27,7 @@ def write(api: Api) -> dict[str, str]:
         "",
         "from __future__ import annotations",
         "from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, cast",
-        "from mux_async._models.deferred_attrs import late",
+        "from mux_async._models.deferred_attrs import deferred_attrs",
         "from mux_async.webhooks._event import Event, UnknownEvent, read_text",
         "if TYPE_CHECKING:",
         "    from collections.abc import Mapping",
@@ -129,7 +129,7 @@ def _family(api: Api, data: str, events: list[Event]) -> list[str]:
     about = api.words.schemas.get(data) or f"Events about {data}."
     listed = ", ".join(f"``{event.type}``" for event in events)
     return [
-        "@late(kw_only=True, eq=False, repr=False)",
+        "@deferred_attrs(kw_only=True, eq=False, repr=False)",
         f"class {class_name(data)}(Event):",
         *docstring([*wrap(f"An event with `{data}` as its data: {listed}.", 10), "", *wrap(about, 10)], 4),
         "",

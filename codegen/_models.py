@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from codegen._api import Api, Enum, Field, Object, Schema, Union, is_nullable, time_format
@@ -22,7 +23,7 @@ from codegen._python import (
     wrap,
 )
 
-_METADATA = {"seconds": "SECONDS", "seconds_text": "SECONDS_TEXT", "iso": "ISO", "day": "DAY"}
+_TIMES = {"seconds": "SECONDS", "seconds_text": "SECONDS_TEXT", "iso": "ISO", "day": "DAY"}
 
 
 def write(api: Api) -> dict[str, str]:
@@ -41,11 +42,9 @@ def _module(api: Api, module: str, schemas: list[Schema]) -> str:
 
     runtime = model_imports(api, names.runtime, module)
     typing = model_imports(api, names.typing - names.runtime, module)
-    if objects:
-        if any("attrs.field(" in line for line in objects):
-            names.use("attrs", "")
-        names.use("typing", "TYPE_CHECKING", "Any") if typing else names.use("typing", "Any")
-    elif typing:
+    if any("attrs.field(" in line for line in objects):
+        names.use("attrs", "")
+    if typing:
         names.use("typing", "TYPE_CHECKING")
     lines = [
         HEADER,
@@ -86,9 +85,8 @@ def _enum(api: Api, enum: Enum, names: Names) -> list[str]:
 
 def _object(api: Api, schema: Object, names: Names) -> list[str]:
     names.use("mux_async._models.model", "Model")
-    has_times = any(time_format(field.schema) for field in schema.fields)
     lines = [
-        f"@{names.use('mux_async._models.deferred_attrs', 'late')}(kw_only=True, eq=False, repr=False)",
+        f"@{names.use('mux_async._models.deferred_attrs', 'deferred_attrs')}(kw_only=True, eq=False, repr=False)",
         f"class {schema.name}({_bases(api, schema, names)}):",
         *docstring(wrap(object_text(api, schema), 10), 4),
         "",
@@ -102,58 +100,46 @@ def _object(api: Api, schema: Object, names: Names) -> list[str]:
             lines += docstring(wrap(about, 10), 4)
     if not schema.fields:
         return [*lines, ""]
-    in_order = sorted(schema.fields, key=lambda field: not field.is_required)
-    lines += ["", *_form(api, in_order, names)]
-    returned = "Notes" if has_times else "None"
-    lines += ["", "    @classmethod", f"    def _fill(cls, it: Any, got: Any) -> {returned}:"]
-    if has_times:
-        names.use("mux_async._models.times", "Notes")
-        lines.append("        notes: Notes = {}")
-    names.use("mux_async._models.model", "drafts", "thaw")
-    made = {field.name: call for field in in_order if (call := _made(api, field, names))}
-    lines += [f"        {name} = {call}" for name, call in made.items()]
-    lines.append("        thaw[it] = drafts[cls]")
-    lines += [f"        it.{field.name} = {field.name if field.name in made else f'got.{field.name}'}" for field in in_order]
-    lines.append("        it.__class__ = cls")
-    return [*lines, *(["        return notes"] if has_times else ()), "", ""]
+    return [*lines, "", *_field_table(api, schema.fields, names), "", ""]
 
 
-def _form(api: Api, fields: list[Field], names: Names) -> list[str]:
-    """Write what each field holds on the wire."""
-    names.use("mux_async._models.struct_decoder", "Form")
-    required = [f"{quoted(field.name)}: {_kind(api, field, names)}," for field in fields if field.is_required]
-    optional = [f"{quoted(field.name)}: {_kind(api, field, names)}," for field in fields if not field.is_required]
-    renamed = [f"{quoted(field.name)}: {quoted(field.wire)}," for field in fields if field.name != field.wire]
-    parts = [f"{{{' '.join(required)}}},", f"{{{' '.join(optional)}}},", *([f"{{{' '.join(renamed)}}},"] if renamed else ())]
-    return ["    @classmethod", "    def _form(cls) -> Form:", "        return Form(", *parts, "        )"]
+def _field_table(api: Api, fields: Sequence[Field], names: Names) -> list[str]:
+    """Write what each field holds on the wire, as `mux_async._models.fields` has it."""
+    names.use("mux_async._models.fields", "FieldTable")
+    rows = [f"{quoted(field.name)}: {_row(api, field, names)}," for field in fields]
+    renamed = [f"{quoted(field.name)}: {quoted(field.wire)}" for field in fields if field.name != field.wire]
+    parts = [f"{{{' '.join(rows)}}},", *([f"renamed={{{', '.join(renamed)}}},"] if renamed else ())]
+    return ["    @classmethod", "    def _field_table(cls) -> FieldTable:", "        return FieldTable(", *parts, "        )"]
 
 
-def _kind(api: Api, field: Field, names: Names) -> str:
-    """Write what a field holds, as `mux_async._models.struct_decoder` has it."""
-    kind = _plain_kind(api, field.schema, names)
-    if not (field.is_required and is_nullable(field.schema)):
+def _row(api: Api, field: Field, names: Names) -> str:
+    kind = _kind(api, field.schema, names)
+    if not field.is_required:
+        return f"{names.use('mux_async._models.fields', 'optional')}({kind})"
+    if not is_nullable(field.schema):
         return kind
+    if time_format(field.schema) or kind.startswith("Nested"):
+        return f"{names.use('mux_async._models.fields', 'nullable')}({kind})"
     return f"(*{kind}, None)" if kind.endswith((")", "_VALUES")) else f"{kind} | None"
 
 
-def _plain_kind(api: Api, schema: Json, names: Names) -> str:
-    if time_format(schema):
-        return names.use("mux_async._models.struct_decoder", "TIME")
+def _kind(api: Api, schema: Json, names: Names) -> str:
+    if time := time_format(schema):
+        return names.use("mux_async._models.times", _TIMES[time])
+    if reader := _reader(api, schema, names):
+        return f"{names.use('mux_async._models.fields', 'Nested')}({reader})"
     if "$ref" in schema:
-        name: str = schema["$ref"].removeprefix(SCHEMAS)
-        if isinstance(api.schemas[name], Enum):
-            values = f"{constant(name)}_VALUES"
-            names.runtime.add(values)
-            return values
-        return names.use("mux_async._models.struct_decoder", "OBJECT")
+        values = f"{constant(schema['$ref'].removeprefix(SCHEMAS))}_VALUES"
+        names.runtime.add(values)
+        return values
     if "enum" in schema:
         return f"({' '.join(f'{quoted(value)},' for value in schema['enum'])})"
     kinds: Any = schema.get("type")
     listed: list[str] = kinds if kinds.__class__ is list else [kinds]
-    if kinds == "array" and _reader(api, schema["items"], names):
-        return names.use("mux_async._models.struct_decoder", "OBJECTS")
+    if kinds == "array" and (reader := _reader(api, schema["items"], names)):
+        return f"{names.use('mux_async._models.fields', 'NestedList')}({reader})"
     if set(listed) & {"integer", "number"}:
-        names.use("mux_async._models.struct_decoder", "NUMBER")
+        names.use("mux_async._models.fields", "NUMBER")
     return " | ".join(dict.fromkeys(_KINDS[kind] for kind in listed if kind != "null"))
 
 
@@ -178,46 +164,16 @@ def _annotation(api: Api, field: Field, names: Names) -> str:
 
 def _default(field: Field, names: Names, deprecated: str | None) -> str:
     arguments: list[str] = []
-    metadata: list[str] = []
-    if kind := time_format(field.schema):
-        metadata.append(f"**{names.use('mux_async._models.model', _METADATA[kind])}")
-    if field.wire != field.name:
-        metadata.append(f'"wire": {quoted(field.wire)}')
-    if deprecated:
-        metadata.append(f'"deprecated": {quoted(deprecated)}')
     if not field.is_required:
         names.use("mux_async._models.model", "ABSENT")
         arguments.append("default=ABSENT")
     if field.is_secret:
         arguments.append(f"repr={names.use('mux_async._models.model', 'hidden')}")
-    if metadata:
-        whole = (
-            metadata[0].removeprefix("**")
-            if len(metadata) == 1 and kind and not deprecated
-            else "{" + ", ".join(metadata) + "}"
-        )
-        arguments.append(f"metadata={whole}")
+    if deprecated:
+        arguments.append(f'metadata={{"deprecated": {quoted(deprecated)}}}')
     if not arguments:
         return ""
     return " = ABSENT" if arguments == ["default=ABSENT"] else f" = attrs.field({', '.join(arguments)})"
-
-
-def _made(api: Api, field: Field, names: Names) -> str | None:
-    """Write the call that makes the value of a field; ``None`` where it is what was read."""
-    got = f"got.{field.name}"
-    if kind := time_format(field.schema):
-        return f"{names.use('mux_async._models.times', kind)}({got}, notes, {quoted(field.name)})"
-    if reader := _reader(api, field.schema, names):
-        return _reading("one", reader, got, names)
-    if reader := _reader(api, field.schema.get("items", {}), names):
-        return _reading("many", reader, got, names)
-    return None
-
-
-def _reading(how: str, reader: str, got: str, names: Names) -> str:
-    if reader.endswith("_VARIANTS"):
-        return f"{reader}.{how}({got})"
-    return f"{names.use('mux_async._models.objects', how)}({reader}, {got})"
 
 
 def _reader(api: Api, schema: Json, names: Names) -> str | None:
@@ -240,7 +196,7 @@ def _innermost_first(schemas: list[Schema]) -> list[Union]:
 
 
 def _union(api: Api, union: Union, names: Names) -> list[str]:
-    names.use("mux_async._models.objects", "Variants")
+    names.use("mux_async._models.variants", "Variants")
     names.use("typing", "Final", "TypeAlias")
     names.use("collections.abc", "Mapping")
     names.runtime.update(union.variants.values())

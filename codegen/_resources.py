@@ -113,7 +113,7 @@ def _module(api: Api, group: str) -> str:
     runtime["functools"] = {"cached_property"}
     if any(method.deprecated for method in methods):
         runtime["typing_extensions"] = {"deprecated"}
-    for module in ("mux_async._models.model", "builtins"):
+    for module in ("mux_async._models.serialization", "builtins"):
         if module in names.standard:
             runtime[module] = names.standard.pop(module)
     for child in children:
@@ -281,7 +281,7 @@ def _method(api: Api, method: Method, names: Names, typing: dict[str, set[str]],
 
 def _sent(parameter: Parameter, names: Names) -> str:
     if parameter.shorthand:
-        names.use("mux_async._models.model", "listed")
+        names.use("mux_async._models.serialization", "listed")
         return f"listed({parameter.name}, {quoted(parameter.shorthand)})"
     return parameter.name
 

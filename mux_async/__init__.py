@@ -8,7 +8,7 @@ from mux_async._version import __version__
 if TYPE_CHECKING:
     from mux_async._client import Mux
     from mux_async._idempotency.key import IdempotencyKey
-    from mux_async._models.response_decoder import converter
+    from mux_async._models.cattrs_converter import converter
     from mux_async._options import CallOptions, use_priority
     from mux_async._pagination import Page, Paginator
     from mux_async._response import ByteStream, Download, RawResponse
@@ -126,7 +126,7 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
         __name__,
         {
             "_client": ["Mux"],
-            "_models.response_decoder": ["converter"],
+            "_models.cattrs_converter": ["converter"],
             "_idempotency.key": ["IdempotencyKey"],
             "_options": ["CallOptions", "use_priority"],
             "_pagination": ["Page", "Paginator"],

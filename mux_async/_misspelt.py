@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NewType, Union, cast, get_args, get_orig
 
 import attrs
 
-from mux_async._models.model import Model
+from mux_async._models.model import Model, table_of
 from mux_async.errors import DeprecatedArgumentWarning, InvalidRequestError, MisspeltArgumentWarning
 
 _CLOSE: Final = 0.65
@@ -210,11 +210,10 @@ def _body(cls: type[Model]) -> _Body:
     found = _bodies.get(cls)
     if found is None:
         hints = get_type_hints(cls)
+        attributes: Any = attrs.fields_dict(cast("Any", cls))
         members: dict[str, _Member] = {}
-        for field in attrs.fields(cls):
-            if field.name != "extra":
-                wire: str = field.metadata.get("wire", field.name)
-                members[wire] = attrs.evolve(_member(hints[field.name]), deprecated=field.metadata.get("deprecated"))
+        for name, field in table_of(cls).fields.items():
+            members[field.wire] = attrs.evolve(_member(hints[name]), deprecated=attributes[name].metadata.get("deprecated"))
         looked_at = {name: member for name, member in members.items() if not member.is_plain}
         found = _Body(frozenset(members), looked_at, frozenset(name for name, member in members.items() if member.deprecated))
         _bodies[cls] = found  # before its members, which may hold objects like it

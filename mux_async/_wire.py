@@ -17,7 +17,8 @@ from urllib.parse import ParseResult, SplitResult, quote, urlencode
 from mux_async._config import check_headers
 from mux_async._content import ACCEPT_ENCODING
 from mux_async._models import json_reader, response_decoder
-from mux_async._models.model import Model, check_text, get_kept, to_wire
+from mux_async._models.model import Model, state_of
+from mux_async._models.serialization import check_text, to_wire
 from mux_async._operation import Host, Operation, Replay
 from mux_async._pagination import Page, next_query
 from mux_async._types import UNSET
@@ -250,7 +251,7 @@ def _page(operation: Operation[Any], arguments: Arguments, envelope: Any) -> Pag
 def _member(value: object, name: str) -> object:
     """Return a member of an object, whether it has a field of that name or not."""
     if isinstance(value, Model):
-        extra = get_kept(value).extra
+        extra = state_of(value).extra
         return extra[name] if name in extra else getattr(value, name, None)
     return cast("Mapping[str, object]", value).get(name) if isinstance(value, Mapping) else None
 

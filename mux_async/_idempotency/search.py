@@ -23,7 +23,7 @@ import attrs
 from mux_async._arguments import Arguments
 from mux_async._idempotency.key import IdempotencyKey
 from mux_async._models import response_decoder
-from mux_async._models.model import to_wire
+from mux_async._models.serialization import to_wire
 from mux_async._models.times import parse_http_date, parse_time
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Replay
 from mux_async._pagination import next_query

@@ -1,7 +1,7 @@
-"""What other libraries want to know about models: pydantic (and FastAPI with it), msgspec. Imported when one of them asks.
+"""What other libraries need from models: pydantic (and FastAPI with it) and msgspec. Imported when one of them calls a hook of `Model`.
 
 To pydantic a model is its JSON object: it is read from one, written as one, and described by the schema of one. Reading is as tolerant as
-`Model.from_wire`, because an answer that was kept may hold what this version does not know.
+`Model.from_wire`, because a stored response may hold what this version does not know.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Literal, NewType, Union, cast, get_args, get_origin, get_type_hints
 
-import attrs
-
-from mux_async._models.model import Model
+from mux_async._models.fields import FieldTable
+from mux_async._models.serialization import Serializable
 from mux_async._models.times import write_day, write_iso, write_seconds, write_seconds_text
 
 _WRITTEN: Final[Mapping[object, dict[str, Any]]] = {
@@ -35,11 +34,11 @@ _PLAIN: Final[Mapping[object, dict[str, Any]]] = {
 }
 
 
-def pydantic_schema(cls: type[Model]) -> Any:
+def pydantic_schema(cls: Any) -> Any:
     """Return the core schema of a model for pydantic."""
     from pydantic_core import PydanticCustomError, core_schema
 
-    def read(value: object) -> Model:
+    def read(value: object) -> object:
         if isinstance(value, cls):
             return value
         if isinstance(value, Mapping):
@@ -60,21 +59,18 @@ def pydantic_serializer(cls: Any) -> Any:
 
 
 @cache
-def json_schema(cls: Any) -> dict[str, Any]:
+def json_schema(cls: Any, table: FieldTable) -> dict[str, Any]:
     """Return the JSON schema of a model, with those of the models in it. It allows for members that this version does not know."""
     hints = get_type_hints(cls)
     properties: dict[str, Any] = {}
     required: list[str] = []
-    for field in attrs.fields(cls):
-        if field.name == "extra":
-            continue
-        wire = field.metadata.get("wire", field.name)
-        written = _WRITTEN.get(field.metadata.get("write"))
-        properties[wire] = _schema_of(hints[field.name]) if written is None else dict(written)
-        if field.default is attrs.NOTHING:
-            required.append(wire)
+    for name, field in table.fields.items():
+        written = _WRITTEN.get(table.writers.get(name))
+        properties[field.wire] = _schema_of(hints[name]) if written is None else dict(written)
+        if not field.is_optional:
+            required.append(field.wire)
         elif written is not None:
-            properties[wire] = {"anyOf": [written, _PLAIN[type(None)]]}
+            properties[field.wire] = {"anyOf": [written, _PLAIN[type(None)]]}
     found: dict[str, Any] = {"type": "object", "title": cls.__name__, "properties": properties, "additionalProperties": True}
     return {**found, "required": required} if required else found
 
@@ -84,8 +80,9 @@ def _schema_of(kind: Any) -> dict[str, Any]:
         return _schema_of(kind.__supertype__)
     if kind in _PLAIN:
         return dict(_PLAIN[kind])
-    if isinstance(kind, type) and issubclass(kind, Model):
-        return json_schema(cast("Any", kind))
+    if isinstance(kind, type) and issubclass(kind, Serializable):
+        found: dict[str, Any] = cast("Any", kind).__get_pydantic_json_schema__(None, None)
+        return found
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return {"enum": list(arguments)}
@@ -113,5 +110,5 @@ class _OneField:
 
 
 def a_dataclass_field() -> Any:
-    """Return a field as dataclasses have them. Who asks a model for its fields reads their names, and that they are fields."""
+    """Return a field as dataclasses have them. Of the fields of a model, only their names are used, and that they are fields."""
     return dataclasses.fields(_OneField)[0]

@@ -17,7 +17,7 @@ from typing import Final, cast
 
 import msgspec
 
-GIVES_UP: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec refuses a text with."""
 
 
@@ -33,7 +33,7 @@ def loads(text: bytes) -> object:
     """
     try:
         return _decode(text)
-    except GIVES_UP:
+    except DECODE_ERRORS:
         pass
     try:
         found: object = _tolerant.decode(text.decode(json.detect_encoding(text), "surrogatepass"))

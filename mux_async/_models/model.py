@@ -1,38 +1,36 @@
-"""`Model`, the base of every generated class, and the way from values to JSON.
+"""`Model`, the base of every generated class: received lazily, frozen, and written back as it came.
 
 A model reads as plain attributes and remembers what plain attributes cannot say: which optional field was absent and which was null, which
 fields this version has no name for, and how a time was written. `Model.to_wire` therefore gives back exactly what `Model.from_wire` was
 given. Three rules keep that true:
 
-1. The usual case costs nothing: a required field is what it reads (``None`` is null), an optional one that reads ``None`` is absent.
-2. Exceptions are *notes*: field name to what stands on the wire instead; `UNSET` for nothing. A note lasts as long as its field keeps
-   its value.
+1. The usual case costs nothing: a required field is written as it reads (``None`` is null), an optional one that reads ``None`` is absent.
+2. Exceptions are *overrides* (`WireState`): field name to what stands on the wire instead, ``UNSET`` for nothing. An override lasts as long
+   as its field keeps its value.
 3. What does not fit its type is kept as it is. One bad field never loses a response.
 
-A model that was received holds its JSON text, and reads itself when it is first looked at, one object at a time (`struct_decoder`): most
-of what an answer holds is never asked for. Reading never fails, so nothing is put off but its cost (docs/decisions/decoding.md).
+A received model holds its JSON text, and no fields, until the first attribute is read: `materialize` then stores all fields of this object.
+Nested objects become models that hold their own text. Materializing never fails, so no error is put off (docs/decisions/decoding.md).
 """
 
 from __future__ import annotations
 
-import enum
-import math
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime
-from types import MappingProxyType
+from datetime import date
+from itertools import repeat
+from operator import call
+from types import MappingProxyType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, cast, final
-from urllib.parse import ParseResult, SplitResult
 
 import attrs
+import msgspec
 import orjson
 
-from mux_async._models.json_reader import GIVES_UP, NotJsonError, load_object
-from mux_async._models.struct_decoder import NOTHING, Fill, Form, Kept, keep, object_text
-from mux_async._models.times import Notes, write_day, write_iso, write_seconds, write_seconds_text
+from mux_async._models.fields import Field, FieldTable, Finish, Overrides
+from mux_async._models.json_reader import DECODE_ERRORS, NotJsonError, load_object
+from mux_async._models.serialization import Serializable, to_wire, write_object, write_time, write_value
+from mux_async._models.struct_decoder import BRACE, NotAnObjectError, StructDecoder, object_text
 from mux_async._types import UNSET, Secret
-from mux_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from typing import Self
@@ -46,25 +44,42 @@ JsonObject: TypeAlias = dict[str, object]
 """A field that holds an object of no known shape."""
 
 ABSENT: Any = UNSET
-"""Default of optional fields, so that a field passed as ``None`` can be told from one not passed. It never stays: it reads ``None``."""
-
-SECONDS: Final[Mapping[str, object]] = {"write": write_seconds}
-SECONDS_TEXT: Final[Mapping[str, object]] = {"write": write_seconds_text}
-ISO: Final[Mapping[str, object]] = {"write": write_iso}
-DAY: Final[Mapping[str, object]] = {"write": write_day}
+"""Default of optional fields: it tells a field that was passed as ``None`` from one that was not passed. It then reads ``None``."""
 
 
 def hidden(_value: object) -> str:
-    """Show a field that holds a secret, or a URL that is as good as one."""
+    """Show a field that holds a secret, or a URL that grants access."""
     return "'***'"
+
+
+@final
+class WireState:
+    """What an object holds besides its fields: fields without a name here (`extra`), and the overrides of the others.
+
+    Storing it in an object marks the object as materialized.
+    """
+
+    __slots__ = ("extra", "overrides")
+
+    def __init__(self, extra: Mapping[str, object], overrides: Mapping[str, object]) -> None:
+        self.extra = extra
+        self.overrides = overrides
+
+
+_EMPTY: Final = WireState(MappingProxyType({}), MappingProxyType({}))
+
+
+def _wire_state(extra: Mapping[str, object], overrides: Mapping[str, object]) -> WireState:
+    """Return a `WireState`; all objects with nothing unusual share one."""
+    return WireState(MappingProxyType(extra), overrides) if extra or overrides else _EMPTY
 
 
 @final
 class Extra(dict[str, object]):
     """Fields without a name here, as `Model.extra` shows them: a dictionary that cannot be changed.
 
-    It knows the model it is of: ``attrs.evolve`` reads every field of the old object and passes it on, so the new object gets this one, and
-    can tell a field that was set to None from one that read None all along.
+    It knows its model: ``attrs.evolve`` reads every field of the old object and passes it on, so the new object gets this one, and can tell
+    a field that was set to ``None`` from one that read ``None`` before.
     """
 
     __slots__ = ("model",)
@@ -87,8 +102,8 @@ class Extra(dict[str, object]):
 class _AsDataclass:
     """``__dataclass_fields__`` of an instance, and not of its class: what msgspec, and Litestar with it, ask an object for its attributes.
 
-    They read the slots of attrs classes past `Model.__getattr__`, and so nothing of a model that is not read yet; of what has such fields
-    they get each attribute as anybody does. To everything that looks at the class a model is no dataclass.
+    They read the slots of attrs classes past `Model.__getattr__`, and so nothing of a model that holds its text. Of an object that has
+    these fields they read each attribute in the usual way. To code that inspects the class a model is not a dataclass.
     """
 
     __slots__ = ("_fields",)
@@ -101,13 +116,13 @@ class _AsDataclass:
         except AttributeError:
             from mux_async._models.interop import a_dataclass_field
 
-            self._fields: dict[str, Any] = dict.fromkeys(shape_of(owner).names, a_dataclass_field())
+            self._fields: dict[str, Any] = dict.fromkeys(table_of(owner).fields, a_dataclass_field())
             return self._fields
 
 
 @final
 class _PydanticSerializer:
-    """``__pydantic_serializer__``: how pydantic, and FastAPI with it, writes a model that stands where no type was said."""
+    """``__pydantic_serializer__``: how pydantic, and FastAPI with it, writes a model where no type is declared."""
 
     def __get__(self, model: Model | None, owner: type[Model]) -> Any:
         from mux_async._models.interop import pydantic_serializer
@@ -116,7 +131,7 @@ class _PydanticSerializer:
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Model:
+class Model(Serializable):
     """A value of the API: frozen, compared by value, keeps what it does not know.
 
     Optional fields read ``None`` when absent or null, and are sent as they were: a field that is not passed is left out, one passed as
@@ -128,30 +143,33 @@ class Model:
     """Fields that this version has no name for, as they are on the wire."""
 
     def __attrs_post_init__(self) -> None:
-        given: object = slot.__get__(self)
+        given: object = _state_slot.__get__(self)
         origin = given.model if isinstance(given, Extra) else None
         if origin.__class__ is not self.__class__:
             origin = None
-        shape = shape_of(type(self))
-        notes: Notes = {}
+        overrides: Overrides = {}
         if origin is not None:
-            kept = get_kept(origin)
-            extra: Mapping[str, object] = kept.extra
-            notes.update((name, raw) for name, raw in kept.notes.items() if getattr(self, name) is getattr(origin, name))
+            state = state_of(origin)
+            extra: Mapping[str, object] = state.extra
+            overrides.update(
+                (name, raw) for name, raw in state.overrides.items() if getattr(self, name) is getattr(origin, name)
+            )
         else:
-            extra = MappingProxyType(dict(cast("Mapping[str, object]", given))) if given is not UNSET else NOTHING.extra
-        for name in shape.optional:
+            extra = {} if given is UNSET else dict(cast("Mapping[str, object]", given))
+        for name, field in table_of(type(self)).fields.items():
+            if not field.is_optional:
+                continue
             value = getattr(self, name)
             if value is UNSET:
                 object.__setattr__(self, name, None)
             elif (
                 value is None
-                and name in shape.presence
-                and name not in notes
+                and field.keeps_null
+                and name not in overrides
                 and (origin is None or getattr(origin, name) is not None)
             ):
-                notes[name] = None
-        set_kept(self, Kept(extra, notes) if extra or notes else NOTHING)
+                overrides[name] = None
+        set_state(self, _wire_state(extra, overrides))
 
     __pydantic_serializer__: ClassVar[Any] = _PydanticSerializer()
 
@@ -164,9 +182,9 @@ class Model:
     def from_wire(cls, data: Wire) -> Self:
         """Read a decoded JSON object. Never fails on what is in it: what does not fit is kept as it is.
 
-        The object is read when it is first looked at, so *data* must not be changed afterwards.
+        The object is read when an attribute is first used, so *data* must not be changed afterwards.
         """
-        return unread(cls, data)
+        return lazy(cls, data)
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Self:
@@ -177,29 +195,25 @@ class Model:
         """
         content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
         try:
-            return unread(cls, object_text(content))
-        except GIVES_UP:
+            return lazy(cls, object_text(content))
+        except DECODE_ERRORS:
             pass
         try:
-            return unread(cls, load_object(content))
+            return lazy(cls, load_object(content))
         except NotJsonError as error:
             problem = str(error)
         raise ValueError(f"{len(content)} bytes that are no JSON object cannot be read as {cls.__name__}: they are {problem}")
 
     @classmethod
-    def _form(cls) -> Form:
-        """Return how the JSON text of an object is read. Generated; called once."""
-        return Form({}, {})
+    def _field_table(cls) -> FieldTable:
+        """Return what each field of the class holds on the wire. Generated; called once (`table_of`)."""
+        return FieldTable({})
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes | None:
-        """Store every field of *got* in *it*, and return the notes of times, if there can be any. Generated; see `drafts`."""
-
-    if not TYPE_CHECKING:  # a type checker would believe in every misspelt attribute
+    if not TYPE_CHECKING:  # a type checker would accept every misspelt attribute
 
         def __getattr__(self, name: str) -> Any:
-            # Called for what is not there, and so for every field that was not read yet.
-            fill(self)  # or another thread has, since
+            # Python calls this for an attribute that is not there, and so for every field of a model that holds its text.
+            materialize(self)
             return object.__getattribute__(self, name)
 
     def to_wire(self) -> dict[str, object]:
@@ -210,7 +224,22 @@ class Model:
         Raises:
             InvalidRequestError: A value has no JSON form; the message says where it stands.
         """
-        return _guarded(_write_model, self, type(self).__name__)
+        return cast("dict[str, object]", to_wire(self, type(self).__name__))
+
+    def _members(self, where: str) -> dict[str, object]:
+        state, table = state_of(self), table_of(type(self))
+        members: dict[str, object] = {}
+        for name, field in table.fields.items():
+            value = state.overrides.get(name, getattr(self, name)) if state.overrides else getattr(self, name)
+            if value is UNSET or (value is None and field.is_optional and name not in state.overrides):
+                continue
+            if isinstance(value, date) and name in table.writers:
+                members[field.wire] = write_time(value, table.writers[name], f"{where}.{field.wire}")
+            else:
+                members[field.wire] = write_value(value, f"{where}.{field.wire}")
+        if state.extra:
+            members.update(write_object(cast("Mapping[object, object]", state.extra), where))
+        return members
 
     def to_dict(self) -> dict[str, object]:
         """Return what `to_wire` does, under the name that other libraries have for it: ``json.dumps(asset, default=Asset.to_dict)``."""
@@ -225,12 +254,12 @@ class Model:
         return orjson.dumps(self.to_wire()).decode()
 
     def __iter__(self) -> Iterator[tuple[str, object]]:
-        """Iterate over name and value of each member, as on the wire: ``dict(asset)``. FastAPI writes an answer so."""
+        """Iterate over name and value of each member, as on the wire: ``dict(asset)``. FastAPI writes a response this way."""
         return iter(self.to_wire().items())
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
-        """Let a model be a field, an argument or an answer of pydantic. Called by pydantic alone, which is imported no sooner."""
+        """Let a model be a field, an argument or a response of pydantic. Only pydantic calls this, and it is imported no sooner."""
         from mux_async._models.interop import pydantic_schema
 
         return pydantic_schema(cls)
@@ -239,27 +268,27 @@ class Model:
     def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> dict[str, Any]:
         from mux_async._models.interop import json_schema
 
-        return json_schema(cast("Any", cls))
+        return json_schema(cast("Any", cls), table_of(cls))
 
     def with_extra(self, **fields: object) -> Self:
         """Return a copy with *fields* as its whole `extra`; they are sent as they are and win over fields of the same name."""
         copy = attrs.evolve(self)
-        set_kept(copy, Kept(MappingProxyType(fields), get_kept(self).notes))
+        set_state(copy, WireState(MappingProxyType(fields), state_of(self).overrides))
         return copy
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model):
             return NotImplemented
-        mine, theirs = get_kept(self), get_kept(other)
+        mine, theirs = state_of(self), state_of(other)
         if other.__class__ is not self.__class__:
             return NotImplemented
         if mine is not theirs and (mine.extra != theirs.extra or _presence(mine) != _presence(theirs)):
             return False
-        return all(getattr(self, name) == getattr(other, name) for name in shape_of(type(self)).names)
+        return all(getattr(self, name) == getattr(other, name) for name in table_of(type(self)).fields)
 
     def __hash__(self) -> int:
-        """Of what can be hashed: lists and objects without a class are left out, so that every model has a hash."""
-        values = (getattr(self, name) for name in shape_of(type(self)).names)
+        """Hash the fields that can be hashed: lists and objects without a class are left out, so that every model has a hash."""
+        values = (getattr(self, name) for name in table_of(type(self)).fields)
         return hash((type(self), *(value if isinstance(value, _HASHED) else None for value in values)))
 
     def __repr__(self) -> str:
@@ -273,344 +302,222 @@ class Model:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        kept = get_kept(self)
-        values = tuple(getattr(self, name) for name in shape_of(type(self)).names)
-        return _restore, (type(self), values, dict(kept.extra), dict(kept.notes))
+        state = state_of(self)
+        values = tuple(getattr(self, name) for name in table_of(type(self)).fields)
+        return _restore, (type(self), values, dict(state.extra), dict(state.overrides))
 
 
-slot: Any = Model.__dict__["extra"]
-_slot_get: Callable[[Model], Any] = slot.__get__
-set_kept: Callable[[Model, object], None] = slot.__set__
-"""Store a `Kept`, or of a model that is not read yet, the JSON text of the object, or the object."""
-type.__setattr__(Model, "extra", property(lambda model: Extra(get_kept(model).extra, model), set_kept))
+def _restore(cls: type[Model], values: tuple[object, ...], extra: Mapping[str, object], overrides: Overrides) -> Model:
+    made = object.__new__(cls)
+    for name, value in zip(table_of(cls).fields, values, strict=True):
+        object.__setattr__(made, name, value)
+    set_state(made, _wire_state(extra, overrides))
+    return made
+
+
+def _presence(state: WireState) -> dict[str, object]:
+    return {name: raw for name, raw in state.overrides.items() if raw is None or raw is UNSET}
+
+
 _HASHED: Final = (str, int, float, date, Model, Secret)
 
+# The slot of ``extra`` holds the state of an object: its JSON text (bytes), the decoded object (a dictionary), or, once it is
+# materialized, its `WireState`. The class itself shows a property of the same name.
 
-def get_kept(model: Model) -> Kept:
-    """Return what *model* holds besides its fields; reads it, if that was not done yet."""
-    kept = _slot_get(model)
-    if kept.__class__ is not Kept:
-        fill(model)
-        kept = _slot_get(model)
-    found: Kept = kept
+_state_slot: Any = Model.__dict__["extra"]
+_get_state: Callable[[Model], Any] = _state_slot.__get__
+set_state: Callable[[Model, object], None] = _state_slot.__set__
+type.__setattr__(Model, "extra", property(lambda model: Extra(state_of(model).extra, model), set_state))
+
+
+def state_of(model: Model) -> WireState:
+    """Return what *model* holds besides its fields, and materialize it if it holds its text."""
+    state = _get_state(model)
+    if state.__class__ is not WireState:
+        materialize(model)
+        state = _get_state(model)
+    found: WireState = state
     return found
 
 
+def is_materialized(model: Model) -> bool:
+    """Whether the fields of *model* are stored, so that it does not hold its text any more."""
+    return _get_state(model).__class__ is WireState
+
+
 def json_of(model: Model) -> object:
-    """Return what *model* was made of and is not read yet, the text or the decoded object; of one that is read, the object."""
-    held = _slot_get(model)
-    return model.to_wire() if held.__class__ is Kept else held
+    """Return the text or the decoded object that *model* holds; the JSON object of one that is materialized."""
+    state = _get_state(model)
+    return model.to_wire() if state.__class__ is WireState else state
 
 
 _new = object.__new__
-_set = object.__setattr__
+_values_of = msgspec.structs.astuple
+_call: Any = call
 
 
-def unread(cls: type[M], data: object) -> M:
-    """Return a model that reads *data*, a JSON object or the text of one, when it is first looked at."""
-    it = _new(cls)
-    set_kept(it, data)
-    return it
+def lazy(cls: type[M], data: object) -> M:
+    """Return a model that reads *data*, a JSON object or the text of one, when an attribute is first used."""
+    model = _new(cls)
+    set_state(model, data)
+    return model
 
 
-def fill(model: Any) -> None:
-    """Read *model*, unless that was done.
+def materialize(model: Model) -> None:
+    """Store all fields of *model*, unless that was done.
 
-    Threads that share a model read it one at a time, and all methods of a model wait for that (`get_kept`): what is kept is stored last,
-    when every field is there. The lock can be taken twice, because a garbage collection while a model is read may run code that reads
-    models.
+    Safe between threads without a lock: a slot is empty or holds the value of its field, and the state that marks the model as materialized
+    is stored last. Two threads that read the same model at the same moment store equal values.
 
     Raises:
-        NotJsonError: It holds a text that was not found to be that of an object before, and is none.
+        NotJsonError: It holds a text that was not checked before, and that is not the text of an object.
     """
-    with _lock:
-        data = _slot_get(model)
-        if data.__class__ is Kept:
-            return
-        cls, form, read = _readers.get(model.__class__) or _reader(model.__class__)
-        if data.__class__ is bytes:
-            try:
-                got = form.decode(data)
-                if not form.is_plain:
-                    kept = form.fill(model, got, read)
-                elif notes := read(model, got):
-                    kept = keep({}, notes)
-                else:
-                    kept = NOTHING
-            except GIVES_UP:
-                members = load_object(data)
-                kept = form.fill_loosely(model, members, read)
-                _learn(cls, form.widened(members), read)
-        else:
-            kept = form.fill_loosely(model, data, read)
-        set_kept(model, kept)
+    data = _get_state(model)
+    if data.__class__ is WireState:
+        return
+    cls = model.__class__
+    decoder, stores = _readers.get(cls) or _make_reader(cls)
+    values: Sequence[Any]
+    state = _EMPTY
+    if data.__class__ is bytes:
+        try:
+            values = _values_of(decoder.decode(data))
+            if not decoder.is_plain:
+                values, state = _convert(decoder, *decoder.settle(values))
+            elif decoder.has_conversions:
+                values, state = _convert(decoder, [*values], {}, {})
+        except DECODE_ERRORS:
+            data = load_object(data)
+            values, state = _convert(decoder, *decoder.take(data))
+            _readers[cls] = decoder.extended(data), stores
+    else:
+        values, state = _convert(decoder, *decoder.take(data))
+    any(map(_call, stores, repeat(model), values))  # a loop in C, a fifth faster: each call returns None
+    set_state(model, state)
 
 
-_lock = threading.RLock()
+def _convert(
+    decoder: StructDecoder, values: list[Any], overrides: Overrides, extra: Mapping[str, object]
+) -> tuple[list[Any], WireState]:
+    """Turn decoded values into those of the fields: nested objects into models that hold their text, times into ``datetime``."""
+    # The same lines as in `many` and `lazy`: they run for every object of a response, and a call takes as long as they do.
+    for index, cls in decoder.objects:
+        value = values[index]
+        if value is None:
+            continue
+        if value.__class__ is msgspec.Raw:
+            value = bytes(value)
+            if value[0] != BRACE:
+                raise NotAnObjectError
+        elif value.__class__ is not dict:
+            continue
+        nested = values[index] = _new(cls)
+        set_state(nested, value)
+    for index, cls in decoder.lists:
+        value = values[index]
+        if value.__class__ is list:
+            values[index] = many(cls, value)
+    for index, name, convert in decoder.conversions:
+        value = values[index]
+        if value is not None:
+            values[index] = convert(value, overrides, name)
+    if decoder.finish is not None:
+        decoder.finish(values, overrides)
+    return values, _wire_state(extra, overrides)
 
 
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603 - another thread of the parent may hold it, and is not there to give it back
-    _lock = threading.RLock()
+def many(cls: type[Model], items: list[Any]) -> list[Any]:
+    """Turn the texts or decoded objects of a list into models; items that are not objects are kept as they are.
+
+    Raises:
+        NotAnObjectError: A text is not that of an object.
+    """
+    models: list[Any] = []
+    for item in items:
+        if item.__class__ is msgspec.Raw:
+            item = bytes(item)
+            if item[0] != BRACE:
+                raise NotAnObjectError
+        elif item.__class__ is not dict:
+            models.append(item)
+            continue
+        model = _new(cls)
+        set_state(model, item)
+        models.append(model)
+    return models
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_Store: TypeAlias = Callable[[Model, object], None]
+_readers: dict[type[Model], tuple[StructDecoder, tuple[_Store, ...]]] = {}
+"""By class: what decodes its text, and what stores each field in its slot, past the frozen ``__setattr__``."""
+_tables: dict[type[Model], FieldTable] = {}
 
 
-_Reader: TypeAlias = tuple[type["Model"], Form, Fill]
-_readers: dict[type[Model], _Reader] = {}
-"""By class: the class, the form, and what stores the fields."""
-drafts: dict[type[Model], type[Model]] = {}
-"""By class, the class that an object has while its fields are stored: a subclass of the same layout that is not frozen.
-
-Setting an attribute of a frozen class goes through Python; of a draft, the interpreter stores it by itself. Other threads must not see a
-draft, so ``_fill`` makes an object one and stores in one go, without calling anything in between: CPython lets other threads run when a
-function is called or a loop goes round, and otherwise not. Values that take a call are therefore made before.
-"""
+def _make_reader(cls: type[Model]) -> tuple[StructDecoder, tuple[_Store, ...]]:
+    table = table_of(cls)
+    reader = _readers[cls] = (StructDecoder(table), tuple(_store_of(cls, name) for name in table.fields))
+    return reader
 
 
-@final
-class _Thaw:
-    """``thaw[it] = draft`` is ``it.__class__ = draft`` for an object that is frozen, without a call of the interpreter's."""
-
-    __slots__ = ()
-    __setitem__: Callable[[Model, type[Model]], None] = object.__dict__["__class__"].__set__
+def _store_of(cls: type[Model], name: str) -> _Store:
+    slots = (base.__dict__.get(name) for base in cls.__mro__)
+    slot = next((slot for slot in slots if isinstance(slot, MemberDescriptorType)), None)
+    return slot.__set__ if slot is not None else lambda model, value: object.__setattr__(model, name, value)
 
 
-thaw: Any = _Thaw()
+def table_of(cls: type[Model]) -> FieldTable:
+    """Return the table of a class, with the fields that a program's subclass adds; computed once."""
+    table = _tables.get(cls)
+    if table is None:
+        table = cls._field_table()  # pyright: ignore[reportPrivateUsage] - of this module's own class
+        own = [attribute for attribute in _own_attributes(cls) if attribute.name not in table.fields]
+        if own:
+            table = table.extended(
+                {attribute.name: _own_field(attribute) for attribute in own}, _with_defaults(cls, table, own)
+            )
+        _tables[cls] = table
+    return table
 
 
-def _reader(cls: type[Model]) -> _Reader:
-    # Both of the methods: with one of them, CPython would still call Python for every attribute.
-    members = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    drafts[cls] = type(cls.__name__, (cls,), {"__module__": cls.__module__, **members})
-    form: Form = cls._form()  # pyright: ignore[reportPrivateUsage] - of this module's own class
-    read: Fill = cls._fill  # pyright: ignore[reportPrivateUsage] - of this module's own class
-    added = [field for field in attrs.fields(cls) if field.name not in form.names] if _has_own_fields(cls) else []
-    if added := [field for field in added if field.name != "extra"]:
-        form = form.with_optional({field.name: cast("str", field.metadata.get("wire", field.name)) for field in added})
-        read = _with_added(read, added)
-    return _learn(cls, form, read)
+def _own_attributes(cls: type[Model]) -> list[attrs.Attribute[Any]]:
+    """Return what attrs knows of a class. Classes whose attributes are deferred have all of them in their table."""
+    found = next(base.__dict__["__attrs_attrs__"] for base in cls.__mro__ if "__attrs_attrs__" in base.__dict__)
+    attributes = cast("tuple[attrs.Attribute[Any], ...]", found if isinstance(found, tuple) else ())
+    return [attribute for attribute in attributes if attribute.name != "extra"]
 
 
-def _has_own_fields(cls: type[Model]) -> bool:
-    """Whether attrs made the class at once, as with a program's subclasses; the classes here have all their fields in their form."""
-    return isinstance(cls.__dict__.get("__attrs_attrs__"), tuple)
+def _own_field(attribute: attrs.Attribute[Any]) -> Field:
+    return Field(
+        Any,
+        cast("str", attribute.metadata.get("wire", attribute.name)),
+        is_optional=attribute.default is not attrs.NOTHING,
+        keeps_null=attribute.default is UNSET,
+    )
 
 
-def _with_added(read: Fill, added: list[attrs.Attribute[Any]]) -> Fill:
-    """Return what stores the fields that a program's subclass has besides, too: what was received, or the default."""
+def _with_defaults(cls: type[Model], table: FieldTable, own: list[attrs.Attribute[Any]]) -> Finish:
+    """Return what gives a program's own fields their defaults where nothing was received."""
 
-    def read_all(it: Any, got: Any) -> Notes:
-        notes = read(it, got) or {}
-        for field in added:
-            value = getattr(got, field.name)
-            if value is None and (default := _default_of(field, it)) is not None:
-                value, notes[field.name] = default, UNSET
-            _set(it, field.name, value)
-        return notes
+    def finish(values: list[Any], overrides: Overrides) -> None:
+        if table.finish is not None:
+            table.finish(values, overrides)
+        for index, attribute in enumerate(own, len(table.fields)):
+            if values[index] is None and (default := _default_of(attribute, cls, values)) is not None:
+                values[index] = default
+                overrides.setdefault(attribute.name, UNSET)
 
-    return read_all
+    return finish
 
 
-def _default_of(field: attrs.Attribute[Any], it: Model) -> Any:
-    default: Any = field.default
+def _default_of(attribute: attrs.Attribute[Any], cls: type[Model], values: list[Any]) -> Any:
+    default: Any = attribute.default
     if default is attrs.NOTHING or default is UNSET:
         return None
     if not isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         return default
-    return default.factory(it) if default.takes_self else default.factory()
+    return default.factory(_restore(cls, tuple(values), {}, {})) if default.takes_self else default.factory()
 
 
-def _learn(cls: type[Model], form: Form, read: Fill) -> _Reader:
-    reader = _readers[cls] = (cls, form, read)
-    return reader
-
-
-def forget_forms() -> None:
-    """Read every class as it is described, as if nothing out of the ordinary had been met. For tests that count."""
+def forget_decoders() -> None:
+    """Read every class as it is described, as if nothing unexpected had been received. For tests that count."""
     _readers.clear()
-
-
-@attrs.frozen
-class Shape:
-    """What is known about a model's fields, in the order of their definition. Python names, except where it says *wire*."""
-
-    names: tuple[str, ...]
-    optional: tuple[str, ...]
-    required: tuple[str, ...]
-    presence: frozenset[str]
-    """Optional ones for which passing None is not the same as passing nothing."""
-    wire: Mapping[str, str]
-    writers: Mapping[str, Callable[[Any], object]]
-
-
-_shapes: dict[type[Model], Shape] = {}
-
-
-def shape_of(cls: type[Model]) -> Shape:
-    """Return the shape of a model class; found out once."""
-    shape = _shapes.get(cls)
-    if shape is None:
-        fields = [field for field in attrs.fields(cls) if field.name != "extra"]
-        wire = {field.name: cast("str", field.metadata.get("wire", field.name)) for field in fields}
-        required = tuple(field.name for field in fields if field.default is attrs.NOTHING)
-        shape = _shapes[cls] = Shape(
-            names=tuple(wire),
-            optional=tuple(name for name in wire if name not in required),
-            required=required,
-            presence=frozenset(field.name for field in fields if field.default is UNSET),
-            wire=wire,
-            writers={field.name: field.metadata["write"] for field in fields if "write" in field.metadata},
-        )
-    return shape
-
-
-def _presence(kept: Kept) -> dict[str, object]:
-    return {name: raw for name, raw in kept.notes.items() if raw is None or raw is UNSET}
-
-
-def _restore(cls: type[Model], values: tuple[object, ...], extra: Mapping[str, object], notes: Notes) -> Model:
-    made = object.__new__(cls)
-    for name, value in zip(shape_of(cls).names, values, strict=True):
-        object.__setattr__(made, name, value)
-    set_kept(made, keep(extra, notes))
-    return made
-
-
-def listed(value: object, member: str) -> object:
-    """Spell out a shorthand: text, alone or in a list, stands for an object with one *member*. For generated code."""
-    if isinstance(value, str):
-        return [{member: value}]
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        items = cast("Sequence[object]", value)
-        return [{member: item} if isinstance(item, str) else item for item in items]
-    return value
-
-
-def to_wire(value: object, where: str = "body") -> object:
-    """Turn an argument into what JSON can hold.
-
-    Models become objects (as `Model.to_wire` says), mappings too, without their ``UNSET`` members; sequences become lists, times become
-    integers of Unix seconds, dates ISO 8601, secrets their text, enum members their value.
-
-    Args:
-        value: An argument, or a part of one.
-        where: What to call it in an error.
-
-    Raises:
-        InvalidRequestError: Some part has no JSON form (not a number, a set, bytes, ...), or the whole contains itself.
-    """
-    return _guarded(_write, value, where)
-
-
-W = TypeVar("W")
-V = TypeVar("V")
-
-
-def _guarded(write: Callable[[V, str], W], value: V, where: str) -> W:
-    try:
-        return write(value, where)
-    except RecursionError:
-        raise InvalidRequestError(f"{where} contains itself, or is nested too deeply to be sent") from None
-
-
-def _write(value: object, where: str) -> object:
-    kind = type(value)
-    if kind is str:  # these three are nearly all there is, and are told apart sooner here than below
-        return check_text(cast("str", value), where)
-    if kind is list:
-        return _array(cast("list[object]", value), where)
-    if kind is dict:
-        return _object(cast("dict[object, object]", value), where)
-    match value:
-        case None | bool():
-            return value
-        case Model():
-            return _write_model(value, where)
-        case enum.Enum():
-            return _write(value.value, where)
-        case str():
-            return check_text(value, where)
-        case int():
-            if not -(2**63) <= value < 2**64:
-                raise InvalidRequestError(f"{where} is {value!r:.40}, which is larger than JSON numbers are read by the server")
-            return int(value)
-        case float():
-            if not math.isfinite(value):
-                raise InvalidRequestError(f"{where} is {value!r}, and JSON has no such number")
-            return float(value)
-        case Secret():
-            return check_text(value.reveal(), where)
-        case date():
-            return _time(value, write_seconds if isinstance(value, datetime) else write_day, where)
-        case bytes() | bytearray() | memoryview():
-            raise InvalidRequestError(f"{where} is bytes, and JSON holds text; decode it first")
-        case Mapping():
-            return _object(cast("Mapping[object, object]", value), where)
-        case SplitResult() | ParseResult():  # a URL, and not a list
-            return check_text(value.geturl(), where)
-        case Sequence():
-            return _array(cast("Sequence[object]", value), where)
-        case _:
-            from mux_async._models.plain_values import UNKNOWN, plain
-
-            if (known := plain(value, where)) is not UNKNOWN:
-                return _write(known, where)
-            hint = "; pass a list" if issubclass(kind, set | frozenset) else ""
-            raise InvalidRequestError(f"{where} is of type {kind.__name__}, which JSON cannot hold{hint}")
-
-
-def _array(value: Sequence[object], where: str) -> list[object]:
-    return [_write(item, f"{where}[{index}]") for index, item in enumerate(value)]
-
-
-def _object(value: Mapping[object, object], where: str) -> dict[str, object]:
-    members: dict[str, object] = {}
-    for name, member in value.items():
-        if not isinstance(name, str):
-            raise InvalidRequestError(f"{where} has the key {name!r:.40}; keys of a JSON object are text")
-        if member is not UNSET:
-            members[check_text(name, where)] = _write(member, f"{where}.{name}")
-    return members
-
-
-def _write_model(model: Model, where: str) -> dict[str, object]:
-    shape, kept = shape_of(type(model)), get_kept(model)
-    members: dict[str, object] = {}
-    for name, wire in shape.wire.items():
-        value = kept.notes.get(name, getattr(model, name)) if kept.notes else getattr(model, name)
-        if value is UNSET or (value is None and name not in kept.notes and name in shape.optional):
-            continue
-        if isinstance(value, date) and name in shape.writers:
-            members[wire] = _time(value, shape.writers[name], f"{where}.{wire}")
-        else:
-            members[wire] = _write(value, f"{where}.{wire}")
-    if kept.extra:
-        members.update(_object(cast("Mapping[object, object]", kept.extra), where))
-    return members
-
-
-def _time(value: date, write: Callable[[Any], object], where: str) -> object:
-    if not isinstance(value, datetime):
-        if write is not write_day:
-            raise InvalidRequestError(f"{where} is a date, and a moment belongs there; pass a datetime with a time zone")
-    elif value.tzinfo is None:
-        raise InvalidRequestError(f"{where} is a datetime without a time zone; add one, as in datetime.now(UTC)")
-    return write(value)
-
-
-def check_text(value: str, where: str) -> str:
-    """Return *value* as plain text.
-
-    Raises:
-        InvalidRequestError: It cannot be written in UTF-8.
-    """
-    text = str(value)
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InvalidRequestError(f"{where} holds half a character (a lone surrogate), which UTF-8 cannot carry") from None
-    return text

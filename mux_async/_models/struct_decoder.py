@@ -1,260 +1,218 @@
-"""Forms: how the JSON text of one class of objects is read.
+"""How the JSON text of one class of objects is decoded.
 
-Decoding an answer into dictionaries, to copy them into objects afterwards, makes everything twice. So the text is read by msgspec straight
-into a struct of the fields that are expected, which checks their types on the way and passes over the text of objects inside it; those
-are read when somebody looks at them. Whatever is out of the ordinary (a field without a name here, a new value of an enum, a null, another
-type) makes it give up, and the object is read again the slow way, as a dictionary, which takes anything.
+Decoding a response into dictionaries and copying them into objects makes everything twice. So msgspec decodes the text into a struct of
+the expected fields, which checks their types and skips the text of nested objects; those are decoded when they are first read. Anything
+unexpected (an unknown field, a new value of an enum, a null, another type) makes the struct refuse the text, and the object is decoded as
+a dictionary, which takes anything.
 
-What is out of the ordinary once will be again: a field that Mux adds tomorrow comes with every answer from then on. So a form that had to
-give up is replaced by one that has a place for what it met (`Form.widened`), a few times at most.
+Unknown fields recur: a field that Mux adds tomorrow comes with every response from then on. So the decoder is rebuilt to include what it
+refused (`StructDecoder.extended`), a limited number of times.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, cast, final
 
 import msgspec
 
-from mux_async._models.times import Notes
+from mux_async._models.fields import Convert, Converted, FieldTable, Nested, NestedList, Overrides
 from mux_async._types import UNSET
-
-NUMBER: Final = int | float
-"""A number keeps the form it came in: an integer in a field of fractions stays one, and the other way round."""
-TIME: Final = int | float | str
-OBJECT: Final = msgspec.Raw
-"""An object with a class of its own: its text."""
-OBJECTS: Final = list[msgspec.Raw]
-
-Kinds: TypeAlias = Mapping[str, Any]
-"""Field name to what it holds: a type that msgspec knows, one of the above, or a tuple of the values of an enum."""
 
 BRACE: Final = ord("{")
 
-_MOST_LESSONS: Final = 16
+Settled: TypeAlias = tuple[list[Any], Overrides, dict[str, object]]
+
+_MOST_REBUILDS: Final = 16
 _MOST_EXTRAS: Final = 64
-_CAN_BE_LEARNED: Final = re.compile(r"[\w .:-]{1,64}", re.ASCII).fullmatch
+_IS_LIKELY_NAME: Final = re.compile(r"[\w .:-]{1,64}", re.ASCII).fullmatch
 """Names of fields that msgspec takes (it refuses quotes, for one), of a length that an API would use."""
 
 
-class OddError(msgspec.MsgspecError):
+class NotAnObjectError(msgspec.MsgspecError):
     """The text of a field is not that of an object, where one belongs."""
 
 
-@final
-class Kept:
-    """What an object holds besides its fields: fields without a name here (`extra`), and `notes` about the others."""
-
-    __slots__ = ("extra", "notes")
-
-    def __init__(self, extra: Mapping[str, object], notes: Mapping[str, object]) -> None:
-        self.extra = extra
-        self.notes = notes
-
-
-NOTHING: Final = Kept(MappingProxyType({}), MappingProxyType({}))
-
-Fill: TypeAlias = Callable[[Any, Any], "Notes | None"]
-"""Stores every field of a struct in an object, and returns the notes of times if there can be any. Generated."""
-
-
-def keep(extra: Mapping[str, object], notes: Notes) -> Kept:
-    """Return a `Kept`; the same one for all who have nothing to keep."""
-    return Kept(MappingProxyType(extra), notes) if extra or notes else NOTHING
-
-
-def text_of(raw: msgspec.Raw) -> bytes:
-    """Return a copy of the text of an object, so that it does not hold on to the text around it.
-
-    Raises:
-        OddError: It is not the text of an object.
-    """
-    text = bytes(raw)
-    if text[0] != BRACE:
-        raise OddError
-    return text
-
-
 def object_text(text: bytes) -> bytes:
-    """Return *text* without the space around it, once it is sure that it is a JSON object.
+    """Return *text* without the space around it, once it is known to be a JSON object.
 
     Raises:
-        msgspec.MsgspecError: It is none. The message holds nothing of it.
+        msgspec.MsgspecError: It is another value, or not JSON. The message holds nothing of it.
         UnicodeDecodeError: It is not UTF-8.
     """
     if not text.isascii():
-        text.decode()  # msgspec does not look into text that it passes over
+        text.decode()  # msgspec does not check text that it skips
     return text_of(_raw_of(text))
+
+
+def text_of(raw: msgspec.Raw) -> bytes:
+    """Return a copy of the text of an object, which does not keep the text around it alive.
+
+    Raises:
+        NotAnObjectError: It is the text of another value.
+    """
+    text = bytes(raw)
+    if text[0] != BRACE:
+        raise NotAnObjectError
+    return text
 
 
 _raw_of = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 @final
-class Form:
-    """How one class is read. Immutable, so that threads may read with the old one while another is put in its place.
+class StructDecoder:
+    """Decodes the objects of one class. Immutable, so that threads may use one while another takes its place.
 
     Args:
-        required: Fields that are always there.
-        optional: Fields that may be absent; they read ``None``, as they do when they are null, which is noted.
-        renamed: Wire names of the fields that are called otherwise there.
+        table: The fields of the class.
+
+    Attributes:
+        decode: Decodes the text of an object into a struct: the fields in the order of the table, then unknown ones. It raises one of
+            `DECODE_ERRORS` for what is not expected.
+        is_plain: Whether the struct has just the values of the fields. If not, `settle` has to follow.
+        has_conversions: Whether some values have to be converted.
+        objects: Index and class of each field that holds an object of one class.
+        lists: The same for lists of such objects.
+        conversions: Index, name and function of each field whose value is converted in another way.
+        finish: Called last, if given.
     """
 
     __slots__ = (
         "_extras",
-        "_kinds",
-        "_lessons",
-        "_names",
-        "_optional",
-        "_required",
-        "_struct",
+        "_rebuilds",
+        "_types",
         "_watched",
+        "_watched_at",
+        "conversions",
         "decode",
+        "finish",
+        "has_conversions",
         "is_plain",
+        "lists",
+        "objects",
+        "table",
     )
 
     def __init__(
         self,
-        required: Kinds,
-        optional: Kinds,
-        renamed: Mapping[str, str] = MappingProxyType({}),
+        table: FieldTable,
         *,
+        _types: Mapping[str, Any] | None = None,
         _watched: frozenset[str] = frozenset(),
-        _extras: Iterable[str] = (),
-        _lessons: int = 0,
+        _extras: tuple[str, ...] = (),
+        _rebuilds: int = 0,
     ) -> None:
-        self._kinds = {**required, **optional}
-        self._optional = frozenset(optional)
-        self._names = {renamed.get(name, name): name for name in self._kinds}
-        self._required = frozenset(wire for wire, name in self._names.items() if name in required)
+        self.table = table
+        self.objects: list[tuple[int, type[Any]]] = []
+        self.lists: list[tuple[int, type[Any]]] = []
+        self.conversions: list[tuple[int, str, Convert]] = []
+        for index, (name, field) in enumerate(table.fields.items()):
+            kind = field.kind
+            if isinstance(kind, Converted):
+                self.conversions.append((index, name, kind.convert))
+            elif isinstance(kind, Nested | NestedList):
+                if isinstance(kind.model, type):
+                    (self.objects if isinstance(kind, Nested) else self.lists).append((index, kind.model))
+                else:
+                    self.conversions.append((index, name, kind.model.one if isinstance(kind, Nested) else kind.model.many))
+        self.finish = table.finish
+        self.has_conversions = bool(self.objects or self.lists or self.conversions or self.finish)
+        self._types = _types or {name: field.decoded for name, field in table.fields.items()}
         self._watched = _watched
         """Optional fields that have been null, and required ones that have been absent: the usual default would hide it."""
-        self._extras = {wire: f"extra_{number}" for number, wire in enumerate(_extras)}
-        """Wire name to struct field, of what has no name here."""
-        self._lessons = _lessons
-        members: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-        for name, kind in self._kinds.items():
-            type_: Any = Literal[kind] if kind.__class__ is tuple else kind
-            is_optional = name in self._optional
-            if name in _watched:
-                members.append((name, type_ | None if is_optional else type_, msgspec.UNSET))
-            else:
-                members.append((name, type_, None) if is_optional else (name, type_))
-        members += [(name, Any, msgspec.UNSET) for name in self._extras.values()]
-        wires = {**renamed, **{name: wire for wire, name in self._extras.items()}}
-        self._struct: Any = msgspec.defstruct(
-            "Form", members, rename=wires or None, kw_only=True, forbid_unknown_fields=True, gc=False
-        )
-        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(self._struct).decode
-        """Read a text. Raises one of `GIVES_UP`."""
-        self.is_plain = not _watched and not self._extras
-        """Whether storing the fields is all there is to do."""
+        self._watched_at = [(index, name) for index, name in enumerate(self._types) if name in _watched]
+        self._extras = _extras
+        """Names in JSON of the fields that the table does not have."""
+        self._rebuilds = _rebuilds
+        self.decode = _struct_decoder(table, self._types, _watched, _extras)
+        self.is_plain = not _watched and not _extras
 
-    def kind_of(self, name: str) -> tuple[Any, bool]:
-        """Return what the field *name* holds, and whether it may be absent."""
-        return self._kinds[name], name in self._optional
+    def settle(self, decoded: Sequence[Any]) -> Settled:
+        """Return the values of the fields, their overrides, and the unknown fields, from the values of the struct."""
+        overrides: Overrides = {}
+        count = len(self._types)
+        values = [*decoded[:count]]
+        extra = {wire: v for wire, v in zip(self._extras, decoded[count:], strict=True) if v is not msgspec.UNSET}
+        for index, name in self._watched_at:
+            if values[index] is msgspec.UNSET:
+                values[index] = None
+                if name in self.table.required:
+                    overrides[name] = UNSET
+            elif values[index] is None and name in self.table.optional:
+                overrides[name] = None
+        return values, overrides, extra
 
-    @property
-    def names(self) -> Collection[str]:
-        """The names of all fields."""
-        return self._kinds.keys()
+    def take(self, data: Mapping[str, object]) -> Settled:
+        """Return the same from a decoded object, whatever it holds. A required field that is missing reads ``None``."""
+        overrides: Overrides = {}
+        values: list[Any] = []
+        for name, field in self.table.fields.items():
+            value = data.get(field.wire, UNSET)
+            if value is UNSET:
+                value = None
+                if not field.is_optional:
+                    overrides[name] = UNSET
+            elif value is None and field.is_optional:
+                overrides[name] = None
+            values.append(value)
+        wires = self.table.wires
+        extra = {} if data.keys() <= wires.keys() else {wire: value for wire, value in data.items() if wire not in wires}
+        return values, overrides, extra
 
-    def with_optional(self, added: Mapping[str, str]) -> Form:
-        """Return a form that has these optional fields too, each with its wire name, that hold anything."""
-        kinds = {**self._kinds, **dict.fromkeys(added, Any)}
-        return Form(
-            {name: kind for name, kind in kinds.items() if name not in self._optional and name not in added},
-            {name: kind for name, kind in kinds.items() if name in self._optional or name in added},
-            {name: wire for wire, name in self._names.items() if wire != name}
-            | {name: wire for name, wire in added.items() if wire != name},
-        )
-
-    @property
-    def wires(self) -> Iterable[str]:
-        """The wire names of all fields."""
-        return self._names.keys()
-
-    def fill(self, it: Any, got: Any, fill: Fill) -> Kept:
-        """Store what `decode` returned.
-
-        Raises:
-            OddError: An object inside is none.
-        """
-        odd = self._settle(got)
-        notes = fill(it, got) or {}
-        notes.update(odd)
-        extra = {wire: v for wire, name in self._extras.items() if (v := getattr(got, name)) is not msgspec.UNSET}
-        return keep(extra, notes)
-
-    def _settle(self, got: Any) -> Notes:
-        """Let watched fields that are absent read ``None``; return notes about the null optional and the absent required ones.
-
-        In the struct, before anything is stored: another thread that looks at a field must find nothing there, or what it will be.
-        """
-        odd: Notes = {}
-        for name in self._watched:
-            value = getattr(got, name)
-            if value is msgspec.UNSET:
-                setattr(got, name, None)
-                if name not in self._optional:
-                    odd[name] = UNSET
-            elif value is None and name in self._optional:
-                odd[name] = None
-        return odd
-
-    def fill_loosely(self, it: Any, data: Mapping[str, object], fill: Fill) -> Kept:
-        """Store what is in *data*, whatever it is. A required field that is missing reads ``None``, and is noted."""
-        names, members = self._names, data.keys()
-        given = {names[wire]: value for wire, value in data.items() if wire in names}
-        missing = () if self._required <= members else [names[wire] for wire in self._required - members]
-        given.update(dict.fromkeys(missing))
-        got = self._struct(**given)
-        self._settle(got)
-        notes = fill(it, got) or {}
-        if None in data.values():
-            notes.update((name, None) for name in self._optional & given.keys() if given[name] is None)
-        notes.update(dict.fromkeys(missing, UNSET))
-        extra = {} if members <= names.keys() else {wire: value for wire, value in data.items() if wire not in names}
-        return keep(extra, notes)
-
-    def widened(self, data: Mapping[str, object]) -> Form:
-        """Return a form that *data* fits in, or this one when it would, or has learned enough."""
-        kinds, watched, extras = dict(self._kinds), set(self._watched), list(self._extras)
-        watched.update(self._names[wire] for wire in self._required - data.keys())
+    def extended(self, data: Mapping[str, object]) -> StructDecoder:
+        """Return a decoder that takes *data* too, or this one if it does, or was rebuilt often enough."""
+        table, types, watched, extras = self.table, dict(self._types), set(self._watched), list(self._extras)
+        watched.update(name for name in table.required if table.fields[name].wire not in data)
         for wire, value in data.items():
-            name = self._names.get(wire)
+            name = table.wires.get(wire)
             if name is None:
-                if wire not in self._extras and len(extras) < _MOST_EXTRAS and _CAN_BE_LEARNED(wire):
+                if wire not in extras and len(extras) < _MOST_EXTRAS and _IS_LIKELY_NAME(wire):
                     extras.append(wire)
-            elif not _fits(kinds[name], value):
-                is_text = value.__class__ is str and kinds[name].__class__ is tuple
-                if value is None and name in self._optional and kinds[name] is not OBJECT:
+            elif not _fits(types[name], value):
+                is_new_value = value.__class__ is str and types[name].__class__ is tuple
+                is_optional = name in table.optional
+                if value is None and is_optional and types[name] is not msgspec.Raw:
                     watched.add(name)
                 else:
-                    kinds[name] = str if is_text else Any
-                    if name in self._optional and not is_text:
+                    types[name] = str if is_new_value else Any
+                    if is_optional and not is_new_value:
                         watched.add(name)
-        if self._lessons >= _MOST_LESSONS or (kinds, watched, extras) == (self._kinds, {*self._watched}, [*self._extras]):
+        if self._rebuilds >= _MOST_REBUILDS or (types, watched, extras) == (self._types, {*self._watched}, [*self._extras]):
             return self
-        return Form(
-            {name: kind for name, kind in kinds.items() if name not in self._optional},
-            {name: kind for name, kind in kinds.items() if name in self._optional},
-            {name: wire for wire, name in self._names.items() if wire != name},
-            _watched=frozenset(watched),
-            _extras=extras,
-            _lessons=self._lessons + 1,
+        return StructDecoder(
+            table, _types=types, _watched=frozenset(watched), _extras=tuple(extras), _rebuilds=self._rebuilds + 1
         )
 
 
-def _fits(kind: Any, value: object) -> bool:
-    if kind is OBJECT:
+def _struct_decoder(
+    table: FieldTable, types: Mapping[str, Any], watched: frozenset[str], extras: Iterable[str]
+) -> Callable[[bytes], Any]:
+    """Return what decodes a text into a struct of the fields, in their order, and the *extras* after them."""
+    members: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for name, type_ in types.items():
+        decoded: Any = Literal[type_] if type_.__class__ is tuple else type_
+        is_optional = name in table.optional
+        if name in watched:
+            members.append((name, decoded | None if is_optional else decoded, msgspec.UNSET))
+        else:
+            members.append((name, decoded, None) if is_optional else (name, decoded))
+    wires = {name: field.wire for name, field in table.fields.items() if field.wire != name}
+    for number, wire in enumerate(extras):
+        members.append((f"extra_{number}", Any, msgspec.UNSET))
+        wires[f"extra_{number}"] = wire
+    struct: Any = msgspec.defstruct("Fields", members, rename=wires or None, kw_only=True, forbid_unknown_fields=True, gc=False)
+    return msgspec.json.Decoder(struct).decode
+
+
+def _fits(type_: Any, value: object) -> bool:
+    if type_ is msgspec.Raw:
         return value.__class__ is dict
-    if kind is OBJECTS:
+    if type_ == list[msgspec.Raw]:
         return isinstance(value, list) and all(isinstance(item, dict) for item in cast("list[object]", value))
     try:
-        msgspec.convert(value, Literal[kind] if kind.__class__ is tuple else kind)
+        msgspec.convert(value, Literal[type_] if type_.__class__ is tuple else type_)
     except msgspec.ValidationError:
         return False
     return True

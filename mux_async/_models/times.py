@@ -1,12 +1,11 @@
-"""Times as Mux writes them, in and out of aware ``datetime`` values.
+"""Times as Mux writes them, converted to aware ``datetime`` values and back.
 
-The same moment travels as a string of seconds (Video), an integer (Robots, webhooks), an ISO 8601 string (webhook endpoints,
-annotations, event envelopes) or a pair of seconds and nanoseconds (older webhooks): facts/README.md, *Oddities*, and
-facts/BEHAVIOUR.md, 1.5 and 7.2. Every field accepts all of them, because the same object is dressed differently from one door to the
-next, and is written in its own.
+Mux sends a moment as a string of seconds (Video), an integer (Robots, webhooks), an ISO 8601 string (webhook endpoints, annotations,
+event envelopes) or a pair of seconds and nanoseconds (older webhooks): facts/README.md, *Oddities*, and facts/BEHAVIOUR.md, 1.5 and 7.2.
+Endpoints serialise times differently, so every field accepts all of these forms. It is written in its own form.
 
-Readers take what arrived, the notes of the object it arrived in, and the name of its field. When the field's own way of writing would
-not give back what arrived, they leave that in the notes; what is not a time at all is returned as it is.
+A reader takes the received value, the overrides of the object, and the name of the field. If the field's own form would not give back the
+received value, the reader stores that in the overrides. A value that is not a time is returned unchanged.
 """
 
 from __future__ import annotations
@@ -15,36 +14,35 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
-Notes: TypeAlias = dict[str, object]
-"""Field name to what stands on the wire in place of the field's value."""
+from mux_async._models.fields import Converted, Overrides
 
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _from_timestamp = datetime.fromtimestamp
 
 
-def seconds(raw: Any, notes: Notes, name: str) -> Any:
+def seconds(raw: Any, overrides: Overrides, name: str) -> Any:
     """Read a field that is written as an integer of Unix seconds."""
     if raw.__class__ is int:
         try:
             return _from_timestamp(raw, UTC)
         except (ValueError, OverflowError, OSError):
             return raw
-    return None if raw is None else _read(raw, notes, name, write_seconds)
+    return None if raw is None else _read(raw, overrides, name, write_seconds)
 
 
-def seconds_text(raw: Any, notes: Notes, name: str) -> Any:
+def seconds_text(raw: Any, overrides: Overrides, name: str) -> Any:
     """Read a field that is written as a string of Unix seconds."""
     if raw.__class__ is str and raw.isdecimal() and raw.isascii() and raw[0] != "0":
         try:
             return _from_timestamp(int(raw), UTC)
         except (ValueError, OverflowError, OSError):
             return raw
-    return None if raw is None else _read(raw, notes, name, write_seconds_text)
+    return None if raw is None else _read(raw, overrides, name, write_seconds_text)
 
 
-def iso(raw: Any, notes: Notes, name: str) -> Any:
+def iso(raw: Any, overrides: Overrides, name: str) -> Any:
     """Read a field that is written as an ISO 8601 string."""
     if raw.__class__ is str and len(raw) == 20 and raw[19] == "Z" and raw[10] == "T" and raw[7] == "-":
         # Exactly as `write_iso` writes it: YYYY-MM-DDTHH:MM:SSZ. (A date by week would have a digit where the second hyphen is.)
@@ -52,10 +50,10 @@ def iso(raw: Any, notes: Notes, name: str) -> Any:
             return datetime.fromisoformat(raw)
         except ValueError:
             return raw
-    return None if raw is None else _read(raw, notes, name, write_iso)
+    return None if raw is None else _read(raw, overrides, name, write_iso)
 
 
-def day(raw: Any, notes: Notes, name: str) -> Any:
+def day(raw: Any, overrides: Overrides, name: str) -> Any:
     """Read a field that is written as an ISO 8601 date; a moment is read as its day in UTC."""
     if raw is None:
         return None
@@ -64,17 +62,17 @@ def day(raw: Any, notes: Notes, name: str) -> Any:
         return raw
     value = moment.date()
     if value.isoformat() != raw:
-        notes[name] = raw
+        overrides[name] = raw
     return value
 
 
-def _read(raw: object, notes: Notes, name: str, write: Callable[[datetime], object]) -> object:
+def _read(raw: object, overrides: Overrides, name: str, write: Callable[[datetime], object]) -> object:
     value = parse_time(raw)
     if value is None:
         return raw
     written = write(value)
     if written != raw or written.__class__ is not raw.__class__:
-        notes[name] = raw
+        overrides[name] = raw
     return value
 
 
@@ -82,7 +80,7 @@ def parse_time(raw: object) -> datetime | None:
     """Read a moment in any of Mux's ways of writing one.
 
     Returns:
-        An aware ``datetime`` in UTC, cut to microseconds; ``None`` when *raw* is not a time. Text without an offset is taken as UTC.
+        An aware ``datetime`` in UTC, cut to microseconds; ``None`` if *raw* is not a time. Text without an offset is taken as UTC.
     """
     try:
         if isinstance(raw, str):
@@ -139,3 +137,16 @@ def write_iso(value: datetime) -> str:
 def write_day(value: date) -> str:
     """Write an ISO 8601 date; of a moment, the day it is in UTC."""
     return (value.astimezone(UTC).date() if isinstance(value, datetime) else value).isoformat()
+
+
+_DECODED: Final = int | float | str
+"""What a time is decoded as: other forms are rare, and are decoded as a dictionary (`mux_async._models.struct_decoder`)."""
+
+SECONDS: Final = Converted(_DECODED, seconds, write_seconds)
+"""An integer of Unix seconds."""
+SECONDS_TEXT: Final = Converted(_DECODED, seconds_text, write_seconds_text)
+"""A string of Unix seconds."""
+ISO: Final = Converted(_DECODED, iso, write_iso)
+"""An ISO 8601 string."""
+DAY: Final = Converted(_DECODED, day, write_day)
+"""An ISO 8601 date."""

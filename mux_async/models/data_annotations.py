@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, ISO, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, iso, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import ISO, SECONDS
 
 if TYPE_CHECKING:
     from mux_async.models.ids import AnnotationId
@@ -21,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["Annotation", "AnnotationInput", "AnnotationResponse", "ListAnnotationsResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Annotation(Model):
     """A note pinned to a date, shown next to metrics."""
 
     id: AnnotationId
     """Id, given by Mux."""
-    date: dt.datetime = attrs.field(metadata=ISO)
+    date: dt.datetime
     """Moment that the note is about, UTC."""
     note: str
     """Text of the annotation."""
@@ -35,36 +32,22 @@ class Annotation(Model):
     """Your id of a part of the environment, such as a site or customer."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "date": TIME,
+                "date": ISO,
                 "note": str,
-            },
-            {
-                "sub_property_id": str,
+                "sub_property_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        date = iso(got.date, notes, "date")
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.date = date
-        it.note = got.note
-        it.sub_property_id = got.sub_property_id
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AnnotationInput(Model):
     """Date and note of an annotation; both are required, also for a change."""
 
-    date: dt.datetime = attrs.field(metadata=SECONDS)
+    date: dt.datetime
     """Moment that the note is about; goes out in Unix seconds."""
     note: str
     """Text of the annotation."""
@@ -72,30 +55,17 @@ class AnnotationInput(Model):
     """Your id of a part of the environment, such as a site or customer."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "date": TIME,
+                "date": SECONDS,
                 "note": str,
-            },
-            {
-                "sub_property_id": str,
+                "sub_property_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        date = seconds(got.date, notes, "date")
-        thaw[it] = drafts[cls]
-        it.date = date
-        it.note = got.note
-        it.sub_property_id = got.sub_property_id
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AnnotationResponse(Model):
     """One annotation."""
 
@@ -103,23 +73,15 @@ class AnnotationResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(Annotation),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Annotation, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListAnnotationsResponse(Model):
     """Page of annotations."""
 
@@ -131,22 +93,11 @@ class ListAnnotationsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(Annotation),
                 "total_row_count": NUMBER,
-            },
-            {
-                "timeframe": list,
+                "timeframe": optional(list),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Annotation, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.timeframe = got.timeframe
-        it.__class__ = cls

@@ -4,17 +4,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import Model, drafts, thaw
-from mux_async._models.objects import many
-from mux_async._models.struct_decoder import NUMBER, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, NestedList
+from mux_async._models.model import Model
 
 __all__ = ["DataError", "ListErrorsResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DataError(Model):
     """A distinct playback error and how often viewers met it in the period."""
 
@@ -38,8 +35,8 @@ class DataError(Model):
     """Code as the player reported it; null where it reported none."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": NUMBER,
                 "code": NUMBER | None,
@@ -51,25 +48,10 @@ class DataError(Model):
                 "percentage": NUMBER,
                 "player_error_code": str | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.code = got.code
-        it.count = got.count
-        it.description = got.description
-        it.last_seen = got.last_seen
-        it.message = got.message
-        it.notes = got.notes
-        it.percentage = got.percentage
-        it.player_error_code = got.player_error_code
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListErrorsResponse(Model):
     """Distinct playback errors of a period."""
 
@@ -81,21 +63,11 @@ class ListErrorsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(DataError),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(DataError, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls

@@ -5,20 +5,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, DAY, Model, drafts, hidden, thaw
-from mux_async._models.objects import many
-from mux_async._models.struct_decoder import NUMBER, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, day
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
+from mux_async._models.times import DAY
 
 __all__ = ["ListExportsResponse", "ListVideoViewExportsResponse", "VideoViewExport", "VideoViewExportFile"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListExportsResponse(Model):
     """Signed URLs of exports, as plain strings."""
 
@@ -30,26 +28,17 @@ class ListExportsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": list,
-                "total_row_count": NUMBER,
-                "timeframe": list,
+                "data": optional(list),
+                "total_row_count": optional(NUMBER),
+                "timeframe": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.data = got.data
-        it.total_row_count = got.total_row_count
-        it.timeframe = got.timeframe
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListVideoViewExportsResponse(Model):
     """Exports of views, one per day."""
 
@@ -61,58 +50,36 @@ class ListVideoViewExportsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(VideoViewExport),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(VideoViewExport, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class VideoViewExport(Model):
     """Files that hold the views of one day."""
 
-    export_date: dt.date = attrs.field(metadata=DAY)
+    export_date: dt.date
     """Day whose views the files hold."""
     files: list[VideoViewExportFile]
     """The files of that day."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "export_date": TIME,
-                "files": OBJECTS,
+                "export_date": DAY,
+                "files": NestedList(VideoViewExportFile),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        export_date = day(got.export_date, notes, "export_date")
-        files = many(VideoViewExportFile, got.files)
-        thaw[it] = drafts[cls]
-        it.export_date = export_date
-        it.files = files
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class VideoViewExportFile(Model):
     """One exported file."""
 
@@ -124,20 +91,11 @@ class VideoViewExportFile(Model):
     """Version of the file's set of columns; newer ones have more."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "path": str,
                 "type": str,
                 "version": NUMBER,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.path = got.path
-        it.type = got.type
-        it.version = got.version
-        it.__class__ = cls

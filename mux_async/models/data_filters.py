@@ -4,18 +4,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
 from mux_async.models.shared_data import DimensionGroups
 
 __all__ = ["FilterValue", "ListFilterValuesResponse", "ListFiltersResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FilterValue(Model):
     """A value of a filter and how often it occurs; both may be absent."""
 
@@ -25,24 +22,16 @@ class FilterValue(Model):
     """How often the value occurs."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "value": str,
-                "total_count": NUMBER,
+                "value": optional(str),
+                "total_count": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.value = got.value
-        it.total_count = got.total_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListFilterValuesResponse(Model):
     """Page of the values of a filter."""
 
@@ -54,27 +43,17 @@ class ListFilterValuesResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-                "total_row_count": NUMBER,
-                "timeframe": list,
+                "data": optional(NestedList(FilterValue)),
+                "total_row_count": optional(NUMBER),
+                "timeframe": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(FilterValue, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.timeframe = got.timeframe
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListFiltersResponse(Model):
     """Names of all filters."""
 
@@ -86,21 +65,11 @@ class ListFiltersResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
-                "total_row_count": NUMBER,
-                "timeframe": list,
+                "data": optional(Nested(DimensionGroups)),
+                "total_row_count": optional(NUMBER),
+                "timeframe": optional(list),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(DimensionGroups, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.timeframe = got.timeframe
-        it.__class__ = cls

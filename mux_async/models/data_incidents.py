@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
 
 if TYPE_CHECKING:
     from mux_async.models.ids import IncidentId
@@ -26,7 +25,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Incident(Model):
     """A departure from normal playback that Mux noticed and, if a rule asked for it, reported."""
 
@@ -74,14 +73,14 @@ class Incident(Model):
     """Value whose crossing opened the incident."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "affected_views": NUMBER,
                 "affected_views_per_hour": NUMBER,
                 "affected_views_per_hour_on_open": NUMBER,
-                "breakdowns": OBJECTS,
+                "breakdowns": NestedList(IncidentBreakdown),
                 "description": str,
                 "error_description": str,
                 "impact": str,
@@ -89,8 +88,8 @@ class Incident(Model):
                 "measured_value": NUMBER | None,
                 "measured_value_on_close": NUMBER | None,
                 "measurement": str,
-                "notification_rules": OBJECTS,
-                "notifications": OBJECTS,
+                "notification_rules": NestedList(IncidentNotificationRule),
+                "notifications": NestedList(IncidentNotification),
                 "resolved_at": str | None,
                 "sample_size": NUMBER,
                 "sample_size_unit": str,
@@ -99,40 +98,10 @@ class Incident(Model):
                 "status": str,
                 "threshold": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        breakdowns = many(IncidentBreakdown, got.breakdowns)
-        notification_rules = many(IncidentNotificationRule, got.notification_rules)
-        notifications = many(IncidentNotification, got.notifications)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.affected_views = got.affected_views
-        it.affected_views_per_hour = got.affected_views_per_hour
-        it.affected_views_per_hour_on_open = got.affected_views_per_hour_on_open
-        it.breakdowns = breakdowns
-        it.description = got.description
-        it.error_description = got.error_description
-        it.impact = got.impact
-        it.incident_key = got.incident_key
-        it.measured_value = got.measured_value
-        it.measured_value_on_close = got.measured_value_on_close
-        it.measurement = got.measurement
-        it.notification_rules = notification_rules
-        it.notifications = notifications
-        it.resolved_at = got.resolved_at
-        it.sample_size = got.sample_size
-        it.sample_size_unit = got.sample_size_unit
-        it.severity = got.severity
-        it.started_at = got.started_at
-        it.status = got.status
-        it.threshold = got.threshold
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class IncidentBreakdown(Model):
     """A dimension and the value in which the incident shows."""
 
@@ -144,26 +113,17 @@ class IncidentBreakdown(Model):
     """Value of the dimension."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "name": str,
                 "value": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.name = got.name
-        it.value = got.value
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class IncidentNotification(Model):
     """A message that was sent about an incident."""
 
@@ -175,26 +135,17 @@ class IncidentNotification(Model):
     """When the message was queued, UTC."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": NUMBER,
                 "attempted_at": str,
                 "queued_at": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.attempted_at = got.attempted_at
-        it.queued_at = got.queued_at
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class IncidentNotificationRule(Model):
     """A rule that decides who is told about an incident."""
 
@@ -210,31 +161,19 @@ class IncidentNotificationRule(Model):
     """State of the rule."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "action": str,
                 "property_id": str,
-                "rules": OBJECTS,
+                "rules": NestedList(NotificationRule),
                 "status": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        rules = many(NotificationRule, got.rules)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.action = got.action
-        it.property_id = got.property_id
-        it.rules = rules
-        it.status = got.status
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class IncidentResponse(Model):
     """One incident."""
 
@@ -246,27 +185,17 @@ class IncidentResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(Incident),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Incident, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListIncidentsResponse(Model):
     """Page of incidents."""
 
@@ -278,28 +207,17 @@ class ListIncidentsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-            },
-            {
-                "total_row_count": NUMBER,
-                "timeframe": list,
+                "data": NestedList(Incident),
+                "total_row_count": optional(NUMBER),
+                "timeframe": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Incident, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.timeframe = got.timeframe
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListRelatedIncidentsResponse(Model):
     """Page of incidents related to another one."""
 
@@ -311,28 +229,17 @@ class ListRelatedIncidentsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-            },
-            {
-                "total_row_count": NUMBER,
-                "timeframe": list,
+                "data": NestedList(Incident),
+                "total_row_count": optional(NUMBER),
+                "timeframe": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Incident, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.timeframe = got.timeframe
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class NotificationRule(Model):
     """A condition of a notification rule."""
 
@@ -344,20 +251,11 @@ class NotificationRule(Model):
     """What it is compared with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "name": str,
                 "value": str,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.name = got.name
-        it.value = got.value
-        it.__class__ = cls

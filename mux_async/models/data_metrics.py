@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
 
 __all__ = [
     "DATA_METRIC_ID_VALUES",
@@ -549,7 +548,7 @@ METRIC_TIMESERIES_GRANULARITY_VALUES: Final[tuple[str, ...]] = (
 """Values of `MetricTimeseriesGranularity` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class BreakdownValue(Model):
     """One row of a breakdown: a value of the dimension and the metric for the views that have it."""
 
@@ -567,8 +566,8 @@ class BreakdownValue(Model):
     """Views that have the value."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "field": str | None,
                 "negative_impact": NUMBER,
@@ -577,22 +576,10 @@ class BreakdownValue(Model):
                 "value": NUMBER,
                 "views": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.field = got.field
-        it.negative_impact = got.negative_impact
-        it.total_playing_time = got.total_playing_time
-        it.total_watch_time = got.total_watch_time
-        it.value = got.value
-        it.views = got.views
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GetMetricTimeseriesDataResponse(Model):
     """A metric over time, as positional rows."""
 
@@ -606,29 +593,18 @@ class GetMetricTimeseriesDataResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "data": list,
-                "meta": OBJECT,
+                "meta": Nested(MetricResponseMeta),
                 "timeframe": list,
                 "total_row_count": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        meta = one(MetricResponseMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = got.data
-        it.meta = meta
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GetOverallValuesResponse(Model):
     """One metric over all matching views."""
 
@@ -642,30 +618,18 @@ class GetOverallValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
-                "meta": OBJECT,
+                "data": Nested(OverallValues),
+                "meta": Nested(MetricResponseMeta),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(OverallValues, got.data)
-        meta = one(MetricResponseMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.meta = meta
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Insight(Model):
     """A value of a dimension that pulls a metric away from its overall value."""
 
@@ -685,8 +649,8 @@ class Insight(Model):
     """Milliseconds that these views were watched; null where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "filter_column": str,
                 "filter_value": str | None,
@@ -696,23 +660,10 @@ class Insight(Model):
                 "total_views": NUMBER,
                 "total_watch_time": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.filter_column = got.filter_column
-        it.filter_value = got.filter_value
-        it.metric = got.metric
-        it.negative_impact_score = got.negative_impact_score
-        it.total_playing_time = got.total_playing_time
-        it.total_views = got.total_views
-        it.total_watch_time = got.total_watch_time
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListAllMetricValuesResponse(Model):
     """All metrics over the matching views: totals first, then the scores."""
 
@@ -724,27 +675,17 @@ class ListAllMetricValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(MetricComparisonScore),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(MetricComparisonScore, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListBreakdownValuesResponse(Model):
     """Page of the rows of a breakdown."""
 
@@ -758,31 +699,18 @@ class ListBreakdownValuesResponse(Model):
     """Facts that accompany the content."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-            },
-            {
-                "total_row_count": NUMBER,
-                "timeframe": list,
-                "meta": OBJECT,
+                "data": NestedList(BreakdownValue),
+                "total_row_count": optional(NUMBER),
+                "timeframe": optional(list),
+                "meta": optional(Nested(MetricResponseMeta)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(BreakdownValue, got.data)
-        meta = one(MetricResponseMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.timeframe = got.timeframe
-        it.meta = meta
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListInsightsResponse(Model):
     """What pulls a metric down."""
 
@@ -796,30 +724,18 @@ class ListInsightsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-                "meta": OBJECT,
+                "data": NestedList(Insight),
+                "meta": Nested(MetricResponseMeta),
                 "timeframe": list,
                 "total_row_count": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Insight, got.data)
-        meta = one(MetricResponseMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.meta = meta
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class MetricComparisonItem(Model):
     """One metric that goes into a score."""
 
@@ -835,31 +751,19 @@ class MetricComparisonItem(Model):
     """How the views' values were combined, such as ``median``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "metric": str,
                 "name": str,
                 "type": str,
                 "value": NUMBER | None,
-            },
-            {
-                "measurement": str,
+                "measurement": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.metric = got.metric
-        it.name = got.name
-        it.type = got.type
-        it.value = got.value
-        it.measurement = got.measurement
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class MetricComparisonScore(Model):
     """A score with its metrics, or, where ``name`` is ``totals``, counts of views and time. A row has only the
     fields of its kind.
@@ -889,44 +793,25 @@ class MetricComparisonScore(Model):
     """Milliseconds watched, in the totals only."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "name": str,
-            },
-            {
-                "ended_views": NUMBER,
-                "items": OBJECTS,
-                "metric": str,
-                "started_views": NUMBER,
-                "total_playing_time": NUMBER,
-                "type": str,
-                "unique_viewers": NUMBER,
-                "value": NUMBER,
-                "view_count": NUMBER,
-                "watch_time": NUMBER,
+                "ended_views": optional(NUMBER),
+                "items": optional(NestedList(MetricComparisonItem)),
+                "metric": optional(str),
+                "started_views": optional(NUMBER),
+                "total_playing_time": optional(NUMBER),
+                "type": optional(str),
+                "unique_viewers": optional(NUMBER),
+                "value": optional(NUMBER),
+                "view_count": optional(NUMBER),
+                "watch_time": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        items = many(MetricComparisonItem, got.items)
-        thaw[it] = drafts[cls]
-        it.name = got.name
-        it.ended_views = got.ended_views
-        it.items = items
-        it.metric = got.metric
-        it.started_views = got.started_views
-        it.total_playing_time = got.total_playing_time
-        it.type = got.type
-        it.unique_viewers = got.unique_viewers
-        it.value = got.value
-        it.view_count = got.view_count
-        it.watch_time = got.watch_time
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class MetricResponseMeta(Model):
     """How the values of the answer were computed."""
 
@@ -936,24 +821,16 @@ class MetricResponseMeta(Model):
     """Width of a point, such as ``hour``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "aggregation": str,
-                "granularity": str,
+                "aggregation": optional(str),
+                "granularity": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.aggregation = got.aggregation
-        it.granularity = got.granularity
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class OverallValues(Model):
     """A metric over all matching views, and how much was watched."""
 
@@ -969,25 +846,13 @@ class OverallValues(Model):
     """Deprecated; a value of the metric for comparison, or null."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "total_playing_time": NUMBER | None,
                 "total_views": NUMBER,
                 "total_watch_time": NUMBER | None,
                 "value": NUMBER,
-            },
-            {
-                "global_value": NUMBER,
+                "global_value": optional(NUMBER),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.total_playing_time = got.total_playing_time
-        it.total_views = got.total_views
-        it.total_watch_time = got.total_watch_time
-        it.value = got.value
-        it.global_value = got.global_value
-        it.__class__ = cls

@@ -4,18 +4,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import Model, drafts, thaw
-from mux_async._models.objects import many
-from mux_async._models.struct_decoder import NUMBER, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, NestedList
+from mux_async._models.model import Model
 from mux_async.models.shared_data import DisplayNameEntry
 
 __all__ = ["ListMonitoringDimensionsResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListMonitoringDimensionsResponse(Model):
     """Dimensions of monitoring."""
 
@@ -27,21 +24,11 @@ class ListMonitoringDimensionsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(DisplayNameEntry),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(DisplayNameEntry, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList
+from mux_async._models.model import Model
 from mux_async.models.shared_data import (
     DisplayNameEntry,
     HistogramTimeseriesDatapoint,
@@ -87,7 +86,7 @@ MONITORING_METRIC_ID_VALUES: Final[tuple[str, ...]] = (
 """Values of `MonitoringMetricId` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GetMonitoringBreakdownResponse(Model):
     """A monitoring metric by dimension at one moment."""
 
@@ -99,27 +98,17 @@ class GetMonitoringBreakdownResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(MonitoringBreakdownValue),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(MonitoringBreakdownValue, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GetMonitoringBreakdownTimeseriesResponse(Model):
     """A monitoring metric by dimension, every five seconds."""
 
@@ -131,27 +120,17 @@ class GetMonitoringBreakdownTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(MonitoringBreakdownTimeseriesDatapoint),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(MonitoringBreakdownTimeseriesDatapoint, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GetMonitoringHistogramTimeseriesResponse(Model):
     """Histograms of a monitoring metric, one per minute, with the limits of their buckets."""
 
@@ -165,30 +144,18 @@ class GetMonitoringHistogramTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-                "meta": OBJECT,
+                "data": NestedList(HistogramTimeseriesDatapoint),
+                "meta": Nested(HistogramTimeseriesMeta),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(HistogramTimeseriesDatapoint, got.data)
-        meta = one(HistogramTimeseriesMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.meta = meta
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GetMonitoringTimeseriesResponse(Model):
     """A monitoring metric every five seconds."""
 
@@ -200,27 +167,17 @@ class GetMonitoringTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(MonitoringTimeseriesDatapoint),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(MonitoringTimeseriesDatapoint, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListMonitoringMetricsResponse(Model):
     """Metrics of monitoring."""
 
@@ -232,27 +189,17 @@ class ListMonitoringMetricsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(DisplayNameEntry),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(DisplayNameEntry, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class MonitoringBreakdownTimeseriesDatapoint(Model):
     """Values of the dimension at one moment of the series."""
 
@@ -262,25 +209,16 @@ class MonitoringBreakdownTimeseriesDatapoint(Model):
     """One entry per value of the dimension."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "date": str,
-                "values": OBJECTS,
+                "values": NestedList(MonitoringBreakdownTimeseriesValue),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        values = many(MonitoringBreakdownTimeseriesValue, got.values)
-        thaw[it] = drafts[cls]
-        it.date = got.date
-        it.values = values
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class MonitoringBreakdownTimeseriesValue(Model):
     """A monitoring metric for one value of the dimension, at one moment of a series."""
 
@@ -294,22 +232,12 @@ class MonitoringBreakdownTimeseriesValue(Model):
     """The value of the dimension; null stands for viewers without one."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "concurrent_viewers": NUMBER,
                 "metric_value": NUMBER | None,
                 "starting_up_viewers": NUMBER,
                 "value": str | None,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.concurrent_viewers = got.concurrent_viewers
-        it.metric_value = got.metric_value
-        it.starting_up_viewers = got.starting_up_viewers
-        it.value = got.value
-        it.__class__ = cls

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList
+from mux_async._models.model import Model
 
 __all__ = [
     "SUBVIEW_GROUP_BY_VALUES",
@@ -66,7 +65,7 @@ SUBVIEW_TYPE_VALUES: Final[tuple[str, ...]] = (
 """Values of `SubviewType` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownTimeseriesDatapoint(Model):
     """Breakdown of one hour or day."""
 
@@ -78,30 +77,20 @@ class SubviewBreakdownTimeseriesDatapoint(Model):
     """One entry per combination of the grouping attributes."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "date": str,
                 "status": (
                     "complete",
                     "partial",
                 ),
-                "values": OBJECTS,
+                "values": NestedList(SubviewBreakdownValue),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        values = many(SubviewBreakdownValue, got.values)
-        thaw[it] = drafts[cls]
-        it.date = got.date
-        it.status = got.status
-        it.values = values
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownTimeseriesResponse(Model):
     """Breakdown of a subview metric over time."""
 
@@ -115,30 +104,18 @@ class SubviewBreakdownTimeseriesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-                "meta": OBJECT,
+                "data": NestedList(SubviewBreakdownTimeseriesDatapoint),
+                "meta": Nested(SubviewBreakdownTimeseriesResponseMeta),
                 "timeframe": list,
                 "total_row_count": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(SubviewBreakdownTimeseriesDatapoint, got.data)
-        meta = one(SubviewBreakdownTimeseriesResponseMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.meta = meta
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownTimeseriesResponseMeta(Model):
     """What a subview series shows and how far it is final."""
 
@@ -156,8 +133,8 @@ class SubviewBreakdownTimeseriesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "complete_through": str,
                 "group_by": list,
@@ -169,22 +146,10 @@ class SubviewBreakdownTimeseriesResponseMeta(Model):
                 ),
                 "unit": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.complete_through = got.complete_through
-        it.group_by = got.group_by
-        it.metric = got.metric
-        it.subview_type = got.subview_type
-        it.time_granularity = got.time_granularity
-        it.unit = got.unit
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownValue(Model):
     """One combination of the grouping attributes and its metric."""
 
@@ -194,24 +159,16 @@ class SubviewBreakdownValue(Model):
     """The metric, in the unit that ``meta`` names."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "breakdown_value": str,
                 "metric_value": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.breakdown_value = got.breakdown_value
-        it.metric_value = got.metric_value
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownValuesResponse(Model):
     """Page of the breakdown of a subview metric."""
 
@@ -225,30 +182,18 @@ class SubviewBreakdownValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-                "meta": OBJECT,
+                "data": NestedList(SubviewBreakdownValue),
+                "meta": Nested(SubviewBreakdownValuesResponseMeta),
                 "timeframe": list,
                 "total_row_count": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(SubviewBreakdownValue, got.data)
-        meta = one(SubviewBreakdownValuesResponseMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.meta = meta
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewBreakdownValuesResponseMeta(Model):
     """What a subview breakdown shows."""
 
@@ -262,28 +207,18 @@ class SubviewBreakdownValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "group_by": list,
                 "metric": str,
                 "subview_type": str,
                 "unit": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.group_by = got.group_by
-        it.metric = got.metric
-        it.subview_type = got.subview_type
-        it.unit = got.unit
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewComparisonGroup(Model):
     """Breakdown for one of the compared values."""
 
@@ -293,25 +228,16 @@ class SubviewComparisonGroup(Model):
     """Breakdown for this value."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "dimension_value": str,
-                "values": OBJECTS,
+                "values": NestedList(SubviewBreakdownValue),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        values = many(SubviewBreakdownValue, got.values)
-        thaw[it] = drafts[cls]
-        it.dimension_value = got.dimension_value
-        it.values = values
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewComparisonValuesResponse(Model):
     """Breakdowns of a subview metric, one per compared value."""
 
@@ -325,30 +251,18 @@ class SubviewComparisonValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-                "meta": OBJECT,
+                "data": NestedList(SubviewComparisonGroup),
+                "meta": Nested(SubviewComparisonValuesResponseMeta),
                 "timeframe": list,
                 "total_row_count": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(SubviewComparisonGroup, got.data)
-        meta = one(SubviewComparisonValuesResponseMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.meta = meta
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewComparisonValuesResponseMeta(Model):
     """What a subview comparison shows."""
 
@@ -364,8 +278,8 @@ class SubviewComparisonValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "dimension": str,
                 "group_by": list,
@@ -373,21 +287,10 @@ class SubviewComparisonValuesResponseMeta(Model):
                 "subview_type": str,
                 "unit": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.dimension = got.dimension
-        it.group_by = got.group_by
-        it.metric = got.metric
-        it.subview_type = got.subview_type
-        it.unit = got.unit
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewDimensionValue(Model):
     """A value of a subview dimension and its playing time."""
 
@@ -397,24 +300,16 @@ class SubviewDimensionValue(Model):
     """The value of the dimension."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "playing_time": NUMBER,
                 "value": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.playing_time = got.playing_time
-        it.value = got.value
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewDimensionValuesResponse(Model):
     """Page of the values of a subview dimension."""
 
@@ -428,30 +323,18 @@ class SubviewDimensionValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-                "meta": OBJECT,
+                "data": NestedList(SubviewDimensionValue),
+                "meta": Nested(SubviewDimensionValuesResponseMeta),
                 "timeframe": list,
                 "total_row_count": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(SubviewDimensionValue, got.data)
-        meta = one(SubviewDimensionValuesResponseMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.meta = meta
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewDimensionValuesResponseMeta(Model):
     """Which dimension the values belong to and what was measured."""
 
@@ -465,28 +348,18 @@ class SubviewDimensionValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "dimension_name": str,
                 "metric": str,
                 "subview_type": str,
                 "unit": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.dimension_name = got.dimension_name
-        it.metric = got.metric
-        it.subview_type = got.subview_type
-        it.unit = got.unit
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewDimensionsResponse(Model):
     """Dimensions of a kind of subview."""
 
@@ -496,25 +369,16 @@ class SubviewDimensionsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(SubviewDimensionsResponseData),
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(SubviewDimensionsResponseData, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewDimensionsResponseData(Model):
     """Names of dimensions: those of the subview and those of the view around it."""
 
@@ -524,24 +388,16 @@ class SubviewDimensionsResponseData(Model):
     """Dimensions of the view that the subview belongs to."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "subview": list,
                 "view": list,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.subview = got.subview
-        it.view = got.view
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewOverallValuesResponse(Model):
     """A subview metric over everything that matches."""
 
@@ -555,30 +411,18 @@ class SubviewOverallValuesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
-                "meta": OBJECT,
+                "data": Nested(SubviewOverallValuesResponseData),
+                "meta": Nested(SubviewOverallValuesResponseMeta),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(SubviewOverallValuesResponseData, got.data)
-        meta = one(SubviewOverallValuesResponseMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.meta = meta
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewOverallValuesResponseData(Model):
     """The metric itself."""
 
@@ -586,22 +430,15 @@ class SubviewOverallValuesResponseData(Model):
     """The metric, in the unit that ``meta`` names."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "metric_value": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.metric_value = got.metric_value
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SubviewOverallValuesResponseMeta(Model):
     """What was measured, and in which unit."""
 
@@ -613,20 +450,11 @@ class SubviewOverallValuesResponseMeta(Model):
     """Unit of the metric's values."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "metric": str,
                 "subview_type": str,
                 "unit": str,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.metric = got.metric
-        it.subview_type = got.subview_type
-        it.unit = got.unit
-        it.__class__ = cls

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, JsonObject, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, JsonObject, Model
 
 if TYPE_CHECKING:
     from mux_async.models.ids import AssetId, EnvironmentId, LiveStreamId, PlaybackIdText, VideoViewId
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["AbridgedVideoView", "ListVideoViewsResponse", "VideoView", "VideoViewEvent", "VideoViewResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AbridgedVideoView(Model):
     """A view as lists show it. Fields that the player did not report are null."""
 
@@ -51,8 +50,8 @@ class AbridgedVideoView(Model):
     """Time watched, stalls included, in milliseconds; null where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "country_code": str | None,
@@ -69,30 +68,10 @@ class AbridgedVideoView(Model):
                 "viewer_os_family": str | None,
                 "watch_time": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.country_code = got.country_code
-        it.error_type_id = got.error_type_id
-        it.playback_failure = got.playback_failure
-        it.player_error_code = got.player_error_code
-        it.player_error_message = got.player_error_message
-        it.total_row_count = got.total_row_count
-        it.video_title = got.video_title
-        it.view_end = got.view_end
-        it.view_start = got.view_start
-        it.viewer_application_name = got.viewer_application_name
-        it.viewer_experience_score = got.viewer_experience_score
-        it.viewer_os_family = got.viewer_os_family
-        it.watch_time = got.watch_time
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListVideoViewsResponse(Model):
     """Page of views in short form."""
 
@@ -104,28 +83,17 @@ class ListVideoViewsResponse(Model):
     """Period covered, start then end. A request may name one span up to now instead, such as ``7:days``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-            },
-            {
-                "total_row_count": NUMBER,
-                "timeframe": list,
+                "data": NestedList(AbridgedVideoView),
+                "total_row_count": optional(NUMBER),
+                "timeframe": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(AbridgedVideoView, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.timeframe = got.timeframe
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class VideoView(Model):
     """One view with everything that was recorded about it. Nearly every field may be null: the player did not
     report it, or it does not apply. Times and durations are in milliseconds and bitrates in bit/s. Scores run
@@ -524,8 +492,8 @@ class VideoView(Model):
     """Further facts about the error, such as a stack trace; null or absent where there are none."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "ad_attempt_count": NUMBER | None,
@@ -568,7 +536,7 @@ class VideoView(Model):
                 "custom_9": str | None,
                 "environment_id": str,
                 "error_type_id": NUMBER | None,
-                "events": OBJECTS,
+                "events": NestedList(VideoViewEvent),
                 "exit_before_video_start": bool,
                 "experiment_name": str | None,
                 "inserted_at": str,
@@ -720,214 +688,12 @@ class VideoView(Model):
                 "watch_time": NUMBER | None,
                 "watched": bool,
                 "weighted_average_bitrate": NUMBER | None,
-            },
-            {
-                "player_error_context": str,
+                "player_error_context": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        events = many(VideoViewEvent, got.events)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.ad_attempt_count = got.ad_attempt_count
-        it.ad_break_count = got.ad_break_count
-        it.ad_break_error_count = got.ad_break_error_count
-        it.ad_break_error_percentage = got.ad_break_error_percentage
-        it.ad_error_count = got.ad_error_count
-        it.ad_error_percentage = got.ad_error_percentage
-        it.ad_exit_before_start_count = got.ad_exit_before_start_count
-        it.ad_exit_before_start_percentage = got.ad_exit_before_start_percentage
-        it.ad_impression_count = got.ad_impression_count
-        it.ad_playback_failure_error_type_id = got.ad_playback_failure_error_type_id
-        it.ad_preroll_startup_time = got.ad_preroll_startup_time
-        it.ad_startup_error_count = got.ad_startup_error_count
-        it.ad_startup_error_percentage = got.ad_startup_error_percentage
-        it.asn = got.asn
-        it.asn_name = got.asn_name
-        it.asset_id = got.asset_id
-        it.audio_codec = got.audio_codec
-        it.audio_codec_initial = got.audio_codec_initial
-        it.buffering_count = got.buffering_count
-        it.buffering_duration = got.buffering_duration
-        it.buffering_rate = got.buffering_rate
-        it.cdn = got.cdn
-        it.city = got.city
-        it.client_application_name = got.client_application_name
-        it.client_application_version = got.client_application_version
-        it.continent_code = got.continent_code
-        it.country_code = got.country_code
-        it.country_name = got.country_name
-        it.custom_1 = got.custom_1
-        it.custom_10 = got.custom_10
-        it.custom_2 = got.custom_2
-        it.custom_3 = got.custom_3
-        it.custom_4 = got.custom_4
-        it.custom_5 = got.custom_5
-        it.custom_6 = got.custom_6
-        it.custom_7 = got.custom_7
-        it.custom_8 = got.custom_8
-        it.custom_9 = got.custom_9
-        it.environment_id = got.environment_id
-        it.error_type_id = got.error_type_id
-        it.events = events
-        it.exit_before_video_start = got.exit_before_video_start
-        it.experiment_name = got.experiment_name
-        it.inserted_at = got.inserted_at
-        it.isp = got.isp
-        it.latitude = got.latitude
-        it.live_stream_id = got.live_stream_id
-        it.live_stream_latency = got.live_stream_latency
-        it.long_rebuffering = got.long_rebuffering
-        it.long_resume = got.long_resume
-        it.longitude = got.longitude
-        it.metro = got.metro
-        it.mux_api_version = got.mux_api_version
-        it.mux_embed = got.mux_embed
-        it.mux_embed_version = got.mux_embed_version
-        it.mux_viewer_id = got.mux_viewer_id
-        it.page_load_time = got.page_load_time
-        it.page_type = got.page_type
-        it.page_url = got.page_url
-        it.platform_description = got.platform_description
-        it.platform_summary = got.platform_summary
-        it.playback_business_exception_error_type_id = got.playback_business_exception_error_type_id
-        it.playback_failure = got.playback_failure
-        it.playback_failure_error_type_id = got.playback_failure_error_type_id
-        it.playback_id = got.playback_id
-        it.playback_score = got.playback_score
-        it.player_autoplay = got.player_autoplay
-        it.player_error_code = got.player_error_code
-        it.player_error_message = got.player_error_message
-        it.player_height = got.player_height
-        it.player_instance_id = got.player_instance_id
-        it.player_language = got.player_language
-        it.player_load_time = got.player_load_time
-        it.player_mux_plugin_name = got.player_mux_plugin_name
-        it.player_mux_plugin_version = got.player_mux_plugin_version
-        it.player_name = got.player_name
-        it.player_poster = got.player_poster
-        it.player_preload = got.player_preload
-        it.player_remote_played = got.player_remote_played
-        it.player_software = got.player_software
-        it.player_software_version = got.player_software_version
-        it.player_source_domain = got.player_source_domain
-        it.player_source_duration = got.player_source_duration
-        it.player_source_height = got.player_source_height
-        it.player_source_host_name = got.player_source_host_name
-        it.player_source_stream_type = got.player_source_stream_type
-        it.player_source_type = got.player_source_type
-        it.player_source_url = got.player_source_url
-        it.player_source_width = got.player_source_width
-        it.player_startup_time = got.player_startup_time
-        it.player_version = got.player_version
-        it.player_view_count = got.player_view_count
-        it.player_width = got.player_width
-        it.preroll_ad_asset_hostname = got.preroll_ad_asset_hostname
-        it.preroll_ad_tag_hostname = got.preroll_ad_tag_hostname
-        it.preroll_played = got.preroll_played
-        it.preroll_requested = got.preroll_requested
-        it.property_id = got.property_id
-        it.quality_score = got.quality_score
-        it.rebuffer_percentage = got.rebuffer_percentage
-        it.rebuffering_score = got.rebuffering_score
-        it.region = got.region
-        it.rendition_change_count = got.rendition_change_count
-        it.rendition_downshift_count = got.rendition_downshift_count
-        it.rendition_upshift_count = got.rendition_upshift_count
-        it.requests_for_first_preroll = got.requests_for_first_preroll
-        it.session_id = got.session_id
-        it.short_time = got.short_time
-        it.startup_score = got.startup_score
-        it.sub_property_id = got.sub_property_id
-        it.time_shift_enabled = got.time_shift_enabled
-        it.time_to_first_frame = got.time_to_first_frame
-        it.updated_at = got.updated_at
-        it.used_captions = got.used_captions
-        it.used_fullscreen = got.used_fullscreen
-        it.used_pip = got.used_pip
-        it.video_affiliate = got.video_affiliate
-        it.video_brand = got.video_brand
-        it.video_cdn_trace = got.video_cdn_trace
-        it.video_codec = got.video_codec
-        it.video_codec_initial = got.video_codec_initial
-        it.video_content_type = got.video_content_type
-        it.video_creator_id = got.video_creator_id
-        it.video_duration = got.video_duration
-        it.video_dynamic_range_type = got.video_dynamic_range_type
-        it.video_dynamic_range_type_initial = got.video_dynamic_range_type_initial
-        it.video_encoding_variant = got.video_encoding_variant
-        it.video_id = got.video_id
-        it.video_language = got.video_language
-        it.video_producer = got.video_producer
-        it.video_series = got.video_series
-        it.video_source_bitrate = got.video_source_bitrate
-        it.video_source_bitrate_initial = got.video_source_bitrate_initial
-        it.video_source_fps = got.video_source_fps
-        it.video_source_fps_initial = got.video_source_fps_initial
-        it.video_source_height = got.video_source_height
-        it.video_source_height_initial = got.video_source_height_initial
-        it.video_source_width = got.video_source_width
-        it.video_source_width_initial = got.video_source_width_initial
-        it.video_startup_business_exception_error_type_id = got.video_startup_business_exception_error_type_id
-        it.video_startup_failure = got.video_startup_failure
-        it.video_startup_preroll_load_time = got.video_startup_preroll_load_time
-        it.video_startup_preroll_request_time = got.video_startup_preroll_request_time
-        it.video_stream_type = got.video_stream_type
-        it.video_title = got.video_title
-        it.video_variant_id = got.video_variant_id
-        it.video_variant_name = got.video_variant_name
-        it.view_average_request_latency = got.view_average_request_latency
-        it.view_average_request_throughput = got.view_average_request_throughput
-        it.view_cdn_edge_pop = got.view_cdn_edge_pop
-        it.view_cdn_origin = got.view_cdn_origin
-        it.view_content_startup_time = got.view_content_startup_time
-        it.view_drm_level = got.view_drm_level
-        it.view_drm_type = got.view_drm_type
-        it.view_dropped = got.view_dropped
-        it.view_dropped_frame_count = got.view_dropped_frame_count
-        it.view_end = got.view_end
-        it.view_error_id = got.view_error_id
-        it.view_has_ad = got.view_has_ad
-        it.view_id = got.view_id
-        it.view_max_downscale_percentage = got.view_max_downscale_percentage
-        it.view_max_playhead_position = got.view_max_playhead_position
-        it.view_max_request_latency = got.view_max_request_latency
-        it.view_max_upscale_percentage = got.view_max_upscale_percentage
-        it.view_playing_time = got.view_playing_time
-        it.view_seek_count = got.view_seek_count
-        it.view_seek_duration = got.view_seek_duration
-        it.view_session_id = got.view_session_id
-        it.view_start = got.view_start
-        it.view_total_content_playback_time = got.view_total_content_playback_time
-        it.view_total_downscaling = got.view_total_downscaling
-        it.view_total_upscaling = got.view_total_upscaling
-        it.viewer_application_engine = got.viewer_application_engine
-        it.viewer_application_name = got.viewer_application_name
-        it.viewer_application_version = got.viewer_application_version
-        it.viewer_connection_type = got.viewer_connection_type
-        it.viewer_device_category = got.viewer_device_category
-        it.viewer_device_manufacturer = got.viewer_device_manufacturer
-        it.viewer_device_model = got.viewer_device_model
-        it.viewer_device_name = got.viewer_device_name
-        it.viewer_experience_score = got.viewer_experience_score
-        it.viewer_os_architecture = got.viewer_os_architecture
-        it.viewer_os_family = got.viewer_os_family
-        it.viewer_os_version = got.viewer_os_version
-        it.viewer_plan = got.viewer_plan
-        it.viewer_plan_category = got.viewer_plan_category
-        it.viewer_plan_status = got.viewer_plan_status
-        it.viewer_user_agent = got.viewer_user_agent
-        it.viewer_user_id = got.viewer_user_id
-        it.watch_time = got.watch_time
-        it.watched = got.watched
-        it.weighted_average_bitrate = got.weighted_average_bitrate
-        it.player_error_context = got.player_error_context
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class VideoViewEvent(Model):
     """Something that happened in a view, such as ``play``, ``seeking`` or ``error``."""
 
@@ -943,8 +709,8 @@ class VideoViewEvent(Model):
     """When it happened by the clock of the viewer's device, in Unix milliseconds."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "details": dict,
                 "event_time": NUMBER,
@@ -952,21 +718,10 @@ class VideoViewEvent(Model):
                 "playback_time": NUMBER,
                 "viewer_time": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.details = got.details
-        it.event_time = got.event_time
-        it.name = got.name
-        it.playback_time = got.playback_time
-        it.viewer_time = got.viewer_time
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class VideoViewResponse(Model):
     """One view."""
 
@@ -978,21 +733,11 @@ class VideoViewResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(VideoView),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(VideoView, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls

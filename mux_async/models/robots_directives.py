@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, JsonObject, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, JsonObject, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import ROBOTS_V1_WORKFLOW_VALUES
 
 if TYPE_CHECKING:
@@ -31,7 +28,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1DirectiveSubject(Model):
     """The kind of object that runs work on. Inferred, not read in Mux's documentation."""
 
@@ -41,25 +38,20 @@ class RobotsV1DirectiveSubject(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "type": (
-                    "video.asset",
-                    "video.live_stream",
+                "type": optional(
+                    (
+                        "video.asset",
+                        "video.live_stream",
+                    )
                 ),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.type = got.type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1DirectiveResource(Model):
     """Something that must be ready on the asset before the workflows that name it start. Not documented: its
     name or shape is a guess.
@@ -73,24 +65,16 @@ class RobotsV1DirectiveResource(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "type": str,
-                "reference_id": str,
+                "type": optional(str),
+                "reference_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.type = got.type
-        it.reference_id = got.reference_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1WorkflowBinding(Model):
     """A workflow of a directive. Not documented: its name or shape is a guess."""
 
@@ -106,28 +90,18 @@ class RobotsV1WorkflowBinding(Model):
     """Settings of the workflow, without what the run supplies. Not documented: its name or shape is a guess."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "workflow": ROBOTS_V1_WORKFLOW_VALUES,
-                "reference_id": str,
-                "inputs": list,
-                "params": dict,
+                "workflow": optional(ROBOTS_V1_WORKFLOW_VALUES),
+                "reference_id": optional(str),
+                "inputs": optional(list),
+                "params": optional(dict),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.workflow = got.workflow
-        it.reference_id = got.reference_id
-        it.inputs = got.inputs
-        it.params = got.params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateDirectiveRequest(Model):
     """What a directive is made of. Inferred, not read in Mux's documentation."""
 
@@ -143,31 +117,18 @@ class RobotsV1CreateDirectiveRequest(Model):
     """The workflows and their settings. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "name": str,
-                "subject": OBJECT,
-                "resources": OBJECTS,
-                "workflows": OBJECTS,
+                "name": optional(str),
+                "subject": optional(Nested(RobotsV1DirectiveSubject)),
+                "resources": optional(NestedList(RobotsV1DirectiveResource)),
+                "workflows": optional(NestedList(RobotsV1WorkflowBinding)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        subject = one(RobotsV1DirectiveSubject, got.subject)
-        resources = many(RobotsV1DirectiveResource, got.resources)
-        workflows = many(RobotsV1WorkflowBinding, got.workflows)
-        thaw[it] = drafts[cls]
-        it.name = got.name
-        it.subject = subject
-        it.resources = resources
-        it.workflows = workflows
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1Directive(Model):
     """A set of workflows that run on an asset in the order that their inputs dictate. Inferred, not read in
     Mux's documentation.
@@ -183,54 +144,31 @@ class RobotsV1Directive(Model):
     """The workflows and their settings. Inferred, not read in Mux's documentation."""
     id: DirectiveId | None = ABSENT
     """Id, given by Mux. Inferred, not read in Mux's documentation."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC. Inferred, not read in Mux's documentation."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC. Inferred, not read in Mux's documentation."""
-    links: JsonObject | None = attrs.field(default=ABSENT, metadata={"wire": "_links"})
+    links: JsonObject | None = ABSENT
     """Where the object can be fetched. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "name": str,
-                "subject": OBJECT,
-                "resources": OBJECTS,
-                "workflows": OBJECTS,
-                "id": str,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "links": dict,
+                "name": optional(str),
+                "subject": optional(Nested(RobotsV1DirectiveSubject)),
+                "resources": optional(NestedList(RobotsV1DirectiveResource)),
+                "workflows": optional(NestedList(RobotsV1WorkflowBinding)),
+                "id": optional(str),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "links": optional(dict),
             },
-            {
-                "links": "_links",
-            },
+            renamed={"links": "_links"},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        subject = one(RobotsV1DirectiveSubject, got.subject)
-        resources = many(RobotsV1DirectiveResource, got.resources)
-        workflows = many(RobotsV1WorkflowBinding, got.workflows)
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        thaw[it] = drafts[cls]
-        it.name = got.name
-        it.subject = subject
-        it.resources = resources
-        it.workflows = workflows
-        it.id = got.id
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.links = got.links
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1DirectiveResponse(Model):
     """One directive. Inferred, not read in Mux's documentation."""
 
@@ -240,23 +178,15 @@ class RobotsV1DirectiveResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1Directive),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1Directive, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ListDirectivesResponse(Model):
     """Page of directives. Inferred, not read in Mux's documentation."""
 
@@ -270,20 +200,10 @@ class RobotsV1ListDirectivesResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-            },
-            {
-                "total_row_count": NUMBER,
+                "data": NestedList(RobotsV1Directive),
+                "total_row_count": optional(NUMBER),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(RobotsV1Directive, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import ROBOTS_V1_WORKFLOW_VALUES
 
 if TYPE_CHECKING:
@@ -51,7 +48,7 @@ ROBOTS_V1_DIRECTIVE_RUN_STATUS_VALUES: Final[tuple[str, ...]] = (
 """Values of `RobotsV1DirectiveRunStatus` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1RunDirectiveRequest(Model):
     """Names the asset to run on. Inferred, not read in Mux's documentation."""
 
@@ -59,22 +56,15 @@ class RobotsV1RunDirectiveRequest(Model):
     """Id of the asset. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "asset_id": str,
+                "asset_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1DirectiveRun(Model):
     """A run that has just been accepted. Inferred, not read in Mux's documentation."""
 
@@ -86,26 +76,17 @@ class RobotsV1DirectiveRun(Model):
     """Id of the asset that the run works on. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "run_id": str,
-                "status": str,
-                "subject_id": str,
+                "run_id": optional(str),
+                "status": optional(str),
+                "subject_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.run_id = got.run_id
-        it.status = got.status
-        it.subject_id = got.subject_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1DirectiveRunResponse(Model):
     """A run that has just been accepted. Inferred, not read in Mux's documentation."""
 
@@ -115,23 +96,15 @@ class RobotsV1DirectiveRunResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1DirectiveRun),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1DirectiveRun, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1NodeState(Model):
     """State of one workflow of a run. Inferred, not read in Mux's documentation."""
 
@@ -151,32 +124,20 @@ class RobotsV1NodeState(Model):
     """``reference_id`` of the workflows that it waits for. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "reference_id": str,
-                "status": str,
-                "workflow_name": ROBOTS_V1_WORKFLOW_VALUES,
-                "job_id": str,
-                "reason": str,
-                "source_workflows": list,
+                "reference_id": optional(str),
+                "status": optional(str),
+                "workflow_name": optional(ROBOTS_V1_WORKFLOW_VALUES),
+                "job_id": optional(str),
+                "reason": optional(str),
+                "source_workflows": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.status = got.status
-        it.workflow_name = got.workflow_name
-        it.job_id = got.job_id
-        it.reason = got.reason
-        it.source_workflows = got.source_workflows
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1DirectiveRunDetail(Model):
     """A run of a directive on one asset, and how far its workflows are. Inferred, not read in Mux's
     documentation.
@@ -188,9 +149,9 @@ class RobotsV1DirectiveRunDetail(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     subject_id: str | None = ABSENT
     """Id of the asset that the run works on. Inferred, not read in Mux's documentation."""
-    started_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    started_at: dt.datetime | None = ABSENT
     """When it started, UTC. Inferred, not read in Mux's documentation."""
-    completed_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    completed_at: dt.datetime | None = ABSENT
     """When it ended, UTC; null until then. Inferred, not read in Mux's documentation."""
     node_states: list[RobotsV1NodeState] | None = ABSENT
     """Steps of the run, and what each of them is doing or waiting for. Inferred, not read in Mux's
@@ -198,37 +159,20 @@ class RobotsV1DirectiveRunDetail(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "run_id": str,
-                "status": ROBOTS_V1_DIRECTIVE_RUN_STATUS_VALUES,
-                "subject_id": str,
-                "started_at": TIME,
-                "completed_at": TIME,
-                "node_states": OBJECTS,
+                "run_id": optional(str),
+                "status": optional(ROBOTS_V1_DIRECTIVE_RUN_STATUS_VALUES),
+                "subject_id": optional(str),
+                "started_at": optional(SECONDS),
+                "completed_at": optional(SECONDS),
+                "node_states": optional(NestedList(RobotsV1NodeState)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        started_at = seconds(got.started_at, notes, "started_at")
-        completed_at = seconds(got.completed_at, notes, "completed_at")
-        node_states = many(RobotsV1NodeState, got.node_states)
-        thaw[it] = drafts[cls]
-        it.run_id = got.run_id
-        it.status = got.status
-        it.subject_id = got.subject_id
-        it.started_at = started_at
-        it.completed_at = completed_at
-        it.node_states = node_states
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1DirectiveRunDetailResponse(Model):
     """One run, with the state of its workflows. Inferred, not read in Mux's documentation."""
 
@@ -238,23 +182,15 @@ class RobotsV1DirectiveRunDetailResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1DirectiveRunDetail),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1DirectiveRunDetail, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ListDirectiveRunsResponse(Model):
     """Page of the runs of a directive. Inferred, not read in Mux's documentation."""
 
@@ -268,20 +204,10 @@ class RobotsV1ListDirectiveRunsResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-            },
-            {
-                "total_row_count": NUMBER,
+                "data": NestedList(RobotsV1DirectiveRunDetail),
+                "total_row_count": optional(NUMBER),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(RobotsV1DirectiveRunDetail, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import ROBOTS_V1_JOB_STATUS_VALUES, ROBOTS_V1_WORKFLOW_VALUES, RobotsV1ResourceLinks
 
 if TYPE_CHECKING:
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["RobotsV1CancelJobResponse", "RobotsV1JobSummary", "RobotsV1ListJobsResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1JobSummary(Model):
     """A job of any workflow, without settings and results."""
 
@@ -33,48 +30,29 @@ class RobotsV1JobSummary(Model):
     """Name of the workflow."""
     status: RobotsV1JobStatus | None = ABSENT
     """Current state."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC."""
-    links: RobotsV1ResourceLinks | None = attrs.field(default=ABSENT, metadata={"wire": "_links"})
+    links: RobotsV1ResourceLinks | None = ABSENT
     """Where the object can be fetched. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ROBOTS_V1_WORKFLOW_VALUES,
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "links": OBJECT,
+                "id": optional(str),
+                "workflow": optional(ROBOTS_V1_WORKFLOW_VALUES),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "links": optional(Nested(RobotsV1ResourceLinks)),
             },
-            {
-                "links": "_links",
-            },
+            renamed={"links": "_links"},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        links = one(RobotsV1ResourceLinks, got.links)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.links = links
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ListJobsResponse(Model):
     """Page of jobs in short form."""
 
@@ -86,26 +64,16 @@ class RobotsV1ListJobsResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-            },
-            {
-                "total_row_count": NUMBER,
+                "data": NestedList(RobotsV1JobSummary),
+                "total_row_count": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(RobotsV1JobSummary, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CancelJobResponse(Model):
     """The cancelled job, in short form."""
 
@@ -113,17 +81,9 @@ class RobotsV1CancelJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1JobSummary),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1JobSummary, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     ROBOTS_V1_JOB_STATUS_VALUES,
     RobotsV1AnalyzeStructureJobOutputs,
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["RobotsV1AnalyzeStructureJob", "RobotsV1AnalyzeStructureJobResponse", "RobotsV1CreateAnalyzeStructureJobRequest"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AnalyzeStructureJob(Model):
     """A job that describes a video as a whole. Inferred, not read in Mux's documentation."""
 
@@ -42,9 +39,9 @@ class RobotsV1AnalyzeStructureJob(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     units_consumed: int | None = ABSENT
     """Units that the job was charged. Inferred, not read in Mux's documentation."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC. Inferred, not read in Mux's documentation."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC. Inferred, not read in Mux's documentation."""
     parameters: RobotsV1AnalyzeStructureJobParameters | None = ABSENT
     """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
@@ -64,53 +61,26 @@ class RobotsV1AnalyzeStructureJob(Model):
     """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ("analyze-structure",),
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "parameters": OBJECT,
-                "outputs": OBJECT,
-                "errors": OBJECTS,
-                "passthrough": str,
-                "directive": OBJECT,
-                "resources": OBJECT,
+                "id": optional(str),
+                "workflow": optional(("analyze-structure",)),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "units_consumed": optional(NUMBER),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "parameters": optional(Nested(RobotsV1AnalyzeStructureJobParameters)),
+                "outputs": optional(Nested(RobotsV1AnalyzeStructureJobOutputs)),
+                "errors": optional(NestedList(RobotsV1JobError)),
+                "passthrough": optional(str),
+                "directive": optional(Nested(RobotsV1JobDirectiveContext)),
+                "resources": optional(Nested(RobotsV1JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        parameters = one(RobotsV1AnalyzeStructureJobParameters, got.parameters)
-        outputs = one(RobotsV1AnalyzeStructureJobOutputs, got.outputs)
-        errors = many(RobotsV1JobError, got.errors)
-        directive = one(RobotsV1JobDirectiveContext, got.directive)
-        resources = one(RobotsV1JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.parameters = parameters
-        it.outputs = outputs
-        it.errors = errors
-        it.passthrough = got.passthrough
-        it.directive = directive
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AnalyzeStructureJobResponse(Model):
     """An analyze-structure job. Inferred, not read in Mux's documentation."""
 
@@ -120,23 +90,15 @@ class RobotsV1AnalyzeStructureJobResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1AnalyzeStructureJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1AnalyzeStructureJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateAnalyzeStructureJobRequest(Model):
     """What an analyze-structure job is made of. Inferred, not read in Mux's documentation."""
 
@@ -148,19 +110,10 @@ class RobotsV1CreateAnalyzeStructureJobRequest(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-                "passthrough": str,
+                "parameters": optional(Nested(RobotsV1AnalyzeStructureJobParameters)),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(RobotsV1AnalyzeStructureJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     ROBOTS_V1_JOB_STATUS_VALUES,
     RobotsV1JobDirectiveContext,
@@ -38,7 +35,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AskQuestionsQuestion(Model):
     """One question. It is answered with one of ``answer_options``, yes or no when there are none, or in free
     text with ``free_form_reply``; the two exclude each other.
@@ -54,27 +51,17 @@ class RobotsV1AskQuestionsQuestion(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "question": str,
-            },
-            {
-                "answer_options": list,
-                "free_form_reply": bool,
+                "answer_options": optional(list),
+                "free_form_reply": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.question = got.question
-        it.answer_options = got.answer_options
-        it.free_form_reply = got.free_form_reply
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AskQuestionsOutputSteering(Model):
     """Limits of the part of the video that answers may draw on."""
 
@@ -82,23 +69,15 @@ class RobotsV1AskQuestionsOutputSteering(Model):
     """Part of the asset to keep to; all of it when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "scope": OBJECT,
+                "scope": optional(Nested(RobotsV1Scope)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(RobotsV1Scope, got.scope)
-        thaw[it] = drafts[cls]
-        it.scope = scope
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AskQuestionsJobParameters(Model):
     """Settings of an ask-questions job."""
 
@@ -116,33 +95,19 @@ class RobotsV1AskQuestionsJobParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-                "questions": OBJECTS,
-            },
-            {
-                "language_code": str,
-                "max_free_form_answer_length": NUMBER,
-                "output_steering": OBJECT,
+                "questions": NestedList(RobotsV1AskQuestionsQuestion),
+                "language_code": optional(str),
+                "max_free_form_answer_length": optional(NUMBER),
+                "output_steering": optional(Nested(RobotsV1AskQuestionsOutputSteering)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        questions = many(RobotsV1AskQuestionsQuestion, got.questions)
-        output_steering = one(RobotsV1AskQuestionsOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.questions = questions
-        it.language_code = got.language_code
-        it.max_free_form_answer_length = got.max_free_form_answer_length
-        it.output_steering = output_steering
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AskQuestionsAnswer(Model):
     """Answer to one question, with the grounds for it. Inferred, not read in Mux's documentation."""
 
@@ -158,30 +123,19 @@ class RobotsV1AskQuestionsAnswer(Model):
     """Whether the question was left unanswered. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "question": str,
-                "answer": str,
-                "confidence": NUMBER,
-                "reasoning": str,
-                "skipped": bool,
+                "question": optional(str),
+                "answer": optional(str),
+                "confidence": optional(NUMBER),
+                "reasoning": optional(str),
+                "skipped": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.question = got.question
-        it.answer = got.answer
-        it.confidence = got.confidence
-        it.reasoning = got.reasoning
-        it.skipped = got.skipped
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AskQuestionsJobOutputs(Model):
     """Answers, one per question. Inferred, not read in Mux's documentation."""
 
@@ -189,23 +143,15 @@ class RobotsV1AskQuestionsJobOutputs(Model):
     """One answer per question. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "answers": OBJECTS,
+                "answers": optional(NestedList(RobotsV1AskQuestionsAnswer)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        answers = many(RobotsV1AskQuestionsAnswer, got.answers)
-        thaw[it] = drafts[cls]
-        it.answers = answers
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AskQuestionsJob(Model):
     """A job that answers questions about a video."""
 
@@ -217,9 +163,9 @@ class RobotsV1AskQuestionsJob(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     units_consumed: int | None = ABSENT
     """Units that the job was charged."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC."""
     parameters: RobotsV1AskQuestionsJobParameters | None = ABSENT
     """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
@@ -235,53 +181,26 @@ class RobotsV1AskQuestionsJob(Model):
     """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ("ask-questions",),
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "parameters": OBJECT,
-                "outputs": OBJECT,
-                "errors": OBJECTS,
-                "passthrough": str,
-                "directive": OBJECT,
-                "resources": OBJECT,
+                "id": optional(str),
+                "workflow": optional(("ask-questions",)),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "units_consumed": optional(NUMBER),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "parameters": optional(Nested(RobotsV1AskQuestionsJobParameters)),
+                "outputs": optional(Nested(RobotsV1AskQuestionsJobOutputs)),
+                "errors": optional(NestedList(RobotsV1JobError)),
+                "passthrough": optional(str),
+                "directive": optional(Nested(RobotsV1JobDirectiveContext)),
+                "resources": optional(Nested(RobotsV1JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        parameters = one(RobotsV1AskQuestionsJobParameters, got.parameters)
-        outputs = one(RobotsV1AskQuestionsJobOutputs, got.outputs)
-        errors = many(RobotsV1JobError, got.errors)
-        directive = one(RobotsV1JobDirectiveContext, got.directive)
-        resources = one(RobotsV1JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.parameters = parameters
-        it.outputs = outputs
-        it.errors = errors
-        it.passthrough = got.passthrough
-        it.directive = directive
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AskQuestionsJobResponse(Model):
     """An ask-questions job."""
 
@@ -289,23 +208,15 @@ class RobotsV1AskQuestionsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1AskQuestionsJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1AskQuestionsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateAskQuestionsJobRequest(Model):
     """What an ask-questions job is made of. Inferred, not read in Mux's documentation."""
 
@@ -317,19 +228,10 @@ class RobotsV1CreateAskQuestionsJobRequest(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-                "passthrough": str,
+                "parameters": optional(Nested(RobotsV1AskQuestionsJobParameters)),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(RobotsV1AskQuestionsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     ROBOTS_V1_JOB_STATUS_VALUES,
     RobotsV1JobDirectiveContext,
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1EditCaptionsReplacement(Model):
     """Words to replace wherever they occur in captions. Inferred, not read in Mux's documentation."""
 
@@ -50,26 +49,17 @@ class RobotsV1EditCaptionsReplacement(Model):
     """Whether upper and lower case must match; default ``false``. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "find": str,
-                "replace": str,
-                "case_sensitive": bool,
+                "find": optional(str),
+                "replace": optional(str),
+                "case_sensitive": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.find = got.find
-        it.replace = got.replace
-        it.case_sensitive = got.case_sensitive
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1EditCaptionsSpeakerReplacement(Model):
     """A speaker label to replace; words that were spoken are left alone. Inferred, not read in Mux's
     documentation.
@@ -81,24 +71,16 @@ class RobotsV1EditCaptionsSpeakerReplacement(Model):
     """Label to put in its place, without square brackets. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "find": str,
-                "replace": str,
+                "find": optional(str),
+                "replace": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.find = got.find
-        it.replace = got.replace
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1EditCaptionsAutoCensorProfanity(Model):
     """How profanity is found by a model and made unreadable. Inferred, not read in Mux's documentation."""
 
@@ -114,32 +96,24 @@ class RobotsV1EditCaptionsAutoCensorProfanity(Model):
     """Words and phrases to leave alone in any case. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "detection_method": ("llm",),
-                "mode": (
-                    "blank",
-                    "remove",
-                    "mask",
+                "detection_method": optional(("llm",)),
+                "mode": optional(
+                    (
+                        "blank",
+                        "remove",
+                        "mask",
+                    )
                 ),
-                "always_censor": list,
-                "never_censor": list,
+                "always_censor": optional(list),
+                "never_censor": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.detection_method = got.detection_method
-        it.mode = got.mode
-        it.always_censor = got.always_censor
-        it.never_censor = got.never_censor
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1EditCaptionsJobParameters(Model):
     """Settings of an edit-captions job. At least one kind of edit is needed. Inferred, not read in Mux's
     documentation.
@@ -167,39 +141,22 @@ class RobotsV1EditCaptionsJobParameters(Model):
     """Name of the edited track; that of the original when left out. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "asset_id": str,
-                "track_id": str,
-                "replacements": OBJECTS,
-                "speaker_replacements": OBJECTS,
-                "auto_censor_profanity": OBJECT,
-                "upload_to_mux": bool,
-                "replace_existing_tracks": str,
-                "track_name": str,
+                "asset_id": optional(str),
+                "track_id": optional(str),
+                "replacements": optional(NestedList(RobotsV1EditCaptionsReplacement)),
+                "speaker_replacements": optional(NestedList(RobotsV1EditCaptionsSpeakerReplacement)),
+                "auto_censor_profanity": optional(Nested(RobotsV1EditCaptionsAutoCensorProfanity)),
+                "upload_to_mux": optional(bool),
+                "replace_existing_tracks": optional(str),
+                "track_name": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        replacements = many(RobotsV1EditCaptionsReplacement, got.replacements)
-        speaker_replacements = many(RobotsV1EditCaptionsSpeakerReplacement, got.speaker_replacements)
-        auto_censor_profanity = one(RobotsV1EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.track_id = got.track_id
-        it.replacements = replacements
-        it.speaker_replacements = speaker_replacements
-        it.auto_censor_profanity = auto_censor_profanity
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.track_name = got.track_name
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1EditCaptionsJobOutputs(Model):
     """What was edited, and where the result is. Inferred, not read in Mux's documentation."""
 
@@ -217,29 +174,18 @@ class RobotsV1EditCaptionsJobOutputs(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "total_replacement_count": NUMBER,
-                "uploaded_track_id": str,
-                "temporary_vtt_url": str,
-                "replaced_tracks": OBJECTS,
+                "total_replacement_count": optional(NUMBER),
+                "uploaded_track_id": optional(str),
+                "temporary_vtt_url": optional(str),
+                "replaced_tracks": optional(NestedList(RobotsV1ReplacedTrack)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        replaced_tracks = many(RobotsV1ReplacedTrack, got.replaced_tracks)
-        thaw[it] = drafts[cls]
-        it.total_replacement_count = got.total_replacement_count
-        it.uploaded_track_id = got.uploaded_track_id
-        it.temporary_vtt_url = got.temporary_vtt_url
-        it.replaced_tracks = replaced_tracks
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1EditCaptionsJob(Model):
     """A job that edits a caption track. Inferred, not read in Mux's documentation."""
 
@@ -251,9 +197,9 @@ class RobotsV1EditCaptionsJob(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     units_consumed: int | None = ABSENT
     """Units that the job was charged. Inferred, not read in Mux's documentation."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC. Inferred, not read in Mux's documentation."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC. Inferred, not read in Mux's documentation."""
     parameters: RobotsV1EditCaptionsJobParameters | None = ABSENT
     """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
@@ -273,53 +219,26 @@ class RobotsV1EditCaptionsJob(Model):
     """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ("edit-captions",),
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "parameters": OBJECT,
-                "outputs": OBJECT,
-                "errors": OBJECTS,
-                "passthrough": str,
-                "directive": OBJECT,
-                "resources": OBJECT,
+                "id": optional(str),
+                "workflow": optional(("edit-captions",)),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "units_consumed": optional(NUMBER),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "parameters": optional(Nested(RobotsV1EditCaptionsJobParameters)),
+                "outputs": optional(Nested(RobotsV1EditCaptionsJobOutputs)),
+                "errors": optional(NestedList(RobotsV1JobError)),
+                "passthrough": optional(str),
+                "directive": optional(Nested(RobotsV1JobDirectiveContext)),
+                "resources": optional(Nested(RobotsV1JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        parameters = one(RobotsV1EditCaptionsJobParameters, got.parameters)
-        outputs = one(RobotsV1EditCaptionsJobOutputs, got.outputs)
-        errors = many(RobotsV1JobError, got.errors)
-        directive = one(RobotsV1JobDirectiveContext, got.directive)
-        resources = one(RobotsV1JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.parameters = parameters
-        it.outputs = outputs
-        it.errors = errors
-        it.passthrough = got.passthrough
-        it.directive = directive
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1EditCaptionsJobResponse(Model):
     """An edit-captions job. Inferred, not read in Mux's documentation."""
 
@@ -329,23 +248,15 @@ class RobotsV1EditCaptionsJobResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1EditCaptionsJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1EditCaptionsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateEditCaptionsJobRequest(Model):
     """What an edit-captions job is made of. Inferred, not read in Mux's documentation."""
 
@@ -357,19 +268,10 @@ class RobotsV1CreateEditCaptionsJobRequest(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-                "passthrough": str,
+                "parameters": optional(Nested(RobotsV1EditCaptionsJobParameters)),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(RobotsV1EditCaptionsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

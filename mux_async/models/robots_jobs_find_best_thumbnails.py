@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     ROBOTS_V1_JOB_STATUS_VALUES,
     RobotsV1JobDirectiveContext,
@@ -38,7 +35,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindBestThumbnailsOutputSteering(Model):
     """Wishes about which frames are chosen. ``scope`` is kept to; everything else guides the model without
     guarantee. Inferred, not read in Mux's documentation.
@@ -66,39 +63,28 @@ class RobotsV1FindBestThumbnailsOutputSteering(Model):
     """Aspects that count most, most important first, 1 to 5. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "scope": OBJECT,
-                "selection_strategy": (
-                    "face_or_action",
-                    "clean_composition",
-                    "high_contrast",
-                    "brand_safe",
-                    "campaign_thumbnail",
+                "scope": optional(Nested(RobotsV1Scope)),
+                "selection_strategy": optional(
+                    (
+                        "face_or_action",
+                        "clean_composition",
+                        "high_contrast",
+                        "brand_safe",
+                        "campaign_thumbnail",
+                    )
                 ),
-                "looking_for": str,
-                "audience": str,
-                "campaign_style": str,
-                "scoring_priorities": list,
+                "looking_for": optional(str),
+                "audience": optional(str),
+                "campaign_style": optional(str),
+                "scoring_priorities": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(RobotsV1Scope, got.scope)
-        thaw[it] = drafts[cls]
-        it.scope = scope
-        it.selection_strategy = got.selection_strategy
-        it.looking_for = got.looking_for
-        it.audience = got.audience
-        it.campaign_style = got.campaign_style
-        it.scoring_priorities = got.scoring_priorities
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindBestThumbnailsJobParameters(Model):
     """Settings of a find-best-thumbnails job. Inferred, not read in Mux's documentation."""
 
@@ -114,29 +100,18 @@ class RobotsV1FindBestThumbnailsJobParameters(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "asset_id": str,
-                "max_thumbnails": NUMBER,
-                "output_steering": OBJECT,
-                "update_asset_thumbnail": bool,
+                "asset_id": optional(str),
+                "max_thumbnails": optional(NUMBER),
+                "output_steering": optional(Nested(RobotsV1FindBestThumbnailsOutputSteering)),
+                "update_asset_thumbnail": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(RobotsV1FindBestThumbnailsOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.max_thumbnails = got.max_thumbnails
-        it.output_steering = output_steering
-        it.update_asset_thumbnail = got.update_asset_thumbnail
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1BestThumbnailSubscores(Model):
     """Scores of a frame by aspect, each from 0 to 1. Inferred, not read in Mux's documentation."""
 
@@ -152,30 +127,19 @@ class RobotsV1BestThumbnailSubscores(Model):
     """How well the frame suits the brand. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "focus": NUMBER,
-                "face_or_action": NUMBER,
-                "composition": NUMBER,
-                "contrast_color": NUMBER,
-                "brand_fit": NUMBER,
+                "focus": optional(NUMBER),
+                "face_or_action": optional(NUMBER),
+                "composition": optional(NUMBER),
+                "contrast_color": optional(NUMBER),
+                "brand_fit": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.focus = got.focus
-        it.face_or_action = got.face_or_action
-        it.composition = got.composition
-        it.contrast_color = got.contrast_color
-        it.brand_fit = got.brand_fit
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1BestThumbnail(Model):
     """A frame that would make a good thumbnail. Inferred, not read in Mux's documentation."""
 
@@ -191,29 +155,18 @@ class RobotsV1BestThumbnail(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "overall": NUMBER,
-                "subscores": OBJECT,
-                "description": str,
-                "alt_text": str,
+                "overall": optional(NUMBER),
+                "subscores": optional(Nested(RobotsV1BestThumbnailSubscores)),
+                "description": optional(str),
+                "alt_text": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        subscores = one(RobotsV1BestThumbnailSubscores, got.subscores)
-        thaw[it] = drafts[cls]
-        it.overall = got.overall
-        it.subscores = subscores
-        it.description = got.description
-        it.alt_text = got.alt_text
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindBestThumbnailsJobOutputs(Model):
     """The frames that were found. Inferred, not read in Mux's documentation."""
 
@@ -221,23 +174,15 @@ class RobotsV1FindBestThumbnailsJobOutputs(Model):
     """The frames found. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "best_thumbnails": OBJECTS,
+                "best_thumbnails": optional(NestedList(RobotsV1BestThumbnail)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        best_thumbnails = many(RobotsV1BestThumbnail, got.best_thumbnails)
-        thaw[it] = drafts[cls]
-        it.best_thumbnails = best_thumbnails
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindBestThumbnailsJob(Model):
     """A job that looks for good thumbnails. Inferred, not read in Mux's documentation."""
 
@@ -249,9 +194,9 @@ class RobotsV1FindBestThumbnailsJob(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     units_consumed: int | None = ABSENT
     """Units that the job was charged. Inferred, not read in Mux's documentation."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC. Inferred, not read in Mux's documentation."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC. Inferred, not read in Mux's documentation."""
     parameters: RobotsV1FindBestThumbnailsJobParameters | None = ABSENT
     """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
@@ -271,53 +216,26 @@ class RobotsV1FindBestThumbnailsJob(Model):
     """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ("find-best-thumbnails",),
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "parameters": OBJECT,
-                "outputs": OBJECT,
-                "errors": OBJECTS,
-                "passthrough": str,
-                "directive": OBJECT,
-                "resources": OBJECT,
+                "id": optional(str),
+                "workflow": optional(("find-best-thumbnails",)),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "units_consumed": optional(NUMBER),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "parameters": optional(Nested(RobotsV1FindBestThumbnailsJobParameters)),
+                "outputs": optional(Nested(RobotsV1FindBestThumbnailsJobOutputs)),
+                "errors": optional(NestedList(RobotsV1JobError)),
+                "passthrough": optional(str),
+                "directive": optional(Nested(RobotsV1JobDirectiveContext)),
+                "resources": optional(Nested(RobotsV1JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        parameters = one(RobotsV1FindBestThumbnailsJobParameters, got.parameters)
-        outputs = one(RobotsV1FindBestThumbnailsJobOutputs, got.outputs)
-        errors = many(RobotsV1JobError, got.errors)
-        directive = one(RobotsV1JobDirectiveContext, got.directive)
-        resources = one(RobotsV1JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.parameters = parameters
-        it.outputs = outputs
-        it.errors = errors
-        it.passthrough = got.passthrough
-        it.directive = directive
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindBestThumbnailsJobResponse(Model):
     """A find-best-thumbnails job. Inferred, not read in Mux's documentation."""
 
@@ -327,23 +245,15 @@ class RobotsV1FindBestThumbnailsJobResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1FindBestThumbnailsJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1FindBestThumbnailsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateFindBestThumbnailsJobRequest(Model):
     """What a find-best-thumbnails job is made of. Inferred, not read in Mux's documentation."""
 
@@ -355,19 +265,10 @@ class RobotsV1CreateFindBestThumbnailsJobRequest(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-                "passthrough": str,
+                "parameters": optional(Nested(RobotsV1FindBestThumbnailsJobParameters)),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(RobotsV1FindBestThumbnailsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     ROBOTS_V1_JOB_STATUS_VALUES,
     RobotsV1JobDirectiveContext,
@@ -40,7 +37,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindKeyMomentsOutputSteering(Model):
     """Wishes about which moments are chosen and how they are titled. ``scope`` is kept to; everything else
     guides the model without guarantee. Inferred, not read in Mux's documentation.
@@ -74,47 +71,36 @@ class RobotsV1FindKeyMomentsOutputSteering(Model):
     """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "scope": OBJECT,
-                "selection_strategy": (
-                    "standalone_hooks",
-                    "educational_takeaways",
-                    "story_beats",
-                    "product_moments",
-                    "speaker_highlights",
+                "scope": optional(Nested(RobotsV1Scope)),
+                "selection_strategy": optional(
+                    (
+                        "standalone_hooks",
+                        "educational_takeaways",
+                        "story_beats",
+                        "product_moments",
+                        "speaker_highlights",
+                    )
                 ),
-                "title_style": (
-                    "descriptive",
-                    "punchy",
-                    "educational",
-                    "social",
+                "title_style": optional(
+                    (
+                        "descriptive",
+                        "punchy",
+                        "educational",
+                        "social",
+                    )
                 ),
-                "audience": str,
-                "topic_taxonomy": OBJECT,
-                "rubric_priorities": list,
-                "brand_terms": list,
+                "audience": optional(str),
+                "topic_taxonomy": optional(Nested(RobotsV1Taxonomy)),
+                "rubric_priorities": optional(list),
+                "brand_terms": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(RobotsV1Scope, got.scope)
-        topic_taxonomy = one(RobotsV1Taxonomy, got.topic_taxonomy)
-        thaw[it] = drafts[cls]
-        it.scope = scope
-        it.selection_strategy = got.selection_strategy
-        it.title_style = got.title_style
-        it.audience = got.audience
-        it.topic_taxonomy = topic_taxonomy
-        it.rubric_priorities = got.rubric_priorities
-        it.brand_terms = got.brand_terms
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindKeyMomentsJobParameters(Model):
     """Settings of a find-key-moments job."""
 
@@ -130,29 +116,18 @@ class RobotsV1FindKeyMomentsJobParameters(Model):
     """Which part to work on and wishes about the result. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "asset_id": str,
-                "max_moments": NUMBER,
-                "use_shots": bool,
-                "output_steering": OBJECT,
+                "asset_id": optional(str),
+                "max_moments": optional(NUMBER),
+                "use_shots": optional(bool),
+                "output_steering": optional(Nested(RobotsV1FindKeyMomentsOutputSteering)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(RobotsV1FindKeyMomentsOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.max_moments = got.max_moments
-        it.use_shots = got.use_shots
-        it.output_steering = output_steering
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1TranscriptCue(Model):
     """A piece of the transcript. Not documented: its name or shape is a guess."""
 
@@ -160,22 +135,15 @@ class RobotsV1TranscriptCue(Model):
     """The words. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "text": str,
+                "text": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.text = got.text
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1NotableVisualConcept(Model):
     """Something seen in the picture, and how much it matters. Inferred, not read in Mux's documentation."""
 
@@ -187,26 +155,17 @@ class RobotsV1NotableVisualConcept(Model):
     """How much it matters, from 0 to 1. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "concept": str,
-                "rationale": str,
-                "score": NUMBER,
+                "concept": optional(str),
+                "rationale": optional(str),
+                "score": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.concept = got.concept
-        it.rationale = got.rationale
-        it.score = got.score
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1KeyMoment(Model):
     """A moment that stands on its own, with what is said and seen in it. Inferred, not read in Mux's
     documentation.
@@ -234,36 +193,21 @@ class RobotsV1KeyMoment(Model):
     """Pieces of the transcript that belong to it, in order. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "title": str,
-                "overall_score": NUMBER,
-                "audible_narrative": str,
-                "visual_narrative": str,
-                "notable_audible_concepts": list,
-                "notable_visual_concepts": OBJECTS,
-                "cues": OBJECTS,
+                "title": optional(str),
+                "overall_score": optional(NUMBER),
+                "audible_narrative": optional(str),
+                "visual_narrative": optional(str),
+                "notable_audible_concepts": optional(list),
+                "notable_visual_concepts": optional(NestedList(RobotsV1NotableVisualConcept)),
+                "cues": optional(NestedList(RobotsV1TranscriptCue)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        notable_visual_concepts = many(RobotsV1NotableVisualConcept, got.notable_visual_concepts)
-        cues = many(RobotsV1TranscriptCue, got.cues)
-        thaw[it] = drafts[cls]
-        it.title = got.title
-        it.overall_score = got.overall_score
-        it.audible_narrative = got.audible_narrative
-        it.visual_narrative = got.visual_narrative
-        it.notable_audible_concepts = got.notable_audible_concepts
-        it.notable_visual_concepts = notable_visual_concepts
-        it.cues = cues
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindKeyMomentsJobOutputs(Model):
     """The moments that were found. Inferred, not read in Mux's documentation."""
 
@@ -271,23 +215,15 @@ class RobotsV1FindKeyMomentsJobOutputs(Model):
     """The moments, in order of time. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "moments": OBJECTS,
+                "moments": optional(NestedList(RobotsV1KeyMoment)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        moments = many(RobotsV1KeyMoment, got.moments)
-        thaw[it] = drafts[cls]
-        it.moments = moments
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindKeyMomentsJob(Model):
     """A job that looks for the most telling moments."""
 
@@ -299,9 +235,9 @@ class RobotsV1FindKeyMomentsJob(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     units_consumed: int | None = ABSENT
     """Units that the job was charged."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC."""
     parameters: RobotsV1FindKeyMomentsJobParameters | None = ABSENT
     """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
@@ -317,53 +253,26 @@ class RobotsV1FindKeyMomentsJob(Model):
     """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ("find-key-moments",),
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "parameters": OBJECT,
-                "outputs": OBJECT,
-                "errors": OBJECTS,
-                "passthrough": str,
-                "directive": OBJECT,
-                "resources": OBJECT,
+                "id": optional(str),
+                "workflow": optional(("find-key-moments",)),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "units_consumed": optional(NUMBER),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "parameters": optional(Nested(RobotsV1FindKeyMomentsJobParameters)),
+                "outputs": optional(Nested(RobotsV1FindKeyMomentsJobOutputs)),
+                "errors": optional(NestedList(RobotsV1JobError)),
+                "passthrough": optional(str),
+                "directive": optional(Nested(RobotsV1JobDirectiveContext)),
+                "resources": optional(Nested(RobotsV1JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        parameters = one(RobotsV1FindKeyMomentsJobParameters, got.parameters)
-        outputs = one(RobotsV1FindKeyMomentsJobOutputs, got.outputs)
-        errors = many(RobotsV1JobError, got.errors)
-        directive = one(RobotsV1JobDirectiveContext, got.directive)
-        resources = one(RobotsV1JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.parameters = parameters
-        it.outputs = outputs
-        it.errors = errors
-        it.passthrough = got.passthrough
-        it.directive = directive
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindKeyMomentsJobResponse(Model):
     """A find-key-moments job."""
 
@@ -371,23 +280,15 @@ class RobotsV1FindKeyMomentsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1FindKeyMomentsJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1FindKeyMomentsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateFindKeyMomentsJobRequest(Model):
     """What a find-key-moments job is made of. Inferred, not read in Mux's documentation."""
 
@@ -399,19 +300,10 @@ class RobotsV1CreateFindKeyMomentsJobRequest(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-                "passthrough": str,
+                "parameters": optional(Nested(RobotsV1FindKeyMomentsJobParameters)),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(RobotsV1FindKeyMomentsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

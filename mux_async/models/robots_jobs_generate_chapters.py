@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     ROBOTS_V1_JOB_STATUS_VALUES,
     RobotsV1JobDirectiveContext,
@@ -38,7 +35,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1Chapter(Model):
     """A chapter; it lasts until the next one starts."""
 
@@ -48,24 +45,16 @@ class RobotsV1Chapter(Model):
     """Title of the chapter."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "start_time": NUMBER,
-                "title": str,
+                "start_time": optional(NUMBER),
+                "title": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.start_time = got.start_time
-        it.title = got.title
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ChaptersTrackUpdate(Model):
     """What became of the asset's track of chapters. Inferred, not read in Mux's documentation."""
 
@@ -77,29 +66,22 @@ class RobotsV1ChaptersTrackUpdate(Model):
     """Id of the track of chapters that was there before. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "status": (
-                    "created",
-                    "failed",
+                "status": optional(
+                    (
+                        "created",
+                        "failed",
+                    )
                 ),
-                "track_id": str,
-                "replaced_track_id": str,
+                "track_id": optional(str),
+                "replaced_track_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.status = got.status
-        it.track_id = got.track_id
-        it.replaced_track_id = got.replaced_track_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ChaptersAssetUpdates(Model):
     """What became of writing results to the asset. Inferred, not read in Mux's documentation."""
 
@@ -107,23 +89,15 @@ class RobotsV1ChaptersAssetUpdates(Model):
     """What became of the track of chapters. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "chapters": OBJECT,
+                "chapters": optional(Nested(RobotsV1ChaptersTrackUpdate)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        chapters = one(RobotsV1ChaptersTrackUpdate, got.chapters)
-        thaw[it] = drafts[cls]
-        it.chapters = chapters
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateChaptersOutputSteering(Model):
     """Wishes about number and titles of chapters; they guide the model without guarantee. Inferred, not read in
     Mux's documentation.
@@ -139,38 +113,32 @@ class RobotsV1GenerateChaptersOutputSteering(Model):
     """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "chapter_style": (
-                    "descriptive",
-                    "punchy",
-                    "educational",
-                    "seo",
-                    "platform_neutral",
+                "chapter_style": optional(
+                    (
+                        "descriptive",
+                        "punchy",
+                        "educational",
+                        "seo",
+                        "platform_neutral",
+                    )
                 ),
-                "chapter_granularity": (
-                    "coarse",
-                    "balanced",
-                    "fine",
+                "chapter_granularity": optional(
+                    (
+                        "coarse",
+                        "balanced",
+                        "fine",
+                    )
                 ),
-                "audience": str,
-                "brand_terms": list,
+                "audience": optional(str),
+                "brand_terms": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.chapter_style = got.chapter_style
-        it.chapter_granularity = got.chapter_granularity
-        it.audience = got.audience
-        it.brand_terms = got.brand_terms
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateChaptersJobParameters(Model):
     """Settings of a generate-chapters job."""
 
@@ -188,32 +156,19 @@ class RobotsV1GenerateChaptersJobParameters(Model):
     """Whether to write the chapters to the asset as well."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "language_code": str,
-                "output_language_code": str,
-                "output_steering": OBJECT,
-                "update_asset_chapters": bool,
+                "language_code": optional(str),
+                "output_language_code": optional(str),
+                "output_steering": optional(Nested(RobotsV1GenerateChaptersOutputSteering)),
+                "update_asset_chapters": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(RobotsV1GenerateChaptersOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.language_code = got.language_code
-        it.output_language_code = got.output_language_code
-        it.output_steering = output_steering
-        it.update_asset_chapters = got.update_asset_chapters
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateChaptersJobOutputs(Model):
     """The chapters, and what became of writing them to the asset. Inferred, not read in Mux's documentation."""
 
@@ -223,26 +178,16 @@ class RobotsV1GenerateChaptersJobOutputs(Model):
     """What became of writing the chapters to the asset. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "chapters": OBJECTS,
-                "asset_updates": OBJECT,
+                "chapters": optional(NestedList(RobotsV1Chapter)),
+                "asset_updates": optional(Nested(RobotsV1ChaptersAssetUpdates)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        chapters = many(RobotsV1Chapter, got.chapters)
-        asset_updates = one(RobotsV1ChaptersAssetUpdates, got.asset_updates)
-        thaw[it] = drafts[cls]
-        it.chapters = chapters
-        it.asset_updates = asset_updates
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateChaptersJob(Model):
     """A job that divides a video into chapters."""
 
@@ -254,9 +199,9 @@ class RobotsV1GenerateChaptersJob(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     units_consumed: int | None = ABSENT
     """Units that the job was charged."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC."""
     parameters: RobotsV1GenerateChaptersJobParameters | None = ABSENT
     """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
@@ -272,53 +217,26 @@ class RobotsV1GenerateChaptersJob(Model):
     """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ("generate-chapters",),
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "parameters": OBJECT,
-                "outputs": OBJECT,
-                "errors": OBJECTS,
-                "passthrough": str,
-                "directive": OBJECT,
-                "resources": OBJECT,
+                "id": optional(str),
+                "workflow": optional(("generate-chapters",)),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "units_consumed": optional(NUMBER),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "parameters": optional(Nested(RobotsV1GenerateChaptersJobParameters)),
+                "outputs": optional(Nested(RobotsV1GenerateChaptersJobOutputs)),
+                "errors": optional(NestedList(RobotsV1JobError)),
+                "passthrough": optional(str),
+                "directive": optional(Nested(RobotsV1JobDirectiveContext)),
+                "resources": optional(Nested(RobotsV1JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        parameters = one(RobotsV1GenerateChaptersJobParameters, got.parameters)
-        outputs = one(RobotsV1GenerateChaptersJobOutputs, got.outputs)
-        errors = many(RobotsV1JobError, got.errors)
-        directive = one(RobotsV1JobDirectiveContext, got.directive)
-        resources = one(RobotsV1JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.parameters = parameters
-        it.outputs = outputs
-        it.errors = errors
-        it.passthrough = got.passthrough
-        it.directive = directive
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateChaptersJobResponse(Model):
     """A generate-chapters job."""
 
@@ -326,23 +244,15 @@ class RobotsV1GenerateChaptersJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1GenerateChaptersJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1GenerateChaptersJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateGenerateChaptersJobRequest(Model):
     """What a generate-chapters job is made of."""
 
@@ -352,20 +262,10 @@ class RobotsV1CreateGenerateChaptersJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(RobotsV1GenerateChaptersJobParameters),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(RobotsV1GenerateChaptersJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     ROBOTS_V1_JOB_STATUS_VALUES,
     ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
@@ -36,7 +35,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GeneratePremiumCaptionsJobParameters(Model):
     """Settings of a generate-premium-captions job. Inferred, not read in Mux's documentation."""
 
@@ -68,36 +67,22 @@ class RobotsV1GeneratePremiumCaptionsJobParameters(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "asset_id": str,
-                "language_code": str,
-                "track_name": str,
-                "include_speakers": bool,
-                "include_words": bool,
-                "phrases": list,
-                "upload_to_mux": bool,
-                "replace_existing_tracks": ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
+                "asset_id": optional(str),
+                "language_code": optional(str),
+                "track_name": optional(str),
+                "include_speakers": optional(bool),
+                "include_words": optional(bool),
+                "phrases": optional(list),
+                "upload_to_mux": optional(bool),
+                "replace_existing_tracks": optional(ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.language_code = got.language_code
-        it.track_name = got.track_name
-        it.include_speakers = got.include_speakers
-        it.include_words = got.include_words
-        it.phrases = got.phrases
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GeneratePremiumCaptionsJobOutputs(Model):
     """Language and place of the captions that were made. Inferred, not read in Mux's documentation."""
 
@@ -125,35 +110,21 @@ class RobotsV1GeneratePremiumCaptionsJobOutputs(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "track_id": str,
-                "language_code": str,
-                "detected_language": str,
-                "auto_language_confidence": NUMBER,
-                "temporary_srt_url": str,
-                "temporary_words_url": str,
-                "replaced_tracks": OBJECTS,
+                "track_id": optional(str),
+                "language_code": optional(str),
+                "detected_language": optional(str),
+                "auto_language_confidence": optional(NUMBER),
+                "temporary_srt_url": optional(str),
+                "temporary_words_url": optional(str),
+                "replaced_tracks": optional(NestedList(RobotsV1ReplacedTrack)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        replaced_tracks = many(RobotsV1ReplacedTrack, got.replaced_tracks)
-        thaw[it] = drafts[cls]
-        it.track_id = got.track_id
-        it.language_code = got.language_code
-        it.detected_language = got.detected_language
-        it.auto_language_confidence = got.auto_language_confidence
-        it.temporary_srt_url = got.temporary_srt_url
-        it.temporary_words_url = got.temporary_words_url
-        it.replaced_tracks = replaced_tracks
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GeneratePremiumCaptionsJob(Model):
     """A job that transcribes audio into a caption track. Inferred, not read in Mux's documentation."""
 
@@ -165,9 +136,9 @@ class RobotsV1GeneratePremiumCaptionsJob(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     units_consumed: int | None = ABSENT
     """Units that the job was charged. Inferred, not read in Mux's documentation."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC. Inferred, not read in Mux's documentation."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC. Inferred, not read in Mux's documentation."""
     parameters: RobotsV1GeneratePremiumCaptionsJobParameters | None = ABSENT
     """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
@@ -187,53 +158,26 @@ class RobotsV1GeneratePremiumCaptionsJob(Model):
     """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ("generate-premium-captions",),
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "parameters": OBJECT,
-                "outputs": OBJECT,
-                "errors": OBJECTS,
-                "passthrough": str,
-                "directive": OBJECT,
-                "resources": OBJECT,
+                "id": optional(str),
+                "workflow": optional(("generate-premium-captions",)),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "units_consumed": optional(NUMBER),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "parameters": optional(Nested(RobotsV1GeneratePremiumCaptionsJobParameters)),
+                "outputs": optional(Nested(RobotsV1GeneratePremiumCaptionsJobOutputs)),
+                "errors": optional(NestedList(RobotsV1JobError)),
+                "passthrough": optional(str),
+                "directive": optional(Nested(RobotsV1JobDirectiveContext)),
+                "resources": optional(Nested(RobotsV1JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        parameters = one(RobotsV1GeneratePremiumCaptionsJobParameters, got.parameters)
-        outputs = one(RobotsV1GeneratePremiumCaptionsJobOutputs, got.outputs)
-        errors = many(RobotsV1JobError, got.errors)
-        directive = one(RobotsV1JobDirectiveContext, got.directive)
-        resources = one(RobotsV1JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.parameters = parameters
-        it.outputs = outputs
-        it.errors = errors
-        it.passthrough = got.passthrough
-        it.directive = directive
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GeneratePremiumCaptionsJobResponse(Model):
     """A generate-premium-captions job. Inferred, not read in Mux's documentation."""
 
@@ -243,23 +187,15 @@ class RobotsV1GeneratePremiumCaptionsJobResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1GeneratePremiumCaptionsJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1GeneratePremiumCaptionsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateGeneratePremiumCaptionsJobRequest(Model):
     """What a generate-premium-captions job is made of. Inferred, not read in Mux's documentation."""
 
@@ -271,19 +207,10 @@ class RobotsV1CreateGeneratePremiumCaptionsJobRequest(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-                "passthrough": str,
+                "parameters": optional(Nested(RobotsV1GeneratePremiumCaptionsJobParameters)),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(RobotsV1GeneratePremiumCaptionsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     ROBOTS_V1_JOB_STATUS_VALUES,
     RobotsV1JobDirectiveContext,
@@ -42,7 +39,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerationScores(Model):
     """Highest score of each kind over all samples. Inferred, not read in Mux's documentation."""
 
@@ -52,24 +49,16 @@ class RobotsV1ModerationScores(Model):
     """Score for violent content, from 0 to 1. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "sexual": NUMBER,
-                "violence": NUMBER,
+                "sexual": optional(NUMBER),
+                "violence": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.sexual = got.sexual
-        it.violence = got.violence
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerationThresholds(Model):
     """Scores above which content counts as flagged. Inferred, not read in Mux's documentation."""
 
@@ -79,24 +68,16 @@ class RobotsV1ModerationThresholds(Model):
     """Score for violent content, from 0 to 1. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "sexual": NUMBER,
-                "violence": NUMBER,
+                "sexual": optional(NUMBER),
+                "violence": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.sexual = got.sexual
-        it.violence = got.violence
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerationThumbnailScore(Model):
     """Scores of one sample. Inferred, not read in Mux's documentation."""
 
@@ -108,26 +89,17 @@ class RobotsV1ModerationThumbnailScore(Model):
     """Score for violent content, from 0 to 1. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "time": NUMBER,
-                "sexual": NUMBER,
-                "violence": NUMBER,
+                "time": optional(NUMBER),
+                "sexual": optional(NUMBER),
+                "violence": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.time = got.time
-        it.sexual = got.sexual
-        it.violence = got.violence
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerationTranscriptScore(Model):
     """Scores of one stretch of the transcript."""
 
@@ -141,28 +113,18 @@ class RobotsV1ModerationTranscriptScore(Model):
     """Score for violent content, from 0 to 1. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "start_time": NUMBER,
-                "end_time": NUMBER,
-                "sexual": NUMBER,
-                "violence": NUMBER,
+                "start_time": optional(NUMBER),
+                "end_time": optional(NUMBER),
+                "sexual": optional(NUMBER),
+                "violence": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.start_time = got.start_time
-        it.end_time = got.end_time
-        it.sexual = got.sexual
-        it.violence = got.violence
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerationOnFlagged(Model):
     """What to do by itself when the scores exceed a threshold. Inferred, not read in Mux's documentation."""
 
@@ -172,22 +134,15 @@ class RobotsV1ModerationOnFlagged(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "action": ("delete_playback_ids",),
+                "action": optional(("delete_playback_ids",)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerationFlaggedAction(Model):
     """What was done because a threshold was exceeded. Inferred, not read in Mux's documentation."""
 
@@ -197,24 +152,16 @@ class RobotsV1ModerationFlaggedAction(Model):
     """Ids that can no longer be played. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "action": ("delete_playback_ids",),
-                "deleted_playback_ids": list,
+                "action": optional(("delete_playback_ids",)),
+                "deleted_playback_ids": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.deleted_playback_ids = got.deleted_playback_ids
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerateOutputSteering(Model):
     """Limits of the part of the asset that is scored. Inferred, not read in Mux's documentation."""
 
@@ -222,23 +169,15 @@ class RobotsV1ModerateOutputSteering(Model):
     """Part of the asset to keep to; all of it when left out. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "scope": OBJECT,
+                "scope": optional(Nested(RobotsV1Scope)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(RobotsV1Scope, got.scope)
-        thaw[it] = drafts[cls]
-        it.scope = scope
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerateJobParameters(Model):
     """Settings of a moderate job."""
 
@@ -266,38 +205,21 @@ class RobotsV1ModerateJobParameters(Model):
     """What to do when a threshold is exceeded; nothing when left out. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "language_code": str,
-                "thresholds": OBJECT,
-                "sampling_interval": NUMBER,
-                "max_samples": NUMBER,
-                "output_steering": OBJECT,
-                "on_flagged": OBJECT,
+                "language_code": optional(str),
+                "thresholds": optional(Nested(RobotsV1ModerationThresholds)),
+                "sampling_interval": optional(NUMBER),
+                "max_samples": optional(NUMBER),
+                "output_steering": optional(Nested(RobotsV1ModerateOutputSteering)),
+                "on_flagged": optional(Nested(RobotsV1ModerationOnFlagged)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thresholds = one(RobotsV1ModerationThresholds, got.thresholds)
-        output_steering = one(RobotsV1ModerateOutputSteering, got.output_steering)
-        on_flagged = one(RobotsV1ModerationOnFlagged, got.on_flagged)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.language_code = got.language_code
-        it.thresholds = thresholds
-        it.sampling_interval = got.sampling_interval
-        it.max_samples = got.max_samples
-        it.output_steering = output_steering
-        it.on_flagged = on_flagged
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerateJobOutputs(Model):
     """Scores, whether they exceed a threshold, and what was done about it."""
 
@@ -313,34 +235,19 @@ class RobotsV1ModerateJobOutputs(Model):
     """What was done about it; absent where nothing was. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "exceeds_threshold": bool,
-                "max_scores": OBJECT,
-                "thumbnail_scores": OBJECTS,
-                "transcript_scores": OBJECTS,
-                "flagged_action": OBJECT,
+                "exceeds_threshold": optional(bool),
+                "max_scores": optional(Nested(RobotsV1ModerationScores)),
+                "thumbnail_scores": optional(NestedList(RobotsV1ModerationThumbnailScore)),
+                "transcript_scores": optional(NestedList(RobotsV1ModerationTranscriptScore)),
+                "flagged_action": optional(Nested(RobotsV1ModerationFlaggedAction)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        max_scores = one(RobotsV1ModerationScores, got.max_scores)
-        thumbnail_scores = many(RobotsV1ModerationThumbnailScore, got.thumbnail_scores)
-        transcript_scores = many(RobotsV1ModerationTranscriptScore, got.transcript_scores)
-        flagged_action = one(RobotsV1ModerationFlaggedAction, got.flagged_action)
-        thaw[it] = drafts[cls]
-        it.exceeds_threshold = got.exceeds_threshold
-        it.max_scores = max_scores
-        it.thumbnail_scores = thumbnail_scores
-        it.transcript_scores = transcript_scores
-        it.flagged_action = flagged_action
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerateJob(Model):
     """A job that scores sexual and violent content. Inferred, not read in Mux's documentation."""
 
@@ -352,9 +259,9 @@ class RobotsV1ModerateJob(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     units_consumed: int | None = ABSENT
     """Units that the job was charged. Inferred, not read in Mux's documentation."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC. Inferred, not read in Mux's documentation."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC. Inferred, not read in Mux's documentation."""
     parameters: RobotsV1ModerateJobParameters | None = ABSENT
     """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
@@ -374,53 +281,26 @@ class RobotsV1ModerateJob(Model):
     """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ("moderate",),
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "parameters": OBJECT,
-                "outputs": OBJECT,
-                "errors": OBJECTS,
-                "passthrough": str,
-                "directive": OBJECT,
-                "resources": OBJECT,
+                "id": optional(str),
+                "workflow": optional(("moderate",)),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "units_consumed": optional(NUMBER),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "parameters": optional(Nested(RobotsV1ModerateJobParameters)),
+                "outputs": optional(Nested(RobotsV1ModerateJobOutputs)),
+                "errors": optional(NestedList(RobotsV1JobError)),
+                "passthrough": optional(str),
+                "directive": optional(Nested(RobotsV1JobDirectiveContext)),
+                "resources": optional(Nested(RobotsV1JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        parameters = one(RobotsV1ModerateJobParameters, got.parameters)
-        outputs = one(RobotsV1ModerateJobOutputs, got.outputs)
-        errors = many(RobotsV1JobError, got.errors)
-        directive = one(RobotsV1JobDirectiveContext, got.directive)
-        resources = one(RobotsV1JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.parameters = parameters
-        it.outputs = outputs
-        it.errors = errors
-        it.passthrough = got.passthrough
-        it.directive = directive
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerateJobResponse(Model):
     """A moderate job. Inferred, not read in Mux's documentation."""
 
@@ -430,23 +310,15 @@ class RobotsV1ModerateJobResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1ModerateJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1ModerateJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateModerateJobRequest(Model):
     """What a moderate job is made of."""
 
@@ -456,20 +328,10 @@ class RobotsV1CreateModerateJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(RobotsV1ModerateJobParameters),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(RobotsV1ModerateJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     ROBOTS_V1_JOB_STATUS_VALUES,
     RobotsV1JobDirectiveContext,
@@ -37,7 +34,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1SummarizeOutputSteering(Model):
     """Wishes about style, words and tags. ``scope`` is kept to; everything else guides the model without
     guarantee. Inferred, not read in Mux's documentation.
@@ -55,36 +52,25 @@ class RobotsV1SummarizeOutputSteering(Model):
     """Tags to choose from; free when left out. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "scope": OBJECT,
-                "summary_style": (
-                    "concise",
-                    "detailed",
-                    "editorial",
+                "scope": optional(Nested(RobotsV1Scope)),
+                "summary_style": optional(
+                    (
+                        "concise",
+                        "detailed",
+                        "editorial",
+                    )
                 ),
-                "audience": str,
-                "brand_terms": list,
-                "tag_taxonomy": OBJECT,
+                "audience": optional(str),
+                "brand_terms": optional(list),
+                "tag_taxonomy": optional(Nested(RobotsV1Taxonomy)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(RobotsV1Scope, got.scope)
-        tag_taxonomy = one(RobotsV1Taxonomy, got.tag_taxonomy)
-        thaw[it] = drafts[cls]
-        it.scope = scope
-        it.summary_style = got.summary_style
-        it.audience = got.audience
-        it.brand_terms = got.brand_terms
-        it.tag_taxonomy = tag_taxonomy
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1SummarizeJobParameters(Model):
     """Settings of a summarize job."""
 
@@ -113,44 +99,29 @@ class RobotsV1SummarizeJobParameters(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "tone": (
-                    "neutral",
-                    "playful",
-                    "professional",
+                "tone": optional(
+                    (
+                        "neutral",
+                        "playful",
+                        "professional",
+                    )
                 ),
-                "output_steering": OBJECT,
-                "title_length": NUMBER,
-                "description_length": NUMBER,
-                "tag_count": NUMBER,
-                "language_code": str,
-                "output_language_code": str,
-                "update_asset_meta": bool,
+                "output_steering": optional(Nested(RobotsV1SummarizeOutputSteering)),
+                "title_length": optional(NUMBER),
+                "description_length": optional(NUMBER),
+                "tag_count": optional(NUMBER),
+                "language_code": optional(str),
+                "output_language_code": optional(str),
+                "update_asset_meta": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(RobotsV1SummarizeOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.tone = got.tone
-        it.output_steering = output_steering
-        it.title_length = got.title_length
-        it.description_length = got.description_length
-        it.tag_count = got.tag_count
-        it.language_code = got.language_code
-        it.output_language_code = got.output_language_code
-        it.update_asset_meta = got.update_asset_meta
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1SummarizeJobOutputs(Model):
     """The texts that were written. Inferred, not read in Mux's documentation."""
 
@@ -162,26 +133,17 @@ class RobotsV1SummarizeJobOutputs(Model):
     """The tags. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "title": str,
-                "description": str,
-                "tags": list,
+                "title": optional(str),
+                "description": optional(str),
+                "tags": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.title = got.title
-        it.description = got.description
-        it.tags = got.tags
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1SummarizeJob(Model):
     """A job that writes a title, a description and tags."""
 
@@ -193,9 +155,9 @@ class RobotsV1SummarizeJob(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     units_consumed: int | None = ABSENT
     """Units that the job was charged."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC."""
     parameters: RobotsV1SummarizeJobParameters | None = ABSENT
     """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
@@ -211,53 +173,26 @@ class RobotsV1SummarizeJob(Model):
     """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ("summarize",),
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "parameters": OBJECT,
-                "outputs": OBJECT,
-                "errors": OBJECTS,
-                "passthrough": str,
-                "directive": OBJECT,
-                "resources": OBJECT,
+                "id": optional(str),
+                "workflow": optional(("summarize",)),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "units_consumed": optional(NUMBER),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "parameters": optional(Nested(RobotsV1SummarizeJobParameters)),
+                "outputs": optional(Nested(RobotsV1SummarizeJobOutputs)),
+                "errors": optional(NestedList(RobotsV1JobError)),
+                "passthrough": optional(str),
+                "directive": optional(Nested(RobotsV1JobDirectiveContext)),
+                "resources": optional(Nested(RobotsV1JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        parameters = one(RobotsV1SummarizeJobParameters, got.parameters)
-        outputs = one(RobotsV1SummarizeJobOutputs, got.outputs)
-        errors = many(RobotsV1JobError, got.errors)
-        directive = one(RobotsV1JobDirectiveContext, got.directive)
-        resources = one(RobotsV1JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.parameters = parameters
-        it.outputs = outputs
-        it.errors = errors
-        it.passthrough = got.passthrough
-        it.directive = directive
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1SummarizeJobResponse(Model):
     """A summarize job."""
 
@@ -265,23 +200,15 @@ class RobotsV1SummarizeJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1SummarizeJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1SummarizeJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateSummarizeJobRequest(Model):
     """What a summarize job is made of."""
 
@@ -291,20 +218,10 @@ class RobotsV1CreateSummarizeJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(RobotsV1SummarizeJobParameters),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(RobotsV1SummarizeJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

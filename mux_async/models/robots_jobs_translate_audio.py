@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     ROBOTS_V1_JOB_STATUS_VALUES,
     ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
@@ -36,7 +35,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1TranslateAudioJobParameters(Model):
     """Settings of a translate-audio job. Inferred, not read in Mux's documentation."""
 
@@ -56,30 +55,19 @@ class RobotsV1TranslateAudioJobParameters(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "asset_id": str,
-                "to_language_code": str,
-                "track_name": str,
-                "upload_to_mux": bool,
-                "replace_existing_tracks": ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES,
+                "asset_id": optional(str),
+                "to_language_code": optional(str),
+                "track_name": optional(str),
+                "upload_to_mux": optional(bool),
+                "replace_existing_tracks": optional(ROBOTS_V1_REPLACE_EXISTING_TRACKS_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.to_language_code = got.to_language_code
-        it.track_name = got.track_name
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1TranslateAudioJobOutputs(Model):
     """Where the dubbed audio is. Inferred, not read in Mux's documentation."""
 
@@ -93,27 +81,17 @@ class RobotsV1TranslateAudioJobOutputs(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "uploaded_track_id": str,
-                "temporary_audio_url": str,
-                "replaced_tracks": OBJECTS,
+                "uploaded_track_id": optional(str),
+                "temporary_audio_url": optional(str),
+                "replaced_tracks": optional(NestedList(RobotsV1ReplacedTrack)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        replaced_tracks = many(RobotsV1ReplacedTrack, got.replaced_tracks)
-        thaw[it] = drafts[cls]
-        it.uploaded_track_id = got.uploaded_track_id
-        it.temporary_audio_url = got.temporary_audio_url
-        it.replaced_tracks = replaced_tracks
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1TranslateAudioJob(Model):
     """A job that dubs audio into another language. Inferred, not read in Mux's documentation."""
 
@@ -125,9 +103,9 @@ class RobotsV1TranslateAudioJob(Model):
     """Current state. Inferred, not read in Mux's documentation."""
     units_consumed: int | None = ABSENT
     """Units that the job was charged. Inferred, not read in Mux's documentation."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC. Inferred, not read in Mux's documentation."""
-    updated_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    updated_at: dt.datetime | None = ABSENT
     """When it last changed, UTC. Inferred, not read in Mux's documentation."""
     parameters: RobotsV1TranslateAudioJobParameters | None = ABSENT
     """Settings of the job, the asset among them. Inferred, not read in Mux's documentation."""
@@ -147,53 +125,26 @@ class RobotsV1TranslateAudioJob(Model):
     """Objects that the job has to do with. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "workflow": ("translate-audio",),
-                "status": ROBOTS_V1_JOB_STATUS_VALUES,
-                "units_consumed": NUMBER,
-                "created_at": TIME,
-                "updated_at": TIME,
-                "parameters": OBJECT,
-                "outputs": OBJECT,
-                "errors": OBJECTS,
-                "passthrough": str,
-                "directive": OBJECT,
-                "resources": OBJECT,
+                "id": optional(str),
+                "workflow": optional(("translate-audio",)),
+                "status": optional(ROBOTS_V1_JOB_STATUS_VALUES),
+                "units_consumed": optional(NUMBER),
+                "created_at": optional(SECONDS),
+                "updated_at": optional(SECONDS),
+                "parameters": optional(Nested(RobotsV1TranslateAudioJobParameters)),
+                "outputs": optional(Nested(RobotsV1TranslateAudioJobOutputs)),
+                "errors": optional(NestedList(RobotsV1JobError)),
+                "passthrough": optional(str),
+                "directive": optional(Nested(RobotsV1JobDirectiveContext)),
+                "resources": optional(Nested(RobotsV1JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        parameters = one(RobotsV1TranslateAudioJobParameters, got.parameters)
-        outputs = one(RobotsV1TranslateAudioJobOutputs, got.outputs)
-        errors = many(RobotsV1JobError, got.errors)
-        directive = one(RobotsV1JobDirectiveContext, got.directive)
-        resources = one(RobotsV1JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.workflow = got.workflow
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.parameters = parameters
-        it.outputs = outputs
-        it.errors = errors
-        it.passthrough = got.passthrough
-        it.directive = directive
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1TranslateAudioJobResponse(Model):
     """A translate-audio job. Inferred, not read in Mux's documentation."""
 
@@ -203,23 +154,15 @@ class RobotsV1TranslateAudioJobResponse(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(RobotsV1TranslateAudioJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(RobotsV1TranslateAudioJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1CreateTranslateAudioJobRequest(Model):
     """What a translate-audio job is made of. Inferred, not read in Mux's documentation."""
 
@@ -231,19 +174,10 @@ class RobotsV1CreateTranslateAudioJobRequest(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-                "passthrough": str,
+                "parameters": optional(Nested(RobotsV1TranslateAudioJobParameters)),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(RobotsV1TranslateAudioJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

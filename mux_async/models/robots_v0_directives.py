@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, JsonObject, Model, drafts, hidden, thaw
-from mux_async._models.objects import Variants, many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, JsonObject, Model, hidden
+from mux_async._models.times import SECONDS
+from mux_async._models.variants import Variants
 from mux_async.models.shared_robots import (
     REPLACE_EXISTING_TRACKS_VALUES,
     ActionOnFlagged,
@@ -90,7 +90,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AskQuestionsBinding(Model):
     """An ask-questions step of a directive."""
 
@@ -104,30 +104,18 @@ class AskQuestionsBinding(Model):
     """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "params": OBJECT,
+                "params": Nested(AskQuestionsBindingParameters),
                 "reference_id": str,
                 "workflow": ("ask-questions",),
-            },
-            {
-                "inputs": list,
+                "inputs": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(AskQuestionsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.params = params
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AskQuestionsBindingParameters(Model):
     """Settings of an ask-questions step; the run supplies the asset."""
 
@@ -141,31 +129,18 @@ class AskQuestionsBindingParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "questions": OBJECTS,
-            },
-            {
-                "language_code": str,
-                "max_free_form_answer_length": NUMBER,
-                "output_steering": OBJECT,
+                "questions": NestedList(AskQuestionsQuestion),
+                "language_code": optional(str),
+                "max_free_form_answer_length": optional(NUMBER),
+                "output_steering": optional(Nested(AskQuestionsOutputSteering)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        questions = many(AskQuestionsQuestion, got.questions)
-        output_steering = one(AskQuestionsOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.questions = questions
-        it.language_code = got.language_code
-        it.max_free_form_answer_length = got.max_free_form_answer_length
-        it.output_steering = output_steering
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateDirectiveRequest(Model):
     """What a directive is made of."""
 
@@ -179,38 +154,24 @@ class CreateDirectiveRequest(Model):
     """Tracks or shots that workflows wait for, at most 50; none when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "name": str,
-                "subject": OBJECT,
-                "workflows": OBJECTS,
-            },
-            {
-                "resources": OBJECTS,
+                "subject": Nested(DirectiveSubject),
+                "workflows": NestedList(WORKFLOW_BINDING_VARIANTS),
+                "resources": optional(NestedList(RESOURCE_DECLARATION_VARIANTS)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        subject = one(DirectiveSubject, got.subject)
-        workflows = WORKFLOW_BINDING_VARIANTS.many(got.workflows)
-        resources = RESOURCE_DECLARATION_VARIANTS.many(got.resources)
-        thaw[it] = drafts[cls]
-        it.name = got.name
-        it.subject = subject
-        it.workflows = workflows
-        it.resources = resources
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Directive(Model):
     """A set of workflows that run on an asset in the order that their inputs dictate."""
 
     id: DirectiveId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     name: str
     """Name for people to read."""
@@ -218,47 +179,27 @@ class Directive(Model):
     """Tracks or shots that workflows wait for."""
     subject: DirectiveSubject
     """What runs work on."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflows: list[WorkflowBinding]
     """The workflows and their settings."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
+                "created_at": SECONDS,
                 "name": str,
-                "resources": OBJECTS,
-                "subject": OBJECT,
-                "updated_at": TIME,
-                "workflows": OBJECTS,
+                "resources": NestedList(RESOURCE_DECLARATION_VARIANTS),
+                "subject": Nested(DirectiveSubject),
+                "updated_at": SECONDS,
+                "workflows": NestedList(WORKFLOW_BINDING_VARIANTS),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        resources = RESOURCE_DECLARATION_VARIANTS.many(got.resources)
-        subject = one(DirectiveSubject, got.subject)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        workflows = WORKFLOW_BINDING_VARIANTS.many(got.workflows)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.name = got.name
-        it.resources = resources
-        it.subject = subject
-        it.updated_at = updated_at
-        it.workflows = workflows
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DirectiveResponse(Model):
     """One directive."""
 
@@ -266,23 +207,15 @@ class DirectiveResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(Directive),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Directive, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DirectiveSubject(Model):
     """The kind of object that runs work on."""
 
@@ -290,25 +223,18 @@ class DirectiveSubject(Model):
     """``video.asset``; the other value, ``video.live_stream``, is refused for now."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "type": (
                     "video.asset",
                     "video.live_stream",
                 ),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.type = got.type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EditCaptionsBinding(Model):
     """An edit-captions step of a directive."""
 
@@ -322,30 +248,18 @@ class EditCaptionsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "workflow": ("edit-captions",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
+                "inputs": optional(list),
+                "params": optional(Nested(EditCaptionsBindingParameters)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(EditCaptionsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EditCaptionsBindingParameters(Model):
     """Settings of an edit-captions step; the run supplies asset and track."""
 
@@ -365,35 +279,20 @@ class EditCaptionsBindingParameters(Model):
     """Whether to add the result to the asset as a track; default ``true``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "auto_censor_profanity": OBJECT,
-                "delete_original_track": bool,
-                "replacements": OBJECTS,
-                "speaker_replacements": OBJECTS,
-                "track_name_suffix": str,
-                "upload_to_mux": bool,
+                "auto_censor_profanity": optional(Nested(EditCaptionsAutoCensorProfanity)),
+                "delete_original_track": optional(bool),
+                "replacements": optional(NestedList(EditCaptionsReplacement)),
+                "speaker_replacements": optional(NestedList(EditCaptionsSpeakerReplacement)),
+                "track_name_suffix": optional(str),
+                "upload_to_mux": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        auto_censor_profanity = one(EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
-        replacements = many(EditCaptionsReplacement, got.replacements)
-        speaker_replacements = many(EditCaptionsSpeakerReplacement, got.speaker_replacements)
-        thaw[it] = drafts[cls]
-        it.auto_censor_profanity = auto_censor_profanity
-        it.delete_original_track = got.delete_original_track
-        it.replacements = replacements
-        it.speaker_replacements = speaker_replacements
-        it.track_name_suffix = got.track_name_suffix
-        it.upload_to_mux = got.upload_to_mux
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsBinding(Model):
     """A find-best-thumbnails step of a directive."""
 
@@ -407,30 +306,18 @@ class FindBestThumbnailsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "workflow": ("find-best-thumbnails",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
+                "inputs": optional(list),
+                "params": optional(Nested(FindBestThumbnailsBindingParameters)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(FindBestThumbnailsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsBindingParameters(Model):
     """Settings of a find-best-thumbnails step; the run supplies the asset."""
 
@@ -442,27 +329,17 @@ class FindBestThumbnailsBindingParameters(Model):
     """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "max_thumbnails": NUMBER,
-                "output_steering": OBJECT,
-                "update_asset_thumbnail": bool,
+                "max_thumbnails": optional(NUMBER),
+                "output_steering": optional(Nested(FindBestThumbnailsOutputSteering)),
+                "update_asset_thumbnail": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindBestThumbnailsOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.max_thumbnails = got.max_thumbnails
-        it.output_steering = output_steering
-        it.update_asset_thumbnail = got.update_asset_thumbnail
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsBinding(Model):
     """A find-key-moments step of a directive."""
 
@@ -476,30 +353,18 @@ class FindKeyMomentsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "workflow": ("find-key-moments",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
+                "inputs": optional(list),
+                "params": optional(Nested(FindKeyMomentsBindingParameters)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(FindKeyMomentsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsBindingParameters(Model):
     """Settings of a find-key-moments step; the run supplies the asset."""
 
@@ -513,30 +378,18 @@ class FindKeyMomentsBindingParameters(Model):
     """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "max_moments": NUMBER,
-                "output_steering": OBJECT,
-                "target_duration_ms": OBJECT,
-                "use_shots": bool,
+                "max_moments": optional(NUMBER),
+                "output_steering": optional(Nested(FindKeyMomentsOutputSteering)),
+                "target_duration_ms": optional(Nested(KeyMomentTargetDuration)),
+                "use_shots": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindKeyMomentsOutputSteering, got.output_steering)
-        target_duration_ms = one(KeyMomentTargetDuration, got.target_duration_ms)
-        thaw[it] = drafts[cls]
-        it.max_moments = got.max_moments
-        it.output_steering = output_steering
-        it.target_duration_ms = target_duration_ms
-        it.use_shots = got.use_shots
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindScenesBinding(Model):
     """A find-scenes step of a directive."""
 
@@ -550,30 +403,18 @@ class FindScenesBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "workflow": ("find-scenes",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
+                "inputs": optional(list),
+                "params": optional(Nested(FindScenesBindingParameters)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(FindScenesBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindScenesBindingParameters(Model):
     """Settings of a find-scenes step; the run supplies the asset."""
 
@@ -587,29 +428,18 @@ class FindScenesBindingParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "language_code": str,
-                "min_scene_duration_ms": NUMBER,
-                "min_scenes": NUMBER,
-                "output_steering": OBJECT,
+                "language_code": optional(str),
+                "min_scene_duration_ms": optional(NUMBER),
+                "min_scenes": optional(NUMBER),
+                "output_steering": optional(Nested(FindScenesOutputSteering)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindScenesOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.min_scene_duration_ms = got.min_scene_duration_ms
-        it.min_scenes = got.min_scenes
-        it.output_steering = output_steering
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateChaptersBinding(Model):
     """A generate-chapters step of a directive."""
 
@@ -623,30 +453,18 @@ class GenerateChaptersBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "workflow": ("generate-chapters",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
+                "inputs": optional(list),
+                "params": optional(Nested(GenerateChaptersBindingParameters)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(GenerateChaptersBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateChaptersBindingParameters(Model):
     """Settings of a generate-chapters step; the run supplies the asset."""
 
@@ -665,32 +483,19 @@ class GenerateChaptersBindingParameters(Model):
     """Whether to write the chapters to the asset as well."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "language_code": str,
-                "output_language_code": str,
-                "output_steering": OBJECT,
-                "prompt_overrides": OBJECT,
-                "update_asset_chapters": bool,
+                "language_code": optional(str),
+                "output_language_code": optional(str),
+                "output_steering": optional(Nested(GenerateChaptersOutputSteering)),
+                "prompt_overrides": optional(Nested(GenerateChaptersPromptOverrides)),
+                "update_asset_chapters": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(GenerateChaptersOutputSteering, got.output_steering)
-        prompt_overrides = one(GenerateChaptersPromptOverrides, got.prompt_overrides)
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.output_language_code = got.output_language_code
-        it.output_steering = output_steering
-        it.prompt_overrides = prompt_overrides
-        it.update_asset_chapters = got.update_asset_chapters
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsBinding(Model):
     """A generate-engagement-insights step of a directive."""
 
@@ -704,29 +509,18 @@ class GenerateEngagementInsightsBinding(Model):
     """Settings; none are known. May be left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "workflow": ("generate-engagement-insights",),
-            },
-            {
-                "inputs": list,
-                "params": dict,
+                "inputs": optional(list),
+                "params": optional(dict),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = got.params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsBinding(Model):
     """A generate-premium-captions step of a directive."""
 
@@ -740,30 +534,18 @@ class GeneratePremiumCaptionsBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "workflow": ("generate-premium-captions",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
+                "inputs": optional(list),
+                "params": optional(Nested(GeneratePremiumCaptionsBindingParameters)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(GeneratePremiumCaptionsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsBindingParameters(Model):
     """Settings of a generate-premium-captions step; the run supplies the asset."""
 
@@ -792,36 +574,22 @@ class GeneratePremiumCaptionsBindingParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "include_speakers": bool,
-                "include_words": bool,
-                "language_code": str,
-                "phrases": list,
-                "replace_existing": bool,
-                "track_name": str,
-                "upload_to_mux": bool,
-                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
+                "include_speakers": optional(bool),
+                "include_words": optional(bool),
+                "language_code": optional(str),
+                "phrases": optional(list),
+                "replace_existing": optional(bool),
+                "track_name": optional(str),
+                "upload_to_mux": optional(bool),
+                "replace_existing_tracks": optional(REPLACE_EXISTING_TRACKS_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.include_speakers = got.include_speakers
-        it.include_words = got.include_words
-        it.language_code = got.language_code
-        it.phrases = got.phrases
-        it.replace_existing = got.replace_existing
-        it.track_name = got.track_name
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListDirectivesResponse(Model):
     """Page of directives."""
 
@@ -831,25 +599,16 @@ class ListDirectivesResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(Directive),
                 "total_row_count": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Directive, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerateBinding(Model):
     """A moderate step of a directive."""
 
@@ -863,30 +622,18 @@ class ModerateBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "workflow": ("moderate",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
+                "inputs": optional(list),
+                "params": optional(Nested(ModerateBindingParameters)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(ModerateBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerateBindingParameters(Model):
     """Settings of a moderate step; the run supplies the asset."""
 
@@ -904,35 +651,20 @@ class ModerateBindingParameters(Model):
     """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "language_code": str,
-                "max_samples": NUMBER,
-                "on_flagged": OBJECT,
-                "output_steering": OBJECT,
-                "sampling_interval": NUMBER,
-                "thresholds": OBJECT,
+                "language_code": optional(str),
+                "max_samples": optional(NUMBER),
+                "on_flagged": optional(Nested(ActionOnFlagged)),
+                "output_steering": optional(Nested(ModerateOutputSteering)),
+                "sampling_interval": optional(NUMBER),
+                "thresholds": optional(Nested(ModerationThresholds)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        on_flagged = one(ActionOnFlagged, got.on_flagged)
-        output_steering = one(ModerateOutputSteering, got.output_steering)
-        thresholds = one(ModerationThresholds, got.thresholds)
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.max_samples = got.max_samples
-        it.on_flagged = on_flagged
-        it.output_steering = output_steering
-        it.sampling_interval = got.sampling_interval
-        it.thresholds = thresholds
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ShotsResourceDeclaration(Model):
     """The shots of the asset, as something that workflows wait for."""
 
@@ -944,28 +676,17 @@ class ShotsResourceDeclaration(Model):
     """Where the shots come from; from outside the run when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "type": ("video.asset.shots",),
-            },
-            {
-                "source": OBJECT,
+                "source": optional(Nested(SOURCE_VARIANTS)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        source = SOURCE_VARIANTS.one(got.source)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.type = got.type
-        it.source = source
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SourceExternal(Model):
     """The resource comes from outside the run, such as a track that you upload; the run waits for it."""
 
@@ -973,22 +694,15 @@ class SourceExternal(Model):
     """Always ``external``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "via": ("external",),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.via = got.via
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SourceMuxApiCreateTrack(Model):
     """The run adds a track from a URL."""
 
@@ -1000,27 +714,17 @@ class SourceMuxApiCreateTrack(Model):
     """Always ``mux_api``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "action": ("create_track",),
-                "params": OBJECT,
+                "params": Nested(SourceMuxApiCreateTrackParams),
                 "via": ("mux_api",),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(SourceMuxApiCreateTrackParams, got.params)
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.params = params
-        it.via = got.via
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SourceMuxApiCreateTrackParams(Model):
     """The track to add; a text track becomes subtitles."""
 
@@ -1032,8 +736,8 @@ class SourceMuxApiCreateTrackParams(Model):
     """Where Mux can fetch the track's file."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "language_code": str,
                 "type": (
@@ -1042,19 +746,10 @@ class SourceMuxApiCreateTrackParams(Model):
                 ),
                 "url": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.type = got.type
-        it.url = got.url
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SourceMuxApiGenerateSubtitles(Model):
     """The run has Mux generate subtitles from the audio."""
 
@@ -1066,28 +761,17 @@ class SourceMuxApiGenerateSubtitles(Model):
     """Languages; the subtitles' is detected when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "action": ("generate_subtitles",),
                 "via": ("mux_api",),
-            },
-            {
-                "params": OBJECT,
+                "params": optional(Nested(SourceMuxApiGenerateSubtitlesParams)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(SourceMuxApiGenerateSubtitlesParams, got.params)
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.via = got.via
-        it.params = params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SourceMuxApiGenerateSubtitlesParams(Model):
     """Languages for the generated subtitles."""
 
@@ -1097,24 +781,16 @@ class SourceMuxApiGenerateSubtitlesParams(Model):
     """Language of the audio track to transcribe; the first audio track when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "language_code": str,
-                "source_audio_language": str,
+                "language_code": optional(str),
+                "source_audio_language": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.source_audio_language = got.source_audio_language
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SourceMuxApiRequestShots(Model):
     """The run starts shot detection."""
 
@@ -1126,28 +802,17 @@ class SourceMuxApiRequestShots(Model):
     """How the images are made; as storyboards when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "action": ("request_shots",),
                 "via": ("mux_api",),
-            },
-            {
-                "params": OBJECT,
+                "params": optional(Nested(SourceMuxApiRequestShotsParams)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(SourceMuxApiRequestShotsParams, got.params)
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.via = got.via
-        it.params = params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SourceMuxApiRequestShotsParams(Model):
     """How shots get their images."""
 
@@ -1155,25 +820,20 @@ class SourceMuxApiRequestShotsParams(Model):
     """``create_storyboards`` or ``use_shot_midpoint``; default ``create_storyboards``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "image_source": (
-                    "create_storyboards",
-                    "use_shot_midpoint",
+                "image_source": optional(
+                    (
+                        "create_storyboards",
+                        "use_shot_midpoint",
+                    )
                 ),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.image_source = got.image_source
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SourceRequired(Model):
     """The resource must be ready when the run starts; otherwise the workflows that need it fail at once."""
 
@@ -1181,22 +841,15 @@ class SourceRequired(Model):
     """Always ``required``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "via": ("required",),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.via = got.via
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SourceWorkflow(Model):
     """Another workflow of the directive makes the resource; those that need it wait for that."""
 
@@ -1206,24 +859,16 @@ class SourceWorkflow(Model):
     """Always ``workflow``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "binding": str,
                 "via": ("workflow",),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.binding = got.binding
-        it.via = got.via
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SummarizeBinding(Model):
     """A summarize step of a directive."""
 
@@ -1237,30 +882,18 @@ class SummarizeBinding(Model):
     """Settings of the workflow, without what the run supplies."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "workflow": ("summarize",),
-            },
-            {
-                "inputs": list,
-                "params": OBJECT,
+                "inputs": optional(list),
+                "params": optional(Nested(SummarizeBindingParameters)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(SummarizeBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.params = params
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SummarizeBindingParameters(Model):
     """Settings of a summarize step; the run supplies the asset."""
 
@@ -1287,44 +920,29 @@ class SummarizeBindingParameters(Model):
     """Whether to write the title to the asset as well. A failure of that does not fail the job."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "description_length": NUMBER,
-                "language_code": str,
-                "output_language_code": str,
-                "output_steering": OBJECT,
-                "prompt_overrides": OBJECT,
-                "tag_count": NUMBER,
-                "title_length": NUMBER,
-                "tone": (
-                    "neutral",
-                    "playful",
-                    "professional",
+                "description_length": optional(NUMBER),
+                "language_code": optional(str),
+                "output_language_code": optional(str),
+                "output_steering": optional(Nested(SummarizeOutputSteering)),
+                "prompt_overrides": optional(Nested(SummarizePromptOverrides)),
+                "tag_count": optional(NUMBER),
+                "title_length": optional(NUMBER),
+                "tone": optional(
+                    (
+                        "neutral",
+                        "playful",
+                        "professional",
+                    )
                 ),
-                "update_asset_meta": bool,
+                "update_asset_meta": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(SummarizeOutputSteering, got.output_steering)
-        prompt_overrides = one(SummarizePromptOverrides, got.prompt_overrides)
-        thaw[it] = drafts[cls]
-        it.description_length = got.description_length
-        it.language_code = got.language_code
-        it.output_language_code = got.output_language_code
-        it.output_steering = output_steering
-        it.prompt_overrides = prompt_overrides
-        it.tag_count = got.tag_count
-        it.title_length = got.title_length
-        it.tone = got.tone
-        it.update_asset_meta = got.update_asset_meta
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TrackResourceDeclaration(Model):
     """A track of the asset, as something that workflows wait for."""
 
@@ -1340,8 +958,8 @@ class TrackResourceDeclaration(Model):
     """Where the track comes from; from outside the run when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "kind": (
                     "caption",
@@ -1349,26 +967,13 @@ class TrackResourceDeclaration(Model):
                 ),
                 "reference_id": str,
                 "type": ("video.asset.track",),
-            },
-            {
-                "language": str,
-                "source": OBJECT,
+                "language": optional(str),
+                "source": optional(Nested(SOURCE_VARIANTS)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        source = SOURCE_VARIANTS.one(got.source)
-        thaw[it] = drafts[cls]
-        it.kind = got.kind
-        it.reference_id = got.reference_id
-        it.type = got.type
-        it.language = got.language
-        it.source = source
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TranslateAudioBinding(Model):
     """A translate-audio step of a directive."""
 
@@ -1382,30 +987,18 @@ class TranslateAudioBinding(Model):
     """``reference_id`` of the resources that must be ready first, at most 50; none when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "params": OBJECT,
+                "params": Nested(TranslateAudioBindingParameters),
                 "reference_id": str,
                 "workflow": ("translate-audio",),
-            },
-            {
-                "inputs": list,
+                "inputs": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(TranslateAudioBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.params = params
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TranslateAudioBindingParameters(Model):
     """Settings of a translate-audio step; the run supplies the asset."""
 
@@ -1417,27 +1010,17 @@ class TranslateAudioBindingParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "to_language_code": str,
-            },
-            {
-                "upload_to_mux": bool,
-                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
+                "upload_to_mux": optional(bool),
+                "replace_existing_tracks": optional(REPLACE_EXISTING_TRACKS_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.to_language_code = got.to_language_code
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsBinding(Model):
     """A translate-captions step of a directive."""
 
@@ -1451,30 +1034,18 @@ class TranslateCaptionsBinding(Model):
     """``reference_id`` of the resources that must be ready first, at most 50; the caption track is among them."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "params": OBJECT,
+                "params": Nested(TranslateCaptionsBindingParameters),
                 "reference_id": str,
                 "workflow": ("translate-captions",),
-            },
-            {
-                "inputs": list,
+                "inputs": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        params = one(TranslateCaptionsBindingParameters, got.params)
-        thaw[it] = drafts[cls]
-        it.params = params
-        it.reference_id = got.reference_id
-        it.workflow = got.workflow
-        it.inputs = got.inputs
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsBindingParameters(Model):
     """Settings of a translate-captions step; the run supplies asset and track."""
 
@@ -1492,26 +1063,15 @@ class TranslateCaptionsBindingParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "to_language_code": str,
-            },
-            {
-                "never_translate": list,
-                "upload_to_mux": bool,
-                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
+                "never_translate": optional(list),
+                "upload_to_mux": optional(bool),
+                "replace_existing_tracks": optional(REPLACE_EXISTING_TRACKS_VALUES),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.to_language_code = got.to_language_code
-        it.never_translate = got.never_translate
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
 
 
 SourceMuxApi: TypeAlias = (

@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import SECONDS, Model, drafts, thaw
-from mux_async._models.objects import Variants, many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, nullable
+from mux_async._models.model import Model
+from mux_async._models.times import SECONDS
+from mux_async._models.variants import Variants
 from mux_async.models.shared_robots import ROBOTS_WORKFLOW_VALUES
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ DIRECTIVE_RUN_STATUS_VALUES: Final[tuple[str, ...]] = (
 """Values of `DirectiveRunStatus` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DirectiveRun(Model):
     """A run that has just been accepted."""
 
@@ -66,36 +64,27 @@ class DirectiveRun(Model):
     """Id of the asset that the run works on."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "run_id": str,
                 "status": ("pending",),
                 "subject_id": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.run_id = got.run_id
-        it.status = got.status
-        it.subject_id = got.subject_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DirectiveRunDetail(Model):
     """A run of a directive on one asset, and how far its workflows are."""
 
-    completed_at: dt.datetime | None = attrs.field(metadata=SECONDS)
+    completed_at: dt.datetime | None
     """When it ended, UTC; null until then."""
     node_states: list[NodeState]
     """Steps of the run, and what each of them is doing or waiting for."""
     run_id: DirectiveRunId
     """Id of the run."""
-    started_at: dt.datetime = attrs.field(metadata=SECONDS)
+    started_at: dt.datetime
     """When it started, UTC."""
     status: DirectiveRunStatus
     """Current state."""
@@ -103,37 +92,20 @@ class DirectiveRunDetail(Model):
     """Id of the asset that the run works on."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "completed_at": TIME | None,
-                "node_states": OBJECTS,
+                "completed_at": nullable(SECONDS),
+                "node_states": NestedList(NODE_STATE_VARIANTS),
                 "run_id": str,
-                "started_at": TIME,
+                "started_at": SECONDS,
                 "status": DIRECTIVE_RUN_STATUS_VALUES,
                 "subject_id": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        completed_at = seconds(got.completed_at, notes, "completed_at")
-        node_states = NODE_STATE_VARIANTS.many(got.node_states)
-        started_at = seconds(got.started_at, notes, "started_at")
-        thaw[it] = drafts[cls]
-        it.completed_at = completed_at
-        it.node_states = node_states
-        it.run_id = got.run_id
-        it.started_at = started_at
-        it.status = got.status
-        it.subject_id = got.subject_id
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DirectiveRunDetailResponse(Model):
     """One run, with the state of its workflows."""
 
@@ -141,23 +113,15 @@ class DirectiveRunDetailResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(DirectiveRunDetail),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(DirectiveRunDetail, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DirectiveRunResponse(Model):
     """A run that has just been accepted."""
 
@@ -165,23 +129,15 @@ class DirectiveRunResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(DirectiveRun),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(DirectiveRun, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListDirectiveRunsResponse(Model):
     """Page of the runs of a directive."""
 
@@ -191,25 +147,16 @@ class ListDirectiveRunsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(DirectiveRunDetail),
                 "total_row_count": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(DirectiveRunDetail, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class NodeStateDispatched(Model):
     """A workflow whose job has been created."""
 
@@ -223,28 +170,18 @@ class NodeStateDispatched(Model):
     """Name of the workflow."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "job_id": str,
                 "reference_id": str,
                 "status": ("dispatched",),
                 "workflow_name": ROBOTS_WORKFLOW_VALUES,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.job_id = got.job_id
-        it.reference_id = got.reference_id
-        it.status = got.status
-        it.workflow_name = got.workflow_name
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class NodeStateFailed(Model):
     """A workflow that failed or could not be started."""
 
@@ -256,26 +193,17 @@ class NodeStateFailed(Model):
     """Always ``failed``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reason": str,
                 "reference_id": str,
                 "status": ("failed",),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.reason = got.reason
-        it.reference_id = got.reference_id
-        it.status = got.status
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class NodeStateWaitingForResources(Model):
     """A workflow that waits for its inputs to become ready on the asset."""
 
@@ -287,26 +215,17 @@ class NodeStateWaitingForResources(Model):
     """Name of the workflow."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "status": ("waiting_for_resources",),
                 "workflow_name": ROBOTS_WORKFLOW_VALUES,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.status = got.status
-        it.workflow_name = got.workflow_name
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class NodeStateWaitingForSourceWorkflow(Model):
     """A workflow that waits for other workflows of the run."""
 
@@ -320,28 +239,18 @@ class NodeStateWaitingForSourceWorkflow(Model):
     """Name of the workflow."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "reference_id": str,
                 "source_workflows": list,
                 "status": ("waiting_for_source_workflow",),
                 "workflow_name": ROBOTS_WORKFLOW_VALUES,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.reference_id = got.reference_id
-        it.source_workflows = got.source_workflows
-        it.status = got.status
-        it.workflow_name = got.workflow_name
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RunDirectiveRequest(Model):
     """Names the asset to run on."""
 
@@ -349,19 +258,12 @@ class RunDirectiveRequest(Model):
     """Id of the asset."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.__class__ = cls
 
 
 NodeState: TypeAlias = (

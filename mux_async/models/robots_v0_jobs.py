@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList
+from mux_async._models.model import Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import JOB_STATUS_VALUES, ROBOTS_WORKFLOW_VALUES, ResourceLinks
 
 if TYPE_CHECKING:
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CancelJobResponse", "JobSummary", "ListJobsResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CancelJobResponse(Model):
     """The cancelled job, in short form."""
 
@@ -31,74 +28,47 @@ class CancelJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(JobSummary),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(JobSummary, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class JobSummary(Model):
     """A job of any workflow, without settings and results."""
 
     id: JobId
     """Id, given by Mux."""
-    links: ResourceLinks = attrs.field(metadata={"wire": "_links"})
+    links: ResourceLinks
     """Where the object can be fetched."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     status: JobStatus
     """Current state."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: RobotsWorkflow
     """Name of the workflow."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "links": OBJECT,
-                "created_at": TIME,
+                "links": Nested(ResourceLinks),
+                "created_at": SECONDS,
                 "status": JOB_STATUS_VALUES,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ROBOTS_WORKFLOW_VALUES,
             },
-            {},
-            {
-                "links": "_links",
-            },
+            renamed={"links": "_links"},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        links = one(ResourceLinks, got.links)
-        created_at = seconds(got.created_at, notes, "created_at")
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.links = links
-        it.created_at = created_at
-        it.status = got.status
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListJobsResponse(Model):
     """Page of jobs in short form."""
 
@@ -108,19 +78,10 @@ class ListJobsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(JobSummary),
                 "total_row_count": NUMBER,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(JobSummary, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     JOB_STATUS_VALUES,
     AskQuestionsOutputSteering,
@@ -37,7 +34,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AskQuestionsAnswer(Model):
     """Answer to one question, with the grounds for it."""
 
@@ -53,8 +50,8 @@ class AskQuestionsAnswer(Model):
     """Whether the question was left unanswered."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "answer": str | None,
                 "confidence": NUMBER,
@@ -62,27 +59,16 @@ class AskQuestionsAnswer(Model):
                 "reasoning": str,
                 "skipped": bool,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.answer = got.answer
-        it.confidence = got.confidence
-        it.question = got.question
-        it.reasoning = got.reasoning
-        it.skipped = got.skipped
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AskQuestionsJob(Model):
     """A job that answers questions about a video."""
 
     id: JobId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     parameters: AskQuestionsJobParameters
     """Settings of the job, the asset among them."""
@@ -90,7 +76,7 @@ class AskQuestionsJob(Model):
     """Current state."""
     units_consumed: int
     """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: Literal["ask-questions"] | str
     """Name of the workflow."""
@@ -106,54 +92,26 @@ class AskQuestionsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
+                "created_at": SECONDS,
+                "parameters": Nested(AskQuestionsJobParameters),
                 "status": JOB_STATUS_VALUES,
                 "units_consumed": NUMBER,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ("ask-questions",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
+                "directive": optional(Nested(JobDirectiveContext)),
+                "errors": optional(NestedList(JobError)),
+                "outputs": optional(Nested(AskQuestionsJobOutputs)),
+                "passthrough": optional(str),
+                "resources": optional(Nested(JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(AskQuestionsJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(AskQuestionsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobOutputs(Model):
     """Answers, one per question."""
 
@@ -161,23 +119,15 @@ class AskQuestionsJobOutputs(Model):
     """One answer per question."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "answers": OBJECTS,
+                "answers": NestedList(AskQuestionsAnswer),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        answers = many(AskQuestionsAnswer, got.answers)
-        thaw[it] = drafts[cls]
-        it.answers = answers
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobParameters(Model):
     """Settings of an ask-questions job."""
 
@@ -193,33 +143,19 @@ class AskQuestionsJobParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-                "questions": OBJECTS,
-            },
-            {
-                "language_code": str,
-                "max_free_form_answer_length": NUMBER,
-                "output_steering": OBJECT,
+                "questions": NestedList(AskQuestionsQuestion),
+                "language_code": optional(str),
+                "max_free_form_answer_length": optional(NUMBER),
+                "output_steering": optional(Nested(AskQuestionsOutputSteering)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        questions = many(AskQuestionsQuestion, got.questions)
-        output_steering = one(AskQuestionsOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.questions = questions
-        it.language_code = got.language_code
-        it.max_free_form_answer_length = got.max_free_form_answer_length
-        it.output_steering = output_steering
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobResponse(Model):
     """An ask-questions job."""
 
@@ -227,23 +163,15 @@ class AskQuestionsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(AskQuestionsJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(AskQuestionsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateAskQuestionsJobRequest(Model):
     """What an ask-questions job is made of."""
 
@@ -253,20 +181,10 @@ class CreateAskQuestionsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(AskQuestionsJobParameters),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(AskQuestionsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     JOB_STATUS_VALUES,
     EditCaptionsAutoCensorProfanity,
@@ -37,7 +36,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateEditCaptionsJobRequest(Model):
     """What an edit-captions job is made of."""
 
@@ -47,32 +46,22 @@ class CreateEditCaptionsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(EditCaptionsJobParameters),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(EditCaptionsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EditCaptionsJob(Model):
     """A job that edits a caption track."""
 
     id: JobId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     parameters: EditCaptionsJobParameters
     """Settings of the job, the asset among them."""
@@ -80,7 +69,7 @@ class EditCaptionsJob(Model):
     """Current state."""
     units_consumed: int
     """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: Literal["edit-captions"] | str
     """Name of the workflow."""
@@ -96,54 +85,26 @@ class EditCaptionsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
+                "created_at": SECONDS,
+                "parameters": Nested(EditCaptionsJobParameters),
                 "status": JOB_STATUS_VALUES,
                 "units_consumed": NUMBER,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ("edit-captions",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
+                "directive": optional(Nested(JobDirectiveContext)),
+                "errors": optional(NestedList(JobError)),
+                "outputs": optional(Nested(EditCaptionsJobOutputs)),
+                "passthrough": optional(str),
+                "resources": optional(Nested(JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(EditCaptionsJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(EditCaptionsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobOutputs(Model):
     """What was edited, and where the result is."""
 
@@ -155,27 +116,17 @@ class EditCaptionsJobOutputs(Model):
     """Id of the new track; absent without ``upload_to_mux``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "total_replacement_count": NUMBER,
-            },
-            {
-                "temporary_vtt_url": str,
-                "uploaded_track_id": str,
+                "temporary_vtt_url": optional(str),
+                "uploaded_track_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.total_replacement_count = got.total_replacement_count
-        it.temporary_vtt_url = got.temporary_vtt_url
-        it.uploaded_track_id = got.uploaded_track_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobParameters(Model):
     """Settings of an edit-captions job. At least one kind of edit is needed."""
 
@@ -199,40 +150,22 @@ class EditCaptionsJobParameters(Model):
     """Whether to add the result to the asset as a track; default ``true``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
                 "track_id": str,
-            },
-            {
-                "auto_censor_profanity": OBJECT,
-                "delete_original_track": bool,
-                "replacements": OBJECTS,
-                "speaker_replacements": OBJECTS,
-                "track_name_suffix": str,
-                "upload_to_mux": bool,
+                "auto_censor_profanity": optional(Nested(EditCaptionsAutoCensorProfanity)),
+                "delete_original_track": optional(bool),
+                "replacements": optional(NestedList(EditCaptionsReplacement)),
+                "speaker_replacements": optional(NestedList(EditCaptionsSpeakerReplacement)),
+                "track_name_suffix": optional(str),
+                "upload_to_mux": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        auto_censor_profanity = one(EditCaptionsAutoCensorProfanity, got.auto_censor_profanity)
-        replacements = many(EditCaptionsReplacement, got.replacements)
-        speaker_replacements = many(EditCaptionsSpeakerReplacement, got.speaker_replacements)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.track_id = got.track_id
-        it.auto_censor_profanity = auto_censor_profanity
-        it.delete_original_track = got.delete_original_track
-        it.replacements = replacements
-        it.speaker_replacements = speaker_replacements
-        it.track_name_suffix = got.track_name_suffix
-        it.upload_to_mux = got.upload_to_mux
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobResponse(Model):
     """An edit-captions job."""
 
@@ -240,17 +173,9 @@ class EditCaptionsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(EditCaptionsJob),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(EditCaptionsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

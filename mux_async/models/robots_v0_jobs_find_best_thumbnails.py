@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     JOB_STATUS_VALUES,
     FindBestThumbnailsOutputSteering,
@@ -37,7 +34,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class BestThumbnail(Model):
     """A frame that would make a good thumbnail."""
 
@@ -53,32 +50,19 @@ class BestThumbnail(Model):
     """Text to describe the image to those who cannot see it, at most 250 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "description": str,
                 "overall": NUMBER,
-                "subscores": OBJECT,
+                "subscores": Nested(BestThumbnailSubscores),
                 "timestamp_ms": NUMBER,
-            },
-            {
-                "alt_text": str,
+                "alt_text": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        subscores = one(BestThumbnailSubscores, got.subscores)
-        thaw[it] = drafts[cls]
-        it.description = got.description
-        it.overall = got.overall
-        it.subscores = subscores
-        it.timestamp_ms = got.timestamp_ms
-        it.alt_text = got.alt_text
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class BestThumbnailSubscores(Model):
     """Scores of a frame by aspect, each from 0 to 1."""
 
@@ -94,8 +78,8 @@ class BestThumbnailSubscores(Model):
     """How sharp the picture is."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "brand_fit": NUMBER,
                 "composition": NUMBER,
@@ -103,21 +87,10 @@ class BestThumbnailSubscores(Model):
                 "face_or_action": NUMBER,
                 "focus": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.brand_fit = got.brand_fit
-        it.composition = got.composition
-        it.contrast_color = got.contrast_color
-        it.face_or_action = got.face_or_action
-        it.focus = got.focus
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateFindBestThumbnailsJobRequest(Model):
     """What a find-best-thumbnails job is made of."""
 
@@ -127,32 +100,22 @@ class CreateFindBestThumbnailsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(FindBestThumbnailsJobParameters),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(FindBestThumbnailsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJob(Model):
     """A job that looks for good thumbnails."""
 
     id: JobId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     parameters: FindBestThumbnailsJobParameters
     """Settings of the job, the asset among them."""
@@ -160,7 +123,7 @@ class FindBestThumbnailsJob(Model):
     """Current state."""
     units_consumed: int
     """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: Literal["find-best-thumbnails"] | str
     """Name of the workflow."""
@@ -176,54 +139,26 @@ class FindBestThumbnailsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
+                "created_at": SECONDS,
+                "parameters": Nested(FindBestThumbnailsJobParameters),
                 "status": JOB_STATUS_VALUES,
                 "units_consumed": NUMBER,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ("find-best-thumbnails",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
+                "directive": optional(Nested(JobDirectiveContext)),
+                "errors": optional(NestedList(JobError)),
+                "outputs": optional(Nested(FindBestThumbnailsJobOutputs)),
+                "passthrough": optional(str),
+                "resources": optional(Nested(JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(FindBestThumbnailsJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(FindBestThumbnailsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobOutputs(Model):
     """The frames that were found."""
 
@@ -231,23 +166,15 @@ class FindBestThumbnailsJobOutputs(Model):
     """The frames found."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "best_thumbnails": OBJECTS,
+                "best_thumbnails": NestedList(BestThumbnail),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        best_thumbnails = many(BestThumbnail, got.best_thumbnails)
-        thaw[it] = drafts[cls]
-        it.best_thumbnails = best_thumbnails
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobParameters(Model):
     """Settings of a find-best-thumbnails job."""
 
@@ -261,30 +188,18 @@ class FindBestThumbnailsJobParameters(Model):
     """Whether to make the best frame the asset's thumbnail time. Caches may show the old one for a while."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "max_thumbnails": NUMBER,
-                "output_steering": OBJECT,
-                "update_asset_thumbnail": bool,
+                "max_thumbnails": optional(NUMBER),
+                "output_steering": optional(Nested(FindBestThumbnailsOutputSteering)),
+                "update_asset_thumbnail": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindBestThumbnailsOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.max_thumbnails = got.max_thumbnails
-        it.output_steering = output_steering
-        it.update_asset_thumbnail = got.update_asset_thumbnail
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobResponse(Model):
     """A find-best-thumbnails job."""
 
@@ -292,17 +207,9 @@ class FindBestThumbnailsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(FindBestThumbnailsJob),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(FindBestThumbnailsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

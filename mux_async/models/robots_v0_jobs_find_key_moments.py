@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     JOB_STATUS_VALUES,
     FindKeyMomentsOutputSteering,
@@ -40,7 +37,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateFindKeyMomentsJobRequest(Model):
     """What a find-key-moments job is made of."""
 
@@ -50,32 +47,22 @@ class CreateFindKeyMomentsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(FindKeyMomentsJobParameters),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(FindKeyMomentsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJob(Model):
     """A job that looks for the most telling moments."""
 
     id: JobId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     parameters: FindKeyMomentsJobParameters
     """Settings of the job, the asset among them."""
@@ -83,7 +70,7 @@ class FindKeyMomentsJob(Model):
     """Current state."""
     units_consumed: int
     """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: Literal["find-key-moments"] | str
     """Name of the workflow."""
@@ -99,54 +86,26 @@ class FindKeyMomentsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
+                "created_at": SECONDS,
+                "parameters": Nested(FindKeyMomentsJobParameters),
                 "status": JOB_STATUS_VALUES,
                 "units_consumed": NUMBER,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ("find-key-moments",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
+                "directive": optional(Nested(JobDirectiveContext)),
+                "errors": optional(NestedList(JobError)),
+                "outputs": optional(Nested(FindKeyMomentsJobOutputs)),
+                "passthrough": optional(str),
+                "resources": optional(Nested(JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(FindKeyMomentsJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(FindKeyMomentsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobOutputs(Model):
     """The moments that were found."""
 
@@ -154,23 +113,15 @@ class FindKeyMomentsJobOutputs(Model):
     """The moments, in order of time."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "moments": OBJECTS,
+                "moments": NestedList(KeyMoment),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        moments = many(KeyMoment, got.moments)
-        thaw[it] = drafts[cls]
-        it.moments = moments
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobParameters(Model):
     """Settings of a find-key-moments job."""
 
@@ -186,33 +137,19 @@ class FindKeyMomentsJobParameters(Model):
     """Whether to go by the picture, using shots, instead of the captions; not for audio-only assets."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "max_moments": NUMBER,
-                "output_steering": OBJECT,
-                "target_duration_ms": OBJECT,
-                "use_shots": bool,
+                "max_moments": optional(NUMBER),
+                "output_steering": optional(Nested(FindKeyMomentsOutputSteering)),
+                "target_duration_ms": optional(Nested(KeyMomentTargetDuration)),
+                "use_shots": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindKeyMomentsOutputSteering, got.output_steering)
-        target_duration_ms = one(KeyMomentTargetDuration, got.target_duration_ms)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.max_moments = got.max_moments
-        it.output_steering = output_steering
-        it.target_duration_ms = target_duration_ms
-        it.use_shots = got.use_shots
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobResponse(Model):
     """A find-key-moments job."""
 
@@ -220,23 +157,15 @@ class FindKeyMomentsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(FindKeyMomentsJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(FindKeyMomentsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class KeyMoment(Model):
     """A moment that stands on its own, with what is said and seen in it."""
 
@@ -262,44 +191,24 @@ class KeyMoment(Model):
     """What is seen, in a sentence; absent where the picture was not looked at."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "audible_narrative": str,
-                "cues": OBJECTS,
+                "cues": NestedList(TranscriptCue),
                 "end_ms": NUMBER,
                 "notable_audible_concepts": list,
                 "overall_score": NUMBER,
                 "start_ms": NUMBER,
                 "title": str,
-            },
-            {
-                "notable_visual_concepts": OBJECTS,
-                "quotable_segment": OBJECT,
-                "visual_narrative": str,
+                "notable_visual_concepts": optional(NestedList(NotableVisualConcept)),
+                "quotable_segment": optional(Nested(KeyMomentQuotableSegment)),
+                "visual_narrative": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        cues = many(TranscriptCue, got.cues)
-        notable_visual_concepts = many(NotableVisualConcept, got.notable_visual_concepts)
-        quotable_segment = one(KeyMomentQuotableSegment, got.quotable_segment)
-        thaw[it] = drafts[cls]
-        it.audible_narrative = got.audible_narrative
-        it.cues = cues
-        it.end_ms = got.end_ms
-        it.notable_audible_concepts = got.notable_audible_concepts
-        it.overall_score = got.overall_score
-        it.start_ms = got.start_ms
-        it.title = got.title
-        it.notable_visual_concepts = notable_visual_concepts
-        it.quotable_segment = quotable_segment
-        it.visual_narrative = got.visual_narrative
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class KeyMomentQuotableSegment(Model):
     """The best short quote of a moment, word for word."""
 
@@ -309,18 +218,10 @@ class KeyMomentQuotableSegment(Model):
     """The words."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "start_ms": NUMBER,
                 "text": str,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.start_ms = got.start_ms
-        it.text = got.text
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     JOB_STATUS_VALUES,
     FindScenesOutputSteering,
@@ -39,7 +36,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateFindScenesJobRequest(Model):
     """What a find-scenes job is made of."""
 
@@ -49,32 +46,22 @@ class CreateFindScenesJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(FindScenesJobParameters),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(FindScenesJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindScenesJob(Model):
     """A job that divides a video into scenes."""
 
     id: JobId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     parameters: FindScenesJobParameters
     """Settings of the job, the asset among them."""
@@ -82,7 +69,7 @@ class FindScenesJob(Model):
     """Current state."""
     units_consumed: int
     """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: Literal["find-scenes"] | str
     """Name of the workflow."""
@@ -98,54 +85,26 @@ class FindScenesJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
+                "created_at": SECONDS,
+                "parameters": Nested(FindScenesJobParameters),
                 "status": JOB_STATUS_VALUES,
                 "units_consumed": NUMBER,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ("find-scenes",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
+                "directive": optional(Nested(JobDirectiveContext)),
+                "errors": optional(NestedList(JobError)),
+                "outputs": optional(Nested(FindScenesJobOutputs)),
+                "passthrough": optional(str),
+                "resources": optional(Nested(JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(FindScenesJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(FindScenesJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindScenesJobOutputs(Model):
     """The scenes that were found."""
 
@@ -153,23 +112,15 @@ class FindScenesJobOutputs(Model):
     """The scenes, in order of time."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "scenes": OBJECTS,
+                "scenes": NestedList(Scene),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scenes = many(Scene, got.scenes)
-        thaw[it] = drafts[cls]
-        it.scenes = scenes
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindScenesJobParameters(Model):
     """Settings of a find-scenes job."""
 
@@ -185,32 +136,19 @@ class FindScenesJobParameters(Model):
     """Which part to work on and wishes about the result."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "language_code": str,
-                "min_scene_duration_ms": NUMBER,
-                "min_scenes": NUMBER,
-                "output_steering": OBJECT,
+                "language_code": optional(str),
+                "min_scene_duration_ms": optional(NUMBER),
+                "min_scenes": optional(NUMBER),
+                "output_steering": optional(Nested(FindScenesOutputSteering)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(FindScenesOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.language_code = got.language_code
-        it.min_scene_duration_ms = got.min_scene_duration_ms
-        it.min_scenes = got.min_scenes
-        it.output_steering = output_steering
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindScenesJobResponse(Model):
     """A find-scenes job."""
 
@@ -218,23 +156,15 @@ class FindScenesJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(FindScenesJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(FindScenesJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Scene(Model):
     """A scene, with what is said and seen in it."""
 
@@ -262,46 +192,25 @@ class Scene(Model):
     """What is seen, in a sentence; absent where the picture was not looked at."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "cues": OBJECTS,
+                "cues": NestedList(TranscriptCue),
                 "end_ms": NUMBER,
                 "shot_count": NUMBER,
                 "start_ms": NUMBER,
                 "title": str,
-            },
-            {
-                "audible_narrative": str,
-                "blended_narrative": str,
-                "notable_audible_concepts": list,
-                "notable_visual_concepts": OBJECTS,
-                "shots": OBJECTS,
-                "visual_narrative": str,
+                "audible_narrative": optional(str),
+                "blended_narrative": optional(str),
+                "notable_audible_concepts": optional(list),
+                "notable_visual_concepts": optional(NestedList(NotableVisualConcept)),
+                "shots": optional(NestedList(SceneShot)),
+                "visual_narrative": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        cues = many(TranscriptCue, got.cues)
-        notable_visual_concepts = many(NotableVisualConcept, got.notable_visual_concepts)
-        shots = many(SceneShot, got.shots)
-        thaw[it] = drafts[cls]
-        it.cues = cues
-        it.end_ms = got.end_ms
-        it.shot_count = got.shot_count
-        it.start_ms = got.start_ms
-        it.title = got.title
-        it.audible_narrative = got.audible_narrative
-        it.blended_narrative = got.blended_narrative
-        it.notable_audible_concepts = got.notable_audible_concepts
-        it.notable_visual_concepts = notable_visual_concepts
-        it.shots = shots
-        it.visual_narrative = got.visual_narrative
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SceneShot(Model):
     """A shot within a scene."""
 
@@ -313,20 +222,11 @@ class SceneShot(Model):
     """What the shot shows."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "end_ms": NUMBER,
                 "start_ms": NUMBER,
                 "visual_description": str,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.end_ms = got.end_ms
-        it.start_ms = got.start_ms
-        it.visual_description = got.visual_description
-        it.__class__ = cls

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     JOB_STATUS_VALUES,
     GenerateChaptersOutputSteering,
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Chapter(Model):
     """A chapter; it lasts until the next one starts."""
 
@@ -48,24 +47,16 @@ class Chapter(Model):
     """Title of the chapter."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "start_time": NUMBER,
                 "title": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.start_time = got.start_time
-        it.title = got.title
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateGenerateChaptersJobRequest(Model):
     """What a generate-chapters job is made of."""
 
@@ -75,26 +66,16 @@ class CreateGenerateChaptersJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(GenerateChaptersJobParameters),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(GenerateChaptersJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateChaptersAssetUpdate(Model):
     """What became of writing the chapters to the asset."""
 
@@ -106,36 +87,26 @@ class GenerateChaptersAssetUpdate(Model):
     """Id of the track that holds the chapters; absent after a failure."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "status": (
                     "created",
                     "failed",
                 ),
-            },
-            {
-                "replaced_track_id": str,
-                "track_id": str,
+                "replaced_track_id": optional(str),
+                "track_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.status = got.status
-        it.replaced_track_id = got.replaced_track_id
-        it.track_id = got.track_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJob(Model):
     """A job that divides a video into chapters."""
 
     id: JobId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     parameters: GenerateChaptersJobParameters
     """Settings of the job, the asset among them."""
@@ -143,7 +114,7 @@ class GenerateChaptersJob(Model):
     """Current state."""
     units_consumed: int
     """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: Literal["generate-chapters"] | str
     """Name of the workflow."""
@@ -159,54 +130,26 @@ class GenerateChaptersJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
+                "created_at": SECONDS,
+                "parameters": Nested(GenerateChaptersJobParameters),
                 "status": JOB_STATUS_VALUES,
                 "units_consumed": NUMBER,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ("generate-chapters",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
+                "directive": optional(Nested(JobDirectiveContext)),
+                "errors": optional(NestedList(JobError)),
+                "outputs": optional(Nested(GenerateChaptersJobOutputs)),
+                "passthrough": optional(str),
+                "resources": optional(Nested(JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(GenerateChaptersJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(GenerateChaptersJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobOutputs(Model):
     """The chapters, and what became of writing them to the asset."""
 
@@ -216,27 +159,16 @@ class GenerateChaptersJobOutputs(Model):
     """What became of writing the chapters to the asset; absent where it was not asked for."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "chapters": OBJECTS,
-            },
-            {
-                "asset_update": OBJECT,
+                "chapters": NestedList(Chapter),
+                "asset_update": optional(Nested(GenerateChaptersAssetUpdate)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        chapters = many(Chapter, got.chapters)
-        asset_update = one(GenerateChaptersAssetUpdate, got.asset_update)
-        thaw[it] = drafts[cls]
-        it.chapters = chapters
-        it.asset_update = asset_update
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobParameters(Model):
     """Settings of a generate-chapters job."""
 
@@ -257,35 +189,20 @@ class GenerateChaptersJobParameters(Model):
     """Whether to write the chapters to the asset as well."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "language_code": str,
-                "output_language_code": str,
-                "output_steering": OBJECT,
-                "prompt_overrides": OBJECT,
-                "update_asset_chapters": bool,
+                "language_code": optional(str),
+                "output_language_code": optional(str),
+                "output_steering": optional(Nested(GenerateChaptersOutputSteering)),
+                "prompt_overrides": optional(Nested(GenerateChaptersPromptOverrides)),
+                "update_asset_chapters": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(GenerateChaptersOutputSteering, got.output_steering)
-        prompt_overrides = one(GenerateChaptersPromptOverrides, got.prompt_overrides)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.language_code = got.language_code
-        it.output_language_code = got.output_language_code
-        it.output_steering = output_steering
-        it.prompt_overrides = prompt_overrides
-        it.update_asset_chapters = got.update_asset_chapters
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobResponse(Model):
     """A generate-chapters job."""
 
@@ -293,17 +210,9 @@ class GenerateChaptersJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(GenerateChaptersJob),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(GenerateChaptersJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

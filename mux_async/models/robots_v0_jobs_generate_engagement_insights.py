@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import JOB_STATUS_VALUES, JobDirectiveContext, JobError, JobResources
 
 if TYPE_CHECKING:
@@ -31,7 +28,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateGenerateEngagementInsightsJobRequest(Model):
     """What a generate-engagement-insights job is made of."""
 
@@ -41,26 +38,16 @@ class CreateGenerateEngagementInsightsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(GenerateEngagementInsightsJobParameters),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(GenerateEngagementInsightsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EngagementMomentInsight(Model):
     """What viewers' behavior at one stretch suggests."""
 
@@ -74,28 +61,18 @@ class EngagementMomentInsight(Model):
     """Where it starts, in milliseconds."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "end_ms": NUMBER,
                 "engagement_score": NUMBER,
                 "insight": str,
                 "start_ms": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.end_ms = got.end_ms
-        it.engagement_score = got.engagement_score
-        it.insight = got.insight
-        it.start_ms = got.start_ms
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EngagementOverallInsight(Model):
     """What viewers' behavior suggests about the video as a whole."""
 
@@ -105,30 +82,22 @@ class EngagementOverallInsight(Model):
     """Tendencies in the behavior, one sentence each."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "summary": str,
                 "trends": list,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.summary = got.summary
-        it.trends = got.trends
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJob(Model):
     """A job that explains how viewers engaged with a video."""
 
     id: JobId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     parameters: GenerateEngagementInsightsJobParameters
     """Settings of the job, the asset among them."""
@@ -136,7 +105,7 @@ class GenerateEngagementInsightsJob(Model):
     """Current state."""
     units_consumed: int
     """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: Literal["generate-engagement-insights"] | str
     """Name of the workflow."""
@@ -152,54 +121,26 @@ class GenerateEngagementInsightsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
+                "created_at": SECONDS,
+                "parameters": Nested(GenerateEngagementInsightsJobParameters),
                 "status": JOB_STATUS_VALUES,
                 "units_consumed": NUMBER,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ("generate-engagement-insights",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
+                "directive": optional(Nested(JobDirectiveContext)),
+                "errors": optional(NestedList(JobError)),
+                "outputs": optional(Nested(GenerateEngagementInsightsJobOutputs)),
+                "passthrough": optional(str),
+                "resources": optional(Nested(JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(GenerateEngagementInsightsJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(GenerateEngagementInsightsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobOutputs(Model):
     """Insights about stretches of the video and about the whole."""
 
@@ -209,26 +150,16 @@ class GenerateEngagementInsightsJobOutputs(Model):
     """Insight about the video as a whole."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "moment_insights": OBJECTS,
-                "overall_insight": OBJECT,
+                "moment_insights": NestedList(EngagementMomentInsight),
+                "overall_insight": Nested(EngagementOverallInsight),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        moment_insights = many(EngagementMomentInsight, got.moment_insights)
-        overall_insight = one(EngagementOverallInsight, got.overall_insight)
-        thaw[it] = drafts[cls]
-        it.moment_insights = moment_insights
-        it.overall_insight = overall_insight
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobParameters(Model):
     """Settings of a generate-engagement-insights job."""
 
@@ -236,22 +167,15 @@ class GenerateEngagementInsightsJobParameters(Model):
     """Id of the asset."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobResponse(Model):
     """A generate-engagement-insights job."""
 
@@ -259,17 +183,9 @@ class GenerateEngagementInsightsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(GenerateEngagementInsightsJob),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(GenerateEngagementInsightsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

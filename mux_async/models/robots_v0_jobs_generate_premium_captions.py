@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     JOB_STATUS_VALUES,
     REPLACE_EXISTING_TRACKS_VALUES,
@@ -36,7 +35,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateGeneratePremiumCaptionsJobRequest(Model):
     """What a generate-premium-captions job is made of."""
 
@@ -46,32 +45,22 @@ class CreateGeneratePremiumCaptionsJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(GeneratePremiumCaptionsJobParameters),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(GeneratePremiumCaptionsJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJob(Model):
     """A job that transcribes audio into a caption track."""
 
     id: JobId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     parameters: GeneratePremiumCaptionsJobParameters
     """Settings of the job, the asset among them."""
@@ -79,7 +68,7 @@ class GeneratePremiumCaptionsJob(Model):
     """Current state."""
     units_consumed: int
     """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: Literal["generate-premium-captions"] | str
     """Name of the workflow."""
@@ -95,54 +84,26 @@ class GeneratePremiumCaptionsJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
+                "created_at": SECONDS,
+                "parameters": Nested(GeneratePremiumCaptionsJobParameters),
                 "status": JOB_STATUS_VALUES,
                 "units_consumed": NUMBER,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ("generate-premium-captions",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
+                "directive": optional(Nested(JobDirectiveContext)),
+                "errors": optional(NestedList(JobError)),
+                "outputs": optional(Nested(GeneratePremiumCaptionsJobOutputs)),
+                "passthrough": optional(str),
+                "resources": optional(Nested(JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(GeneratePremiumCaptionsJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(GeneratePremiumCaptionsJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobOutputs(Model):
     """Language and place of the captions that were made."""
 
@@ -166,38 +127,22 @@ class GeneratePremiumCaptionsJobOutputs(Model):
     """Tracks that were deleted in favor of the new one; absent where there were none."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "language_code": str,
-            },
-            {
-                "auto_language_confidence": NUMBER,
-                "detected_language": str,
-                "replaced_track_id": str,
-                "temporary_srt_url": str,
-                "temporary_words_url": str,
-                "track_id": str,
-                "replaced_tracks": OBJECTS,
+                "auto_language_confidence": optional(NUMBER),
+                "detected_language": optional(str),
+                "replaced_track_id": optional(str),
+                "temporary_srt_url": optional(str),
+                "temporary_words_url": optional(str),
+                "track_id": optional(str),
+                "replaced_tracks": optional(NestedList(ReplacedTrack)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        replaced_tracks = many(ReplacedTrack, got.replaced_tracks)
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.auto_language_confidence = got.auto_language_confidence
-        it.detected_language = got.detected_language
-        it.replaced_track_id = got.replaced_track_id
-        it.temporary_srt_url = got.temporary_srt_url
-        it.temporary_words_url = got.temporary_words_url
-        it.track_id = got.track_id
-        it.replaced_tracks = replaced_tracks
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobParameters(Model):
     """Settings of a generate-premium-captions job."""
 
@@ -228,39 +173,23 @@ class GeneratePremiumCaptionsJobParameters(Model):
     """What to do about tracks in the way of the new one; ``fail`` refuses."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "include_speakers": bool,
-                "include_words": bool,
-                "language_code": str,
-                "phrases": list,
-                "replace_existing": bool,
-                "track_name": str,
-                "upload_to_mux": bool,
-                "replace_existing_tracks": REPLACE_EXISTING_TRACKS_VALUES,
+                "include_speakers": optional(bool),
+                "include_words": optional(bool),
+                "language_code": optional(str),
+                "phrases": optional(list),
+                "replace_existing": optional(bool),
+                "track_name": optional(str),
+                "upload_to_mux": optional(bool),
+                "replace_existing_tracks": optional(REPLACE_EXISTING_TRACKS_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.include_speakers = got.include_speakers
-        it.include_words = got.include_words
-        it.language_code = got.language_code
-        it.phrases = got.phrases
-        it.replace_existing = got.replace_existing
-        it.track_name = got.track_name
-        it.upload_to_mux = got.upload_to_mux
-        it.replace_existing_tracks = got.replace_existing_tracks
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobResponse(Model):
     """A generate-premium-captions job."""
 
@@ -268,17 +197,9 @@ class GeneratePremiumCaptionsJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(GeneratePremiumCaptionsJob),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(GeneratePremiumCaptionsJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

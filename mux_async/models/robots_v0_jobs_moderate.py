@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     JOB_STATUS_VALUES,
     ActionOnFlagged,
@@ -40,7 +37,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateModerateJobRequest(Model):
     """What a moderate job is made of."""
 
@@ -50,32 +47,22 @@ class CreateModerateJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(ModerateJobParameters),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(ModerateJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerateJob(Model):
     """A job that scores sexual and violent content."""
 
     id: JobId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     parameters: ModerateJobParameters
     """Settings of the job, the asset among them."""
@@ -83,7 +70,7 @@ class ModerateJob(Model):
     """Current state."""
     units_consumed: int
     """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: Literal["moderate"] | str
     """Name of the workflow."""
@@ -99,54 +86,26 @@ class ModerateJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
+                "created_at": SECONDS,
+                "parameters": Nested(ModerateJobParameters),
                 "status": JOB_STATUS_VALUES,
                 "units_consumed": NUMBER,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ("moderate",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
+                "directive": optional(Nested(JobDirectiveContext)),
+                "errors": optional(NestedList(JobError)),
+                "outputs": optional(Nested(ModerateJobOutputs)),
+                "passthrough": optional(str),
+                "resources": optional(Nested(JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(ModerateJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(ModerateJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerateJobOutputs(Model):
     """Scores, whether they exceed a threshold, and what was done about it."""
 
@@ -160,32 +119,18 @@ class ModerateJobOutputs(Model):
     """What was done about it; absent where nothing was."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "exceeds_threshold": bool,
-                "max_scores": OBJECT,
-                "thumbnail_scores": OBJECTS,
-            },
-            {
-                "flagged_action": OBJECT,
+                "max_scores": Nested(ModerationScores),
+                "thumbnail_scores": NestedList(ModerationThumbnailScore),
+                "flagged_action": optional(Nested(ModerationFlaggedAction)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        max_scores = one(ModerationScores, got.max_scores)
-        thumbnail_scores = many(ModerationThumbnailScore, got.thumbnail_scores)
-        flagged_action = one(ModerationFlaggedAction, got.flagged_action)
-        thaw[it] = drafts[cls]
-        it.exceeds_threshold = got.exceeds_threshold
-        it.max_scores = max_scores
-        it.thumbnail_scores = thumbnail_scores
-        it.flagged_action = flagged_action
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerateJobParameters(Model):
     """Settings of a moderate job."""
 
@@ -205,38 +150,21 @@ class ModerateJobParameters(Model):
     """Scores above which content is flagged; 0.7 for sexual and 0.8 for violent content when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "language_code": str,
-                "max_samples": NUMBER,
-                "on_flagged": OBJECT,
-                "output_steering": OBJECT,
-                "sampling_interval": NUMBER,
-                "thresholds": OBJECT,
+                "language_code": optional(str),
+                "max_samples": optional(NUMBER),
+                "on_flagged": optional(Nested(ActionOnFlagged)),
+                "output_steering": optional(Nested(ModerateOutputSteering)),
+                "sampling_interval": optional(NUMBER),
+                "thresholds": optional(Nested(ModerationThresholds)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        on_flagged = one(ActionOnFlagged, got.on_flagged)
-        output_steering = one(ModerateOutputSteering, got.output_steering)
-        thresholds = one(ModerationThresholds, got.thresholds)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.language_code = got.language_code
-        it.max_samples = got.max_samples
-        it.on_flagged = on_flagged
-        it.output_steering = output_steering
-        it.sampling_interval = got.sampling_interval
-        it.thresholds = thresholds
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerateJobResponse(Model):
     """A moderate job."""
 
@@ -244,23 +172,15 @@ class ModerateJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(ModerateJob),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(ModerateJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerationFlaggedAction(Model):
     """What was done because a threshold was exceeded."""
 
@@ -270,24 +190,16 @@ class ModerationFlaggedAction(Model):
     """Ids that can no longer be played."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "action": ("delete_playback_ids",),
                 "deleted_playback_ids": list,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.deleted_playback_ids = got.deleted_playback_ids
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerationScores(Model):
     """Highest score of each kind over all samples."""
 
@@ -297,24 +209,16 @@ class ModerationScores(Model):
     """Score for violent content, from 0 to 1."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "sexual": NUMBER,
                 "violence": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.sexual = got.sexual
-        it.violence = got.violence
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerationThumbnailScore(Model):
     """Scores of one sample."""
 
@@ -326,21 +230,11 @@ class ModerationThumbnailScore(Model):
     """Position of the sample, in seconds; may be absent."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "sexual": NUMBER,
                 "violence": NUMBER,
-            },
-            {
-                "time": NUMBER,
+                "time": optional(NUMBER),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.sexual = got.sexual
-        it.violence = got.violence
-        it.time = got.time
-        it.__class__ = cls

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS
 from mux_async.models.shared_robots import (
     JOB_STATUS_VALUES,
     JobDirectiveContext,
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CreateSummarizeJobRequest", "SummarizeJob", "SummarizeJobOutputs", "SummarizeJobParameters", "SummarizeJobResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateSummarizeJobRequest(Model):
     """What a summarize job is made of."""
 
@@ -40,32 +39,22 @@ class CreateSummarizeJobRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "parameters": OBJECT,
-            },
-            {
-                "passthrough": str,
+                "parameters": Nested(SummarizeJobParameters),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        parameters = one(SummarizeJobParameters, got.parameters)
-        thaw[it] = drafts[cls]
-        it.parameters = parameters
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SummarizeJob(Model):
     """A job that writes a title, a description and tags."""
 
     id: JobId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     parameters: SummarizeJobParameters
     """Settings of the job, the asset among them."""
@@ -73,7 +62,7 @@ class SummarizeJob(Model):
     """Current state."""
     units_consumed: int
     """Units that the job was charged."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     workflow: Literal["summarize"] | str
     """Name of the workflow."""
@@ -89,54 +78,26 @@ class SummarizeJob(Model):
     """Objects that the job has to do with."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "parameters": OBJECT,
+                "created_at": SECONDS,
+                "parameters": Nested(SummarizeJobParameters),
                 "status": JOB_STATUS_VALUES,
                 "units_consumed": NUMBER,
-                "updated_at": TIME,
+                "updated_at": SECONDS,
                 "workflow": ("summarize",),
-            },
-            {
-                "directive": OBJECT,
-                "errors": OBJECTS,
-                "outputs": OBJECT,
-                "passthrough": str,
-                "resources": OBJECT,
+                "directive": optional(Nested(JobDirectiveContext)),
+                "errors": optional(NestedList(JobError)),
+                "outputs": optional(Nested(SummarizeJobOutputs)),
+                "passthrough": optional(str),
+                "resources": optional(Nested(JobResources)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        parameters = one(SummarizeJobParameters, got.parameters)
-        updated_at = seconds(got.updated_at, notes, "updated_at")
-        directive = one(JobDirectiveContext, got.directive)
-        errors = many(JobError, got.errors)
-        outputs = one(SummarizeJobOutputs, got.outputs)
-        resources = one(JobResources, got.resources)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.parameters = parameters
-        it.status = got.status
-        it.units_consumed = got.units_consumed
-        it.updated_at = updated_at
-        it.workflow = got.workflow
-        it.directive = directive
-        it.errors = errors
-        it.outputs = outputs
-        it.passthrough = got.passthrough
-        it.resources = resources
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SummarizeJobOutputs(Model):
     """The texts that were written."""
 
@@ -148,26 +109,17 @@ class SummarizeJobOutputs(Model):
     """The title."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "description": str,
                 "tags": list,
                 "title": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.description = got.description
-        it.tags = got.tags
-        it.title = got.title
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SummarizeJobParameters(Model):
     """Settings of a summarize job."""
 
@@ -196,47 +148,30 @@ class SummarizeJobParameters(Model):
     """Whether to write the title to the asset as well. A failure of that does not fail the job."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "description_length": NUMBER,
-                "language_code": str,
-                "output_language_code": str,
-                "output_steering": OBJECT,
-                "prompt_overrides": OBJECT,
-                "tag_count": NUMBER,
-                "title_length": NUMBER,
-                "tone": (
-                    "neutral",
-                    "playful",
-                    "professional",
+                "description_length": optional(NUMBER),
+                "language_code": optional(str),
+                "output_language_code": optional(str),
+                "output_steering": optional(Nested(SummarizeOutputSteering)),
+                "prompt_overrides": optional(Nested(SummarizePromptOverrides)),
+                "tag_count": optional(NUMBER),
+                "title_length": optional(NUMBER),
+                "tone": optional(
+                    (
+                        "neutral",
+                        "playful",
+                        "professional",
+                    )
                 ),
-                "update_asset_meta": bool,
+                "update_asset_meta": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(SummarizeOutputSteering, got.output_steering)
-        prompt_overrides = one(SummarizePromptOverrides, got.prompt_overrides)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.description_length = got.description_length
-        it.language_code = got.language_code
-        it.output_language_code = got.output_language_code
-        it.output_steering = output_steering
-        it.prompt_overrides = prompt_overrides
-        it.tag_count = got.tag_count
-        it.title_length = got.title_length
-        it.tone = got.tone
-        it.update_asset_meta = got.update_asset_meta
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SummarizeJobResponse(Model):
     """A summarize job."""
 
@@ -244,17 +179,9 @@ class SummarizeJobResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(SummarizeJob),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(SummarizeJob, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS_TEXT, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds_text
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
+from mux_async._models.times import SECONDS_TEXT
 
 if TYPE_CHECKING:
     from mux_async.models.ids import SigningKeyId
@@ -29,7 +28,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetMetadata(Model):
     """Descriptive data of your own about an asset. The lengths count Unicode code points."""
 
@@ -41,26 +40,17 @@ class AssetMetadata(Model):
     """Title of the content, at most 512 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "creator_id": str,
-                "external_id": str,
-                "title": str,
+                "creator_id": optional(str),
+                "external_id": optional(str),
+                "title": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.creator_id = got.creator_id
-        it.external_id = got.external_id
-        it.title = got.title
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ErrorDetail(Model):
     """Kind of an error and its explanations, as Video, Data and System answer."""
 
@@ -70,24 +60,16 @@ class ErrorDetail(Model):
     """Explanations in words; there may be several."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "type": str,
                 "messages": list,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.type = got.type
-        it.messages = got.messages
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ErrorResponse(Model):
     """Body of a refused request to Video, Data or System. A 429 may have another shape, `RateLimitedResponse`."""
 
@@ -95,23 +77,15 @@ class ErrorResponse(Model):
     """The error: its kind and its explanations."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "error": OBJECT,
+                "error": Nested(ErrorDetail),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        error = one(ErrorDetail, got.error)
-        thaw[it] = drafts[cls]
-        it.error = error
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListSigningKeysResponse(Model):
     """One page of signing keys."""
 
@@ -119,23 +93,15 @@ class ListSigningKeysResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(SigningKey),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(SigningKey, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RateLimitedResponse(Model):
     """Body seen with 429: a bare list of sentences under ``errors`` instead of an ``error`` object."""
 
@@ -143,28 +109,21 @@ class RateLimitedResponse(Model):
     """Sentences that explain the refusal."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "errors": list,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.errors = got.errors
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SigningKey(Model):
     """A key pair for signing tokens. Mux keeps the public half."""
 
     id: SigningKeyId
     """Id of the key; tokens name it as ``kid``."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS_TEXT)
+    created_at: dt.datetime
     """When the key was created, UTC."""
     private_key: str | None = attrs.field(default=ABSENT, repr=hidden)
     """Private key (RSA, 2048 bits) as a PEM file in base64. Present only in the answer that created the key.
@@ -172,30 +131,17 @@ class SigningKey(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-            },
-            {
-                "private_key": str,
+                "created_at": SECONDS_TEXT,
+                "private_key": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds_text(got.created_at, notes, "created_at")
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.private_key = got.private_key
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SigningKeyResponse(Model):
     """Envelope of one signing key."""
 
@@ -203,17 +149,9 @@ class SigningKeyResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(SigningKey),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(SigningKey, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

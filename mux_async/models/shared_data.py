@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
 
 __all__ = [
     "METRIC_ORDER_BY_VALUES",
@@ -52,7 +51,7 @@ ORDER_DIRECTION_VALUES: Final[tuple[str, ...]] = (
 """Values of `OrderDirection` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DimensionGroups(Model):
     """Names of dimensions, in two groups."""
 
@@ -62,24 +61,16 @@ class DimensionGroups(Model):
     """Dimensions of the basic group."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "advanced": list,
                 "basic": list,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.advanced = got.advanced
-        it.basic = got.basic
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DisplayNameEntry(Model):
     """A metric or dimension of monitoring: its name for requests and its name for people."""
 
@@ -89,24 +80,16 @@ class DisplayNameEntry(Model):
     """Name as requests take it."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "display_name": str,
                 "name": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.display_name = got.display_name
-        it.name = got.name
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EngagementHeatmap(Model):
     """How much each part of the media was watched."""
 
@@ -116,24 +99,16 @@ class EngagementHeatmap(Model):
     """One number per part, from the beginning of the media to its end."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "total_views": NUMBER,
                 "value": list,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.total_views = got.total_views
-        it.value = got.value
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EngagementHotspots(Model):
     """Stretches of the media that drew most attention."""
 
@@ -143,25 +118,16 @@ class EngagementHotspots(Model):
     """Views that went into the hotspots."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "hotspots": OBJECTS,
+                "hotspots": NestedList(Hotspot),
                 "total_views": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        hotspots = many(Hotspot, got.hotspots)
-        thaw[it] = drafts[cls]
-        it.hotspots = hotspots
-        it.total_views = got.total_views
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GetEngagementHeatmapResponse(Model):
     """A heatmap and the period it covers."""
 
@@ -173,27 +139,17 @@ class GetEngagementHeatmapResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(EngagementHeatmap),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(EngagementHeatmap, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GetEngagementHotspotsResponse(Model):
     """Hotspots and the period they cover."""
 
@@ -205,27 +161,17 @@ class GetEngagementHotspotsResponse(Model):
     """Rows in the whole result, all pages together; null or absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(EngagementHotspots),
                 "timeframe": list,
                 "total_row_count": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(EngagementHotspots, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.timeframe = got.timeframe
-        it.total_row_count = got.total_row_count
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesBucket(Model):
     """Limits of one bucket of a histogram."""
 
@@ -235,24 +181,16 @@ class HistogramTimeseriesBucket(Model):
     """Lower limit."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "end": NUMBER | None,
                 "start": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.end = got.end
-        it.start = got.start
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesBucketValue(Model):
     """What fell into one bucket; the buckets themselves are listed in ``meta``, in the same order."""
 
@@ -262,24 +200,16 @@ class HistogramTimeseriesBucketValue(Model):
     """Share of the minute's views that is in the bucket."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "count": NUMBER,
                 "percentage": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.count = got.count
-        it.percentage = got.percentage
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesDatapoint(Model):
     """The histogram of one minute and its summary figures, in the unit of the buckets."""
 
@@ -299,35 +229,21 @@ class HistogramTimeseriesDatapoint(Model):
     """Minute of the histogram, UTC."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "average": NUMBER | None,
-                "bucket_values": OBJECTS,
+                "bucket_values": NestedList(HistogramTimeseriesBucketValue),
                 "max_percentage": NUMBER,
                 "median": NUMBER | None,
                 "p95": NUMBER | None,
                 "sum": NUMBER,
                 "timestamp": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        bucket_values = many(HistogramTimeseriesBucketValue, got.bucket_values)
-        thaw[it] = drafts[cls]
-        it.average = got.average
-        it.bucket_values = bucket_values
-        it.max_percentage = got.max_percentage
-        it.median = got.median
-        it.p95 = got.p95
-        it.sum = got.sum
-        it.timestamp = got.timestamp
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class HistogramTimeseriesMeta(Model):
     """Buckets that all histograms of the answer share."""
 
@@ -337,25 +253,16 @@ class HistogramTimeseriesMeta(Model):
     """Limits of the buckets, lowest first."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "bucket_unit": str,
-                "buckets": OBJECTS,
+                "buckets": NestedList(HistogramTimeseriesBucket),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        buckets = many(HistogramTimeseriesBucket, got.buckets)
-        thaw[it] = drafts[cls]
-        it.bucket_unit = got.bucket_unit
-        it.buckets = buckets
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Hotspot(Model):
     """A stretch of the media and how much attention it drew."""
 
@@ -367,26 +274,17 @@ class Hotspot(Model):
     """Where it starts, in milliseconds."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "end_ms": NUMBER,
                 "score": NUMBER,
                 "start_ms": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.end_ms = got.end_ms
-        it.score = got.score
-        it.start_ms = got.start_ms
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class MonitoringBreakdownValue(Model):
     """A monitoring metric for one value of the dimension."""
 
@@ -404,33 +302,20 @@ class MonitoringBreakdownValue(Model):
     """The dimension's value, worded for people; may be absent."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "concurrent_viewers": NUMBER,
                 "metric_value": NUMBER | None,
                 "negative_impact": NUMBER,
                 "starting_up_viewers": NUMBER,
                 "value": str | None,
-            },
-            {
-                "display_value": str,
+                "display_value": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.concurrent_viewers = got.concurrent_viewers
-        it.metric_value = got.metric_value
-        it.negative_impact = got.negative_impact
-        it.starting_up_viewers = got.starting_up_viewers
-        it.value = got.value
-        it.display_value = got.display_value
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class MonitoringTimeseriesDatapoint(Model):
     """A monitoring metric at one moment."""
 
@@ -442,20 +327,11 @@ class MonitoringTimeseriesDatapoint(Model):
     """The metric at that moment; null where there is nothing to measure."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "concurrent_viewers": NUMBER,
                 "date": str,
                 "value": NUMBER | None,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.concurrent_viewers = got.concurrent_viewers
-        it.date = got.date
-        it.value = got.value
-        it.__class__ = cls

@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, JsonObject, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, JsonObject, Model
 from mux_async.models.shared import AssetMetadata
 
 if TYPE_CHECKING:
@@ -210,7 +207,7 @@ REPLACE_EXISTING_TRACKS_VALUES: Final[tuple[str, ...]] = (
 """Values of `ReplaceExistingTracks` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ActionOnFlagged(Model):
     """What to do by itself when the scores exceed a threshold."""
 
@@ -220,22 +217,15 @@ class ActionOnFlagged(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "action": ("delete_playback_ids",),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.action = got.action
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AskQuestionsOutputSteering(Model):
     """Limits of the part of the video that answers may draw on."""
 
@@ -243,23 +233,15 @@ class AskQuestionsOutputSteering(Model):
     """Part of the asset to keep to; all of it when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "scope": OBJECT,
+                "scope": optional(Nested(OutputSteeringScope)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(OutputSteeringScope, got.scope)
-        thaw[it] = drafts[cls]
-        it.scope = scope
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AskQuestionsQuestion(Model):
     """One question. It is answered with one of ``answer_options``, yes or no when there are none, or in free
     text with ``free_form_reply``; the two exclude each other.
@@ -275,27 +257,17 @@ class AskQuestionsQuestion(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "question": str,
-            },
-            {
-                "answer_options": list,
-                "free_form_reply": bool,
+                "answer_options": optional(list),
+                "free_form_reply": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.question = got.question
-        it.answer_options = got.answer_options
-        it.free_form_reply = got.free_form_reply
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EditCaptionsAutoCensorProfanity(Model):
     """How profanity is found by a model and made unreadable."""
 
@@ -311,32 +283,24 @@ class EditCaptionsAutoCensorProfanity(Model):
     """Words and phrases to leave alone in any case."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "always_censor": list,
-                "detection_method": ("llm",),
-                "mode": (
-                    "blank",
-                    "remove",
-                    "mask",
+                "always_censor": optional(list),
+                "detection_method": optional(("llm",)),
+                "mode": optional(
+                    (
+                        "blank",
+                        "remove",
+                        "mask",
+                    )
                 ),
-                "never_censor": list,
+                "never_censor": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.always_censor = got.always_censor
-        it.detection_method = got.detection_method
-        it.mode = got.mode
-        it.never_censor = got.never_censor
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EditCaptionsReplacement(Model):
     """Words to replace wherever they occur in captions."""
 
@@ -348,27 +312,17 @@ class EditCaptionsReplacement(Model):
     """Whether upper and lower case must match; default ``false``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "find": str,
                 "replace": str,
-            },
-            {
-                "case_sensitive": bool,
+                "case_sensitive": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.find = got.find
-        it.replace = got.replace
-        it.case_sensitive = got.case_sensitive
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EditCaptionsSpeakerReplacement(Model):
     """A speaker label to replace; words that were spoken are left alone."""
 
@@ -378,24 +332,16 @@ class EditCaptionsSpeakerReplacement(Model):
     """Label to put in its place, without square brackets."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "find": str,
                 "replace": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.find = got.find
-        it.replace = got.replace
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsOutputSteering(Model):
     """Wishes about which frames are chosen. ``scope`` is kept to; everything else guides the model without
     guarantee.
@@ -419,39 +365,28 @@ class FindBestThumbnailsOutputSteering(Model):
     """What the choice of frames goes by, such as ``face_or_action`` or ``brand_safe``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "audience": str,
-                "campaign_style": str,
-                "looking_for": str,
-                "scope": OBJECT,
-                "scoring_priorities": list,
-                "selection_strategy": (
-                    "face_or_action",
-                    "clean_composition",
-                    "high_contrast",
-                    "brand_safe",
-                    "campaign_thumbnail",
+                "audience": optional(str),
+                "campaign_style": optional(str),
+                "looking_for": optional(str),
+                "scope": optional(Nested(OutputSteeringScope)),
+                "scoring_priorities": optional(list),
+                "selection_strategy": optional(
+                    (
+                        "face_or_action",
+                        "clean_composition",
+                        "high_contrast",
+                        "brand_safe",
+                        "campaign_thumbnail",
+                    )
                 ),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(OutputSteeringScope, got.scope)
-        thaw[it] = drafts[cls]
-        it.audience = got.audience
-        it.campaign_style = got.campaign_style
-        it.looking_for = got.looking_for
-        it.scope = scope
-        it.scoring_priorities = got.scoring_priorities
-        it.selection_strategy = got.selection_strategy
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsOutputSteering(Model):
     """Wishes about which moments are chosen and how they are titled. ``scope`` is kept to; everything else
     guides the model without guarantee.
@@ -479,47 +414,36 @@ class FindKeyMomentsOutputSteering(Model):
     """Topics to choose from; free when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "audience": str,
-                "brand_terms": list,
-                "rubric_priorities": list,
-                "scope": OBJECT,
-                "selection_strategy": (
-                    "standalone_hooks",
-                    "educational_takeaways",
-                    "story_beats",
-                    "product_moments",
-                    "speaker_highlights",
+                "audience": optional(str),
+                "brand_terms": optional(list),
+                "rubric_priorities": optional(list),
+                "scope": optional(Nested(OutputSteeringScope)),
+                "selection_strategy": optional(
+                    (
+                        "standalone_hooks",
+                        "educational_takeaways",
+                        "story_beats",
+                        "product_moments",
+                        "speaker_highlights",
+                    )
                 ),
-                "title_style": (
-                    "descriptive",
-                    "punchy",
-                    "educational",
-                    "social",
+                "title_style": optional(
+                    (
+                        "descriptive",
+                        "punchy",
+                        "educational",
+                        "social",
+                    )
                 ),
-                "topic_taxonomy": OBJECT,
+                "topic_taxonomy": optional(Nested(OutputSteeringTaxonomy)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(OutputSteeringScope, got.scope)
-        topic_taxonomy = one(OutputSteeringTaxonomy, got.topic_taxonomy)
-        thaw[it] = drafts[cls]
-        it.audience = got.audience
-        it.brand_terms = got.brand_terms
-        it.rubric_priorities = got.rubric_priorities
-        it.scope = scope
-        it.selection_strategy = got.selection_strategy
-        it.title_style = got.title_style
-        it.topic_taxonomy = topic_taxonomy
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindScenesOutputSteering(Model):
     """Wishes about where scenes begin and how they are told. ``scope`` is kept to; everything else guides the
     model without guarantee.
@@ -545,51 +469,42 @@ class FindScenesOutputSteering(Model):
     """Topics to choose from; free when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "audience": str,
-                "brand_terms": list,
-                "narration_detail": (
-                    "concise",
-                    "balanced",
-                    "detailed",
+                "audience": optional(str),
+                "brand_terms": optional(list),
+                "narration_detail": optional(
+                    (
+                        "concise",
+                        "balanced",
+                        "detailed",
+                    )
                 ),
-                "scope": OBJECT,
-                "segmentation_strategy": (
-                    "editorial_beats",
-                    "topic_changes",
-                    "visual_transitions",
-                    "action_progression",
-                    "instructional_steps",
+                "scope": optional(Nested(OutputSteeringScope)),
+                "segmentation_strategy": optional(
+                    (
+                        "editorial_beats",
+                        "topic_changes",
+                        "visual_transitions",
+                        "action_progression",
+                        "instructional_steps",
+                    )
                 ),
-                "title_style": (
-                    "descriptive",
-                    "editorial",
-                    "search_optimized",
-                    "accessibility",
+                "title_style": optional(
+                    (
+                        "descriptive",
+                        "editorial",
+                        "search_optimized",
+                        "accessibility",
+                    )
                 ),
-                "topic_taxonomy": OBJECT,
+                "topic_taxonomy": optional(Nested(OutputSteeringTaxonomy)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(OutputSteeringScope, got.scope)
-        topic_taxonomy = one(OutputSteeringTaxonomy, got.topic_taxonomy)
-        thaw[it] = drafts[cls]
-        it.audience = got.audience
-        it.brand_terms = got.brand_terms
-        it.narration_detail = got.narration_detail
-        it.scope = scope
-        it.segmentation_strategy = got.segmentation_strategy
-        it.title_style = got.title_style
-        it.topic_taxonomy = topic_taxonomy
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateChaptersOutputSteering(Model):
     """Wishes about number and titles of chapters; they guide the model without guarantee."""
 
@@ -603,38 +518,32 @@ class GenerateChaptersOutputSteering(Model):
     """Style of the titles, such as ``descriptive`` or ``seo``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "audience": str,
-                "brand_terms": list,
-                "chapter_granularity": (
-                    "coarse",
-                    "balanced",
-                    "fine",
+                "audience": optional(str),
+                "brand_terms": optional(list),
+                "chapter_granularity": optional(
+                    (
+                        "coarse",
+                        "balanced",
+                        "fine",
+                    )
                 ),
-                "chapter_style": (
-                    "descriptive",
-                    "punchy",
-                    "educational",
-                    "seo",
-                    "platform_neutral",
+                "chapter_style": optional(
+                    (
+                        "descriptive",
+                        "punchy",
+                        "educational",
+                        "seo",
+                        "platform_neutral",
+                    )
                 ),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.audience = got.audience
-        it.brand_terms = got.brand_terms
-        it.chapter_granularity = got.chapter_granularity
-        it.chapter_style = got.chapter_style
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateChaptersPromptOverrides(Model):
     """Parts of the model's instructions to replace; deprecated in favor of ``output_steering``."""
 
@@ -648,28 +557,18 @@ class GenerateChaptersPromptOverrides(Model):
     """Replaces what the model is told about titles."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "chapter_guidelines": str,
-                "output_format": str,
-                "task": str,
-                "title_guidelines": str,
+                "chapter_guidelines": optional(str),
+                "output_format": optional(str),
+                "task": optional(str),
+                "title_guidelines": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.chapter_guidelines = got.chapter_guidelines
-        it.output_format = got.output_format
-        it.task = got.task
-        it.title_guidelines = got.title_guidelines
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class JobDirectiveContext(Model):
     """The directive run that a job belongs to."""
 
@@ -679,24 +578,16 @@ class JobDirectiveContext(Model):
     """Id of the run."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "run_id": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.run_id = got.run_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class JobError(Model):
     """A reason why a job failed."""
 
@@ -708,27 +599,17 @@ class JobError(Model):
     """Whether the same job may succeed later; absent where it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "message": str,
                 "type": str,
-            },
-            {
-                "retryable": bool,
+                "retryable": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.message = got.message
-        it.type = got.type
-        it.retryable = got.retryable
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class JobResources(Model):
     """The objects that a job has to do with."""
 
@@ -736,23 +617,15 @@ class JobResources(Model):
     """The assets, in short form."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "assets": OBJECTS,
+                "assets": NestedList(SlimlineAsset),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        assets = many(SlimlineAsset, got.assets)
-        thaw[it] = drafts[cls]
-        it.assets = assets
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class KeyMomentTargetDuration(Model):
     """How long moments should be; the model aims for it without guarantee."""
 
@@ -762,24 +635,16 @@ class KeyMomentTargetDuration(Model):
     """Shortest duration wanted, in milliseconds."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "max": NUMBER,
                 "min": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.max = got.max
-        it.min = got.min
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerateOutputSteering(Model):
     """Limits of the part of the asset that is scored."""
 
@@ -787,23 +652,15 @@ class ModerateOutputSteering(Model):
     """Part of the asset to keep to; all of it when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "scope": OBJECT,
+                "scope": optional(Nested(OutputSteeringScope)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(OutputSteeringScope, got.scope)
-        thaw[it] = drafts[cls]
-        it.scope = scope
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerationThresholds(Model):
     """Scores above which content counts as flagged."""
 
@@ -813,24 +670,16 @@ class ModerationThresholds(Model):
     """Score for violent content, from 0 to 1."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "sexual": NUMBER,
-                "violence": NUMBER,
+                "sexual": optional(NUMBER),
+                "violence": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.sexual = got.sexual
-        it.violence = got.violence
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class NotableVisualConcept(Model):
     """Something seen in the picture, and how much it matters."""
 
@@ -842,26 +691,17 @@ class NotableVisualConcept(Model):
     """How much it matters, from 0 to 1."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "concept": str,
                 "rationale": str,
                 "score": NUMBER,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.concept = got.concept
-        it.rationale = got.rationale
-        it.score = got.score
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class OutputSteeringScope(Model):
     """Part of the asset to keep to; what is outside is not looked at."""
 
@@ -871,24 +711,16 @@ class OutputSteeringScope(Model):
     """Where to begin, in seconds; the beginning of the asset when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "end_time": NUMBER,
-                "start_time": NUMBER,
+                "end_time": optional(NUMBER),
+                "start_time": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.end_time = got.end_time
-        it.start_time = got.start_time
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class OutputSteeringTaxonomy(Model):
     """Topics to choose from."""
 
@@ -900,28 +732,17 @@ class OutputSteeringTaxonomy(Model):
     """Name of the set of topics, 1 to 100 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "allow_other": bool,
-                "values": OBJECTS,
-            },
-            {
-                "name": str,
+                "values": NestedList(OutputSteeringTaxonomyValue),
+                "name": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        values = many(OutputSteeringTaxonomyValue, got.values)
-        thaw[it] = drafts[cls]
-        it.allow_other = got.allow_other
-        it.values = values
-        it.name = got.name
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class OutputSteeringTaxonomyValue(Model):
     """One of the terms to choose from."""
 
@@ -933,27 +754,17 @@ class OutputSteeringTaxonomyValue(Model):
     """When the term applies, 1 to 300 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "label": str,
-            },
-            {
-                "aliases": list,
-                "description": str,
+                "aliases": optional(list),
+                "description": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.label = got.label
-        it.aliases = got.aliases
-        it.description = got.description
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ResourceLink(Model):
     """Where an object can be fetched."""
 
@@ -961,49 +772,32 @@ class ResourceLink(Model):
     """URL of the object."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "href": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.href = got.href
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ResourceLinks(Model):
     """Links of an object."""
 
-    self_: ResourceLink = attrs.field(metadata={"wire": "self"})
+    self_: ResourceLink
     """Link to the object itself."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "self_": OBJECT,
+                "self_": Nested(ResourceLink),
             },
-            {},
-            {
-                "self_": "self",
-            },
+            renamed={"self_": "self"},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        self_ = one(ResourceLink, got.self_)
-        thaw[it] = drafts[cls]
-        it.self_ = self_
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsErrorDetail(Model):
     """Kind of an error and its explanation, as Robots answers."""
 
@@ -1013,24 +807,16 @@ class RobotsErrorDetail(Model):
     """Explanation in words."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "type": str,
                 "message": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.type = got.type
-        it.message = got.message
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsErrorResponse(Model):
     """Body of a refused request to Robots. Other parts of the API give ``messages``, a list."""
 
@@ -1038,29 +824,21 @@ class RobotsErrorResponse(Model):
     """The error: its kind and its explanation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "error": OBJECT,
+                "error": Nested(RobotsErrorDetail),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        error = one(RobotsErrorDetail, got.error)
-        thaw[it] = drafts[cls]
-        it.error = error
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SlimlineAsset(Model):
     """An asset in short form."""
 
     id: AssetId
     """Id, given by Mux."""
-    links: ResourceLinks = attrs.field(metadata={"wire": "_links"})
+    links: ResourceLinks
     """Where the object can be fetched."""
     meta: AssetMetadata | None = ABSENT
     """Title and your ids of the asset; absent where it has none."""
@@ -1068,34 +846,19 @@ class SlimlineAsset(Model):
     """The asset's own passthrough; absent where it has none."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "links": OBJECT,
+                "links": Nested(ResourceLinks),
+                "meta": optional(Nested(AssetMetadata)),
+                "passthrough": optional(str),
             },
-            {
-                "meta": OBJECT,
-                "passthrough": str,
-            },
-            {
-                "links": "_links",
-            },
+            renamed={"links": "_links"},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        links = one(ResourceLinks, got.links)
-        meta = one(AssetMetadata, got.meta)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.links = links
-        it.meta = meta
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SummarizeOutputSteering(Model):
     """Wishes about style, words and tags. ``scope`` is kept to; everything else guides the model without
     guarantee.
@@ -1113,36 +876,25 @@ class SummarizeOutputSteering(Model):
     """Tags to choose from; free when left out."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "audience": str,
-                "brand_terms": list,
-                "scope": OBJECT,
-                "summary_style": (
-                    "concise",
-                    "detailed",
-                    "editorial",
+                "audience": optional(str),
+                "brand_terms": optional(list),
+                "scope": optional(Nested(OutputSteeringScope)),
+                "summary_style": optional(
+                    (
+                        "concise",
+                        "detailed",
+                        "editorial",
+                    )
                 ),
-                "tag_taxonomy": OBJECT,
+                "tag_taxonomy": optional(Nested(SummaryTagTaxonomy)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(OutputSteeringScope, got.scope)
-        tag_taxonomy = one(SummaryTagTaxonomy, got.tag_taxonomy)
-        thaw[it] = drafts[cls]
-        it.audience = got.audience
-        it.brand_terms = got.brand_terms
-        it.scope = scope
-        it.summary_style = got.summary_style
-        it.tag_taxonomy = tag_taxonomy
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SummarizePromptOverrides(Model):
     """Parts of the model's instructions to replace; deprecated in favor of ``output_steering``."""
 
@@ -1158,30 +910,19 @@ class SummarizePromptOverrides(Model):
     """Replaces what the model is told about the title."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "description": str,
-                "keywords": str,
-                "quality_guidelines": str,
-                "task": str,
-                "title": str,
+                "description": optional(str),
+                "keywords": optional(str),
+                "quality_guidelines": optional(str),
+                "task": optional(str),
+                "title": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.description = got.description
-        it.keywords = got.keywords
-        it.quality_guidelines = got.quality_guidelines
-        it.task = got.task
-        it.title = got.title
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SummaryTagTaxonomy(Model):
     """Tags to choose from."""
 
@@ -1193,28 +934,17 @@ class SummaryTagTaxonomy(Model):
     """Name of the set of tags, 1 to 100 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "allow_other": bool,
-                "values": OBJECTS,
-            },
-            {
-                "name": str,
+                "values": NestedList(OutputSteeringTaxonomyValue),
+                "name": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        values = many(OutputSteeringTaxonomyValue, got.values)
-        thaw[it] = drafts[cls]
-        it.allow_other = got.allow_other
-        it.values = values
-        it.name = got.name
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TranscriptCue(Model):
     """A piece of the transcript."""
 
@@ -1226,26 +956,17 @@ class TranscriptCue(Model):
     """The words."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "end_ms": NUMBER,
                 "start_ms": NUMBER,
                 "text": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.end_ms = got.end_ms
-        it.start_ms = got.start_ms
-        it.text = got.text
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ErrorDetail(Model):
     """Kind of an error and its explanation, as Robots answers. Inferred, not read in Mux's documentation."""
 
@@ -1255,24 +976,16 @@ class RobotsV1ErrorDetail(Model):
     """Explanation in words. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "type": str,
-                "message": str,
+                "type": optional(str),
+                "message": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.type = got.type
-        it.message = got.message
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ErrorResponse(Model):
     """Body of a refused request to Robots. Other parts of the API give ``messages``, a list. Inferred, not read
     in Mux's documentation.
@@ -1282,23 +995,15 @@ class RobotsV1ErrorResponse(Model):
     """The error: its kind and its explanation. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "error": OBJECT,
+                "error": optional(Nested(RobotsV1ErrorDetail)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        error = one(RobotsV1ErrorDetail, got.error)
-        thaw[it] = drafts[cls]
-        it.error = error
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1JobDirectiveContext(Model):
     """The directive run that a job belongs to."""
 
@@ -1308,24 +1013,16 @@ class RobotsV1JobDirectiveContext(Model):
     """Id of the run."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "run_id": str,
+                "id": optional(str),
+                "run_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.run_id = got.run_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1JobError(Model):
     """A reason why a job failed. Inferred, not read in Mux's documentation."""
 
@@ -1339,26 +1036,17 @@ class RobotsV1JobError(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "type": str,
-                "message": str,
-                "retryable": bool,
+                "type": optional(str),
+                "message": optional(str),
+                "retryable": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.type = got.type
-        it.message = got.message
-        it.retryable = got.retryable
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ResourceLink(Model):
     """Where an object can be fetched. Inferred, not read in Mux's documentation."""
 
@@ -1366,55 +1054,38 @@ class RobotsV1ResourceLink(Model):
     """URL of the object. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "href": str,
+                "href": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.href = got.href
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ResourceLinks(Model):
     """Links of an object. Inferred, not read in Mux's documentation."""
 
-    self_: RobotsV1ResourceLink | None = attrs.field(default=ABSENT, metadata={"wire": "self"})
+    self_: RobotsV1ResourceLink | None = ABSENT
     """Link to the object itself. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "self_": OBJECT,
+                "self_": optional(Nested(RobotsV1ResourceLink)),
             },
-            {
-                "self_": "self",
-            },
+            renamed={"self_": "self"},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        self_ = one(RobotsV1ResourceLink, got.self_)
-        thaw[it] = drafts[cls]
-        it.self_ = self_
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1JobAsset(Model):
     """An asset that a job has to do with. Inferred, not read in Mux's documentation."""
 
     id: AssetId | None = ABSENT
     """Id, given by Mux. Inferred, not read in Mux's documentation."""
-    links: RobotsV1ResourceLinks | None = attrs.field(default=ABSENT, metadata={"wire": "_links"})
+    links: RobotsV1ResourceLinks | None = ABSENT
     """Where the object can be fetched. Inferred, not read in Mux's documentation."""
     meta: JsonObject | None = ABSENT
     """Facts that accompany the content. Inferred, not read in Mux's documentation."""
@@ -1424,32 +1095,19 @@ class RobotsV1JobAsset(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "links": OBJECT,
-                "meta": dict,
-                "passthrough": str,
+                "id": optional(str),
+                "links": optional(Nested(RobotsV1ResourceLinks)),
+                "meta": optional(dict),
+                "passthrough": optional(str),
             },
-            {
-                "links": "_links",
-            },
+            renamed={"links": "_links"},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        links = one(RobotsV1ResourceLinks, got.links)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.links = links
-        it.meta = got.meta
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1JobResources(Model):
     """The objects that a job has to do with. Inferred, not read in Mux's documentation."""
 
@@ -1457,23 +1115,15 @@ class RobotsV1JobResources(Model):
     """The assets, in short form. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "assets": OBJECTS,
+                "assets": optional(NestedList(RobotsV1JobAsset)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        assets = many(RobotsV1JobAsset, got.assets)
-        thaw[it] = drafts[cls]
-        it.assets = assets
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1Scope(Model):
     """Part of the asset to keep to; what is outside is not looked at. Inferred, not read in Mux's documentation."""
 
@@ -1485,24 +1135,16 @@ class RobotsV1Scope(Model):
     """Where to stop, in seconds; the end of the asset when left out. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "start_time": NUMBER,
-                "end_time": NUMBER,
+                "start_time": optional(NUMBER),
+                "end_time": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.start_time = got.start_time
-        it.end_time = got.end_time
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1TaxonomyValue(Model):
     """One of the terms to choose from. Inferred, not read in Mux's documentation."""
 
@@ -1514,26 +1156,17 @@ class RobotsV1TaxonomyValue(Model):
     """When the term applies, 1 to 300 characters. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "label": str,
-                "aliases": list,
-                "description": str,
+                "label": optional(str),
+                "aliases": optional(list),
+                "description": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.label = got.label
-        it.aliases = got.aliases
-        it.description = got.description
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1Taxonomy(Model):
     """Topics to choose from. Inferred, not read in Mux's documentation."""
 
@@ -1545,27 +1178,17 @@ class RobotsV1Taxonomy(Model):
     """Whether terms outside the list may be used too. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "name": str,
-                "values": OBJECTS,
-                "allow_other": bool,
+                "name": optional(str),
+                "values": optional(NestedList(RobotsV1TaxonomyValue)),
+                "allow_other": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        values = many(RobotsV1TaxonomyValue, got.values)
-        thaw[it] = drafts[cls]
-        it.name = got.name
-        it.values = values
-        it.allow_other = got.allow_other
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ReplacedTrack(Model):
     """A track that was deleted in favor of the new one. Inferred, not read in Mux's documentation."""
 
@@ -1585,32 +1208,20 @@ class RobotsV1ReplacedTrack(Model):
     """The passthrough that the track had. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "type": str,
-                "name": str,
-                "language_code": str,
-                "text_source": str,
-                "passthrough": str,
+                "id": optional(str),
+                "type": optional(str),
+                "name": optional(str),
+                "language_code": optional(str),
+                "text_source": optional(str),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.type = got.type
-        it.name = got.name
-        it.language_code = got.language_code
-        it.text_source = got.text_source
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AnalyzeStructureOutputSteering(Model):
     """Wishes about the description. ``scope`` is kept to; everything else guides the model without guarantee.
     Inferred, not read in Mux's documentation.
@@ -1628,32 +1239,19 @@ class RobotsV1AnalyzeStructureOutputSteering(Model):
     """Topics to choose from; free when left out. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "scope": OBJECT,
-                "audience": str,
-                "brand_terms": list,
-                "granularity": str,
-                "topic_taxonomy": OBJECT,
+                "scope": optional(Nested(RobotsV1Scope)),
+                "audience": optional(str),
+                "brand_terms": optional(list),
+                "granularity": optional(str),
+                "topic_taxonomy": optional(Nested(RobotsV1Taxonomy)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(RobotsV1Scope, got.scope)
-        topic_taxonomy = one(RobotsV1Taxonomy, got.topic_taxonomy)
-        thaw[it] = drafts[cls]
-        it.scope = scope
-        it.audience = got.audience
-        it.brand_terms = got.brand_terms
-        it.granularity = got.granularity
-        it.topic_taxonomy = topic_taxonomy
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AnalyzeStructureJobParameters(Model):
     """Settings of an analyze-structure job. Inferred, not read in Mux's documentation."""
 
@@ -1676,34 +1274,20 @@ class RobotsV1AnalyzeStructureJobParameters(Model):
     """Whether to write the chapters to the asset as well."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_id": str,
-            },
-            {
-                "language_code": str,
-                "output_language_code": str,
-                "output_steering": OBJECT,
-                "update_asset_meta": bool,
-                "update_asset_chapters": bool,
+                "language_code": optional(str),
+                "output_language_code": optional(str),
+                "output_steering": optional(Nested(RobotsV1AnalyzeStructureOutputSteering)),
+                "update_asset_meta": optional(bool),
+                "update_asset_chapters": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(RobotsV1AnalyzeStructureOutputSteering, got.output_steering)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.language_code = got.language_code
-        it.output_language_code = got.output_language_code
-        it.output_steering = output_steering
-        it.update_asset_meta = got.update_asset_meta
-        it.update_asset_chapters = got.update_asset_chapters
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AnalyzeStructureChapter(Model):
     """A chapter of the description. Inferred, not read in Mux's documentation."""
 
@@ -1715,40 +1299,31 @@ class RobotsV1AnalyzeStructureChapter(Model):
     """Title for people to read. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "start_time": NUMBER,
-                "end_time": NUMBER,
-                "title": str,
+                "start_time": optional(NUMBER),
+                "end_time": optional(NUMBER),
+                "title": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.start_time = got.start_time
-        it.end_time = got.end_time
-        it.title = got.title
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AnalyzeStructureScene(Model):
     """A scene of the description. Its fields are not documented: read them with ``extra``. Not documented: its
     name or shape is a guess.
     """
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AnalyzeStructureKeyMoment(Model):
     """A key moment of the description. Its fields are not documented: read them with ``extra``. Not documented:
     its name or shape is a guess.
     """
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AnalyzeStructureJobOutputs(Model):
     """The description of a video as a whole. Inferred, not read in Mux's documentation."""
 
@@ -1766,35 +1341,20 @@ class RobotsV1AnalyzeStructureJobOutputs(Model):
     """The most telling moments. Not documented: its name or shape is a guess."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "title": str,
-                "summary": str,
-                "tags": list,
-                "chapters": OBJECTS,
-                "scenes": OBJECTS,
-                "key_moments": OBJECTS,
+                "title": optional(str),
+                "summary": optional(str),
+                "tags": optional(list),
+                "chapters": optional(NestedList(RobotsV1AnalyzeStructureChapter)),
+                "scenes": optional(NestedList(RobotsV1AnalyzeStructureScene)),
+                "key_moments": optional(NestedList(RobotsV1AnalyzeStructureKeyMoment)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        chapters = many(RobotsV1AnalyzeStructureChapter, got.chapters)
-        scenes = many(RobotsV1AnalyzeStructureScene, got.scenes)
-        key_moments = many(RobotsV1AnalyzeStructureKeyMoment, got.key_moments)
-        thaw[it] = drafts[cls]
-        it.title = got.title
-        it.summary = got.summary
-        it.tags = got.tags
-        it.chapters = chapters
-        it.scenes = scenes
-        it.key_moments = key_moments
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ContextualTextMaxLength(Model):
     """How long a text may be. Inferred, not read in Mux's documentation."""
 
@@ -1804,27 +1364,21 @@ class RobotsV1ContextualTextMaxLength(Model):
     """How many at most. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "unit": (
-                    "characters",
-                    "words",
+                "unit": optional(
+                    (
+                        "characters",
+                        "words",
+                    )
                 ),
-                "value": NUMBER,
+                "value": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.unit = got.unit
-        it.value = got.value
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ContextualTextArtifact(Model):
     """A text to write, and for which place. Inferred, not read in Mux's documentation."""
 
@@ -1836,27 +1390,17 @@ class RobotsV1ContextualTextArtifact(Model):
     """How long the text may be. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "key": str,
-                "channel": str,
-                "max_length": OBJECT,
+                "key": optional(str),
+                "channel": optional(str),
+                "max_length": optional(Nested(RobotsV1ContextualTextMaxLength)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        max_length = one(RobotsV1ContextualTextMaxLength, got.max_length)
-        thaw[it] = drafts[cls]
-        it.key = got.key
-        it.channel = got.channel
-        it.max_length = max_length
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ContextualTextVariant(Model):
     """A version in which every text is written. Inferred, not read in Mux's documentation."""
 
@@ -1866,24 +1410,16 @@ class RobotsV1ContextualTextVariant(Model):
     """What is particular about this version. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "key": str,
-                "instructions": str,
+                "key": optional(str),
+                "instructions": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.key = got.key
-        it.instructions = got.instructions
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateContextualTextOutputSteering(Model):
     """Wishes about the texts. ``scope`` is kept to; everything else guides the model without guarantee.
     Inferred, not read in Mux's documentation.
@@ -1899,34 +1435,25 @@ class RobotsV1GenerateContextualTextOutputSteering(Model):
     """Names to write as given, 1 to 10, each 1 to 40 characters. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "scope": OBJECT,
-                "audience": str,
-                "voice": (
-                    "conversational",
-                    "editorial",
-                    "playful",
-                    "professional",
+                "scope": optional(Nested(RobotsV1Scope)),
+                "audience": optional(str),
+                "voice": optional(
+                    (
+                        "conversational",
+                        "editorial",
+                        "playful",
+                        "professional",
+                    )
                 ),
-                "brand_terms": list,
+                "brand_terms": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        scope = one(RobotsV1Scope, got.scope)
-        thaw[it] = drafts[cls]
-        it.scope = scope
-        it.audience = got.audience
-        it.voice = got.voice
-        it.brand_terms = got.brand_terms
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateContextualTextJobParameters(Model):
     """Settings of a generate-contextual-text job. Inferred, not read in Mux's documentation."""
 
@@ -1944,40 +1471,26 @@ class RobotsV1GenerateContextualTextJobParameters(Model):
     """The texts to write. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "asset_id": str,
-                "use_shots": bool,
-                "output_steering": OBJECT,
-                "variants": OBJECTS,
-                "artifacts": OBJECTS,
+                "asset_id": optional(str),
+                "use_shots": optional(bool),
+                "output_steering": optional(Nested(RobotsV1GenerateContextualTextOutputSteering)),
+                "variants": optional(NestedList(RobotsV1ContextualTextVariant)),
+                "artifacts": optional(NestedList(RobotsV1ContextualTextArtifact)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        output_steering = one(RobotsV1GenerateContextualTextOutputSteering, got.output_steering)
-        variants = many(RobotsV1ContextualTextVariant, got.variants)
-        artifacts = many(RobotsV1ContextualTextArtifact, got.artifacts)
-        thaw[it] = drafts[cls]
-        it.asset_id = got.asset_id
-        it.use_shots = got.use_shots
-        it.output_steering = output_steering
-        it.variants = variants
-        it.artifacts = artifacts
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateContextualTextJobOutputs(Model):
     """The texts. Their fields are not documented: read them with ``extra``. Not documented: its name or shape is
     a guess.
     """
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ReplacedTrack(Model):
     """A track that was deleted in favor of the new one."""
 
@@ -1995,26 +1508,14 @@ class ReplacedTrack(Model):
     """The passthrough that the track had."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "type": str,
-                "name": str,
-                "language_code": str,
-                "text_source": str,
-                "passthrough": str,
+                "id": optional(str),
+                "type": optional(str),
+                "name": optional(str),
+                "language_code": optional(str),
+                "text_source": optional(str),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.type = got.type
-        it.name = got.name
-        it.language_code = got.language_code
-        it.text_source = got.text_source
-        it.passthrough = got.passthrough
-        it.__class__ = cls

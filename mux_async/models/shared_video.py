@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
 from mux_async.models.shared import AssetMetadata
 from mux_async.playback._urls import PlaybackUrls
 
@@ -200,7 +199,7 @@ VIDEO_QUALITY_VALUES: Final[tuple[str, ...]] = (
 """Values of `VideoQuality` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetDirective(Model):
     """Reference to a Robots directive that runs on the asset."""
 
@@ -208,22 +207,15 @@ class AssetDirective(Model):
     """Id of the directive."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetGeneratedSubtitleSettings(Model):
     """Subtitles to be transcribed from an asset's speech."""
 
@@ -235,26 +227,17 @@ class AssetGeneratedSubtitleSettings(Model):
     """Text of your own for the track, at most 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "language_code": ASSET_SUBTITLE_LANGUAGE_CODE_VALUES,
-                "name": str,
-                "passthrough": str,
+                "language_code": optional(ASSET_SUBTITLE_LANGUAGE_CODE_VALUES),
+                "name": optional(str),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetOptions(Model):
     """Settings for an asset that is created later, from a direct upload or from a live stream."""
 
@@ -302,62 +285,32 @@ class AssetOptions(Model):
     """Quality of the encoding; default the account's setting."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "advanced_playback_policies": OBJECTS,
-                "copy_overlays": bool,
-                "directives": OBJECTS,
-                "encoding_tier": ENCODING_TIER_VALUES,
-                "generate_shots": bool,
-                "input": OBJECTS,
-                "inputs": OBJECTS,
-                "master_access": MASTER_ACCESS_VALUES,
-                "max_resolution_tier": MAX_RESOLUTION_TIER_VALUES,
-                "meta": OBJECT,
-                "mp4_support": MP4_SUPPORT_VALUES,
-                "normalize_audio": bool,
-                "passthrough": str,
-                "playback_policies": list,
-                "playback_policy": list,
-                "static_renditions": OBJECTS,
-                "test": bool,
-                "video_quality": VIDEO_QUALITY_VALUES,
+                "advanced_playback_policies": optional(NestedList(CreatePlaybackIdRequest)),
+                "copy_overlays": optional(bool),
+                "directives": optional(NestedList(AssetDirective)),
+                "encoding_tier": optional(ENCODING_TIER_VALUES),
+                "generate_shots": optional(bool),
+                "input": optional(NestedList(InputSettings)),
+                "inputs": optional(NestedList(InputSettings)),
+                "master_access": optional(MASTER_ACCESS_VALUES),
+                "max_resolution_tier": optional(MAX_RESOLUTION_TIER_VALUES),
+                "meta": optional(Nested(AssetMetadata)),
+                "mp4_support": optional(MP4_SUPPORT_VALUES),
+                "normalize_audio": optional(bool),
+                "passthrough": optional(str),
+                "playback_policies": optional(list),
+                "playback_policy": optional(list),
+                "static_renditions": optional(NestedList(CreateStaticRenditionRequest)),
+                "test": optional(bool),
+                "video_quality": optional(VIDEO_QUALITY_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
-        directives = many(AssetDirective, got.directives)
-        input = many(InputSettings, got.input)
-        inputs = many(InputSettings, got.inputs)
-        meta = one(AssetMetadata, got.meta)
-        static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
-        thaw[it] = drafts[cls]
-        it.advanced_playback_policies = advanced_playback_policies
-        it.copy_overlays = got.copy_overlays
-        it.directives = directives
-        it.encoding_tier = got.encoding_tier
-        it.generate_shots = got.generate_shots
-        it.input = input
-        it.inputs = inputs
-        it.master_access = got.master_access
-        it.max_resolution_tier = got.max_resolution_tier
-        it.meta = meta
-        it.mp4_support = got.mp4_support
-        it.normalize_audio = got.normalize_audio
-        it.passthrough = got.passthrough
-        it.playback_policies = got.playback_policies
-        it.playback_policy = got.playback_policy
-        it.static_renditions = static_renditions
-        it.test = got.test
-        it.video_quality = got.video_quality
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreatePlaybackIdRequest(Model):
     """Policy of a playback id to be created."""
 
@@ -367,24 +320,16 @@ class CreatePlaybackIdRequest(Model):
     """Who may play."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "drm_configuration_id": str,
-                "policy": PLAYBACK_POLICY_VALUES,
+                "drm_configuration_id": optional(str),
+                "policy": optional(PLAYBACK_POLICY_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.drm_configuration_id = got.drm_configuration_id
-        it.policy = got.policy
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateStaticRenditionRequest(Model):
     """A file for download to be made."""
 
@@ -394,25 +339,16 @@ class CreateStaticRenditionRequest(Model):
     """Text of your own for the file, at most 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "resolution": STATIC_RENDITION_RESOLUTION_VALUES,
-            },
-            {
-                "passthrough": str,
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.resolution = got.resolution
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class InputSettings(Model):
     """One input of an asset: the main media, an overlay picture, a text track or an audio track."""
 
@@ -444,47 +380,30 @@ class InputSettings(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "closed_captions": bool,
-                "end_time": NUMBER,
-                "generated_subtitles": OBJECTS,
-                "language_code": str,
-                "name": str,
-                "overlay_settings": OBJECT,
-                "passthrough": str,
-                "start_time": NUMBER,
-                "text_type": (
-                    "subtitles",
-                    "chapters",
+                "closed_captions": optional(bool),
+                "end_time": optional(NUMBER),
+                "generated_subtitles": optional(NestedList(AssetGeneratedSubtitleSettings)),
+                "language_code": optional(str),
+                "name": optional(str),
+                "overlay_settings": optional(Nested(InputSettingsOverlaySettings)),
+                "passthrough": optional(str),
+                "start_time": optional(NUMBER),
+                "text_type": optional(
+                    (
+                        "subtitles",
+                        "chapters",
+                    )
                 ),
-                "type": TRACK_TYPE_VALUES,
-                "url": str,
+                "type": optional(TRACK_TYPE_VALUES),
+                "url": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        generated_subtitles = many(AssetGeneratedSubtitleSettings, got.generated_subtitles)
-        overlay_settings = one(InputSettingsOverlaySettings, got.overlay_settings)
-        thaw[it] = drafts[cls]
-        it.closed_captions = got.closed_captions
-        it.end_time = got.end_time
-        it.generated_subtitles = generated_subtitles
-        it.language_code = got.language_code
-        it.name = got.name
-        it.overlay_settings = overlay_settings
-        it.passthrough = got.passthrough
-        it.start_time = got.start_time
-        it.text_type = got.text_type
-        it.type = got.type
-        it.url = got.url
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class InputSettingsOverlaySettings(Model):
     """Place and look of an overlay picture (PNG or JPG up to 4096 x 4096). Lengths are text: a share such as
     ``10%``, or pixels such as ``80px`` on a frame of 1920 x 1080 (upright 1080 x 1920).
@@ -506,42 +425,33 @@ class InputSettingsOverlaySettings(Model):
     """Width of the picture, in percent or pixels."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "height": str,
-                "horizontal_align": (
-                    "left",
-                    "center",
-                    "right",
+                "height": optional(str),
+                "horizontal_align": optional(
+                    (
+                        "left",
+                        "center",
+                        "right",
+                    )
                 ),
-                "horizontal_margin": str,
-                "opacity": str,
-                "vertical_align": (
-                    "top",
-                    "middle",
-                    "bottom",
+                "horizontal_margin": optional(str),
+                "opacity": optional(str),
+                "vertical_align": optional(
+                    (
+                        "top",
+                        "middle",
+                        "bottom",
+                    )
                 ),
-                "vertical_margin": str,
-                "width": str,
+                "vertical_margin": optional(str),
+                "width": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.height = got.height
-        it.horizontal_align = got.horizontal_align
-        it.horizontal_margin = got.horizontal_margin
-        it.opacity = got.opacity
-        it.vertical_align = got.vertical_align
-        it.vertical_margin = got.vertical_margin
-        it.width = got.width
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class PlaybackId(PlaybackUrls, Model):
     """Name under which an asset or live stream is played, and who may do so."""
 
@@ -553,27 +463,17 @@ class PlaybackId(PlaybackUrls, Model):
     """Id of the DRM configuration; needed with policy ``drm`` and allowed only there."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "policy": PLAYBACK_POLICY_VALUES,
-            },
-            {
-                "drm_configuration_id": str,
+                "drm_configuration_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.policy = got.policy
-        it.drm_configuration_id = got.drm_configuration_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class PlaybackIdResponse(Model):
     """Envelope of one playback id."""
 
@@ -581,17 +481,9 @@ class PlaybackIdResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(PlaybackId),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(PlaybackId, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

@@ -5,20 +5,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import DAY, SECONDS, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, day, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList
+from mux_async._models.model import Model, hidden
+from mux_async._models.times import DAY, SECONDS
 
 __all__ = ["ListUsageExportsResponse", "UsageExport", "UsageExportsMeta"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListUsageExportsResponse(Model):
     """One page of usage exports, with the size of the whole result."""
 
@@ -28,65 +26,41 @@ class ListUsageExportsResponse(Model):
     """Number of the page, number of pages, rows per page and rows in all."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-                "meta": OBJECT,
+                "data": NestedList(UsageExport),
+                "meta": Nested(UsageExportsMeta),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(UsageExport, got.data)
-        meta = one(UsageExportsMeta, got.meta)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.meta = meta
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UsageExport(Model):
     """Usage of one day as a file to download."""
 
-    date: dt.date = attrs.field(metadata=DAY)
+    date: dt.date
     """Day whose usage the file covers."""
     download_url: str = attrs.field(repr=hidden)
     """Where the file can be fetched until the address expires. Treat it as a secret."""
-    download_url_expires_at: dt.datetime = attrs.field(metadata=SECONDS)
+    download_url_expires_at: dt.datetime
     """When ``download_url`` stops working, UTC."""
     file_size: int | None
     """Size in bytes; null when it is not known."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "date": TIME,
+                "date": DAY,
                 "download_url": str,
-                "download_url_expires_at": TIME,
+                "download_url_expires_at": SECONDS,
                 "file_size": NUMBER | None,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        date = day(got.date, notes, "date")
-        download_url_expires_at = seconds(got.download_url_expires_at, notes, "download_url_expires_at")
-        thaw[it] = drafts[cls]
-        it.date = date
-        it.download_url = got.download_url
-        it.download_url_expires_at = download_url_expires_at
-        it.file_size = got.file_size
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UsageExportsMeta(Model):
     """Where a page of usage exports stands in the whole result."""
 
@@ -100,22 +74,12 @@ class UsageExportsMeta(Model):
     """Usage exports in all pages together."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "limit": NUMBER,
                 "page": NUMBER,
                 "pages": NUMBER,
                 "total": NUMBER,
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.limit = got.limit
-        it.page = got.page
-        it.pages = got.pages
-        it.total = got.total
-        it.__class__ = cls

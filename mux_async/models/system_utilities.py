@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import Model, drafts, thaw
-from mux_async._models.objects import one
-from mux_async._models.struct_decoder import OBJECT, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import FieldTable, Nested
+from mux_async._models.model import Model
 
 if TYPE_CHECKING:
     from mux_async.models.ids import EnvironmentId
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Whoami", "WhoamiResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Whoami(Model):
     """What a token is and where it is valid."""
 
@@ -39,8 +38,8 @@ class Whoami(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "access_token_name": str,
                 "environment_id": str,
@@ -50,23 +49,10 @@ class Whoami(Model):
                 "organization_name": str,
                 "permissions": list,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.access_token_name = got.access_token_name
-        it.environment_id = got.environment_id
-        it.environment_name = got.environment_name
-        it.environment_type = got.environment_type
-        it.organization_id = got.organization_id
-        it.organization_name = got.organization_name
-        it.permissions = got.permissions
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WhoamiResponse(Model):
     """Envelope of the token's identity."""
 
@@ -74,17 +60,9 @@ class WhoamiResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(Whoami),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Whoami, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, ISO, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, iso
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
+from mux_async._models.times import ISO
 
 if TYPE_CHECKING:
     from mux_async.models.ids import WebhookId
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CreateWebhookRequest", "ListWebhooksResponse", "UpdateWebhookRequest", "Webhook", "WebhookResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateWebhookRequest(Model):
     """Body that registers a webhook endpoint."""
 
@@ -29,22 +28,15 @@ class CreateWebhookRequest(Model):
     """URL that receives the events; unique within the environment."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "address": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.address = got.address
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListWebhooksResponse(Model):
     """One page of webhook endpoints, with the size of the whole result."""
 
@@ -58,30 +50,18 @@ class ListWebhooksResponse(Model):
     """Rows per page of this answer."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-            },
-            {
-                "total_row_count": NUMBER,
-                "page": NUMBER,
-                "limit": NUMBER,
+                "data": NestedList(Webhook),
+                "total_row_count": optional(NUMBER),
+                "page": optional(NUMBER),
+                "limit": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Webhook, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.page = got.page
-        it.limit = got.limit
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateWebhookRequest(Model):
     """Changes to a webhook endpoint; what is left out stays as it is, but something must be given."""
 
@@ -91,24 +71,16 @@ class UpdateWebhookRequest(Model):
     """False stops deliveries to this endpoint, true starts them again."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "address": str,
-                "enabled": bool,
+                "address": optional(str),
+                "enabled": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.address = got.address
-        it.enabled = got.enabled
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Webhook(Model):
     """An address that receives the environment's events by POST."""
 
@@ -116,7 +88,7 @@ class Webhook(Model):
     """Id, given by Mux."""
     address: str
     """URL that receives the events; no other endpoint of the environment has the same."""
-    created_at: dt.datetime = attrs.field(metadata=ISO)
+    created_at: dt.datetime
     """When it was created, UTC."""
     enabled: bool
     """Whether events are delivered to this endpoint."""
@@ -126,34 +98,19 @@ class Webhook(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "address": str,
-                "created_at": TIME,
+                "created_at": ISO,
                 "enabled": bool,
-            },
-            {
-                "signing_secret": str,
+                "signing_secret": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = iso(got.created_at, notes, "created_at")
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.address = got.address
-        it.created_at = created_at
-        it.enabled = got.enabled
-        it.signing_secret = got.signing_secret
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookResponse(Model):
     """Envelope of one webhook endpoint."""
 
@@ -161,17 +118,9 @@ class WebhookResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": optional(Nested(Webhook)),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Webhook, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, ISO, SECONDS_TEXT, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, iso, seconds_text
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
+from mux_async._models.times import ISO, SECONDS_TEXT
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import (
     ENCODING_TIER_VALUES,
@@ -213,13 +212,13 @@ TRACK_STATUS_VALUES: Final[tuple[str, ...]] = (
 """Values of `TrackStatus` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Asset(Model):
     """A piece of on-demand media: what was ingested, how far it is, and how it can be played."""
 
     id: AssetId
     """Id of the asset; to play it, use a playback id."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS_TEXT)
+    created_at: dt.datetime
     """When the asset was created, UTC."""
     encoding_tier: EncodingTier
     """Deprecated. Older name of ``video_quality``."""
@@ -289,111 +288,57 @@ class Asset(Model):
     """Whether encoding is fitted to the title. Legacy: newer clients do not know it."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
+                "created_at": SECONDS_TEXT,
                 "encoding_tier": ENCODING_TIER_VALUES,
                 "master_access": MASTER_ACCESS_VALUES,
                 "max_resolution_tier": MAX_RESOLUTION_TIER_VALUES,
-                "progress": OBJECT,
+                "progress": Nested(AssetProgress),
                 "status": ASSET_STATUS_VALUES,
-            },
-            {
-                "aspect_ratio": str,
-                "directives": OBJECTS,
-                "duration": NUMBER,
-                "errors": OBJECT,
-                "generate_shots": bool,
-                "ingest_type": INGEST_TYPE_VALUES,
-                "is_live": bool,
-                "live_stream_id": str,
-                "master": OBJECT,
-                "max_stored_frame_rate": NUMBER,
-                "max_stored_resolution": (
-                    "Audio only",
-                    "SD",
-                    "HD",
-                    "FHD",
-                    "UHD",
+                "aspect_ratio": optional(str),
+                "directives": optional(NestedList(AssetDirective)),
+                "duration": optional(NUMBER),
+                "errors": optional(Nested(AssetErrors)),
+                "generate_shots": optional(bool),
+                "ingest_type": optional(INGEST_TYPE_VALUES),
+                "is_live": optional(bool),
+                "live_stream_id": optional(str),
+                "master": optional(Nested(AssetMaster)),
+                "max_stored_frame_rate": optional(NUMBER),
+                "max_stored_resolution": optional(
+                    (
+                        "Audio only",
+                        "SD",
+                        "HD",
+                        "FHD",
+                        "UHD",
+                    )
                 ),
-                "meta": OBJECT,
-                "mp4_support": MP4_SUPPORT_VALUES,
-                "non_standard_input_reasons": OBJECT,
-                "normalize_audio": bool,
-                "passthrough": str,
-                "playback_ids": OBJECTS,
-                "recording_times": OBJECTS,
-                "resolution_tier": RESOLUTION_TIER_VALUES,
-                "shots": OBJECT,
-                "source_asset_id": str,
-                "static_renditions": OBJECT,
-                "test": bool,
-                "thumbnail_time": NUMBER,
-                "tracks": OBJECTS,
-                "upload_id": str,
-                "video_quality": VIDEO_QUALITY_VALUES,
-                "per_title_encode": bool,
+                "meta": optional(Nested(AssetMetadata)),
+                "mp4_support": optional(MP4_SUPPORT_VALUES),
+                "non_standard_input_reasons": optional(Nested(AssetNonStandardInputReasons)),
+                "normalize_audio": optional(bool),
+                "passthrough": optional(str),
+                "playback_ids": optional(NestedList(PlaybackId)),
+                "recording_times": optional(NestedList(AssetRecordingTime)),
+                "resolution_tier": optional(RESOLUTION_TIER_VALUES),
+                "shots": optional(Nested(AssetShots)),
+                "source_asset_id": optional(str),
+                "static_renditions": optional(Nested(AssetStaticRenditions)),
+                "test": optional(bool),
+                "thumbnail_time": optional(NUMBER),
+                "tracks": optional(NestedList(Track)),
+                "upload_id": optional(str),
+                "video_quality": optional(VIDEO_QUALITY_VALUES),
+                "per_title_encode": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds_text(got.created_at, notes, "created_at")
-        progress = one(AssetProgress, got.progress)
-        directives = many(AssetDirective, got.directives)
-        errors = one(AssetErrors, got.errors)
-        master = one(AssetMaster, got.master)
-        meta = one(AssetMetadata, got.meta)
-        non_standard_input_reasons = one(AssetNonStandardInputReasons, got.non_standard_input_reasons)
-        playback_ids = many(PlaybackId, got.playback_ids)
-        recording_times = many(AssetRecordingTime, got.recording_times)
-        shots = one(AssetShots, got.shots)
-        static_renditions = one(AssetStaticRenditions, got.static_renditions)
-        tracks = many(Track, got.tracks)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.encoding_tier = got.encoding_tier
-        it.master_access = got.master_access
-        it.max_resolution_tier = got.max_resolution_tier
-        it.progress = progress
-        it.status = got.status
-        it.aspect_ratio = got.aspect_ratio
-        it.directives = directives
-        it.duration = got.duration
-        it.errors = errors
-        it.generate_shots = got.generate_shots
-        it.ingest_type = got.ingest_type
-        it.is_live = got.is_live
-        it.live_stream_id = got.live_stream_id
-        it.master = master
-        it.max_stored_frame_rate = got.max_stored_frame_rate
-        it.max_stored_resolution = got.max_stored_resolution
-        it.meta = meta
-        it.mp4_support = got.mp4_support
-        it.non_standard_input_reasons = non_standard_input_reasons
-        it.normalize_audio = got.normalize_audio
-        it.passthrough = got.passthrough
-        it.playback_ids = playback_ids
-        it.recording_times = recording_times
-        it.resolution_tier = got.resolution_tier
-        it.shots = shots
-        it.source_asset_id = got.source_asset_id
-        it.static_renditions = static_renditions
-        it.test = got.test
-        it.thumbnail_time = got.thumbnail_time
-        it.tracks = tracks
-        it.upload_id = got.upload_id
-        it.video_quality = got.video_quality
-        it.per_title_encode = got.per_title_encode
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetErrors(Model):
     """Why something errored: a kind and explanations."""
 
@@ -403,24 +348,16 @@ class AssetErrors(Model):
     """Kind of failure, such as ``invalid_input`` or ``download_failed``. There is no public list."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "messages": list,
-                "type": str,
+                "messages": optional(list),
+                "type": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.messages = got.messages
-        it.type = got.type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetMaster(Model):
     """Temporary download of the asset in the quality it arrived in."""
 
@@ -430,28 +367,22 @@ class AssetMaster(Model):
     """Where the file can be downloaded for 24 hours; present once ready. Secret."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "status": (
-                    "ready",
-                    "preparing",
-                    "errored",
+                "status": optional(
+                    (
+                        "ready",
+                        "preparing",
+                        "errored",
+                    )
                 ),
-                "url": str,
+                "url": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.status = got.status
-        it.url = got.url
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetNonStandardInputReasons(Model):
     """Why the source had to be converted first. Only what deviates is present."""
 
@@ -479,42 +410,25 @@ class AssetNonStandardInputReasons(Model):
     """Size of the picture, where a side has more than 2048 pixels."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "audio_codec": str,
-                "audio_edit_list": ("non-standard",),
-                "pixel_aspect_ratio": str,
-                "unexpected_media_file_parameters": ("non-standard",),
-                "unsupported_pixel_format": str,
-                "video_bitrate": ("high",),
-                "video_codec": str,
-                "video_edit_list": ("non-standard",),
-                "video_frame_rate": str,
-                "video_gop_size": ("high",),
-                "video_resolution": str,
+                "audio_codec": optional(str),
+                "audio_edit_list": optional(("non-standard",)),
+                "pixel_aspect_ratio": optional(str),
+                "unexpected_media_file_parameters": optional(("non-standard",)),
+                "unsupported_pixel_format": optional(str),
+                "video_bitrate": optional(("high",)),
+                "video_codec": optional(str),
+                "video_edit_list": optional(("non-standard",)),
+                "video_frame_rate": optional(str),
+                "video_gop_size": optional(("high",)),
+                "video_resolution": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.audio_codec = got.audio_codec
-        it.audio_edit_list = got.audio_edit_list
-        it.pixel_aspect_ratio = got.pixel_aspect_ratio
-        it.unexpected_media_file_parameters = got.unexpected_media_file_parameters
-        it.unsupported_pixel_format = got.unsupported_pixel_format
-        it.video_bitrate = got.video_bitrate
-        it.video_codec = got.video_codec
-        it.video_edit_list = got.video_edit_list
-        it.video_frame_rate = got.video_frame_rate
-        it.video_gop_size = got.video_gop_size
-        it.video_resolution = got.video_resolution
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetProgress(Model):
     """How far ingest is."""
 
@@ -524,61 +438,43 @@ class AssetProgress(Model):
     """Step that ingest is at."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "progress": NUMBER,
                 "state": ASSET_PROGRESS_STATE_VALUES,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.progress = got.progress
-        it.state = got.state
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetRecordingTime(Model):
     """One stretch of a live recording."""
 
     duration: float | None = ABSENT
     """Length of the stretch, in seconds."""
-    started_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=ISO)
+    started_at: dt.datetime | None = ABSENT
     """When the stretch began, UTC."""
     type: Literal["content", "slate"] | str | None = ABSENT
     """``content`` from the encoder, or ``slate`` shown while it was away."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "duration": NUMBER,
-                "started_at": TIME,
-                "type": (
-                    "content",
-                    "slate",
+                "duration": optional(NUMBER),
+                "started_at": optional(ISO),
+                "type": optional(
+                    (
+                        "content",
+                        "slate",
+                    )
                 ),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        started_at = iso(got.started_at, notes, "started_at")
-        thaw[it] = drafts[cls]
-        it.duration = got.duration
-        it.started_at = started_at
-        it.type = got.type
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetResponse(Model):
     """Envelope of one asset."""
 
@@ -586,23 +482,15 @@ class AssetResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(Asset),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Asset, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetShots(Model):
     """State and result of shot detection."""
 
@@ -614,28 +502,17 @@ class AssetShots(Model):
     """Where the list of shots can be fetched, once ``completed``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "status": SHOTS_STATUS_VALUES,
-            },
-            {
-                "errors": OBJECT,
-                "shots_manifest_url": str,
+                "errors": optional(Nested(AssetShotsErrors)),
+                "shots_manifest_url": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        errors = one(AssetShotsErrors, got.errors)
-        thaw[it] = drafts[cls]
-        it.status = got.status
-        it.errors = errors
-        it.shots_manifest_url = got.shots_manifest_url
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetShotsErrors(Model):
     """Why shot detection failed: a kind and explanations."""
 
@@ -645,24 +522,16 @@ class AssetShotsErrors(Model):
     """Kind of failure."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "messages": list,
-                "type": str,
+                "messages": optional(list),
+                "type": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.messages = got.messages
-        it.type = got.type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetShotsResponse(Model):
     """Envelope of an asset's shots."""
 
@@ -670,23 +539,15 @@ class AssetShotsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(AssetShots),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(AssetShots, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetStaticRenditions(Model):
     """The asset's files for download."""
 
@@ -696,30 +557,23 @@ class AssetStaticRenditions(Model):
     """State of all files made by ``mp4_support``: ``disabled``, ``preparing``, ``ready`` or ``errored``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "files": OBJECTS,
-                "status": (
-                    "ready",
-                    "preparing",
-                    "disabled",
-                    "errored",
+                "files": optional(NestedList(StaticRendition)),
+                "status": optional(
+                    (
+                        "ready",
+                        "preparing",
+                        "disabled",
+                        "errored",
+                    )
                 ),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        files = many(StaticRendition, got.files)
-        thaw[it] = drafts[cls]
-        it.files = files
-        it.status = got.status
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateAssetRequest(Model):
     """Body that creates an asset."""
 
@@ -769,65 +623,33 @@ class CreateAssetRequest(Model):
     """Whether encoding is fitted to the title. Legacy: newer clients do not know it."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "inputs": OBJECTS,
-            },
-            {
-                "advanced_playback_policies": OBJECTS,
-                "copy_overlays": bool,
-                "directives": OBJECTS,
-                "encoding_tier": ENCODING_TIER_VALUES,
-                "generate_shots": bool,
-                "input": OBJECTS,
-                "master_access": MASTER_ACCESS_VALUES,
-                "max_resolution_tier": MAX_RESOLUTION_TIER_VALUES,
-                "meta": OBJECT,
-                "mp4_support": MP4_SUPPORT_VALUES,
-                "normalize_audio": bool,
-                "passthrough": str,
-                "playback_policies": list,
-                "playback_policy": list,
-                "static_renditions": OBJECTS,
-                "test": bool,
-                "video_quality": VIDEO_QUALITY_VALUES,
-                "per_title_encode": bool,
+                "inputs": NestedList(InputSettings),
+                "advanced_playback_policies": optional(NestedList(CreatePlaybackIdRequest)),
+                "copy_overlays": optional(bool),
+                "directives": optional(NestedList(AssetDirective)),
+                "encoding_tier": optional(ENCODING_TIER_VALUES),
+                "generate_shots": optional(bool),
+                "input": optional(NestedList(InputSettings)),
+                "master_access": optional(MASTER_ACCESS_VALUES),
+                "max_resolution_tier": optional(MAX_RESOLUTION_TIER_VALUES),
+                "meta": optional(Nested(AssetMetadata)),
+                "mp4_support": optional(MP4_SUPPORT_VALUES),
+                "normalize_audio": optional(bool),
+                "passthrough": optional(str),
+                "playback_policies": optional(list),
+                "playback_policy": optional(list),
+                "static_renditions": optional(NestedList(CreateStaticRenditionRequest)),
+                "test": optional(bool),
+                "video_quality": optional(VIDEO_QUALITY_VALUES),
+                "per_title_encode": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        inputs = many(InputSettings, got.inputs)
-        advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
-        directives = many(AssetDirective, got.directives)
-        input = many(InputSettings, got.input)
-        meta = one(AssetMetadata, got.meta)
-        static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
-        thaw[it] = drafts[cls]
-        it.inputs = inputs
-        it.advanced_playback_policies = advanced_playback_policies
-        it.copy_overlays = got.copy_overlays
-        it.directives = directives
-        it.encoding_tier = got.encoding_tier
-        it.generate_shots = got.generate_shots
-        it.input = input
-        it.master_access = got.master_access
-        it.max_resolution_tier = got.max_resolution_tier
-        it.meta = meta
-        it.mp4_support = got.mp4_support
-        it.normalize_audio = got.normalize_audio
-        it.passthrough = got.passthrough
-        it.playback_policies = got.playback_policies
-        it.playback_policy = got.playback_policy
-        it.static_renditions = static_renditions
-        it.test = got.test
-        it.video_quality = got.video_quality
-        it.per_title_encode = got.per_title_encode
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateTrackRequest(Model):
     """Body that adds a track to an asset."""
 
@@ -847,8 +669,8 @@ class CreateTrackRequest(Model):
     """Kind of text for a text track: ``subtitles``, or ``chapters`` from a JSON file."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "language_code": str,
                 "type": (
@@ -856,37 +678,25 @@ class CreateTrackRequest(Model):
                     "audio",
                 ),
                 "url": str,
-            },
-            {
-                "closed_captions": bool,
-                "name": str,
-                "passthrough": str,
-                "text_type": (
-                    "subtitles",
-                    "chapters",
+                "closed_captions": optional(bool),
+                "name": optional(str),
+                "passthrough": optional(str),
+                "text_type": optional(
+                    (
+                        "subtitles",
+                        "chapters",
+                    )
                 ),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.type = got.type
-        it.url = got.url
-        it.closed_captions = got.closed_captions
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.text_type = got.text_type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateAssetShotsRequest(Model):
     """Body that starts shot detection; it has no members."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateTrackSubtitlesRequest(Model):
     """Body that starts transcription of an audio track."""
 
@@ -894,23 +704,15 @@ class GenerateTrackSubtitlesRequest(Model):
     """Subtitles to be transcribed, one entry per new track."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "generated_subtitles": OBJECTS,
+                "generated_subtitles": NestedList(AssetGeneratedSubtitleSettings),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        generated_subtitles = many(AssetGeneratedSubtitleSettings, got.generated_subtitles)
-        thaw[it] = drafts[cls]
-        it.generated_subtitles = generated_subtitles
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateTrackSubtitlesResponse(Model):
     """Envelope of the text tracks that transcription will fill."""
 
@@ -918,23 +720,15 @@ class GenerateTrackSubtitlesResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(Track),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Track, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GetAssetInputInfoResponse(Model):
     """Envelope of an asset's inputs."""
 
@@ -942,23 +736,15 @@ class GetAssetInputInfoResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(InputInfo),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(InputInfo, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class InputFile(Model):
     """What was found in an input's file."""
 
@@ -968,25 +754,16 @@ class InputFile(Model):
     """Elementary streams of the file."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "container_format": str,
-                "tracks": OBJECTS,
+                "container_format": optional(str),
+                "tracks": optional(NestedList(InputTrack)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        tracks = many(InputTrack, got.tracks)
-        thaw[it] = drafts[cls]
-        it.container_format = got.container_format
-        it.tracks = tracks
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class InputInfo(Model):
     """One input of an asset: the settings given and the file found."""
 
@@ -996,26 +773,16 @@ class InputInfo(Model):
     """Settings that were given for the input."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "file": OBJECT,
-                "settings": OBJECT,
+                "file": optional(Nested(InputFile)),
+                "settings": optional(Nested(InputSettings)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        file = one(InputFile, got.file)
-        settings = one(InputSettings, got.settings)
-        thaw[it] = drafts[cls]
-        it.file = file
-        it.settings = settings
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class InputTrack(Model):
     """One elementary stream of an input's file."""
 
@@ -1039,39 +806,23 @@ class InputTrack(Model):
     """Width in pixels."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "type": str,
-            },
-            {
-                "channels": NUMBER,
-                "duration": NUMBER,
-                "encoding": str,
-                "frame_rate": NUMBER,
-                "height": NUMBER,
-                "sample_rate": NUMBER,
-                "sample_size": NUMBER,
-                "width": NUMBER,
+                "channels": optional(NUMBER),
+                "duration": optional(NUMBER),
+                "encoding": optional(str),
+                "frame_rate": optional(NUMBER),
+                "height": optional(NUMBER),
+                "sample_rate": optional(NUMBER),
+                "sample_size": optional(NUMBER),
+                "width": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.type = got.type
-        it.channels = got.channels
-        it.duration = got.duration
-        it.encoding = got.encoding
-        it.frame_rate = got.frame_rate
-        it.height = got.height
-        it.sample_rate = got.sample_rate
-        it.sample_size = got.sample_size
-        it.width = got.width
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListAssetsResponse(Model):
     """One page of assets."""
 
@@ -1081,26 +832,16 @@ class ListAssetsResponse(Model):
     """Value of ``cursor`` for the next page; null, empty or absent on the last one."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-            },
-            {
-                "next_cursor": str,
+                "data": NestedList(Asset),
+                "next_cursor": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Asset, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.next_cursor = got.next_cursor
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class StaticRendition(Model):
     """One file of an asset for download. Files made by ``mp4_support`` have no id, status, type or resolution."""
 
@@ -1130,50 +871,36 @@ class StaticRendition(Model):
     """Width in pixels."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "bitrate": NUMBER,
-                "ext": (
-                    "mp4",
-                    "m4a",
+                "id": optional(str),
+                "bitrate": optional(NUMBER),
+                "ext": optional(
+                    (
+                        "mp4",
+                        "m4a",
+                    )
                 ),
-                "filesize": str,
-                "height": NUMBER,
-                "name": STATIC_RENDITION_FILE_NAME_VALUES,
-                "passthrough": str,
-                "resolution": STATIC_RENDITION_RESOLUTION_VALUES,
-                "resolution_tier": RESOLUTION_TIER_VALUES,
-                "status": STATIC_RENDITION_STATUS_VALUES,
-                "type": (
-                    "standard",
-                    "advanced",
+                "filesize": optional(str),
+                "height": optional(NUMBER),
+                "name": optional(STATIC_RENDITION_FILE_NAME_VALUES),
+                "passthrough": optional(str),
+                "resolution": optional(STATIC_RENDITION_RESOLUTION_VALUES),
+                "resolution_tier": optional(RESOLUTION_TIER_VALUES),
+                "status": optional(STATIC_RENDITION_STATUS_VALUES),
+                "type": optional(
+                    (
+                        "standard",
+                        "advanced",
+                    )
                 ),
-                "width": NUMBER,
+                "width": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.bitrate = got.bitrate
-        it.ext = got.ext
-        it.filesize = got.filesize
-        it.height = got.height
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.resolution = got.resolution
-        it.resolution_tier = got.resolution_tier
-        it.status = got.status
-        it.type = got.type
-        it.width = got.width
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class StaticRenditionResponse(Model):
     """Envelope of one static rendition."""
 
@@ -1181,23 +908,15 @@ class StaticRenditionResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(StaticRendition),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(StaticRendition, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Track(Model):
     """One video, audio or text track of an asset."""
 
@@ -1237,57 +956,36 @@ class Track(Model):
     """Arrangement of the audio channels, such as ``stereo``; undocumented."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "auto_language_confidence": NUMBER,
-                "closed_captions": bool,
-                "duration": NUMBER,
-                "language_code": str,
-                "max_channels": NUMBER,
-                "max_frame_rate": NUMBER,
-                "max_height": NUMBER,
-                "max_width": NUMBER,
-                "name": str,
-                "passthrough": str,
-                "primary": bool,
-                "status": TRACK_STATUS_VALUES,
-                "text_source": TEXT_SOURCE_VALUES,
-                "text_type": (
-                    "subtitles",
-                    "chapters",
+                "id": optional(str),
+                "auto_language_confidence": optional(NUMBER),
+                "closed_captions": optional(bool),
+                "duration": optional(NUMBER),
+                "language_code": optional(str),
+                "max_channels": optional(NUMBER),
+                "max_frame_rate": optional(NUMBER),
+                "max_height": optional(NUMBER),
+                "max_width": optional(NUMBER),
+                "name": optional(str),
+                "passthrough": optional(str),
+                "primary": optional(bool),
+                "status": optional(TRACK_STATUS_VALUES),
+                "text_source": optional(TEXT_SOURCE_VALUES),
+                "text_type": optional(
+                    (
+                        "subtitles",
+                        "chapters",
+                    )
                 ),
-                "type": TRACK_TYPE_VALUES,
-                "max_channel_layout": str,
+                "type": optional(TRACK_TYPE_VALUES),
+                "max_channel_layout": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.auto_language_confidence = got.auto_language_confidence
-        it.closed_captions = got.closed_captions
-        it.duration = got.duration
-        it.language_code = got.language_code
-        it.max_channels = got.max_channels
-        it.max_frame_rate = got.max_frame_rate
-        it.max_height = got.max_height
-        it.max_width = got.max_width
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.primary = got.primary
-        it.status = got.status
-        it.text_source = got.text_source
-        it.text_type = got.text_type
-        it.type = got.type
-        it.max_channel_layout = got.max_channel_layout
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TrackResponse(Model):
     """Envelope of one track."""
 
@@ -1295,23 +993,15 @@ class TrackResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(Track),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Track, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateAssetMasterAccessRequest(Model):
     """Body that opens or closes access to the master file."""
 
@@ -1319,22 +1009,15 @@ class UpdateAssetMasterAccessRequest(Model):
     """``temporary`` opens access for 24 hours, ``none`` closes it."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "master_access": MASTER_ACCESS_VALUES,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.master_access = got.master_access
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateAssetMp4SupportRequest(Model):
     """Body that chooses MP4 downloads, the older way."""
 
@@ -1342,22 +1025,15 @@ class UpdateAssetMp4SupportRequest(Model):
     """Which MP4 files there should be; ``none`` deletes them."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "mp4_support": MP4_SUPPORT_VALUES,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.mp4_support = got.mp4_support
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateAssetRequest(Model):
     """Changes to an asset; what is left out stays as it is."""
 
@@ -1369,27 +1045,17 @@ class UpdateAssetRequest(Model):
     """Moment that thumbnails show by themselves, in seconds."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "meta": OBJECT,
-                "passthrough": str,
-                "thumbnail_time": NUMBER,
+                "meta": optional(Nested(AssetMetadata)),
+                "passthrough": optional(str),
+                "thumbnail_time": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        meta = one(AssetMetadata, got.meta)
-        thaw[it] = drafts[cls]
-        it.meta = meta
-        it.passthrough = got.passthrough
-        it.thumbnail_time = got.thumbnail_time
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateTrackRequest(Model):
     """Changes to a track; what is left out stays as it is."""
 
@@ -1403,22 +1069,12 @@ class UpdateTrackRequest(Model):
     """New text of your own for the track."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "closed_captions": bool,
-                "language_code": str,
-                "name": str,
-                "passthrough": str,
+                "closed_captions": optional(bool),
+                "language_code": optional(str),
+                "name": optional(str),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.closed_captions = got.closed_captions
-        it.language_code = got.language_code
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.__class__ = cls

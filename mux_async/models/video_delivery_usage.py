@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS_TEXT, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds_text
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS_TEXT
 from mux_async.models.shared_video import ENCODING_TIER_VALUES, RESOLUTION_TIER_VALUES, VIDEO_QUALITY_VALUES
 
 if TYPE_CHECKING:
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["DeliveryReport", "DeliveryReportDeliveredSecondsByResolution", "ListDeliveryUsageResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DeliveryReport(Model):
     """How much of one asset was delivered within the timeframe."""
 
@@ -37,7 +34,7 @@ class DeliveryReport(Model):
     """Resolution for which the asset counts."""
     asset_state: Literal["ready", "errored", "deleted"] | str
     """State of the asset: ``ready``, ``errored`` or ``deleted``."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS_TEXT)
+    created_at: dt.datetime
     """When the asset was created, UTC."""
     delivered_seconds: float
     """Seconds of the asset that were delivered."""
@@ -45,7 +42,7 @@ class DeliveryReport(Model):
     """The same seconds, split by resolution."""
     asset_video_quality: VideoQuality | None = ABSENT
     """Video quality of the asset."""
-    deleted_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS_TEXT)
+    deleted_at: dt.datetime | None = ABSENT
     """When the asset was deleted, UTC; absent while it exists."""
     live_stream_id: LiveStreamId | None = ABSENT
     """Live stream that the asset records; absent when it is no recording."""
@@ -53,8 +50,8 @@ class DeliveryReport(Model):
     """The asset's own ``passthrough``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_duration": NUMBER,
                 "asset_encoding_tier": ENCODING_TIER_VALUES,
@@ -65,42 +62,18 @@ class DeliveryReport(Model):
                     "errored",
                     "deleted",
                 ),
-                "created_at": TIME,
+                "created_at": SECONDS_TEXT,
                 "delivered_seconds": NUMBER,
-                "delivered_seconds_by_resolution": OBJECT,
-            },
-            {
-                "asset_video_quality": VIDEO_QUALITY_VALUES,
-                "deleted_at": TIME,
-                "live_stream_id": str,
-                "passthrough": str,
+                "delivered_seconds_by_resolution": Nested(DeliveryReportDeliveredSecondsByResolution),
+                "asset_video_quality": optional(VIDEO_QUALITY_VALUES),
+                "deleted_at": optional(SECONDS_TEXT),
+                "live_stream_id": optional(str),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds_text(got.created_at, notes, "created_at")
-        delivered_seconds_by_resolution = one(DeliveryReportDeliveredSecondsByResolution, got.delivered_seconds_by_resolution)
-        deleted_at = seconds_text(got.deleted_at, notes, "deleted_at")
-        thaw[it] = drafts[cls]
-        it.asset_duration = got.asset_duration
-        it.asset_encoding_tier = got.asset_encoding_tier
-        it.asset_id = got.asset_id
-        it.asset_resolution_tier = got.asset_resolution_tier
-        it.asset_state = got.asset_state
-        it.created_at = created_at
-        it.delivered_seconds = got.delivered_seconds
-        it.delivered_seconds_by_resolution = delivered_seconds_by_resolution
-        it.asset_video_quality = got.asset_video_quality
-        it.deleted_at = deleted_at
-        it.live_stream_id = got.live_stream_id
-        it.passthrough = got.passthrough
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DeliveryReportDeliveredSecondsByResolution(Model):
     """Seconds delivered, split by resolution tier."""
 
@@ -116,30 +89,19 @@ class DeliveryReportDeliveredSecondsByResolution(Model):
     """Seconds delivered as sound only."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "tier_1080p": NUMBER,
-                "tier_1440p": NUMBER,
-                "tier_2160p": NUMBER,
-                "tier_720p": NUMBER,
-                "tier_audio_only": NUMBER,
+                "tier_1080p": optional(NUMBER),
+                "tier_1440p": optional(NUMBER),
+                "tier_2160p": optional(NUMBER),
+                "tier_720p": optional(NUMBER),
+                "tier_audio_only": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.tier_1080p = got.tier_1080p
-        it.tier_1440p = got.tier_1440p
-        it.tier_2160p = got.tier_2160p
-        it.tier_720p = got.tier_720p
-        it.tier_audio_only = got.tier_audio_only
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListDeliveryUsageResponse(Model):
     """One page of delivery reports."""
 
@@ -155,26 +117,13 @@ class ListDeliveryUsageResponse(Model):
     """Number of this page; not every answer has it."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
-            },
-            {
-                "total_row_count": NUMBER,
-                "timeframe": list,
-                "limit": NUMBER,
-                "page": NUMBER,
+                "data": NestedList(DeliveryReport),
+                "total_row_count": optional(NUMBER),
+                "timeframe": optional(list),
+                "limit": optional(NUMBER),
+                "page": optional(NUMBER),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(DeliveryReport, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.total_row_count = got.total_row_count
-        it.timeframe = got.timeframe
-        it.limit = got.limit
-        it.page = got.page
-        it.__class__ = cls

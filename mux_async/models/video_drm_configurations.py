@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import FieldTable, Nested, NestedList
+from mux_async._models.model import Model
 
 if TYPE_CHECKING:
     from mux_async.models.ids import DrmConfigurationId
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["DrmConfiguration", "DrmConfigurationResponse", "ListDrmConfigurationsResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DrmConfiguration(Model):
     """DRM settings that Mux has set up for the environment; only the id is visible."""
 
@@ -25,22 +24,15 @@ class DrmConfiguration(Model):
     """Id to give as ``drm_configuration_id``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DrmConfigurationResponse(Model):
     """Envelope of one DRM configuration."""
 
@@ -48,23 +40,15 @@ class DrmConfigurationResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(DrmConfiguration),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(DrmConfiguration, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListDrmConfigurationsResponse(Model):
     """One page of DRM configurations."""
 
@@ -72,17 +56,9 @@ class ListDrmConfigurationsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(DrmConfiguration),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(DrmConfiguration, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

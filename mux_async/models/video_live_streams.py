@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS_TEXT, JsonObject, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds_text
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, JsonObject, Model, hidden
+from mux_async._models.times import SECONDS_TEXT
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import (
     MASTER_ACCESS_VALUES,
@@ -118,7 +117,7 @@ SIMULCAST_TARGET_STATUS_VALUES: Final[tuple[str, ...]] = (
 """Values of `SimulcastTargetStatus` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateLiveStreamRequest(Model):
     """Body that creates a live stream; every member may be left out."""
 
@@ -166,62 +165,32 @@ class CreateLiveStreamRequest(Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "advanced_playback_policies": OBJECTS,
-                "audio_only": bool,
-                "embedded_subtitles": OBJECTS,
-                "generated_subtitles": OBJECTS,
-                "latency_mode": LATENCY_MODE_VALUES,
-                "low_latency": bool,
-                "max_continuous_duration": NUMBER,
-                "meta": OBJECT,
-                "new_asset_settings": OBJECT,
-                "passthrough": str,
-                "playback_policies": list,
-                "playback_policy": list,
-                "reconnect_slate_url": str,
-                "reconnect_window": NUMBER,
-                "reduced_latency": bool,
-                "simulcast_targets": OBJECTS,
-                "test": bool,
-                "use_slate_for_standard_latency": bool,
+                "advanced_playback_policies": optional(NestedList(CreatePlaybackIdRequest)),
+                "audio_only": optional(bool),
+                "embedded_subtitles": optional(NestedList(LiveStreamEmbeddedSubtitleRequest)),
+                "generated_subtitles": optional(NestedList(LiveStreamGeneratedSubtitleRequest)),
+                "latency_mode": optional(LATENCY_MODE_VALUES),
+                "low_latency": optional(bool),
+                "max_continuous_duration": optional(NUMBER),
+                "meta": optional(Nested(LiveStreamMetadata)),
+                "new_asset_settings": optional(Nested(AssetOptions)),
+                "passthrough": optional(str),
+                "playback_policies": optional(list),
+                "playback_policy": optional(list),
+                "reconnect_slate_url": optional(str),
+                "reconnect_window": optional(NUMBER),
+                "reduced_latency": optional(bool),
+                "simulcast_targets": optional(NestedList(CreateSimulcastTargetRequest)),
+                "test": optional(bool),
+                "use_slate_for_standard_latency": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
-        embedded_subtitles = many(LiveStreamEmbeddedSubtitleRequest, got.embedded_subtitles)
-        generated_subtitles = many(LiveStreamGeneratedSubtitleRequest, got.generated_subtitles)
-        meta = one(LiveStreamMetadata, got.meta)
-        new_asset_settings = one(AssetOptions, got.new_asset_settings)
-        simulcast_targets = many(CreateSimulcastTargetRequest, got.simulcast_targets)
-        thaw[it] = drafts[cls]
-        it.advanced_playback_policies = advanced_playback_policies
-        it.audio_only = got.audio_only
-        it.embedded_subtitles = embedded_subtitles
-        it.generated_subtitles = generated_subtitles
-        it.latency_mode = got.latency_mode
-        it.low_latency = got.low_latency
-        it.max_continuous_duration = got.max_continuous_duration
-        it.meta = meta
-        it.new_asset_settings = new_asset_settings
-        it.passthrough = got.passthrough
-        it.playback_policies = got.playback_policies
-        it.playback_policy = got.playback_policy
-        it.reconnect_slate_url = got.reconnect_slate_url
-        it.reconnect_window = got.reconnect_window
-        it.reduced_latency = got.reduced_latency
-        it.simulcast_targets = simulcast_targets
-        it.test = got.test
-        it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateSimulcastTargetRequest(Model):
     """A service to which a live stream is to be sent on."""
 
@@ -233,27 +202,17 @@ class CreateSimulcastTargetRequest(Model):
     """Key that the other service wants, where its address does not contain it. Secret."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "url": str,
-            },
-            {
-                "passthrough": str,
-                "stream_key": str,
+                "passthrough": optional(str),
+                "stream_key": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.url = got.url
-        it.passthrough = got.passthrough
-        it.stream_key = got.stream_key
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DisableLiveStreamResponse(Model):
     """Empty answer to disabling a live stream."""
 
@@ -261,22 +220,15 @@ class DisableLiveStreamResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": dict,
+                "data": optional(dict),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.data = got.data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EnableLiveStreamResponse(Model):
     """Empty answer to enabling a live stream."""
 
@@ -284,22 +236,15 @@ class EnableLiveStreamResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": dict,
+                "data": optional(dict),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.data = got.data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListLiveStreamsResponse(Model):
     """One page of live streams."""
 
@@ -307,29 +252,21 @@ class ListLiveStreamsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(LiveStream),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(LiveStream, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class LiveStream(LiveIngest, Model):
     """A place that an encoder sends to, viewers play from, and broadcasts are recorded at."""
 
     id: LiveStreamId
     """Id of the live stream; to play it, use a playback id."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS_TEXT)
+    created_at: dt.datetime
     """When the live stream was created, UTC."""
     latency_mode: LatencyMode
     """Delay that viewers get."""
@@ -379,81 +316,43 @@ class LiveStream(LiveIngest, Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
+                "created_at": SECONDS_TEXT,
                 "latency_mode": LATENCY_MODE_VALUES,
                 "max_continuous_duration": NUMBER,
                 "status": LIVE_STREAM_STATUS_VALUES,
                 "stream_key": str,
-            },
-            {
-                "active_asset_id": str,
-                "active_ingest_protocol": (
-                    "rtmp",
-                    "srt",
+                "active_asset_id": optional(str),
+                "active_ingest_protocol": optional(
+                    (
+                        "rtmp",
+                        "srt",
+                    )
                 ),
-                "audio_only": bool,
-                "embedded_subtitles": OBJECTS,
-                "generated_subtitles": OBJECTS,
-                "low_latency": bool,
-                "meta": OBJECT,
-                "new_asset_settings": OBJECT,
-                "passthrough": str,
-                "playback_ids": OBJECTS,
-                "recent_asset_ids": list,
-                "reconnect_slate_url": str,
-                "reconnect_window": NUMBER,
-                "reduced_latency": bool,
-                "simulcast_targets": OBJECTS,
-                "srt_passphrase": str,
-                "test": bool,
-                "use_slate_for_standard_latency": bool,
+                "audio_only": optional(bool),
+                "embedded_subtitles": optional(NestedList(LiveStreamEmbeddedSubtitleSettings)),
+                "generated_subtitles": optional(NestedList(LiveStreamGeneratedSubtitleSettings)),
+                "low_latency": optional(bool),
+                "meta": optional(Nested(LiveStreamMetadata)),
+                "new_asset_settings": optional(Nested(AssetOptions)),
+                "passthrough": optional(str),
+                "playback_ids": optional(NestedList(PlaybackId)),
+                "recent_asset_ids": optional(list),
+                "reconnect_slate_url": optional(str),
+                "reconnect_window": optional(NUMBER),
+                "reduced_latency": optional(bool),
+                "simulcast_targets": optional(NestedList(SimulcastTarget)),
+                "srt_passphrase": optional(str),
+                "test": optional(bool),
+                "use_slate_for_standard_latency": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds_text(got.created_at, notes, "created_at")
-        embedded_subtitles = many(LiveStreamEmbeddedSubtitleSettings, got.embedded_subtitles)
-        generated_subtitles = many(LiveStreamGeneratedSubtitleSettings, got.generated_subtitles)
-        meta = one(LiveStreamMetadata, got.meta)
-        new_asset_settings = one(AssetOptions, got.new_asset_settings)
-        playback_ids = many(PlaybackId, got.playback_ids)
-        simulcast_targets = many(SimulcastTarget, got.simulcast_targets)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.latency_mode = got.latency_mode
-        it.max_continuous_duration = got.max_continuous_duration
-        it.status = got.status
-        it.stream_key = got.stream_key
-        it.active_asset_id = got.active_asset_id
-        it.active_ingest_protocol = got.active_ingest_protocol
-        it.audio_only = got.audio_only
-        it.embedded_subtitles = embedded_subtitles
-        it.generated_subtitles = generated_subtitles
-        it.low_latency = got.low_latency
-        it.meta = meta
-        it.new_asset_settings = new_asset_settings
-        it.passthrough = got.passthrough
-        it.playback_ids = playback_ids
-        it.recent_asset_ids = got.recent_asset_ids
-        it.reconnect_slate_url = got.reconnect_slate_url
-        it.reconnect_window = got.reconnect_window
-        it.reduced_latency = got.reduced_latency
-        it.simulcast_targets = simulcast_targets
-        it.srt_passphrase = got.srt_passphrase
-        it.test = got.test
-        it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class LiveStreamEmbeddedSubtitleRequest(Model):
     """A caption channel to be turned into a subtitle track."""
 
@@ -467,28 +366,18 @@ class LiveStreamEmbeddedSubtitleRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "language_channel": LANGUAGE_CHANNEL_VALUES,
-                "language_code": str,
-                "name": str,
-                "passthrough": str,
+                "language_channel": optional(LANGUAGE_CHANNEL_VALUES),
+                "language_code": optional(str),
+                "name": optional(str),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.language_channel = got.language_channel
-        it.language_code = got.language_code
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class LiveStreamEmbeddedSubtitleSettings(Model):
     """A caption channel that is turned into a subtitle track."""
 
@@ -502,29 +391,18 @@ class LiveStreamEmbeddedSubtitleSettings(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "language_channel": LANGUAGE_CHANNEL_VALUES,
                 "language_code": str,
                 "name": str,
-            },
-            {
-                "passthrough": str,
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.language_channel = got.language_channel
-        it.language_code = got.language_code
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class LiveStreamGeneratedSubtitleRequest(Model):
     """Subtitles to be transcribed while the stream runs."""
 
@@ -538,28 +416,18 @@ class LiveStreamGeneratedSubtitleRequest(Model):
     """Vocabularies to use; the first 1000 phrases of all of them count."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "language_code": LIVE_STREAM_SUBTITLE_LANGUAGE_CODE_VALUES,
-                "name": str,
-                "passthrough": str,
-                "transcription_vocabulary_ids": list,
+                "language_code": optional(LIVE_STREAM_SUBTITLE_LANGUAGE_CODE_VALUES),
+                "name": optional(str),
+                "passthrough": optional(str),
+                "transcription_vocabulary_ids": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.transcription_vocabulary_ids = got.transcription_vocabulary_ids
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class LiveStreamGeneratedSubtitleSettings(Model):
     """Subtitles that are transcribed while the stream runs."""
 
@@ -573,29 +441,18 @@ class LiveStreamGeneratedSubtitleSettings(Model):
     """Vocabularies to use; the first 1000 phrases of all of them count."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "language_code": LIVE_STREAM_SUBTITLE_LANGUAGE_CODE_VALUES,
                 "name": str,
-            },
-            {
-                "passthrough": str,
-                "transcription_vocabulary_ids": list,
+                "passthrough": optional(str),
+                "transcription_vocabulary_ids": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.language_code = got.language_code
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.transcription_vocabulary_ids = got.transcription_vocabulary_ids
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class LiveStreamMetadata(Model):
     """Descriptive data of your own about a live stream."""
 
@@ -603,22 +460,15 @@ class LiveStreamMetadata(Model):
     """Title of the live stream, at most 512 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "title": str,
+                "title": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.title = got.title
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class LiveStreamResponse(Model):
     """Envelope of one live stream."""
 
@@ -626,23 +476,15 @@ class LiveStreamResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(LiveStream),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(LiveStream, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SignalLiveStreamCompleteResponse(Model):
     """Empty answer to ending a recording."""
 
@@ -650,22 +492,15 @@ class SignalLiveStreamCompleteResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": dict,
+                "data": optional(dict),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.data = got.data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SimulcastTarget(Model):
     """A service to which a live stream is sent on while it is broadcast."""
 
@@ -683,36 +518,25 @@ class SimulcastTarget(Model):
     """Key for the other service; absent when none was given. Secret."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "status": SIMULCAST_TARGET_STATUS_VALUES,
                 "url": str,
-            },
-            {
-                "error_severity": (
-                    "normal",
-                    "fatal",
+                "error_severity": optional(
+                    (
+                        "normal",
+                        "fatal",
+                    )
                 ),
-                "passthrough": str,
-                "stream_key": str,
+                "passthrough": optional(str),
+                "stream_key": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.status = got.status
-        it.url = got.url
-        it.error_severity = got.error_severity
-        it.passthrough = got.passthrough
-        it.stream_key = got.stream_key
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SimulcastTargetResponse(Model):
     """Envelope of one simulcast target."""
 
@@ -720,23 +544,15 @@ class SimulcastTargetResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(SimulcastTarget),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(SimulcastTarget, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateLiveStreamEmbeddedSubtitlesRequest(Model):
     """Body that sets a live stream's embedded subtitles."""
 
@@ -744,23 +560,15 @@ class UpdateLiveStreamEmbeddedSubtitlesRequest(Model):
     """The complete new list, one entry per caption channel."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "embedded_subtitles": OBJECTS,
+                "embedded_subtitles": optional(NestedList(LiveStreamEmbeddedSubtitleRequest)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        embedded_subtitles = many(LiveStreamEmbeddedSubtitleRequest, got.embedded_subtitles)
-        thaw[it] = drafts[cls]
-        it.embedded_subtitles = embedded_subtitles
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateLiveStreamGeneratedSubtitlesRequest(Model):
     """Body that sets a live stream's generated subtitles."""
 
@@ -768,23 +576,15 @@ class UpdateLiveStreamGeneratedSubtitlesRequest(Model):
     """One entry at most; an empty list switches transcription off."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "generated_subtitles": OBJECTS,
+                "generated_subtitles": optional(NestedList(LiveStreamGeneratedSubtitleRequest)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        generated_subtitles = many(LiveStreamGeneratedSubtitleRequest, got.generated_subtitles)
-        thaw[it] = drafts[cls]
-        it.generated_subtitles = generated_subtitles
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateLiveStreamNewAssetSettings(Model):
     """Those settings of later recordings that can still be changed."""
 
@@ -800,32 +600,23 @@ class UpdateLiveStreamNewAssetSettings(Model):
     """``plus`` or ``premium``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "master_access": MASTER_ACCESS_VALUES,
-                "meta": OBJECT,
-                "mp4_support": MP4_SUPPORT_VALUES,
-                "video_quality": (
-                    "plus",
-                    "premium",
+                "master_access": optional(MASTER_ACCESS_VALUES),
+                "meta": optional(Nested(AssetMetadata)),
+                "mp4_support": optional(MP4_SUPPORT_VALUES),
+                "video_quality": optional(
+                    (
+                        "plus",
+                        "premium",
+                    )
                 ),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        meta = one(AssetMetadata, got.meta)
-        thaw[it] = drafts[cls]
-        it.master_access = got.master_access
-        it.meta = meta
-        it.mp4_support = got.mp4_support
-        it.video_quality = got.video_quality
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest(Model):
     """Body that sets the downloads of later recordings."""
 
@@ -833,23 +624,15 @@ class UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest(Model):
     """The complete new list of files."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "static_renditions": OBJECTS,
+                "static_renditions": NestedList(CreateStaticRenditionRequest),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
-        thaw[it] = drafts[cls]
-        it.static_renditions = static_renditions
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateLiveStreamRequest(Model):
     """Changes to a live stream; what is left out stays as it is."""
 
@@ -873,32 +656,16 @@ class UpdateLiveStreamRequest(Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "latency_mode": LATENCY_MODE_VALUES,
-                "max_continuous_duration": NUMBER,
-                "meta": OBJECT,
-                "new_asset_settings": OBJECT,
-                "passthrough": str,
-                "reconnect_slate_url": str,
-                "reconnect_window": NUMBER,
-                "use_slate_for_standard_latency": bool,
+                "latency_mode": optional(LATENCY_MODE_VALUES),
+                "max_continuous_duration": optional(NUMBER),
+                "meta": optional(Nested(LiveStreamMetadata)),
+                "new_asset_settings": optional(Nested(UpdateLiveStreamNewAssetSettings)),
+                "passthrough": optional(str),
+                "reconnect_slate_url": optional(str),
+                "reconnect_window": optional(NUMBER),
+                "use_slate_for_standard_latency": optional(bool),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        meta = one(LiveStreamMetadata, got.meta)
-        new_asset_settings = one(UpdateLiveStreamNewAssetSettings, got.new_asset_settings)
-        thaw[it] = drafts[cls]
-        it.latency_mode = got.latency_mode
-        it.max_continuous_duration = got.max_continuous_duration
-        it.meta = meta
-        it.new_asset_settings = new_asset_settings
-        it.passthrough = got.passthrough
-        it.reconnect_slate_url = got.reconnect_slate_url
-        it.reconnect_window = got.reconnect_window
-        it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
-        it.__class__ = cls

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import Model, drafts, thaw
-from mux_async._models.objects import one
-from mux_async._models.struct_decoder import OBJECT, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import FieldTable, Nested
+from mux_async._models.model import Model
 from mux_async.models.shared_video import PLAYBACK_POLICY_VALUES
 from mux_async.playback._urls import PlaybackUrls
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["PlaybackIdLookup", "PlaybackIdLookupObject", "PlaybackIdLookupResponse"]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class PlaybackIdLookup(PlaybackUrls, Model):
     """What a playback id stands for."""
 
@@ -32,27 +31,17 @@ class PlaybackIdLookup(PlaybackUrls, Model):
     """Who may play."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "object": OBJECT,
+                "object": Nested(PlaybackIdLookupObject),
                 "policy": PLAYBACK_POLICY_VALUES,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        object = one(PlaybackIdLookupObject, got.object)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.object = object
-        it.policy = got.policy
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class PlaybackIdLookupObject(Model):
     """Kind and id of the object behind a playback id."""
 
@@ -62,8 +51,8 @@ class PlaybackIdLookupObject(Model):
     """``asset`` or ``live_stream``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "type": (
@@ -71,18 +60,10 @@ class PlaybackIdLookupObject(Model):
                     "live_stream",
                 ),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.type = got.type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class PlaybackIdLookupResponse(Model):
     """Envelope of what a playback id stands for."""
 
@@ -90,17 +71,9 @@ class PlaybackIdLookupResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(PlaybackIdLookup),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(PlaybackIdLookup, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

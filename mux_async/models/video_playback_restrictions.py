@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS_TEXT, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds_text
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS_TEXT
 
 if TYPE_CHECKING:
     from mux_async.models.ids import PlaybackRestrictionId
@@ -31,7 +28,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreatePlaybackRestrictionRequest(Model):
     """Body that creates a playback restriction."""
 
@@ -41,26 +38,16 @@ class CreatePlaybackRestrictionRequest(Model):
     """Rule about user agents."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "referrer": OBJECT,
-                "user_agent": OBJECT,
+                "referrer": Nested(UpdateReferrerDomainRestrictionRequest),
+                "user_agent": Nested(UserAgentRestrictionRequest),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        referrer = one(UpdateReferrerDomainRestrictionRequest, got.referrer)
-        user_agent = one(UserAgentRestrictionRequest, got.user_agent)
-        thaw[it] = drafts[cls]
-        it.referrer = referrer
-        it.user_agent = user_agent
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListPlaybackRestrictionsResponse(Model):
     """One page of playback restrictions."""
 
@@ -68,68 +55,43 @@ class ListPlaybackRestrictionsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(PlaybackRestriction),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(PlaybackRestriction, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class PlaybackRestriction(Model):
     """Rule about the sites and players that may use tokens bound to it."""
 
     id: PlaybackRestrictionId
     """Id that tokens name in the claim ``playback_restriction_id``."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS_TEXT)
+    created_at: dt.datetime
     """When it was created, UTC."""
     referrer: ReferrerDomainRestrictionSettings
     """Rule about referring sites."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS_TEXT)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     user_agent: UserAgentRestrictionSettings
     """Rule about user agents."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "referrer": OBJECT,
-                "updated_at": TIME,
-                "user_agent": OBJECT,
+                "created_at": SECONDS_TEXT,
+                "referrer": Nested(ReferrerDomainRestrictionSettings),
+                "updated_at": SECONDS_TEXT,
+                "user_agent": Nested(UserAgentRestrictionSettings),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds_text(got.created_at, notes, "created_at")
-        referrer = one(ReferrerDomainRestrictionSettings, got.referrer)
-        updated_at = seconds_text(got.updated_at, notes, "updated_at")
-        user_agent = one(UserAgentRestrictionSettings, got.user_agent)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.referrer = referrer
-        it.updated_at = updated_at
-        it.user_agent = user_agent
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class PlaybackRestrictionResponse(Model):
     """Envelope of one playback restriction."""
 
@@ -137,23 +99,15 @@ class PlaybackRestrictionResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(PlaybackRestriction),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(PlaybackRestriction, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ReferrerDomainRestrictionSettings(Model):
     """Which referring sites may play."""
 
@@ -165,24 +119,16 @@ class ReferrerDomainRestrictionSettings(Model):
     """
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "allow_no_referrer": bool,
-                "allowed_domains": list,
+                "allow_no_referrer": optional(bool),
+                "allowed_domains": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.allow_no_referrer = got.allow_no_referrer
-        it.allowed_domains = got.allowed_domains
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateReferrerDomainRestrictionRequest(Model):
     """A complete rule about referring sites."""
 
@@ -194,25 +140,16 @@ class UpdateReferrerDomainRestrictionRequest(Model):
     """Whether requests without a ``Referer`` header may play, native apps for example; default false."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "allowed_domains": list,
-            },
-            {
-                "allow_no_referrer": bool,
+                "allow_no_referrer": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.allowed_domains = got.allowed_domains
-        it.allow_no_referrer = got.allow_no_referrer
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateUserAgentRestrictionRequest(Model):
     """A complete rule about user agents."""
 
@@ -222,24 +159,16 @@ class UpdateUserAgentRestrictionRequest(Model):
     """Whether requests without a ``User-Agent`` header may play; default true."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "allow_high_risk_user_agent": bool,
                 "allow_no_user_agent": bool,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.allow_high_risk_user_agent = got.allow_high_risk_user_agent
-        it.allow_no_user_agent = got.allow_no_user_agent
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UserAgentRestrictionRequest(Model):
     """Rule about user agents for a new playback restriction."""
 
@@ -249,24 +178,16 @@ class UserAgentRestrictionRequest(Model):
     """Whether requests without a ``User-Agent`` header may play; default true."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "allow_high_risk_user_agent": bool,
-                "allow_no_user_agent": bool,
+                "allow_high_risk_user_agent": optional(bool),
+                "allow_no_user_agent": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.allow_high_risk_user_agent = got.allow_high_risk_user_agent
-        it.allow_no_user_agent = got.allow_no_user_agent
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UserAgentRestrictionSettings(Model):
     """Which user agents may play."""
 
@@ -276,18 +197,10 @@ class UserAgentRestrictionSettings(Model):
     """Whether requests without a ``User-Agent`` header may play; default true."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "allow_high_risk_user_agent": bool,
-                "allow_no_user_agent": bool,
+                "allow_high_risk_user_agent": optional(bool),
+                "allow_no_user_agent": optional(bool),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.allow_high_risk_user_agent = got.allow_high_risk_user_agent
-        it.allow_no_user_agent = got.allow_no_user_agent
-        it.__class__ = cls

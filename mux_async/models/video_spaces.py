@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS_TEXT, JsonObject, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds_text
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, JsonObject, Model
+from mux_async._models.times import SECONDS_TEXT
 
 if TYPE_CHECKING:
     from mux_async.models.ids import BroadcastId, LiveStreamId, SpaceId
@@ -83,7 +80,7 @@ SPACE_TYPE_VALUES: Final[tuple[str, ...]] = ("server",)
 """Values of `SpaceType` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Broadcast(Model):
     """Output of a space to a live stream (retired product)."""
 
@@ -103,35 +100,21 @@ class Broadcast(Model):
     """Size of the picture."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
+                "passthrough": optional(str),
                 "live_stream_id": str,
                 "status": BROADCAST_STATUS_VALUES,
                 "layout": BROADCAST_LAYOUT_VALUES,
+                "background": optional(str),
                 "resolution": BROADCAST_RESOLUTION_VALUES,
-            },
-            {
-                "passthrough": str,
-                "background": str,
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.live_stream_id = got.live_stream_id
-        it.status = got.status
-        it.layout = got.layout
-        it.resolution = got.resolution
-        it.passthrough = got.passthrough
-        it.background = got.background
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class BroadcastResponse(Model):
     """Envelope of one broadcast."""
 
@@ -139,23 +122,15 @@ class BroadcastResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(Broadcast),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Broadcast, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateBroadcastRequest(Model):
     """Body that creates a broadcast of a space."""
 
@@ -171,31 +146,19 @@ class CreateBroadcastRequest(Model):
     """Size of the picture."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
+                "passthrough": optional(str),
                 "live_stream_id": str,
-            },
-            {
-                "passthrough": str,
-                "layout": BROADCAST_LAYOUT_VALUES,
-                "background": str,
-                "resolution": BROADCAST_RESOLUTION_VALUES,
+                "layout": optional(BROADCAST_LAYOUT_VALUES),
+                "background": optional(str),
+                "resolution": optional(BROADCAST_RESOLUTION_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.live_stream_id = got.live_stream_id
-        it.passthrough = got.passthrough
-        it.layout = got.layout
-        it.background = got.background
-        it.resolution = got.resolution
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateSpaceRequest(Model):
     """Body that creates a space."""
 
@@ -207,27 +170,17 @@ class CreateSpaceRequest(Model):
     """Broadcasts to create with the space."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "type": SPACE_TYPE_VALUES,
-                "passthrough": str,
-                "broadcasts": OBJECTS,
+                "type": optional(SPACE_TYPE_VALUES),
+                "passthrough": optional(str),
+                "broadcasts": optional(NestedList(CreateBroadcastRequest)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        broadcasts = many(CreateBroadcastRequest, got.broadcasts)
-        thaw[it] = drafts[cls]
-        it.type = got.type
-        it.passthrough = got.passthrough
-        it.broadcasts = broadcasts
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListSpacesResponse(Model):
     """One page of spaces."""
 
@@ -235,29 +188,21 @@ class ListSpacesResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(Space),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Space, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Space(Model):
     """A room for real-time video (retired product)."""
 
     id: SpaceId
     """Id of the space."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS_TEXT)
+    created_at: dt.datetime
     """When it was created, UTC."""
     type: SpaceType
     """Kind of the space; ``server`` is the only one."""
@@ -271,39 +216,21 @@ class Space(Model):
     """Id of the session in progress; absent while the space is ``idle``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
+                "created_at": SECONDS_TEXT,
                 "type": SPACE_TYPE_VALUES,
                 "status": SPACE_STATUS_VALUES,
-            },
-            {
-                "passthrough": str,
-                "broadcasts": OBJECTS,
-                "active_session_id": str,
+                "passthrough": optional(str),
+                "broadcasts": optional(NestedList(Broadcast)),
+                "active_session_id": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds_text(got.created_at, notes, "created_at")
-        broadcasts = many(Broadcast, got.broadcasts)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.type = got.type
-        it.status = got.status
-        it.passthrough = got.passthrough
-        it.broadcasts = broadcasts
-        it.active_session_id = got.active_session_id
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SpaceResponse(Model):
     """Envelope of one space."""
 
@@ -311,23 +238,15 @@ class SpaceResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(Space),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Space, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class StartSpaceBroadcastResponse(Model):
     """Empty answer to starting a broadcast."""
 
@@ -335,22 +254,15 @@ class StartSpaceBroadcastResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": dict,
+                "data": optional(dict),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.data = got.data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class StopSpaceBroadcastResponse(Model):
     """Empty answer to stopping a broadcast."""
 
@@ -358,16 +270,9 @@ class StopSpaceBroadcastResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": dict,
+                "data": optional(dict),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.data = got.data
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS_TEXT, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds_text
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model
+from mux_async._models.times import SECONDS_TEXT
 
 if TYPE_CHECKING:
     from mux_async.models.ids import TranscriptionVocabularyId
@@ -27,7 +24,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateTranscriptionVocabularyRequest(Model):
     """Body that creates a transcription vocabulary."""
 
@@ -39,27 +36,17 @@ class CreateTranscriptionVocabularyRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "phrases": list,
-            },
-            {
-                "name": str,
-                "passthrough": str,
+                "name": optional(str),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.phrases = got.phrases
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListTranscriptionVocabulariesResponse(Model):
     """One page of transcription vocabularies, 10 at most."""
 
@@ -67,31 +54,23 @@ class ListTranscriptionVocabulariesResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(TranscriptionVocabulary),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(TranscriptionVocabulary, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TranscriptionVocabulary(Model):
     """Phrases, names for example, that transcription of live streams should know."""
 
     id: TranscriptionVocabularyId
     """Id, given by Mux."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS_TEXT)
+    created_at: dt.datetime
     """When it was created, UTC."""
-    updated_at: dt.datetime = attrs.field(metadata=SECONDS_TEXT)
+    updated_at: dt.datetime
     """When it last changed, UTC."""
     name: str | None = ABSENT
     """Name of the vocabulary; absent when it has none."""
@@ -101,37 +80,20 @@ class TranscriptionVocabulary(Model):
     """Words and phrases, at most 1000; may be absent."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
-                "updated_at": TIME,
-            },
-            {
-                "name": str,
-                "passthrough": str,
-                "phrases": list,
+                "created_at": SECONDS_TEXT,
+                "updated_at": SECONDS_TEXT,
+                "name": optional(str),
+                "passthrough": optional(str),
+                "phrases": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds_text(got.created_at, notes, "created_at")
-        updated_at = seconds_text(got.updated_at, notes, "updated_at")
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.updated_at = updated_at
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.phrases = got.phrases
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TranscriptionVocabularyResponse(Model):
     """Envelope of one transcription vocabulary."""
 
@@ -139,23 +101,15 @@ class TranscriptionVocabularyResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(TranscriptionVocabulary),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(TranscriptionVocabulary, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateTranscriptionVocabularyRequest(Model):
     """A complete vocabulary; what is left out is lost."""
 
@@ -167,21 +121,11 @@ class UpdateTranscriptionVocabularyRequest(Model):
     """Text of your own, kept with the object and given back unchanged; Video takes up to 255 characters."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "phrases": list,
-            },
-            {
-                "name": str,
-                "passthrough": str,
+                "name": optional(str),
+                "passthrough": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.phrases = got.phrases
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.__class__ = cls

@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, Model, hidden
 from mux_async.models.shared_video import AssetOptions
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ UPLOAD_STATUS_VALUES: Final[tuple[str, ...]] = (
 """Values of `UploadStatus` that are known; there may be others."""
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateUploadRequest(Model):
     """Body that creates a direct upload."""
 
@@ -53,29 +52,18 @@ class CreateUploadRequest(Model):
     """Seconds for which the address works, 60 to 604800; default 3600."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "cors_origin": str,
-                "new_asset_settings": OBJECT,
-                "test": bool,
-                "timeout": NUMBER,
+                "cors_origin": optional(str),
+                "new_asset_settings": optional(Nested(AssetOptions)),
+                "test": optional(bool),
+                "timeout": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        new_asset_settings = one(AssetOptions, got.new_asset_settings)
-        thaw[it] = drafts[cls]
-        it.cors_origin = got.cors_origin
-        it.new_asset_settings = new_asset_settings
-        it.test = got.test
-        it.timeout = got.timeout
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListUploadsResponse(Model):
     """One page of direct uploads."""
 
@@ -83,23 +71,15 @@ class ListUploadsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": NestedList(Upload),
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(Upload, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Upload(Model):
     """A direct upload: an address that takes one file and becomes one asset."""
 
@@ -123,41 +103,23 @@ class Upload(Model):
     """Where the file is to be sent by PUT; present only while ``waiting``. Secret."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
+                "cors_origin": optional(str),
                 "status": UPLOAD_STATUS_VALUES,
                 "timeout": NUMBER,
-            },
-            {
-                "cors_origin": str,
-                "asset_id": str,
-                "error": OBJECT,
-                "new_asset_settings": OBJECT,
-                "test": bool,
-                "url": str,
+                "asset_id": optional(str),
+                "error": optional(Nested(UploadError)),
+                "new_asset_settings": optional(Nested(AssetOptions)),
+                "test": optional(bool),
+                "url": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        error = one(UploadError, got.error)
-        new_asset_settings = one(AssetOptions, got.new_asset_settings)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.status = got.status
-        it.timeout = got.timeout
-        it.cors_origin = got.cors_origin
-        it.asset_id = got.asset_id
-        it.error = error
-        it.new_asset_settings = new_asset_settings
-        it.test = got.test
-        it.url = got.url
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UploadError(Model):
     """Kind of a failure or warning, and its explanation."""
 
@@ -167,24 +129,16 @@ class UploadError(Model):
     """Kind of the failure or warning."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "message": str,
-                "type": str,
+                "message": optional(str),
+                "type": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.message = got.message
-        it.type = got.type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UploadResponse(Model):
     """Envelope of one direct upload."""
 
@@ -192,17 +146,9 @@ class UploadResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": Nested(Upload),
             },
-            {},
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(Upload, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS_TEXT, JsonObject, Model, drafts, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds_text
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, optional
+from mux_async._models.model import ABSENT, JsonObject, Model
+from mux_async._models.times import SECONDS_TEXT
 
 if TYPE_CHECKING:
     from mux_async.models.ids import LiveStreamId, WebInputId
@@ -30,7 +27,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class CreateWebInputRequest(Model):
     """Body that creates a web input. ``id``, ``created_at`` and ``status`` are listed upstream but are Mux's to
     set.
@@ -38,7 +35,7 @@ class CreateWebInputRequest(Model):
 
     id: str | None = ABSENT
     """Set by Mux."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS_TEXT)
+    created_at: dt.datetime | None = ABSENT
     """Set by Mux."""
     url: str | None = ABSENT
     """Page to show."""
@@ -56,52 +53,38 @@ class CreateWebInputRequest(Model):
     """Seconds after which the browser ends; default 3600."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "created_at": TIME,
-                "url": str,
-                "auto_launch": bool,
-                "live_stream_id": str,
-                "status": (
-                    "idle",
-                    "launching",
-                    "streaming",
+                "id": optional(str),
+                "created_at": optional(SECONDS_TEXT),
+                "url": optional(str),
+                "auto_launch": optional(bool),
+                "live_stream_id": optional(str),
+                "status": optional(
+                    (
+                        "idle",
+                        "launching",
+                        "streaming",
+                    )
                 ),
-                "passthrough": str,
-                "resolution": (
-                    "1920x1080",
-                    "1280x720",
-                    "1080x1920",
-                    "720x1280",
-                    "1080x1080",
-                    "720x720",
+                "passthrough": optional(str),
+                "resolution": optional(
+                    (
+                        "1920x1080",
+                        "1280x720",
+                        "1080x1920",
+                        "720x1280",
+                        "1080x1080",
+                        "720x720",
+                    )
                 ),
-                "timeout": NUMBER,
+                "timeout": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds_text(got.created_at, notes, "created_at")
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.url = got.url
-        it.auto_launch = got.auto_launch
-        it.live_stream_id = got.live_stream_id
-        it.status = got.status
-        it.passthrough = got.passthrough
-        it.resolution = got.resolution
-        it.timeout = got.timeout
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class LaunchWebInputResponse(Model):
     """Empty answer to launching a web input."""
 
@@ -109,22 +92,15 @@ class LaunchWebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": dict,
+                "data": optional(dict),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.data = got.data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ListWebInputsResponse(Model):
     """One page of web inputs."""
 
@@ -132,23 +108,15 @@ class ListWebInputsResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECTS,
+                "data": optional(NestedList(WebInput)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(WebInput, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ReloadWebInputResponse(Model):
     """Empty answer to reloading a web input."""
 
@@ -156,22 +124,15 @@ class ReloadWebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": dict,
+                "data": optional(dict),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.data = got.data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ShutdownWebInputResponse(Model):
     """Empty answer to stopping a web input."""
 
@@ -179,22 +140,15 @@ class ShutdownWebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": dict,
+                "data": optional(dict),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.data = got.data
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UpdateWebInputUrlRequest(Model):
     """Body that points a web input at another page."""
 
@@ -202,28 +156,21 @@ class UpdateWebInputUrlRequest(Model):
     """Page to show from now on."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "url": str,
+                "url": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.url = got.url
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebInput(Model):
     """A browser in the cloud that shows a web page on a live stream (retired)."""
 
     id: WebInputId | None = ABSENT
     """Id, given by Mux."""
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS_TEXT)
+    created_at: dt.datetime | None = ABSENT
     """When it was created, UTC."""
     url: str | None = ABSENT
     """Page that is shown."""
@@ -241,52 +188,38 @@ class WebInput(Model):
     """Seconds after which the browser ends; default 3600."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "created_at": TIME,
-                "url": str,
-                "auto_launch": bool,
-                "live_stream_id": str,
-                "status": (
-                    "idle",
-                    "launching",
-                    "streaming",
+                "id": optional(str),
+                "created_at": optional(SECONDS_TEXT),
+                "url": optional(str),
+                "auto_launch": optional(bool),
+                "live_stream_id": optional(str),
+                "status": optional(
+                    (
+                        "idle",
+                        "launching",
+                        "streaming",
+                    )
                 ),
-                "passthrough": str,
-                "resolution": (
-                    "1920x1080",
-                    "1280x720",
-                    "1080x1920",
-                    "720x1280",
-                    "1080x1080",
-                    "720x720",
+                "passthrough": optional(str),
+                "resolution": optional(
+                    (
+                        "1920x1080",
+                        "1280x720",
+                        "1080x1920",
+                        "720x1280",
+                        "1080x1080",
+                        "720x720",
+                    )
                 ),
-                "timeout": NUMBER,
+                "timeout": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds_text(got.created_at, notes, "created_at")
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.url = got.url
-        it.auto_launch = got.auto_launch
-        it.live_stream_id = got.live_stream_id
-        it.status = got.status
-        it.passthrough = got.passthrough
-        it.resolution = got.resolution
-        it.timeout = got.timeout
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebInputResponse(Model):
     """Envelope of one web input."""
 
@@ -294,17 +227,9 @@ class WebInputResponse(Model):
     """Content of the answer; an empty object where there is nothing to tell."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "data": OBJECT,
+                "data": optional(Nested(WebInput)),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = one(WebInput, got.data)
-        thaw[it] = drafts[cls]
-        it.data = data
-        it.__class__ = cls

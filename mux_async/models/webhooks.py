@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, SECONDS, JsonObject, Model, drafts, hidden, thaw
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import NUMBER, OBJECT, OBJECTS, TIME, Form
-from mux_async._models.times import Notes, seconds
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, Nested, NestedList, nullable, optional
+from mux_async._models.model import ABSENT, JsonObject, Model, hidden
+from mux_async._models.times import SECONDS
 from mux_async.models.robots_v0_directives_runs import DIRECTIVE_RUN_STATUS_VALUES, NODE_STATE_VARIANTS
 from mux_async.models.shared import AssetMetadata
 from mux_async.models.shared_video import (
@@ -117,13 +116,13 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookAsset(Model):
     """An asset as events carry it: as in the API, but with integer times."""
 
     id: AssetId
     """Id of the asset that the event is about."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     encoding_tier: EncodingTier
     """Deprecated. Older name of ``video_quality``."""
@@ -191,109 +190,56 @@ class WebhookAsset(Model):
     """Quality of the encoding; default the account's setting."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
+                "created_at": SECONDS,
                 "encoding_tier": ENCODING_TIER_VALUES,
                 "master_access": MASTER_ACCESS_VALUES,
                 "max_resolution_tier": MAX_RESOLUTION_TIER_VALUES,
-                "progress": OBJECT,
+                "progress": Nested(AssetProgress),
                 "status": ASSET_STATUS_VALUES,
-            },
-            {
-                "aspect_ratio": str,
-                "directives": OBJECTS,
-                "duration": NUMBER,
-                "errors": OBJECT,
-                "generate_shots": bool,
-                "ingest_type": INGEST_TYPE_VALUES,
-                "is_live": bool,
-                "live_stream_id": str,
-                "master": OBJECT,
-                "max_stored_frame_rate": NUMBER,
-                "max_stored_resolution": (
-                    "Audio only",
-                    "SD",
-                    "HD",
-                    "FHD",
-                    "UHD",
+                "aspect_ratio": optional(str),
+                "directives": optional(NestedList(AssetDirective)),
+                "duration": optional(NUMBER),
+                "errors": optional(Nested(AssetErrors)),
+                "generate_shots": optional(bool),
+                "ingest_type": optional(INGEST_TYPE_VALUES),
+                "is_live": optional(bool),
+                "live_stream_id": optional(str),
+                "master": optional(Nested(AssetMaster)),
+                "max_stored_frame_rate": optional(NUMBER),
+                "max_stored_resolution": optional(
+                    (
+                        "Audio only",
+                        "SD",
+                        "HD",
+                        "FHD",
+                        "UHD",
+                    )
                 ),
-                "meta": OBJECT,
-                "mp4_support": MP4_SUPPORT_VALUES,
-                "non_standard_input_reasons": OBJECT,
-                "normalize_audio": bool,
-                "passthrough": str,
-                "playback_ids": OBJECTS,
-                "recording_times": OBJECTS,
-                "resolution_tier": RESOLUTION_TIER_VALUES,
-                "shots": OBJECT,
-                "source_asset_id": str,
-                "static_renditions": OBJECT,
-                "test": bool,
-                "thumbnail_time": NUMBER,
-                "tracks": OBJECTS,
-                "upload_id": str,
-                "video_quality": VIDEO_QUALITY_VALUES,
+                "meta": optional(Nested(AssetMetadata)),
+                "mp4_support": optional(MP4_SUPPORT_VALUES),
+                "non_standard_input_reasons": optional(Nested(WebhookAssetNonStandardInputReasons)),
+                "normalize_audio": optional(bool),
+                "passthrough": optional(str),
+                "playback_ids": optional(NestedList(PlaybackId)),
+                "recording_times": optional(NestedList(WebhookAssetRecordingTime)),
+                "resolution_tier": optional(RESOLUTION_TIER_VALUES),
+                "shots": optional(Nested(AssetShots)),
+                "source_asset_id": optional(str),
+                "static_renditions": optional(Nested(WebhookAssetStaticRenditions)),
+                "test": optional(bool),
+                "thumbnail_time": optional(NUMBER),
+                "tracks": optional(NestedList(WebhookAssetEmbeddedTrack)),
+                "upload_id": optional(str),
+                "video_quality": optional(VIDEO_QUALITY_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        progress = one(AssetProgress, got.progress)
-        directives = many(AssetDirective, got.directives)
-        errors = one(AssetErrors, got.errors)
-        master = one(AssetMaster, got.master)
-        meta = one(AssetMetadata, got.meta)
-        non_standard_input_reasons = one(WebhookAssetNonStandardInputReasons, got.non_standard_input_reasons)
-        playback_ids = many(PlaybackId, got.playback_ids)
-        recording_times = many(WebhookAssetRecordingTime, got.recording_times)
-        shots = one(AssetShots, got.shots)
-        static_renditions = one(WebhookAssetStaticRenditions, got.static_renditions)
-        tracks = many(WebhookAssetEmbeddedTrack, got.tracks)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.encoding_tier = got.encoding_tier
-        it.master_access = got.master_access
-        it.max_resolution_tier = got.max_resolution_tier
-        it.progress = progress
-        it.status = got.status
-        it.aspect_ratio = got.aspect_ratio
-        it.directives = directives
-        it.duration = got.duration
-        it.errors = errors
-        it.generate_shots = got.generate_shots
-        it.ingest_type = got.ingest_type
-        it.is_live = got.is_live
-        it.live_stream_id = got.live_stream_id
-        it.master = master
-        it.max_stored_frame_rate = got.max_stored_frame_rate
-        it.max_stored_resolution = got.max_stored_resolution
-        it.meta = meta
-        it.mp4_support = got.mp4_support
-        it.non_standard_input_reasons = non_standard_input_reasons
-        it.normalize_audio = got.normalize_audio
-        it.passthrough = got.passthrough
-        it.playback_ids = playback_ids
-        it.recording_times = recording_times
-        it.resolution_tier = got.resolution_tier
-        it.shots = shots
-        it.source_asset_id = got.source_asset_id
-        it.static_renditions = static_renditions
-        it.test = got.test
-        it.thumbnail_time = got.thumbnail_time
-        it.tracks = tracks
-        it.upload_id = got.upload_id
-        it.video_quality = got.video_quality
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookAssetEmbeddedTrack(Model):
     """A track inside an asset that an event carries."""
 
@@ -333,58 +279,36 @@ class WebhookAssetEmbeddedTrack(Model):
     """``video``, ``audio`` or ``text``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "auto_language_confidence": NUMBER,
-                "closed_captions": bool,
-                "duration": NUMBER,
-                "error": OBJECT,
-                "language_code": str,
-                "max_channels": NUMBER,
-                "max_frame_rate": NUMBER,
-                "max_height": NUMBER,
-                "max_width": NUMBER,
-                "name": str,
-                "passthrough": str,
-                "primary": bool,
-                "status": TRACK_STATUS_VALUES,
-                "text_source": TEXT_SOURCE_VALUES,
-                "text_type": (
-                    "subtitles",
-                    "chapters",
+                "id": optional(str),
+                "auto_language_confidence": optional(NUMBER),
+                "closed_captions": optional(bool),
+                "duration": optional(NUMBER),
+                "error": optional(Nested(AssetErrors)),
+                "language_code": optional(str),
+                "max_channels": optional(NUMBER),
+                "max_frame_rate": optional(NUMBER),
+                "max_height": optional(NUMBER),
+                "max_width": optional(NUMBER),
+                "name": optional(str),
+                "passthrough": optional(str),
+                "primary": optional(bool),
+                "status": optional(TRACK_STATUS_VALUES),
+                "text_source": optional(TEXT_SOURCE_VALUES),
+                "text_type": optional(
+                    (
+                        "subtitles",
+                        "chapters",
+                    )
                 ),
-                "type": TRACK_TYPE_VALUES,
+                "type": optional(TRACK_TYPE_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        error = one(AssetErrors, got.error)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.auto_language_confidence = got.auto_language_confidence
-        it.closed_captions = got.closed_captions
-        it.duration = got.duration
-        it.error = error
-        it.language_code = got.language_code
-        it.max_channels = got.max_channels
-        it.max_frame_rate = got.max_frame_rate
-        it.max_height = got.max_height
-        it.max_width = got.max_width
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.primary = got.primary
-        it.status = got.status
-        it.text_source = got.text_source
-        it.text_type = got.text_type
-        it.type = got.type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookAssetNonStandardInputReasons(Model):
     """Why the source of an asset had to be converted first. Only what deviates is present."""
 
@@ -414,44 +338,26 @@ class WebhookAssetNonStandardInputReasons(Model):
     """Size of the picture, where a side has more than 2048 pixels."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "audio_codec": str,
-                "audio_edit_list": ("non-standard",),
-                "pixel_aspect_ratio": str,
-                "unexpected_media_file_parameters": ("non-standard",),
-                "unexpected_video_parameters": str,
-                "unsupported_pixel_format": str,
-                "video_bitrate": ("high",),
-                "video_codec": str,
-                "video_edit_list": ("non-standard",),
-                "video_frame_rate": str,
-                "video_gop_size": ("high",),
-                "video_resolution": str,
+                "audio_codec": optional(str),
+                "audio_edit_list": optional(("non-standard",)),
+                "pixel_aspect_ratio": optional(str),
+                "unexpected_media_file_parameters": optional(("non-standard",)),
+                "unexpected_video_parameters": optional(str),
+                "unsupported_pixel_format": optional(str),
+                "video_bitrate": optional(("high",)),
+                "video_codec": optional(str),
+                "video_edit_list": optional(("non-standard",)),
+                "video_frame_rate": optional(str),
+                "video_gop_size": optional(("high",)),
+                "video_resolution": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.audio_codec = got.audio_codec
-        it.audio_edit_list = got.audio_edit_list
-        it.pixel_aspect_ratio = got.pixel_aspect_ratio
-        it.unexpected_media_file_parameters = got.unexpected_media_file_parameters
-        it.unexpected_video_parameters = got.unexpected_video_parameters
-        it.unsupported_pixel_format = got.unsupported_pixel_format
-        it.video_bitrate = got.video_bitrate
-        it.video_codec = got.video_codec
-        it.video_edit_list = got.video_edit_list
-        it.video_frame_rate = got.video_frame_rate
-        it.video_gop_size = got.video_gop_size
-        it.video_resolution = got.video_resolution
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookAssetRecordingTime(Model):
     """One stretch of a live recording, as events carry it."""
 
@@ -463,30 +369,22 @@ class WebhookAssetRecordingTime(Model):
     """``content`` from the encoder, or ``slate`` shown while it was away."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "duration": NUMBER,
-                "started_at": OBJECT,
-                "type": (
-                    "content",
-                    "slate",
+                "duration": optional(NUMBER),
+                "started_at": optional(Nested(WebhookAssetRecordingTimeStartedAt)),
+                "type": optional(
+                    (
+                        "content",
+                        "slate",
+                    )
                 ),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        started_at = one(WebhookAssetRecordingTimeStartedAt, got.started_at)
-        thaw[it] = drafts[cls]
-        it.duration = got.duration
-        it.started_at = started_at
-        it.type = got.type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookAssetRecordingTimeStartedAt(Model):
     """An instant, as whole seconds since 1970 and nanoseconds."""
 
@@ -496,25 +394,16 @@ class WebhookAssetRecordingTimeStartedAt(Model):
     """Nanoseconds within the second."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "seconds": NUMBER,
-            },
-            {
-                "nanos": NUMBER,
+                "nanos": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.seconds = got.seconds
-        it.nanos = got.nanos
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookAssetStaticRendition(Model):
     """One file for download, with the id of its asset."""
 
@@ -548,55 +437,38 @@ class WebhookAssetStaticRendition(Model):
     """Width in pixels."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "asset_id": str,
-                "bitrate": NUMBER,
-                "error": OBJECT,
-                "ext": (
-                    "mp4",
-                    "m4a",
+                "id": optional(str),
+                "asset_id": optional(str),
+                "bitrate": optional(NUMBER),
+                "error": optional(Nested(AssetErrors)),
+                "ext": optional(
+                    (
+                        "mp4",
+                        "m4a",
+                    )
                 ),
-                "filesize": str,
-                "height": NUMBER,
-                "name": STATIC_RENDITION_FILE_NAME_VALUES,
-                "passthrough": str,
-                "resolution": STATIC_RENDITION_RESOLUTION_VALUES,
-                "resolution_tier": RESOLUTION_TIER_VALUES,
-                "status": STATIC_RENDITION_STATUS_VALUES,
-                "type": (
-                    "standard",
-                    "advanced",
+                "filesize": optional(str),
+                "height": optional(NUMBER),
+                "name": optional(STATIC_RENDITION_FILE_NAME_VALUES),
+                "passthrough": optional(str),
+                "resolution": optional(STATIC_RENDITION_RESOLUTION_VALUES),
+                "resolution_tier": optional(RESOLUTION_TIER_VALUES),
+                "status": optional(STATIC_RENDITION_STATUS_VALUES),
+                "type": optional(
+                    (
+                        "standard",
+                        "advanced",
+                    )
                 ),
-                "width": NUMBER,
+                "width": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        error = one(AssetErrors, got.error)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.asset_id = got.asset_id
-        it.bitrate = got.bitrate
-        it.error = error
-        it.ext = got.ext
-        it.filesize = got.filesize
-        it.height = got.height
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.resolution = got.resolution
-        it.resolution_tier = got.resolution_tier
-        it.status = got.status
-        it.type = got.type
-        it.width = got.width
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookAssetStaticRenditions(Model):
     """Files for download inside an asset that an event carries."""
 
@@ -606,30 +478,23 @@ class WebhookAssetStaticRenditions(Model):
     """State of all files made by ``mp4_support``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "files": OBJECTS,
-                "status": (
-                    "ready",
-                    "preparing",
-                    "disabled",
-                    "errored",
+                "files": optional(NestedList(WebhookAssetStaticRenditionsFile)),
+                "status": optional(
+                    (
+                        "ready",
+                        "preparing",
+                        "disabled",
+                        "errored",
+                    )
                 ),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        files = many(WebhookAssetStaticRenditionsFile, got.files)
-        thaw[it] = drafts[cls]
-        it.files = files
-        it.status = got.status
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookAssetStaticRenditionsFile(Model):
     """One file for download inside an asset that an event carries; its size is a number."""
 
@@ -659,50 +524,36 @@ class WebhookAssetStaticRenditionsFile(Model):
     """Width in pixels."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "bitrate": NUMBER,
-                "ext": (
-                    "mp4",
-                    "m4a",
+                "id": optional(str),
+                "bitrate": optional(NUMBER),
+                "ext": optional(
+                    (
+                        "mp4",
+                        "m4a",
+                    )
                 ),
-                "filesize": NUMBER,
-                "height": NUMBER,
-                "name": STATIC_RENDITION_FILE_NAME_VALUES,
-                "passthrough": str,
-                "resolution": STATIC_RENDITION_RESOLUTION_VALUES,
-                "resolution_tier": RESOLUTION_TIER_VALUES,
-                "status": STATIC_RENDITION_STATUS_VALUES,
-                "type": (
-                    "standard",
-                    "advanced",
+                "filesize": optional(NUMBER),
+                "height": optional(NUMBER),
+                "name": optional(STATIC_RENDITION_FILE_NAME_VALUES),
+                "passthrough": optional(str),
+                "resolution": optional(STATIC_RENDITION_RESOLUTION_VALUES),
+                "resolution_tier": optional(RESOLUTION_TIER_VALUES),
+                "status": optional(STATIC_RENDITION_STATUS_VALUES),
+                "type": optional(
+                    (
+                        "standard",
+                        "advanced",
+                    )
                 ),
-                "width": NUMBER,
+                "width": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.bitrate = got.bitrate
-        it.ext = got.ext
-        it.filesize = got.filesize
-        it.height = got.height
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.resolution = got.resolution
-        it.resolution_tier = got.resolution_tier
-        it.status = got.status
-        it.type = got.type
-        it.width = got.width
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookAssetTrack(Model):
     """One track, with the id of its asset."""
 
@@ -744,60 +595,37 @@ class WebhookAssetTrack(Model):
     """``video``, ``audio`` or ``text``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "asset_id": str,
-                "auto_language_confidence": NUMBER,
-                "closed_captions": bool,
-                "duration": NUMBER,
-                "error": OBJECT,
-                "language_code": str,
-                "max_channels": NUMBER,
-                "max_frame_rate": NUMBER,
-                "max_height": NUMBER,
-                "max_width": NUMBER,
-                "name": str,
-                "passthrough": str,
-                "primary": bool,
-                "status": TRACK_STATUS_VALUES,
-                "text_source": TEXT_SOURCE_VALUES,
-                "text_type": (
-                    "subtitles",
-                    "chapters",
+                "id": optional(str),
+                "asset_id": optional(str),
+                "auto_language_confidence": optional(NUMBER),
+                "closed_captions": optional(bool),
+                "duration": optional(NUMBER),
+                "error": optional(Nested(AssetErrors)),
+                "language_code": optional(str),
+                "max_channels": optional(NUMBER),
+                "max_frame_rate": optional(NUMBER),
+                "max_height": optional(NUMBER),
+                "max_width": optional(NUMBER),
+                "name": optional(str),
+                "passthrough": optional(str),
+                "primary": optional(bool),
+                "status": optional(TRACK_STATUS_VALUES),
+                "text_source": optional(TEXT_SOURCE_VALUES),
+                "text_type": optional(
+                    (
+                        "subtitles",
+                        "chapters",
+                    )
                 ),
-                "type": TRACK_TYPE_VALUES,
+                "type": optional(TRACK_TYPE_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        error = one(AssetErrors, got.error)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.asset_id = got.asset_id
-        it.auto_language_confidence = got.auto_language_confidence
-        it.closed_captions = got.closed_captions
-        it.duration = got.duration
-        it.error = error
-        it.language_code = got.language_code
-        it.max_channels = got.max_channels
-        it.max_frame_rate = got.max_frame_rate
-        it.max_height = got.max_height
-        it.max_width = got.max_width
-        it.name = got.name
-        it.passthrough = got.passthrough
-        it.primary = got.primary
-        it.status = got.status
-        it.text_source = got.text_source
-        it.text_type = got.text_type
-        it.type = got.type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookAssetWarning(Model):
     """A few facts about the asset, and the warning."""
 
@@ -817,35 +645,21 @@ class WebhookAssetWarning(Model):
     """What went wrong."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "live_stream_id": str,
-                "passthrough": str,
-                "source_asset_id": str,
-                "status": ASSET_STATUS_VALUES,
-                "upload_id": str,
-                "warning": OBJECT,
+                "id": optional(str),
+                "live_stream_id": optional(str),
+                "passthrough": optional(str),
+                "source_asset_id": optional(str),
+                "status": optional(ASSET_STATUS_VALUES),
+                "upload_id": optional(str),
+                "warning": optional(Nested(UploadError)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        warning = one(UploadError, got.warning)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.live_stream_id = got.live_stream_id
-        it.passthrough = got.passthrough
-        it.source_asset_id = got.source_asset_id
-        it.status = got.status
-        it.upload_id = got.upload_id
-        it.warning = warning
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookDirectUpload(Model):
     """A direct upload as events carry it."""
 
@@ -867,38 +681,22 @@ class WebhookDirectUpload(Model):
     """Where the file is to be sent; only while ``waiting``. Secret."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
+                "cors_origin": optional(str),
                 "status": UPLOAD_STATUS_VALUES,
                 "timeout": NUMBER,
-            },
-            {
-                "cors_origin": str,
-                "asset_id": str,
-                "new_asset_settings": OBJECT,
-                "test": bool,
-                "url": str,
+                "asset_id": optional(str),
+                "new_asset_settings": optional(Nested(WebhookDirectUploadNewAssetSettings)),
+                "test": optional(bool),
+                "url": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        new_asset_settings = one(WebhookDirectUploadNewAssetSettings, got.new_asset_settings)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.status = got.status
-        it.timeout = got.timeout
-        it.cors_origin = got.cors_origin
-        it.asset_id = got.asset_id
-        it.new_asset_settings = new_asset_settings
-        it.test = got.test
-        it.url = got.url
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookDirectUploadNewAssetSettings(Model):
     """Settings for an asset that is created later, as events carry them."""
 
@@ -936,61 +734,34 @@ class WebhookDirectUploadNewAssetSettings(Model):
     """Quality of the encoding; default the account's setting."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "advanced_playback_policies": OBJECTS,
-                "copy_overlays": bool,
-                "directives": OBJECTS,
-                "encoding_tier": ENCODING_TIER_VALUES,
-                "generate_shots": bool,
-                "inputs": OBJECTS,
-                "master_access": MASTER_ACCESS_VALUES,
-                "max_resolution_tier": MAX_RESOLUTION_TIER_VALUES,
-                "meta": OBJECT,
-                "mp4_support": MP4_SUPPORT_VALUES,
-                "normalize_audio": bool,
-                "passthrough": str,
-                "playback_policies": list,
-                "static_renditions": OBJECTS,
-                "test": bool,
-                "video_quality": VIDEO_QUALITY_VALUES,
+                "advanced_playback_policies": optional(NestedList(CreatePlaybackIdRequest)),
+                "copy_overlays": optional(bool),
+                "directives": optional(NestedList(AssetDirective)),
+                "encoding_tier": optional(ENCODING_TIER_VALUES),
+                "generate_shots": optional(bool),
+                "inputs": optional(NestedList(InputSettings)),
+                "master_access": optional(MASTER_ACCESS_VALUES),
+                "max_resolution_tier": optional(MAX_RESOLUTION_TIER_VALUES),
+                "meta": optional(Nested(AssetMetadata)),
+                "mp4_support": optional(MP4_SUPPORT_VALUES),
+                "normalize_audio": optional(bool),
+                "passthrough": optional(str),
+                "playback_policies": optional(list),
+                "static_renditions": optional(NestedList(CreateStaticRenditionRequest)),
+                "test": optional(bool),
+                "video_quality": optional(VIDEO_QUALITY_VALUES),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        advanced_playback_policies = many(CreatePlaybackIdRequest, got.advanced_playback_policies)
-        directives = many(AssetDirective, got.directives)
-        inputs = many(InputSettings, got.inputs)
-        meta = one(AssetMetadata, got.meta)
-        static_renditions = many(CreateStaticRenditionRequest, got.static_renditions)
-        thaw[it] = drafts[cls]
-        it.advanced_playback_policies = advanced_playback_policies
-        it.copy_overlays = got.copy_overlays
-        it.directives = directives
-        it.encoding_tier = got.encoding_tier
-        it.generate_shots = got.generate_shots
-        it.inputs = inputs
-        it.master_access = got.master_access
-        it.max_resolution_tier = got.max_resolution_tier
-        it.meta = meta
-        it.mp4_support = got.mp4_support
-        it.normalize_audio = got.normalize_audio
-        it.passthrough = got.passthrough
-        it.playback_policies = got.playback_policies
-        it.static_renditions = static_renditions
-        it.test = got.test
-        it.video_quality = got.video_quality
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookDirectiveRun(Model):
     """A directive's run with the facts around it."""
 
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When the event was made, UTC."""
     directive_run: WebhookDirectiveRunData
     """The run itself."""
@@ -1000,32 +771,18 @@ class WebhookDirectiveRun(Model):
     """An id internal to Mux; its meaning is not published."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "created_at": TIME,
-                "directive_run": OBJECT,
+                "created_at": SECONDS,
+                "directive_run": Nested(WebhookDirectiveRunData),
                 "environment_id": str,
                 "internal_id": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        directive_run = one(WebhookDirectiveRunData, got.directive_run)
-        thaw[it] = drafts[cls]
-        it.created_at = created_at
-        it.directive_run = directive_run
-        it.environment_id = got.environment_id
-        it.internal_id = got.internal_id
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookDirectiveRunData(Model):
     """One run of a directive on one asset."""
 
@@ -1033,51 +790,33 @@ class WebhookDirectiveRunData(Model):
     """Id of the run."""
     asset_id: AssetId
     """Asset that the directive runs on."""
-    completed_at: dt.datetime | None = attrs.field(metadata=SECONDS)
+    completed_at: dt.datetime | None
     """When the run ended, UTC; null while it goes on."""
     directive_id: DirectiveId
     """Directive that is run."""
     node_states: list[NodeState]
     """Steps of the run, and what each of them is doing or waiting for."""
-    started_at: dt.datetime = attrs.field(metadata=SECONDS)
+    started_at: dt.datetime
     """When the run began, UTC."""
     status: DirectiveRunStatus
     """How far the run is."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "asset_id": str,
-                "completed_at": TIME | None,
+                "completed_at": nullable(SECONDS),
                 "directive_id": str,
-                "node_states": OBJECTS,
-                "started_at": TIME,
+                "node_states": NestedList(NODE_STATE_VARIANTS),
+                "started_at": SECONDS,
                 "status": DIRECTIVE_RUN_STATUS_VALUES,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        completed_at = seconds(got.completed_at, notes, "completed_at")
-        node_states = NODE_STATE_VARIANTS.many(got.node_states)
-        started_at = seconds(got.started_at, notes, "started_at")
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.asset_id = got.asset_id
-        it.completed_at = completed_at
-        it.directive_id = got.directive_id
-        it.node_states = node_states
-        it.started_at = started_at
-        it.status = got.status
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookEventAttempt(Model):
     """One delivery of an event to one endpoint."""
 
@@ -1099,36 +838,22 @@ class WebhookEventAttempt(Model):
     """Number of the endpoint, unlike the ids of the API."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "address": str,
-                "created_at": str,
-                "max_attempts": NUMBER,
-                "response_body": str,
-                "response_headers": dict,
-                "response_status_code": NUMBER,
-                "webhook_id": NUMBER,
+                "id": optional(str),
+                "address": optional(str),
+                "created_at": optional(str),
+                "max_attempts": optional(NUMBER),
+                "response_body": optional(str),
+                "response_headers": optional(dict),
+                "response_status_code": optional(NUMBER),
+                "webhook_id": optional(NUMBER),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.address = got.address
-        it.created_at = got.created_at
-        it.max_attempts = got.max_attempts
-        it.response_body = got.response_body
-        it.response_headers = got.response_headers
-        it.response_status_code = got.response_status_code
-        it.webhook_id = got.webhook_id
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookEventEnvironment(Model):
     """The environment an event belongs to."""
 
@@ -1138,24 +863,16 @@ class WebhookEventEnvironment(Model):
     """Name of the environment."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "name": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.name = got.name
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookEventObject(Model):
     """What an event is about, by kind and id."""
 
@@ -1165,30 +882,22 @@ class WebhookEventObject(Model):
     """``asset``, ``live`` (a live stream), ``upload``, ``track`` and others."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "type": str,
             },
-            {},
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.type = got.type
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookLiveStream(LiveIngest, Model):
     """A live stream as events carry it: as in the API, but with integer times."""
 
     id: LiveStreamId
     """Id of the live stream that the event is about."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     latency_mode: LatencyMode
     """Delay that viewers get; can be changed only while the stream is ``idle``."""
@@ -1242,85 +951,45 @@ class WebhookLiveStream(LiveIngest, Model):
     """Whether a picture fills gaps at standard latency too; default false."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
-                "created_at": TIME,
+                "created_at": SECONDS,
                 "latency_mode": LATENCY_MODE_VALUES,
                 "max_continuous_duration": NUMBER,
                 "status": LIVE_STREAM_STATUS_VALUES,
                 "stream_key": str,
-            },
-            {
-                "active_asset_id": str,
-                "active_ingest_protocol": (
-                    "rtmp",
-                    "srt",
+                "active_asset_id": optional(str),
+                "active_ingest_protocol": optional(
+                    (
+                        "rtmp",
+                        "srt",
+                    )
                 ),
-                "audio_only": bool,
-                "connected": bool,
-                "embedded_subtitles": OBJECTS,
-                "generated_subtitles": OBJECTS,
-                "low_latency": bool,
-                "meta": OBJECT,
-                "new_asset_settings": OBJECT,
-                "passthrough": str,
-                "playback_ids": OBJECTS,
-                "recent_asset_ids": list,
-                "reconnect_slate_url": str,
-                "reconnect_window": NUMBER,
-                "recording": bool,
-                "reduced_latency": bool,
-                "simulcast_targets": OBJECTS,
-                "srt_passphrase": str,
-                "test": bool,
-                "use_slate_for_standard_latency": bool,
+                "audio_only": optional(bool),
+                "connected": optional(bool),
+                "embedded_subtitles": optional(NestedList(LiveStreamEmbeddedSubtitleSettings)),
+                "generated_subtitles": optional(NestedList(LiveStreamGeneratedSubtitleSettings)),
+                "low_latency": optional(bool),
+                "meta": optional(Nested(LiveStreamMetadata)),
+                "new_asset_settings": optional(Nested(WebhookDirectUploadNewAssetSettings)),
+                "passthrough": optional(str),
+                "playback_ids": optional(NestedList(PlaybackId)),
+                "recent_asset_ids": optional(list),
+                "reconnect_slate_url": optional(str),
+                "reconnect_window": optional(NUMBER),
+                "recording": optional(bool),
+                "reduced_latency": optional(bool),
+                "simulcast_targets": optional(NestedList(SimulcastTarget)),
+                "srt_passphrase": optional(str),
+                "test": optional(bool),
+                "use_slate_for_standard_latency": optional(bool),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        embedded_subtitles = many(LiveStreamEmbeddedSubtitleSettings, got.embedded_subtitles)
-        generated_subtitles = many(LiveStreamGeneratedSubtitleSettings, got.generated_subtitles)
-        meta = one(LiveStreamMetadata, got.meta)
-        new_asset_settings = one(WebhookDirectUploadNewAssetSettings, got.new_asset_settings)
-        playback_ids = many(PlaybackId, got.playback_ids)
-        simulcast_targets = many(SimulcastTarget, got.simulcast_targets)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.latency_mode = got.latency_mode
-        it.max_continuous_duration = got.max_continuous_duration
-        it.status = got.status
-        it.stream_key = got.stream_key
-        it.active_asset_id = got.active_asset_id
-        it.active_ingest_protocol = got.active_ingest_protocol
-        it.audio_only = got.audio_only
-        it.connected = got.connected
-        it.embedded_subtitles = embedded_subtitles
-        it.generated_subtitles = generated_subtitles
-        it.low_latency = got.low_latency
-        it.meta = meta
-        it.new_asset_settings = new_asset_settings
-        it.passthrough = got.passthrough
-        it.playback_ids = playback_ids
-        it.recent_asset_ids = got.recent_asset_ids
-        it.reconnect_slate_url = got.reconnect_slate_url
-        it.reconnect_window = got.reconnect_window
-        it.recording = got.recording
-        it.reduced_latency = got.reduced_latency
-        it.simulcast_targets = simulcast_targets
-        it.srt_passphrase = got.srt_passphrase
-        it.test = got.test
-        it.use_slate_for_standard_latency = got.use_slate_for_standard_latency
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookLiveStreamWarning(Model):
     """A few facts about the live stream, and the warning."""
 
@@ -1338,33 +1007,20 @@ class WebhookLiveStreamWarning(Model):
     """What went wrong."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "active_asset_id": str,
-                "passthrough": str,
-                "status": LIVE_STREAM_STATUS_VALUES,
-                "stream_key": str,
-                "warning": OBJECT,
+                "id": optional(str),
+                "active_asset_id": optional(str),
+                "passthrough": optional(str),
+                "status": optional(LIVE_STREAM_STATUS_VALUES),
+                "stream_key": optional(str),
+                "warning": optional(Nested(UploadError)),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        warning = one(UploadError, got.warning)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.active_asset_id = got.active_asset_id
-        it.passthrough = got.passthrough
-        it.status = got.status
-        it.stream_key = got.stream_key
-        it.warning = warning
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookSimulcastTarget(Model):
     """One simulcast target, with the id of its live stream."""
 
@@ -1384,38 +1040,26 @@ class WebhookSimulcastTarget(Model):
     """Key for the other service. Secret."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "id": str,
                 "status": SIMULCAST_TARGET_STATUS_VALUES,
                 "url": str,
-            },
-            {
-                "error_severity": (
-                    "normal",
-                    "fatal",
+                "error_severity": optional(
+                    (
+                        "normal",
+                        "fatal",
+                    )
                 ),
-                "live_stream_id": str,
-                "passthrough": str,
-                "stream_key": str,
+                "live_stream_id": optional(str),
+                "passthrough": optional(str),
+                "stream_key": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.status = got.status
-        it.url = got.url
-        it.error_severity = got.error_severity
-        it.live_stream_id = got.live_stream_id
-        it.passthrough = got.passthrough
-        it.stream_key = got.stream_key
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookVideoDeliveryHighTraffic(Model):
     """Which assets caused a lot of delivery, and when."""
 
@@ -1429,29 +1073,18 @@ class WebhookVideoDeliveryHighTraffic(Model):
     """Start and end of the period that was counted."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "id": str,
-                "data": OBJECTS,
-                "threshold": NUMBER,
-                "timeframe": list,
+                "id": optional(str),
+                "data": optional(NestedList(WebhookVideoDeliveryHighTrafficData)),
+                "threshold": optional(NUMBER),
+                "timeframe": optional(list),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> None:
-        data = many(WebhookVideoDeliveryHighTrafficData, got.data)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.data = data
-        it.threshold = got.threshold
-        it.timeframe = got.timeframe
-        it.__class__ = cls
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class WebhookVideoDeliveryHighTrafficData(Model):
     """How much of one asset was delivered, with integer times."""
 
@@ -1465,7 +1098,7 @@ class WebhookVideoDeliveryHighTrafficData(Model):
     """Resolution for which the asset counts."""
     asset_state: Literal["ready", "errored", "deleted"] | str
     """State of the asset: ``ready``, ``errored`` or ``deleted``."""
-    created_at: dt.datetime = attrs.field(metadata=SECONDS)
+    created_at: dt.datetime
     """When it was created, UTC."""
     delivered_seconds: float
     """Seconds of the asset that were delivered."""
@@ -1473,7 +1106,7 @@ class WebhookVideoDeliveryHighTrafficData(Model):
     """The same seconds, split by resolution."""
     asset_video_quality: VideoQuality | None = ABSENT
     """Video quality of the asset."""
-    deleted_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    deleted_at: dt.datetime | None = ABSENT
     """When the asset was deleted, UTC; absent while it exists."""
     live_stream_id: LiveStreamId | None = ABSENT
     """Live stream that the asset records; absent when it is no recording."""
@@ -1481,8 +1114,8 @@ class WebhookVideoDeliveryHighTrafficData(Model):
     """The asset's own ``passthrough``."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
                 "asset_duration": NUMBER,
                 "asset_encoding_tier": ENCODING_TIER_VALUES,
@@ -1493,46 +1126,22 @@ class WebhookVideoDeliveryHighTrafficData(Model):
                     "errored",
                     "deleted",
                 ),
-                "created_at": TIME,
+                "created_at": SECONDS,
                 "delivered_seconds": NUMBER,
-                "delivered_seconds_by_resolution": OBJECT,
-            },
-            {
-                "asset_video_quality": VIDEO_QUALITY_VALUES,
-                "deleted_at": TIME,
-                "live_stream_id": str,
-                "passthrough": str,
+                "delivered_seconds_by_resolution": Nested(DeliveryReportDeliveredSecondsByResolution),
+                "asset_video_quality": optional(VIDEO_QUALITY_VALUES),
+                "deleted_at": optional(SECONDS),
+                "live_stream_id": optional(str),
+                "passthrough": optional(str),
             },
         )
 
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        delivered_seconds_by_resolution = one(DeliveryReportDeliveredSecondsByResolution, got.delivered_seconds_by_resolution)
-        deleted_at = seconds(got.deleted_at, notes, "deleted_at")
-        thaw[it] = drafts[cls]
-        it.asset_duration = got.asset_duration
-        it.asset_encoding_tier = got.asset_encoding_tier
-        it.asset_id = got.asset_id
-        it.asset_resolution_tier = got.asset_resolution_tier
-        it.asset_state = got.asset_state
-        it.created_at = created_at
-        it.delivered_seconds = got.delivered_seconds
-        it.delivered_seconds_by_resolution = delivered_seconds_by_resolution
-        it.asset_video_quality = got.asset_video_quality
-        it.deleted_at = deleted_at
-        it.live_stream_id = got.live_stream_id
-        it.passthrough = got.passthrough
-        it.__class__ = cls
-        return notes
 
-
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1WebhookDirectiveRun(Model):
     """A run of a directive of v1: what it is about, and how it went. Inferred, not read in Mux's documentation."""
 
-    created_at: dt.datetime | None = attrs.field(default=ABSENT, metadata=SECONDS)
+    created_at: dt.datetime | None = ABSENT
     """When the event was made, UTC. Inferred, not read in Mux's documentation."""
     directive_run: JsonObject | None = ABSENT
     """The run itself. Inferred, not read in Mux's documentation."""
@@ -1542,25 +1151,12 @@ class RobotsV1WebhookDirectiveRun(Model):
     """An id internal to Mux; its meaning is not published. Inferred, not read in Mux's documentation."""
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {},
+    def _field_table(cls) -> FieldTable:
+        return FieldTable(
             {
-                "created_at": TIME,
-                "directive_run": dict,
-                "environment_id": str,
-                "internal_id": str,
+                "created_at": optional(SECONDS),
+                "directive_run": optional(dict),
+                "environment_id": optional(str),
+                "internal_id": optional(str),
             },
         )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
-        notes: Notes = {}
-        created_at = seconds(got.created_at, notes, "created_at")
-        thaw[it] = drafts[cls]
-        it.created_at = created_at
-        it.directive_run = got.directive_run
-        it.environment_id = got.environment_id
-        it.internal_id = got.internal_id
-        it.__class__ = cls
-        return notes

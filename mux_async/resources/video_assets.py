@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import deprecated
 
-from mux_async._models.model import listed
+from mux_async._models.serialization import listed
 from mux_async._operation import Bucket, KeySpec, LookupSpec, Operation, Pagination, Replay
 from mux_async._resource import returns_raw, takes_older_name
 from mux_async._types import UNSET, Unset

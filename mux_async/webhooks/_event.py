@@ -3,27 +3,26 @@
 The envelope is facts/BEHAVIOUR.md, 7.2. Robots put the job under a key named after the event; both ways of nesting are read
 (facts/BEHAVIOUR.md, 12, question 16).
 
-When an event arrives only its ``id`` and ``type`` are looked at, which is all that most deliveries are asked for: repeated ones, and
-those that no handler wants. The rest is read as in every model, when it is first touched (docs/webhooks.md).
+When an event arrives only its ``id`` and ``type`` are read, which is enough for most deliveries: repeated ones, and those without a
+handler. The rest is read as in every model, when one of its attributes is first used (docs/webhooks.md).
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-import attrs
 import msgspec
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.json_reader import GIVES_UP, load_object
-from mux_async._models.model import ABSENT, ISO, Model, Wire, drafts, thaw, unread
-from mux_async._models.objects import many, one
-from mux_async._models.struct_decoder import OBJECT, OBJECTS, TIME, Form, object_text
-from mux_async._models.times import Notes, iso
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import FieldTable, Nested, NestedList, Overrides, optional
+from mux_async._models.json_reader import DECODE_ERRORS, load_object
+from mux_async._models.model import ABSENT, Model, Wire, lazy
+from mux_async._models.struct_decoder import object_text, text_of
+from mux_async._models.times import ISO
 
 if TYPE_CHECKING:
     from typing import Self
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound="Event")
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class Event(Model):
     """What every event has besides its ``type`` and ``data``."""
 
@@ -43,7 +42,7 @@ class Event(Model):
 
     id: str
     """Of the event, the same for every delivery of it: what to recognise a repeated delivery by."""
-    created_at: dt.datetime = attrs.field(metadata=ISO)
+    created_at: dt.datetime
     """When it happened. Deliveries are in no order; compare these."""
     object: WebhookEventObject
     """What it happened to: kind and id. The kind of a live stream is ``live``."""
@@ -61,68 +60,50 @@ class Event(Model):
     @classmethod
     def from_wire(cls, data: Wire) -> Self:
         """Read a decoded delivery; *data* must not be changed afterwards."""
-        return cls._begun(data, data.get("id"), data.get("type"))
+        return cls._received(data, data.get("id"), data.get("type"))
 
     @classmethod
-    def _begun(cls, data: Any, id: Any, type: Any) -> Self:
-        it = unread(cls, data)
-        _set(it, "id", id)
-        _set(it, "type", type)
-        return it
+    def _received(cls, data: Any, id: Any, type: Any) -> Self:
+        event = lazy(cls, data)
+        _set(event, "id", id)
+        _set(event, "type", type)
+        return event
 
     @classmethod
-    def _form(cls) -> Form:
-        return Form(
-            {
-                "id": str,
-                "created_at": TIME,
-                "object": OBJECT,
-                "environment": OBJECT,
-                "attempts": OBJECTS,
-                "type": str,
-                "data": Any if cls.model_path is None else OBJECT,
-            },
-            {"request_id": str, "accessor": str, "accessor_source": str},
-        )
-
-    @classmethod
-    def _fill(cls, it: Any, got: Any) -> Notes:
+    def _field_table(cls) -> FieldTable:
         from mux_async.models.webhooks import WebhookEventAttempt, WebhookEventEnvironment, WebhookEventObject
 
-        notes: Notes = {}
-        created_at = iso(got.created_at, notes, "created_at")
-        about = one(WebhookEventObject, got.object)
-        environment = one(WebhookEventEnvironment, got.environment)
-        attempts = many(WebhookEventAttempt, got.attempts)
-        data = got.data if cls.model_path is None else _data(_model(cls.model_path), got, notes)
-        thaw[it] = drafts[cls]
-        it.id = got.id
-        it.created_at = created_at
-        it.object = about
-        it.environment = environment
-        it.attempts = attempts
-        it.request_id = got.request_id
-        it.accessor = got.accessor
-        it.accessor_source = got.accessor_source
-        it.type = got.type
-        it.data = data
-        it.__class__ = cls
-        return notes
+        return FieldTable(
+            {
+                "type": str,
+                "data": Any if cls.model_path is None else msgspec.Raw,
+                "id": str,
+                "created_at": ISO,
+                "object": Nested(WebhookEventObject),
+                "environment": Nested(WebhookEventEnvironment),
+                "attempts": NestedList(WebhookEventAttempt),
+                "request_id": optional(str),
+                "accessor": optional(str),
+                "accessor_source": optional(str),
+            },
+            finish=None if cls.model_path is None else partial(_finish_data, _model(cls.model_path)),
+        )
 
 
-def _data(model: type[Model], got: Any, notes: Notes) -> Any:
-    v, kind = got.data, got.type
-    if v.__class__ is not dict:
-        data = one(model, v)
-        if kind.__class__ is not str or not isinstance(data, model) or f'"{kind}"'.encode() not in bytes(v):
-            return data
-        v = load_object(bytes(v))
-    nested: Any = v.get(kind) if kind.__class__ is str else None
-    if nested.__class__ is not dict:
-        return one(model, v)
-    # The envelope's data has no field of its own for the nesting; the note gives it back.
-    notes["data"] = v
-    return one(model, nested)
+def _finish_data(model: type[Model], values: list[Any], overrides: Overrides) -> None:
+    """Read the data of an event, which may be nested under the event's type."""
+    kind: Any = values[0]
+    data: Any = values[1]
+    if data.__class__ is msgspec.Raw:
+        data = text_of(data)
+        if kind.__class__ is str and f'"{kind}"'.encode() in data:
+            data = load_object(data)
+    if data.__class__ is dict:
+        nested: Any = data.get(kind) if kind.__class__ is str else None
+        if nested.__class__ is dict:
+            overrides["data"] = data  # the model has no field for the nesting
+            data = nested
+    values[1] = lazy(model, data) if data.__class__ is dict or data.__class__ is bytes else data
 
 
 _set = object.__setattr__
@@ -149,13 +130,13 @@ def read_text(text: bytes, family: Callable[[object], type[E]]) -> E:
         elif not text.isascii():
             text.decode()  # as `object_text` does
         head = _head_of(data)
-        return family(head.type)._begun(data, head.id, head.type)  # pyright: ignore[reportPrivateUsage] - of this module
-    except GIVES_UP:
+        return family(head.type)._received(data, head.id, head.type)  # pyright: ignore[reportPrivateUsage] - of this module
+    except DECODE_ERRORS:
         data = load_object(text)
     return family(data.get("type")).from_wire(data)
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class UnknownEvent(Event):
     """An event whose type this version does not know. ``data`` is what arrived."""
 

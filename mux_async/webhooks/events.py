@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, cast
 
-from mux_async._models.deferred_attrs import late
+from mux_async._models.deferred_attrs import deferred_attrs
 from mux_async.webhooks._event import Event, UnknownEvent, read_text
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ __all__ = [
 ]
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DirectiveRunEvent(Event):
     """An event with `WebhookDirectiveRun` as its data: ``robots.directive_run.completed``,
     ``robots.directive_run.created``, ``robots.directive_run.errored``, ``robots.directive_run.partial``.
@@ -132,7 +132,7 @@ class DirectiveRunEvent(Event):
     data: WebhookDirectiveRun
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AskQuestionsJobEvent(Event):
     """An event with `AskQuestionsJob` as its data: ``robots.job.ask_questions.cancelled``,
     ``robots.job.ask_questions.completed``, ``robots.job.ask_questions.errored``,
@@ -152,7 +152,7 @@ class AskQuestionsJobEvent(Event):
     data: AskQuestionsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class EditCaptionsJobEvent(Event):
     """An event with `EditCaptionsJob` as its data: ``robots.job.edit_captions.cancelled``,
     ``robots.job.edit_captions.completed``, ``robots.job.edit_captions.errored``,
@@ -172,7 +172,7 @@ class EditCaptionsJobEvent(Event):
     data: EditCaptionsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindBestThumbnailsJobEvent(Event):
     """An event with `FindBestThumbnailsJob` as its data: ``robots.job.find_best_thumbnails.cancelled``,
     ``robots.job.find_best_thumbnails.completed``, ``robots.job.find_best_thumbnails.errored``,
@@ -192,7 +192,7 @@ class FindBestThumbnailsJobEvent(Event):
     data: FindBestThumbnailsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindKeyMomentsJobEvent(Event):
     """An event with `FindKeyMomentsJob` as its data: ``robots.job.find_key_moments.cancelled``,
     ``robots.job.find_key_moments.completed``, ``robots.job.find_key_moments.errored``,
@@ -212,7 +212,7 @@ class FindKeyMomentsJobEvent(Event):
     data: FindKeyMomentsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class FindScenesJobEvent(Event):
     """An event with `FindScenesJob` as its data: ``robots.job.find_scenes.cancelled``,
     ``robots.job.find_scenes.completed``, ``robots.job.find_scenes.errored``,
@@ -232,7 +232,7 @@ class FindScenesJobEvent(Event):
     data: FindScenesJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateChaptersJobEvent(Event):
     """An event with `GenerateChaptersJob` as its data: ``robots.job.generate_chapters.cancelled``,
     ``robots.job.generate_chapters.completed``, ``robots.job.generate_chapters.errored``,
@@ -252,7 +252,7 @@ class GenerateChaptersJobEvent(Event):
     data: GenerateChaptersJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GenerateEngagementInsightsJobEvent(Event):
     """An event with `GenerateEngagementInsightsJob` as its data:
     ``robots.job.generate_engagement_insights.cancelled``,
@@ -274,7 +274,7 @@ class GenerateEngagementInsightsJobEvent(Event):
     data: GenerateEngagementInsightsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class GeneratePremiumCaptionsJobEvent(Event):
     """An event with `GeneratePremiumCaptionsJob` as its data:
     ``robots.job.generate_premium_captions.cancelled``, ``robots.job.generate_premium_captions.completed``,
@@ -295,7 +295,7 @@ class GeneratePremiumCaptionsJobEvent(Event):
     data: GeneratePremiumCaptionsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class ModerateJobEvent(Event):
     """An event with `ModerateJob` as its data: ``robots.job.moderate.cancelled``,
     ``robots.job.moderate.completed``, ``robots.job.moderate.errored``, ``robots.job.moderate.pending``,
@@ -315,7 +315,7 @@ class ModerateJobEvent(Event):
     data: ModerateJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SummarizeJobEvent(Event):
     """An event with `SummarizeJob` as its data: ``robots.job.summarize.cancelled``,
     ``robots.job.summarize.completed``, ``robots.job.summarize.errored``, ``robots.job.summarize.pending``,
@@ -335,7 +335,7 @@ class SummarizeJobEvent(Event):
     data: SummarizeJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TranslateAudioJobEvent(Event):
     """An event with `TranslateAudioJob` as its data: ``robots.job.translate_audio.cancelled``,
     ``robots.job.translate_audio.completed``, ``robots.job.translate_audio.errored``,
@@ -355,7 +355,7 @@ class TranslateAudioJobEvent(Event):
     data: TranslateAudioJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class TranslateCaptionsJobEvent(Event):
     """An event with `TranslateCaptionsJob` as its data: ``robots.job.translate_captions.cancelled``,
     ``robots.job.translate_captions.completed``, ``robots.job.translate_captions.errored``,
@@ -375,7 +375,7 @@ class TranslateCaptionsJobEvent(Event):
     data: TranslateCaptionsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetEvent(Event):
     """An event with `WebhookAsset` as its data: ``video.asset.created``, ``video.asset.deleted``,
     ``video.asset.errored``, ``video.asset.live_stream_completed``, ``video.asset.master.deleted``,
@@ -409,7 +409,7 @@ class AssetEvent(Event):
     data: WebhookAsset
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetShotsEvent(Event):
     """An event with `AssetShots` as its data: ``video.asset.shots.created``, ``video.asset.shots.deleted``,
     ``video.asset.shots.errored``, ``video.asset.shots.ready``, ``video.asset.shots.skipped``.
@@ -428,7 +428,7 @@ class AssetShotsEvent(Event):
     data: AssetShots
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetStaticRenditionEvent(Event):
     """An event with `WebhookAssetStaticRendition` as its data: ``video.asset.static_rendition.created``,
     ``video.asset.static_rendition.deleted``, ``video.asset.static_rendition.errored``,
@@ -448,7 +448,7 @@ class AssetStaticRenditionEvent(Event):
     data: WebhookAssetStaticRendition
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetTrackEvent(Event):
     """An event with `WebhookAssetTrack` as its data: ``video.asset.track.created``,
     ``video.asset.track.deleted``, ``video.asset.track.errored``, ``video.asset.track.ready``,
@@ -468,7 +468,7 @@ class AssetTrackEvent(Event):
     data: WebhookAssetTrack
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class AssetWarningEvent(Event):
     """An event with `WebhookAssetWarning` as its data: ``video.asset.warning``.
 
@@ -480,7 +480,7 @@ class AssetWarningEvent(Event):
     data: WebhookAssetWarning
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class VideoDeliveryHighTrafficEvent(Event):
     """An event with `WebhookVideoDeliveryHighTraffic` as its data: ``video.delivery.high_traffic``.
 
@@ -492,7 +492,7 @@ class VideoDeliveryHighTrafficEvent(Event):
     data: WebhookVideoDeliveryHighTraffic
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class LiveStreamEvent(Event):
     """An event with `WebhookLiveStream` as its data: ``video.live_stream.active``,
     ``video.live_stream.connected``, ``video.live_stream.created``, ``video.live_stream.deleted``,
@@ -518,7 +518,7 @@ class LiveStreamEvent(Event):
     data: WebhookLiveStream
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SimulcastTargetEvent(Event):
     """An event with `WebhookSimulcastTarget` as its data: ``video.live_stream.simulcast_target.broadcasting``,
     ``video.live_stream.simulcast_target.created``, ``video.live_stream.simulcast_target.deleted``,
@@ -541,7 +541,7 @@ class SimulcastTargetEvent(Event):
     data: WebhookSimulcastTarget
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class LiveStreamWarningEvent(Event):
     """An event with `WebhookLiveStreamWarning` as its data: ``video.live_stream.warning``.
 
@@ -553,7 +553,7 @@ class LiveStreamWarningEvent(Event):
     data: WebhookLiveStreamWarning
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class DirectUploadEvent(Event):
     """An event with `WebhookDirectUpload` as its data: ``video.upload.asset_created``,
     ``video.upload.cancelled``, ``video.upload.created``, ``video.upload.errored``.
@@ -566,7 +566,7 @@ class DirectUploadEvent(Event):
     data: WebhookDirectUpload
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class SpaceEvent(Event):
     """An event with `Space` as its data: ``video.space.active``, ``video.space.created``,
     ``video.space.deleted``, ``video.space.idle``, ``video.space.updated``.
@@ -579,7 +579,7 @@ class SpaceEvent(Event):
     data: Space
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class BroadcastEvent(Event):
     """An event with `Broadcast` as its data: ``video.space.broadcast.active``,
     ``video.space.broadcast.created``, ``video.space.broadcast.deleted``, ``video.space.broadcast.idle``.
@@ -597,7 +597,7 @@ class BroadcastEvent(Event):
     data: Broadcast
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1WebhookDirectiveRunEvent(Event):
     """An event with `RobotsV1WebhookDirectiveRun` as its data: ``robots.v1.directive_run.completed``,
     ``robots.v1.directive_run.created``, ``robots.v1.directive_run.errored``,
@@ -616,7 +616,7 @@ class RobotsV1WebhookDirectiveRunEvent(Event):
     data: RobotsV1WebhookDirectiveRun
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AnalyzeStructureJobEvent(Event):
     """An event with `RobotsV1AnalyzeStructureJob` as its data: ``robots.v1.job.analyze_structure.cancelled``,
     ``robots.v1.job.analyze_structure.completed``, ``robots.v1.job.analyze_structure.errored``,
@@ -636,7 +636,7 @@ class RobotsV1AnalyzeStructureJobEvent(Event):
     data: RobotsV1AnalyzeStructureJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1AskQuestionsJobEvent(Event):
     """An event with `RobotsV1AskQuestionsJob` as its data: ``robots.v1.job.ask_questions.cancelled``,
     ``robots.v1.job.ask_questions.completed``, ``robots.v1.job.ask_questions.errored``,
@@ -656,7 +656,7 @@ class RobotsV1AskQuestionsJobEvent(Event):
     data: RobotsV1AskQuestionsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1EditCaptionsJobEvent(Event):
     """An event with `RobotsV1EditCaptionsJob` as its data: ``robots.v1.job.edit_captions.cancelled``,
     ``robots.v1.job.edit_captions.completed``, ``robots.v1.job.edit_captions.errored``,
@@ -676,7 +676,7 @@ class RobotsV1EditCaptionsJobEvent(Event):
     data: RobotsV1EditCaptionsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindBestThumbnailsJobEvent(Event):
     """An event with `RobotsV1FindBestThumbnailsJob` as its data:
     ``robots.v1.job.find_best_thumbnails.cancelled``, ``robots.v1.job.find_best_thumbnails.completed``,
@@ -697,7 +697,7 @@ class RobotsV1FindBestThumbnailsJobEvent(Event):
     data: RobotsV1FindBestThumbnailsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1FindKeyMomentsJobEvent(Event):
     """An event with `RobotsV1FindKeyMomentsJob` as its data: ``robots.v1.job.find_key_moments.cancelled``,
     ``robots.v1.job.find_key_moments.completed``, ``robots.v1.job.find_key_moments.errored``,
@@ -717,7 +717,7 @@ class RobotsV1FindKeyMomentsJobEvent(Event):
     data: RobotsV1FindKeyMomentsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateChaptersJobEvent(Event):
     """An event with `RobotsV1GenerateChaptersJob` as its data: ``robots.v1.job.generate_chapters.cancelled``,
     ``robots.v1.job.generate_chapters.completed``, ``robots.v1.job.generate_chapters.errored``,
@@ -737,7 +737,7 @@ class RobotsV1GenerateChaptersJobEvent(Event):
     data: RobotsV1GenerateChaptersJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateContextualTextJobEvent(Event):
     """An event with `RobotsV1GenerateContextualTextJob` as its data:
     ``robots.v1.job.generate_contextual_text.cancelled``,
@@ -758,7 +758,7 @@ class RobotsV1GenerateContextualTextJobEvent(Event):
     data: RobotsV1GenerateContextualTextJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GenerateEngagementInsightsJobEvent(Event):
     """An event with `RobotsV1GenerateEngagementInsightsJob` as its data:
     ``robots.v1.job.generate_engagement_insights.cancelled``,
@@ -781,7 +781,7 @@ class RobotsV1GenerateEngagementInsightsJobEvent(Event):
     data: RobotsV1GenerateEngagementInsightsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1GeneratePremiumCaptionsJobEvent(Event):
     """An event with `RobotsV1GeneratePremiumCaptionsJob` as its data:
     ``robots.v1.job.generate_premium_captions.cancelled``,
@@ -803,7 +803,7 @@ class RobotsV1GeneratePremiumCaptionsJobEvent(Event):
     data: RobotsV1GeneratePremiumCaptionsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1ModerateJobEvent(Event):
     """An event with `RobotsV1ModerateJob` as its data: ``robots.v1.job.moderate.cancelled``,
     ``robots.v1.job.moderate.completed``, ``robots.v1.job.moderate.errored``,
@@ -823,7 +823,7 @@ class RobotsV1ModerateJobEvent(Event):
     data: RobotsV1ModerateJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1SummarizeJobEvent(Event):
     """An event with `RobotsV1SummarizeJob` as its data: ``robots.v1.job.summarize.cancelled``,
     ``robots.v1.job.summarize.completed``, ``robots.v1.job.summarize.errored``,
@@ -843,7 +843,7 @@ class RobotsV1SummarizeJobEvent(Event):
     data: RobotsV1SummarizeJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1TranslateAudioJobEvent(Event):
     """An event with `RobotsV1TranslateAudioJob` as its data: ``robots.v1.job.translate_audio.cancelled``,
     ``robots.v1.job.translate_audio.completed``, ``robots.v1.job.translate_audio.errored``,
@@ -863,7 +863,7 @@ class RobotsV1TranslateAudioJobEvent(Event):
     data: RobotsV1TranslateAudioJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV1TranslateCaptionsJobEvent(Event):
     """An event with `RobotsV1TranslateCaptionsJob` as its data: ``robots.v1.job.translate_captions.cancelled``,
     ``robots.v1.job.translate_captions.completed``, ``robots.v1.job.translate_captions.errored``,
@@ -883,7 +883,7 @@ class RobotsV1TranslateCaptionsJobEvent(Event):
     data: RobotsV1TranslateCaptionsJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV0AnalyzeStructureJobEvent(Event):
     """An event with `RobotsV0AnalyzeStructureJob` as its data: ``robots.job.analyze_structure.cancelled``,
     ``robots.job.analyze_structure.completed``, ``robots.job.analyze_structure.errored``,
@@ -903,7 +903,7 @@ class RobotsV0AnalyzeStructureJobEvent(Event):
     data: RobotsV0AnalyzeStructureJob
 
 
-@late(kw_only=True, eq=False, repr=False)
+@deferred_attrs(kw_only=True, eq=False, repr=False)
 class RobotsV0GenerateContextualTextJobEvent(Event):
     """An event with `RobotsV0GenerateContextualTextJob` as its data:
     ``robots.job.generate_contextual_text.cancelled``, ``robots.job.generate_contextual_text.completed``,

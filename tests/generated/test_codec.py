@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 import pytest
 
+from mux_async import converter
 from mux_async._models.json_reader import loads
-from mux_async._models.response_decoder import BodyError, converter, decoder, dumps
+from mux_async._models.response_decoder import BodyError, decoder, dumps
 from mux_async._operation import Bucket, Operation, Replay, Result
 from mux_async.errors import InvalidRequestError
 from mux_async.models import Asset, AssetStatus, ListAssetsResponse, Track

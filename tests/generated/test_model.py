@@ -11,7 +11,7 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from mux_async._models.model import to_wire
+from mux_async._models.serialization import to_wire
 from mux_async._types import UNSET, Secret
 from mux_async.errors import InvalidRequestError
 from mux_async.models import (

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 
 import mux_async.models as models
-from mux_async._models.model import Model
-from mux_async._models.objects import Variants
+from mux_async._models.model import Model, table_of
+from mux_async._models.variants import Variants
 from mux_async.webhooks import events
 from mux_async.webhooks.events import ABOUT, EVENTS, EventType, UnknownEvent, parse_event
 from tests._examples import examples
@@ -51,13 +51,17 @@ def test_enums(name: str) -> None:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_fields(name: str) -> None:
-    """A class has the fields of its schema, required where the facts say so."""
+    """A class has the fields of its schema, required where the facts say so, and its table has the same."""
     schema = spec.schemas()[name]
-    fields = [field for field in attrs.fields(getattr(models, name)) if field.name != "extra"]
+    fields = {field.name: field for field in attrs.fields(getattr(models, name)) if field.name != "extra"}
+    table = table_of(getattr(models, name))
 
-    assert [field.metadata.get("wire", field.name) for field in fields] == list(schema["properties"])
-    required = {field.metadata.get("wire", field.name) for field in fields if field.default is attrs.NOTHING}
-    assert required == set(schema.get("required", []))
+    assert list(table.fields) == list(fields)
+    assert list(table.wires) == list(schema["properties"])
+    assert {wire for wire, name in table.wires.items() if fields[name].default is attrs.NOTHING} == set(
+        schema.get("required", [])
+    )
+    assert table.required == {name for name, field in fields.items() if field.default is attrs.NOTHING}
 
 
 @pytest.mark.parametrize("name", OBJECTS)

@@ -138,7 +138,7 @@ class _Server(asyncio.Protocol):
 
 async def measure() -> dict[str, int]:
     """Return every figure."""
-    model.forget_forms()  # what other tests met, and models are ready for since then
+    model.forget_decoders()  # those that were rebuilt for what other tests received
     figures: dict[str, int] = {}
     async with make_client(Canned()) as mux:
         assets = mux.video.assets

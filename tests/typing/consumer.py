@@ -11,8 +11,7 @@ from typing import assert_type
 
 import attrs
 
-from mux_async import Mux
-from mux_async._models.response_decoder import converter
+from mux_async import Mux, converter
 from mux_async._pagination import Page, Paginator
 from mux_async._response import Download, RawResponse
 from mux_async.models import (

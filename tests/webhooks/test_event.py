@@ -12,8 +12,7 @@ import orjson
 import pytest
 
 from mux_async._models.json_reader import NotJsonError
-from mux_async._models.model import slot
-from mux_async._models.struct_decoder import Kept
+from mux_async._models.model import is_materialized
 from mux_async.models.webhooks import WebhookAsset
 from mux_async.webhooks import Event, WebhookEvent, parse_event
 from mux_async.webhooks.events import AssetEvent, parse_event_text
@@ -37,14 +36,14 @@ def test_nothing_is_read_before(parse: Callable[[dict[str, object]], WebhookEven
     event = parse(envelope())
 
     assert (event.id[:4], event.type) == ("4813", "video.asset.ready")
-    assert slot.__get__(event).__class__ is not Kept
+    assert not is_materialized(event)
     assert event.environment.id == "dvlv0o"
-    assert slot.__get__(event).__class__ is Kept
+    assert is_materialized(event)
     data = cast("Any", event).data
     assert isinstance(data, WebhookAsset)
-    assert slot.__get__(data).__class__ is not Kept
+    assert not is_materialized(data)
     assert data.status == "ready"
-    assert slot.__get__(data).__class__ is Kept
+    assert is_materialized(data)
 
 
 def test_text() -> None:

@@ -1,4 +1,4 @@
-"""Classes of attrs that are finished late, and which nobody can tell from others."""
+"""Classes of which attrs makes the constructor on first use, and which otherwise are as all classes of attrs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from mux_async._models.deferred_attrs import late
-from mux_async._models.model import ABSENT, Model, drafts, thaw
-from mux_async._models.struct_decoder import NUMBER, Form
+from mux_async._models.deferred_attrs import deferred_attrs
+from mux_async._models.fields import NUMBER, FieldTable, optional
+from mux_async._models.model import ABSENT, Model
 
 
 def is_finished(cls: type) -> bool:
@@ -21,24 +21,17 @@ def is_finished(cls: type) -> bool:
 
 
 def make() -> Any:
-    @late(kw_only=True, eq=False, repr=False)
+    @deferred_attrs(kw_only=True, eq=False, repr=False)
     class Thing(Model):
         """A thing."""
 
         kinds: ClassVar[int] = 3
         id: str
-        size: int | None = attrs.field(default=ABSENT, metadata={"wire": "Size"})
+        size: int | None = attrs.field(default=ABSENT, metadata={"note": "bytes"})
 
         @classmethod
-        def _form(cls) -> Form:
-            return Form({"id": str}, {"size": NUMBER}, {"size": "Size"})
-
-        @classmethod
-        def _fill(cls, it: Any, got: Any) -> None:
-            thaw[it] = drafts[cls]
-            it.id = got.id
-            it.size = got.size
-            it.__class__ = cls
+        def _field_table(cls) -> FieldTable:
+            return FieldTable({"id": str, "size": optional(NUMBER)}, renamed={"size": "Size"})
 
         def double(self) -> int:
             return 2 * (self.size or 0)
@@ -66,7 +59,7 @@ def test_finished_when_needed(use: str) -> None:
 
     assert is_finished(cls)
     assert [field.name for field in attrs.fields(cls)] == ["extra", "id", "size"]
-    assert attrs.fields(cls).size.metadata == {"wire": "Size"}
+    assert attrs.fields(cls).size.metadata == {"note": "bytes"}
     assert str(inspect.signature(cls)).startswith("(*, extra: ")
     thing = cls(id="a", size=2)
     assert (thing.id, thing.double(), cls.kinds) == ("a", 4, 3)
