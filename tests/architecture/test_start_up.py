@@ -208,7 +208,7 @@ def test_client_brings_what_it_is_built_on() -> None:
 
     assert loaded.foreign <= LIBRARIES
     assert not loaded.modules & HEAVY
-    assert len(loaded.mine) <= 47
+    assert len(loaded.mine) <= 48
     assert len(loaded.classes) <= 34
 
 
