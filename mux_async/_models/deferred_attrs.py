@@ -1,7 +1,7 @@
 """Classes of which attrs makes the constructor when it is first needed.
 
 attrs compiles a constructor for each class and describes each field by an object: 0.2 to 0.8 ms for a class, and importing the models of an
-asset makes sixty. A received model needs none of that, because it stores its fields itself. So a class decorated with `deferred_attrs`
+asset makes 45. A received model needs none of that, because it stores its fields itself. So a class decorated with `deferred_attrs`
 gets its slots at once, and the constructor and the descriptions of its fields on first use: a call of the class, `attrs.fields`,
 `attrs.evolve`, cattrs, `inspect.signature`. Without it, the first answer takes 5 to 11 % longer and the first webhook event 46 %
 (docs/decisions/decoding.md).
