@@ -16,7 +16,7 @@ import mux_async
 from mux_async import Mux
 
 MOST_CALLS = 35
-MOST_FILES = 11
+MOST_FILES = 10
 PACKAGES = tuple(
     str(folder)
     for folder in (
