@@ -32,8 +32,8 @@ def long_sleeps(source: str) -> Iterator[str]:
                 case _:
                     pass
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            marks = " ".join(map(ast.unparse, node.decorator_list))
-            is_exempt = is_exempt or is_marked(marks) or "VirtualTimeLoop" in ast.unparse(node)
+            decorators = " ".join(map(ast.unparse, node.decorator_list))
+            is_exempt = is_exempt or is_marked(decorators) or "VirtualTimeLoop" in ast.unparse(node)
         elif isinstance(node, ast.ClassDef | ast.Module):
             marks = [
                 ast.unparse(each.value)
