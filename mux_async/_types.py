@@ -68,4 +68,4 @@ class Secret:
         return self
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("a Secret is not pickled; pass the text and wrap it on the other side")
+        raise TypeError("a Secret cannot be pickled; pass the text and wrap it on the other side")
