@@ -27,6 +27,7 @@ class Meddled(AiohttpTransport):
         vars(self._session)["_retry_connection"] = True  # a habit that the adapter has turned off
         request = self._session.request
         self._session = _Session(self._session, lambda *args, **kwargs: request(*args, **{**kwargs, **options}))  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+        vars(self._session_path)["_session"] = self._session
 
 
 class _Session:

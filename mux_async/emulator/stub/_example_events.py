@@ -44,7 +44,7 @@ def example_event(kind: str, now: datetime, *, seed: str = "", data: Mapping[str
         "created_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "object": {"type": _KINDS.get(family[-1], family[-1]), "id": str(example.get("id", ""))},
         "environment": {"name": "Development", "id": "j0863n"},
-        "data": {kind: example} if kind.startswith("robots.job.") else example,
+        "data": {kind: example} if kind.startswith(("robots.job.", "robots.v1.job.")) else example,
         "request_id": None,
         "attempts": [],
         "accessor": None,
