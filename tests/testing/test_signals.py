@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.proof, pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals of POSIX")]
+pytestmark = pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals of POSIX")
 
 SHOW = """
 import signal
