@@ -85,7 +85,7 @@ example: $(VENV)/.dev-installed ## Run the example web application, with a Mux o
 # What the lowest versions that pyproject.toml allows have to pass: every library is imported and used, in a minute.
 LOWEST := $(VENV)-lowest
 LOWEST_TESTS := tests/engine/test_engine.py tests/engine/test_retry.py tests/transports/test_aiohttp.py \
-	tests/transports/test_aiohttp_direct.py tests/transports/test_httpx.py tests/transports/test_httpx_options.py \
+	tests/transports/test_aiohttp_fast_path.py tests/transports/test_httpx.py tests/transports/test_httpx_options.py \
 	tests/signing/test_signer.py tests/signing/test_verify.py tests/cli/test_cli.py
 
 $(LOWEST)/.installed: pyproject.toml requirements-lowest.lock
