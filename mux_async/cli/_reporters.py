@@ -11,10 +11,10 @@ import sys
 
 import attrs
 
+from mux_async._text_encoding import legible_all
 from mux_async.cli._output import counted, printable, size, span, stderr
 from mux_async.cli._progress import Form, IngestJob, RateBudget, Reporter, adopted_line, summary_lines
 from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, RunsAdopted
-from mux_async.ingest._text_encoding import legible_all
 
 
 def make_reporter(form: Form, job: IngestJob, budget: RateBudget) -> Reporter:

@@ -10,6 +10,7 @@ The journal makes it resumable: after a crash at any point, the next run continu
 A manifest is a list of URLs and files: plain lines, JSON lines, or CSV (`make_plan`).
 """
 
+from mux_async._journal_errors import JournalError
 from mux_async.ingest._events import (
     EventCallback,
     IngestEvent,
@@ -23,7 +24,6 @@ from mux_async.ingest._events import (
 from mux_async.ingest._file_types import MEDIA_SUFFIXES
 from mux_async.ingest._items import Item, ItemOptions, file_item, remote_item, url_item
 from mux_async.ingest._journal import Journal, JournalEntry, JournalSummary
-from mux_async.ingest._journal_errors import JournalError
 from mux_async.ingest._manifest import Manifest
 from mux_async.ingest._manifest_rows import ManifestForm
 from mux_async.ingest._plan import Dedup, OnBadLine, Plan, make_plan

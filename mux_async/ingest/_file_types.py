@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from mux_async._text_encoding import legible
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest._manifest_rows import ManifestForm
-from mux_async.ingest._text_encoding import legible
 
 MEDIA_SUFFIXES: Final = frozenset(
     [

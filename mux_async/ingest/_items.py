@@ -12,12 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
+from mux_async._text_encoding import is_path, legible, legible_all, stripped
 from mux_async._tracebacks import hides_locals
 from mux_async._types import Secret
 from mux_async.errors import InvalidRequestError, MissingExtraError
 from mux_async.ingest._asset_settings import MAX_LENGTHS
 from mux_async.ingest._signed_urls import without_signature, without_signature_before_v3
-from mux_async.ingest._text_encoding import is_path, legible, legible_all, stripped
 from mux_async.uploads._source import open_file
 
 FETCHED_SCHEMES = frozenset({"http", "https", "mux"})

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from mux_async._journal_errors import JournalError
 from mux_async._sqlite import use_write_ahead_log
-from mux_async.ingest._journal_errors import JournalError
 
 APPLICATION_ID: Final = 0x4D757849
 """``MuxI``."""

@@ -21,8 +21,8 @@ from typing import Any, Final, cast
 
 import attrs
 
+from mux_async._journal_errors import JournalError, explained
 from mux_async._sqlite import SqliteConnection, open_database
-from mux_async.ingest._journal_errors import JournalError, explained
 from mux_async.ingest._journal_file import prepare_file
 from mux_async.ingest.machine import ItemState, Retried, advance
 

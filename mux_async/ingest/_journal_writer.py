@@ -14,9 +14,9 @@ from typing import TypeVar, TypeVarTuple
 import anyio
 import anyio.to_thread
 
-from mux_async.ingest._journal_errors import JournalError
+from mux_async._journal_errors import JournalError
+from mux_async._lease import Lease
 from mux_async.ingest._journal_store import Change, JournalStore
-from mux_async.ingest._lease import Lease
 from mux_async.ingest._runs import end_run
 
 T = TypeVar("T")

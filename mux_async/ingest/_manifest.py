@@ -22,6 +22,7 @@ from typing import TypeAlias, cast
 
 import attrs
 
+from mux_async._text_encoding import EncodingError, decode, is_path, is_text, legible, stripped
 from mux_async._tracebacks import hides_methods
 from mux_async.errors import InvalidRequestError
 from mux_async.ingest._asset_settings import check, read_cell, setting_types, suggest, to_create_members
@@ -30,7 +31,6 @@ from mux_async.ingest._items import FETCHED_SCHEMES, NO_OPTIONS, Item, ItemOptio
 from mux_async.ingest._manifest_rows import ManifestForm, Row, read_rows
 from mux_async.ingest._plan_errors import Problem
 from mux_async.ingest._private_addresses import check_public
-from mux_async.ingest._text_encoding import EncodingError, decode, is_path, is_text, legible, stripped
 
 _SOURCE_COLUMNS = ("url", "path")
 _META_COLUMNS = ("title", "creator_id", "external_id")

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Literal, TypeAlias, cast
 
+from mux_async._text_encoding import is_text, legible, legible_all, stripped
 from mux_async.ingest._plan_errors import Problem
-from mux_async.ingest._text_encoding import is_text, legible, legible_all, stripped
 
 ManifestForm: TypeAlias = Literal["lines", "null", "jsonl", "json", "csv"]
 Row: TypeAlias = Mapping[str, object]

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import attrs
 
+from mux_async._journal_errors import JournalError
 from mux_async._models.times import parse_http_date
 from mux_async.errors import APIStatusError, AuthenticationError, MuxError, PermissionDeniedError
-from mux_async.ingest._journal_errors import JournalError
 from mux_async.ingest._journal_store import Change
 from mux_async.ingest._journal_writer import JournalWriter
 from mux_async.ingest.machine import AssetCreated, ItemEvent, ItemState, NothingCreated, UploadCreated, advance

@@ -7,7 +7,7 @@ import platform
 import secrets
 from pathlib import Path
 
-from mux_async.ingest import _lease
+from mux_async import _lease
 from mux_async.ingest._journal_store import JournalStore
 
 

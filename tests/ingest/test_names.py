@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mux_async._text_encoding import is_text, legible
 from mux_async.ingest import Ingest, Journal, Manifest, Plan, PlanError, make_plan, write_report
-from mux_async.ingest._text_encoding import is_text, legible
 from mux_async.testing import VirtualTimeLoop
 from tests.ingest.emulation import client_of, emulate, posts
 

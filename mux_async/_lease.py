@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from mux_async._forks import after_fork
-from mux_async.ingest._journal_errors import JournalError
+from mux_async._journal_errors import JournalError
 
 if sys.platform == "win32":
     import msvcrt

@@ -17,7 +17,7 @@ class JournalError(MuxError):
 _RERUN: Final = "then run the same again: the journal has everything that was begun"
 _LOST: Final = (
     "restore a copy of it, or save what can be read with `sqlite3 FILE .recover`; "
-    "a run without its journal creates all assets again"
+    "a run without its journal starts over and repeats what was done"
 )
 _MEANINGS: Final[dict[int, str]] = {
     sqlite3.SQLITE_FULL: f"the disk is full: make room, {_RERUN}",
