@@ -7,15 +7,16 @@ from typing import get_args
 
 import typer
 
-from mux_async.emulator import ALL_PERMISSIONS, DEFAULT_TOKEN, LimitModel, Token
+from mux_async.emulator import ALL_PERMISSIONS, DEFAULT_TOKEN, LimitModel, LimitScope, Token
 
 SWITCHES = ("on", "off")
-SCOPES = ("account", "environment")
+SCOPES = get_args(LimitScope)
 MODELS: Mapping[str, LimitModel] = {"token": "token-bucket", "fixed": "fixed-window", "sliding": "sliding-window"}
 """Short names of the models; the long ones are taken too."""
 
 _PRODUCTS = tuple(dict.fromkeys(permission.partition(":")[0] for permission in ALL_PERMISSIONS))
 _VERBS = ("read", "write")
+_PRIORITIES = ("high", "low")
 METAVAR = "ID:SECRET[:PERMISSIONS][@ENVIRONMENT]"
 _EXAMPLES = "ci:secret, ci:secret:video:read,data or ci:secret:video:read@staging"
 
@@ -24,8 +25,8 @@ def parse_token(text: str) -> Token:
     """Read ``ID:SECRET``, ``ID:SECRET:PERMISSIONS``, or either with an environment behind: ``ID:SECRET:PERMISSIONS@ENVIRONMENT``.
 
     PERMISSIONS are words between commas: ``video:read`` is one permission, ``video`` both of a product, ``read`` that of every
-    product, ``all`` (or nothing) everything. With an environment the second colon has to be there: ``ID:SECRET:@ENVIRONMENT``; a secret
-    may hold an ``@``.
+    product, ``all`` (or nothing) everything; ``low`` makes it a token of low priority. With an environment the second colon has to be
+    there: ``ID:SECRET:@ENVIRONMENT``; a secret may hold an ``@``.
 
     Raises:
         typer.BadParameter: It is none of these; the message does not repeat the text, because it holds a secret.
@@ -35,17 +36,25 @@ def parse_token(text: str) -> Token:
     words, at, environment = rights.partition("@")
     if not (token_id and secret) or (second and not rights) or (at and not environment):
         raise typer.BadParameter(f"a token is written {METAVAR}, for example {_EXAMPLES}")
-    return Token(token_id, secret, environment or DEFAULT_TOKEN.environment, permissions=_permissions(words))
+    named = words.split(",") if words else []
+    granted = [word for word in named if word not in _PRIORITIES]
+    return Token(
+        token_id,
+        secret,
+        environment or DEFAULT_TOKEN.environment,
+        permissions=_permissions(granted or ["all"]),
+        priority="low" if "low" in named else "high",
+    )
 
 
-def _permissions(words: str) -> tuple[str, ...]:
+def _permissions(words: Iterable[str]) -> tuple[str, ...]:
     chosen: set[str] = set()
-    for word in words.split(",") if words else ["all"]:
+    for word in words:
         found = _MEANINGS.get(word)
         if found is None:
             raise typer.BadParameter(
                 f"{word!r} is no permission: use all, {', '.join(_VERBS)}, {', '.join(_PRODUCTS)}, or product and verb as in"
-                f" {ALL_PERMISSIONS[0]}; an environment is written @{word or 'staging'}"
+                f" {ALL_PERMISSIONS[0]}; {' or '.join(_PRIORITIES)} is the token's priority; an environment is written @{word or 'staging'}"
             )
         chosen.update(found)
     return tuple(permission for permission in ALL_PERMISSIONS if permission in chosen)
@@ -69,7 +78,7 @@ def complete_token(incomplete: str) -> list[str]:
     if not comma:
         first, second, word = incomplete.split(":", 2)
         given, comma = f"{first}:{second}", ":"
-    return [f"{given}{comma}{meaning}" for meaning in _MEANINGS if meaning.startswith(word)]
+    return [f"{given}{comma}{meaning}" for meaning in (*_MEANINGS, *_PRIORITIES) if meaning.startswith(word)]
 
 
 def one_of(name: str, value: str, allowed: Iterable[str]) -> str:

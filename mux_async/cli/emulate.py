@@ -40,6 +40,7 @@ from mux_async.emulator import (
     Emulator,
     EmulatorSettings,
     Fault,
+    LimitScope,
     RateRules,
     StateFileError,
     Token,
@@ -76,7 +77,7 @@ def emulate(
             metavar=METAVAR,
             autocompletion=complete_token,
             help="An access token to accept; may be repeated. PERMISSIONS are words between commas: video:read, video, read or all; without"
-            " them it may do everything. Default: test-token:test-secret.",
+            " them it may do everything. The word low makes it a token of low priority. Default: test-token:test-secret.",
         ),
     ] = None,
     limits: Annotated[
@@ -92,8 +93,15 @@ def emulate(
         ),
     ] = "token",
     burst: Annotated[float, typer.Option(min=1.0, help="Size of each bucket, as a multiple of its rate per second.")] = 5.0,
-    scope: Annotated[
-        str, typer.Option(metavar="account|environment", autocompletion=completing(SCOPES), help="Who shares the buckets.")
+    limit_scope: Annotated[
+        str,
+        typer.Option(
+            "--limit-scope",
+            "--scope",
+            metavar="|".join(SCOPES),
+            autocompletion=completing(SCOPES),
+            help="Which tokens share the buckets: all, those of an environment, or those of an environment and a priority.",
+        ),
     ] = "account",
     retry_after: Annotated[bool, typer.Option("--retry-after", help="Send Retry-After with a 429.")] = False,
     rate_headers: Annotated[bool, typer.Option("--rate-headers", help="Send X-RateLimit-* headers.")] = False,
@@ -151,7 +159,7 @@ def emulate(
     rules = RateRules(
         model=read_model(limit_model),
         burst=burst,
-        scope="environment" if one_of("--scope", scope, SCOPES) == "environment" else "account",
+        scope=cast("LimitScope", one_of("--limit-scope", limit_scope, SCOPES)),
         retry_after=retry_after,
         headers=rate_headers,
     )
@@ -292,6 +300,7 @@ def banner(settings: EmulatorSettings, origin: str) -> list[str]:
     lines = [f"Mux emulator on {origin}"]
     for token in settings.tokens:
         rights = "" if token.permissions == ALL_PERMISSIONS else f", {','.join(token.permissions)}"
+        rights += ", low priority" if token.priority == "low" else ""
         lines.append(f"  token {token.id}:{token.secret.reveal()} (environment {token.environment}{rights})")
     first = settings.tokens[0]
     lines += [

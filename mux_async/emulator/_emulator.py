@@ -344,7 +344,7 @@ class Emulator:
         bucket = bucket_of(request.method, request.raw_path)
         arrival = attrs.evolve(arrival, bucket=bucket, environment=token.environment)
         if self._limiter is not None:
-            decision, more = self._limiter.take(token.environment, bucket, self._state.now)
+            decision, more = self._limiter.take(token, bucket, self._state.now)
             headers.update(more)
             if not decision.allowed:
                 return BodyDiscarder(self._limiter.refusal()), arrival

@@ -15,6 +15,8 @@ from mux_async.limits import Bucket
 
 LimitModel: TypeAlias = Literal["token-bucket", "fixed-window", "sliding-window"]
 """How a rate limit counts; see `RateRules`."""
+LimitScope: TypeAlias = Literal["account", "environment", "environment-and-priority"]
+"""Which tokens share the buckets: all, those of an environment, or those of an environment and a priority (facts/NEWER.md, section 6)."""
 
 ALL_PERMISSIONS = (
     "video:read",
@@ -40,6 +42,7 @@ class Token:
         bearer: Accepted as ``Authorization: Bearer ...`` too; ``None`` for no bearer.
         permissions: Its permissions; whoami needs none.
         name: As whoami shows it.
+        priority: Which buckets of its environment its requests count against, where `RateRules.scope` tells priorities apart.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Token:
     bearer: Secret | None = attrs.field(default=None, converter=attrs.converters.optional(Secret))
     permissions: tuple[str, ...] = ALL_PERMISSIONS
     name: str = "emulator token"
+    priority: Literal["high", "low"] = "high"
 
 
 DEFAULT_TOKEN = Token("test-token", "test-secret")
@@ -70,7 +74,7 @@ class RateRules:
             ``sliding-window`` lets at most ``capacity`` through in any ``capacity / rate`` seconds.
         rates: Requests per second of each bucket, above 0.
         burst: Capacity of each bucket as a multiple of its rate, so also the length of a window in seconds; at least 1.
-        scope: Whether the tokens of all environments share the buckets, or those of one.
+        scope: Which tokens share the buckets.
         retry_after: Whether a 429 has ``Retry-After``. Mux was never seen to send it (facts/BEHAVIOUR.md, section 2.3).
         headers: Whether responses have ``X-RateLimit-Limit`` (the capacity) and ``X-RateLimit-Remaining``.
         body: The shape of a 429: ``{"errors": [..]}`` as recorded, or ``{"error": {..}}``.
@@ -79,7 +83,7 @@ class RateRules:
     model: LimitModel = "token-bucket"
     rates: Mapping[Bucket, float] = PUBLISHED_RATES
     burst: float = attrs.field(default=5.0, validator=attrs.validators.ge(1.0))
-    scope: Literal["account", "environment"] = "account"
+    scope: LimitScope = "account"
     retry_after: bool = False
     headers: bool = False
     body: Literal["errors", "error"] = "errors"

@@ -111,6 +111,7 @@ def test_run(tmp_path: Path, stop: signal.Signals) -> None:
         (["--no-limits"], None),
         (["--limits", "on", "--limit-model", "sliding", "--burst", "1"], RateRules(model="sliding-window", burst=1.0)),
         (["--limit-model", "fixed", "--scope", "environment"], RateRules(model="fixed-window", scope="environment")),
+        (["--limit-scope", "environment-and-priority"], RateRules(scope="environment-and-priority")),
         (
             ["--limit-model", "fixed-window", "--retry-after", "--rate-headers"],
             RateRules("fixed-window", retry_after=True, headers=True),
@@ -170,7 +171,7 @@ def test_taken_port() -> None:
         ["--limits", "maybe"],
         ["--webhook-secret", "hush"],
         ["--limit-model", "leaky"],
-        ["--scope", "galaxy"],
+        ["--limit-scope", "galaxy"],
         ["--burst", "0.5"],
         ["--stub", "--state", "somewhere"],
         ["--state", "no/such/folder/state"],
@@ -189,12 +190,15 @@ def test_wrong_options(arguments: list[str]) -> None:
 
 
 def test_token() -> None:
-    """A token may do everything in the default environment, unless its permissions or its environment are given."""
+    """A token may do everything in the default environment, with high priority, unless it says otherwise."""
     everything = parse_token("a:b")
     assert (everything.environment, everything.permissions) == ("development", ALL_PERMISSIONS)
     assert parse_token("a:p@ss").secret.reveal() == "p@ss"
     assert parse_token("a:b:@stage") == attrs.evolve(everything, environment="stage")
     assert parse_token("a:b:all").permissions == ALL_PERMISSIONS
+    assert parse_token("a:b:high") == everything
+    assert parse_token("a:b:low@stage") == attrs.evolve(everything, environment="stage", priority="low")
+    assert parse_token("a:b:video:read,low") == attrs.evolve(everything, permissions=("video:read",), priority="low")
     assert parse_token("a:b:video:read,data@stage").permissions == ("video:read", "data:read", "data:write")
     assert parse_token("a:b:read").permissions == tuple(name for name in ALL_PERMISSIONS if name.endswith("read"))
     with pytest.raises(typer.BadParameter, match="an environment is written @stage"):
@@ -208,6 +212,7 @@ def test_completion() -> None:
     assert complete_token("a:b") == complete_token("a:b:video@s") == []
     assert complete_token("a:b:vid") == ["a:b:video:read", "a:b:video:write", "a:b:video"]
     assert complete_token("a:b:video,data:r") == ["a:b:video,data:read"]
+    assert complete_token("a:b:video,lo") == ["a:b:video,low"]
 
 
 def test_nobody_reads_the_log() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mux_async._operation import Bucket
-from mux_async.emulator import EmulatorSettings, LimitModel, RateRules, Token
+from mux_async.emulator import EmulatorSettings, LimitModel, RateRules, Response, Token
 from mux_async.emulator.routing._rate_limits import Counter, FixedWindow, SlidingWindow, TokenBucket
 from tests.emulator.harness import Account, basic
 
@@ -122,14 +122,26 @@ def test_other_shape_and_headers() -> None:
     assert answers[2].json()["error"]["type"] == "too_many_requests"
 
 
-@pytest.mark.parametrize(("scope", "status"), [("account", 429), ("environment", 201)])
-def test_scope(scope: Any, status: int) -> None:
-    """Environments share the buckets of an account, unless the scope says otherwise."""
-    tokens = (Token("a", "s", "one"), Token("b", "s", "two"))
-    account = Account(EmulatorSettings(tokens=tokens, limits=RateRules(burst=1.0, scope=scope)))
-    account.send("POST", "/video/v1/uploads", {}, authorization=basic("a", "s"))
+@pytest.mark.parametrize(
+    ("scope", "statuses"),
+    [
+        ("account", {"a": 429, "same": 429, "low": 429, "other": 429}),
+        ("environment", {"a": 429, "same": 429, "low": 429, "other": 201}),
+        ("environment-and-priority", {"a": 429, "same": 429, "low": 201, "other": 201}),
+    ],
+)
+def test_scope(scope: Any, statuses: dict[str, int]) -> None:
+    """All tokens share the buckets, those of an environment, or those of an environment and a priority, as the scope says."""
+    tokens = (Token("a", "s"), Token("same", "s"), Token("low", "s", priority="low"), Token("other", "s", "staging"))
+    account = Account(EmulatorSettings(tokens=tokens, limits=RateRules(burst=1.0, scope=scope, headers=True)))
 
-    assert account.send("POST", "/video/v1/uploads", {}, authorization=basic("b", "s")).status == status
+    def create(token: str) -> Response:
+        return account.send("POST", "/video/v1/uploads", {}, authorization=basic(token, "s"))
+
+    first = create("a")
+
+    assert (first.status, first.headers["X-RateLimit-Remaining"]) == (201, "0")
+    assert {token: create(token).status for token in statuses} == statuses
 
 
 def test_uncounted() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mux_async.emulator import DEFAULT_TOKEN, EmulatorSettings, Fault, LimitModel, RateRules, Token
+from mux_async.emulator import DEFAULT_TOKEN, EmulatorSettings, Fault, LimitModel, LimitScope, RateRules, Token
 from tests.emulator.harness import Account, Json
 
 
@@ -76,13 +76,16 @@ def test_buckets(model: LimitModel) -> None:
     assert levels() == full
 
 
-def test_scopes() -> None:
+@pytest.mark.parametrize(
+    ("scope", "shown"), [("environment", "development"), ("environment-and-priority", "development, high priority")]
+)
+def test_scopes(scope: LimitScope, shown: str) -> None:
     """Without limits it shows none; with limits per environment it shows each of those that were asked."""
-    account = Account(EmulatorSettings(limits=RateRules(scope="environment")))
+    account = Account(EmulatorSettings(limits=RateRules(scope=scope)))
     account.create_upload()
 
     assert look(Account())["buckets"] is None
-    assert {level["scope"] for level in look(account)["buckets"]} == {"development"}
+    assert {level["scope"] for level in look(account)["buckets"]} == {shown}
 
 
 def test_out_of_the_way(tmp_path: Path) -> None:

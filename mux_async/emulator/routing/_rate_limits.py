@@ -12,7 +12,7 @@ from typing import Protocol
 
 import attrs
 
-from mux_async.emulator._settings import LimitModel, RateRules
+from mux_async.emulator._settings import LimitModel, LimitScope, RateRules, Token
 from mux_async.emulator.http._messages import Response, json_response
 from mux_async.limits import Bucket
 
@@ -47,7 +47,7 @@ class Level:
     """How full a bucket is.
 
     Attributes:
-        scope: Name of the environment it belongs to; empty for the account's.
+        scope: Name of the environment it belongs to, and the priority; empty for the account's.
         bucket: Which.
         left: Requests that could pass now.
         capacity: Most that can be left.
@@ -148,6 +148,14 @@ _MODELS: dict[LimitModel, Callable[[float, int], Counter]] = {
 }
 
 
+_SCOPES: dict[LimitScope, str] = {
+    "account": "",
+    "environment": "{0.environment}",
+    "environment-and-priority": "{0.environment}, {0.priority} priority",
+}
+"""The part of a bucket's key that comes from the token."""
+
+
 class RateLimiter:
     """All buckets of all accounts or environments."""
 
@@ -155,9 +163,9 @@ class RateLimiter:
         self._rules = rules
         self._counters: dict[tuple[str, Bucket], Counter] = {}
 
-    def take(self, environment: str, bucket: Bucket, now: float) -> tuple[LimitDecision, dict[str, str]]:
-        """Count a request of *environment*, and give the headers its answer carries because of it."""
-        key = (environment if self._rules.scope == "environment" else "", bucket)
+    def take(self, token: Token, bucket: Bucket, now: float) -> tuple[LimitDecision, dict[str, str]]:
+        """Count a request of *token*, and give the headers its answer carries because of it."""
+        key = (_SCOPES[self._rules.scope].format(token), bucket)
         if key not in self._counters:
             self._counters[key] = _MODELS[self._rules.model](self._rules.rates[bucket], self._rules.capacity(bucket))
         verdict = self._counters[key].take(now)
