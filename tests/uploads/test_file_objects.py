@@ -26,8 +26,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mux_async import Mux
-from mux_async._types import Secret
+from mux_async import Mux, Secret
 from mux_async.emulator import Emulator, EmulatorTransport
 from mux_async.errors import InvalidRequestError, UploadError
 from mux_async.testing import FakeTransport, SentRequest, VirtualTimeLoop, respond, virtual_trio_options

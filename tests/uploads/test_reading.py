@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mux_async._types import Secret
+from mux_async import Secret
 from mux_async.errors import UploadError
 from mux_async.testing import FakeTransport
 from mux_async.uploads._buffer_pool import BufferPool

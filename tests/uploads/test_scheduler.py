@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mux_async._types import Secret
+from mux_async import Secret
 from mux_async.errors import ConfigurationError
 from mux_async.testing import FakeTransport, respond
 from mux_async.transport import Body, HttpRequest, HttpResponse

@@ -9,23 +9,22 @@ from typing import Any, cast
 import fakeredis
 import pytest
 import redis
+import redis.asyncio
 
-from mux_async._redis import RedisClient, RedisClients
 from mux_async.webhooks import EventStore, MemoryEventStore, RedisEventStore, SqliteEventStore
 from tests.limits.stores import redis_server
 
 
-class FakeRedisEventStore(RedisEventStore):
-    """The store on a server inside the process."""
+@pytest.fixture
+def fake_redis_url(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of a Redis inside this process, which stands in for every server while the test runs."""
+    server = fakeredis.FakeServer()
 
-    def __init__(self) -> None:
-        super().__init__("redis://fake", timeout=30)
-        server = fakeredis.FakeServer()
-        self._clients = RedisClients(
-            lambda: cast("RedisClient", fakeredis.FakeAsyncRedis(server=server, decode_responses=True, max_connections=2000)),
-            "events",
-            max_commands=16,
-        )
+    def connect(_url: str, **options: Any) -> fakeredis.FakeAsyncRedis:
+        return fakeredis.FakeAsyncRedis(server=server, decode_responses=options["decode_responses"])
+
+    monkeypatch.setattr(redis.asyncio.Redis, "from_url", connect)
+    return "redis://fake"
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +53,6 @@ def store(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> EventSto
     made: dict[str, Callable[[], EventStore]] = {
         "memory": MemoryEventStore,
         "sqlite": lambda: SqliteEventStore(tmp_path / "events.db"),
-        "fakeredis": FakeRedisEventStore,
+        "fakeredis": lambda: RedisEventStore(request.getfixturevalue("fake_redis_url"), timeout=30),
     }
     return made[kind]()

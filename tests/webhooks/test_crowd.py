@@ -7,13 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
-import fakeredis
 import pytest
 
-from mux_async._redis import RedisClient, RedisClients
 from mux_async.webhooks import (
     Event,
     EventStore,
@@ -30,26 +28,13 @@ SECRET = "a webhook secret of some length"
 CROWD = 1000
 
 
-class FakeRedis(RedisEventStore):
-    """The store with default settings, on a server inside the process."""
-
-    def __init__(self) -> None:
-        super().__init__("redis://fake")
-        server = fakeredis.FakeServer()
-        self._clients = RedisClients(
-            lambda: cast("RedisClient", fakeredis.FakeAsyncRedis(server=server, decode_responses=True)),
-            "events",
-            max_commands=16,
-        )
-
-
 @pytest.fixture
 def default_store(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> EventStore:
     """Return a store of each kind, made with nothing but where it is."""
     made: dict[str, Callable[[], EventStore]] = {
         "memory": MemoryEventStore,
         "sqlite": lambda: SqliteEventStore(tmp_path / "events.db"),
-        "fakeredis": FakeRedis,
+        "fakeredis": lambda: RedisEventStore(request.getfixturevalue("fake_redis_url")),
         "redis": lambda: RedisEventStore(request.getfixturevalue("redis_url")),
     }
     return made[kind]()

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from mux_async._types import Secret
+from mux_async import Secret
 from mux_async.errors import ConfigurationError
 from mux_async.webhooks import BodyTypeError, SignatureError, WebhookError, WebhookRouter, sign, unwrap, verify
 from mux_async.webhooks.events import AssetEvent

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from starlette.datastructures import Headers as StarletteHeaders
 from werkzeug.datastructures import Headers as WerkzeugHeaders
 
-from mux_async._types import Secret
+from mux_async import Secret
 from mux_async.emulator import sign_webhook
 from mux_async.errors import ConfigurationError, MuxError
 from mux_async.webhooks import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mux_async._types import Secret
+from mux_async import Secret
 from mux_async.errors import ConfigurationError
 from mux_async.webhooks import BodyTooLargeError, SignatureError, sign, unwrap, verify
 from mux_async.webhooks._signature import MAX_HEADER, make_verifier, parse_signature
