@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from base64 import b64encode, urlsafe_b64encode
+import re
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -120,7 +121,20 @@ def always(medium: MediaInfo) -> Probe:
     return probe
 
 
-def well_formed_id(byte: bytes = b"x") -> str:
-    """An id in Mux's format that no object has (facts/BEHAVIOUR.md, section 1.5); another *byte*, another id."""
-    written = urlsafe_b64encode(byte * 32).decode().rstrip("=")
+def id_of(raw: bytes) -> str:
+    """Write bytes as an id in Mux's format (facts/BEHAVIOUR.md, section 1.5)."""
+    written = urlsafe_b64encode(raw).decode().rstrip("=")
     return written.replace("0", "00").replace("-", "01").replace("_", "02")
+
+
+def id_bytes(id: str) -> bytes:
+    """Return the bytes that an id in Mux's format stands for."""
+    symbols = re.sub("0[012]", lambda match: "0-_"[int(match[0][1])], id)
+    raw = urlsafe_b64decode(symbols + "=" * (-len(symbols) % 4))
+    assert id_of(raw) == id
+    return raw
+
+
+def well_formed_id(byte: bytes = b"x") -> str:
+    """An id in Mux's format that no object has; another *byte*, another id."""
+    return id_of(byte * 32)

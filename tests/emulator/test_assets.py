@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux_async.emulator import MediaInfo
-from mux_async.emulator.state._ids import encode, is_well_formed
-from tests.emulator.harness import Account, always
+from tests.emulator.harness import Account, always, id_bytes, well_formed_id
 
-UNKNOWN = encode(b"u" * 32)
+UNKNOWN = well_formed_id()
 NOT_FOUND = "The requested resource either doesn't exist or you don't have access to it."
 
 
@@ -324,4 +323,4 @@ def test_headers() -> None:
         assert "Access-Control-Allow-Origin" not in answer.headers
     assert shown.headers["X-Request-Id"] != deleted.headers["X-Request-Id"]
     assert "Content-Type" not in deleted.headers
-    assert is_well_formed(asset["id"])
+    assert len(id_bytes(asset["id"])) == 32

@@ -11,10 +11,10 @@ from functools import partial
 import pytest
 
 from mux_async.emulator import EmulatorSettings, MediaInfo, WorkFault
-from mux_async.emulator.validation._spec import load
 from tests.emulator import tour
 from tests.emulator.harness import Account, Json, always
 from tests.emulator.judging import Judged, event_facts
+from tests.generated import spec
 
 FILM: Json = {"inputs": [{"url": "https://example.com/film.mp4"}], "playback_policies": ["public"]}
 SILENT: Json = {
@@ -26,7 +26,7 @@ SUBTITLES: Json = {"url": "https://example.com/a.vtt", "type": "text", "language
 ASSETS, STREAMS, UPLOADS, SPACES = ("/video/v1/" + name for name in ("assets", "live-streams", "uploads", "spaces"))
 WORKFLOWS = {
     operation.path: operation
-    for operation in load().operations
+    for operation in spec.operations()
     if operation.id.startswith(("robots.jobs.", "robots_v0.jobs.")) and operation.id.endswith(".create")
 }
 """By path: of both versions."""

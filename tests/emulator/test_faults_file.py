@@ -10,7 +10,6 @@ import orjson
 import pytest
 
 from mux_async.emulator import Fault, WebhookFault, WorkFault, read_faults_file
-from mux_async.emulator.faults._faults_file import read_faults, read_webhook_faults, read_work_faults
 
 REQUEST: dict[str, Any] = {
     "method": "POST",
@@ -38,18 +37,22 @@ WEBHOOK: dict[str, Any] = {
 WORK: dict[str, object] = {"work": "track", "id": "abc", "nth": [1, 2], "type": "invalid_input", "message": "on purpose"}
 
 
-def test_all_members() -> None:
-    """Every field of all kinds of fault can be written, and comes out as it was meant."""
+def test_all_members(tmp_path: Path) -> None:
+    """Every field of each kind of fault can be written, and is read as it was written; a single fault needs no list."""
+    path = tmp_path / "faults.json"
+    path.write_bytes(orjson.dumps({"requests": [REQUEST], "webhooks": WEBHOOK, "work": WORK}))
+    requests, webhooks, work = read_faults_file(path)
+
     assert set(REQUEST) == {field.name for field in attrs.fields(Fault)}
     assert set(WEBHOOK) == {field.name for field in attrs.fields(WebhookFault)}
-    assert [attrs.asdict(fault) for fault in read_faults([REQUEST])] == [REQUEST]
     assert set(WORK) == {field.name for field in attrs.fields(WorkFault)}
-    assert [attrs.asdict(fault) for fault in read_webhook_faults(WEBHOOK)] == [WEBHOOK]
-    assert [attrs.asdict(fault) for fault in read_work_faults(WORK)] == [WORK]
+    assert [attrs.asdict(fault) for fault in requests] == [REQUEST]
+    assert [attrs.asdict(fault) for fault in webhooks] == [WEBHOOK]
+    assert [attrs.asdict(fault) for fault in work] == [WORK]
 
 
 def test_file(tmp_path: Path) -> None:
-    """A file holds faults of requests, of webhooks, of work, or none."""
+    """A file holds faults of requests, of webhooks and of work; each kind may be missing."""
     path = tmp_path / "faults.json"
     path.write_bytes(orjson.dumps({"requests": [REQUEST, {"status": 500}], "webhooks": [WEBHOOK], "work": [WORK]}))
     found = read_faults_file(path)
@@ -74,7 +77,7 @@ def test_file(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes(tmp_path: Path, value: str, message: str) -> None:
-    """What is wrong is said by name."""
+    """An error names the member that is wrong."""
     path = tmp_path / "faults.json"
     path.write_text(value)
 

@@ -1,45 +1,64 @@
+"""Ids in Mux's format: the emulator gives them out, and tells a malformed id (a 400) from an unknown one (a 404)."""
+
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mux_async.emulator.state._ids import IdGenerator, encode, is_well_formed
+from tests._examples import examples
+from tests.emulator.harness import Account, id_bytes, id_of
+
+ACCOUNT = Account()
+"""Nothing here writes to it."""
+
+
+def status(id: str) -> int:
+    """GET the asset of this id."""
+    return ACCOUNT.send("GET", f"/video/v1/assets/{quote(id, safe='')}").status
 
 
 @given(st.sampled_from([24, 32, 40]).flatmap(lambda size: st.binary(min_size=size, max_size=size)))
-def test_encoded_bytes(raw: bytes) -> None:
-    """Every id that can be given out is well-formed, alphanumeric, and uses 0 only as an escape."""
-    written = encode(raw)
-
-    assert is_well_formed(written)
-    assert re.fullmatch(r"(?:[1-9A-Za-z]|0[012])+", written)
+def test_sizes(raw: bytes) -> None:
+    """An id that stands for 24, 32 or 40 bytes is well-formed."""
+    assert status(id_of(raw)) == 404
 
 
-@given(st.binary(max_size=48).filter(lambda raw: len(raw) not in {24, 32, 40}))
+@given(st.binary(min_size=1, max_size=48).filter(lambda raw: len(raw) not in {24, 32, 40}))
 def test_other_sizes(raw: bytes) -> None:
-    """What stands for any other number of bytes is malformed."""
-    assert not is_well_formed(encode(raw))
+    """An id that stands for another number of bytes is malformed."""
+    assert status(id_of(raw)) == 400
 
 
-@pytest.mark.parametrize("id", ["", "somefakeid", "a-b", "a/b", "0", "a" * 33, "é" * 32, "A" * 42 + "B", "0" * 43])
+@pytest.mark.parametrize("id", ["somefakeid", "a-b", "a/b", "0", "a" * 33, "é" * 32, "A" * 42 + "B", "0" * 43])
 def test_malformed(id: str) -> None:
-    """Ids that Mux cannot have given out are told apart from unknown ones."""
-    assert not is_well_formed(id)
+    """An id is malformed if no bytes are written like that."""
+    assert status(id) == 400
+
+
+def test_given_out() -> None:
+    """Ids are alphanumeric and stand for 32 random bytes; 0 is only an escape."""
+    account = Account()
+    ids = [account.create_asset()["id"] for _ in range(examples(200))]
+
+    assert len(set(ids)) == len(ids)
+    assert {len(id_bytes(each)) for each in ids} == {32}
+    assert all(re.fullmatch(r"(?:[1-9A-Za-z]|0[012])+", each) for each in ids)
 
 
 def test_seed() -> None:
-    """The same seed gives the same ids, another one gives others, and kinds do not disturb each other."""
-    first, second, other = IdGenerator(7), IdGenerator(7), IdGenerator(8)
-    second.id("track")
+    """The same seed gives the same ids, another one gives others, and ids of one kind do not change those of another."""
+    first, second, other = (Account(seed=seed) for seed in (7, 7, 8))
+    second.data("POST", "/video/v1/live-streams", {})
+    ids = [first.create_asset()["id"] for _ in range(2)]
 
-    assert first.id("asset") == second.id("asset")
-    assert first.id("asset") != first.id("asset")
-    assert IdGenerator(7).id("asset") != other.id("asset")
+    assert second.create_asset()["id"] == ids[0] != ids[1]
+    assert other.create_asset()["id"] not in ids
 
 
 def test_request_id() -> None:
     """A request id is 20 url-safe characters."""
-    assert re.fullmatch(r"[A-Za-z0-9_-]{20}", IdGenerator(1).request_id())
+    assert re.fullmatch(r"[A-Za-z0-9_-]{20}", ACCOUNT.send("GET", "/video/v1/assets").headers["X-Request-Id"])

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mux_async.emulator import Emulator
-from mux_async.emulator.validation._spec import JsonSchema, Operation, load
 from tests.emulator.harness import Json
+from tests.generated import spec
 
 
 class Guest(Protocol):
@@ -205,7 +205,7 @@ def system(guest: Guest) -> None:
 
 def robots(guest: Guest, asset: Json) -> None:
     """In both versions, a job of every workflow, one that is cancelled, and a directive that runs. The terms of v1 are accepted."""
-    for operation in load().operations:
+    for operation in spec.operations():
         if operation.id.startswith(("robots.jobs.", "robots_v0.jobs.")) and operation.id.endswith(".create"):
             # Editing captions leaves other tracks than it found.
             track = next(track["id"] for track in asset_of(guest, asset)["tracks"] if track["type"] == "text")
@@ -248,23 +248,24 @@ def metrics(guest: Guest, asset: Json) -> None:
         "VIDEO_ID": lambda: str(guest.data("GET", "/data/v1/dimensions/video_id?limit=1")[0]["value"]),
         "VIDEO_VIEW_ID": lambda: str(guest.data("GET", "/data/v1/video-views")[0]["id"]),
     }
-    for operation in load().operations:
+    for operation in spec.operations():
         if operation.path.startswith("/data/v1/") and operation.verb == "GET":
             guest.ok("GET", data_target(operation, ids))
     guest.ok("DELETE", f"/data/v1/annotations/{note}")
 
 
-def data_target(operation: Operation, ids: dict[str, Callable[[], str]]) -> str:
-    """Fill the path and the query that an operation must have."""
-    spec = load()
+def data_target(operation: spec.Operation, ids: dict[str, Callable[[], str]]) -> str:
+    """Return the path of an operation, filled, with the query parameters that it requires."""
     path = operation.path.replace("{DIMENSION_ID}/elements", "video_cdn_trace/elements")
-    for parameter in operation.of("path"):
-        if f"{{{parameter.name}}}" not in path:
-            continue
-        words = spec.resolve(parameter.schema).get("enum")
-        path = path.replace(f"{{{parameter.name}}}", words[0] if words else ids[parameter.name]())
-    required = [parameter for parameter in operation.of("query") if parameter.is_required]
-    return path + ("?" if required else "") + "&".join(_query(parameter.name) for parameter in required)
+    for parameter in operation.parameters:
+        name = parameter["name"]
+        if f"{{{name}}}" in path:
+            words = spec.resolve(parameter["schema"]).get("enum")
+            path = path.replace(f"{{{name}}}", words[0] if words else ids[name]())
+    required = [
+        parameter["name"] for parameter in operation.parameters if parameter["in"] == "query" and parameter.get("required")
+    ]
+    return path + ("?" if required else "") + "&".join(map(_query, required))
 
 
 def _query(name: str) -> str:
@@ -273,9 +274,8 @@ def _query(name: str) -> str:
     )
 
 
-def least(schema: JsonSchema, known: dict[str, Any], name: str = "") -> Any:
-    """Make up the smallest value that a schema takes, with what is *known* by name."""
-    spec = load()
+def least(schema: Json, known: dict[str, Any], name: str = "") -> Any:
+    """Return the smallest value that a schema allows; members that are *known* by name have that value."""
     schema = spec.resolve(schema)
     if name in known:
         return known[name]
@@ -294,10 +294,10 @@ def least(schema: JsonSchema, known: dict[str, Any], name: str = "") -> Any:
             return schema.get("minimum", 1)
 
 
-def job_body(operation: Operation, known: dict[str, Any]) -> Json:
-    """Make up the smallest request for a job, with what is *known* by name where it takes that."""
+def job_body(operation: spec.Operation, known: dict[str, Any]) -> Json:
+    """Return the smallest request for a job, with the *known* values in the parameters of that name."""
     body: Json = least(operation.body or {}, known)
-    parameters = load().resolve(load().resolve(operation.body or {})["properties"]["parameters"])
+    parameters = spec.resolve((operation.body or {})["properties"]["parameters"])
     given = {name: value for name, value in known.items() if name in parameters["properties"]}
     return {**body, "parameters": {**given, **least(parameters, known)}}
 

@@ -16,10 +16,8 @@ import pytest
 
 pytest.importorskip("av", reason="real media need PyAV: pip install 'mux-async[media]'")
 
-from mux_async.emulator import InputProblem, MediaInfo
-from mux_async.emulator.media import MediaWorker
-from mux_async.emulator.media._backend import IngestOrder
-from tests.emulator.media.theatre import PATIENCE, Theatre, children, playback, watch
+from mux_async.emulator.media import FetchRule, MediaWorker
+from tests.emulator.media.theatre import PATIENCE, Theatre, children, playback, playing, watch
 
 pytestmark = pytest.mark.proof
 
@@ -126,53 +124,55 @@ def closed_port() -> int:
         ("never", "127.0.0.1", False),
     ],
 )
-def test_nobody_there(tmp_path: Path, fetch: str, host: str, is_error: bool) -> None:
-    """What nobody answers at is made up when it is elsewhere, and an error when it is here, or when nothing is to be made up."""
-    assert fetch in {"auto", "always", "never"}
-    with MediaWorker(tmp_path, fetch=fetch) as worker:  # type: ignore[arg-type]  # narrowed above, but not for the checker
-        found = worker.ingest(IngestOrder("asset", url=f"http://{host}:{closed_port()}/film.mp4")).result(PATIENCE)
+def test_no_server(tmp_path: Path, fetch: FetchRule, host: str, is_error: bool) -> None:
+    """A URL without a server is an error if its host is this machine or everything is fetched; otherwise the media are generated."""
+    with MediaWorker(tmp_path, fetch=fetch) as worker, playing(worker) as origin:
+        asset = Theatre(origin).create(f"http://{host}:{closed_port()}/film.mp4")
 
-    assert (isinstance(found, InputProblem) and found.type == "download_failed") if is_error else found is None
+    assert asset["status"] == ("errored" if is_error else "ready")
+    assert not is_error or asset["errors"]["type"] == "download_failed"
 
 
 def test_too_large(tmp_path: Path, inputs: Path, shelf: Shelf) -> None:
-    """No more is fetched than may be, and nothing of it stays."""
+    """A file larger than the limit is refused, and nothing of it is kept."""
     size = (inputs / "film.mp4").stat().st_size
-    with MediaWorker(tmp_path, most_bytes=size - 1) as worker:
-        found = worker.ingest(IngestOrder("asset", url=f"{shelf.origin}/film.mp4")).result(PATIENCE)
+    with MediaWorker(tmp_path, most_bytes=size - 1) as worker, playing(worker) as origin:
+        asset = Theatre(origin).create(f"{shelf.origin}/film.mp4")
         left = [path for path in tmp_path.rglob("*") if path.is_file()]
 
-    assert isinstance(found, InputProblem)
-    assert found.type == "download_failed"
+    assert (asset["status"], asset["errors"]["type"]) == ("errored", "download_failed")
     assert left == []
 
 
 def test_too_slow(tmp_path: Path, inputs: Path, shelf: Shelf) -> None:
-    """Work that takes too long is given up and its process ended; the next work is done by another."""
+    """A job that takes too long is ended with its process; another process does the next job."""
     shelf.go_on.clear()
-    with MediaWorker(tmp_path, longest_job=2.0) as worker:
-        slow = worker.ingest(IngestOrder("slow", url=f"{shelf.origin}/slow/film.mp4")).result(PATIENCE)
-        found = worker.ingest(IngestOrder("next", path=inputs / "tone.wav"))
-        assert isinstance(found.result(PATIENCE), MediaInfo | InputProblem)  # on a busy machine it may be too slow as well
+    with MediaWorker(tmp_path, longest_job=2.0) as worker, playing(worker) as origin:
+        theatre = Theatre(origin)
+        slow = theatre.create(f"{shelf.origin}/slow/film.mp4")
+        after = theatre.upload(inputs / "tone.wav")
     shelf.go_on.set()
 
-    assert slow == InputProblem("invalid_input", "The input could not be converted: it took longer than 2 s")
+    assert slow["errors"]["messages"] == ["The input could not be converted: it took longer than 2 s"]
+    assert after["status"] in {"ready", "errored"}  # on a busy machine it may be too slow as well
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found in /proc")
 def test_killed_at_work(tmp_path: Path, inputs: Path, shelf: Shelf) -> None:
-    """A process that dies takes one input with it, and no more."""
+    """If a process dies, the input that it worked on is errored, and the next one is converted."""
     before = children()
     shelf.go_on.clear()
     shelf.asked.clear()
-    with MediaWorker(tmp_path) as worker:
-        lost = worker.ingest(IngestOrder("lost", url=f"{shelf.origin}/slow/film.mp4"))
-        after = worker.ingest(IngestOrder("after", path=inputs / "film.mp4"))
+    with MediaWorker(tmp_path) as worker, playing(worker) as origin:
+        theatre = Theatre(origin)
+        body = {"inputs": [{"url": f"{shelf.origin}/slow/film.mp4"}]}
+        lost = theatre.data("POST", "/video/v1/assets", body)["id"]
+        after = theatre.data("POST", "/video/v1/assets", {"inputs": [{"url": f"{shelf.origin}/film.mp4"}]})["id"]
         assert shelf.asked.wait(PATIENCE)
         for process in children() - before:
             os.kill(process, signal.SIGKILL)
         shelf.go_on.set()
 
         problem = "The input could not be converted: the process that worked on it ended"
-        assert lost.result(PATIENCE) == InputProblem("invalid_input", problem)
-        assert isinstance(after.result(PATIENCE), MediaInfo)
+        assert theatre.settled(lost)["errors"]["messages"] == [problem]
+        assert theatre.settled(after)["status"] == "ready"

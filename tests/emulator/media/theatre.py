@@ -23,7 +23,7 @@ import attrs
 import av
 
 from mux_async.emulator import Emulator, EmulatorSettings
-from mux_async.emulator.media._backend import MediaBackend
+from mux_async.emulator.media import MediaWorker
 from mux_async.emulator.server import serve
 from tests.emulator.harness import Json, basic
 
@@ -32,7 +32,7 @@ PATIENCE = 30.0
 
 
 @contextmanager
-def playing(backend: MediaBackend, **changes: Any) -> Generator[str, None, None]:
+def playing(backend: MediaWorker, **changes: Any) -> Generator[str, None, None]:
     """Serve an emulator while the block runs; give its origin."""
     ready: Queue[tuple[str, anyio.Event, anyio.lowlevel.EventLoopToken]] = Queue()
 
