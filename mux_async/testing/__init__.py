@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from mux_async.testing._bench import Check, ConformanceError, Connect
     from mux_async.testing._conformance import CHECKS, IN_PROCESS_CHECKS, check_in_process, check_transport
     from mux_async.testing._fake import FakeBody, FakeTransport, Handler, SentRequest, respond
-    from mux_async.testing._loopback import Received, Reply, Script
     from mux_async.testing._virtual_time import VirtualTimeLoop, virtual_trio_options
+    from mux_async.testing.loopback import Received, Reply, Script
 
 __all__ = [
     "CHECKS",
@@ -42,7 +42,7 @@ if not TYPE_CHECKING:  # a type checker would believe in every misspelt name
             "_bench": ["Check", "ConformanceError", "Connect"],
             "_conformance": ["CHECKS", "IN_PROCESS_CHECKS", "check_in_process", "check_transport"],
             "_fake": ["FakeBody", "FakeTransport", "Handler", "SentRequest", "respond"],
-            "_loopback": ["Received", "Reply", "Script"],
+            "loopback": ["Received", "Reply", "Script"],
             "_virtual_time": ["VirtualTimeLoop", "virtual_trio_options"],
         },
     )

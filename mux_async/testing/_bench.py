@@ -12,7 +12,7 @@ import anyio.lowlevel
 import attrs
 
 from mux_async.errors import Delivery, Phase, TransportError
-from mux_async.testing._loopback import Conversation, Received, Reply, Script, Site, listen, talk
+from mux_async.testing.loopback import Conversation, Received, Reply, Script, Site, listen, talk
 from mux_async.transport import Body, HttpRequest, HttpResponse, Timeouts, Transport, TransportFactory, TransportSettings
 
 E = TypeVar("E", bound=BaseException)

@@ -8,7 +8,7 @@ import anyio
 
 from mux_async.errors import Delivery, TransportError
 from mux_async.testing._bench import PATIENCE, Check, SocketBench, collect, exchange, expect, read, request
-from mux_async.testing._loopback import Peer, Reply, always, talk
+from mux_async.testing.loopback import Peer, Reply, always, talk
 from mux_async.transport import FRAMING_ALLOWANCE
 
 BOUND_CHECKS: list[Check] = []

@@ -23,7 +23,7 @@ from mux_async.testing._bench import (
     failing,
     request,
 )
-from mux_async.testing._loopback import Peer, Reply, Site, always, talk
+from mux_async.testing.loopback import Peer, Reply, Site, always, talk
 from mux_async.transport import Body, Transport, is_unsent
 
 CONNECTION_CHECKS: list[Check] = []

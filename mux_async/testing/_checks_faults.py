@@ -27,7 +27,7 @@ from mux_async.testing._bench import (
     read,
     request,
 )
-from mux_async.testing._loopback import Peer, Reply, Site, always, talk
+from mux_async.testing.loopback import Peer, Reply, Site, always, talk
 from mux_async.transport import HttpRequest
 
 FAULT_CHECKS: list[Check] = []

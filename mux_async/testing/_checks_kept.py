@@ -18,7 +18,7 @@ import attrs
 from mux_async.errors import Delivery, TransportError, TransportTimeoutError
 from mux_async.testing._bench import PATIENCE, Check, SocketBench, Upload, collect, exchange, expect, request
 from mux_async.testing._checks_tls import make_certificates
-from mux_async.testing._loopback import Peer, Received, Reply, Site
+from mux_async.testing.loopback import Peer, Received, Reply, Site
 from mux_async.transport import Body, Transport
 
 KEPT_CHECKS: list[Check] = []

@@ -10,7 +10,7 @@ import anyio
 
 from mux_async.errors import Delivery, TransportError
 from mux_async.testing._bench import PATIENCE, Check, SocketBench, collect, expect, read, request
-from mux_async.testing._loopback import Peer
+from mux_async.testing.loopback import Peer
 
 MALFORMED_CHECKS: list[Check] = []
 

@@ -10,7 +10,7 @@ import anyio
 
 from mux_async.errors import TransportClosedError
 from mux_async.testing._bench import Bench, Check, Upload, collect, exchange, expect, expect_alive, failing, read, request
-from mux_async.testing._loopback import Received, Reply, always
+from mux_async.testing.loopback import Received, Reply, always
 
 MESSAGE_CHECKS: list[Check] = []
 

@@ -6,7 +6,7 @@ import ssl
 
 from mux_async.errors import ConnectError, Delivery, Phase
 from mux_async.testing._bench import BODIES, Check, SocketBench, collect, expect, expect_alive, expect_failure, failing, request
-from mux_async.testing._loopback import Peer, Reply, Site, always, talk
+from mux_async.testing.loopback import Peer, Reply, Site, always, talk
 
 TLS_CHECKS: list[Check] = []
 

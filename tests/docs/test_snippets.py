@@ -37,7 +37,7 @@ from mux_async.emulator import (
 from mux_async.emulator.server import serve
 from mux_async.ingest import Ingest, Journal, make_plan, write_report
 from mux_async.live import LiveEvent
-from mux_async.testing._loopback import Reply, always, listen, talk
+from mux_async.testing.loopback import Reply, always, listen, talk
 from mux_async.webhooks import WebhookEvent, WebhookRouter, sign
 from mux_async.webhooks.events import LiveStreamEvent
 from tests.emulator import official

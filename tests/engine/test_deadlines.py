@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from mux_async import AmbiguousOutcomeError, BucketSettings, DeadlineExceededError, LimitSettings, Mux
-from mux_async.testing._loopback import Peer, Reply, Site, listen
+from mux_async.testing.loopback import Peer, Reply, Site, listen
 
 pytestmark = pytest.mark.anyio
 

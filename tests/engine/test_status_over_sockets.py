@@ -10,7 +10,7 @@ import pytest
 
 from mux_async import AmbiguousOutcomeError, LimitSettings, Mux, MuxError, NotFoundError, RetryPolicy, ServerError
 from mux_async.errors import AuthenticationError, Delivery, UndecodableResponseError
-from mux_async.testing._loopback import Peer, Reply, listen
+from mux_async.testing.loopback import Peer, Reply, listen
 
 pytestmark = pytest.mark.anyio
 

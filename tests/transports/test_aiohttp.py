@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from mux_async.testing._loopback import Peer, Reply, always, listen, talk
+from mux_async.testing.loopback import Peer, Reply, always, listen, talk
 from mux_async.transport import (
     Body,
     Delivery,
@@ -23,7 +23,6 @@ from mux_async.transport import (
     TransportSettings,
 )
 from mux_async_aiohttp import AiohttpTransport, create_transport
-from mux_async_aiohttp._payload import RequestPayload
 
 pytestmark = pytest.mark.asyncio
 
@@ -184,16 +183,3 @@ async def test_timeouts_of_each_request() -> None:
         response = await transport.send(HttpRequest("GET", site.origin + "/"))
         await response.body.aclose()
         await transport.aclose()
-
-
-async def test_payload_is_opaque() -> None:
-    """A streamed payload refuses to be decoded before it is sent, and knows its size only when it was declared."""
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b"x"
-
-    assert RequestPayload(Body(chunks), None).size is None
-    assert RequestPayload(Body(chunks, 1), None).size == 1
-    assert RequestPayload(b"abc", None).decode() == "abc"
-    with pytest.raises(TypeError):
-        RequestPayload(Body(chunks), None).decode()

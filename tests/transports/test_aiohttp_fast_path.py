@@ -13,7 +13,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from mux_async.testing._loopback import Peer, Reply, always, listen, talk
+from mux_async.testing.loopback import Peer, Reply, always, listen, talk
 from mux_async.transport import (
     ConnectError,
     Delivery,
@@ -23,17 +23,15 @@ from mux_async.transport import (
     TransportError,
     TransportSettings,
     TransportTimeoutError,
-    WholeBody,
 )
 from mux_async_aiohttp import AiohttpTransport
-from mux_async_aiohttp._fast_path import SMALL, FastPathBody
 
 pytestmark = pytest.mark.asyncio
 
-_fits: type[WholeBody] = FastPathBody
-
 OK = talk(always(Reply(body=b"ok")))
 HEADERS = CIMultiDictProxy(CIMultiDict({"User-Agent": "me", "Accept": "*/*", "Accept-Encoding": "gzip", "Content-Type": "a/b"}))
+SMALL = 32 * 1024
+"""Bytes of the largest body that is sent without the session."""
 BY_SESSION = TransportSettings(options={"raise_for_status": False})
 
 
@@ -60,7 +58,7 @@ async def fetch(transport: AiohttpTransport, request: HttpRequest) -> bytes:
 
 
 async def test_small_requests_pass_the_session_by(sessions: list[str]) -> None:
-    """Requests without a body, and with a small one, need no session; a body of more bytes does."""
+    """Requests without a body, and with one of at most 32 KiB, need no session; a larger body does."""
     async with listen(OK) as site:
         transport = AiohttpTransport()
         for body in (None, b"", b"{}", bytes(SMALL)):

@@ -13,7 +13,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mux_async import AmbiguousOutcomeError, LimitSettings, Mux
-from mux_async.testing._loopback import Reply, Site, always, listen, talk
+from mux_async.testing.loopback import Reply, Site, always, listen, talk
 from mux_async.transport import HttpRequest, TransportError
 from mux_async_aiohttp import AiohttpTransport
 

@@ -16,7 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from mux_async import LimitSettings, Mux, TransportSettings
 from mux_async._content import iter_content, read_content
 from mux_async.errors import ResponseError, ResponseTooLargeError, UndecodableResponseError
-from mux_async.testing._loopback import Conversation, Peer, Reply, Site, always, listen, talk
+from mux_async.testing.loopback import Conversation, Peer, Reply, Site, always, listen, talk
 from mux_async.transport import HttpResponse
 
 pytestmark = pytest.mark.anyio

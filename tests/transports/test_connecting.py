@@ -19,7 +19,7 @@ import trustme
 from mux_async import BucketSettings, LimitSettings, Mux, RetryPolicy
 from mux_async.errors import AmbiguousOutcomeError, ConnectError, DeadlineExceededError, Delivery
 from mux_async.testing import FakeTransport
-from mux_async.testing._loopback import Peer, Reply, Site, always, listen, talk
+from mux_async.testing.loopback import Peer, Reply, Site, always, listen, talk
 from mux_async.transport import HttpRequest, Timeouts, Transport, TransportError, TransportSettings
 from mux_async_aiohttp import AiohttpTransport
 from mux_async_httpx import HttpxTransport

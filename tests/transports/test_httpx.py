@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from mux_async.errors import MissingExtraError
-from mux_async.testing._loopback import Reply, always, listen, talk
+from mux_async.testing.loopback import Reply, always, listen, talk
 from mux_async.transport import HttpRequest, Transport, TransportFactory, TransportSettings
 from mux_async_aiohttp import create_transport as create_aiohttp
 from mux_async_httpx import HttpxTransport, create_transport

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import anyio
 import pytest
 
-from mux_async.testing._loopback import Peer, Reply, listen
+from mux_async.testing.loopback import Peer, Reply, listen
 from mux_async.transport import ConnectError, HttpRequest, Timeouts, TransportError, TransportSettings, TransportTimeoutError
 from mux_async_httpx import HttpxTransport
 

@@ -8,6 +8,7 @@ Under httpx, anyio and trio run the event loop between the two; there the server
 from __future__ import annotations
 
 import random
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
@@ -15,11 +16,11 @@ import anyio
 import anyio.lowlevel
 import attrs
 import pytest
+import trustme
 
 from mux_async import LimitSettings, Mux
 from mux_async.errors import Delivery, TransportError
-from mux_async.testing._checks_tls import make_certificates
-from mux_async.testing._loopback import Peer, Reply, listen
+from mux_async.testing.loopback import Peer, Reply, listen
 from mux_async.transport import Body, HttpRequest, Timeouts, Transport, TransportSettings
 from mux_async_aiohttp import AiohttpTransport
 from mux_async_httpx import HttpxTransport
@@ -166,7 +167,12 @@ class Caller:
 async def storm(
     make: Callable[[TransportSettings], Transport], count: int, *, with_tls: bool = False, is_httpx: bool = False
 ) -> Caller:
-    client, tls = make_certificates("127.0.0.1") if with_tls else (None, None)
+    client, tls = None, None
+    if with_tls:
+        authority = trustme.CA()
+        client, tls = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.configure_trust(client)  # pyright: ignore[reportUnknownMemberType] - names pyOpenSSL's types
+        authority.issue_cert("127.0.0.1").configure_cert(tls)  # pyright: ignore[reportUnknownMemberType]
     server = Server(SEED, on_its_way=set() if is_httpx else None)
     async with listen(server.converse, tls=tls) as site:
         transport = make(TransportSettings(max_connections=CONNECTIONS, ssl_context=client))

@@ -110,7 +110,9 @@ def check_settings(settings: TransportSettings) -> None:
                 f"options={{{name!r}: ...}} is of type {type(value).__name__}; it must be an {kind.__name__}"
             )
     for name, fits in _MEMBERS.items():
-        members: Any = options.get(name, ())
+        members: Any = options.get(name)
+        if members is None:
+            continue
         if not isinstance(members, Sequence) or not all(map(fits, cast("Sequence[object]", members))):
             raise ConfigurationError(f"options={{{name!r}: ...}} is no list of {name.replace('_', ' ')}")
     if options.get("raise_for_status"):
@@ -174,7 +176,7 @@ def open_session(settings: TransportSettings) -> aiohttp.ClientSession:
                 ssl=settings.ssl_context if settings.ssl_context is not None else True,
             )
         if "middlewares" in options:
-            options["middlewares"] = tuple(options["middlewares"])
+            options["middlewares"] = tuple(options["middlewares"] or ())
         return aiohttp.ClientSession(proxy=settings.proxy, **options)
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ConfigurationError(f"aiohttp cannot be set up with these TransportSettings: {error}") from error

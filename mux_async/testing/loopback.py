@@ -1,7 +1,13 @@
-"""A server on 127.0.0.1 that does what a check tells it, byte for byte; it knows no more of HTTP than a check needs.
+"""A scripted server on 127.0.0.1 for tests of transports. The conformance checks of `mux_async.testing` use it.
 
-Sockets are driven by hand (readiness from anyio, calls from the standard library), because the checks are about what a library's server
-would tidy away: resets, truncated answers, silence.
+A script says what each request is answered with::
+
+    async with listen(talk(always(Reply(body=b"ok")))) as site:
+        response = await transport.send(HttpRequest("GET", site.origin + "/"))
+
+For what is no well-formed response (a reset, a truncated body, silence), write a `Conversation`: it handles one connection, byte by byte
+if need be. Sockets are driven without an HTTP library, because a library's server would not send any of that. The server knows only as
+much of HTTP/1.1 as tests need. It runs on asyncio and trio.
 """
 
 from __future__ import annotations
@@ -20,6 +26,8 @@ import attrs
 from anyio.streams.tls import TLSStream
 from multidict import CIMultiDict, CIMultiDictProxy
 
+__all__ = ["Conversation", "Peer", "Received", "Reply", "Script", "Site", "always", "listen", "talk"]
+
 _MAX_HEAD = 64 * 1024
 _READ = 64 * 1024
 
@@ -30,22 +38,22 @@ class Received:
 
     method: str
     target: str
-    """Path and query as they were on the wire."""
+    """Path and query as they were sent."""
     headers: CIMultiDictProxy[str]
     body: bytes = b""
-    """What has arrived so far."""
+    """The part of the body that has arrived so far."""
     is_complete: bool = False
     """Whether the body arrived to its declared end."""
 
 
 @attrs.frozen
 class Reply:
-    """What to answer.
+    """A response to send.
 
     Attributes:
         status: HTTP status.
         headers: Names and values in order; names may repeat.
-        body: Bytes, sent with their length; or pieces, sent as they are without a length known before.
+        body: Bytes, sent with a ``Content-Length``; or pieces, each sent as a chunk.
     """
 
     status: int = 200
@@ -54,7 +62,7 @@ class Reply:
 
 
 Script: TypeAlias = Callable[[Received], Reply]
-"""Decides what a request is answered with."""
+"""Returns the response to a request."""
 
 
 class _Socket(anyio.abc.ByteStream):
@@ -91,7 +99,7 @@ class _Socket(anyio.abc.ByteStream):
 
 
 class Peer:
-    """The server's end of one connection.
+    """The server's end of one connection. `listen` makes one for each connection that it accepts.
 
     Attributes:
         number: Of the connection at its site, from 0.
@@ -105,11 +113,11 @@ class Peer:
         self.number = number
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Perform the server's half of a TLS handshake."""
+        """Perform the server's half of a TLS handshake; everything after it is encrypted."""
         self._stream = await TLSStream.wrap(self._raw, server_side=True, ssl_context=context, standard_compatible=False)
 
     async def head(self) -> Received | None:
-        """Read the head of the next request and note it at the site; ``None`` when the client closed instead."""
+        """Read the head of the next request and add it to `Site.requests`; ``None`` if the client closed the connection."""
         while b"\r\n\r\n" not in self._buffer:
             if len(self._buffer) > _MAX_HEAD or not await self._fill():
                 return None
@@ -126,7 +134,7 @@ class Peer:
         return received
 
     async def request(self) -> Received | None:
-        """Read the next request to its end; ``None`` when the client closed before that."""
+        """Read the next request to its end, and add it to `Site.requests`; ``None`` if the client closed the connection before its head."""
         received = await self.head()
         if received is None:
             return None
@@ -141,7 +149,7 @@ class Peer:
         return received
 
     async def receive(self) -> bytes:
-        """Return whatever has arrived and was not read yet; empty when the client closed."""
+        """Return the bytes that arrived and were not read yet, after waiting for some; empty if the client closed the connection."""
         if not self._buffer and not await self._fill():
             return b""
         data = bytes(self._buffer)
@@ -154,19 +162,19 @@ class Peer:
         self._site.sent += len(data)
 
     def has_input(self) -> bool:
-        """Whether something of a request is here."""
+        """Return whether bytes arrived that were not read yet. Does not wait."""
         return bool(self._buffer) or bool(select.select([self._raw.raw], [], [], 0)[0])
 
     def send_now(self, data: bytes) -> None:
-        """Write *data* without TLS, before the event loop, which is the client's too, runs again."""
+        """Write *data* without TLS and without a switch to other tasks: the client has not run when it returns."""
         self._raw.raw.sendall(data)
 
     def end_now(self) -> None:
-        """End the connection before the event loop runs again."""
+        """Shut the sending side down without a switch to other tasks."""
         self._raw.raw.shutdown(socket.SHUT_WR)
 
     async def reply(self, reply: Reply, *, method: str = "GET", also: bytes = b"") -> None:
-        """Write a well-formed answer, and *also* something more with it."""
+        """Write a well-formed response to a request with *method*, and the bytes *also* after it, in one go."""
         lines = [f"HTTP/1.1 {reply.status} Scripted", *(f"{name}: {value}" for name, value in reply.headers)]
         has_body = method != "HEAD" and reply.status not in (204, 304)
         if isinstance(reply.body, bytes):
@@ -179,16 +187,16 @@ class Peer:
         await self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (payload if has_body else b"") + also)
 
     async def reset(self) -> None:
-        """Cut the connection: the client sees a reset, not an end."""
+        """Reset the connection: the client sees ``ECONNRESET`` instead of an end."""
         self._raw.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await self._raw.aclose()
 
     async def aclose(self) -> None:
-        """End the connection in order."""
+        """Close the connection."""
         await self._raw.aclose()
 
     async def wait_closed(self) -> None:
-        """Wait until the client has closed its end."""
+        """Read and drop bytes until the client has closed its end."""
         while await self.receive():
             pass
 
@@ -217,18 +225,18 @@ class Peer:
 
 
 Conversation: TypeAlias = Callable[[Peer], Awaitable[None]]
-"""The server's part on one connection; when it returns, the connection is closed in order."""
+"""Serves one connection. When it returns, the connection is closed."""
 
 
 @attrs.define(eq=False)
 class Site:
-    """A server while it serves.
+    """A running server, as `listen` gives it.
 
     Attributes:
-        origin: ``http://127.0.0.1:port``, or https.
-        requests: Heads that arrived, oldest first.
-        connections: How many were accepted.
-        open: How many are open now.
+        origin: ``http://127.0.0.1:port``, or ``https://``.
+        requests: Requests whose heads arrived, oldest first.
+        connections: Number of connections that were accepted.
+        open: Number of connections that are open now.
         sent: Bytes written to clients.
     """
 
@@ -240,24 +248,29 @@ class Site:
     _change: anyio.Event = attrs.field(factory=anyio.Event)
 
     async def wait_idle(self) -> None:
-        """Wait until no connection is open: every client has closed."""
+        """Wait until no connection is open."""
         while self.open:
             await self._change.wait()
 
+
+@attrs.define(eq=False)
+class _ServedSite(Site):
+    """A site whose open connections are counted."""
+
     def count(self, by: int) -> None:
-        """Note that a connection was opened (+1) or closed (-1)."""
+        """Count a connection that was opened (+1) or closed (-1)."""
         self.open += by
         self._change.set()
         self._change = anyio.Event()
 
 
 def always(reply: Reply) -> Script:
-    """Make a script that gives the same answer to everything."""
+    """Return a script that answers every request with *reply*."""
     return lambda _received: reply
 
 
 def talk(script: Script) -> Conversation:
-    """Make a conversation of a script: request after request is answered until the client closes."""
+    """Return a conversation that answers every request by *script*, until the client closes or a reply says ``Connection: close``."""
 
     async def conversation(peer: Peer) -> None:
         while (received := await peer.request()) is not None:
@@ -271,11 +284,16 @@ def talk(script: Script) -> Conversation:
 
 @asynccontextmanager
 async def listen(conversation: Conversation, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Site, None]:
-    """Serve *conversation* on a free port of 127.0.0.1 while the block lasts."""
+    """Serve *conversation* on a free port of 127.0.0.1 while the block lasts; connections that are open at its end are cut.
+
+    Args:
+        conversation: Serves one connection; runs once for each, and several at once.
+        tls: Context of the server's side. With one, every connection begins with a handshake.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
         scheme = "http" if tls is None else "https"
-        site = Site(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
+        site = _ServedSite(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_accept, listener, site, conversation, tls, tasks)
             try:
@@ -286,7 +304,7 @@ async def listen(conversation: Conversation, *, tls: ssl.SSLContext | None = Non
 
 async def _accept(
     listener: socket.socket,
-    site: Site,
+    site: _ServedSite,
     conversation: Conversation,
     tls: ssl.SSLContext | None,
     tasks: anyio.abc.TaskGroup,
@@ -302,7 +320,7 @@ async def _accept(
         await anyio.wait_readable(listener)
 
 
-async def _serve(peer: Peer, site: Site, conversation: Conversation, tls: ssl.SSLContext | None) -> None:
+async def _serve(peer: Peer, site: _ServedSite, conversation: Conversation, tls: ssl.SSLContext | None) -> None:
     site.count(+1)
     try:
         # A client that goes away is what most checks are about.

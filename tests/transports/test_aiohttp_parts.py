@@ -1,4 +1,4 @@
-"""How the aiohttp adapter cuts a body: into few parts where the network takes them, into small ones where it does not."""
+"""Parts of the aiohttp adapter by themselves: the size of the pieces that it writes, and the timer that ends waits that last too long."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
+import aiohttp
 import pytest
 from aiohttp.abc import AbstractStreamWriter
 
-from mux_async.transport import Body
+from mux_async.transport import Body, WholeBody
+from mux_async_aiohttp._connection import InactivityTimer
+from mux_async_aiohttp._fast_path import FastPathBody
 from mux_async_aiohttp._payload import RequestPayload
 
 pytestmark = [pytest.mark.anyio, pytest.mark.runtimes("virtual-asyncio")]
+
+_fits: type[WholeBody] = FastPathBody
 
 KIB = 1024
 SIZE = 16 * 1024 * KIB
@@ -114,3 +119,49 @@ async def test_a_line_that_takes_nothing() -> None:
         await RequestPayload(bytes(SIZE), 60.0).write(writer)
 
     assert sum(writer.parts) == (32 + 256) * KIB
+
+
+async def test_payload_is_opaque() -> None:
+    """A streamed payload refuses to be decoded before it is sent, and knows its size only when it was declared."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    assert RequestPayload(Body(chunks), None).size is None
+    assert RequestPayload(Body(chunks, 1), None).size == 1
+    assert RequestPayload(b"abc", None).decode() == "abc"
+    with pytest.raises(TypeError):
+        RequestPayload(Body(chunks), None).decode()
+
+
+class _Wait:
+    def __init__(self) -> None:
+        self.ended: tuple[float, BaseException] | None = None
+
+    def set_exception(self, exc: BaseException, /) -> None:
+        self.ended = asyncio.get_running_loop().time(), exc
+
+
+async def test_inactivity_timer() -> None:
+    """A wait ends when its time is over, to the moment, unless it was stopped; one that begins later ends later; closing ends none."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    timer = InactivityTimer(10.0)
+    first, stopped, second, third = _Wait(), _Wait(), _Wait(), _Wait()
+    timer.start(first)
+    timer.start(stopped)
+    await asyncio.sleep(4.0)
+    timer.start(second)
+    timer.stop(stopped)
+    timer.stop(stopped)
+    await asyncio.sleep(20.0)
+    timer.start(third)
+    timer.close()
+    await asyncio.sleep(60.0)
+
+    assert stopped.ended is None
+    assert third.ended is None
+    for wait, due in ((first, 10.0), (second, 14.0)):
+        assert wait.ended is not None
+        assert wait.ended[0] - began == pytest.approx(due)
+        assert isinstance(wait.ended[1], aiohttp.SocketTimeoutError)
