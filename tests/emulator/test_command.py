@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,17 +19,18 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
-import attrs
 import pytest
 import typer
+from aiohttp import web
+from aiohttp.web import TCPSite
 from typer.testing import CliRunner
 
-from mux_async._config import is_loopback
+from mux_async import Mux
 from mux_async.cli import emulate as command
-from mux_async.cli._emulate_options import MODELS, SWITCHES, complete_token, completing, parse_token
 from mux_async.cli.emulate import emulate
-from mux_async.emulator import ALL_PERMISSIONS, EmulatorSettings, RateRules, sign_webhook
-from mux_async.emulator.frontends import _server
+from mux_async.emulator import ALL_PERMISSIONS, Emulator, EmulatorSettings, RateRules, Token, sign_webhook
+from mux_async.emulator.server import serve
+from tests.cli.commands import run_here
 from tests.emulator.harness import basic
 
 ROOT = Path(__file__).parents[2]
@@ -68,9 +69,30 @@ def ask(method: str, url: str, authorization: str, body: bytes | None = None) ->
             return error.code
 
 
+SettingsOf = Callable[[list[str]], EmulatorSettings]
+
+
+@pytest.fixture
+def settings_of(monkeypatch: pytest.MonkeyPatch) -> SettingsOf:
+    """The settings that the command makes of its options; no server is started."""
+    made: list[EmulatorSettings] = []
+
+    def note(settings: EmulatorSettings, *_: object, **__: object) -> None:
+        made.append(settings)
+
+    monkeypatch.setattr(command, "_run", note)
+
+    def read(options: list[str]) -> EmulatorSettings:
+        result = CliRunner().invoke(app, options)
+        assert result.exit_code == 0, result.output
+        return made[-1]
+
+    return read
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_run(tmp_path: Path, stop: signal.Signals) -> None:
-    """It says where it is and how to reach it, answers, logs every request, also in a file, and stops by itself when told to."""
+    """It prints its address and credentials, responds, logs every request, also in a file, and stops at a signal."""
     log = tmp_path / "arrivals.jsonl"
     tokens = ["--token", "me:mine:@stage", "--token", "reader:eyes:video:read"]
     with running(*tokens, "--arrivals", str(log)) as (process, lines):
@@ -118,22 +140,22 @@ def test_run(tmp_path: Path, stop: signal.Signals) -> None:
         ),
     ],
 )
-def test_limits_options(options: list[str], expected: RateRules | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_options(settings_of: SettingsOf, options: list[str], expected: RateRules | None) -> None:
     """The limits can be chosen, by short names and long ones, and turned off."""
-    made: list[EmulatorSettings] = []
-
-    def note(settings: EmulatorSettings, *_: object, **__: object) -> None:
-        made.append(settings)
-
-    monkeypatch.setattr(command, "_run", note)
-    result = CliRunner().invoke(app, options)
-
-    assert result.exit_code == 0, result.output
-    assert made[0].limits == expected
+    assert settings_of(options).limits == expected
 
 
+def test_state_options(settings_of: SettingsOf, tmp_path: Path) -> None:
+    """The options name the state file, or ask for an emulator without state."""
+    path = tmp_path / "state"
+
+    assert (settings_of(["--state", str(path)]).state, settings_of(["--state", str(path)]).stub) == (path, False)
+    assert (settings_of(["--stub"]).state, settings_of(["--stub"]).stub) == (None, True)
+
+
+@pytest.mark.proof
 def test_state(tmp_path: Path) -> None:
-    """With a state file, what one run made the next one has; without memory, anything is there."""
+    """With a state file, the next run has what the last one created; without state, every object exists."""
     found: list[int] = []
     for _ in range(2):
         with running("--state", str(tmp_path / "state")) as (process, lines):
@@ -150,7 +172,7 @@ def test_state(tmp_path: Path) -> None:
 
 
 def test_taken_port() -> None:
-    """A port that is taken is said in a sentence, with what to do, and exit status 1."""
+    """A taken port is one sentence that says what to do, and exit status 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = CliRunner().invoke(app, ["--port", str(taken.getsockname()[1])])
 
@@ -189,34 +211,52 @@ def test_wrong_options(arguments: list[str]) -> None:
     assert "hush" not in result.output
 
 
-def test_token() -> None:
-    """A token may do everything in the default environment, with high priority, unless it says otherwise."""
-    everything = parse_token("a:b")
-    assert (everything.environment, everything.permissions) == ("development", ALL_PERMISSIONS)
-    assert parse_token("a:p@ss").secret.reveal() == "p@ss"
-    assert parse_token("a:b:@stage") == attrs.evolve(everything, environment="stage")
-    assert parse_token("a:b:all").permissions == ALL_PERMISSIONS
-    assert parse_token("a:b:high") == everything
-    assert parse_token("a:b:low@stage") == attrs.evolve(everything, environment="stage", priority="low")
-    assert parse_token("a:b:video:read,low") == attrs.evolve(everything, permissions=("video:read",), priority="low")
-    assert parse_token("a:b:video:read,data@stage").permissions == ("video:read", "data:read", "data:write")
-    assert parse_token("a:b:read").permissions == tuple(name for name in ALL_PERMISSIONS if name.endswith("read"))
-    with pytest.raises(typer.BadParameter, match="an environment is written @stage"):
-        parse_token("a:b:stage")
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("a:b", Token("a", "b")),
+        ("a:p@ss", Token("a", "p@ss")),
+        ("a:b:@stage", Token("a", "b", "stage")),
+        ("a:b:all", Token("a", "b")),
+        ("a:b:video:read,data@stage", Token("a", "b", "stage", permissions=("video:read", "data:read", "data:write"))),
+        ("a:b:read", Token("a", "b", permissions=tuple(name for name in ALL_PERMISSIONS if name.endswith("read")))),
+    ],
+)
+def test_token(settings_of: SettingsOf, option: str, expected: Token) -> None:
+    """A token has all permissions in the default environment, unless its permissions or its environment are given."""
+    (token,) = settings_of(["--token", option]).tokens
+
+    assert token == expected
+    assert token.secret.reveal() == expected.secret.reveal()
 
 
-def test_completion() -> None:
-    """A shell completes values: switches, models, scopes, and the permissions of a token, word by word."""
-    assert completing(MODELS)("s") == ["sliding"]
-    assert completing(SWITCHES)("") == ["on", "off"]
-    assert complete_token("a:b") == complete_token("a:b:video@s") == []
-    assert complete_token("a:b:vid") == ["a:b:video:read", "a:b:video:write", "a:b:video"]
-    assert complete_token("a:b:video,data:r") == ["a:b:video,data:read"]
-    assert complete_token("a:b:video,lo") == ["a:b:video,low"]
+def test_environment_without_at() -> None:
+    """A permission that does not exist may be meant as an environment; the error says how that is written."""
+    assert "@stage" in CliRunner().invoke(app, ["--token", "a:b:stage"]).output
 
 
-def test_nobody_reads_the_log() -> None:
-    """When nobody reads what it prints, it goes on answering, and stops when told to."""
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--limit-model s", ["sliding"]),
+        ("--limits ", ["on", "off"]),
+        ("--limit-scope a", ["account"]),
+        ("--token a:b", []),
+        ("--token a:b:video@s", []),
+        ("--token a:b:vid", ["a:b:video:read", "a:b:video:write", "a:b:video"]),
+        ("--token a:b:video,data:r", ["a:b:video,data:read"]),
+    ],
+)
+def test_completion(words: str, expected: list[str]) -> None:
+    """A shell completes values: switches, models, scopes, and the permissions of a token, one after the other."""
+    line = f"mux-async emulate {words}"
+    variables = {"_MUX_ASYNC_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+
+    assert run_here(env=variables).stdout.split() == expected
+
+
+def test_full_pipe() -> None:
+    """While nothing reads its output, the server responds and stops at a signal."""
     with running("--limits", "off") as (process, lines):
         origin = lines[0].split()[-1]
         parts = urlsplit(origin)
@@ -235,14 +275,35 @@ def test_nobody_reads_the_log() -> None:
         assert process.wait(timeout=20) == 0
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("host", "shown"),
     [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("localhost", "localhost")],
 )
-def test_addresses_to_go_to(host: str, shown: str) -> None:
-    """A server that listens on every address names one that a client can go to, and that the client takes for this machine's."""
-    assert _server._reachable(host) == shown  # pyright: ignore[reportPrivateUsage]
-    assert is_loopback(shown.strip("[]"))
+async def test_origin(host: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that listens on every address gives an origin that a client can connect to and accepts without encryption."""
+    if ":" in host and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+
+    def on_loopback(runner: web.ServerRunner, _: str, port: int) -> TCPSite:
+        return TCPSite(runner, shown.strip("[]"), port)
+
+    monkeypatch.setattr(web, "TCPSite", on_loopback)  # tests listen on no other address
+    async with (
+        serve(Emulator(EmulatorSettings(limits=None)), host) as origin,
+        Mux(token_id="test-token", token_secret="test-secret", base_url=origin) as mux,
+    ):
+        assert origin.rpartition(":")[0] == f"http://{shown}"
+        assert list(await mux.video.assets.list()) == []
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has an address of its own in IPv6."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 class Hook(BaseHTTPRequestHandler):
@@ -298,7 +359,7 @@ def test_webhooks(tmp_path: Path) -> None:
 
 
 def test_instant() -> None:
-    """With ``--instant`` an asset is ready as soon as somebody looks."""
+    """With ``--instant`` an asset is ready at the next request."""
     with running("--instant", "--time-to-ready", "3600", "--quiet") as (_, lines):
         origin = lines[0].split()[-1]
         ask("POST", f"{origin}/video/v1/assets", basic(), b'{"inputs": [{"url": "https://example.com/a.mp4"}]}')

@@ -12,7 +12,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mux_async.emulator import EmulatorSettings, MediaInfo, Response
-from mux_async.emulator.playback._params import default_language, pick_rungs
 from tests.emulator.harness import START, Account, always, well_formed_id
 
 LENGTH = 42.0
@@ -132,13 +131,32 @@ def test_signed_playlist(backend: MediaBackend) -> None:
     assert backend.see(".m3u8", "v", rendition_order="asc").status == 400
 
 
-def test_rungs() -> None:
-    """A size that is not there falls to the next lower one, and something is always left."""
-    assert pick_rungs([360, 720], {"max_resolution": "540p"}) == [360]
-    assert pick_rungs([360, 720], {"max_resolution": "270p"}) == [360]
-    assert pick_rungs([360, 720], {"min_resolution": "540p", "rendition_order": "desc"}) == [720, 360]
-    assert pick_rungs([360, 720], {"min_resolution": "2160p"}) == [720]
-    assert pick_rungs([0], {"max_resolution": "1080p", "redundant_streams": "true"}) == [0, 0]
+@pytest.mark.parametrize(
+    ("height", "query", "expected"),
+    [
+        (720, "max_resolution=540p", [360, 270, 480]),
+        (720, "min_resolution=540p&rendition_order=desc", [720, 480]),
+        (720, "min_resolution=2160p", [720]),
+        (400, "max_resolution=540p&min_resolution=480p", [400]),
+        (144, "max_resolution=270p", [144]),
+    ],
+)
+def test_missing_resolution(height: int, query: str, expected: list[int]) -> None:
+    """A resolution that the asset does not have falls to the next lower one; one rendition is always left."""
+    account = Account(probe=always(MediaInfo(duration=LENGTH, width=height * 16 // 9, height=height)))
+    here = f"/{account.ready_asset(playback_policies=['public'])['playback_ids'][0]['id']}.m3u8"
+
+    assert heights(account.send("GET", f"{here}?{query}")) == expected
+
+
+def test_redundant_audio() -> None:
+    """An asset with audio only has one rendition, and that one twice with redundant streams, whatever the resolution."""
+    account = Account(probe=always(MediaInfo(duration=LENGTH, width=0, height=0)))
+    here = f"/{account.ready_asset(playback_policies=['public'])['playback_ids'][0]['id']}.m3u8"
+    lines = account.send("GET", f"{here}?max_resolution=1080p&redundant_streams=true").body.decode().splitlines()
+
+    assert len([line for line in lines if line.startswith("#EXT-X-STREAM-INF")]) == 2
+    assert len({line for line in lines if line and not line.startswith("#")}) == 2
 
 
 def test_subtitles(backend: MediaBackend) -> None:
@@ -153,7 +171,7 @@ def test_subtitles(backend: MediaBackend) -> None:
     assert 'NAME="D\'e"' in tracks[0]
     assert all('SUBTITLES="sub"' in line for line in lines if line.startswith("#EXT-X-STREAM-INF"))
     assert captions.body.startswith(b"WEBVTT")
-    assert default_language({}, ["en"]) is None
+    assert "DEFAULT=YES" not in backend.see(".m3u8", "v").body.decode()
 
 
 @pytest.mark.parametrize("where", ["token", "url"])

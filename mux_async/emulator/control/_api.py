@@ -1,29 +1,6 @@
 """The control API below ``/_emulator``: calls that Mux does not have, without tokens and rate limits.
 
-======  =============================================  =======================================================================
-GET     health                                         whether it runs, its version and its time
-GET     arrivals                                       the log of requests, in order of arrival
-GET     uploads                                        what is stored of every upload
-GET     events, events/{ID}                            all events, oldest first, as webhooks have them; one event
-GET     webhooks, deliveries/{ID}                      the log of webhook deliveries; one delivery
-GET     api/{PATH}                                     the response of the API to a GET, without token and limits; for the page
-POST    webhooks/faults                                add faults of deliveries: a `WebhookFault` as JSON, or a list of them
-DELETE  webhooks/faults                                remove them
-POST    work/faults                                    add faults of Mux's work: a `WorkFault` as JSON, or a list of them
-DELETE  work/faults                                    remove them
-POST    faults                                         add faults of requests: a `Fault` as JSON, or a list of them
-DELETE  faults                                         remove them
-POST    live-streams/{ID or STREAM KEY}/connect        connect an encoder: ``{"protocol": "rtmp", "silent": false}``, all optional
-POST    live-streams/{ID or STREAM KEY}/disconnect     disconnect it
-POST    live-streams/{..}/simulcast-targets/{ID}/fail  let a target fail: ``{"severity": "normal"}``
-POST    live-streams/{..}/simulcast-targets/../update  update one: ``{"url": "...", "stream_key": "..."}`` or ``passthrough``
-POST    assets/{ID}/warning                            send a warning: ``{"type": "...", "message": "..."}``, both optional
-POST    delivery/high-traffic                          report high traffic: ``{"threshold": 60, "environment": "..."}``, both optional
-POST    spaces/{ID}/join, spaces/{ID}/leave            let ``{"participant": "..."}`` join or leave
-POST    robots/terms                                   accept the terms of Robots v1: ``{"environment": "..."}``, optional
-POST    uploads                                        create an upload without a token: ``{"title": "..."}``, optional; for the page
-POST    reset                                          delete all state
-======  =============================================  =======================================================================
+The table in ``docs/emulator.md`` lists them.
 
 Shots manifests, usage exports and files made by Robots are downloaded from here too, by URLs from API responses.
 """
@@ -74,7 +51,7 @@ def is_download(request: Request) -> bool:
 
 
 def control(call: ControlCall, body: bytes) -> Response:
-    """Respond to a request below ``/_emulator``. The docstring of this module lists them.
+    """Respond to a request below ``/_emulator``.
 
     Raises:
         ApiError: 400, 404 or 412.

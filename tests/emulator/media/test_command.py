@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("av", reason="real media need PyAV: pip install 'mux-async[media]'")
 
+from tests.cli.commands import run_here
 from tests.emulator.media.theatre import Theatre, playback, watch
 
 ROOT = Path(__file__).parents[3]
@@ -67,9 +68,8 @@ def test_off(inputs: Path) -> None:
 
 @pytest.mark.parametrize("options", [["--media", "on"], ["--fetch", "sometimes"]])
 def test_wrong_options(options: list[str]) -> None:
-    """What these options may be is said when they are something else."""
-    command = [sys.executable, "-m", "mux_async.cli", "emulate", *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False)
+    """A wrong value of these options is an error that lists the values."""
+    done = run_here("emulate", *options)
 
     assert done.returncode == 2
     assert "auto" in done.stderr
