@@ -24,7 +24,7 @@ from mux_async.emulator.robots import _effects
 from mux_async.emulator.routing._exchange import Arrival
 from mux_async.emulator.state._records import Delivery
 from mux_async.emulator.state._state import State
-from mux_async.emulator.validation._shapes import choice, flag, members, number, string, validated
+from mux_async.emulator.validation._validation import BOOLEAN, STRING, choice, members, validated
 
 CONTROL_PREFIX = "_emulator"
 """First part of the path."""
@@ -179,7 +179,7 @@ def _clear_faults(call: ControlCall) -> Response:
 
 
 def _connect(call: ControlCall) -> Response:
-    given = validated(call.body, members(protocol=choice("rtmp", "srt"), silent=flag()))
+    given = validated(call.body, members(protocol=choice("rtmp", "srt"), silent=BOOLEAN))
     protocol, silent = given.get("protocol", "rtmp"), given.get("silent", False)
     _handles.connect_encoder(call.state, call.request.segments[2], protocol=protocol, silent=silent)
     return no_content()
@@ -197,27 +197,27 @@ def _fail_target(call: ControlCall) -> Response:
 
 
 def _update_target(call: ControlCall) -> Response:
-    changes = validated(call.body, members(url=string(), stream_key=string(), passthrough=string()))
+    changes = validated(call.body, members(url=STRING, stream_key=STRING, passthrough=STRING))
     known: dict[str, str] = {name: changes[name] for name in ("url", "stream_key", "passthrough") if name in changes}
     _handles.update_target(call.state, call.request.segments[2], call.request.segments[4], known)
     return no_content()
 
 
 def _warn(call: ControlCall) -> Response:
-    given = validated(call.body, members(type=string(), message=string()))
+    given = validated(call.body, members(type=STRING, message=STRING))
     said = given.get("type", "custom_slate_unavailable"), given.get("message", "Something is odd")
     _handles.warn(call.state, call.request.segments[2], *said)
     return no_content()
 
 
 def _announce_traffic(call: ControlCall) -> Response:
-    given = validated(call.body, members(threshold=number(0), environment=string()))
+    given = validated(call.body, members(threshold={"type": "number", "minimum": 0}, environment=STRING))
     _handles.announce_traffic(call.state, given.get("environment"), given.get("threshold", 0.0))
     return no_content()
 
 
 def _accept_robots_terms(call: ControlCall) -> Response:
-    _handles.accept_robots_terms(call.state, validated(call.body, members(environment=string())).get("environment"))
+    _handles.accept_robots_terms(call.state, validated(call.body, members(environment=STRING)).get("environment"))
     return no_content()
 
 
@@ -225,7 +225,7 @@ def _join(call: ControlCall) -> Response:
     _spaces.join(
         call.state,
         call.request.segments[2],
-        validated(call.body, members(["participant"], participant=string()))["participant"],
+        validated(call.body, members(["participant"], participant=STRING))["participant"],
     )
     return no_content()
 
@@ -234,7 +234,7 @@ def _leave(call: ControlCall) -> Response:
     _spaces.leave(
         call.state,
         call.request.segments[2],
-        validated(call.body, members(["participant"], participant=string()))["participant"],
+        validated(call.body, members(["participant"], participant=STRING))["participant"],
     )
     return no_content()
 

@@ -8,7 +8,7 @@ from mux_async.emulator.http._messages import Request, Response, invalid
 from mux_async.emulator.resources import _uploads
 from mux_async.emulator.routing._router import ApiCall
 from mux_async.emulator.state._state import Json, State
-from mux_async.emulator.validation._shapes import choice, members, string, validated
+from mux_async.emulator.validation._validation import STRING, choice, members, validated
 
 
 def open_upload(state: State, request: Request, body: bytes) -> Response:
@@ -22,8 +22,8 @@ def open_upload(state: State, request: Request, body: bytes) -> Response:
     Raises:
         ApiError: 400, a member is wrong, or there is no such environment.
     """
-    shape = members(environment=string(), title=string(512), policy=choice("public", "signed"))
-    given = validated(body, shape)
+    schema = members(environment=STRING, title={"type": "string", "maxLength": 512}, policy=choice("public", "signed"))
+    given = validated(body, schema)
     name = given.get("environment", next(iter(state.environments)))
     if name not in state.environments:
         raise invalid(f"environment must be one of {', '.join(state.environments)}")

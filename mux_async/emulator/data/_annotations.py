@@ -9,12 +9,6 @@ from mux_async.emulator.data._request import DataRequest, Operation
 from mux_async.emulator.http._messages import Response, created, data, invalid, json_response, no_content, not_found
 from mux_async.emulator.state._records import Annotation
 from mux_async.emulator.state._state import Json
-from mux_async.emulator.validation._shapes import members, number, string
-
-_LAST_SECOND = 253_402_300_799
-"""Of the year 9999, after which a date cannot be written."""
-ANNOTATION_INPUT = members(["date", "note"], date=number(0, _LAST_SECOND, whole=True), note=string(), sub_property_id=string())
-"""Body of a create, and, with the same members required, of an update (facts/README.md, oddities)."""
 
 
 def _written(annotation: Annotation) -> Json:
@@ -53,7 +47,7 @@ def _list(request: DataRequest) -> Response:
 
 
 def _create(request: DataRequest) -> Response:
-    given = request.call.json(ANNOTATION_INPUT)
+    given = request.call.json("AnnotationInput")
     annotation = Annotation(
         request.call.state.id_generator.uuid("annotation"), given["date"], given["note"], given.get("sub_property_id")
     )
@@ -67,7 +61,7 @@ def _retrieve(request: DataRequest) -> Response:
 
 def _update(request: DataRequest) -> Response:
     annotation = _one(request)
-    given = request.call.json(ANNOTATION_INPUT)
+    given = request.call.json("AnnotationInput")
     annotation.date, annotation.note = given["date"], given["note"]
     annotation.sub_property_id = given.get("sub_property_id", annotation.sub_property_id)
     return data(_written(annotation))

@@ -15,7 +15,7 @@ import attrs
 from mux_async.emulator.data._filters import Test, compiled, parse_filter, parse_metric_filter
 from mux_async.emulator.data._metrics import Measurement
 from mux_async.emulator.http._messages import Request, invalid
-from mux_async.emulator.validation._shapes import whole_parameter
+from mux_async.emulator.validation._validation import whole_parameter
 
 T = TypeVar("T")
 MAX_LIMIT = 100

@@ -11,58 +11,53 @@ The members are the fields of `Fault`, `WebhookFault` and `WorkFault`, by their 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
-import attrs
 import orjson
 
 from mux_async.emulator.faults._request_faults import Fault
 from mux_async.emulator.faults._webhook_faults import WebhookFault
 from mux_async.emulator.faults._work_faults import Work, WorkFault
-from mux_async.emulator.validation._shapes import Shape, any_of, choice, flag, items, members, number, string
+from mux_async.emulator.validation._spec import JsonSchema
+from mux_async.emulator.validation._validation import BOOLEAN, STRING, choice, lenient_validator, members, normalized
 
 F = TypeVar("F", Fault, WebhookFault, WorkFault)
 
 
-def _anything(value: object, name: str, problems: list[str]) -> None:
-    del value, name, problems
+def _fault(required: Sequence[str] = (), /, **properties: JsonSchema) -> JsonSchema:
+    return {**members(required, **properties), "additionalProperties": False}
 
 
-_nth = any_of(number(1, whole=True), items(number(1, whole=True)))
-_FAULT: dict[str, Shape] = {
-    "method": string(),
-    "path": string(),
-    "nth": _nth,
-    "status": number(100, 599, whole=True),
-    "body": _anything,
-    "headers": members(),
-    "acts": flag(),
-    "delay": number(0),
-    "cut": choice("refuse", "before", "after"),
-    "after_bytes": number(0, whole=True),
-    "truncate": number(0, whole=True),
-}
-_WEBHOOK_FAULT: dict[str, Shape] = {
-    "type": string(),
-    "url": string(),
-    "nth": _nth,
-    "chance": number(0, 1),
-    "lose": flag(),
-    "copies": number(1, 100, whole=True),
-    "delay": number(0),
-    "jitter": number(0),
-}
-_WORK_FAULT: dict[str, Shape] = {
-    "work": choice(*get_args(Work)),
-    "id": string(),
-    "nth": _nth,
-    "type": string(),
-    "message": string(),
-}
-_PATTERNS = ("path", "type", "url")
+_COUNT: JsonSchema = {"type": "integer", "minimum": 0}
+_SECONDS: JsonSchema = {"type": "number", "minimum": 0}
+_NTH: JsonSchema = {"type": ["integer", "array"], "minimum": 1, "items": {"type": "integer", "minimum": 1}}
+_PATTERN: JsonSchema = {"type": "string", "format": "regex"}
+_FAULT = _fault(
+    method=STRING,
+    path=_PATTERN,
+    nth=_NTH,
+    status={"type": "integer", "minimum": 100, "maximum": 599},
+    body={},
+    headers={"type": "object", "additionalProperties": True},
+    acts=BOOLEAN,
+    delay=_SECONDS,
+    cut=choice("refuse", "before", "after"),
+    after_bytes=_COUNT,
+    truncate=_COUNT,
+)
+_WEBHOOK_FAULT = _fault(
+    type=_PATTERN,
+    url=_PATTERN,
+    nth=_NTH,
+    chance={"type": "number", "minimum": 0, "maximum": 1},
+    lose=BOOLEAN,
+    copies={"type": "integer", "minimum": 1, "maximum": 100},
+    delay=_SECONDS,
+    jitter=_SECONDS,
+)
+_WORK_FAULT = _fault(["work"], work=choice(*get_args(Work)), id=STRING, nth=_NTH, type=STRING, message=STRING)
 
 
 def read_faults(value: object) -> list[Fault]:
@@ -81,7 +76,7 @@ def read_webhook_faults(value: object) -> list[WebhookFault]:
 
 def read_work_faults(value: object) -> list[WorkFault]:
     """Read faults of what Mux works on, likewise."""
-    return _read(WorkFault, _WORK_FAULT, value, required=["work"])
+    return _read(WorkFault, _WORK_FAULT, value)
 
 
 def read_faults_file(path: Path) -> tuple[list[Fault], list[WebhookFault], list[WorkFault]]:
@@ -105,28 +100,15 @@ def read_faults_file(path: Path) -> tuple[list[Fault], list[WebhookFault], list[
     )
 
 
-def _read(kind: type[F], shapes: dict[str, Shape], value: object, required: Sequence[str] = ()) -> list[F]:
-    entries = cast("Sequence[object]", value) if isinstance(value, list) else [value]
-    problems: list[str] = []
-    for entry in entries:
-        members(required, **shapes)(entry, "", problems)
-        if isinstance(entry, dict):
-            given = cast("dict[str, Any]", entry)
-            problems += [f"{key} is no member of a fault" for key in given if key not in shapes]
-            problems += [f"{key} must be a regular expression" for key in _PATTERNS if not _compiles(given.get(key))]
+def _read(kind: type[F], schema: JsonSchema, value: object) -> list[F]:
+    given = cast("list[object]", value if isinstance(value, list) else [value])
+    entries = [_without_nulls(cast("dict[str, object]", entry)) if isinstance(entry, dict) else entry for entry in given]
+    problems = [problem for entry in entries for problem in lenient_validator().problems(entry, schema)]
     if problems:
         raise ValueError("; ".join(problems))
-    known = {field.name for field in attrs.fields(kind)}
-    return [
-        # As in every body, null stands for what is not there.
-        kind(**{key: member for key, member in cast("dict[str, Any]", entry).items() if key in known and member is not None})
-        for entry in entries
-    ]
+    return [kind(**cast("dict[str, Any]", entry)) for entry in entries]
 
 
-def _compiles(pattern: object) -> bool:
-    try:
-        re.compile(pattern if isinstance(pattern, str) else "")
-    except re.error:
-        return False
-    return True
+def _without_nulls(entry: dict[str, object]) -> dict[str, object]:
+    """Leave out null members, as in every body, but keep what a response's body holds."""
+    return {name: value if name == "body" else normalized(value) for name, value in entry.items() if value is not None}

@@ -1,4 +1,4 @@
 """Live streams, spaces and web inputs, and the encoders that send to them.
 
-May import ``http``, ``validation``, ``media``, ``state``, ``routing``, ``webhooks`` and ``resources``.
+May import ``http``, ``media``, ``state``, ``routing``, ``webhooks`` and ``resources``.
 """

@@ -6,7 +6,6 @@ from typing import Any
 
 from mux_async.emulator.http._messages import Response, created, data, invalid, no_content, not_found
 from mux_async.emulator.live import _encoders
-from mux_async.emulator.resources import _request_bodies
 from mux_async.emulator.resources._asset_lifecycle import add_playback_id, remove_playback_ids
 from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions, normalized
 from mux_async.emulator.routing._router import ApiCall, Route, known, take
@@ -43,7 +42,7 @@ def _latency_mode(body: Json) -> str:
 
 
 def _create(call: ApiCall) -> Response:
-    body = call.json(_request_bodies.CREATE_LIVE_STREAM)
+    body = call.json("CreateLiveStreamRequest")
     policies = normalized({key: body[key] for key in ("playback_policies", "playback_policy") if key in body})
     members = {key: body[key] for key in _ECHOED if key in body}
     members["latency_mode"] = _latency_mode(body)
@@ -95,7 +94,7 @@ def _retrieve(call: ApiCall) -> Response:
 
 def _update(call: ApiCall) -> Response:
     stream = _stream(call)
-    body = call.json(_request_bodies.UPDATE_LIVE_STREAM)
+    body = call.json("UpdateLiveStreamRequest")
     if body.get("latency_mode", stream.members["latency_mode"]) != stream.members["latency_mode"] and stream.status == "active":
         raise invalid("latency_mode cannot be changed while the live stream is active")
     for key in _ECHOED:
@@ -172,19 +171,19 @@ def _set_or_clear(stream: LiveStream, name: str, settings: list[Json]) -> None:
 
 def _update_embedded_subtitles(call: ApiCall) -> Response:
     stream = _stream(call)
-    _set_embedded_subtitles(stream, call.json(_request_bodies.UPDATE_EMBEDDED_SUBTITLES).get("embedded_subtitles", ()))
+    _set_embedded_subtitles(stream, call.json("UpdateLiveStreamEmbeddedSubtitlesRequest").get("embedded_subtitles", ()))
     return _updated(call, stream)
 
 
 def _update_generated_subtitles(call: ApiCall) -> Response:
     stream = _stream(call)
-    _set_generated_subtitles(stream, call.json(_request_bodies.UPDATE_GENERATED_SUBTITLES).get("generated_subtitles", ()))
+    _set_generated_subtitles(stream, call.json("UpdateLiveStreamGeneratedSubtitlesRequest").get("generated_subtitles", ()))
     return _updated(call, stream)
 
 
 def _update_static_renditions(call: ApiCall) -> Response:
     stream = _stream(call)
-    entries = call.json(_request_bodies.UPDATE_NEW_ASSET_STATIC_RENDITIONS)["static_renditions"]
+    entries = call.json("UpdateLiveStreamNewAssetSettingsStaticRenditionsRequest")["static_renditions"]
     check_resolutions([entry["resolution"] for entry in entries])
     stream.options["static_renditions"] = entries
     return _updated(call, stream)
@@ -227,7 +226,7 @@ def _simulcast_target(call: ApiCall, stream: LiveStream) -> SimulcastTarget:
 
 def _create_simulcast_target(call: ApiCall) -> Response:
     stream = _idle_stream(call)
-    target = _add_simulcast_target(call, stream, call.json(_request_bodies.CREATE_SIMULCAST_TARGET))
+    target = _add_simulcast_target(call, stream, call.json("CreateSimulcastTargetRequest"))
     target_event(call.state, call.environment, "created", stream, target)
     return created(present(target))
 

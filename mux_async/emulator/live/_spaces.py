@@ -15,7 +15,6 @@ from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._records import Broadcast, Json, Space
 from mux_async.emulator.state._serialization import epoch, without_none
 from mux_async.emulator.state._state import Environment, State, present
-from mux_async.emulator.validation._described import described
 from mux_async.emulator.webhooks._events import emit
 
 
@@ -119,7 +118,7 @@ def _new_broadcast(call: ApiCall, entry: Json) -> Broadcast:
 
 
 def _create(call: ApiCall) -> Response:
-    body = call.json(described("CreateSpaceRequest"))
+    body = call.json("CreateSpaceRequest")
     state = call.state
     broadcasts = [_new_broadcast(call, entry) for entry in body.get("broadcasts", ())]
     space = Space(
@@ -156,7 +155,7 @@ def _delete(call: ApiCall) -> Response:
 
 def _create_broadcast(call: ApiCall) -> Response:
     space = _space(call)
-    broadcast = _new_broadcast(call, call.json(described("CreateBroadcastRequest")))
+    broadcast = _new_broadcast(call, call.json("CreateBroadcastRequest"))
     space.broadcasts.append(broadcast)
     _broadcast_event(call.state, call.environment, "created", broadcast)
     _space_event(call.state, call.environment, "updated", space)

@@ -13,7 +13,6 @@ from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, WebInput
 from mux_async.emulator.state._serialization import epoch, without_none
 from mux_async.emulator.state._state import Environment, State
-from mux_async.emulator.validation._described import described
 
 LAUNCH = 5.0
 """Seconds from launching to streaming."""
@@ -41,7 +40,7 @@ def _web_input(call: ApiCall) -> WebInput:
 
 
 def _create(call: ApiCall) -> Response:
-    body = call.json(described("CreateWebInputRequest"))
+    body = call.json("CreateWebInputRequest")
     for name in ("url", "live_stream_id"):
         if not body.get(name):
             raise invalid(f"{name} is required")
@@ -128,7 +127,7 @@ def _shutdown(call: ApiCall) -> Response:
 
 def _update_url(call: ApiCall) -> Response:
     web_input = _web_input(call)
-    url = call.json(described("UpdateWebInputUrlRequest")).get("url")
+    url = call.json("UpdateWebInputUrlRequest").get("url")
     if not url:
         raise invalid("url is required")
     if web_input.status != "idle":

@@ -20,7 +20,7 @@ from mux_async.emulator.resources._usage import record_delivery
 from mux_async.emulator.state._media_orders import download_order, master_order
 from mux_async.emulator.state._serialization import asset_json, origin_of
 from mux_async.emulator.state._state import State, Track
-from mux_async.emulator.validation._shapes import whole_parameter
+from mux_async.emulator.validation._validation import whole_parameter
 
 TILE_WIDTH = 256
 SHORT = 15 * 60.0

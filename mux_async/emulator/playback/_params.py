@@ -15,7 +15,7 @@ import attrs
 
 from mux_async.emulator.http._messages import invalid
 from mux_async.emulator.media._probe import MediaInfo
-from mux_async.emulator.validation._shapes import whole_parameter
+from mux_async.emulator.validation._validation import whole_parameter
 
 Params = Mapping[str, str]
 """Parameters by name, as text, from wherever they count."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mux_async.emulator.http._messages import Response, created, data, failed, invalid, no_content, not_found
-from mux_async.emulator.resources import _request_bodies
 from mux_async.emulator.resources._asset_lifecycle import (
     add_playback_id,
     add_static_rendition,
@@ -40,7 +39,7 @@ def _playback_id(call: ApiCall, owner: Asset | LiveStream) -> PlaybackId:
 
 def _create_playback_id(call: ApiCall) -> Response:
     owner = _owner(call)
-    entry = call.json(_request_bodies.CREATE_PLAYBACK_ID)
+    entry = call.json("CreatePlaybackIdRequest")
     check_policy(entry)
     check_drm(call.environment, [entry])
     return created(present(add_playback_id(call.state, call.environment, owner, entry)))
@@ -74,7 +73,7 @@ def _track(call: ApiCall, asset: Asset) -> Track:
 
 
 def _create_track(call: ApiCall) -> Response:
-    members = call.json(_request_bodies.CREATE_TRACK)
+    members = call.json("CreateTrackRequest")
     asset = _ready_asset(call)
     name = members.get("name", members["language_code"])
     if take(asset.tracks, lambda track: track.type == members["type"] and track.name == name) is not None:
@@ -89,7 +88,7 @@ def _create_track(call: ApiCall) -> Response:
 
 
 def _update_track(call: ApiCall) -> Response:
-    members = call.json(_request_bodies.UPDATE_TRACK)
+    members = call.json("UpdateTrackRequest")
     track = _track(call, call.environment.asset(call.params["ASSET_ID"]))
     for name, value in members.items():
         if name in {"language_code", "name", "closed_captions", "passthrough"}:
@@ -109,7 +108,7 @@ def _delete_track(call: ApiCall) -> Response:
 
 
 def _generate_subtitles(call: ApiCall) -> Response:
-    members = call.json(_request_bodies.GENERATE_SUBTITLES)
+    members = call.json("GenerateTrackSubtitlesRequest")
     asset = _ready_asset(call)
     if _track(call, asset).type != "audio":
         raise invalid("subtitles are generated from an audio track")
@@ -122,7 +121,7 @@ def _generate_subtitles(call: ApiCall) -> Response:
 
 
 def _create_static_rendition(call: ApiCall) -> Response:
-    entry = call.json(_request_bodies.CREATE_STATIC_RENDITION)
+    entry = call.json("CreateStaticRenditionRequest")
     asset = call.environment.asset(call.params["ASSET_ID"])
     if asset.mp4_support != "none":
         raise invalid("static_renditions and mp4_support cannot be used together")

@@ -6,7 +6,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_left
 
 from mux_async.emulator.http._messages import Response, created, data, failed, invalid, json_response, no_content, not_found
-from mux_async.emulator.resources import _request_bodies
 from mux_async.emulator.resources._asset_lifecycle import (
     announce_asset,
     begin_mp4,
@@ -20,7 +19,7 @@ from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._serialization import asset_json
 from mux_async.emulator.state._state import Asset, Json, present
-from mux_async.emulator.validation._shapes import whole_parameter
+from mux_async.emulator.validation._validation import whole_parameter
 from mux_async.emulator.webhooks._events import asset_event
 
 
@@ -40,7 +39,7 @@ def _shown(call: ApiCall, asset: Asset) -> Response:
 
 
 def _create(call: ApiCall) -> Response:
-    options = normalized(call.json(_request_bodies.CREATE_ASSET))
+    options = normalized(call.json("CreateAssetRequest"))
     inputs = options.get("inputs")
     if not inputs:
         raise invalid("inputs is required")
@@ -94,7 +93,7 @@ def _retrieve(call: ApiCall) -> Response:
 
 def _update(call: ApiCall) -> Response:
     asset = _asset(call)
-    changes = call.json(_request_bodies.UPDATE_ASSET)
+    changes = call.json("UpdateAssetRequest")
     if "passthrough" in changes:
         asset.passthrough = changes["passthrough"] or None
     if "meta" in changes:
@@ -141,7 +140,7 @@ def _input_info(call: ApiCall) -> Response:
 
 
 def _update_master_access(call: ApiCall) -> Response:
-    access: str = call.json(_request_bodies.UPDATE_MASTER_ACCESS)["master_access"]
+    access: str = call.json("UpdateAssetMasterAccessRequest")["master_access"]
     asset = _ready_asset(call)
     if access == "none":
         close_master(call.state, call.environment, asset)
@@ -151,7 +150,7 @@ def _update_master_access(call: ApiCall) -> Response:
 
 
 def _update_mp4_support(call: ApiCall) -> Response:
-    support: str = call.json(_request_bodies.UPDATE_MP4_SUPPORT)["mp4_support"]
+    support: str = call.json("UpdateAssetMp4SupportRequest")["mp4_support"]
     asset = _ready_asset(call)
     if support != "none" and asset.static_renditions:
         raise invalid("static_renditions and mp4_support cannot be used together")

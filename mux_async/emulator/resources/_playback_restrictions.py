@@ -10,11 +10,7 @@ from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, PlaybackRestriction
 from mux_async.emulator.state._serialization import epoch
 from mux_async.emulator.state._state import Environment
-from mux_async.emulator.validation._described import described
-from mux_async.emulator.validation._shapes import Shape
 
-MAX_DOMAINS = 100
-"""Mux's guide says so; its SDKs say 10 (facts/BEHAVIOUR.md, section 12, question 24)."""
 MAX_RESTRICTIONS = 100
 """Of an environment."""
 _DOMAIN = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*", re.IGNORECASE)
@@ -34,22 +30,8 @@ def _shown(restriction: PlaybackRestriction) -> Json:
     }
 
 
-def _more_domains(schema: str) -> Shape:
-    """The shape of the schema, but for its bound on the number of domains."""
-    shape = described(schema)
-
-    def check(value: object, name: str, problems: list[str]) -> None:
-        found: list[str] = []
-        shape(value, name, found)
-        problems += [problem for problem in found if not problem.endswith("allowed_domains must have at most 10 elements")]
-
-    return check
-
-
 def _referrer(members: Json) -> Json:
     domains: list[str] = members["allowed_domains"]
-    if len(domains) > MAX_DOMAINS:
-        raise invalid(f"allowed_domains must have at most {MAX_DOMAINS} elements")
     for domain in domains:
         if domain != "*" and _DOMAIN.fullmatch(domain) is None:
             raise invalid(f'allowed_domains contains "{domain}", which is no domain')
@@ -65,7 +47,7 @@ def _restriction(call: ApiCall) -> PlaybackRestriction:
 
 
 def _create(call: ApiCall) -> Response:
-    body = call.json(_more_domains("CreatePlaybackRestrictionRequest"))
+    body = call.json("CreatePlaybackRestrictionRequest")
     restrictions, state = call.environment.playback_restrictions, call.state
     if len(restrictions) >= MAX_RESTRICTIONS:
         raise invalid(f"an environment can have at most {MAX_RESTRICTIONS} playback restrictions")
@@ -97,14 +79,14 @@ def _delete(call: ApiCall) -> Response:
 
 def _update_referrer(call: ApiCall) -> Response:
     restriction = _restriction(call)
-    restriction.referrer = _referrer(call.json(_more_domains("UpdateReferrerDomainRestrictionRequest")))
+    restriction.referrer = _referrer(call.json("UpdateReferrerDomainRestrictionRequest"))
     restriction.updated_at = call.state.now
     return data(_shown(restriction))
 
 
 def _update_user_agent(call: ApiCall) -> Response:
     restriction = _restriction(call)
-    restriction.user_agent = _user_agent(call.json(described("UpdateUserAgentRestrictionRequest")))
+    restriction.user_agent = _user_agent(call.json("UpdateUserAgentRestrictionRequest"))
     restriction.updated_at = call.state.now
     return data(_shown(restriction))
 

@@ -10,7 +10,6 @@ from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, Shots
 from mux_async.emulator.state._serialization import shots_json
 from mux_async.emulator.state._state import Asset
-from mux_async.emulator.validation._described import described
 from mux_async.emulator.webhooks._events import shots_event
 
 LENGTH = 4.0
@@ -44,7 +43,7 @@ def _shots(asset: Asset) -> Shots:
 
 def _create(call: ApiCall) -> Response:
     asset = call.environment.asset(call.params["ASSET_ID"])
-    call.json(described("GenerateAssetShotsRequest"))
+    call.json("GenerateAssetShotsRequest")
     if asset.status != "ready":
         raise failed("Asset is not ready")
     if asset.shots is not None and asset.shots.status in {"pending", "completed"}:

@@ -8,7 +8,7 @@ from mux_async.emulator.http._messages import Response, created, data, no_conten
 from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._serialization import signing_key_json
 from mux_async.emulator.state._state import SigningKey
-from mux_async.emulator.validation._shapes import read_json
+from mux_async.emulator.validation._validation import read_json
 from mux_async.errors import MissingExtraError
 
 _KEY_BITS = 2048

@@ -6,7 +6,6 @@ from mux_async.emulator.http._messages import Response, created, data, no_conten
 from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, Vocabulary
 from mux_async.emulator.state._serialization import epoch, without_none
-from mux_async.emulator.validation._described import described
 
 MAX_LIMIT = 10
 """Vocabularies per page, which is also the default (facts/BEHAVIOUR.md, section 3.1)."""
@@ -30,7 +29,7 @@ def _vocabulary(call: ApiCall) -> Vocabulary:
 
 
 def _create(call: ApiCall) -> Response:
-    body = call.json(described("CreateTranscriptionVocabularyRequest"))
+    body = call.json("CreateTranscriptionVocabularyRequest")
     state = call.state
     vocabulary = Vocabulary(
         state.id_generator.id("vocabulary"),
@@ -56,7 +55,7 @@ def _retrieve(call: ApiCall) -> Response:
 
 def _update(call: ApiCall) -> Response:
     vocabulary = _vocabulary(call)
-    body = call.json(described("UpdateTranscriptionVocabularyRequest"))
+    body = call.json("UpdateTranscriptionVocabularyRequest")
     # A replacement: what is left out is gone, as was recorded of the name.
     vocabulary.phrases, vocabulary.name, vocabulary.passthrough = body["phrases"], body.get("name"), body.get("passthrough")
     vocabulary.updated_at = call.state.now

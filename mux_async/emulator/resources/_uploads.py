@@ -7,7 +7,6 @@ from hashlib import sha256
 from urllib.parse import urlencode
 
 from mux_async.emulator.http._messages import Response, created, data, invalid
-from mux_async.emulator.resources import _request_bodies
 from mux_async.emulator.resources._asset_lifecycle import announce_asset, create_asset
 from mux_async.emulator.resources._asset_options import check_drm, normalized
 from mux_async.emulator.routing._router import ApiCall, Route
@@ -68,7 +67,7 @@ def _upload(call: ApiCall) -> Upload:
 
 def create(call: ApiCall) -> Response:
     """Answer ``POST /video/v1/uploads``."""
-    body = call.json(_request_bodies.CREATE_UPLOAD)
+    body = call.json("CreateUploadRequest")
     options = normalized(body.get("new_asset_settings") or {})
     check_drm(call.environment, options.get("advanced_playback_policies", ()))
     inputs = options.get("inputs", ())

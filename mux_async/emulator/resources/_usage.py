@@ -20,7 +20,7 @@ from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._records import DeliveredAsset, Json
 from mux_async.emulator.state._serialization import encoding_tier, epoch, origin_of, tier, without_none
 from mux_async.emulator.state._state import Asset, Environment, State
-from mux_async.emulator.validation._shapes import whole_parameter
+from mux_async.emulator.validation._validation import whole_parameter
 from mux_async.emulator.webhooks._events import emit
 
 HOUR = 3600

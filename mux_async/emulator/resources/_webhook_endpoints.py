@@ -8,8 +8,7 @@ from mux_async.emulator.http._messages import Response, created, data, invalid, 
 from mux_async.emulator.routing._router import ApiCall, Route, take
 from mux_async.emulator.state._records import Json, WebhookEndpoint
 from mux_async.emulator.state._serialization import iso
-from mux_async.emulator.validation._described import described
-from mux_async.emulator.validation._shapes import whole_parameter
+from mux_async.emulator.validation._validation import whole_parameter
 
 
 def endpoint_json(endpoint: WebhookEndpoint) -> Json:
@@ -40,7 +39,7 @@ def _check_address(call: ApiCall, address: str, own: WebhookEndpoint | None = No
 
 
 def _create(call: ApiCall) -> Response:
-    address: str = call.json(described("CreateWebhookRequest"))["address"]
+    address: str = call.json("CreateWebhookRequest")["address"]
     _check_address(call, address)
     state = call.state
     secret = state.id_generator.opaque("webhook secret", 40)
@@ -63,7 +62,7 @@ def _retrieve(call: ApiCall) -> Response:
 
 def _update(call: ApiCall) -> Response:
     endpoint = _endpoint(call)
-    changes = call.json(described("UpdateWebhookRequest"))
+    changes = call.json("UpdateWebhookRequest")
     if not {"address", "enabled"} & set(changes):
         raise invalid("address or enabled is required")
     if "address" in changes:

@@ -1,4 +1,4 @@
 """Robots: jobs, their outputs and effects on assets, and directives.
 
-May import ``http``, ``validation``, ``media``, ``state``, ``routing``, ``webhooks`` and ``resources``.
+May import ``http``, ``media``, ``state``, ``routing``, ``webhooks`` and ``resources``.
 """

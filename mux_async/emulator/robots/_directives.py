@@ -21,7 +21,6 @@ from mux_async.emulator.robots._jobs import OPEN, VERSIONS, check_terms, create_
 from mux_async.emulator.routing._router import ApiCall, Route, take
 from mux_async.emulator.state._records import Directive, DirectiveRun, Job, Json, Node
 from mux_async.emulator.state._state import Asset, Environment, State, Track
-from mux_async.emulator.validation._described import described
 from mux_async.emulator.webhooks._events import emit
 
 ENDED = frozenset({"completed", "partial", "errored"})
@@ -300,7 +299,7 @@ def _with_names(entries: Sequence[Json], kind: str) -> list[Json]:
 
 def _create(version: int, call: ApiCall) -> Response:
     check_terms(call, version)
-    body: Json = call.json(described("RobotsV1CreateDirectiveRequest" if version else "CreateDirectiveRequest"))
+    body: Json = call.json("RobotsV1CreateDirectiveRequest" if version else "CreateDirectiveRequest")
     if version:
         body.setdefault("name", "directive")
         body.setdefault("subject", {"type": "video.asset"})
@@ -343,7 +342,7 @@ def _delete(version: int, call: ApiCall) -> Response:
 
 def _create_run(version: int, call: ApiCall) -> Response:
     directive = _directive(version, call)
-    body = call.json(described("RobotsV1RunDirectiveRequest" if version else "RunDirectiveRequest"))
+    body = call.json("RobotsV1RunDirectiveRequest" if version else "RunDirectiveRequest")
     if "asset_id" not in body:
         raise invalid("asset_id is required")
     asset = call.environment.asset(body["asset_id"])

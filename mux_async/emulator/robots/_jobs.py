@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import cast
 
 import orjson
 
@@ -21,7 +20,6 @@ from mux_async.emulator.routing._router import ApiCall, Route, known, take
 from mux_async.emulator.state._records import Job, JobStatus, Json
 from mux_async.emulator.state._serialization import without_none
 from mux_async.emulator.state._state import Asset, Environment, State
-from mux_async.emulator.validation._described import described
 from mux_async.emulator.webhooks._events import emit
 
 VERSIONS = (0, 1)
@@ -108,20 +106,6 @@ def _job_event(state: State, environment: Environment, job: Job) -> None:
     emit(state, environment, name, ("job", job.id), {name: job_json(environment, job)})
 
 
-_MOST = 1 << 53
-
-
-def _counted(value: object) -> object:
-    """Return *value* with whole numbers that were written with a point as integers: to JSON they are, to Python they are not."""
-    if isinstance(value, float) and value.is_integer():
-        return int(min(max(value, -_MOST), _MOST))
-    if isinstance(value, list):
-        return [_counted(inner) for inner in cast("list[object]", value)]
-    if isinstance(value, dict):
-        return {key: _counted(inner) for key, inner in cast("dict[str, object]", value).items()}
-    return value
-
-
 def create_job(
     state: State,
     environment: Environment,
@@ -138,7 +122,6 @@ def create_job(
         ApiError: 400, a parameter is missing; 400 or 404, there is no such asset or track; 409, it is being done already; 422, the
             asset is in no state for it.
     """
-    parameters = cast("Json", _counted(parameters))
     for name in ("asset_id", *NEEDS.get(workflow, ())):
         if name not in parameters:
             raise invalid(f"parameters.{name} is required")
@@ -211,7 +194,7 @@ def _finish(state: State, environment: Environment, job: Job) -> None:
 
 def _create(version: int, workflow: str, call: ApiCall) -> Response:
     check_terms(call, version)
-    body = call.json(described(schema_of(version, workflow)))
+    body = call.json(schema_of(version, workflow))
     parameters: Json = body.get("parameters") or {}
     job = create_job(call.state, call.environment, workflow, parameters, passthrough=body.get("passthrough"), version=version)
     return data(job_json(call.environment, job), 202)

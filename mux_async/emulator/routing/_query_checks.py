@@ -5,20 +5,14 @@ Values that Mux clamps or ignores (a page size above the maximum, an empty value
 
 from __future__ import annotations
 
-from functools import cache
 from urllib.parse import parse_qsl
 
 import attrs
 
 from mux_async.emulator.http._messages import Response, invalid
 from mux_async.emulator.routing._router import ApiCall, Route
-from mux_async.emulator.validation import _spec
-from mux_async.emulator.validation._schema_check import Checker
-
-
-@cache
-def _checker() -> Checker:
-    return Checker(_spec.load())
+from mux_async.emulator.validation._spec import load
+from mux_async.emulator.validation._validation import lenient_validator
 
 
 def checked(route: Route) -> Route:
@@ -26,10 +20,10 @@ def checked(route: Route) -> Route:
 
     def answer(call: ApiCall) -> Response:
         query = call.request.target.partition("?")[2]
-        operation = _spec.load().operation(route.method, route.template) if query else None
+        operation = load().operation(route.method, route.template) if query else None
         if operation is not None:
             pairs = parse_qsl(query, keep_blank_values=True)
-            problems = _checker().query_problems(operation, pairs, strict=False)
+            problems = lenient_validator().query_problems(operation, pairs)
             if problems:
                 raise invalid(*problems)
         return route.handler(call)

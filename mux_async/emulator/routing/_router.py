@@ -9,7 +9,7 @@ import attrs
 
 from mux_async.emulator.http._messages import Request, Response, invalid
 from mux_async.emulator.state._state import Environment, Json, State
-from mux_async.emulator.validation._shapes import Shape, validated, whole_parameter
+from mux_async.emulator.validation._validation import Schema, validated, whole_parameter
 
 T = TypeVar("T")
 DEFAULT_LIMIT = 25
@@ -26,13 +26,13 @@ class ApiCall:
     state: State
     environment: Environment
 
-    def json(self, shape: Shape) -> Json:
+    def json(self, schema: Schema) -> Json:
         """Decode and check the body.
 
         Raises:
             ApiError: 400.
         """
-        return validated(self.body, shape)
+        return validated(self.body, schema)
 
     def page(self, items: Sequence[T], *, default: int = DEFAULT_LIMIT, most: int = MAX_LIMIT) -> list[T]:
         """Return the requested page of *items*; it is empty past the end.

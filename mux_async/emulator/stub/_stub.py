@@ -18,8 +18,8 @@ from mux_async.emulator.playback import _placeholder_images
 from mux_async.emulator.playback._files import EMPTY_MP4
 from mux_async.emulator.state._upload_sessions import ContentRange, SessionError
 from mux_async.emulator.stub._examples import Examples
-from mux_async.emulator.validation._schema_check import Checker
 from mux_async.emulator.validation._spec import JsonSchema, Operation, Spec, load
+from mux_async.emulator.validation._validation import Validator
 
 _PLAYLIST = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:5\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-ENDLIST\n"
 _CAPTIONS = "WEBVTT\n\n00:00:00.000 --> 00:00:05.000\nNothing is said.\n"
@@ -34,7 +34,7 @@ class Stub:
 
     def __init__(self, seed: int | str) -> None:
         self._spec: Spec = load()
-        self._checker = Checker(self._spec)
+        self._validator = Validator(self._spec.schemas)
         self._seed = seed
 
     def answer(self, request: Request, body: bytes) -> Response:
@@ -49,7 +49,7 @@ class Stub:
         operation, params = found
         pairs = parse_qsl(request.target.partition("?")[2], keep_blank_values=True)
         problems = self._path_problems(operation, params)
-        problems += self._checker.query_problems(operation, pairs)
+        problems += self._validator.query_problems(operation, pairs)
         given: dict[str, Any] = {}
         if operation.body is not None:
             given = self._read_body(body, operation.body, problems)
@@ -66,7 +66,7 @@ class Stub:
         for parameter in operation.of("path"):
             # FILENAME lists fewer files than there are: facts/README.md, Oddities.
             if parameter.name != "FILENAME":
-                problems += self._checker.problems(params[parameter.name], parameter.schema, parameter.name)
+                problems += self._validator.problems(params[parameter.name], parameter.schema, parameter.name)
         return problems
 
     def _read_body(self, body: bytes, schema: JsonSchema, problems: list[str]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Stub:
         except ValueError:
             problems.append("The request body is not valid JSON")
             return {}
-        problems += self._checker.problems(value, schema, "")
+        problems += self._validator.problems(value, schema, "")
         return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
     def _made(
@@ -111,7 +111,7 @@ class Stub:
             said[parameter.lower()] = value
             if name.endswith((_camel(parameter.removesuffix("_ID")), _camel(parameter))):
                 said["id"] = value
-        data.update({key: value for key, value in said.items() if key in members and self._checker.fits(value, members[key])})
+        data.update({key: value for key, value in said.items() if key in members and self._validator.fits(value, members[key])})
 
 
 def _camel(parameter: str) -> str:
