@@ -11,10 +11,9 @@ from random import Random
 
 import anyio
 
-from mux_async import LimitSettings, Mux, MuxError
+from mux_async import LimitSettings, Mux, MuxError, Secret
 from mux_async._idempotency import guard, search
 from mux_async._idempotency.keys import _registry
-from mux_async._types import Secret
 
 # Shorter than in production, where a dead process holds a key up for 15 s, and what it may have made is waited for for 10 s.
 setattr(search, "SETTLE", 1.5)  # noqa: B010 - a constant, to type checkers

@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
-from mux_async import __version__, _config
-from mux_async._config import check_base_url, check_headers, load_credentials
-from mux_async._options import CallOptions
-from mux_async._retry import RetryPolicy
-from mux_async._types import Secret
+from mux_async import CallOptions, Mux, RetryPolicy, Secret, __version__
 from mux_async.errors import ConfigurationError, InvalidRequestError, MissingCredentialsError
 from mux_async.limits import BucketSettings
+from mux_async.testing import FakeTransport, SentRequest, respond
 from mux_async.transport import HttpRequest, Timeouts, TransportSettings
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TOKEN_ID", "TOKEN_SECRET", "AUTHORIZATION_TOKEN", "BASE_URL"):
+        monkeypatch.delenv(f"MUX_{name}", raising=False)
+
+
+def sent(headers: dict[str, str] | None = None, **settings: Any) -> SentRequest:
+    """Return what a client with *settings* sends for ``GET /x`` with *headers*."""
+    requests: list[SentRequest] = []
+
+    async def call() -> None:
+        mux = Mux(transport=FakeTransport(lambda request: requests.append(request) or respond(json={})), **settings)
+        await mux.request("GET", "/x", headers=headers)
+
+    asyncio.run(call())
+    return requests[0]
+
+
+def with_base_url(url: str, *, allow_insecure: bool = False) -> Mux:
+    return Mux(token_id="id", token_secret="secret", base_url=url, allow_insecure=allow_insecure)
+
+
+def send_with(headers: dict[str, str]) -> SentRequest:
+    return sent(headers, token_id="id", token_secret="secret")
 
 
 def test_missing_credentials_say_where_to_put_them() -> None:
     """Without credentials the error names both arguments and both variables."""
     with pytest.raises(MissingCredentialsError) as caught:
-        load_credentials(None, None, None, environ={})
+        Mux()
 
     assert all(name in str(caught.value) for name in ("token_id", "token_secret", "MUX_TOKEN_ID", "MUX_TOKEN_SECRET"))
 
@@ -25,33 +51,36 @@ def test_missing_credentials_say_where_to_put_them() -> None:
 def test_half_a_pair_is_missing_the_other_half() -> None:
     """An id without its secret names the secret only."""
     with pytest.raises(MissingCredentialsError, match=r"^no token_secret \(MUX_TOKEN_SECRET\):"):
-        load_credentials("id", None, None, environ={})
+        Mux(token_id="id")
 
 
-def test_arguments_come_before_the_environment() -> None:
+def test_arguments_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token given as an argument is used even where the environment holds a bearer token."""
-    environ = {"MUX_AUTHORIZATION_TOKEN": "bearer", "MUX_TOKEN_ID": "other", "MUX_TOKEN_SECRET": "other"}
+    for name, value in [("AUTHORIZATION_TOKEN", "bearer"), ("TOKEN_ID", "other"), ("TOKEN_SECRET", "other")]:
+        monkeypatch.setenv(f"MUX_{name}", value)
 
-    assert load_credentials("id", "secret", None, environ).authorization.reveal() == "Basic aWQ6c2VjcmV0"
-    assert load_credentials(None, None, None, environ).authorization.reveal() == "Bearer bearer"
+    assert sent(token_id="id", token_secret="secret").headers["Authorization"] == "Basic aWQ6c2VjcmV0"
+    assert sent().headers["Authorization"] == "Bearer bearer"
 
 
 @pytest.mark.parametrize("secret", ["s3cr3t\r\nb", "s3cr3t\n", " s3cr3t", "s3cr3t\x00b", "s3crät"])
 def test_credentials_that_cannot_be_sent(secret: str) -> None:
     """A secret with a line break or the like is refused, and not shown."""
     with pytest.raises(ConfigurationError) as caught:
-        load_credentials("id", secret, None, environ={})
+        Mux(token_id="id", token_secret=secret)
 
     assert secret not in str(caught.value)
     assert "token_secret" in str(caught.value)
 
 
 def test_credentials_do_not_show() -> None:
-    """Neither the secret nor the header made of it is in any text of the credentials."""
-    credentials = load_credentials("the-id", Secret("the-secret"), None, environ={})
+    """Neither the secret nor the header made of it is in the repr of a client or of what it sends."""
+    mux = Mux(token_id="the-id", token_secret=Secret("the-secret"))
+    request = sent(token_id="the-id", token_secret=Secret("the-secret"))
 
-    assert "the-secret" not in repr(credentials)
-    assert credentials.authorization.reveal() not in repr(credentials)
+    for shown in (repr(mux), repr(request)):
+        assert "the-secret" not in shown
+        assert request.headers["Authorization"] not in shown
 
 
 @pytest.mark.parametrize(
@@ -59,15 +88,15 @@ def test_credentials_do_not_show() -> None:
 )
 def test_base_urls_that_are_fine(url: str) -> None:
     """https to anybody and http to this machine are allowed; a trailing slash goes."""
-    assert check_base_url(url, allow_insecure=False) == url.rstrip("/")
+    assert with_base_url(url).base_url == url.rstrip("/")
 
 
 def test_credentials_do_not_go_in_the_clear() -> None:
     """Plain http to another machine is refused, with the way out, and allowed when asked for."""
     with pytest.raises(ConfigurationError, match=r"in the clear to 'api\.mux\.com'.*allow_insecure=True"):
-        check_base_url("http://api.mux.com", allow_insecure=False)
+        with_base_url("http://api.mux.com")
 
-    assert check_base_url("http://mux.internal", allow_insecure=True) == "http://mux.internal"
+    assert with_base_url("http://mux.internal", allow_insecure=True).base_url == "http://mux.internal"
 
 
 @pytest.mark.parametrize(
@@ -80,28 +109,28 @@ def test_credentials_do_not_go_in_the_clear() -> None:
 def test_base_urls_that_are_refused(url: str) -> None:
     """What is no plain origin with a prefix is refused before anything is sent."""
     with pytest.raises(ConfigurationError):
-        check_base_url(url, allow_insecure=False)
+        with_base_url(url)
 
 
 @pytest.mark.parametrize("name", ["a b", "", "a\r\nb", "a:b", "ä"])
 def test_header_names(name: str) -> None:
     """A header name that is no token is refused."""
     with pytest.raises(InvalidRequestError, match="not a header name"):
-        check_headers({name: "x"})
+        send_with({name: "x"})
 
 
 @pytest.mark.parametrize("value", ["a\r\nInjected: yes", "a\nb", "a\rb", "a\x00b", "a\x7f"])
 def test_header_values_with_line_breaks(value: str) -> None:
     """A header value that would start another header is refused, with the header's name."""
     with pytest.raises(InvalidRequestError, match="'X-Name' holds a line break"):
-        check_headers({"X-Name": value})
+        send_with({"X-Name": value})
 
 
 @pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "Connection"])
 def test_the_transports_headers(name: str) -> None:
     """Headers that frame the message are the transport's."""
     with pytest.raises(InvalidRequestError, match="written by the transport"):
-        check_headers({name: "x"})
+        send_with({name: "x"})
 
 
 @pytest.mark.parametrize(
@@ -175,4 +204,6 @@ def test_requests_show_no_secret(url: str, shown: str) -> None:
 
 def test_the_version_is_in_the_user_agent() -> None:
     """The user agent names this SDK and its version, then the program's own suffix."""
-    assert _config.user_agent("my-bot/2") == f"mux-async/{__version__} my-bot/2"
+    request = sent(token_id="id", token_secret="secret", user_agent_suffix="my-bot/2")
+
+    assert request.headers["User-Agent"] == f"mux-async/{__version__} my-bot/2"

@@ -6,7 +6,6 @@ import asyncio
 import copy
 import gc
 import pickle
-import sys
 from collections.abc import AsyncIterable, Callable, Iterator
 from operator import attrgetter
 from typing import Any
@@ -16,7 +15,6 @@ import anyio
 import pytest
 
 from mux_async import LimitSettings, Mux, MuxError, Page, Paginator, RepeatedPageError
-from mux_async._list_cycles import CursorsSeen
 from mux_async.errors import InvalidRequestError
 from mux_async.models import Asset
 from mux_async.testing import FakeTransport, SentRequest, respond
@@ -201,22 +199,6 @@ async def test_page_that_is_no_number(page: object) -> None:
         with pytest.raises(InvalidRequestError, match="page is"):
             await awaited
     assert server.queries == []
-
-
-def test_a_million_cursors() -> None:
-    """Cursors of a long list take less than two megabytes, and loops of any length are found before they were gone through three times."""
-    seen = CursorsSeen()
-    assert not any(seen.has(f"cursor-{number:040}") for number in range(300_000))
-    size = sum(map(sys.getsizeof, (seen._recent, seen._order, *seen._recent)))  # pyright: ignore[reportPrivateUsage]
-    assert size < 2_000_000
-    assert seen.has(f"cursor-{299_999:040}")
-
-    for length in (1, 2, 4096, 4097, 10_000):
-        for before in (0, 5, 50_000):
-            seen = CursorsSeen()
-            assert not any(seen.has(f"b{number}") for number in range(before))
-            count = next(count for count in range(1, 3 * (length + before) + 20_000) if seen.has(f"c{count % length}"))
-            assert count <= (length + 1 if length <= 4096 else 3 * (length + before) + 8192)
 
 
 def stream_of(count: int, size: int = 2) -> Server:

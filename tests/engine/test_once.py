@@ -16,7 +16,6 @@ import attrs
 import pytest
 
 from mux_async import AmbiguousOutcomeError, LimitSettings, Mux, MuxError, RateLimitedError, RetrySettings
-from mux_async._idempotency.search import MAX_PAGES
 from mux_async.errors import ConflictError, ConnectError, Delivery, InvalidRequestError, Phase, TransportError
 from mux_async.models import AssetMetadata
 from mux_async.params import InputSettingsParam
@@ -272,11 +271,9 @@ async def test_an_object_may_leave_its_list_out(shown: object, posts: int) -> No
 
 
 async def test_a_list_without_end_proves_nothing() -> None:
-    """When the pages that may be read do not go back far enough, the outcome stays unknown and nothing is sent again."""
+    """A search reads 50 pages of 100. If they do not go back far enough, the outcome stays unknown and nothing is sent again."""
     account = Account([(lambda: RESET, False)])
-    account.made["/video/v1/assets"] = [
-        {"id": f"x{n}", "created_at": str(EPOCH + 60), "at": 0.0} for n in range(100 * MAX_PAGES + 1)
-    ]
+    account.made["/video/v1/assets"] = [{"id": f"x{n}", "created_at": str(EPOCH + 60), "at": 0.0} for n in range(5001)]
     mux, transport = client(account)
     with pytest.raises(AmbiguousOutcomeError, match="did not go back"):
         await mux.video.assets.create(inputs=INPUTS, once="film-7")

@@ -31,7 +31,6 @@ from mux_async import (
     RetryPolicy,
     TransportSettings,
 )
-from mux_async._logging import set_up
 from mux_async.errors import InvalidRequestError, UnknownArgumentError, UnknownNameError
 from mux_async.testing import FakeTransport, respond
 from mux_async.uploads import UploadSettings
@@ -281,19 +280,24 @@ def loggers() -> Generator[None]:
         logger.handlers[:] = handlers
 
 
-def test_a_log_by_variable(loggers: None) -> None:
+def test_a_log_by_variable(loggers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """``MUX_LOG`` sets the level; an empty one changes nothing, and a level that is none is refused with those that are."""
     logger = logging.getLogger("mux_async")
+
+    def level(value: str | None) -> int:
+        if value is None:
+            monkeypatch.delenv("MUX_LOG", raising=False)
+        else:
+            monkeypatch.setenv("MUX_LOG", value)
+        Mux(token_id="id", token_secret="secret", transport=FakeTransport())
+        return logger.level
+
     before = logger.level
-    set_up({})
-    set_up({"MUX_LOG": ""})
-    assert logger.level == before
-    set_up({"MUX_LOG": "Debug"})
-    assert logger.level == logging.DEBUG
-    set_up({"MUX_LOG": "warn"})
-    assert logger.level == logging.WARNING
+    assert level(None) == level("") == before
+    assert level("Debug") == logging.DEBUG
+    assert level("warn") == logging.WARNING
     with pytest.raises(ConfigurationError, match="MUX_LOG is 'loud'; it is one of 'debug', 'info'"):
-        set_up({"MUX_LOG": "loud"})
+        level("loud")
 
 
 PROGRAM = """
