@@ -1,23 +1,27 @@
-"""Runs the ``mux-async`` command as a process of its own, as a shell would."""
+"""Runs the ``mux-async`` command: in this process, or as a process of its own, as a shell would."""
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from mux_async.cli import main
+from mux_async.emulator import Arrival, Emulator, EmulatorSettings
+from mux_async.emulator.server import serve
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,13 +66,31 @@ class Done:
     stderr: str
 
 
-def run_here(*arguments: str, env: Mapping[str, str] | None = None) -> Done:
-    """Run a command in this process, which starts ten times as fast as one of its own: for tests of what it reads and prints."""
+def _read_line(_prompt: str = "", _stream: object = None) -> str:
+    return sys.stdin.readline().rstrip("\n")
+
+
+def run_here(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, stdin: bytes | None = None
+) -> Done:
+    """Run a command in this process, which starts ten times as fast as one of its own: for tests of what it reads and prints.
+
+    Args:
+        arguments: Of the command.
+        env: Variables; those of the user that begin with ``MUX_`` are removed. The credentials of the emulator by default.
+        cwd: The working directory.
+        stdin: Standard input, from which passwords are read too.
+    """
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
         for name in [each for each in os.environ if each.startswith("MUX_")]:
             patch.delenv(name)
         for name, value in (CREDENTIALS if env is None else env).items():
             patch.setenv(name, value)
+        if cwd is not None:
+            patch.chdir(cwd)
+        if stdin is not None:
+            patch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin), encoding="utf-8"))
+            patch.setattr(getpass, "getpass", _read_line)
         try:
             main(arguments)
         except SystemExit as stop:
@@ -79,12 +101,12 @@ def run_here(*arguments: str, env: Mapping[str, str] | None = None) -> Done:
 
 @attrs.frozen
 class Emulate:
-    """An emulator in another process."""
+    """An emulator behind a socket."""
 
     origin: str
 
     def ask(self, path: str) -> Any:
-        """Return the decoded answer to a GET of the emulator's own corner."""
+        """Return the decoded response to a GET of the emulator's control API."""
         with urllib.request.urlopen(f"{self.origin}/_emulator/{path}", timeout=10) as answer:
             return json.load(answer)
 
@@ -94,7 +116,7 @@ class Emulate:
 
 @contextmanager
 def emulate(*options: str) -> Generator[Emulate]:
-    """Run ``mux-async emulate`` on a free port while the block runs."""
+    """Run ``mux-async emulate`` in a process of its own on a free port while the block runs."""
     process = subprocess.Popen(
         command("emulate", "--port", "0", "--media", "off", *options),  # what the tests send is no film
         stdout=subprocess.PIPE,
@@ -112,3 +134,13 @@ def emulate(*options: str) -> Generator[Emulate]:
     finally:
         process.terminate()
         process.communicate(timeout=20)
+
+
+@contextmanager
+def emulate_here(
+    settings: EmulatorSettings | None = None, *, on_arrival: Callable[[Arrival], None] | None = None
+) -> Generator[Emulate]:
+    """Serve an emulator from a thread of this process while the block runs. *on_arrival* is called in that thread."""
+    emulator = Emulator(settings, on_arrival=on_arrival)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(emulator)) as origin:
+        yield Emulate(origin)

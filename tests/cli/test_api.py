@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import CREDENTIALS, Emulate, emulate, run_here
+from mux_async.emulator import EmulatorSettings
+from tests.cli.commands import CREDENTIALS, Emulate, emulate_here, run_here
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulate]:
-    with emulate("--limits", "off", "--instant") as running:
+    with emulate_here(EmulatorSettings(limits=None, instant=True)) as running:
         environment = {**CREDENTIALS, "MUX_BASE_URL": running.origin}
         for number in range(5):
             made = run_here("api", "POST", "/video/v1/live-streams", "-f", f"passthrough=stream-{number}", env=environment)

@@ -22,7 +22,7 @@ def test_commands_and_options() -> None:
             "COMP_WORDS": words,
             "COMP_CWORD": str(len(words.split(" ")) - 1),
         }
-        return run(env=variables).stdout.split()
+        return run_here(env=variables).stdout.split()
 
     assert complete("mux-async ing") == ["ingest", "ingest-status"]
     assert {"--retry-failed", "--report"} <= set(complete("mux-async ingest --re"))

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commands import CREDENTIALS, ROOT, Emulate, emulate, run_here
+from mux_async.emulator import EmulatorSettings
+from tests.cli.commands import CREDENTIALS, ROOT, Emulate, emulate_here, run_here
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulate]:
-    with emulate("--limits", "off") as running:
+    with emulate_here(EmulatorSettings(limits=None)) as running:
         yield running
 
 

@@ -23,13 +23,21 @@ import attrs
 import pytest
 
 from mux_async import LimitSettings, Mux
-from mux_async.cli import _ingest, main
-from mux_async.cli._ingest_sources import Sources
-from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, Fault, InputProblem, MediaInfo, MediaSource
+from mux_async.cli import main
+from mux_async.emulator import (
+    Arrival,
+    Emulator,
+    EmulatorSettings,
+    EmulatorTransport,
+    Fault,
+    InputProblem,
+    MediaInfo,
+    MediaSource,
+)
 from mux_async.ingest import Journal
 from mux_async.models import Asset
 from mux_async.testing import VirtualTimeLoop
-from tests.cli.commands import CREDENTIALS, Emulate, command, emulate, environment, run
+from tests.cli.commands import CREDENTIALS, Emulate, command, emulate_here, environment, run_here
 from tests.ingest.test_report import files_no_longer_than
 
 RATE = LimitSettings().post.rate
@@ -44,12 +52,18 @@ def probe(source: MediaSource) -> MediaInfo | InputProblem:
     return InputProblem("invalid_input", "not a film") if source.size == 13 else MediaInfo(10.0)
 
 
+def _ignore(_: Arrival) -> None:
+    """Do nothing with a request."""
+
+
 @attrs.define
 class Line:
     """The command line in this process, with Mux in this process, and without waiting."""
 
     emulator: Emulator
     capsys: pytest.CaptureFixture[str]
+    on_arrival: Callable[[Arrival], None] = attrs.field(default=_ignore, kw_only=True)
+    """Called for every request that the emulator gets."""
     account: str = attrs.field(factory=lambda: f"cli-{next(_accounts)}")
     """One of its own: limits are shared by all clients of an account."""
 
@@ -65,19 +79,20 @@ class Line:
         said = self.capsys.readouterr()
         return cast("int", caught.value.code), said.out, " ".join(said.err.split())
 
-    def client(self, base_url: str | None = None, _transport: str = "") -> Mux:
-        return Mux(
-            token_id="test-token",
-            token_secret="test-secret",
-            base_url=base_url or BASE,
-            account=self.account,
-            transport=EmulatorTransport(self.emulator),
-            limits=LimitSettings(enabled=False),
-        )
+    def connect(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let every `Mux` send to the emulator, with the test's credentials and without limits."""
+        make = Mux.__init__
+
+        def make_here(mux: Mux, **options: Any) -> None:
+            transport, limits = EmulatorTransport(self.emulator), LimitSettings(enabled=False)
+            given: dict[str, Any] = {"base_url": options.get("base_url") or BASE, "account": self.account}
+            make(mux, token_id="test-token", token_secret="test-secret", transport=transport, limits=limits, **given)
+
+        monkeypatch.setattr(Mux, "__init__", make_here)
 
     def assets(self) -> list[Asset]:
         async def look() -> list[Asset]:
-            async with self.client() as mux:
+            async with Mux() as mux:
                 return (await mux.video.assets.list()).data
 
         return anyio.run(look)
@@ -89,11 +104,12 @@ class Line:
 
 @pytest.fixture
 def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Line:
-    made = Line(Emulator(EmulatorSettings(limits=None, time_to_ready=0.0, probe=probe)), capsys)
+    settings = EmulatorSettings(limits=None, time_to_ready=0.0, probe=probe)
+    made = Line(Emulator(settings, on_arrival=lambda arrival: made.on_arrival(arrival)), capsys)  # noqa: PLW0108 - it may change
     monkeypatch.chdir(tmp_path)
     # Time jumps to the next timer: between two looks at the assets there is otherwise a second of nothing.
     monkeypatch.setattr(anyio, "run", functools.partial(anyio.run, backend_options={"loop_factory": VirtualTimeLoop}))
-    monkeypatch.setattr(_ingest, "make_client", made.client)
+    made.connect(monkeypatch)
     for name in ("MUX_TOKEN_ID", "MUX_TOKEN_SECRET", "MUX_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     return made
@@ -218,7 +234,7 @@ def test_dry_run(line: Line, tmp_path: Path) -> None:
 
 def test_dry_run_without_credentials(films: Path, tmp_path: Path) -> None:
     """A dry run needs no credentials, and forecasts by the limits that every account has."""
-    done = run("ingest", str(films), "--dry-run", env={}, cwd=tmp_path)
+    done = run_here("ingest", str(films), "--dry-run", env={}, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert f"3 POST requests, one for each item that is not created, take at least {2 / RATE:.1f} s" in done.stdout
@@ -347,18 +363,14 @@ def shrink(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "expected"), [(shrink, "was changed"), (Path.unlink, "can no longer be read")])
-def test_files_that_change_meanwhile(
-    line: Line, films: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object], expected: str
-) -> None:
-    """A file that shrinks or goes after it was listed makes no asset, says why, and keeps none of the others."""
-    plan = Sources.plan
+def test_files_that_change_meanwhile(line: Line, films: Path, change: Callable[[Path], object], expected: str) -> None:
+    """A file that shrinks or is deleted after it was listed makes no asset, with the reason, and the others are ingested."""
 
-    def plan_then_change(sources: Sources) -> Any:
-        made = plan(sources)
-        change(films / "1.mp4")
-        return made
+    def change_once(_: Arrival) -> None:
+        if len(line.emulator.arrivals) == 1:  # the first request comes after the plan, and before any file is opened
+            change(films / "1.mp4")
 
-    monkeypatch.setattr(Sources, "plan", plan_then_change)
+    line.on_arrival = change_once
     code, lines, err = line("films")
 
     failed = [each for each in lines if each.get("status") == "failed"]
@@ -369,35 +381,21 @@ def test_files_that_change_meanwhile(
     assert len(line.assets()) == 2
 
 
-def test_names_of_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal is named after its sources: the same in every run, whatever their order, and always a name that files can have."""
-    monkeypatch.chdir(tmp_path)
-
-    def name(*names: str) -> str:
-        return str(Sources(names, (), "lines", None, "key", "stop").journal())
-
-    assert name("films/") == name("films") == "films.mux-journal"
-    assert name(".") == f"{tmp_path.name}.mux-journal"
-    assert name("https://e.com/a%20b.mp4?sig=canary") == "a-20b.mp4.mux-journal"
-    assert name("films/*.mov") == "mov.mux-journal"
-    assert name("/") == "ingest.mux-journal"
-    assert name("films", "b", "c") == name("films", "c", "b") != name("films", "b")
-    assert len(name("x" * 300)) < 150
-
-
-# In processes of their own
+# Over sockets
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulate]:
-    with emulate("--no-limits", "--time-to-ready", "0.2") as running:
+    with emulate_here(EmulatorSettings(limits=None, time_to_ready=0.2)) as running:
         yield running
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
-def test_as_a_process(server: Emulate, films: Path, tmp_path: Path, transport: str) -> None:
+def test_over_sockets(server: Emulate, films: Path, tmp_path: Path, transport: str) -> None:
     """The command works over sockets with every transport, and ``--plain`` prints a line for each item with its address."""
-    done = run("ingest", str(films / "0.mp4"), "--plain", "--transport", transport, "--base-url", server.origin, cwd=tmp_path)
+    done = run_here(
+        "ingest", str(films / "0.mp4"), "--plain", "--transport", transport, "--base-url", server.origin, cwd=tmp_path
+    )
 
     assert done.returncode == 0, done.stderr
     first, item, end = done.stdout.splitlines()
@@ -408,7 +406,7 @@ def test_as_a_process(server: Emulate, films: Path, tmp_path: Path, transport: s
 
 def test_wrong_credentials(server: Emulate, films: Path, tmp_path: Path) -> None:
     """Wrong credentials end the run with exit code 1, the reason, and how much was not begun; no secret is shown or kept."""
-    done = run(
+    done = run_here(
         *("ingest", str(films), "--concurrency", "1", "--base-url", server.origin, "--report", "r.csv"),
         env={"MUX_TOKEN_ID": "test-token", "MUX_TOKEN_SECRET": "canary-wrong"},
         cwd=tmp_path,
@@ -435,7 +433,7 @@ def start(emulator: Emulate, folder: Path, *options: str) -> subprocess.Popen[st
 def test_interrupted(films: Path, tmp_path: Path) -> None:
     """Ctrl-C finishes what was begun, begins nothing else, writes the report and exits with 130; the same command does the rest."""
     (films / "3.mp4").write_bytes(b"film")
-    with emulate("--time-to-ready", "0.3") as emulator:
+    with emulate_here(EmulatorSettings(time_to_ready=0.3)) as emulator:
         process = start(emulator, tmp_path, "--concurrency", "1", "--report", "r.jsonl")
         assert process.stdout is not None
         for line in process.stdout:
@@ -444,8 +442,7 @@ def test_interrupted(films: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         created = sum(each["bucket"] == "post" for each in emulator.arrivals())
-        again = start(emulator, tmp_path)
-        _, rest = again.communicate(timeout=40)
+        again = run_here("ingest", "films", "--plain", "--base-url", emulator.origin, cwd=tmp_path)
         uploads = emulator.ask("uploads")["uploads"]
 
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
@@ -453,15 +450,15 @@ def test_interrupted(films: Path, tmp_path: Path) -> None:
     assert "finishing what was begun" in err
     assert 1 <= created < 4
     assert [line["status"] for line in lines] == ["ready"] * created + ["not_started"] * (4 - created)
-    assert again.returncode == 0, rest
-    assert f"{created} of 4 done before" in rest
+    assert again.returncode == 0, again.stderr
+    assert f"{created} of 4 done before" in again.stderr
     assert len(uploads) == 4
 
 
 @pytest.mark.usefixtures("films")
 def test_interrupted_twice(tmp_path: Path) -> None:
     """A second Ctrl-C stops at once; the journal is safe, and tells how far everything is."""
-    with emulate("--time-to-ready", "600") as emulator:
+    with emulate_here(EmulatorSettings(time_to_ready=600.0)) as emulator:
         process = start(emulator, tmp_path)
         assert process.stdout is not None
         assert process.stderr is not None

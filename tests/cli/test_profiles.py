@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import Emulate, command, emulate, environment, run_here
+from mux_async.emulator import EmulatorSettings, Token
+from tests.cli.commands import Done, Emulate, command, emulate_here, environment, run_here
 
 SECRET = "profile-canary-secret"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulate]:
-    with emulate("--limits", "off", "--token", f"staging:{SECRET}:all@staging", "--token", "ci:other:all@ci") as running:
+    tokens = (Token("staging", SECRET, environment="staging"), Token("ci", "other", environment="ci"))
+    with emulate_here(EmulatorSettings(limits=None, tokens=tokens)) as running:
         yield running
 
 
@@ -30,16 +32,8 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
 
 
-def add(env: dict[str, str], name: str, *options: str, answers: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command("profiles", "add", name, *options),
-        input=answers,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        env=environment(env),
-    )
+def add(env: dict[str, str], name: str, *options: str, answers: str) -> Done:
+    return run_here("profiles", "add", name, *options, env=env, stdin=answers.encode())
 
 
 def whoami(env: dict[str, str], *options: str) -> str:
@@ -90,7 +84,15 @@ def test_list_and_remove(server: Emulate, env: dict[str, str], config: Path) -> 
 
 def test_secrets_are_not_arguments(env: dict[str, str]) -> None:
     """The secret is asked for without being shown."""
-    done = add(env, "staging", answers=f"staging\n{SECRET}\n")
+    done = subprocess.run(
+        command("profiles", "add", "staging"),
+        input=f"staging\n{SECRET}\n",
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env=environment(env),
+    )
 
     assert done.returncode == 0, done.stderr
     assert SECRET not in done.stdout + done.stderr

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -22,11 +23,12 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from mux_async import LimitSettings
+from mux_async import LimitSettings, Mux
 from mux_async.cli._live_display import LiveDisplay, SpeedMeter
-from mux_async.cli._output import counted
+from mux_async.cli._output import counted, size, span
 from mux_async.cli._progress import IngestJob, RateBudget, adopted_line, summary_lines
 from mux_async.cli._reporters import make_reporter
+from mux_async.emulator import EmulatorSettings
 from mux_async.ingest import (
     IngestSummary,
     Item,
@@ -41,10 +43,9 @@ from mux_async.ingest import (
     RunsAdopted,
     Stage,
 )
-from mux_async.limits import Bucket
-from mux_async.limits._account import AccountLimits
-from tests.cli.commands import CREDENTIALS, command, emulate, environment
+from tests.cli.commands import CREDENTIALS, command, emulate_here, environment
 
+_accounts = count()
 RATE = LimitSettings().post.rate
 """POST requests a second that are let out."""
 
@@ -55,8 +56,8 @@ def result(item: Item, error: ItemError | None = None) -> ItemResult:
 
 
 def budget() -> RateBudget:
-    limits = AccountLimits(LimitSettings())
-    return RateBudget(limits.snapshot, lambda posts: limits.forecast({Bucket.POST: posts}).batch)
+    limits = Mux(token_id="id", token_secret="secret", account=f"progress-{next(_accounts)}").limits
+    return RateBudget(limits.snapshot, lambda posts: limits.forecast(post=posts).batch)
 
 
 def some(count: int) -> tuple[Item, ...]:
@@ -293,7 +294,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     """On a terminal the view moves while the ingest runs, and ends with the summary."""
     (tmp_path / "film.mp4").write_bytes(bytes(1000))
     ours, theirs = pty.openpty()
-    with emulate("--no-limits", "--time-to-ready", "1") as emulator:
+    with emulate_here(EmulatorSettings(limits=None, time_to_ready=1.0)) as emulator:
         process = subprocess.Popen(
             command("ingest", "film.mp4", "--base-url", emulator.origin),
             stdin=theirs,
@@ -333,7 +334,7 @@ def test_in_tmux(tmp_path: Path) -> None:
     def rows() -> list[str]:
         return [line for line in tmux("capture-pane", "-p").splitlines() if line.strip()]
 
-    with emulate("--no-limits", "--time-to-ready", "600") as emulator:
+    with emulate_here(EmulatorSettings(limits=None, time_to_ready=600.0)) as emulator:
         variables = environment({**CREDENTIALS, "MUX_BASE_URL": emulator.origin, "TERM": "screen"})
         shell = shlex.join(command("ingest", str(tmp_path), "--journal", str(tmp_path / "j")))
         tmux("new-session", "-d", "-x", "80", "-y", "24", shell, env=variables)
@@ -392,3 +393,15 @@ def test_one_of_a_thing() -> None:
     ]
     assert adopted_line(RunsAdopted(1)) == "an earlier run was killed; this one continues with its 1 item"
     assert [counted(number, "POST request") for number in (0, 1, 2)] == ["0 POST requests", "1 POST request", "2 POST requests"]
+
+
+def test_units() -> None:
+    """Sizes and times are written for people."""
+    assert [size(each) for each in (0, 999, 1000, 64_000_000, 5e13)] == ["0 B", "999 B", "1.0 kB", "64.0 MB", "50.0 TB"]
+    assert [span(each) for each in (0.04, 59.9, 60, 3600, 86_400)] == [
+        "0.0 s",
+        "59.9 s",
+        "1 min 0 s",
+        "1 h 0 min",
+        "24 h 0 min",
+    ]

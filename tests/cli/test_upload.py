@@ -12,14 +12,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-import typer
 
-from mux_async.cli._upload import rate
-from mux_async.cli._upload_state import StartedUpload, StateFile, state_path
-from mux_async.emulator.state._ids import SIZES, encode
-from mux_async.errors import InvalidRequestError
+from mux_async.emulator import EmulatorSettings
 from mux_async.uploads import UploadState
-from tests.cli.commands import CREDENTIALS, command, emulate, environment, run
+from tests.cli.commands import CREDENTIALS, command, emulate_here, environment, run_here
 
 
 def noise(path: Path, size: int) -> Path:
@@ -35,9 +31,9 @@ def noise(path: Path, size: int) -> Path:
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
 def test_stopped_and_gone_on_with(tmp_path: Path) -> None:
     """Ctrl-C keeps what was sent; the same command with ``--resume`` sends the rest, and the bytes are the file's."""
-    film, state, store = noise(tmp_path / "film.wav", 28 << 20), tmp_path / "state.json", tmp_path / "store"
+    film, state, store = noise(tmp_path / "film.wav", 28 << 20), tmp_path / "deep" / "state.json", tmp_path / "store"
     store.mkdir()
-    with emulate("--no-limits", "--time-to-ready", "0.1", "--store", str(store)) as emulator:
+    with emulate_here(EmulatorSettings(limits=None, time_to_ready=0.1, store=store)) as emulator:
         line = ["upload", str(film), "--base-url", emulator.origin, "--state", str(state)]
         process = subprocess.Popen(
             command(*line, "--bandwidth", "20M"),
@@ -57,7 +53,7 @@ def test_stopped_and_gone_on_with(tmp_path: Path) -> None:
         held = json.loads(state.read_text())["state"]["offset"]
         (kept,) = store.iterdir()
         stored = kept.stat().st_size
-        resumed = run(*line, "--resume")
+        resumed = run_here(*line, "--resume")
 
         assert process.returncode == 130
         assert "--resume continues from there" in complaint
@@ -65,17 +61,24 @@ def test_stopped_and_gone_on_with(tmp_path: Path) -> None:
         assert resumed.returncode == 0, resumed.stderr
         assert "continuing" in resumed.stderr
         assert kept.read_bytes() == film.read_bytes()
-        assert not state.exists()
+        assert list(state.parent.iterdir()) == []
         sent = [each for each in emulator.arrivals() if each["path"].startswith("/_upload/")]
         assert len([each for each in emulator.arrivals() if each["method"] == "POST"]) == 1
         assert len(sent) <= 6
+
+
+def upload_of_another_server() -> str:
+    """Return an upload id that the servers of these tests do not know."""
+    with emulate_here(EmulatorSettings(limits=None, seed="another")) as server:
+        made = run_here("api", "POST", "/video/v1/uploads", "--base-url", server.origin)
+    return str(json.loads(made.stdout)["data"]["id"])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes differ")
 def test_standard_input(tmp_path: Path) -> None:
     """``-`` uploads what is piped in; ``--resume`` begins anew where there is nothing to go on with, or what there was is gone."""
     film = noise(tmp_path / "film.wav", 100_000)
-    with emulate("--no-limits", "--time-to-ready", "0.1") as emulator:
+    with emulate_here(EmulatorSettings(limits=None, time_to_ready=0.1)) as emulator:
         with film.open("rb") as piped:
             done = subprocess.run(
                 command("upload", "-", "--title", "Piped", "--base-url", emulator.origin),
@@ -87,10 +90,12 @@ def test_standard_input(tmp_path: Path) -> None:
                 env=environment(CREDENTIALS),
             )
         (gone := tmp_path / "gone.json").write_text(
-            json.dumps({"upload_id": encode(bytes(range(max(SIZES)))), "state": UploadState(film.stat().st_size).to_dict()})
+            json.dumps({"upload_id": upload_of_another_server(), "state": UploadState(film.stat().st_size).to_dict()})
         )
-        over = run("upload", str(film), "--resume", "--state", str(gone), "--base-url", emulator.origin)
-        begun = run("upload", str(film), "--resume", "--base-url", emulator.origin, env={**CREDENTIALS, "HOME": str(tmp_path)})
+        over = run_here("upload", str(film), "--resume", "--state", str(gone), "--base-url", emulator.origin)
+        begun = run_here(
+            "upload", str(film), "--resume", "--base-url", emulator.origin, env={**CREDENTIALS, "HOME": str(tmp_path)}
+        )
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith(emulator.origin)
@@ -108,7 +113,7 @@ def test_standard_input_that_does_not_block(tmp_path: Path) -> None:
     store.mkdir()
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
-    with emulate("--no-limits", "--time-to-ready", "0.1", "--store", str(store)) as emulator:
+    with emulate_here(EmulatorSettings(limits=None, time_to_ready=0.1, store=store)) as emulator:
         process = subprocess.Popen(
             command("upload", "-", "--base-url", emulator.origin),
             stdin=read_end,
@@ -130,66 +135,24 @@ def test_standard_input_that_does_not_block(tmp_path: Path) -> None:
     assert arrived == data
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("5M", 5e6),
-        ("500k", 5e5),
-        ("5MB/s", 5e6),
-        ("2MiB", 2 << 20),
-        ("20Mbit", 2.5e6),
-        ("1.5 G", 1.5e9),
-        ("100", 100),
-        ("8Kibit/s", 1024),
-    ],
-)
-def test_rates(text: str, expected: float) -> None:
-    """A rate is bytes a second unless it says bits; thousands unless it says Ki, Mi or Gi."""
-    assert rate(text) == expected
+@pytest.mark.parametrize("damaged", ["", "[]", '{"upload_id": 5, "state": {}}', '{"upload_id": "u1", "state": {"size": -1}}'])
+def test_a_damaged_state_file(tmp_path: Path, damaged: str) -> None:
+    """A state file that cannot be read is refused before anything is sent, and the message names the file."""
+    film, state = noise(tmp_path / "film.wav", 1000), tmp_path / "state.json"
+    state.write_text(damaged)
+    done = run_here("upload", str(film), "--resume", "--state", str(state), "--base-url", "http://127.0.0.1:1")
+
+    assert done.returncode == 2
+    assert f"delete '{state}' to start a new upload" in " ".join(done.stderr.split())
 
 
-@pytest.mark.parametrize("text", ["", "fast", "-5M", "0", "0M", "5i", "5X", "M"])
-def test_rates_that_are_none(text: str) -> None:
-    """Anything else is refused with examples."""
-    with pytest.raises(typer.BadParameter, match="500k"):
-        rate(text)
-
-
-def test_state_file(tmp_path: Path) -> None:
-    """What was noted is read back; what is damaged is refused by a message that names the file; nothing is nothing."""
-    file = StateFile(tmp_path / "deep" / "state.json")
-    begun = StartedUpload(
-        "u1", UploadState.from_dict({"size": 10, "offset": 0, "chunk_size": 262_144, "crc": 0, "version": "1"})
-    )
-
-    assert file.load() is None
-    file.note(begun)
-    assert StateFile(file.path).load() == begun
-    for damaged in ("", "[]", '{"upload_id": 5, "state": {}}', '{"upload_id": "u1", "state": {"size": -1}}'):
-        file.path.write_text(damaged)
-        with pytest.raises(InvalidRequestError, match=r"state\.json"):
-            file.load()
-    file.forget()
-    file.save()
-    assert file.load() is None
-    assert [each.name for each in file.path.parent.iterdir()] == []
-
-
-def test_state_file_that_cannot_be_written(tmp_path: Path) -> None:
-    """Where the state cannot be kept, the message says so and what to do."""
+def test_a_state_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """If the progress cannot be stored, the message says what to do."""
+    film = noise(tmp_path / "film.wav", 1000)
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidRequestError, match="name another --state file"):
-        StateFile(tmp_path / "file" / "state.json").note(StartedUpload("u1", UploadState(10)))
+    with emulate_here(EmulatorSettings(limits=None)) as emulator:
+        state = str(tmp_path / "file" / "state.json")
+        done = run_here("upload", str(film), "--state", state, "--base-url", emulator.origin)
 
-
-def test_places_differ() -> None:
-    """The same file for two servers, or two files, are kept apart."""
-    places = {
-        state_path("a.mp4", "http://a"),
-        state_path("a.mp4", "http://b"),
-        state_path("b.mp4", "http://a"),
-        state_path("s3://a", "x"),
-    }
-
-    assert len(places) == 4
-    assert state_path("a.mp4", "http://a") == state_path(str(Path("a.mp4").absolute()), "http://a")
+    assert done.returncode == 2
+    assert "name another --state file" in " ".join(done.stderr.split())

@@ -1,4 +1,4 @@
-"""Uploads over real sockets, with every transport and event loop, to an emulator in a process of its own."""
+"""Uploads over real sockets, with every transport and event loop, to an emulator in a thread of its own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import anyio
 import pytest
 
 from mux_async import Mux
+from mux_async.emulator import EmulatorSettings
 from mux_async.uploads import UploadProgress, UploadSettings, UploadState
-from tests.cli.commands import Emulate, emulate
+from tests.cli.commands import Emulate, emulate_here
 
 DATA = Random(6).randbytes(9 * 1024 * 1024 + 5)
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 def emulator() -> Generator[Emulate]:
-    with emulate("--no-limits", "--time-to-ready", "0.05") as running:
+    with emulate_here(EmulatorSettings(limits=None, time_to_ready=0.05)) as running:
         yield running
 
 
