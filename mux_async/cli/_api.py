@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
+import attrs
 import typer
 
 from mux_async import Mux
-from mux_async._operation import Pagination
+from mux_async._operation import Host, Operation, Pagination
 from mux_async.cli._client import BaseUrl, TransportName, make_client
 from mux_async.errors import APIStatusError, MuxError
 
@@ -27,10 +31,8 @@ def complete_method(incomplete: str) -> list[str]:
 
 def complete_path(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the path with those that this version knows for the method."""
-    from mux_async.cli._operations import operations
-
     method = str(ctx.params.get("method") or "GET").upper()
-    return sorted({each.path for each in operations() if each.method == method and each.path.startswith(incomplete)})
+    return sorted({each.path for each in _operations() if each.method == method and each.path.startswith(incomplete)})
 
 
 def api(
@@ -91,50 +93,33 @@ def api(
         raise typer.BadParameter(f"{verb} takes no body; use --query for the query")
     client = make_client(base_url, transport)
     target, asked = read_target(path, client.base_url, query or ())
-    request = _Request(verb, target, asked, members, read_headers(header or ()), is_shown=include)
-    printer = Printer(is_pretty=sys.stdout.isatty())
-    anyio.run(_perform, client, request, printer, paginate, lines)
+    request = _Request(verb, target, asked, members, read_headers(header or ()), include)
+    anyio.run(_perform, client, request, paginate, lines)
 
 
+@attrs.frozen
 class _Request:
-    """What goes out, page after page."""
+    """A request; of a list, the request for any of its pages."""
 
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str | list[str]],
-        body: Mapping[str, object] | None,
-        headers: Mapping[str, str],
-        *,
-        is_shown: bool,
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self._body = body
-        self._headers = headers
-        self._is_shown = is_shown
+    method: str
+    path: str
+    query: Mapping[str, str | list[str]]
+    body: Mapping[str, object] | None
+    headers: Mapping[str, str]
+    is_shown: bool
+    """Whether status and headers of the response are printed."""
 
     async def send(self, client: Mux, query: Mapping[str, object]) -> object:
-        """Send it with *query* and return the decoded JSON.
-
-        Raises:
-            MuxError: Any of the tree in `mux_async.errors`.
-        """
-        response = await client.request(self.method, self.path, query=query, body=self._body, headers=self._headers)
-        if self._is_shown:
+        """Send it with *query* and return the decoded JSON. Raises any error of `mux_async.errors`."""
+        response = await client.request(self.method, self.path, query=query, body=self.body, headers=self.headers)
+        if self.is_shown:
             typer.echo(f"HTTP {response.status}", err=True)
             for name, value in response.headers.items():
                 typer.echo(f"{name}: {value}", err=True)
         return response.value
 
     async def pages(self, client: Mux) -> AsyncIterator[Mapping[str, Any]]:
-        """Yield the envelopes of a list, from the first to the last.
-
-        Raises:
-            MuxError: The answer is not a list, the server sends the same page again, or any other of the tree in `mux_async.errors`.
-        """
+        """Yield the pages of a list. Raises a `MuxError` if there is no list, or the server sends the same page again."""
         query: dict[str, object] = dict(self.query)
         earlier: list[object] | None = None
         cursors: set[str] = set()
@@ -164,87 +149,64 @@ class _Request:
     ) -> dict[str, object] | None:
         if "next_cursor" in envelope:
             return {"cursor": envelope["next_cursor"]} if envelope["next_cursor"] else None
-        from mux_async.cli._operations import find_operation
-
-        operation = find_operation(self.method, self.path)
+        operation = _find_operation(self.method, self.path)
         if operation is None or operation.pagination not in {Pagination.PAGE, Pagination.PAGE_WITH_TOTAL} or not items:
             return None
         number = str(query.get("page", 1))
         return {"page": int(number) + 1 if number.isdecimal() else 2}
 
 
-class Printer:
-    """Prints JSON: indented on a terminal, compact where another program reads it."""
-
-    def __init__(self, *, is_pretty: bool) -> None:
-        self._indent = 2 if is_pretty else None
-
-    def whole(self, value: object) -> None:
-        """Print one value."""
-        typer.echo(json.dumps(value, indent=self._indent, ensure_ascii=not _is_unicode()))
-
-    def line(self, value: object) -> None:
-        """Print one value on one line."""
-        typer.echo(json.dumps(value, ensure_ascii=not _is_unicode()))
+def _print(value: object, *, on_one_line: bool = False) -> None:
+    """Print JSON: indented on a terminal, compact where another program reads it."""
+    is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    indent = 2 if sys.stdout.isatty() and not on_one_line else None
+    typer.echo(json.dumps(value, indent=indent, ensure_ascii=not is_unicode))
 
 
-def _is_unicode() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-
-
-async def _perform(client: Mux, request: _Request, printer: Printer, paginate: bool, lines: bool) -> None:
+async def _perform(client: Mux, request: _Request, paginate: bool, lines: bool) -> None:
     async with client:
         try:
-            if not (paginate or lines):
-                value = await request.send(client, request.query)
-                if value is not None:
-                    printer.whole(value)
-                return
-            await _print_list(client, request, printer, paginate=paginate, lines=lines)
+            if paginate or lines:
+                await _print_list(client, request, paginate=paginate, lines=lines)
+            elif (value := await request.send(client, request.query)) is not None:
+                _print(value)
         except APIStatusError as error:
             if error.body is not None and not isinstance(error.body, str):
-                printer.whole(error.body)
+                _print(error.body)
             raise
 
 
-async def _print_list(client: Mux, request: _Request, printer: Printer, *, paginate: bool, lines: bool) -> None:
+async def _print_list(client: Mux, request: _Request, *, paginate: bool, lines: bool) -> None:
     """Print items as they arrive, or one envelope with all of them at the end: other members are those of the last page."""
     gathered: list[object] = []
     last: Mapping[str, Any] = {}
     async for last in request.pages(client):
         for item in last["data"]:
             if lines:
-                printer.line(item)
+                _print(item, on_one_line=True)
             else:
                 gathered.append(item)
         if not paginate:
             break
     if not lines:
-        printer.whole({**last, "data": gathered})
+        _print({**last, "data": gathered})
 
 
 def read_target(path: str, origin: str, given: Sequence[str]) -> tuple[str, dict[str, str | list[str]]]:
-    """Split a path into what comes before its query, and the query with the members of *given* added.
+    """Return the path without its query, and the query with the pairs ``NAME=VALUE`` of *given*. A name that is there twice is an array.
 
     Args:
-        path: As typed: a path, with or without its leading slash, or a whole URL of *origin*.
+        path: A path, with or without its leading slash, or a whole URL of *origin*. For a URL of another host there is an error, since
+            credentials are sent there.
         origin: Of the API that the client uses.
-        given: ``NAME=VALUE`` each. What is named twice is an array.
-
-    Raises:
-        typer.BadParameter: It leads to another host, or a member has no name.
+        given: The pairs.
     """
     if "://" in path:
         if not path.startswith(f"{origin}/"):
             raise typer.BadParameter(f"the URL is not on {origin}, where the credentials go; see --base-url")
         path = path.removeprefix(origin)
     parts = urlsplit(path if path.startswith("/") else f"/{path}")
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not name or not equals:
-            raise typer.BadParameter(f"--query takes NAME=VALUE, and {each!r} is not of that form")
-        pairs.append((name, value))
+    pairs = parse_qsl(parts.query, keep_blank_values=True) + list(_pairs("--query", given))
     query: dict[str, str | list[str]] = {}
     for name, value in pairs:
         earlier = query.get(name)
@@ -252,12 +214,16 @@ def read_target(path: str, origin: str, given: Sequence[str]) -> tuple[str, dict
     return parts.path, query
 
 
-def read_body(body: str | None, fields: Sequence[str], json_fields: Sequence[str]) -> dict[str, object] | None:
-    """Put the JSON body together; ``None`` when nothing of it was given.
+def _pairs(option: str, given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"{option} takes NAME=VALUE, and {each!r} is not of that form")
+        yield name, value
 
-    Raises:
-        typer.BadParameter: It is not a JSON object, or a member is not of its form.
-    """
+
+def read_body(body: str | None, fields: Sequence[str], json_fields: Sequence[str]) -> dict[str, object] | None:
+    """Return the JSON body; ``None`` if no part of it was given. Raises `typer.BadParameter` if it is no object, or a pair is invalid."""
     if body is None and not fields and not json_fields:
         return None
     members: dict[str, object] = {}
@@ -266,12 +232,9 @@ def read_body(body: str | None, fields: Sequence[str], json_fields: Sequence[str
         if not isinstance(found, dict):
             raise typer.BadParameter("--body is not a JSON object, as bodies of the API are")
         members.update(cast("dict[str, object]", found))
-    for option, given in (("--field", fields), ("--json-field", json_fields)):
-        for each in given:
-            name, equals, value = each.partition("=")
-            if not name or not equals:
-                raise typer.BadParameter(f"{option} takes NAME=VALUE, and {each!r} is not of that form")
-            members[name] = value if option == "--field" else _json(f"{option} {name}", value)
+    members.update(_pairs("--field", fields))
+    for name, value in _pairs("--json-field", json_fields):
+        members[name] = _json(f"--json-field {name}", value)
     return members
 
 
@@ -294,11 +257,7 @@ def _json(name: str, text: str | bytes) -> object:
 
 
 def read_headers(given: Sequence[str]) -> dict[str, str]:
-    """Read ``NAME:VALUE``.
-
-    Raises:
-        typer.BadParameter: One has no colon. It is not repeated: it may hold a secret.
-    """
+    """Read ``NAME:VALUE``. Raises `typer.BadParameter`: one has no colon. It is not repeated: it may hold a secret."""
     headers: dict[str, str] = {}
     for each in given:
         name, colon, value = each.partition(":")
@@ -306,3 +265,27 @@ def read_headers(given: Sequence[str]) -> dict[str, str]:
             raise typer.BadParameter("--header takes NAME:VALUE")
         headers[name.strip()] = value.strip()
     return headers
+
+
+@cache
+def _operations() -> tuple[Operation[object], ...]:
+    """Return every operation of the API's own host. Imports all resources, which takes about 0.3 s."""
+    from mux_async import resources
+
+    modules = [import_module(f"{resources.__name__}.{module.name}") for module in iter_modules(resources.__path__)]
+    values: list[object] = [each for module in modules for each in vars(module).values()]
+    found = cast("list[Operation[object]]", [each for each in values if isinstance(each, Operation)])
+    return tuple(each for each in found if each.host is Host.API)
+
+
+def _find_operation(method: str, path: str) -> Operation[object] | None:
+    """Return the operation of a request to *path*, which has no query; ``None`` for an unknown one."""
+    segments = path.split("/")
+    matching = [each for each in _operations() if each.method == method and _matches(each.path.split("/"), segments)]
+    return min(matching, key=lambda each: each.path.count("{"), default=None)  # literal segments win over parameters
+
+
+def _matches(template: Sequence[str], segments: Sequence[str]) -> bool:
+    return len(template) == len(segments) and all(
+        found if wanted.startswith("{") else found == wanted for wanted, found in zip(template, segments, strict=True)
+    )

@@ -1,4 +1,4 @@
-"""The commands put together, and the one place where errors become sentences."""
+"""The command line: all commands, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from mux_async._version import __version__
 from mux_async.cli._examples import examples_of
 from mux_async.cli._network import CommonCaFile, CommonProxy, CommonTrustEnv, Network, set_network, with_network
 from mux_async.cli._output import STOPPED, explain
-from mux_async.cli._profile_commands import complete_profile, make_profiles_app
-from mux_async.cli._profiles import VARIABLES, apply_profile
+from mux_async.cli._profiles import VARIABLES, apply_profile, complete_profile, make_profiles_app
 from mux_async.errors import MuxError
 
 
 class _Commands(TyperGroup):
-    """Prints what the SDK raises as one sentence; with ``--debug`` it comes out with its traceback."""
+    """Prints errors of the SDK as one sentence; with ``--debug`` with their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -30,8 +29,7 @@ class _Commands(TyperGroup):
         except (MuxError, KeyboardInterrupt, BaseExceptionGroup) as error:
             if ctx.params.get("debug"):
                 raise
-            code = explain(error)
-            if code is None:
+            if (code := explain(error)) is None:
                 raise
             raise typer.Exit(code) from None
 
@@ -43,20 +41,18 @@ def _print_version(is_asked: bool) -> None:
 
 
 def _use_profile(ctx: typer.Context, name: str | None) -> None:
-    """Put the profile into the environment while the command runs, where everything that reads settings looks for them."""
+    """Set the variables of the profile in the environment while the command runs."""
     if ctx.resilient_parsing or ctx.invoked_subcommand in _WITHOUT_PROFILE:
         return
     before = dict(os.environ)
     apply_profile(name, os.environ)
 
+    @ctx.call_on_close
     def restore() -> None:
         for variable in VARIABLES.values():
+            os.environ.pop(variable, None)
             if variable in before:
                 os.environ[variable] = before[variable]
-            else:
-                os.environ.pop(variable, None)
-
-    ctx.call_on_close(restore)
 
 
 _WITHOUT_PROFILE = frozenset({"demo", "emulate", "ingest-status", "profiles"})
@@ -97,7 +93,7 @@ def _common(
 
 
 def _paragraphs(command: Callable[..., None]) -> str:
-    """Return a command's docstring with its lines joined: a terminal breaks them where it ends, and not where the source did."""
+    """Return a command's docstring with the lines of each paragraph joined, since a terminal has another width."""
     return "\n\n".join(" ".join(each.split()) for each in inspect.cleandoc(command.__doc__ or "").split("\n\n"))
 
 

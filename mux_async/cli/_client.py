@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -10,14 +10,19 @@ from mux_async import Mux
 from mux_async._transports import installed_transports
 from mux_async.cli._network import current_network
 
-if TYPE_CHECKING:
-    from mux_async.params import PlaybackPolicyParam
-
 _POLICIES = ("public", "signed", "drm")
 
 
 def _complete_policy(incomplete: str) -> list[str]:
     return [each for each in _POLICIES if each.startswith(incomplete)]
+
+
+def _check_policies(given: list[str] | None) -> list[str] | None:
+    """Check the values of an option for policies: typer supports no lists of choices."""
+    for policy in given or ():
+        if policy not in _POLICIES:
+            raise typer.BadParameter(f"{policy!r} is none of {', '.join(_POLICIES)}")
+    return given
 
 
 def _complete_transport(incomplete: str) -> list[str]:
@@ -27,16 +32,12 @@ def _complete_transport(incomplete: str) -> list[str]:
 BaseUrl = Annotated[
     str | None,
     typer.Option(
-        "--base-url",
-        help="Server to use instead of MUX_BASE_URL; an emulator, for example.",
-        metavar="URL",
-        rich_help_panel="The server",
+        metavar="URL", rich_help_panel="The server", help="Server to use instead of MUX_BASE_URL; an emulator, for example."
     ),
 ]
 TransportName = Annotated[
     str,
     typer.Option(
-        "--transport",
         help="HTTP library: aiohttp, httpx, or the name of an installed transport.",
         autocompletion=_complete_transport,
         rich_help_panel="The server",
@@ -45,13 +46,19 @@ TransportName = Annotated[
 Policy = Annotated[
     list[str] | None,
     typer.Option(
-        "--policy",
-        help="public, signed or drm; may be repeated. Default: public.",
         metavar="POLICY",
         autocompletion=_complete_policy,
+        callback=_check_policies,
+        help="public, signed or drm; may be repeated; an item may have its own. Default: public.",
+        rich_help_panel="How assets are made",
     ),
 ]
-Test = Annotated[bool, typer.Option("--test", help="Make test assets: free, watermarked, 10 s, deleted after a day.")]
+Test = Annotated[
+    bool,
+    typer.Option(
+        "--test", help="Make test assets: free, watermarked, 10 s, deleted after a day.", rich_help_panel="How assets are made"
+    ),
+]
 
 
 def make_client(base_url: str | None, transport: str) -> Mux:
@@ -62,15 +69,3 @@ def make_client(base_url: str | None, transport: str) -> Mux:
     """
     settings = current_network().settings()
     return Mux(base_url=base_url, transport=transport, transport_settings=settings, user_agent_suffix="cli")
-
-
-def policies(given: list[str] | None) -> list[PlaybackPolicyParam]:
-    """Return the playback policies that were asked for, or the default.
-
-    Raises:
-        typer.BadParameter: One is none.
-    """
-    for policy in given or ():
-        if policy not in _POLICIES:
-            raise typer.BadParameter(f"{policy!r} is none of public, signed, drm")
-    return cast("list[PlaybackPolicyParam]", given or ["public"])

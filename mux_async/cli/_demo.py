@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from mux_async import Mux, Timeouts
 from mux_async._operation import Bucket
 from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._limits import limits_table
-from mux_async.cli._media import DEMO, Recipe, ffmpeg, make_media, probe_media
+from mux_async.cli._media import DEMO, ffmpeg, make_media, probe_media
 from mux_async.cli._output import FAILED, counted, size, span, stdout
 from mux_async.cli.emulate import banner
 from mux_async.emulator import DEFAULT_TOKEN, Arrival, Emulator, EmulatorSettings
@@ -52,7 +52,7 @@ def demo(
 
 @attrs.define
 class _Watch:
-    """What happened to each file, and how long its bytes took."""
+    """The result of each file, and the seconds that its upload took."""
 
     results: list[ItemResult] = attrs.field(factory=list[ItemResult])
     began: dict[str, float] = attrs.field(factory=dict[str, float])
@@ -79,8 +79,8 @@ async def _demo(keep: bool, port: int) -> None:
         console.print(f"making {counted(len(DEMO), 'media file')}", markup=False)
         async with anyio.create_task_group() as tasks:
             for recipe in DEMO:
-                tasks.start_soon(_make, recipe, folder)
-        with _films(Path(name)) as films, open_interrupts() as signals:
+                tasks.start_soon(anyio.to_thread.run_sync, make_media, recipe, folder)
+        with MediaWorker(Path(name, "films")) if has_media() else nullcontext() as films, open_interrupts() as signals:
             settings = EmulatorSettings(time_to_ready=1.5, probe=probe_media, store=Path(name, "store"), media=films)
             emulator = Emulator(settings)
             async with serve(emulator, port=port) as origin:
@@ -93,11 +93,6 @@ async def _demo(keep: bool, port: int) -> None:
                         break
     if not summary.is_complete:
         raise SystemExit(FAILED)
-
-
-def _films(folder: Path) -> AbstractContextManager[MediaWorker | None]:
-    """Return what makes films playable, where its library is installed."""
-    return MediaWorker(folder / "films") if has_media() else nullcontext()
 
 
 async def _ingest(emulator: Emulator, folder: Path, origin: str) -> IngestSummary:
@@ -123,16 +118,8 @@ async def _ingest(emulator: Emulator, folder: Path, origin: str) -> IngestSummar
     return summary
 
 
-async def _make(recipe: Recipe, folder: Path) -> None:
-    await anyio.to_thread.run_sync(make_media, recipe, folder)
-
-
 async def _check_playback(results: list[ItemResult]) -> None:
-    """Fetch every playlist, as a player would.
-
-    Raises:
-        MuxError: One cannot be fetched.
-    """
+    """Fetch every playlist, as a player would. Raises `MuxError`: one cannot be fetched."""
     for result in results:
         for url in result.playback_urls:
             try:
@@ -162,14 +149,14 @@ def _assets(watch: _Watch) -> Table:
 
 
 def _addresses(results: Sequence[ItemResult]) -> Iterator[str]:
-    """Yield ids and URLs on lines of their own: they are longer than a column may be, and have to be copied whole."""
+    """Yield lines with ids and URLs, which are too long for columns and are copied whole."""
     for result in sorted(results, key=lambda each: each.source):
         yield f"{Path(result.source).name}: asset {result.asset_id or '-'}"
         yield from (f"  {url}" for url in result.playback_urls)
 
 
 def _arrivals(arrivals: Sequence[Arrival]) -> list[str]:
-    """Sum up what the emulator saw: its own word, not the client's."""
+    """Return lines about the requests that the emulator received."""
     buckets = Counter(arrival.bucket for arrival in arrivals if arrival.bucket is not None)
     refused = sum(arrival.status == 429 for arrival in arrivals)
     posts = sorted(arrival.at for arrival in arrivals if arrival.bucket is Bucket.POST)

@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Final
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import anyio
 import attrs
@@ -43,19 +44,13 @@ _EXTRA = re.compile(r"^([A-Za-z0-9._-]+).*\bextra == ['\"]([a-z0-9_-]+)['\"]")
 
 @attrs.frozen
 class Check:
-    """One line of the result.
-
-    Attributes:
-        topic: What it is about: ``version``, ``extra``, ``transport``, ``variable``, ``settings`` or ``online``.
-        name: Of the thing.
-        value: How it is; never a secret.
-        note: What that means, or what to do.
-        is_ok: ``False`` for a problem, which the exit code tells.
-    """
+    """One line of the result."""
 
     topic: str
+    """``version``, ``extra``, ``transport``, ``variable``, ``settings`` or ``online``."""
     name: str
     value: str
+    """Never a secret."""
     note: str = ""
     is_ok: bool = True
 
@@ -73,16 +68,15 @@ def doctor(
     settings make no client.
     """
     checks = [*_versions(), *_extras(), *_transports(), *_variables(), *_settings()]
-    client: Mux | None = None
     problem: ConfigurationError | None = None
     try:
         client = make_client(base_url, "aiohttp")
-        checks.append(Check("settings", "server", client.base_url))
     except ConfigurationError as error:
         problem = error
         checks.append(Check("settings", "client", "cannot be made", str(error), is_ok=False))
-    if online and client is not None:
-        checks += anyio.run(_online, client)
+    else:
+        checks.append(Check("settings", "server", client.base_url))
+        checks += anyio.run(_online, client) if online else ()
     if as_json:
         typer.echo(json.dumps({"is_ok": all(each.is_ok for each in checks), "checks": [attrs.asdict(each) for each in checks]}))
     else:
@@ -140,10 +134,9 @@ def _transports() -> Iterator[Check]:
     for name in installed_transports():
         try:
             load_transport(name)
+            yield Check("transport", name, "yes")
         except ConfigurationError as error:
             yield Check("transport", name, "no", str(error))
-        else:
-            yield Check("transport", name, "yes")
 
 
 def _variables() -> Iterator[Check]:
@@ -159,29 +152,18 @@ def _settings() -> Iterator[Check]:
     path = profiles_path()
     yield Check("settings", "profiles", "yes" if path.exists() else "no file", str(path))
     if os.environ.get("MUX_SIGNING_KEY") or os.environ.get("MUX_PRIVATE_KEY"):
-        yield _checked("signing key", _load_signer)
+        yield _loaded("signing key", "mux_async.signing", lambda signing: signing.Signer.from_environment())
     if os.environ.get("MUX_WEBHOOK_SECRET"):
-        yield _checked("webhook secret", _load_webhook_secret)
+        yield _loaded("webhook secret", "mux_async.webhooks", lambda webhooks: webhooks.WebhookRouter())
 
 
-def _checked(name: str, load: Callable[[], None]) -> Check:
+def _loaded(name: str, module: str, load: Callable[[Any], object]) -> Check:
+    """Import *module*, which may need an extra, and call *load* with it."""
     try:
-        load()
+        load(import_module(module))
     except (MuxError, ValueError, TypeError) as error:
         return Check("settings", name, "cannot be used", str(error), is_ok=False)
     return Check("settings", name, "has the right form")
-
-
-def _load_signer() -> None:
-    from mux_async.signing import Signer
-
-    Signer.from_environment()
-
-
-def _load_webhook_secret() -> None:
-    from mux_async.webhooks import WebhookRouter
-
-    WebhookRouter()
 
 
 async def _online(client: Mux) -> list[Check]:

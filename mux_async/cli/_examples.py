@@ -78,9 +78,5 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
 
 
 def examples_of(command: str) -> str:
-    """Return the end of a command's help: its examples, one a line.
-
-    Raises:
-        KeyError: It has none.
-    """
+    """Return the end of a command's help: its examples, one a line. Raises `KeyError`: it has none."""
     return "\n\n".join(["[bold]Examples[/]", *(f"  $ {escape(each)}" for each in EXAMPLES[command])])

@@ -15,12 +15,11 @@ import typer
 
 from mux_async import Mux
 from mux_async._operation import Bucket
-from mux_async.cli._client import BaseUrl, TransportName, make_client, policies
+from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client
 from mux_async.cli._ingest_sources import SUFFIX, EarlierRuns, SavedOptions, Sources, journal_keys, summarize
 from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._output import FAILED, MOST_LINES, STOPPED, counted, printable, size, span, stderr, stdout
-from mux_async.cli._progress import Form, IngestJob, RateBudget, Reporter
-from mux_async.cli._reporters import make_reporter
+from mux_async.cli._progress import Form, IngestJob, JsonReporter, PlainReporter, RateBudget, Reporter
 from mux_async.errors import ConfigurationError
 from mux_async.ingest import Ingest, IngestSummary, Journal, Plan, Stage, write_report
 from mux_async.ingest._report import check_report_path
@@ -39,7 +38,6 @@ _WHAT, _ASSETS, _RUN, _SHOWN = "What is ingested", "How assets are made", "The r
 Report: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--report",
         help="Write every item to FILE at the end, including those of earlier runs: .csv or .jsonl.",
         metavar="FILE",
         rich_help_panel=_RUN,
@@ -104,18 +102,8 @@ def ingest(
         Literal["stop", "skip"],
         typer.Option(help="If a line or file is bad: start nothing, or skip it.", rich_help_panel=_WHAT),
     ] = "stop",
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="public, signed or drm, for items without their own; may be repeated. Default: public.",
-            metavar="POLICY",
-            rich_help_panel=_ASSETS,
-        ),
-    ] = None,
-    test: Annotated[
-        bool,
-        typer.Option("--test", help="Make test assets: free, watermarked, 10 s, deleted after a day.", rich_help_panel=_ASSETS),
-    ] = False,
+    policy: Policy = None,
+    test: Test = False,
     timeout: Annotated[
         float,
         typer.Option(min=1, help="Seconds an asset may take from its last byte to being ready.", rich_help_panel=_ASSETS),
@@ -154,7 +142,6 @@ def ingest(
     Ctrl-C finishes the items that were begun; a second one stops at once. Exit code: 0 if every item is ready, 1 if not, 2 if the
     arguments were wrong, 130 if interrupted.
     """
-    chosen = policies(policy) if policy else None
     named = Sources(sources or (), manifest or (), "null" if null else form, glob, dedup, on_bad_line, encoding, allow_private)
     plan = named.plan()
     place = journal or named.journal()
@@ -165,7 +152,7 @@ def ingest(
         return
     client = make_client(base_url, transport)
     with Journal.open(place) as book:
-        options = SavedOptions.merge(book.options, base_url=client.base_url, policies=chosen, test=test, journal=place)
+        options = SavedOptions.merge(book.options, base_url=client.base_url, policies=policy, test=test, journal=place)
         book.save_options(options.to_dict())
         if retry_failed:
             book.retry(journal_keys(book, plan))
@@ -197,6 +184,15 @@ def _form(*, as_json: bool, plain: bool) -> Form:
     if plain:
         return "plain"
     return "json" if as_json or not sys.stdout.isatty() else "live"
+
+
+def make_reporter(form: Form, job: IngestJob, budget: RateBudget) -> Reporter:
+    """Return the reporter that was chosen."""
+    if form == "live":
+        from mux_async.cli._live_display import LiveDisplay  # rich's live displays take a while to import
+
+        return LiveDisplay(job, budget)
+    return PlainReporter(job) if form == "plain" else JsonReporter(job)
 
 
 def _budget(client: Mux) -> RateBudget:

@@ -23,22 +23,13 @@ SUFFIX = ".mux-journal"
 
 @attrs.frozen
 class Sources:
-    """The sources that the user named.
-
-    Attributes:
-        names: Files, folders, patterns, URLs, and ``-`` for a list on standard input.
-        manifests: Paths of lists.
-        form: Format of the list on standard input; ``null`` applies to plain lists in files too.
-        glob: Pattern for names of files in folders.
-        dedup: See `make_plan`.
-        on_bad_line: See `make_plan`.
-        encoding: Encoding of lists; ``None`` to detect it.
-        allow_private: See `make_plan`.
-    """
+    """The sources that the user named, and options of `make_plan`."""
 
     names: Sequence[str]
+    """Files, folders, patterns, URLs, and ``-`` for a list on standard input."""
     manifests: Sequence[Path]
     form: ManifestForm
+    """Format of the list on standard input; ``null`` applies to plain lists in files too."""
     glob: str | None
     dedup: Dedup
     on_bad_line: OnBadLine
@@ -46,12 +37,7 @@ class Sources:
     allow_private: bool = False
 
     def plan(self) -> Plan:
-        """Make the plan.
-
-        Raises:
-            PlanError: See `make_plan`.
-            InvalidRequestError: A list is not text.
-        """
+        """Make the plan. Raises the errors of `make_plan`, and `InvalidRequestError` if a list is not text."""
         files = [path for path in self.manifests if str(path) != STDIN]
         lists = [self._null_ended(path) if self.form == "null" else path for path in files]
         if STDIN in self.names or len(files) < len(self.manifests):
@@ -90,17 +76,12 @@ def journal_keys(journal: Journal, plan: Plan) -> list[str]:
 
 @attrs.frozen
 class EarlierRuns:
-    """The items of a plan that earlier runs processed.
-
-    Attributes:
-        done: Keys of ready items.
-        failed: Keys of failed items.
-        begun: Keys of items that were created and are neither.
-    """
+    """The keys of a plan's items that earlier runs processed."""
 
     done: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
     begun: frozenset[str] = frozenset()
+    """Created, and neither ready nor failed."""
 
     @classmethod
     def of(cls, journal: Journal, plan: Plan) -> EarlierRuns:
@@ -118,13 +99,7 @@ class EarlierRuns:
 
 @attrs.frozen
 class SavedOptions:
-    """Options of an ingest that are stored in its journal, so that the next run uses the same.
-
-    Attributes:
-        base_url: The server.
-        policies: Playback policies.
-        test: Whether test assets are made.
-    """
+    """Options of an ingest that are stored in its journal, so that the next run uses the same."""
 
     base_url: str
     policies: tuple[str, ...]
@@ -134,11 +109,7 @@ class SavedOptions:
     def merge(
         cls, stored: Mapping[str, object], *, base_url: str, policies: Sequence[str] | None, test: bool, journal: Path
     ) -> SavedOptions:
-        """Return the stored options, replaced by those that were given now.
-
-        Raises:
-            InvalidRequestError: The journal belongs to another server.
-        """
+        """Return the stored options, replaced by those that were given now. The journal must belong to the same server."""
         begun_at = stored.get("base_url", base_url)
         if begun_at != base_url:
             raise InvalidRequestError(

@@ -10,11 +10,7 @@ from mux_async.uploads._file_objects import READ_SIZE, FileObject
 
 
 def standard_input() -> BinaryIO:
-    """Return standard input as a file of bytes.
-
-    Raises:
-        InvalidRequestError: It is closed.
-    """
+    """Return standard input as a file of bytes. Raises `InvalidRequestError`: it is closed."""
     stream = cast("TextIO | None", sys.stdin)
     if stream is None:
         raise InvalidRequestError("standard input is closed: pipe something into this command, or name a file")
@@ -22,11 +18,7 @@ def standard_input() -> BinaryIO:
 
 
 def read_standard_input() -> bytes:
-    """Read standard input to its end. Blocks.
-
-    Raises:
-        InvalidRequestError: It is closed, or cannot be read.
-    """
+    """Read standard input to its end. Blocks. Raises `InvalidRequestError`: it is closed, or cannot be read."""
     stream = standard_input()
     file = FileObject(stream, stream.read)
     pieces: list[bytes] = []

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Final
 
+import attrs
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -42,11 +43,7 @@ _CREATED: Final = frozenset({Stage.CREATED, Stage.SENDING, Stage.SENT, Stage.WAI
 
 
 class SpeedMeter:
-    """Measures the growth of a number.
-
-    Args:
-        window: Seconds over which it is averaged.
-    """
+    """Measures the growth of a number, averaged over *window* seconds."""
 
     def __init__(self, window: float = _WINDOW) -> None:
         self._window = window
@@ -74,25 +71,17 @@ class SpeedMeter:
         return inside[-1] - inside[0] if inside else 0.0
 
 
+@attrs.define
 class _File:
     """A file that is being sent."""
 
-    def __init__(self, item: Item, now: float) -> None:
-        self.item = item
-        self.sent = 0
-        self.speed_meter = SpeedMeter()
-        self.speed_meter.add(now, 0)
+    item: Item
+    sent: int = 0
+    speed_meter: SpeedMeter = attrs.field(factory=SpeedMeter)
 
 
 class LiveDisplay:
-    """Shows progress bars.
-
-    Args:
-        job: The items of the run.
-        budget: The account's rate limits.
-        console: Where to draw.
-        clock: Monotonic seconds.
-    """
+    """Shows progress bars on *console*; *clock* returns monotonic seconds."""
 
     def __init__(
         self, job: IngestJob, budget: RateBudget, console: Console | None = None, clock: Callable[[], float] = time.monotonic
@@ -164,7 +153,9 @@ class LiveDisplay:
         if stage is Stage.WAITING:
             self._waiting.add(key)
         if stage is Stage.SENDING:
-            self._files.setdefault(key, _File(item, self._clock()))
+            if key not in self._files:
+                self._files[key] = file = _File(item)
+                file.speed_meter.add(self._clock(), 0)
         else:
             self._files.pop(key, None)
         if stage is Stage.SENT:

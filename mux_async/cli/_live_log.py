@@ -1,7 +1,7 @@
-"""A log that never holds up whoever writes it: lines that nobody reads in time are dropped, and counted.
+"""A log that never blocks its caller: lines that are not read in time are dropped and counted.
 
-A server that prints to a pipe stops when the pipe is full, which is when the other end looks elsewhere for a while: a test runner, a
-supervisor. So lines go through a bounded queue to a thread of their own.
+Writing to a pipe blocks when the pipe is full, which happens when the reader (a test runner, a supervisor) pauses. So lines are queued, and
+a thread writes them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ from queue import Empty, Full, Queue
 from threading import Thread
 
 WAITING = 10_000
-"""Lines that may wait to be written."""
+"""Maximum number of queued lines."""
 _GRACE = 0.5
-"""Seconds that the last lines get at the end."""
+"""Seconds that `LiveLog.close` waits for the last lines to be written."""
 
 
 class LiveLog:
-    """Writes lines to standard output from a thread of its own. Use as a context manager."""
+    """Writes lines to standard output in a thread. Use it as a context manager."""
 
     def __init__(self) -> None:
         self._lines: Queue[str | None] = Queue(WAITING)
         self._dropped = 0
         self._is_closed = False
-        self._thread = Thread(
-            target=self._write_all, name="live log", daemon=True
-        )  # a reader that never comes holds nothing up
+        self._thread = Thread(target=self._write_all, name="live log", daemon=True)  # never blocks the end of the process
 
     def __enter__(self) -> LiveLog:
         self._thread.start()
@@ -37,7 +35,7 @@ class LiveLog:
         self.close()
 
     def line(self, text: str) -> None:
-        """Have a line written; what a terminal might take for an order is shown as a question mark."""
+        """Queue a line. Characters that are not printable, such as control sequences, are replaced by question marks."""
         shown = "".join(character if character.isprintable() else "?" for character in text)
         try:
             self._lines.put_nowait(f"({self._dropped} lines were not read in time)\n{shown}" if self._dropped else shown)
@@ -46,10 +44,10 @@ class LiveLog:
             self._dropped += 1
 
     def close(self) -> bool:
-        """Write what is waiting, if it is read within half a second. Any number of times.
+        """Write the queued lines. May be called repeatedly.
 
         Returns:
-            Whether it was. If not, printing anything else would wait for ever too.
+            Whether they were read within half a second. If not, printing anything else would block as well.
         """
         if not self._is_closed:
             self._is_closed = True
@@ -72,14 +70,14 @@ class LiveLog:
 
 
 def _write(text: str) -> bool:
-    """Write to standard output, and say whether there still is one.
+    """Write to standard output; return whether it is still open.
 
-    Not through its buffer: that has a lock, which a thread that waits in it for ever would hold at the end of the program.
+    Writes to the file descriptor: the buffer has a lock, which a blocked thread would still hold at the end of the process.
     """
     content = text.encode(errors="replace")
     try:
         number = sys.stdout.fileno()
-    except (AttributeError, OSError, ValueError):  # put in its place by a test runner
+    except (AttributeError, OSError, ValueError):  # replaced by a test runner
         sys.stdout.write(text)
         return True
     try:

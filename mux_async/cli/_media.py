@@ -17,25 +17,20 @@ from mux_async.errors import ConfigurationError, MissingExtraError
 
 @attrs.frozen
 class Recipe:
-    """How to make one file.
-
-    Attributes:
-        name: Of the file; the suffix chooses the container.
-        duration: Seconds.
-        width: Pixels; 0 for no picture.
-        height: Pixels.
-        rate: Pictures a second.
-        tone: Frequency of the sound, hertz; 0 for none.
-        options: Further arguments for ffmpeg: codecs, bit rates.
-    """
+    """How to make one file. Its suffix chooses the container."""
 
     name: str
     duration: float
+    """Seconds."""
     width: int = 0
+    """Pixels; 0 for no picture."""
     height: int = 0
     rate: int = 25
+    """Frames per second."""
     tone: int = 0
+    """Frequency of the sound in hertz; 0 for none."""
     options: tuple[str, ...] = ()
+    """Further arguments for ffmpeg: codecs, bit rates."""
 
 
 _QUICK = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
@@ -72,20 +67,15 @@ def ffmpeg() -> str:
         ) from error
 
 
-def make_media(recipe: Recipe, folder: Path, *, program: str | None = None) -> Path:
-    """Make a file in *folder* and return its path. Blocks while ffmpeg works.
-
-    Args:
-        recipe: What to make.
-        folder: Must exist.
-        program: The ffmpeg to use; found by itself when not given.
+def make_media(recipe: Recipe, folder: Path) -> Path:
+    """Make a file in *folder*, which must exist, and return its path. Blocks while ffmpeg works.
 
     Raises:
         MissingExtraError: imageio-ffmpeg is not installed.
         ConfigurationError: ffmpeg failed; its last line is in the message.
     """
     path = folder / recipe.name
-    command = [program or ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
+    command = [ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
     length = f"duration={recipe.duration:g}"
     if recipe.width:
         command += ["-f", "lavfi", "-i", f"testsrc2=size={recipe.width}x{recipe.height}:rate={recipe.rate}:{length}"]

@@ -1,7 +1,7 @@
-"""How commands reach their server: through which proxy, and whose certificates they trust.
+"""The proxy and the certificate authorities of commands.
 
-The options may stand before a command, for all of them, or behind one that asks a server. There they are added to the command's own by
-`with_network`, so that no command has to pass them on.
+The options may be given before a command, or after one that sends requests: `with_network` adds them there, so that no command passes them
+on.
 """
 
 from __future__ import annotations
@@ -37,20 +37,22 @@ def _trust_env(variable: str | None = None) -> Any:
     return typer.Option("--trust-env/--no-trust-env", envvar=variable, rich_help_panel=_PANEL, help=explained)
 
 
-# Before a command, with a variable each; a command's own options count more.
+# Before a command, with a variable each; options after the command override them.
 CommonProxy = Annotated[str | None, _proxy("MUX_PROXY")]
 CommonCaFile = Annotated[Path | None, _ca_file("MUX_CA_FILE")]
 CommonTrustEnv = Annotated[bool, _trust_env("MUX_TRUST_ENV")]
-_Proxy = Annotated[str | None, _proxy()]
-_CaFile = Annotated[Path | None, _ca_file()]
-_TrustEnv = Annotated[bool | None, _trust_env()]
+_OWN = {
+    "proxy": Annotated[str | None, _proxy()],
+    "ca_file": Annotated[Path | None, _ca_file()],
+    "trust_env": Annotated[bool | None, _trust_env()],
+}
 
 VARIABLES: Final = ("MUX_PROXY", "MUX_CA_FILE", "MUX_TRUST_ENV")
 
 
 @attrs.frozen
 class Network:
-    """What was asked for."""
+    """The values of the options."""
 
     proxy: str | None = attrs.field(default=None, repr=False)
     ca_file: Path | None = None
@@ -68,17 +70,10 @@ class Network:
         return TransportSettings(proxy=self.proxy, trust_env=self.trust_env, ssl_context=context)
 
 
-_network: ContextVar[Network | None] = ContextVar("mux_async_cli_network", default=None)
-
-
-def set_network(network: Network) -> None:
-    """Set what `current_network` returns from here on, for one run of the command line."""
-    _network.set(network)
-
-
-def current_network() -> Network:
-    """Return what the running command was asked for."""
-    return _network.get() or Network()
+_network: ContextVar[Network] = ContextVar("mux_async_cli_network", default=Network())  # noqa: B039 - immutable
+set_network = _network.set
+current_network = _network.get
+"""The options of the running command."""
 
 
 def _trusting(path: Path) -> ssl.SSLContext:
@@ -92,25 +87,19 @@ def _trusting(path: Path) -> ssl.SSLContext:
 
 
 def with_network(command: Callable[..., None]) -> Callable[..., None]:
-    """Return *command* with the options of the network behind its own."""
+    """Return *command* with the options of the network added to its own."""
 
     def run(
         *arguments: Any, proxy: str | None = None, ca_file: Path | None = None, trust_env: bool | None = None, **options: Any
     ) -> None:
-        before = current_network()
-        set_network(
-            Network(
-                proxy if proxy is not None else before.proxy,
-                ca_file if ca_file is not None else before.ca_file,
-                trust_env if trust_env is not None else before.trust_env,
-            )
-        )
+        given: dict[str, Any] = {"proxy": proxy, "ca_file": ca_file, "trust_env": trust_env}
+        set_network(attrs.evolve(current_network(), **{name: each for name, each in given.items() if each is not None}))
         command(*arguments, **options)
 
     own = inspect.signature(command, eval_str=True)
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in [("proxy", _Proxy), ("ca_file", _CaFile), ("trust_env", _TrustEnv)]
+        for name, annotation in _OWN.items()
     ]
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__annotations__ = {each.name: each.annotation for each in (*own.parameters.values(), *more)}

@@ -1,4 +1,4 @@
-"""How the command line speaks: consoles, exit codes, units, and errors as sentences."""
+"""Output of the command line: consoles, exit codes, units, and error messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOPPED: Final = 130
 """Exit codes; 0 is success."""
 
 MOST_LINES: Final = 20
-"""Of one kind that are printed; then they are counted."""
+"""Maximum number of lines of one kind; the rest is counted."""
 
 
 def stdout() -> Console:
@@ -31,12 +31,12 @@ def stderr() -> Console:
 
 
 def complain(message: str) -> None:
-    """Print a sentence about what went wrong."""
+    """Print an error message."""
     stderr().print(f"error: {message}", markup=False)
 
 
 def explain(error: BaseException) -> int | None:
-    """Print what went wrong as a sentence and return the exit code; ``None`` for errors that are bugs and need their traceback."""
+    """Print an error message and return the exit code; ``None`` for errors that are bugs and need their traceback."""
     if isinstance(error, BaseExceptionGroup):
         inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
         codes = [explain(each) for each in inner]
@@ -56,23 +56,23 @@ def explain(error: BaseException) -> int | None:
 
 
 _CONTROL = frozenset({"Cc", "Zl", "Zp"})
-"""Categories of Unicode: control characters, and what it has besides as line breaks."""
+"""Unicode categories of control characters and line breaks."""
 
 
 def printable(text: str) -> str:
-    """Return *text* as it can be printed on one line: names of files may hold line breaks, control sequences and bytes that are no text."""
+    """Return *text* for one line of output: file names may have line breaks, control sequences and bytes that are not text."""
     shown = "".join(each.encode("unicode_escape").decode() if category(each) in _CONTROL else each for each in text)
     encoding = sys.stdout.encoding or "utf-8"
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def counted(count: int, noun: str) -> str:
-    """Write a number of things: ``1 item``, ``3 items``."""
+    """Format a number of things: ``1 item``, ``3 items``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def size(count: float) -> str:
-    """Write bytes for people: ``532 B``, ``1.4 MB``."""
+    """Format a number of bytes: ``532 B``, ``1.4 MB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -81,7 +81,7 @@ def size(count: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """Write seconds for people: ``4.2 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Format seconds: ``4.2 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Profiles: the credentials of several environments in one file, of which a command uses one.
+"""Profiles: the credentials of several environments in one file, and ``mux-async profiles``, which lists, adds and removes them.
 
 The file is TOML in the user's configuration folder::
 
@@ -9,23 +9,30 @@ The file is TOML in the user's configuration folder::
     token_secret = "..."
     base_url = "http://127.0.0.1:8787"
 
-A profile is whole: the variables that it can set are taken from it alone, so that one environment's token never goes out with another's
-signing key. It counts as variables do: an option such as ``--base-url`` comes before it.
+A profile replaces all variables that a profile can set, also those that it does not have, so that a token of one environment is never
+used with the signing key of another. Options such as ``--base-url`` override it.
 
-The file holds secrets, so it is refused when anybody else could read or change it.
+The file contains secrets, so it is refused if other users could read or change it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tomllib
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Final, cast
+from typing import Annotated, Final, cast
 
+import attrs
 import typer
+from rich.markup import escape
+from rich.table import Table
 
+from mux_async._config import check_base_url
+from mux_async.cli._examples import examples_of
+from mux_async.cli._output import stdout
 from mux_async.errors import ConfigurationError
 
 VARIABLES: Final[Mapping[str, str]] = {
@@ -47,37 +54,28 @@ def profiles_path() -> Path:
     return Path(typer.get_app_dir("mux-async", roaming=False), "profiles.toml")
 
 
+@attrs.frozen
 class Profiles:
-    """The profiles of the file.
+    """The content of the file: the name of the default profile, and the members of each profile by its name."""
 
-    Attributes:
-        default: Name of the one to use where nothing else is said; ``None`` for no such profile.
-        members: Of each profile, by its name.
-    """
-
-    def __init__(self, default: str | None, members: Mapping[str, Mapping[str, str]]) -> None:
-        self.default = default
-        self.members = members
+    default: str | None
+    members: Mapping[str, Mapping[str, str]]
 
     def choose(self, name: str) -> Mapping[str, str]:
-        """Return the variables that the profile *name* sets.
-
-        Raises:
-            ConfigurationError: There is no such profile.
-        """
+        """Return the variables that the profile *name* sets. Raises `ConfigurationError` if there is no such profile."""
         if name not in self.members:
             known = ", ".join(sorted(self.members)) or "none"
             raise ConfigurationError(f"there is no profile {name!r} in {str(profiles_path())!r}; there are: {known}")
         return {VARIABLES[member]: value for member, value in self.members[name].items()}
 
 
-def load_profiles(path: Path | None = None) -> Profiles:
-    """Read the file; no profiles when there is none.
+def load_profiles() -> Profiles:
+    """Read the file; no profiles if there is none.
 
     Raises:
-        ConfigurationError: It cannot be read, is readable or writable by others, or is not of its form. Values are not repeated.
+        ConfigurationError: It cannot be read, other users can read or change it, or it is invalid. Values are not repeated.
     """
-    path = profiles_path() if path is None else path
+    path = profiles_path()
     try:
         with path.open("rb") as file:
             _check_permissions(path, os.fstat(file.fileno()))
@@ -96,7 +94,7 @@ def load_profiles(path: Path | None = None) -> Profiles:
 
 def _check_permissions(path: Path, found: os.stat_result) -> None:
     if os.name != "posix":
-        return  # access lists say who may read it, and the folder of the user's settings is the user's own
+        return  # elsewhere the folder of the user's settings has an access list
     if found.st_uid not in {os.geteuid(), 0}:
         raise ConfigurationError(f"the profiles in {str(path)!r} belong to another user; they hold secrets, so own the file")
     if stat.S_IMODE(found.st_mode) & 0o077:
@@ -129,38 +127,20 @@ def _checked(path: Path, found: Mapping[str, object]) -> Profiles:
     return Profiles(default, members)
 
 
-def apply_profile(name: str | None, environ: MutableMapping[str, str]) -> str | None:
-    """Put a profile's values in the place of the variables that they stand for.
-
-    Args:
-        name: As asked for; ``None`` takes the default of the file, but only where *environ* holds no credentials.
-        environ: Of the process.
-
-    Returns:
-        The name of the profile in use; ``None`` when it is the environment's own variables.
-
-    Raises:
-        ConfigurationError: See `load_profiles` and `Profiles.choose`.
-    """
+def apply_profile(name: str | None, environ: MutableMapping[str, str]) -> None:
+    """Set the variables of a profile in *environ*; without a name those of the default profile, unless it has credentials already."""
     if name is None and any(environ.get(each) for each in _CREDENTIALS):
-        return None
+        return
     profiles = load_profiles()
-    name = name if name is not None else profiles.default
-    if name is None:
-        return None
-    chosen = profiles.choose(name)
-    for variable in VARIABLES.values():
-        environ.pop(variable, None)
-    environ.update(chosen)
-    return name
+    if (name := name if name is not None else profiles.default) is not None:
+        chosen = profiles.choose(name)
+        for variable in VARIABLES.values():
+            environ.pop(variable, None)
+        environ.update(chosen)
 
 
 def save_profiles(profiles: Profiles) -> Path:
-    """Write the file anew, readable by its owner alone, and return where it is.
-
-    Raises:
-        ConfigurationError: It cannot be written.
-    """
+    """Replace the file, readable only by its owner, and return its path. Raises `ConfigurationError` if it cannot be written."""
     path = profiles_path()
     lines = [] if profiles.default is None else [f"default = {_quoted(profiles.default)}", ""]
     for name, members in profiles.members.items():
@@ -181,9 +161,89 @@ def save_profiles(profiles: Profiles) -> Path:
     return path
 
 
-_ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
 def _quoted(text: str) -> str:
-    """Write *text* as a basic string of TOML."""
-    return '"' + "".join(_ESCAPES.get(each) or (each if each.isprintable() else f"\\U{ord(each):08x}") for each in text) + '"'
+    """Return *text* as a basic string of TOML, which has the escapes of JSON but does not allow DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+_SECRET_MEMBERS = frozenset({"token_secret", "authorization_token", "private_key", "webhook_secret", "limits_url"})
+
+
+def complete_profile(incomplete: str) -> list[str]:
+    """Complete names of profiles; nothing when the file cannot be used."""
+    try:
+        return sorted(name for name in load_profiles().members if name.startswith(incomplete))
+    except ConfigurationError:
+        return []
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_profile, help="Name of the profile.")]
+
+
+def make_profiles_app() -> typer.Typer:
+    """Return the group of commands."""
+    app = typer.Typer(
+        name="profiles",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        help="Keep the credentials of several environments; --profile NAME or MUX_PROFILE chooses one.",
+        epilog=examples_of("profiles"),
+    )
+    for name, command in (("list", list_profiles), ("add", add), ("remove", remove)):
+        app.command(name, epilog=examples_of(f"profiles {name}"))(command)
+    return app
+
+
+def list_profiles() -> None:
+    """List the profiles and what each sets. Secrets are not shown."""
+    profiles = load_profiles()
+    table = Table("profile", "token", "server", "sets", title=f"Profiles in {profiles_path()}", title_justify="left")
+    for name, members in profiles.members.items():
+        table.add_row(
+            escape(name) + (" (default)" if name == profiles.default else ""),
+            escape(members.get("token_id", "-")),
+            escape(members.get("base_url", "Mux")),
+            ", ".join(members),
+        )
+    stdout().print(table)
+
+
+def add(
+    name: Name,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Its server; Mux itself by default.")] = None,
+    default: Annotated[bool, typer.Option("--default", help="Use it where nothing else is said.")] = False,
+    more: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also",
+            metavar="MEMBER",
+            help="Ask for one more: signing_key, private_key, webhook_secret, limits_url; may be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Add a profile, or replace one. What it holds is asked for; secrets are not shown, nor taken from the command line."""
+    wanted = ["token_id", "token_secret", *(more or ())]
+    for member in wanted:
+        if member not in VARIABLES or member == "base_url":
+            raise typer.BadParameter(f"--also {member}: there are signing_key, private_key, webhook_secret, limits_url")
+    members = {member: _ask(member) for member in wanted}
+    if base_url is not None:
+        members["base_url"] = check_base_url(base_url, allow_insecure=False)
+    earlier = load_profiles()
+    chosen = name if default or not earlier.members else earlier.default
+    path = save_profiles(Profiles(chosen, {**earlier.members, name: members}))
+    stdout().print(f"profile {name!r} is in {str(path)!r}", markup=False)
+
+
+def _ask(member: str) -> str:
+    value = str(typer.prompt(f"{member} ({VARIABLES[member]})", hide_input=member in _SECRET_MEMBERS)).strip()
+    return value.replace("\\n", "\n") if member == "private_key" else value
+
+
+def remove(name: Name) -> None:
+    """Remove a profile from the file."""
+    profiles = load_profiles()
+    profiles.choose(name)
+    left = {each: members for each, members in profiles.members.items() if each != name}
+    save_profiles(Profiles(None if profiles.default == name else profiles.default, left))
+    stdout().print(f"profile {name!r} is gone", markup=False)

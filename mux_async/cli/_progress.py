@@ -1,15 +1,23 @@
-"""The progress of ``mux-async ingest``: what there is to do, the interface of everything that shows it, and the lines of the summary."""
+"""The progress of ``mux-async ingest``: JSON lines for programs, plain lines on request, and the lines of the summary.
+
+The live display of terminals is in `_live_display`. Results are written to standard output, everything else to standard error, so that a
+program can read the results alone.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-from mux_async.cli._output import counted, printable, size, span
-from mux_async.ingest import IngestEvent, IngestSummary, Plan, RunsAdopted
+from mux_async._text_encoding import legible_all
+from mux_async.cli._output import counted, printable, size, span, stderr
+from mux_async.ingest import IngestEvent, IngestSummary, ItemFinished, ItemResult, Plan, RunsAdopted
 from mux_async.limits import LimitsSnapshot
 
 Form: TypeAlias = Literal["live", "plain", "json"]
@@ -20,35 +28,24 @@ _MAX_REASONS = 3
 
 @attrs.frozen
 class RateBudget:
-    """The account's rate limits, for display.
-
-    Attributes:
-        snapshot: Returns the current state of the buckets.
-        forecast: Returns the seconds until the given number of creates can have been sent.
-    """
+    """The account's rate limits, for display."""
 
     snapshot: Callable[[], LimitsSnapshot]
     forecast: Callable[[int], float]
+    """Returns the seconds until the given number of creates can have been sent."""
 
 
 @attrs.frozen
 class IngestJob:
-    """The items of a run and how many of them are finished already.
-
-    Attributes:
-        plan: All items.
-        journal: Path of the journal.
-        done: Keys of items that were ready before this run.
-        failed: Keys of items that failed in an earlier run and are not retried.
-        begun: Keys of unfinished items that were created already and cost no POST.
-        report: Path of the report; ``None`` for no report.
-    """
+    """The items of a run, and the keys of those that earlier runs processed."""
 
     plan: Plan
     journal: Path
     done: Collection[str] = ()
     failed: Collection[str] = ()
+    """Not retried in this run."""
     begun: Collection[str] = ()
+    """Unfinished items that were created already, so that they cost no POST."""
     report: Path | None = None
 
     @property
@@ -107,15 +104,13 @@ def summary_lines(summary: IngestSummary | None, job: IngestJob) -> list[str]:
     again = f"run the same command again to continue; {printable(str(job.journal))} has the progress"
     if summary is None:
         return [f"stopped at once: {again}"]
-    parts = [f"{summary.ready} ready"]
-    for count, word in [
-        (summary.ready_before, "ready before"),
-        (summary.failed, "failed"),
-        (summary.unfinished, "unfinished"),
-        (summary.not_started, "not started"),
-    ]:
-        if count:
-            parts.append(f"{count} {word}")
+    counts = {
+        "ready before": summary.ready_before,
+        "failed": summary.failed,
+        "unfinished": summary.unfinished,
+        "not started": summary.not_started,
+    }
+    parts = [f"{summary.ready} ready", *(f"{count} {word}" for word, count in counts.items() if count)]
     sent = f" ({size(summary.size)})" if summary.size else ""
     lines = [f"{', '.join(parts)}{sent} in {span(summary.elapsed)}"]
     if summary.reason is not None:
@@ -123,18 +118,85 @@ def summary_lines(summary: IngestSummary | None, job: IngestJob) -> list[str]:
     if summary.unfinished or summary.not_started:
         lines.append(again)
     if summary.failed:
-        lines += failure_lines(summary)
+        reasons = list(summary.errors.items())[:_MAX_REASONS]
+        lines += [f"{count} failed: {printable(sentence)}" for sentence, count in reasons]
+        if rest := summary.failed - sum(count for _, count in reasons):
+            lines.append(f"{rest} failed for other reasons; --report has them")
         lines.append("--retry-failed retries the failed items")
     return lines
 
 
-def failure_lines(summary: IngestSummary) -> list[str]:
-    """Return the most frequent reasons for failures."""
-    reasons = list(summary.errors.items())
-    lines = [f"{count} failed: {printable(sentence)}" for sentence, count in reasons[:_MAX_REASONS]]
-    if rest := summary.failed - sum(count for _, count in reasons[:_MAX_REASONS]):
-        lines.append(f"{rest} failed for other reasons; --report has them")
-    return lines
+class LineReporter:
+    """What the reporters have in common that print lines."""
+
+    def __init__(self, job: IngestJob) -> None:
+        self._job = job
+        self._count = len(job.done) + len(job.failed)
+
+    def event(self, event: IngestEvent) -> None:
+        if isinstance(event, ItemFinished):
+            self._count += 1
+            self._finished(event.result)
+        elif isinstance(event, RunsAdopted):
+            self.note(adopted_line(event))
+
+    def tick(self) -> None: ...
+
+    def note(self, text: str) -> None:
+        stderr().print(text, markup=False)
+
+    def _finished(self, result: ItemResult) -> None:
+        raise NotImplementedError
+
+
+class JsonReporter(LineReporter):
+    """Writes one JSON object per line; its ``event`` is ``begin``, ``item`` (for each finished item) or ``end``."""
+
+    def begin(self) -> None:
+        job = self._job
+        counts = {"items": job.total, "ready_before": len(job.done), "failed_before": len(job.failed), "posts": job.posts}
+        _print_json(event="begin", **counts, bytes=job.size_left, journal=str(job.journal))
+
+    def _finished(self, result: ItemResult) -> None:
+        _print_json(event="item", **result.to_dict())
+
+    def end(self, summary: IngestSummary | None) -> None:
+        report = str(self._job.report) if self._job.report is not None else None
+        members = attrs.asdict(summary) if summary is not None else None
+        _print_json(event="end", summary=members, journal=str(self._job.journal), report=report)
+        for line in summary_lines(summary, self._job):
+            self.note(line)
+
+
+class PlainReporter(LineReporter):
+    """Writes a line for each finished item."""
+
+    def begin(self) -> None:
+        _print(f"ingesting {counted(self._job.total - self._count, 'item')}, {size(self._job.size_left)} to send")
+
+    def _finished(self, result: ItemResult) -> None:
+        place = f"[{self._count}/{self._job.total}]"
+        if result.error is None:
+            where = result.playback_urls[0] if result.playback_urls else f"asset {result.asset_id}"
+            _print(f"{place} ready   {printable(result.source)} -> {where} ({span(result.seconds)})")
+        else:
+            _print(f"{place} failed  {printable(result.source)}: {printable(result.error.message)}")
+
+    def end(self, summary: IngestSummary | None) -> None:
+        for line in summary_lines(summary, self._job):
+            _print(line)
+
+
+def _print_json(**members: object) -> None:
+    _print(json.dumps(legible_all(members)))
+
+
+def _print(line: str) -> None:
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has gone; the ingest continues, and the journal has everything
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def adopted_line(event: RunsAdopted) -> str:

@@ -20,11 +20,7 @@ from mux_async.playback._parameters import KINDS, NAMES, parse_text
 if TYPE_CHECKING:
     from mux_async.signing import CountsOf, Signer
 
-_COUNTS: Final[Mapping[str, CountsOf]] = {
-    "counts-video": "video",
-    "counts-asset": "asset",
-    "counts-live-stream": "live_stream",
-}
+_COUNTS: Final[Mapping[str, CountsOf]] = {"counts-video": "video", "counts-asset": "asset", "counts-live-stream": "live_stream"}
 _SPACE: Final = ("role", "participant_id")
 _ALL_KINDS: Final = (*KINDS, *_COUNTS, "space")
 
@@ -48,24 +44,18 @@ def sign(
             autocompletion=complete_kind,
         ),
     ] = None,
-    expires: Annotated[
-        str, typer.Option("--expires", help="How long it is good for: 90, 30s, 2h30m, 7d.", metavar="SPAN")
-    ] = "7d",
+    expires: Annotated[str, typer.Option(help="How long it is good for: 90, 30s, 2h30m, 7d.", metavar="SPAN")] = "7d",
     param: Annotated[
         list[str] | None,
         typer.Option(
             "--param", "-p", help="Parameter of the stream or picture; goes to each kind that has it.", metavar="NAME=VALUE"
         ),
     ] = None,
-    restriction: Annotated[
-        str | None, typer.Option("--restriction", help="Playback restriction that has to be met too.", metavar="ID")
-    ] = None,
+    restriction: Annotated[str | None, typer.Option(help="Playback restriction that has to be met too.", metavar="ID")] = None,
     url: Annotated[bool, typer.Option("--url", help="Print addresses with the tokens in them.")] = False,
-    key_id: Annotated[
-        str | None, typer.Option("--key-id", help="Id of the signing key instead of MUX_SIGNING_KEY.", metavar="ID")
-    ] = None,
+    key_id: Annotated[str | None, typer.Option(help="Id of the signing key instead of MUX_SIGNING_KEY.", metavar="ID")] = None,
     key_file: Annotated[
-        Path | None, typer.Option("--key-file", help="File with the private key instead of MUX_PRIVATE_KEY.", metavar="FILE")
+        Path | None, typer.Option(help="File with the private key instead of MUX_PRIVATE_KEY.", metavar="FILE")
     ] = None,
     base_url: BaseUrl = None,
 ) -> None:

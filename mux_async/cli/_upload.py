@@ -9,13 +9,12 @@ from urllib.parse import urlsplit
 
 import anyio
 import typer
-from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from mux_async import Mux
-from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client, policies
+from mux_async.cli._client import BaseUrl, Policy, Test, TransportName, make_client
 from mux_async.cli._input import standard_input
-from mux_async.cli._output import complain, printable, size, stderr, stdout
+from mux_async.cli._output import complain, size, stderr, stdout
 from mux_async.cli._upload_state import StartedUpload, StateFile, state_path
 from mux_async.errors import NotFoundError, UploadError
 from mux_async.ingest import ItemOptions, file_item
@@ -24,7 +23,7 @@ from mux_async.models import Asset
 from mux_async.uploads import Source, UploadProgress, Uploads, UploadSettings
 
 if TYPE_CHECKING:
-    from mux_async.params import AssetOptionsParam
+    from mux_async.params import AssetOptionsParam, PlaybackPolicyParam
 
 _RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmg]?i?)(?P<what>bit|b)?(?:/s|ps)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -52,23 +51,26 @@ def upload(
     ],
     resume: Annotated[bool, typer.Option("--resume", help="Continue an earlier upload of this file, if there is one.")] = False,
     bandwidth: Annotated[
-        str | None,
-        typer.Option(help="Bandwidth limit: 500k or 5M bytes a second, 20Mbit.", metavar="RATE", show_default=False),
+        str | None, typer.Option(help="Bandwidth limit: 500k or 5M bytes a second, 20Mbit.", metavar="RATE", show_default=False)
     ] = None,
     policy: Policy = None,
     test: Test = False,
-    title: Annotated[str | None, typer.Option(help="Title of the asset. Default: the file's name.")] = None,
+    title: Annotated[
+        str | None, typer.Option(help="Title of the asset. Default: the file's name.", rich_help_panel="How assets are made")
+    ] = None,
     base_url: BaseUrl = None,
     transport: TransportName = "aiohttp",
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds the asset may take from its last byte to being ready.")
+        float,
+        typer.Option(
+            min=1, help="Seconds the asset may take from its last byte to being ready.", rich_help_panel="How assets are made"
+        ),
     ] = 21_600,
     valid: Annotated[
         int, typer.Option(min=60, max=604_800, help="Seconds the upload may take, its interruptions included.")
     ] = 86_400,
     state: Annotated[
-        Path | None,
-        typer.Option(help="Stores the progress. Default: a file in your settings folder.", metavar="FILE"),
+        Path | None, typer.Option(help="Stores the progress. Default: a file in your settings folder.", metavar="FILE")
     ] = None,
 ) -> None:
     """Make a ready asset of one file and print its URL.
@@ -76,7 +78,6 @@ def upload(
     Continues by itself after a broken connection. If the command is stopped, the same command with --resume continues the upload within
     a day (--valid).
     """
-    chosen = policies(policy)
     cap = None if bandwidth is None else rate(bandwidth)
     settings = _settings(file, title)
     client = make_client(base_url, transport)
@@ -93,7 +94,7 @@ def upload(
                 return await client.video.assets.wait_for_upload(earlier.upload_id, timeout=timeout)
             return await uploads.send(
                 source,
-                playback_policies=chosen,
+                playback_policies=cast("list[PlaybackPolicyParam]", policy or ["public"]),
                 new_asset_settings=cast("AssetOptionsParam", settings),
                 timeout=valid,
                 test=test,
@@ -136,23 +137,16 @@ class _View:
 
     def __init__(self, kept: StateFile | None) -> None:
         self._kept = kept
-        self._task: TaskID | None = None
         self._latest: UploadProgress | None = None
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=stderr(),
-        )
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        self.bar = Progress(*columns, console=stderr())
 
     def show(self, progress: UploadProgress) -> None:
-        self._latest = progress
-        if self._task is None:
+        if self._latest is None:
             self._task = self.bar.add_task("sending", total=progress.size, completed=progress.sent)
+        self._latest = progress
         what = "preparing" if progress.sent == progress.size else "sending"
-        self.bar.update(self._task, completed=progress.sent, description=escape(what))
+        self.bar.update(self._task, completed=progress.sent, description=what)
         if self._kept is not None and progress.upload_id is not None and progress.state is not None:
             self._kept.note(StartedUpload(progress.upload_id, progress.state))
 
@@ -165,9 +159,7 @@ class _View:
         elif self._latest is not None and self._latest.state is not None and self._latest.size is not None:
             held = self._latest.state.offset
             share = held * 100 // self._latest.size
-            stderr().print(
-                f"stopped with {printable(size(held))} sent ({share} %); --resume continues from there", markup=False
-            )
+            stderr().print(f"stopped with {size(held)} sent ({share} %); --resume continues from there", markup=False)
 
     def end(self) -> None:
         if self._kept is not None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
 
 import attrs
+import msgspec
 import typer
 
 from mux_async.errors import InvalidRequestError
@@ -32,6 +31,13 @@ class StartedUpload:
     state: UploadState
 
 
+class _StoredUpload(msgspec.Struct):
+    """The content of the file."""
+
+    upload_id: str
+    state: dict[str, object]
+
+
 def state_path(source: str, base_url: str) -> Path:
     """Return the path of the state file of *source*, a path or a URL."""
     name = source if "://" in source else str(Path(source).absolute())
@@ -40,11 +46,7 @@ def state_path(source: str, base_url: str) -> Path:
 
 
 class StateFile:
-    """The state of one upload, on disk.
-
-    Args:
-        path: The file; its folder is created if needed.
-    """
+    """The state of one upload, in a file whose folder is created if needed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,23 +55,13 @@ class StateFile:
         self._written_at = float("-inf")
 
     def load(self) -> StartedUpload | None:
-        """Return the state of an earlier run; ``None`` if there is none.
-
-        Raises:
-            InvalidRequestError: The file is invalid or cannot be read.
-        """
+        """Return the state of an earlier run; ``None`` if there is none. Raises `InvalidRequestError` if it cannot be read."""
         try:
-            data = cast("object", json.loads(self.path.read_text()))
-            if not isinstance(data, Mapping):
-                raise ValueError("it has no object")  # noqa: TRY004 - an error of the file
-            kept = cast("Mapping[str, object]", data)
-            upload_id, state = kept.get("upload_id"), kept.get("state")
-            if not isinstance(upload_id, str) or not isinstance(state, Mapping):
-                raise ValueError("members are missing")  # noqa: TRY004
-            return StartedUpload(upload_id, UploadState.from_dict(cast("Mapping[str, object]", state)))
+            stored = msgspec.json.decode(self.path.read_bytes(), type=_StoredUpload)
+            return StartedUpload(stored.upload_id, UploadState.from_dict(stored.state))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, msgspec.DecodeError) as error:
             raise InvalidRequestError(
                 f"the state of the earlier upload cannot be read ({error}): delete {str(self.path)!r} to start a new upload"
             ) from error
@@ -81,11 +73,7 @@ class StateFile:
             self.save()
 
     def save(self) -> None:
-        """Write the latest progress.
-
-        Raises:
-            InvalidRequestError: It cannot be written.
-        """
+        """Write the latest progress. Raises `InvalidRequestError`: it cannot be written."""
         if self._latest is None or self._latest == self._written:
             return
         text = json.dumps({"upload_id": self._latest.upload_id, "state": self._latest.state.to_dict()})

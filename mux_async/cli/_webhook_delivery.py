@@ -1,6 +1,6 @@
-"""What ``mux-async webhooks`` does: receives deliveries, shows, records and forwards them; signs events and sends them.
+"""Receives, shows, records and forwards deliveries, and signs and sends events, for ``mux-async webhooks``.
 
-Apart from the commands themselves because it brings the event types, which takes longer than all the other commands together.
+A module of its own because importing the event types takes longer than importing all commands.
 """
 
 from __future__ import annotations
@@ -24,26 +24,23 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession, web
 
 _TIMEOUT: Final = 30.0
-"""Seconds to wait for an answer: more than Mux does, for receivers that stand in a debugger."""
+"""Seconds to wait for a response: more than Mux waits, for receivers that are being debugged."""
 
 
 @attrs.define(eq=False)
 class Listener:
-    """What happens to a delivery.
-
-    Attributes:
-        checked_by: Verifies it; ``None`` shows what is not verified.
-        forward: URL to send it on to.
-        record: File to append its event to.
-        as_json: Whether whole events are printed.
-        count: Deliveries still to come; 0 or less for no end.
-    """
+    """Receives deliveries."""
 
     checked_by: Verifier | None
+    """``None`` shows deliveries unverified."""
     forward: str | None
+    """URL to send them on to."""
     record: BinaryIO | None
+    """File to append their events to."""
     as_json: bool
+    """Whether whole events are printed."""
     count: int
+    """Deliveries until the end; 0 or less for no end."""
     session: ClientSession | None = None
     enough: anyio.Event = attrs.field(factory=anyio.Event)
 

@@ -1,16 +1,16 @@
-"""``mux-async webhooks``: receive deliveries on this machine and show them; send made-up ones, and recorded ones again.
+"""``mux-async webhooks``: shows the deliveries that arrive here; sends example events, and recorded events again.
 
-What is sent is signed as Mux signs, at the moment of sending. What is received is bounded and, with a secret, verified as in `unwrap`.
+Events are signed as Mux signs, when they are sent. Deliveries have a limited size and, with a secret, are verified as in `unwrap`.
 """
 
 from __future__ import annotations
 
 import secrets as randomness
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO, TypeAlias, cast
+from typing import Annotated, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -26,21 +26,15 @@ DEFAULT_PORT = 8788
 
 
 def _unwrapped(value: str | None) -> str | None:
-    """Return the secret without the quotes and white space that the environment may put around it."""
+    """Return the secret without quotes and white space around it, which environment files may add."""
     return value and unwrap_setting(value)
 
 
 SecretOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        envvar=_SECRET_VARIABLE,
-        show_default=False,
-        metavar="SECRET",
-        help="The endpoint's signing secret.",
-        callback=_unwrapped,
-    ),
+    typer.Option(envvar=_SECRET_VARIABLE, metavar="SECRET", help="The endpoint's signing secret.", callback=_unwrapped),
 ]
-ToOption: TypeAlias = Annotated[str, typer.Option("--to", metavar="URL", help="Where to send it.")]
+ToOption: TypeAlias = Annotated[str, typer.Option(metavar="URL", help="Where to send it.")]
 DEFAULT_TO = f"http://127.0.0.1:{DEFAULT_PORT}/"
 
 
@@ -89,13 +83,11 @@ def listen(
 
     target = None if forward is None else _url("--forward", forward)
     checked_by = None if not secret else make_verifier(secret)
-    with ExitStack() as stack:
-        file: BinaryIO | None = None
-        if record is not None:
-            try:
-                file = stack.enter_context(record.open("ab"))
-            except OSError as error:
-                raise typer.BadParameter(f"cannot write to {str(record)!r}: {error.strerror}") from error
+    try:
+        opened = nullcontext() if record is None else record.open("ab")
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write to {str(record)!r}: {error.strerror}") from error
+    with opened as file:
         anyio.run(serve_listener, Listener(checked_by, target, file, as_json, count), host, port, backend="asyncio")
 
 
@@ -156,8 +148,7 @@ def replay(
 def _send(bodies: Sequence[bytes], url: str, secret: str) -> None:
     from mux_async.cli._webhook_delivery import send_all
 
-    failed = anyio.run(send_all, bodies, url, secret, backend="asyncio")
-    if failed:
+    if anyio.run(send_all, bodies, url, secret, backend="asyncio"):
         raise typer.Exit(FAILED)
 
 

@@ -13,23 +13,13 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, TypeAlias, cast, get_args
+from typing import IO, Annotated, Literal, TypeAlias
 
 import anyio
 import attrs
 import typer
 
-from mux_async.cli._emulate_options import (
-    METAVAR,
-    MODELS,
-    SCOPES,
-    SWITCHES,
-    complete_token,
-    completing,
-    one_of,
-    parse_token,
-    read_model,
-)
+from mux_async.cli._emulated_tokens import METAVAR, complete_token, parse_token
 from mux_async.cli._interrupts import open_interrupts
 from mux_async.cli._live_log import LiveLog
 from mux_async.emulator import (
@@ -40,6 +30,7 @@ from mux_async.emulator import (
     Emulator,
     EmulatorSettings,
     Fault,
+    LimitModel,
     LimitScope,
     RateRules,
     StateFileError,
@@ -51,11 +42,12 @@ from mux_async.emulator import (
 )
 from mux_async.emulator.media import FetchRule, MediaWorker, has_media
 
-__all__ = ["DEFAULT_PORT", "MEDIA", "Trouble", "banner", "emulate"]
+__all__ = ["DEFAULT_PORT", "Trouble", "banner", "emulate"]
 
 DEFAULT_PORT = 8787
-MEDIA = ("auto", "off")
 Trouble: TypeAlias = tuple[list[Fault], list[WebhookFault], list[WorkFault]]
+_ModelName: TypeAlias = Literal["token", "fixed", "sliding", "token-bucket", "fixed-window", "sliding-window"]
+_MODELS: dict[str, LimitModel] = {"token": "token-bucket", "fixed": "fixed-window", "sliding": "sliding-window"}
 
 
 def emulate(
@@ -80,26 +72,21 @@ def emulate(
             " them it may do everything. The word low makes it a token of low priority. Default: test-token:test-secret.",
         ),
     ] = None,
-    limits: Annotated[
-        str, typer.Option(metavar="on|off", autocompletion=completing(SWITCHES), help="Whether Mux's rate limits are kept.")
-    ] = "on",
+    limits: Annotated[Literal["on", "off"], typer.Option(help="Whether Mux's rate limits are kept.")] = "on",
     no_limits: Annotated[bool, typer.Option("--no-limits", hidden=True, help="The same as --limits off.")] = False,
     limit_model: Annotated[
-        str,
+        _ModelName,
         typer.Option(
             metavar="token|fixed|sliding",
-            autocompletion=completing(MODELS),
             help="How an allowance is counted: a bucket that refills, fixed windows, or a sliding one.",
         ),
     ] = "token",
     burst: Annotated[float, typer.Option(min=1.0, help="Size of each bucket, as a multiple of its rate per second.")] = 5.0,
     limit_scope: Annotated[
-        str,
+        LimitScope,
         typer.Option(
             "--limit-scope",
             "--scope",
-            metavar="|".join(SCOPES),
-            autocompletion=completing(SCOPES),
             help="Which tokens share the buckets: all, those of an environment, or those of an environment and a priority.",
         ),
     ] = "account",
@@ -123,18 +110,14 @@ def emulate(
         Path | None, typer.Option(file_okay=False, help="Folder to keep uploaded files in; without it their bytes are dropped.")
     ] = None,
     media: Annotated[
-        str,
+        Literal["auto", "off"],
         typer.Option(
-            metavar="auto|off",
-            autocompletion=completing(MEDIA),
-            help="Whether films are real: examined, made playable and looked into. auto: if mux-async[media] is installed.",
+            help="Whether films are real: examined, made playable and looked into. auto: if mux-async[media] is installed."
         ),
     ] = "auto",
     fetch: Annotated[
-        str,
+        FetchRule,
         typer.Option(
-            metavar="auto|always|never",
-            autocompletion=completing(get_args(FetchRule)),
             help="Which URLs of inputs are fetched for real films. auto: those that answer; films are made up for the rest.",
         ),
     ] = "auto",
@@ -157,15 +140,15 @@ def emulate(
     if webhook_secret is not None and not webhook_url:
         raise typer.BadParameter("--webhook-secret signs what goes to --webhook-url, and there is none")
     rules = RateRules(
-        model=read_model(limit_model),
+        model=_MODELS[limit_model.split("-")[0]],
         burst=burst,
-        scope=cast("LimitScope", one_of("--limit-scope", limit_scope, SCOPES)),
+        scope=limit_scope,
         retry_after=retry_after,
         headers=rate_headers,
     )
     settings = EmulatorSettings(
         tokens=_tokens(token or ()),
-        limits=rules if one_of("--limits", limits, SWITCHES) == "on" and not no_limits else None,
+        limits=rules if limits == "on" and not no_limits else None,
         time_to_ready=time_to_ready,
         store=store,
         seed=secrets.token_hex(16) if seed is None else seed,
@@ -176,17 +159,16 @@ def emulate(
         webhooks=_webhooks(webhook_url or (), webhook_secret),
         allowed_hosts=tuple(allow_host or ()),
     )
-    rule = cast("FetchRule", one_of("--fetch", fetch, get_args(FetchRule)))
-    wants_media = one_of("--media", media, MEDIA) == "auto" and not stub and has_media()
+    wants_media = media == "auto" and not stub and has_media()
     trouble = _faults(faults)
-    with _media(settings, rule) if wants_media else nullcontext() as worker:
+    with _media(settings, fetch) if wants_media else nullcontext() as worker:
         _run(attrs.evolve(settings, media=worker), trouble, host, port, quiet=quiet, arrivals=arrivals)
 
 
 def _media(settings: EmulatorSettings, fetch: FetchRule) -> MediaWorker:
-    """Films live beside what else is kept; without anything they go with the command."""
-    kept = settings.state
-    folder = settings.store / "media" if settings.store is not None else kept and kept.with_name(f"{kept.name}.media")
+    """Open the folder of media: in the store, else beside the state file, else a temporary one."""
+    state = settings.state
+    folder = settings.store / "media" if settings.store is not None else state and state.with_name(f"{state.name}.media")
     try:
         if settings.store is not None:
             settings.store.mkdir(parents=True, exist_ok=True)
@@ -251,6 +233,7 @@ def _opened(path: Path) -> IO[str]:
 
 
 def _note(log: LiveLog | None, log_file: IO[str] | None, arrival: Arrival) -> None:
+    """Write a request to the log and to the file of arrivals."""
     if log_file is not None:
         log_file.write(json.dumps(attrs.asdict(arrival)) + "\n")
         log_file.flush()
@@ -280,10 +263,10 @@ async def _serve(emulator: Emulator, host: str, port: int) -> None:
 
 @contextmanager
 def _rare_collections() -> Generator[None, None, None]:
-    """Let Python look for garbage in cycles less often than it does by itself, in a process that is the emulator's own.
+    """Run the collector of reference cycles less often than by default.
 
-    With 10,000 assets one full collection takes 80 ms, in which nothing is answered, and finds nothing: what requests leave behind is
-    freed by counting references. The young generations are still looked through, in larger portions.
+    With 10,000 assets one full collection blocks the server for 80 ms and frees nothing: requests leave no cycles behind. The young
+    generations are still collected, after more allocations.
     """
     before = gc.get_threshold()
     gc.freeze()

@@ -9,13 +9,14 @@ import time
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from mux_async.cli._media import Recipe, ffmpeg, make_media
+from mux_async.cli._media import Recipe, make_media
 from tests.cli.commands import CREDENTIALS, command, emulate, environment
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(240)]
@@ -45,13 +46,8 @@ def recipes() -> list[Recipe]:
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("media")
-    program = ffmpeg()
-
-    def make(recipe: Recipe) -> Path:
-        return make_media(recipe, folder, program=program)
-
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(make, recipes()))
+        list(threads.map(make_media, recipes(), repeat(folder)))
     return folder
 
 

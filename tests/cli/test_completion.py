@@ -34,6 +34,8 @@ def test_commands_and_options() -> None:
     [
         ("mux-async upload film.mp4 --policy s", "signed"),
         ("mux-async sign ID --kind sp", "space"),
+        ("mux-async emulate --limits o", "off"),
+        ("mux-async emulate --limit-model s", "sliding"),
         ("mux-async webhooks trigger video.asset.re", "video.asset.ready"),
         ("mux-async api DE", "DELETE"),
         ("mux-async api GET /video/v1/as", "/video/v1/assets"),

@@ -238,7 +238,7 @@ def test_environment_without_at() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("--limit-model s", ["sliding"]),
+        ("--limit-model s", ["sliding", "sliding-window"]),
         ("--limits ", ["on", "off"]),
         ("--limit-scope a", ["account"]),
         ("--token a:b", []),

@@ -1,18 +1,12 @@
-"""Values of the options of ``mux-async emulate``: what they may be, how they are read, and what a shell completes them to."""
+"""Access tokens on the command line of ``mux-async emulate``: how they are parsed, and completed by a shell."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import get_args
+from collections.abc import Iterable, Mapping
 
 import typer
 
-from mux_async.emulator import ALL_PERMISSIONS, DEFAULT_TOKEN, LimitModel, LimitScope, Token
-
-SWITCHES = ("on", "off")
-SCOPES = get_args(LimitScope)
-MODELS: Mapping[str, LimitModel] = {"token": "token-bucket", "fixed": "fixed-window", "sliding": "sliding-window"}
-"""Short names of the models; the long ones are taken too."""
+from mux_async.emulator import ALL_PERMISSIONS, DEFAULT_TOKEN, Token
 
 _PRODUCTS = tuple(dict.fromkeys(permission.partition(":")[0] for permission in ALL_PERMISSIONS))
 _VERBS = ("read", "write")
@@ -79,33 +73,3 @@ def complete_token(incomplete: str) -> list[str]:
         first, second, word = incomplete.split(":", 2)
         given, comma = f"{first}:{second}", ":"
     return [f"{given}{comma}{meaning}" for meaning in (*_MEANINGS, *_PRIORITIES) if meaning.startswith(word)]
-
-
-def one_of(name: str, value: str, allowed: Iterable[str]) -> str:
-    """Return *value*, which has to be one of *allowed*.
-
-    Raises:
-        typer.BadParameter: It is not.
-    """
-    if value not in allowed:
-        raise typer.BadParameter(f"{name} is one of {', '.join(allowed)}, and not {value!r}")
-    return value
-
-
-def read_model(value: str) -> LimitModel:
-    """Read a model by its short or its long name.
-
-    Raises:
-        typer.BadParameter: It is neither.
-    """
-    long: LimitModel | None = next((model for model in get_args(LimitModel) if model == value), None)
-    return long or MODELS[one_of("--limit-model", value, MODELS)]
-
-
-def completing(allowed: Iterable[str]) -> Callable[[str], list[str]]:
-    """Return a function that completes a word to those of *allowed*, as typer wants it."""
-
-    def complete(incomplete: str) -> list[str]:
-        return [value for value in allowed if value.startswith(incomplete)]
-
-    return complete
