@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import count
+from pathlib import Path
 from random import Random
 
 import anyio
+import attrs
 
 from mux_async import Mux
 from mux_async.emulator import Arrival, Emulator, EmulatorSettings, EmulatorTransport, Request
-from mux_async.ingest import Item, ItemState, Journal, url_item
-from mux_async.ingest._journal import store_of
-from mux_async.ingest._journal_store import Change, NewItem
-from mux_async.ingest._runs import begin_run, end_run
-from mux_async.ingest.machine import Began, advance
-from mux_async.limits import Bucket
+from mux_async.ingest import Ingest, Item, url_item
+from mux_async.limits import Bucket, LimitSettings
+from mux_async.transport import HttpRequest, HttpResponse
 
 _accounts = count()
 
@@ -47,14 +47,47 @@ def urls(number: int) -> list[Item]:
     return [url_item(f"https://example.com/{each}.mp4?signature=canary") for each in range(number)]
 
 
-def left_unknown(journal: Journal, items: list[Item], at: float) -> None:
-    """Leave *items* as a run does that died while their creates were on the way."""
-    runner, lease = begin_run(store_of(journal))
-    store_of(journal).add_items([NewItem(item.key, item.source, is_fetched=item.url is not None) for item in items])
-    store_of(journal).claim([item.key for item in items], runner)
-    states = [ItemState(item.key, is_fetched=item.url is not None) for item in items]
-    store_of(journal).write([Change(advance(state, Began(at))) for state in states], runner)
-    end_run(store_of(journal), runner, lease)
+@attrs.define
+class WithoutCreates:
+    """A transport over which POST requests never arrive.
+
+    Attributes:
+        inner: Sends the others.
+        expected: POST requests until `all_lost` is set.
+        all_lost: Whether they were sent.
+    """
+
+    inner: EmulatorTransport
+    expected: int
+    all_lost: anyio.Event = attrs.field(factory=anyio.Event)
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        if request.method == "POST":
+            self.expected -= 1
+            if not self.expected:
+                self.all_lost.set()
+            await anyio.sleep_forever()
+        return await self.inner.send(request)
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+async def left_unknown(emulator: Emulator, journal: Path, items: Sequence[Item], planned: Sequence[Item] = ()) -> None:
+    """Leave *items* as a run that ends while their creates are on the way, and *planned* as the same run before it begins them."""
+    transport = WithoutCreates(EmulatorTransport(emulator), len(items))
+    mux = Mux(
+        token_id="test-token",
+        token_secret="test-secret",
+        account=f"emulation-{next(_accounts)}",
+        transport=transport,
+        clock=anyio.current_time,
+        limits=LimitSettings(enabled=False),
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Ingest(mux, [*items, *planned], journal=journal, concurrency=len(items)).run)
+        await transport.all_lost.wait()
+        tasks.cancel_scope.cancel()
 
 
 def make_asset(emulator: Emulator, key: str) -> None:

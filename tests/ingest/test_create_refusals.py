@@ -37,21 +37,21 @@ async def ingest(emulator: Emulator, items: list[Item], journal: Path, concurren
 @pytest.mark.parametrize(("status", "sentence"), SENTENCES)
 async def test_the_account(tmp_path: Path, status: int, sentence: str) -> None:
     """A message about the account ends the run after a few creates, and is its reason; the other items stay planned for the next run."""
-    emulator, items, journal = emulate(), urls(40), tmp_path / "j"
+    emulator, items, journal = emulate(), urls(16), tmp_path / "j"
     emulator.faults.add(refusal(status, sentence))
     summary = await ingest(emulator, items, journal)
     refused = len(posts(emulator))
 
     assert sentence in (summary.reason or "")
-    assert (summary.ready, summary.failed, summary.not_started, summary.unfinished) == (0, 0, 40, 0)
+    assert (summary.ready, summary.failed, summary.not_started, summary.unfinished) == (0, 0, 16, 0)
     assert refused <= 14
     with Journal.open(journal) as kept:
-        assert kept.summary().stages == {Stage.PLANNED: 40}
+        assert kept.summary().stages == {Stage.PLANNED: 16}
 
     emulator.faults.clear()
     summary = await ingest(emulator, items, journal)
-    assert (summary.ready, summary.reason) == (40, None)
-    assert len(posts(emulator)) == refused + 40
+    assert (summary.ready, summary.reason) == (16, None)
+    assert len(posts(emulator)) == refused + 16
 
 
 async def test_what_was_begun_is_finished(tmp_path: Path) -> None:

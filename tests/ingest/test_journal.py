@@ -37,6 +37,7 @@ from mux_async.ingest.machine import (
     advance,
 )
 from mux_async.uploads import UploadState
+from tests._examples import examples
 
 
 @pytest.fixture
@@ -412,5 +413,5 @@ def _stored(state: ItemState) -> ItemState:
     return attrs.evolve(state, upload=upload)
 
 
-JournalMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+JournalMachine.TestCase.settings = settings(max_examples=examples(50), stateful_step_count=25, deadline=None)
 TestJournalMachine = JournalMachine.TestCase

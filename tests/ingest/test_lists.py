@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux_async.ingest import Item, Manifest, PlanError, Problem, make_plan
-from mux_async.ingest._file_types import is_transport_stream
 from tests._examples import examples
 
 
@@ -258,10 +258,15 @@ def test_typescript(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=1200), st.sampled_from([188, 192, 204]))
+@settings(max_examples=examples(100), deadline=None)
 def test_transport_streams(junk: bytes, size: int) -> None:
     """Packets are found after any prefix shorter than one packet."""
-    assert is_transport_stream((junk[: size - 1] + packets(size) * 3)[:1024])
-    assert not is_transport_stream(junk.replace(b"\x47", b"g"))
+    with tempfile.TemporaryDirectory() as folder:
+        stream, other = Path(folder, "stream.ts"), Path(folder, "other.ts")
+        stream.write_bytes(junk[: size - 1] + packets(size) * 3)
+        other.write_bytes(junk.replace(b"\x47", b"g") or b"g")
+
+        assert [item.path for item in make_plan(folder).items] == [stream]
 
 
 # --- who is who ---

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import attrs
 import pytest
 
 from mux_async.ingest import Item, Manifest, PlanError, Problem, make_plan
-from mux_async.ingest._asset_settings import check, read_cell, setting_types, to_create_members
+from mux_async.models import AssetOptions
 
 
 def write(path: Path, text: str = "film") -> Path:
@@ -195,11 +196,17 @@ def test_clips() -> None:
 
 def test_every_setting_can_be_a_cell() -> None:
     """Every setting of the API, today's and tomorrow's, is read from a cell and checked by its type without knowing its name."""
-    cells = {"bool": "true", "float": "1.5"}
-    for name, kind in setting_types().items():
-        value = read_cell(name, cells.get(getattr(kind, "__name__", ""), "[]"))
-        assert not [what for where, what in check({name: value}, is_clip=True) if where != name], name
-    assert {"playback_policies", "video_quality", "static_renditions", "passthrough", "tracks"} <= setting_types().keys()
+    of_inputs = {"generated_subtitles", "start_time", "end_time", "tracks"}
+    names = {field.name for field in attrs.fields(AssetOptions)} - {"extra", "meta", "input", "inputs"} | of_inputs
+    for name in names:
+        wrong: list[str] = []
+        for cell in ("true", "1.5", "[]"):
+            for found in Manifest(f"url,{name}\nmux://assets/a,{cell}\n", "csv").items():
+                if isinstance(found, Problem):
+                    assert (found.line, found.column) == (2, name)
+                    wrong.append(found.message)
+        assert len(wrong) < 3 or all("is not one of" in each for each in wrong), (name, wrong)
+    assert {"playback_policies", "video_quality", "static_renditions", "passthrough"} <= names
 
 
 WRONG: list[tuple[dict[str, object], str, str]] = [
@@ -245,7 +252,10 @@ def test_wrong_settings(given: dict[str, object], column: str, expected: str) ->
 
 def test_short_clips() -> None:
     """A clip shorter than Mux makes is refused."""
-    assert list(check({"start_time": 1.0, "end_time": 1.4}, is_clip=True)) == [("end_time", "a clip lasts at least 0.5 s")]
+    (problem,) = Manifest("url,start_time,end_time\nmux://assets/a,1.0,1.4\n", "csv").items()
+
+    assert isinstance(problem, Problem)
+    assert (problem.column, problem.message) == ("end_time", "a clip lasts at least 0.5 s")
 
 
 def test_the_good_ones_go_on() -> None:
@@ -259,8 +269,12 @@ def test_the_good_ones_go_on() -> None:
 
 
 def test_nothing_folded() -> None:
-    """Settings that are not inputs add none."""
-    assert to_create_members({"video_quality": "plus", "playback_policies": "signed"}) == {
+    """Settings that do not belong to inputs add nothing to them."""
+    item = only({"url": "https://e.com/a", "video_quality": "plus", "playback_policies": "signed"})
+
+    assert item.create_body() == {
         "video_quality": "plus",
         "playback_policies": ["signed"],
+        "inputs": [{"url": "https://e.com/a"}],
+        "meta": {"title": "a", "external_id": item.key},
     }

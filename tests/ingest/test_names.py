@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mux_async._text_encoding import is_text, legible
 from mux_async.ingest import Ingest, Journal, Manifest, Plan, PlanError, make_plan, write_report
 from mux_async.testing import VirtualTimeLoop
+from tests._examples import examples
 from tests.ingest.emulation import client_of, emulate, posts
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are no text")
@@ -28,6 +28,15 @@ names = (
     .map(lambda name: name.replace(b"/", b"|").replace(b"\0", b"0"))
     .filter(lambda name: name not in {b".", b".."})
 )
+
+
+def is_text(text: str) -> bool:
+    """Return whether *text* can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager
@@ -69,7 +78,7 @@ def ingest_twice(place: bytes, make: Callable[[], Plan]) -> list[dict[str, objec
 
 
 @given(st.lists(names, min_size=1, max_size=4, unique=True), names, st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_any_name(found: list[bytes], inner: bytes, is_listed: bool) -> None:
     """Files of any name, in folders of any name, become assets once; journal and report hold text of UTF-8.
 
@@ -141,10 +150,14 @@ def test_bytes_of_another_encoding(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=20) | names.map(os.fsdecode))
-def test_legible(text: str) -> None:
-    """Legible text is valid text, and valid text is unchanged."""
-    assert is_text(legible(text))
-    assert not is_text(text) or legible(text) == text
+def test_settings_are_text(text: str) -> None:
+    """A setting of a list is sent as valid text, and valid text is unchanged."""
+    row = json.dumps({"url": "https://example.com/a.mp4", "passthrough": text})
+    (item,) = make_plan(manifest=Manifest(row, "jsonl")).items
+    sent = str(item.settings["passthrough"])
+
+    assert is_text(sent)
+    assert not is_text(text) or sent == text
 
 
 # --- links ---

@@ -12,11 +12,12 @@ import pytest
 
 from mux_async.emulator import Emulator, Request
 from mux_async.ingest import Ingest, IngestSummary, Item, Journal, Stage, make_plan, url_item
-from mux_async.ingest._journal_file import APPLICATION_ID
 from tests.ingest.emulation import client_of, emulate, make_asset, posts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
+APPLICATION_ID = 0x4D757849
+"""``MuxI``, in every journal of every version."""
 FILM = "https://example.com/play.mp4"
 FIRST, SECOND = f"{FILM}?se=1", f"{FILM}?se=2"
 

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from mux_async.errors import MissingExtraError
-from mux_async.ingest import Item, Manifest, PlanError, make_plan
-from mux_async.ingest._plan import Dedup
-from mux_async.ingest._results import playback_url
+from mux_async.ingest import Dedup, Item, ItemResult, ItemState, Manifest, PlanError, Stage, make_plan
+from mux_async.models import Asset
 
 
 def write(path: Path, text: str = "film") -> Path:
@@ -274,8 +273,15 @@ def test_same_key_twice(tmp_path: Path) -> None:
 
 def test_playback_urls() -> None:
     """Streams are at Mux's host, or at the given server."""
-    assert playback_url("https://api.mux.com", "p") == "https://stream.mux.com/p.m3u8"
-    assert playback_url("http://127.0.0.1:8787", "p") == "http://127.0.0.1:8787/p.m3u8"
+    state = ItemState("k", stage=Stage.DONE, asset_id="a")
+    asset = Asset.from_wire({"id": "a", "playback_ids": [{"id": "p", "policy": "public"}]})
+    at_mux, elsewhere = (
+        ItemResult.of(Item("k", "s"), state, asset, seconds=1.0, base_url=base_url).playback_urls
+        for base_url in ("https://api.mux.com", "http://127.0.0.1:8787")
+    )
+
+    assert at_mux == ("https://stream.mux.com/p.m3u8",)
+    assert elsewhere == ("http://127.0.0.1:8787/p.m3u8",)
 
 
 def test_items_are_values() -> None:

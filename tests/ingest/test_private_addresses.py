@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mux_async.ingest import Manifest, PlanError, make_plan
-from tests.cli.commands import CREDENTIALS, run
+from tests.cli.commands import run_here
 
 PRIVATE = [
     "http://127.0.0.1/film.mp4",
@@ -115,9 +115,9 @@ def test_command(tmp_path: Path) -> None:
     """The command refuses such a list with exit code 2, from a file and from standard input, and has a switch that allows it."""
     (tmp_path / "films.txt").write_text("http://192.168.1.7/film.mp4\n")
 
-    refused = run("ingest", "films.txt", "--dry-run", cwd=tmp_path)
-    named = run("ingest", "http://192.168.1.7/film.mp4", "--dry-run", cwd=tmp_path, env=CREDENTIALS)
-    taken = run("ingest", "films.txt", "--allow-private", "--dry-run", cwd=tmp_path)
+    refused = run_here("ingest", "films.txt", "--dry-run", cwd=tmp_path)
+    named = run_here("ingest", "http://192.168.1.7/film.mp4", "--dry-run", cwd=tmp_path)
+    taken = run_here("ingest", "films.txt", "--allow-private", "--dry-run", cwd=tmp_path)
 
     assert refused.returncode == 2
     assert "--allow-private" in refused.stderr

@@ -178,8 +178,7 @@ async def test_an_unknown_create(path: Path, is_there: bool) -> None:
     """A create with an unknown outcome is looked up by its key: an existing asset is adopted; otherwise it is created after ten seconds."""
     emulator = emulate()
     items = urls(3)
-    with Journal.open(path) as journal:
-        left_unknown(journal, items[:1], 1.7e9 + anyio.current_time())
+    await left_unknown(emulator, path, items[:1])
     if is_there:
         make_asset(emulator, items[0].key)
     summary = await Ingest(client_of(emulator), items, journal=path).run()
@@ -196,8 +195,7 @@ async def test_an_old_asset_of_the_same_key(path: Path) -> None:
     items = urls(1)
     make_asset(emulator, items[0].key)
     await anyio.sleep(60)
-    with Journal.open(path) as journal:
-        left_unknown(journal, items, 1.7e9 + anyio.current_time())
+    await left_unknown(emulator, path, items)
     summary = await Ingest(client_of(emulator), items, journal=path).run()
 
     assert summary.is_complete
@@ -210,8 +208,7 @@ async def test_one_sweep_for_all(path: Path) -> None:
     items = urls(130)
     for item in items[:120]:
         make_asset(emulator, item.key)
-    with Journal.open(path) as journal:
-        left_unknown(journal, items, 1.7e9)
+    await left_unknown(emulator, path, items)
     emulator.faults.add(Fault(method="GET", path="/video/v1/assets", nth=range(1, 9), status=500))
     before = len(posts(emulator))
     looks = [0.0]
@@ -233,8 +230,7 @@ async def test_uploads_left_unknown(films: Path, path: Path) -> None:
     client = client_of(emulator)
     items = list(make_plan([films]).items)
     await client.video.uploads.create(once=items[0].key)
-    with Journal.open(path) as journal:
-        left_unknown(journal, items[:2], 1.7e9)
+    await left_unknown(emulator, path, items[:2])
     summary = await Ingest(client, items, journal=path).run()
 
     assert summary.is_complete

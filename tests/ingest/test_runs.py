@@ -26,8 +26,7 @@ from mux_async.ingest import (
     make_plan,
     url_item,
 )
-from mux_async.ingest._journal import store_of
-from mux_async.ingest._journal_store import Change, JournalStore, NewItem
+from mux_async.ingest._journal_store import Change, JournalStore
 from mux_async.ingest._reconcile import ServerClock
 from tests.ingest.emulation import client_of, emulate, left_unknown, posts, urls
 
@@ -130,9 +129,7 @@ async def test_a_key_of_something_else(films: Path, path: Path) -> None:
     emulator = emulate()
     named = [attrs.evolve(item, key=f"k{number}", settings={}) for number, item in enumerate(urls(2))]
     files = [attrs.evolve(file_item(films / f"{number}.mp4"), key=f"k{number}", settings={}) for number in range(2)]
-    with Journal.open(path) as journal:
-        left_unknown(journal, files[:1], 1.7e9 + anyio.current_time())
-        store_of(journal).add_items([NewItem("k1", "1.mp4", is_fetched=False)])
+    await left_unknown(emulator, path, files[:1], planned=files[1:])
     await client_of(emulator).video.uploads.create(once="k0")
     summary = await Ingest(client_of(emulator), named, journal=path).run()
     with Journal.open(path) as journal:
