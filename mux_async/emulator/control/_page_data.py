@@ -16,7 +16,7 @@ import attrs
 from mux_async.emulator._settings import DEFAULT_TOKEN, Token
 from mux_async.emulator.control._api import CONTROL_PREFIX
 from mux_async.emulator.http._messages import Request, Response, json_response, text
-from mux_async.emulator.playback._page_tokens import page_token
+from mux_async.emulator.playback._tokens import page_token
 from mux_async.emulator.routing._exchange import Arrival
 from mux_async.emulator.routing._rate_limits import RateLimiter
 from mux_async.emulator.state._records import Delivery, WebhookEvent

@@ -14,8 +14,7 @@ from random import Random
 import attrs
 
 from mux_async.emulator.data._library import CATALOGUE, Library
-from mux_async.emulator.data._view_generator import MAX_SPAN, Outage, make_view
-from mux_async.emulator.data._viewer_generator import make_viewer
+from mux_async.emulator.data._view_generator import MAX_SPAN, Outage, make_view, make_viewer
 from mux_async.emulator.data._views import Video, View, Viewer
 from mux_async.emulator.data._vocabulary import CDNS
 

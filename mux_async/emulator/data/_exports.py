@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hmac
 import io
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from hashlib import sha256
 
 from mux_async.emulator.data._dataset import RETENTION
 from mux_async.emulator.data._dataset_cache import DatasetCache
-from mux_async.emulator.data._details import FIELDS, written
+from mux_async.emulator.data._details import fields, written
 from mux_async.emulator.data._query import DAY
 from mux_async.emulator.data._request import DataRequest, Operation, envelope
 from mux_async.emulator.data._views import View
-from mux_async.emulator.http._messages import ApiError, Request, Response, not_found
-from mux_async.emulator.state._serialization import origin_of
+from mux_async.emulator.http._messages import Request, Response, not_found
+from mux_async.emulator.state._signed_urls import check_signed_url, signed_url
 from mux_async.emulator.state._state import State
 
 PREFIX = ("_emulator", "exports")
@@ -46,13 +44,8 @@ def _days(now: float) -> list[date]:
 
 def _address(request: DataRequest, day: date) -> str:
     call = request.call
-    path = "/".join((*PREFIX, call.environment.id, f"{day:%Y_%m_%d}.csv.gz"))
-    expires = request.now + VALID_FOR
-    return f"{origin_of(call.request, call.state)}/{path}?Expires={expires}&Signature={_signature(call.state, path, expires)}"
-
-
-def _signature(state: State, path: str, expires: int) -> str:
-    return hmac.new(state.id_generator.key("exports"), f"{path}?{expires}".encode(), sha256).hexdigest()
+    path = "/" + "/".join((*PREFIX, call.environment.id, f"{day:%Y_%m_%d}.csv.gz"))
+    return signed_url(call.request, call.state, path, request.now + VALID_FOR)
 
 
 def _list(request: DataRequest) -> Response:
@@ -62,10 +55,7 @@ def _list(request: DataRequest) -> Response:
 
 def _list_views(request: DataRequest) -> Response:
     rows = [
-        {
-            "export_date": day.isoformat(),
-            "files": [{"version": _VERSION, "type": "csv", "path": _address(request, day)}],
-        }
+        {"export_date": day.isoformat(), "files": [{"version": _VERSION, "type": "csv", "path": _address(request, day)}]}
         for day in _days(request.now)
     ]
     return envelope(rows, request.timeframe(), len(rows))
@@ -77,13 +67,7 @@ def download(request: Request, state: State, dataset_cache: DatasetCache) -> Res
     Raises:
         ApiError: 403 for a wrong or expired signature, 404 for a day or an environment without a file.
     """
-    path, query = "/".join(request.segments), request.query
-    expires = query.get("Expires", "")
-    given = query.get("Signature", "").encode()
-    if not (expires.isascii() and expires.isdigit() and len(expires) < 15):
-        raise ApiError(403, "forbidden", "The address is not signed")
-    if not hmac.compare_digest(given, _signature(state, path, int(expires)).encode()) or int(expires) < state.now:
-        raise ApiError(403, "forbidden", "The signature is wrong or has expired")
+    check_signed_url(request, state)
     environment_id, name = request.segments[-2:]
     match = _NAME.fullmatch(name)
     environments = [environment for environment in state.environments.values() if environment.id == environment_id]
@@ -98,9 +82,9 @@ def _csv(views: Sequence[View], environment_id: str) -> bytes:
     """Write views as CSV, with the names of their fields in the first line; null is empty."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("environment_id", *FIELDS))
+    writer.writerow(("environment_id", *fields()))
     for view in views:
-        writer.writerow((environment_id, *(_cell(written(view, name)) for name in FIELDS)))
+        writer.writerow((environment_id, *(_cell(written(view, name)) for name in fields())))
     return out.getvalue().encode()
 
 

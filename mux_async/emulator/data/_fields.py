@@ -73,6 +73,15 @@ def _only_if(flag: str) -> Getter:
     return lambda view: view.outcome.error_type_id if happened(view) else None
 
 
+def _in_app(name: str) -> Getter:
+    read = field(name)
+    return lambda view: read(view) if view.viewer.device.page_type is None else None
+
+
+def _platform(view: View, text: str) -> str:
+    return text.format(view.viewer.device)
+
+
 _PROPERTY = 10185
 """Number of the environment in Mux Data."""
 _DERIVED: Mapping[str, Callable[[], Getter]] = {
@@ -87,11 +96,22 @@ _DERIVED: Mapping[str, Callable[[], Getter]] = {
     "buffering_rate": lambda: (
         lambda view: view.rebuffering.buffering_count / view.watch_time if view.playback.watched and view.watch_time else None
     ),
+    "client_application_name": lambda: _in_app("viewer_application_name"),
+    "client_application_version": lambda: _in_app("viewer_application_version"),
     "inserted_at": lambda: lambda view: iso(view.view_end + 1000),
     "updated_at": lambda: lambda view: iso(view.view_end + 1000),
     "long_rebuffering": lambda: lambda view: any(end - start > 10_000 for start, end in view.rebuffering.stalls),
     "long_resume": lambda: _constant(value=False),
+    "isp": lambda: field("asn_name"),
     "mux_api_version": lambda: _constant("2.1"),
+    "mux_embed": lambda: lambda view: "mux-embed" if view.viewer.device.page_type else None,
+    "mux_embed_version": lambda: lambda view: "5.14.0" if view.viewer.device.page_type else None,
+    "platform_description": lambda: (
+        lambda view: _platform(
+            view, "{0.viewer_application_name} {0.viewer_application_version} on {0.viewer_os_family} ({0.viewer_device_name})"
+        )
+    ),
+    "platform_summary": lambda: lambda view: _platform(view, "{0.viewer_application_name} on {0.viewer_os_family}"),
     "playback_business_exception_error_type_id": lambda: _only_if("playback_business_exception"),
     "playback_failure_error_type_id": lambda: _only_if("playback_failure"),
     "video_startup_business_exception_error_type_id": lambda: _only_if("video_startup_business_exception"),

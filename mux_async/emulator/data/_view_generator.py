@@ -1,4 +1,4 @@
-"""Generates a view: a function of a seed, a viewer and a video with a reproducible result.
+"""Generates viewers from a seed, and views from a seed, a viewer and a video; the same input gives the same result.
 
 Dependent values are computed in the order of the events that they describe: errors, startup, playback, scores. So the fields of a view are
 consistent, and sums over views are consistent with each other.
@@ -26,7 +26,17 @@ from mux_async.emulator.data._views import (
     View,
     Viewer,
 )
-from mux_async.emulator.data._vocabulary import CDNS, EDGES, ERRORS, PLAYBACK_MODES, RENDITIONS, ErrorType
+from mux_async.emulator.data._vocabulary import (
+    CDNS,
+    DEVICES,
+    EDGES,
+    ERRORS,
+    LOCATIONS,
+    PLANS,
+    PLAYBACK_MODES,
+    RENDITIONS,
+    ErrorType,
+)
 
 MAX_SPAN = 3 * 3600 * 1000
 """Milliseconds that no view is longer than."""
@@ -35,6 +45,7 @@ _LIVE_SITTING = 15 * 60 * 1000
 _SLOW = 4_000_000
 """Bits per second below which a connection stalls and starts more slowly."""
 _NO_ADS = Ads()
+_NOT_PLAYED = Playback()
 
 
 @attrs.frozen
@@ -44,6 +55,35 @@ class Outage:
     cdn: str
     start: int
     end: int
+
+
+def make_viewer(seed: str) -> Viewer:
+    """Make up a viewer, the same for the same *seed*."""
+    random = Random(seed)  # noqa: S311 - made-up data, not secrets
+    (place,) = random.choices(LOCATIONS, [place.weight for place in LOCATIONS])
+    (device,) = random.choices(DEVICES, [device.weight for device in DEVICES])
+    plan, status, category = random.choice(PLANS)
+    connection = random.choice(device.connections) if device.connections else None
+    is_web = device.page_type is not None
+    fast = 3_000_000 if connection == "cellular" else 12_000_000
+    return Viewer(
+        mux_viewer_id=_uuid(random),
+        viewer_user_id=f"user-{random.randrange(10_000, 99_999)}" if plan is not None else None,
+        place=place,
+        device=device,
+        sub_property_id=random.choice(("web", "web", "partner")) if is_web else "apps",
+        viewer_connection_type=connection,
+        viewer_plan=plan,
+        viewer_plan_category=category,
+        viewer_plan_status=status,
+        player_autoplay=random.random() < 0.4,
+        player_language=random.choice(("en", "en", "de", "fr", "ja", "pt")),
+        player_preload=random.random() < 0.3,
+        player_version=random.choice(("2.4.0", "2.4.1")),
+        custom_1=random.choice(("organic", "organic", "newsletter", "campaign")),
+        experiment_name=random.choice((None, "fast-start", "control")),
+        throughput=int(fast * random.lognormvariate(0.0, 0.5)),
+    )
 
 
 def make_view(seed: int, end: int, viewer: Viewer, video: Video, troubles: Sequence[Outage]) -> View:
@@ -56,7 +96,7 @@ def make_view(seed: int, end: int, viewer: Viewer, video: Video, troubles: Seque
     plays = not is_exit and (error is None or error.stage == "playing")
     ads = _ads(random) if plays and random.random() < 0.18 else _NO_ADS
     startup = _startup(random, viewer, ads, plays=plays)
-    playback = _playback(random, viewer, video, is_cut=error is not None) if plays else _NOTHING
+    playback = _playback(random, viewer, video, is_cut=error is not None) if plays else _NOT_PLAYED
     count = _stall_count(random, playback.view_playing_time, viewer.throughput, is_troubled)
     stalled = sum(int(random.lognormvariate(7.3, 0.7)) for _ in range(count))
     watch_time = startup.waited + playback.view_playing_time + stalled + playback.view_seek_duration
@@ -72,7 +112,7 @@ def make_view(seed: int, end: int, viewer: Viewer, video: Video, troubles: Seque
         player_view_count=random.choice((1, 1, 1, 2, 3)),
         player_remote_played=random.random() < 0.02,
         used_captions=random.random() < 0.15,
-        page_url=f"https://www.example.com{video.page_path}" if viewer.page_type is not None else None,
+        page_url=f"https://www.example.com{video.page_path}" if viewer.device.page_type is not None else None,
         view_start=start,
         view_end=end,
         watch_time=watch_time,
@@ -129,7 +169,7 @@ def _ads(random: Random) -> Ads:
 
 
 def _startup(random: Random, viewer: Viewer, ads: Ads, *, plays: bool) -> Startup:
-    page_load = int(random.lognormvariate(7.0, 0.4)) if viewer.page_type is not None else None
+    page_load = int(random.lognormvariate(7.0, 0.4)) if viewer.device.page_type is not None else None
     player = int(random.lognormvariate(5.6, 0.5))
     content = int((1.6 if viewer.throughput < _SLOW else 1.0) * random.lognormvariate(6.9, 0.5)) + 80
     first_frame = content + (ads.ad_preroll_startup_time or 0) if plays else None
@@ -144,35 +184,6 @@ def _startup(random: Random, viewer: Viewer, ads: Ads, *, plays: bool) -> Startu
     )
 
 
-_NOTHING = Playback(
-    view_playing_time=0,
-    view_max_playhead_position=0,
-    watched=False,
-    watched_ranges=(),
-    stretches=(),
-    first_rendition=None,
-    last_rendition=None,
-    view_seek_count=0,
-    view_seek_duration=0,
-    seek_latency=None,
-    view_dropped_frame_count=None,
-    view_max_upscale_percentage=None,
-    view_max_downscale_percentage=None,
-    view_total_upscaling=None,
-    view_total_downscaling=None,
-    upscale_percentage=None,
-    downscale_percentage=None,
-    live_stream_latency=None,
-    weighted_average_bitrate=None,
-    rendition_change_count=0,
-    rendition_upshift_count=0,
-    rendition_downshift_count=0,
-    quality_score=None,
-    used_fullscreen=False,
-    used_pip=False,
-)
-
-
 def _playback(random: Random, viewer: Viewer, video: Video, *, is_cut: bool) -> Playback:
     playing = _playing_time(random, video, is_cut=is_cut)
     seeks = 0 if playing < 20_000 or random.random() < 0.7 else random.randrange(1, 5)
@@ -180,7 +191,7 @@ def _playback(random: Random, viewer: Viewer, video: Video, *, is_cut: bool) -> 
     stretches = _stretches(random, playing, viewer, video)
     ranges = _ranges(random, playing, seeks, video)
     shown = [(stretch.playing_time / playing, RENDITIONS[stretch.rendition]) for stretch in stretches]
-    scales = [(share, viewer.player_height / rendition[0]) for share, rendition in shown]
+    scales = [(share, viewer.device.player_height / rendition[0]) for share, rendition in shown]
     ups = [(share, max(0.0, scale - 1)) for share, scale in scales]
     downs = [(share, max(0.0, 1 - scale)) for share, scale in scales]
     changes = [after.rendition - before.rendition for before, after in pairwise(stretches)]
@@ -196,7 +207,7 @@ def _playback(random: Random, viewer: Viewer, video: Video, *, is_cut: bool) -> 
         view_seek_count=seeks,
         view_seek_duration=sought,
         seek_latency=sought / seeks if seeks else None,
-        view_dropped_frame_count=int(playing / 60_000 * random.random()) if viewer.page_type is not None else None,
+        view_dropped_frame_count=int(playing / 60_000 * random.random()) if viewer.device.page_type is not None else None,
         view_max_upscale_percentage=max(up for _, up in ups),
         view_max_downscale_percentage=max(down for _, down in downs),
         view_total_upscaling=_weighted(ups) * playing,
@@ -327,7 +338,7 @@ def _delivery(random: Random, cdn: str | None, viewer: Viewer, *, plays: bool) -
     return Delivery(
         cdn=cdn,
         video_cdn_trace=trace,
-        view_cdn_edge_pop=None if cdn is None else EDGES[viewer.asn % len(EDGES)],
+        view_cdn_edge_pop=None if cdn is None else EDGES[viewer.place.asn % len(EDGES)],
         view_cdn_origin=None if cdn is None else "origin-1",
         view_max_request_latency=latency * random.randrange(2, 9) if plays else None,
         view_average_request_latency=latency if plays else None,

@@ -13,6 +13,8 @@ from typing import Any
 
 import attrs
 
+from mux_async.emulator.data._vocabulary import Device, Location
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Viewer:
@@ -20,52 +22,17 @@ class Viewer:
 
     mux_viewer_id: str
     viewer_user_id: str | None
+    place: Location
+    device: Device
     sub_property_id: str
-    asn: int
-    asn_name: str
-    isp: str
-    city: str | None
-    continent_code: str
-    country_code: str
-    country_name: str
-    latitude: float
-    longitude: float
-    metro: str | None
-    region: str | None
-    viewer_application_engine: str | None
-    viewer_application_name: str
-    viewer_application_version: str
     viewer_connection_type: str | None
-    viewer_device_category: str
-    viewer_device_manufacturer: str
-    viewer_device_model: str
-    viewer_device_name: str
-    viewer_os_architecture: str | None
-    viewer_os_family: str
-    viewer_os_version: str
-    viewer_user_agent: str
     viewer_plan: str | None
     viewer_plan_category: str | None
     viewer_plan_status: str | None
-    platform_description: str
-    platform_summary: str
     player_autoplay: bool
-    player_height: int
     player_language: str
-    player_mux_plugin_name: str
-    player_mux_plugin_version: str
-    player_name: str
     player_preload: bool
-    player_software: str
-    player_software_version: str
     player_version: str
-    player_width: int
-    client_application_name: str | None
-    client_application_version: str | None
-    mux_embed: str | None
-    mux_embed_version: str | None
-    page_type: str | None
-    """``None`` in an app, where no page is loaded."""
     custom_1: str
     experiment_name: str | None
     throughput: int
@@ -128,32 +95,32 @@ class Startup:
 class Playback:
     """What was shown. All is zero, empty or ``None`` when nothing was."""
 
-    view_playing_time: int
-    view_max_playhead_position: int
-    watched: bool
-    watched_ranges: tuple[tuple[int, int], ...]
+    view_playing_time: int = 0
+    view_max_playhead_position: int = 0
+    watched: bool = False
+    watched_ranges: tuple[tuple[int, int], ...] = ()
     """Parts of the content that played, start and end; what played twice is there twice. Empty for live streams."""
-    stretches: tuple[PlayingInterval, ...]
-    first_rendition: int | None
-    last_rendition: int | None
-    view_seek_count: int
-    view_seek_duration: int
-    seek_latency: float | None
-    view_dropped_frame_count: int | None
-    view_max_upscale_percentage: float | None
-    view_max_downscale_percentage: float | None
-    view_total_upscaling: float | None
-    view_total_downscaling: float | None
-    upscale_percentage: float | None
-    downscale_percentage: float | None
-    live_stream_latency: int | None
-    weighted_average_bitrate: float | None
-    rendition_change_count: int
-    rendition_upshift_count: int
-    rendition_downshift_count: int
-    quality_score: float | None
-    used_fullscreen: bool
-    used_pip: bool
+    stretches: tuple[PlayingInterval, ...] = ()
+    first_rendition: int | None = None
+    last_rendition: int | None = None
+    view_seek_count: int = 0
+    view_seek_duration: int = 0
+    seek_latency: float | None = None
+    view_dropped_frame_count: int | None = None
+    view_max_upscale_percentage: float | None = None
+    view_max_downscale_percentage: float | None = None
+    view_total_upscaling: float | None = None
+    view_total_downscaling: float | None = None
+    upscale_percentage: float | None = None
+    downscale_percentage: float | None = None
+    live_stream_latency: int | None = None
+    weighted_average_bitrate: float | None = None
+    rendition_change_count: int = 0
+    rendition_upshift_count: int = 0
+    rendition_downshift_count: int = 0
+    quality_score: float | None = None
+    used_fullscreen: bool = False
+    used_pip: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -257,6 +224,8 @@ Getter = Callable[[View], Any]
 _PARTS: Mapping[str, type] = {
     "": View,
     "viewer.": Viewer,
+    "viewer.place.": Location,
+    "viewer.device.": Device,
     "video.": Video,
     "startup.": Startup,
     "playback.": Playback,

@@ -11,7 +11,7 @@ import attrs
 
 @attrs.frozen
 class Location:
-    """Where a viewer is. ``weight`` is its share of the viewers, relative to the others."""
+    """Where a viewer is, by the names of a view's fields. ``weight`` is its share of the viewers, relative to the others."""
 
     weight: int
     country_code: str
@@ -45,68 +45,69 @@ LOCATIONS = (
 
 @attrs.frozen
 class Device:
-    """What a viewer watches on, and the player there.
+    """What a viewer watches on, and the player there. Most attributes have the names of a view's fields.
 
     Attributes:
+        weight: Share of the viewers, relative to the others.
         connections: What it is connected by, any of them equally often; empty where players do not say.
         page_type: Of the web page around the player; ``None`` in an app, where no page is loaded.
-        screen: Width and height of the player, pixels.
     """
 
     weight: int
-    category: str
-    manufacturer: str
-    model: str
-    name: str
-    os_family: str
-    os_version: str
-    os_architecture: str | None
-    application_name: str
-    application_version: str
-    application_engine: str | None
+    viewer_device_category: str
+    viewer_device_manufacturer: str
+    viewer_device_model: str
+    viewer_device_name: str
+    viewer_os_family: str
+    viewer_os_version: str
+    viewer_os_architecture: str | None
+    viewer_application_name: str
+    viewer_application_version: str
+    viewer_application_engine: str | None
     player_name: str
     player_software: str
     player_software_version: str
-    plugin_name: str
-    plugin_version: str
+    player_mux_plugin_name: str
+    player_mux_plugin_version: str
     connections: tuple[str, ...]
     page_type: str | None
-    screen: tuple[int, int]
-    user_agent: str
+    player_width: int
+    player_height: int
+    viewer_user_agent: str
 
 
 DEVICES = (
     Device(
         24, "desktop", "Unknown", "Unknown", "PC", "Windows", "10", "x86_64", "Chrome", "141.0", "Blink", "Main web player",
-        "mux-player", "3.6.1", "mux-player", "3.6.1", (), "watchpage", (1280, 720), "Mozilla/5.0 (Windows NT 10.0) Chrome/141.0",
+        "mux-player", "3.6.1", "mux-player", "3.6.1", (), "watchpage", 1280, 720, "Mozilla/5.0 (Windows NT 10.0) Chrome/141.0",
     ),
     Device(
         14, "desktop", "Apple", "Macintosh", "Mac", "OS X", "15.1", "arm64", "Safari", "18.1", "WebKit", "Main web player",
-        "mux-player", "3.6.1", "mux-player", "3.6.1", (), "watchpage", (1440, 810), "Mozilla/5.0 (Macintosh) Safari/605.1",
+        "mux-player", "3.6.1", "mux-player", "3.6.1", (), "watchpage", 1440, 810, "Mozilla/5.0 (Macintosh) Safari/605.1",
     ),
     Device(
         8, "desktop", "Unknown", "Unknown", "PC", "Linux", "6.8", "x86_64", "Firefox", "143.0", "Gecko", "Blog player",
-        "Video.js", "8.23.4", "videojs-mux", "4.21.0", (), "watchpage", (854, 480), "Mozilla/5.0 (X11; Linux) Firefox/143.0",
+        "Video.js", "8.23.4", "videojs-mux", "4.21.0", (), "watchpage", 854, 480, "Mozilla/5.0 (X11; Linux) Firefox/143.0",
     ),
     Device(
         7, "desktop", "Unknown", "Unknown", "PC", "Windows", "11", "x86_64", "Edge", "141.0", "Blink", "Blog player",
-        "HLS.js", "1.6.13", "mux-embed", "5.14.0", (), "watchpage", (1280, 720), "Mozilla/5.0 (Windows NT 10.0) Edg/141.0",
+        "HLS.js", "1.6.13", "mux-embed", "5.14.0", (), "watchpage", 1280, 720, "Mozilla/5.0 (Windows NT 10.0) Edg/141.0",
     ),
     Device(
         20, "phone", "Apple", "iPhone15,4", "iPhone 15", "iOS", "18.1", "arm64", "Example for iOS", "7.2.0", None, "iOS app",
-        "AVPlayer", "18.1", "mux-stats-sdk-avplayer", "4.7.1", ("wifi", "cellular"), None, (852, 393), "AppleCoreMedia/1.0",
+        "AVPlayer", "18.1", "mux-stats-sdk-avplayer", "4.7.1", ("wifi", "cellular"), None, 852, 393, "AppleCoreMedia/1.0",
     ),
     Device(
         15, "phone", "Google", "Pixel 8", "Pixel 8", "Android", "15", "arm64", "Example for Android", "7.1.4", None, "Android app",
-        "Media3 ExoPlayer", "1.8.0", "mux-stats-sdk-media3", "1.9.2", ("wifi", "cellular"), None, (915, 412), "ExoPlayerLib/1.8",
+        "Media3 ExoPlayer", "1.8.0", "mux-stats-sdk-media3", "1.9.2", ("wifi", "cellular"), None, 915, 412, "ExoPlayerLib/1.8",
     ),
     Device(
         4, "tablet", "Apple", "iPad14,3", "iPad Pro", "iPadOS", "18.1", "arm64", "Safari", "18.1", "WebKit", "Main web player",
-        "mux-player", "3.6.1", "mux-player", "3.6.1", ("wifi",), "watchpage", (1194, 672), "Mozilla/5.0 (iPad) Safari/604.1",
+        "mux-player", "3.6.1", "mux-player", "3.6.1", ("wifi",), "watchpage", 1194, 672, "Mozilla/5.0 (iPad) Safari/604.1",
     ),
     Device(
         8, "tv", "Apple", "AppleTV14,1", "Apple TV 4K", "tvOS", "18.1", "arm64", "Example for TV", "3.0.1", None, "TV app",
-        "AVPlayer", "18.1", "mux-stats-sdk-avplayer", "4.7.1", ("wifi", "wired"), None, (3840, 2160), "AppleCoreMedia/1.0",
+        "AVPlayer", "18.1", "mux-stats-sdk-avplayer", "4.7.1", ("wifi", "wired"), None, 3840, 2160, "AppleCoreMedia/1.0",
     ),
 )  # fmt: skip
 

@@ -10,8 +10,8 @@ from mux_async.emulator.resources._asset_lifecycle import add_playback_id, remov
 from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions, normalized
 from mux_async.emulator.routing._router import ApiCall, Route, known, take
 from mux_async.emulator.state._ids import is_well_formed
-from mux_async.emulator.state._serialization import live_stream_json
-from mux_async.emulator.state._state import Json, LiveStream, SimulcastTarget, present
+from mux_async.emulator.state._serialization import live_stream_json, present
+from mux_async.emulator.state._state import Json, LiveStream, SimulcastTarget
 from mux_async.emulator.webhooks._events import live_event, target_event
 
 _ECHOED = (

@@ -10,27 +10,19 @@ from typing import Any
 
 from mux_async.emulator.http._messages import Response, created, data, invalid, no_content, not_found
 from mux_async.emulator.live import _encoders
+from mux_async.emulator.resources._collections import list_route, retrieve_route
 from mux_async.emulator.routing._router import ApiCall, Route, take
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._records import Broadcast, Json, Space
-from mux_async.emulator.state._serialization import epoch, without_none
-from mux_async.emulator.state._state import Environment, State, present
+from mux_async.emulator.state._serialization import present
+from mux_async.emulator.state._state import Environment, State
 from mux_async.emulator.webhooks._events import emit
 
 
 def space_json(space: Space) -> Json:
     """A space."""
-    return without_none(
-        {
-            "id": space.id,
-            "created_at": epoch(space.created_at),
-            "type": space.type,
-            "status": space.status,
-            "passthrough": space.passthrough,
-            "active_session_id": space.active_session_id,
-            "broadcasts": [present(broadcast) for broadcast in space.broadcasts] or None,
-        }
-    )
+    broadcasts = [present(broadcast) for broadcast in space.broadcasts]
+    return {**present(space), **({"broadcasts": broadcasts} if broadcasts else {})}
 
 
 def _space_event(state: State, environment: Environment, name: str, space: Space) -> None:
@@ -42,10 +34,14 @@ def _broadcast_event(state: State, environment: Environment, name: str, broadcas
 
 
 def _find(state: State, space_id: str) -> tuple[Environment, Space]:
-    for environment in state.environments.values():
-        if space_id in environment.spaces:
-            return environment, environment.spaces[space_id]
-    raise not_found()
+    found = state.find(_spaces, space_id)
+    if found is None:
+        raise not_found()
+    return found
+
+
+def _spaces(environment: Environment) -> dict[str, Space]:
+    return environment.spaces
 
 
 def join(state: State, space_id: str, participant: str) -> None:
@@ -136,14 +132,6 @@ def _create(call: ApiCall) -> Response:
     return created(space_json(space))
 
 
-def _list(call: ApiCall) -> Response:
-    return data([space_json(space) for space in call.page(list(reversed(call.environment.spaces.values())))])
-
-
-def _retrieve(call: ApiCall) -> Response:
-    return data(space_json(_space(call)))
-
-
 def _delete(call: ApiCall) -> Response:
     space = _space(call)
     space.participants.clear()
@@ -192,12 +180,13 @@ def _stop_broadcast(call: ApiCall) -> Response:
     return data({})
 
 
-_ONE = "/video/v1/spaces/{SPACE_ID}"
+_PATH = "/video/v1/spaces"
+_ONE = f"{_PATH}/{{SPACE_ID}}"
 _BROADCAST = f"{_ONE}/broadcasts/{{BROADCAST_ID}}"
 ROUTES = (
-    Route("POST", "/video/v1/spaces", _create),
-    Route("GET", "/video/v1/spaces", _list),
-    Route("GET", _ONE, _retrieve),
+    Route("POST", _PATH, _create),
+    list_route(_PATH, _spaces, space_json),
+    retrieve_route(_PATH, "SPACE_ID", _spaces, space_json),
     Route("DELETE", _ONE, _delete),
     Route("POST", f"{_ONE}/broadcasts", _create_broadcast),
     Route("GET", _BROADCAST, _retrieve_broadcast),

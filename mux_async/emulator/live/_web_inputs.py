@@ -9,34 +9,20 @@ from typing import Any
 
 from mux_async.emulator.http._messages import Response, created, data, invalid, no_content
 from mux_async.emulator.live import _encoders
+from mux_async.emulator.resources._collections import list_route, retrieve_route
 from mux_async.emulator.routing._router import ApiCall, Route
-from mux_async.emulator.state._records import Json, WebInput
-from mux_async.emulator.state._serialization import epoch, without_none
+from mux_async.emulator.state._records import WebInput
+from mux_async.emulator.state._serialization import present
 from mux_async.emulator.state._state import Environment, State
 
+_PATH, _ID = "/video/v1/web-inputs", "WEB_INPUT_ID"
 LAUNCH = 5.0
 """Seconds from launching to streaming."""
 DEFAULT_TIMEOUT = 3600
 
 
-def _shown(web_input: WebInput) -> Json:
-    return without_none(
-        {
-            "id": web_input.id,
-            "created_at": epoch(web_input.created_at),
-            "url": web_input.url,
-            "live_stream_id": web_input.live_stream_id,
-            "status": web_input.status,
-            "auto_launch": web_input.auto_launch,
-            "passthrough": web_input.passthrough,
-            "resolution": web_input.resolution,
-            "timeout": web_input.timeout,
-        }
-    )
-
-
 def _web_input(call: ApiCall) -> WebInput:
-    return call.environment.one(call.environment.web_inputs, call.params["WEB_INPUT_ID"])
+    return call.environment.one(call.environment.web_inputs, call.params[_ID])
 
 
 def _create(call: ApiCall) -> Response:
@@ -53,7 +39,7 @@ def _create(call: ApiCall) -> Response:
     call.environment.web_inputs[web_input.id] = web_input
     if web_input.auto_launch:
         _launch(state, call.environment, web_input)
-    return created(_shown(web_input))
+    return created(present(web_input))
 
 
 def _launch(state: State, environment: Environment, web_input: WebInput) -> None:
@@ -88,14 +74,6 @@ def run_web_input_step(state: State, environment: Environment, name: str, subjec
         return
     web_input.status = "streaming"
     _encoders.connect(state, environment, stream)
-
-
-def _list(call: ApiCall) -> Response:
-    return data([_shown(web_input) for web_input in call.page(list(reversed(call.environment.web_inputs.values())))])
-
-
-def _retrieve(call: ApiCall) -> Response:
-    return data(_shown(_web_input(call)))
 
 
 def _delete(call: ApiCall) -> Response:
@@ -133,14 +111,18 @@ def _update_url(call: ApiCall) -> Response:
     if web_input.status != "idle":
         raise invalid("the url can only be changed while the web input is idle")
     web_input.url = url
-    return data(_shown(web_input))
+    return data(present(web_input))
 
 
-_ONE = "/video/v1/web-inputs/{WEB_INPUT_ID}"
+def _web_inputs(environment: Environment) -> dict[str, WebInput]:
+    return environment.web_inputs
+
+
+_ONE = f"{_PATH}/{{{_ID}}}"
 ROUTES = (
-    Route("POST", "/video/v1/web-inputs", _create),
-    Route("GET", "/video/v1/web-inputs", _list),
-    Route("GET", _ONE, _retrieve),
+    Route("POST", _PATH, _create),
+    list_route(_PATH, _web_inputs),
+    retrieve_route(_PATH, _ID, _web_inputs),
     Route("DELETE", _ONE, _delete),
     Route("PUT", f"{_ONE}/launch", _start),
     Route("PUT", f"{_ONE}/reload", _reload),

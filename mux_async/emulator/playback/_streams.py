@@ -18,12 +18,10 @@ from mux_async.emulator.media._backend import Still
 from mux_async.emulator.media._probe import MediaInfo
 from mux_async.emulator.playback._files import answer_for, master
 from mux_async.emulator.playback._media_responses import generated, segment_lines, segment_response, stream_attributes
-from mux_async.emulator.playback._page_tokens import is_page_token
 from mux_async.emulator.playback._params import Params, default_language, from_claims, is_on, pick_rungs, thumbnail, window
 from mux_async.emulator.playback._placeholder_images import TYPES, picture
 from mux_async.emulator.playback._request import PlaybackRequest
-from mux_async.emulator.playback._tokens import check_token
-from mux_async.emulator.resources._asset_lifecycle import stored_height
+from mux_async.emulator.playback._tokens import check_token, is_page_token
 from mux_async.emulator.resources._playback_restrictions import check_restriction
 from mux_async.emulator.resources._usage import record_delivery
 from mux_async.emulator.state._ids import is_well_formed
@@ -124,7 +122,7 @@ def _rungs(playback: PlaybackRequest) -> list[int]:
     """The heights of an asset's renditions, by the smaller side; 0 stands for audio only."""
     if playback.media_file is not None:
         return [playback.media_file.short_side]
-    stored = stored_height(playback.asset)
+    stored = playback.asset.stored_height
     if not stored:
         return [0]
     return [rung for rung in _RUNGS if rung < stored] + [stored]

@@ -143,11 +143,6 @@ def add_static_rendition(state: State, asset: Asset, entry: Mapping[str, Any]) -
     return rendition
 
 
-def stored_height(asset: Asset) -> int:
-    """See `Asset.stored_height`."""
-    return asset.stored_height
-
-
 def plan(state: State, environment: Environment, name: str, asset: Asset, part: str = "") -> None:
     """Plan a step for (a part of) an asset, after the time that getting ready takes."""
     subject = f"{asset.id}/{part}" if part else asset.id
@@ -237,7 +232,7 @@ def begin_shots(state: State, environment: Environment, asset: Asset) -> Shots:
 def _media_tracks(state: State, asset: Asset, media: MediaInfo) -> list[Track]:
     tracks: list[Track] = []
     if media.has_video:
-        width, height = media.scaled(stored_height(asset))
+        width, height = media.scaled(asset.stored_height)
         tracks.append(
             Track(
                 state.id_generator.id("track"),
@@ -342,7 +337,7 @@ def _rendition_prepared(state: State, environment: Environment, asset: Asset, pa
     for rendition in asset.static_renditions:
         if rendition.id != part:
             continue
-        stored = stored_height(asset)
+        stored = asset.stored_height
         asked = rendition.resolution or "highest"
         height = stored if asked == "highest" else 0 if asked == "audio-only" else int(asked[:-1])
         if height > stored or (height == 0 and not asset.media.channels):

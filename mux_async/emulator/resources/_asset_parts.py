@@ -13,7 +13,8 @@ from mux_async.emulator.resources._asset_lifecycle import (
 from mux_async.emulator.resources._asset_options import check_drm, check_policy, check_resolutions
 from mux_async.emulator.routing._router import ApiCall, Route, take
 from mux_async.emulator.state._ids import is_well_formed
-from mux_async.emulator.state._state import Asset, LiveStream, PlaybackId, StaticRendition, Track, present
+from mux_async.emulator.state._serialization import present
+from mux_async.emulator.state._state import Asset, LiveStream, PlaybackId, StaticRendition, Track
 from mux_async.emulator.webhooks._events import rendition_event, track_event
 
 

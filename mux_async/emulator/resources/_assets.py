@@ -17,8 +17,8 @@ from mux_async.emulator.resources._asset_lifecycle import (
 from mux_async.emulator.resources._asset_options import check_drm, normalized
 from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._ids import is_well_formed
-from mux_async.emulator.state._serialization import asset_json
-from mux_async.emulator.state._state import Asset, Json, present
+from mux_async.emulator.state._serialization import asset_json, present
+from mux_async.emulator.state._state import Asset, Json
 from mux_async.emulator.validation._validation import whole_parameter
 from mux_async.emulator.webhooks._events import asset_event
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from mux_async.emulator.http._messages import Response, data
-from mux_async.emulator.routing._router import ApiCall, Route
-from mux_async.emulator.state._state import present
+from mux_async.emulator.resources._collections import list_route, retrieve_route
+from mux_async.emulator.state._records import DrmConfiguration
+from mux_async.emulator.state._state import Environment
+
+_PATH = "/video/v1/drm-configurations"
 
 
-def _list(call: ApiCall) -> Response:
-    found = call.page(list(reversed(call.environment.drm_configurations.values())))
-    return data([present(configuration) for configuration in found])
+def _configurations(environment: Environment) -> dict[str, DrmConfiguration]:
+    return environment.drm_configurations
 
 
-def _retrieve(call: ApiCall) -> Response:
-    wanted = call.params["DRM_CONFIGURATION_ID"]
-    return data(present(call.environment.one(call.environment.drm_configurations, wanted)))
-
-
-ROUTES = (
-    Route("GET", "/video/v1/drm-configurations", _list),
-    Route("GET", "/video/v1/drm-configurations/{DRM_CONFIGURATION_ID}", _retrieve),
-)
+ROUTES = (list_route(_PATH, _configurations), retrieve_route(_PATH, "DRM_CONFIGURATION_ID", _configurations))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from mux_async.emulator.http._messages import ApiError, Request, Response, created, data, invalid, no_content
+from mux_async.emulator.http._messages import ApiError, Request, Response, created, data, invalid
+from mux_async.emulator.resources._collections import delete_route, list_route, retrieve_route
 from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, PlaybackRestriction
-from mux_async.emulator.state._serialization import epoch
+from mux_async.emulator.state._serialization import present
 from mux_async.emulator.state._state import Environment
 
+_PATH, _ID = "/video/v1/playback-restrictions", "PLAYBACK_RESTRICTION_ID"
 MAX_RESTRICTIONS = 100
 """Of an environment."""
 _DOMAIN = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*", re.IGNORECASE)
@@ -18,16 +20,6 @@ _HIGH_RISK = re.compile(
     r"\b(curl|wget|python|aiohttp|httpx|okhttp|go-http-client|libwww|java|scrapy|bot|crawler|spider|headless)", re.IGNORECASE
 )
 """What Mux counts as a high-risk user agent is not published; these are programs that are no players."""
-
-
-def _shown(restriction: PlaybackRestriction) -> Json:
-    return {
-        "id": restriction.id,
-        "created_at": epoch(restriction.created_at),
-        "updated_at": epoch(restriction.updated_at),
-        "referrer": restriction.referrer,
-        "user_agent": restriction.user_agent,
-    }
 
 
 def _referrer(members: Json) -> Json:
@@ -43,7 +35,11 @@ def _user_agent(members: Json) -> Json:
 
 
 def _restriction(call: ApiCall) -> PlaybackRestriction:
-    return call.environment.one(call.environment.playback_restrictions, call.params["PLAYBACK_RESTRICTION_ID"])
+    return call.environment.one(call.environment.playback_restrictions, call.params[_ID])
+
+
+def _restrictions(environment: Environment) -> dict[str, PlaybackRestriction]:
+    return environment.playback_restrictions
 
 
 def _create(call: ApiCall) -> Response:
@@ -60,35 +56,21 @@ def _create(call: ApiCall) -> Response:
         _user_agent(body["user_agent"]),
     )
     restrictions[restriction.id] = restriction
-    return created(_shown(restriction))
-
-
-def _list(call: ApiCall) -> Response:
-    found = call.page(list(reversed(call.environment.playback_restrictions.values())))
-    return data([_shown(restriction) for restriction in found])
-
-
-def _retrieve(call: ApiCall) -> Response:
-    return data(_shown(_restriction(call)))
-
-
-def _delete(call: ApiCall) -> Response:
-    del call.environment.playback_restrictions[_restriction(call).id]
-    return no_content()
+    return created(present(restriction))
 
 
 def _update_referrer(call: ApiCall) -> Response:
     restriction = _restriction(call)
     restriction.referrer = _referrer(call.json("UpdateReferrerDomainRestrictionRequest"))
     restriction.updated_at = call.state.now
-    return data(_shown(restriction))
+    return data(present(restriction))
 
 
 def _update_user_agent(call: ApiCall) -> Response:
     restriction = _restriction(call)
     restriction.user_agent = _user_agent(call.json("UpdateUserAgentRestrictionRequest"))
     restriction.updated_at = call.state.now
-    return data(_shown(restriction))
+    return data(present(restriction))
 
 
 def check_restriction(request: Request, environment: Environment, id: object) -> None:
@@ -127,12 +109,11 @@ def _matches(host: str, domain: str) -> bool:
     return host == domain
 
 
-_ONE = "/video/v1/playback-restrictions/{PLAYBACK_RESTRICTION_ID}"
 ROUTES = (
-    Route("POST", "/video/v1/playback-restrictions", _create),
-    Route("GET", "/video/v1/playback-restrictions", _list),
-    Route("GET", _ONE, _retrieve),
-    Route("DELETE", _ONE, _delete),
-    Route("PUT", f"{_ONE}/referrer", _update_referrer),
-    Route("PUT", f"{_ONE}/user_agent", _update_user_agent),
+    Route("POST", _PATH, _create),
+    list_route(_PATH, _restrictions),
+    retrieve_route(_PATH, _ID, _restrictions),
+    delete_route(_PATH, _ID, _restrictions),
+    Route("PUT", f"{_PATH}/{{{_ID}}}/referrer", _update_referrer),
+    Route("PUT", f"{_PATH}/{{{_ID}}}/user_agent", _update_user_agent),
 )

@@ -8,7 +8,7 @@ from mux_async.emulator.http._messages import Response, created, data, failed, i
 from mux_async.emulator.resources._asset_lifecycle import begin_shots
 from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._records import Json, Shots
-from mux_async.emulator.state._serialization import shots_json
+from mux_async.emulator.state._serialization import present
 from mux_async.emulator.state._state import Asset
 from mux_async.emulator.webhooks._events import shots_event
 
@@ -48,11 +48,11 @@ def _create(call: ApiCall) -> Response:
         raise failed("Asset is not ready")
     if asset.shots is not None and asset.shots.status in {"pending", "completed"}:
         raise invalid("the asset already has shots")
-    return created(shots_json(begin_shots(call.state, call.environment, asset)))
+    return created(present(begin_shots(call.state, call.environment, asset)))
 
 
 def _retrieve(call: ApiCall) -> Response:
-    return data(shots_json(_shots(call.environment.asset(call.params["ASSET_ID"]))))
+    return data(present(_shots(call.environment.asset(call.params["ASSET_ID"]))))
 
 
 def _delete(call: ApiCall) -> Response:

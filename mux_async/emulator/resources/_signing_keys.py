@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from mux_async.emulator.http._messages import Response, created, data, no_content
+from mux_async.emulator.http._messages import Response, created
+from mux_async.emulator.resources._collections import delete_route, list_route, retrieve_route
 from mux_async.emulator.routing._router import ApiCall, Route
-from mux_async.emulator.state._serialization import signing_key_json
-from mux_async.emulator.state._state import SigningKey
+from mux_async.emulator.state._serialization import present
+from mux_async.emulator.state._state import Environment, SigningKey
 from mux_async.emulator.validation._validation import read_json
 from mux_async.errors import MissingExtraError
 
@@ -15,11 +16,7 @@ _KEY_BITS = 2048
 
 
 def _generate() -> tuple[bytes, bytes]:
-    """Return the private key as PKCS#1 PEM and the public one as PEM.
-
-    Raises:
-        MissingExtraError: The library is not installed.
-    """
+    """Return the private key as PKCS#1 PEM and the public one as PEM."""
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import rsa
@@ -39,31 +36,21 @@ def _create(call: ApiCall) -> Response:
     state = call.state
     key = SigningKey(state.id_generator.id("signing key"), state.next_number(), state.now, public)
     call.environment.signing_keys[key.id] = key
-    return created({**signing_key_json(key), "private_key": b64encode(private).decode()})
+    return created({**present(key), "private_key": b64encode(private).decode()})
 
 
-def _list(call: ApiCall) -> Response:
-    found = call.page(list(reversed(call.environment.signing_keys.values())))
-    return data([signing_key_json(key) for key in found])
+def _keys(environment: Environment) -> dict[str, SigningKey]:
+    return environment.signing_keys
 
 
-def _retrieve(call: ApiCall) -> Response:
-    return data(signing_key_json(call.environment.signing_key(call.params["SIGNING_KEY_ID"])))
-
-
-def _delete(call: ApiCall) -> Response:
-    key = call.environment.signing_key(call.params["SIGNING_KEY_ID"])
-    del call.environment.signing_keys[key.id]
-    return no_content()
-
-
+_MISSING = "Signing Key not found"
 ROUTES = tuple(
     route
-    for prefix in ("/system/v1/signing-keys", "/video/v1/signing-keys")
+    for path in ("/system/v1/signing-keys", "/video/v1/signing-keys")
     for route in (
-        Route("POST", prefix, _create),
-        Route("GET", prefix, _list),
-        Route("GET", f"{prefix}/{{SIGNING_KEY_ID}}", _retrieve),
-        Route("DELETE", f"{prefix}/{{SIGNING_KEY_ID}}", _delete),
+        Route("POST", path, _create),
+        list_route(path, _keys),
+        retrieve_route(path, "SIGNING_KEY_ID", _keys, present, _MISSING),
+        delete_route(path, "SIGNING_KEY_ID", _keys, _MISSING),
     )
 )

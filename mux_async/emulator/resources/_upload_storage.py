@@ -52,10 +52,8 @@ class StorageSink:
     def _check_signature(self, upload: Upload) -> None:
         query = self._request.query
         expires = int(upload.created_at + upload.timeout)
-        wanted = signature(self._state, upload.id, expires)
-        if query.get("Expires") != str(expires) or not hmac.compare_digest(
-            query.get("Signature", "").encode(), wanted.encode()
-        ):
+        wanted = signature(self._state, upload.id, expires).encode()
+        if query.get("Expires") != str(expires) or not hmac.compare_digest(query.get("Signature", "").encode(), wanted):
             raise SessionError(403, "The signature of the upload URL does not fit")
 
     @staticmethod

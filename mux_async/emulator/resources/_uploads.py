@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
-from hashlib import sha256
 from urllib.parse import urlencode
 
 from mux_async.emulator.http._messages import Response, created, data, invalid
@@ -21,8 +19,8 @@ DEFAULT_TIMEOUT = 3600
 
 
 def signature(state: State, upload_id: str, expires: int) -> str:
-    """Sign an upload URL with a key that only this emulator has."""
-    return hmac.new(state.id_generator.key("upload url"), f"{upload_id}.{expires}".encode(), sha256).hexdigest()
+    """Sign an upload URL."""
+    return state.id_generator.signature("upload url", f"{upload_id}.{expires}")
 
 
 def upload_url(state: State, upload: Upload) -> str:
@@ -36,12 +34,7 @@ def upload_url(state: State, upload: Upload) -> str:
 def complete(state: State, environment: Environment, upload: Upload) -> None:
     """The last byte is here: the asset exists from now on."""
     asset = create_asset(
-        state,
-        environment,
-        upload.options,
-        ingest_type="on_demand_direct_upload",
-        upload=upload,
-        test=upload.test,
+        state, environment, upload.options, ingest_type="on_demand_direct_upload", upload=upload, test=upload.test
     )
     upload.status, upload.asset_id = "asset_created", asset.id
     # The upload's event comes first, if only just: facts/BEHAVIOUR.md, section 4.3.
@@ -62,7 +55,7 @@ def _shown(call: ApiCall, upload: Upload) -> Response:
 
 
 def _upload(call: ApiCall) -> Upload:
-    return call.environment.upload(call.params["UPLOAD_ID"])
+    return call.environment.one(call.environment.uploads, call.params["UPLOAD_ID"])
 
 
 def create(call: ApiCall) -> Response:

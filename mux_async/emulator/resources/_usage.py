@@ -7,18 +7,17 @@ file of one day; each of the last 400 days has one, empty or not.
 from __future__ import annotations
 
 import csv
-import hmac
 import io
+import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from hashlib import sha256
-from urllib.parse import urlencode
 
-from mux_async.emulator.http._messages import ApiError, Request, Response, failed, invalid, json_response, not_found, text
-from mux_async.emulator.resources._timeframes import read_timeframe
+from mux_async.emulator.http._messages import Request, Response, failed, invalid, json_response, not_found, text
 from mux_async.emulator.routing._router import ApiCall, Route
 from mux_async.emulator.state._ids import is_well_formed
 from mux_async.emulator.state._records import DeliveredAsset, Json
-from mux_async.emulator.state._serialization import encoding_tier, epoch, origin_of, tier, without_none
+from mux_async.emulator.state._serialization import encoding_tier, epoch, tier, without_none
+from mux_async.emulator.state._signed_urls import check_signed_url, signed_url
 from mux_async.emulator.state._state import Asset, Environment, State
 from mux_async.emulator.validation._validation import whole_parameter
 from mux_async.emulator.webhooks._events import emit
@@ -31,7 +30,28 @@ DEFAULT_LIMIT = 100
 EXPORT_DAYS = 400
 DEFAULT_TTL = 3600
 """Seconds that a download URL works when the request does not say."""
+_RELATIVE = re.compile(r"(\d{1,9}):(second|minute|hour|day|week)s?")
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
 _COLUMNS = ("hour", "asset_id", "live_stream_id", "resolution_tier", "delivered_seconds")
+
+
+def _read_timeframe(values: Sequence[str], now: float) -> tuple[int, int] | None:
+    """Return beginning and end in epoch seconds; ``None`` when there are no values.
+
+    Raises:
+        ApiError: 400, the values are no timeframe.
+    """
+    if not values:
+        return None
+    if len(values) == 1:
+        match = _RELATIVE.fullmatch(values[0])
+        if match is not None:
+            return int(now) - int(match[1]) * _SECONDS[match[2]], int(now)
+    elif len(values) == 2 and all(value.isascii() and value.isdigit() and len(value) < 13 for value in values):
+        begin, end = int(values[0]), int(values[1])
+        if begin < end:
+            return begin, end
+    raise invalid("timeframe must be two epoch times in order, or one duration such as 24:hours")
 
 
 def record_delivery(state: State, environment: Environment, asset: Asset, seconds: float, height: int) -> None:
@@ -109,7 +129,7 @@ def _list_delivery(call: ApiCall) -> Response:
     if not all(is_well_formed(value) for value in wanted.values()):
         raise invalid("Failed to parse ID")
     hour = int(now) // HOUR * HOUR
-    given = read_timeframe(call.request.values("timeframe[]"), now)
+    given = _read_timeframe(call.request.values("timeframe[]"), now)
     begin, end = (hour - LAG - HOUR, hour - LAG) if given is None else given
     if given is not None and (begin < now - WINDOW or end > now):
         raise invalid("timeframe must lie within the last 90 days")
@@ -147,13 +167,9 @@ def _csv(environment: Environment, day: date) -> bytes:
     return stream.getvalue().encode()
 
 
-def _signature(state: State, path: str, expires: int) -> str:
-    return hmac.new(state.id_generator.key("usage export"), f"{path}.{expires}".encode(), sha256).hexdigest()
-
-
 def _list_exports(call: ApiCall) -> Response:
     state, query = call.state, call.request.query
-    given = read_timeframe(call.request.values("timeframe[]"), state.now)
+    given = _read_timeframe(call.request.values("timeframe[]"), state.now)
     ttl = whole_parameter(query, "download_url_ttl", DEFAULT_TTL)
     today = datetime.fromtimestamp(state.now, UTC).date()
     days = [today - timedelta(days=back) for back in range(1, EXPORT_DAYS + 1)]
@@ -165,11 +181,10 @@ def _list_exports(call: ApiCall) -> Response:
     rows: list[Json] = []
     for day in call.page(days):
         path = f"/_emulator/usage-exports/{call.environment.id}/{day.isoformat()}.csv"
-        signed = urlencode({"Expires": expires, "Signature": _signature(state, path, expires)})
         rows.append(
             {
                 "date": day.isoformat(),
-                "download_url": f"{origin_of(call.request, state)}{path}?{signed}",
+                "download_url": signed_url(call.request, state, path, expires),
                 "download_url_expires_at": expires,
                 "file_size": len(_csv(call.environment, day)),
             }
@@ -184,12 +199,7 @@ def download_export(request: Request, state: State) -> Response:
     Raises:
         ApiError: 403 without a valid signature or after its time; 404 for no such export.
     """
-    expires = request.query.get("Expires", "")
-    wanted = _signature(state, request.raw_path, int(expires)) if expires.isascii() and expires.isdigit() else ""
-    if not wanted or not hmac.compare_digest(request.query.get("Signature", "").encode(), wanted.encode()):
-        raise ApiError(403, "forbidden", "The signature of the URL does not fit")
-    if int(expires) <= state.now:
-        raise ApiError(403, "forbidden", "The URL has expired")
+    check_signed_url(request, state)
     environment = next((found for found in state.environments.values() if found.id == request.segments[2]), None)
     if environment is None:
         raise not_found()

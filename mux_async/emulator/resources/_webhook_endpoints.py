@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from mux_async.emulator.http._messages import Response, created, data, invalid, json_response, no_content
+from mux_async.emulator.http._messages import Response, created, data, invalid, json_response
+from mux_async.emulator.resources._collections import delete_route, retrieve_route
 from mux_async.emulator.routing._router import ApiCall, Route, take
 from mux_async.emulator.state._records import Json, WebhookEndpoint
 from mux_async.emulator.state._serialization import iso
+from mux_async.emulator.state._state import Environment
 from mux_async.emulator.validation._validation import whole_parameter
+
+_PATH = "/system/v1/webhooks"
 
 
 def endpoint_json(endpoint: WebhookEndpoint) -> Json:
     """An endpoint, without its secret."""
-    return {
-        "id": endpoint.id,
-        "address": endpoint.address,
-        "created_at": iso(endpoint.created_at),
-        "enabled": endpoint.enabled,
-    }
+    return {"id": endpoint.id, "address": endpoint.address, "created_at": iso(endpoint.created_at), "enabled": endpoint.enabled}
 
 
 def _endpoint(call: ApiCall) -> WebhookEndpoint:
@@ -56,10 +55,6 @@ def _list(call: ApiCall) -> Response:
     return json_response(200, {"data": page, "total_row_count": len(found), "page": number, "limit": call.limit()})
 
 
-def _retrieve(call: ApiCall) -> Response:
-    return data(endpoint_json(_endpoint(call)))
-
-
 def _update(call: ApiCall) -> Response:
     endpoint = _endpoint(call)
     changes = call.json("UpdateWebhookRequest")
@@ -72,15 +67,14 @@ def _update(call: ApiCall) -> Response:
     return data(endpoint_json(endpoint))
 
 
-def _delete(call: ApiCall) -> Response:
-    del call.environment.webhooks[_endpoint(call).id]
-    return no_content()
+def _endpoints(environment: Environment) -> dict[str, WebhookEndpoint]:
+    return environment.webhooks
 
 
 ROUTES = (
-    Route("POST", "/system/v1/webhooks", _create),
-    Route("GET", "/system/v1/webhooks", _list),
-    Route("GET", "/system/v1/webhooks/{WEBHOOK_ID}", _retrieve),
-    Route("PATCH", "/system/v1/webhooks/{WEBHOOK_ID}", _update),
-    Route("DELETE", "/system/v1/webhooks/{WEBHOOK_ID}", _delete),
+    Route("POST", _PATH, _create),
+    Route("GET", _PATH, _list),
+    retrieve_route(_PATH, "WEBHOOK_ID", _endpoints, endpoint_json),
+    Route("PATCH", f"{_PATH}/{{WEBHOOK_ID}}", _update),
+    delete_route(_PATH, "WEBHOOK_ID", _endpoints),
 )

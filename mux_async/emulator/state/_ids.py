@@ -7,6 +7,7 @@ unknown id is a 404 (facts/BEHAVIOUR.md, section 1.5).
 
 from __future__ import annotations
 
+import hmac
 import re
 import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -80,3 +81,11 @@ class IdGenerator:
     def key(self, purpose: str) -> bytes:
         """Return 32 bytes for signing what only this emulator reads."""
         return sha256(f"{self._seed}/{purpose}".encode()).digest()
+
+    def signature(self, purpose: str, text: str) -> str:
+        """Sign *text*, in hexadecimal digits."""
+        return hmac.new(self.key(purpose), text.encode(), sha256).hexdigest()
+
+    def is_signature(self, given: str, purpose: str, text: str) -> bool:
+        """Whether *given* is the signature of *text*. The comparison takes the same time for all of the same length."""
+        return hmac.compare_digest(given.encode(), self.signature(purpose, text).encode())

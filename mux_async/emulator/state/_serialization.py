@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from math import gcd
-from typing import Any
+from typing import Any, cast
+
+import attrs
 
 from mux_async.emulator.http._messages import Request
 from mux_async.emulator.media._backend import MediaBackendError
 from mux_async.emulator.state._media_orders import MediaPendingError, download_order, made_size
-from mux_async.emulator.state._records import Recording, Shots
-from mux_async.emulator.state._state import Asset, Json, LiveStream, SigningKey, State, Upload, present
+from mux_async.emulator.state._records import Recording
+from mux_async.emulator.state._state import Asset, Json, LiveStream, State, Upload
 
 ENCODING_TIERS = {"basic": "baseline", "plus": "smart", "premium": "premium"}
 """By ``video_quality``, which took the place of ``encoding_tier``."""
@@ -32,6 +35,22 @@ def iso(seconds: float) -> str:
 def without_none(members: Json) -> Json:
     """Leave absent members out."""
     return {key: value for key, value in members.items() if value is not None}
+
+
+_NOT_SHOWN = frozenset({"number", "generation", "session", "public_pem", "broadcasts", "participants"})
+"""Members of records that responses do not have, or not as they are stored."""
+
+
+def present(record: Any) -> Json:
+    """Return a record (an attrs value) as responses show it: without absent members; times are texts of whole seconds."""
+    members = {name: value for name in _shown(record.__class__) if (value := getattr(record, name)) is not None}
+    return {**members, **{name: epoch(members[name]) for name in ("created_at", "updated_at") if name in members}}
+
+
+@cache
+def _shown(kind: Hashable) -> tuple[str, ...]:
+    names = (field.name for field in attrs.fields(cast("type[attrs.AttrsInstance]", kind)))
+    return tuple(name for name in names if name not in _NOT_SHOWN)
 
 
 def asset_json(asset: Asset, state: State) -> Json:
@@ -57,7 +76,7 @@ def asset_json(asset: Asset, state: State) -> Json:
             "meta": asset.meta,
             "directives": options.get("directives"),
             "generate_shots": options.get("generate_shots"),
-            "shots": None if asset.shots is None else shots_json(asset.shots),
+            "shots": None if asset.shots is None else present(asset.shots),
             "is_live": asset.is_live or None,
             "recording_times": [_recording(entry, asset, state) for entry in asset.recordings] or None,
             "non_standard_input_reasons": None if media is None else dict(media.non_standard) or None,
@@ -91,11 +110,6 @@ def _length(entry: Recording, state: State) -> float:
 def _recording(entry: Recording, asset: Asset, state: State) -> Json:
     length = None if asset.is_live and entry.duration is None else _length(entry, state)
     return without_none({"started_at": iso(entry.started_at), "duration": length, "type": entry.type})
-
-
-def shots_json(shots: Shots) -> Json:
-    """The shots of an asset."""
-    return without_none({"status": shots.status, "shots_manifest_url": shots.shots_manifest_url, "errors": shots.errors})
 
 
 def _progress(asset: Asset, now: float) -> Json:
@@ -228,11 +242,6 @@ def live_stream_json(stream: LiveStream) -> Json:
             "simulcast_targets": [present(entry) for entry in stream.simulcast_targets] or None,
         }
     )
-
-
-def signing_key_json(key: SigningKey) -> Json:
-    """A signing key, without its private half."""
-    return {"id": key.id, "created_at": epoch(key.created_at)}
 
 
 def origin_of(request: Request, state: State) -> str:

@@ -5,16 +5,15 @@ Members that are ``None`` are absent in JSON: Mux leaves absent members out (fac
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from functools import cache
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
 from mux_async.emulator._settings import EmulatorSettings
 from mux_async.emulator.faults._webhook_faults import WebhookFaults
 from mux_async.emulator.faults._work_faults import WorkFaults
-from mux_async.emulator.http._messages import ApiError, invalid, not_found
+from mux_async.emulator.http._messages import invalid, not_found
 from mux_async.emulator.media._probe import InputProblem, MediaInfo
 from mux_async.emulator.state._ids import IdGenerator, is_well_formed
 from mux_async.emulator.state._records import (
@@ -41,16 +40,6 @@ from mux_async.emulator.state._upload_sessions import UploadSession
 T = TypeVar("T")
 Json: TypeAlias = dict[str, Any]
 TIER_HEIGHTS = {"1080p": 1080, "1440p": 1440, "2160p": 2160}
-
-
-def present(record: Any) -> Json:
-    """Return the members of *record* (an attrs value) that are there, by their wire names."""
-    return {name: value for name in _members(record.__class__) if (value := getattr(record, name)) is not None}
-
-
-@cache
-def _members(kind: Hashable) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(cast("type[attrs.AttrsInstance]", kind)))
 
 
 @attrs.define
@@ -236,48 +225,23 @@ class Environment:
     webhooks: dict[str, WebhookEndpoint] = attrs.field(factory=dict[str, WebhookEndpoint])
     annotations: dict[str, Annotation] = attrs.field(factory=dict[str, Annotation])
 
-    def one(self, records: Mapping[str, T], id: str) -> T:
-        """Return the record of this *id*, out of one of the mappings here.
+    def one(self, records: Mapping[str, T], id: str, malformed: str = "Failed to parse ID", *missing: str) -> T:
+        """Return the record with this *id*, from one of the mappings here.
 
         Raises:
-            ApiError: 400 for a malformed id, 404 for an unknown one.
+            ApiError: 400 with the message *malformed*, or 404 with the message *missing*.
         """
-        if id not in records:
-            raise _unknown(id, "Failed to parse ID")
-        return records[id]
+        if id in records:
+            return records[id]
+        raise not_found(*missing) if is_well_formed(id) else invalid(malformed)
 
     def asset(self, id: str) -> Asset:
-        """Return an asset.
-
-        Raises:
-            ApiError: 400 for a malformed id, 404 for an unknown one.
-        """
-        if id not in self.assets:
-            raise _unknown(id, f'Asset id "{id}" was invalid')
-        return self.assets[id]
-
-    def upload(self, id: str) -> Upload:
-        """Return an upload, or raise as `asset` does."""
-        if id not in self.uploads:
-            raise _unknown(id, "Failed to parse ID")
-        return self.uploads[id]
+        """Return an asset, or raise as `one` does."""
+        return self.one(self.assets, id, f'Asset id "{id}" was invalid')
 
     def live_stream(self, id: str) -> LiveStream:
-        """Return a live stream, or raise as `asset` does."""
-        if id not in self.live_streams:
-            raise _unknown(id, "Invalid live stream id, failed to parse")
-        return self.live_streams[id]
-
-    def signing_key(self, id: str) -> SigningKey:
-        """Return a signing key, or raise as `asset` does."""
-        if id not in self.signing_keys:
-            raise _unknown(id, "Failed to parse ID", "Signing Key not found")
-        return self.signing_keys[id]
-
-
-def _unknown(id: str, malformed: str, *missing: str) -> ApiError:
-    """The error for an id that nothing has. Only here is it looked at more closely, because that takes longer than all the rest."""
-    return not_found(*missing) if is_well_formed(id) else invalid(malformed)
+        """Return a live stream, or raise as `one` does."""
+        return self.one(self.live_streams, id, "Invalid live stream id, failed to parse")
 
 
 @attrs.define(eq=False)
@@ -351,16 +315,24 @@ class State:
         """Return the environment with this *id*, which exists."""
         return next(environment for environment in self.environments.values() if environment.id == id)
 
-    def find_playback(self, id: str) -> tuple[Environment, Owner] | None:
-        """Return whose playback id this is, in any environment."""
+    def find(self, records: Callable[[Environment], Mapping[str, T]], id: str) -> tuple[Environment, T] | None:
+        """Return the record with this *id* from the same mapping of any environment, and its environment."""
         for environment in self.environments.values():
-            if id in environment.playback:
-                return environment, environment.playback[id]
+            if id in records(environment):
+                return environment, records(environment)[id]
         return None
 
+    def find_playback(self, id: str) -> tuple[Environment, Owner] | None:
+        """Return the owner of a playback id, in any environment."""
+        return self.find(lambda environment: environment.playback, id)
+
     def find_upload(self, id: str) -> tuple[Environment, Upload] | None:
-        """Return the upload of this id, in any environment."""
-        for environment in self.environments.values():
-            if id in environment.uploads:
-                return environment, environment.uploads[id]
-        return None
+        """Return an upload, in any environment."""
+        return self.find(lambda environment: environment.uploads, id)
+
+    def find_asset(self, id: str) -> tuple[Environment, Asset]:
+        """Return an asset, in any environment, or raise `ApiError` (404)."""
+        found = self.find(lambda environment: environment.assets, id)
+        if found is None:
+            raise not_found()
+        return found

@@ -11,7 +11,7 @@ from datetime import datetime
 import orjson
 
 from mux_async.emulator.state._records import Shots, WebhookEvent
-from mux_async.emulator.state._serialization import asset_json, iso, live_stream_json, shots_json, upload_json
+from mux_async.emulator.state._serialization import asset_json, iso, live_stream_json, present, upload_json
 from mux_async.emulator.state._state import (
     Asset,
     Environment,
@@ -22,7 +22,6 @@ from mux_async.emulator.state._state import (
     StaticRendition,
     Track,
     Upload,
-    present,
 )
 from mux_async.emulator.webhooks._deliveries import plan_deliveries
 
@@ -113,7 +112,7 @@ def rendition_event(
 
 def shots_event(state: State, environment: Environment, name: str, asset: Asset, shots: Shots) -> None:
     """``video.asset.shots.{name}``."""
-    data = {**shots_json(shots), "asset_id": asset.id}
+    data = {**present(shots), "asset_id": asset.id}
     emit(state, environment, f"video.asset.shots.{name}", ("asset", asset.id), data)
 
 

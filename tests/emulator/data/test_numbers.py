@@ -173,7 +173,7 @@ def test_comparison() -> None:
 
     assert totals["view_count"] == totals["ended_views"] == overall("views", filters=["country:US"])["value"]
     assert totals["unique_viewers"] == overall("unique_viewers", filters=["country:US"])["value"]
-    assert totals["watch_time"] == sum(view.watch_time for view in VIEWS if view.viewer.country_code == "US")
+    assert totals["watch_time"] == sum(view.watch_time for view in VIEWS if view.viewer.place.country_code == "US")
     assert len(found) > 25
     for item in found:
         measurement = item.get("measurement")

@@ -65,7 +65,7 @@ def test_value_with_colon() -> None:
 
     assert listed(f"page_url:{url}") == having("page_url", url)
     assert listed("playback_failure:true") == {view.id for view in VIEWS if view.outcome.playback_failure}
-    assert listed("asn:3320") == {view.id for view in VIEWS if view.viewer.asn == 3320}
+    assert listed("asn:3320") == {view.id for view in VIEWS if view.viewer.place.asn == 3320}
 
 
 def test_trace() -> None:
