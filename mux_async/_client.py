@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from functools import cached_property
 from random import Random, SystemRandom
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mux_async._arguments import Arguments
 from mux_async._checks import (
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from mux_async.bulk import Bulk, BulkJournal, ListForm, RowFinished
+    from mux_async.bulk._runner import Rows
     from mux_async.limits import Limits, Priority
     from mux_async.live import Live
     from mux_async.playback import Hosts
@@ -273,6 +275,40 @@ class Mux:
         from mux_async.uploads import Uploads
 
         return Uploads(self)
+
+    def bulk(
+        self,
+        operation: str,
+        rows: Rows,
+        *,
+        form: ListForm | None = None,
+        values: Mapping[str, object] | None = None,
+        journal: BulkJournal | str | os.PathLike[str] | None = None,
+        concurrency: int = 8,
+        on_bad_row: Literal["stop", "skip"] = "stop",
+        confirm: str | None = None,
+        max_failures: int = 25,
+        on_event: Callable[[RowFinished], object] | None = None,
+    ) -> Bulk:
+        """Plan any operation for each row of a list: ``await mux.bulk("video.assets.update", "titles.csv").run()``.
+
+        Nothing is sent before `Bulk.run` is awaited. See `mux_async.bulk.Bulk`, which has the arguments and the errors.
+        """
+        from mux_async.bulk import Bulk
+
+        return Bulk(
+            self,
+            operation,
+            rows,
+            form=form,
+            values=values,
+            journal=journal,
+            concurrency=concurrency,
+            on_bad_row=on_bad_row,
+            confirm=confirm,
+            max_failures=max_failures,
+            on_event=on_event,
+        )
 
     @cached_property
     def signer(self) -> Signer:

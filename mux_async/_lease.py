@@ -52,6 +52,13 @@ class Lease:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def is_of(self, path: Path) -> bool:
+        """Return whether the locked file is the one that *path* names now; the holder before may have removed it."""
+        try:
+            return self._descriptor >= 0 and os.path.samestat(os.fstat(self._descriptor), path.stat())
+        except FileNotFoundError:
+            return False
+
     def drop(self) -> None:
         """Release the lock and remove the file. May be called repeatedly."""
         if self._descriptor >= 0:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from functools import cache
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Annotated, Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,7 +14,7 @@ import attrs
 import typer
 
 from mux_async import Mux
-from mux_async._operation import Host, Operation, Pagination
+from mux_async._operation import Pagination
 from mux_async.cli._client import BaseUrl, TransportName, make_client
 from mux_async.errors import APIStatusError, MuxError
 
@@ -32,7 +29,9 @@ def complete_method(incomplete: str) -> list[str]:
 def complete_path(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the path with those that this version knows for the method."""
     method = str(ctx.params.get("method") or "GET").upper()
-    return sorted({each.path for each in _operations() if each.method == method and each.path.startswith(incomplete)})
+    from mux_async._operation_index import api_operations
+
+    return sorted({each.path for each in api_operations() if each.method == method and each.path.startswith(incomplete)})
 
 
 def api(
@@ -149,7 +148,9 @@ class _Request:
     ) -> dict[str, object] | None:
         if "next_cursor" in envelope:
             return {"cursor": envelope["next_cursor"]} if envelope["next_cursor"] else None
-        operation = _find_operation(self.method, self.path)
+        from mux_async._operation_index import find_operation
+
+        operation = find_operation(self.method, self.path)
         if operation is None or operation.pagination not in {Pagination.PAGE, Pagination.PAGE_WITH_TOTAL} or not items:
             return None
         number = str(query.get("page", 1))
@@ -265,27 +266,3 @@ def read_headers(given: Sequence[str]) -> dict[str, str]:
             raise typer.BadParameter("--header takes NAME:VALUE")
         headers[name.strip()] = value.strip()
     return headers
-
-
-@cache
-def _operations() -> tuple[Operation[object], ...]:
-    """Return every operation of the API's own host. Imports all resources, which takes about 0.3 s."""
-    from mux_async import resources
-
-    modules = [import_module(f"{resources.__name__}.{module.name}") for module in iter_modules(resources.__path__)]
-    values: list[object] = [each for module in modules for each in vars(module).values()]
-    found = cast("list[Operation[object]]", [each for each in values if isinstance(each, Operation)])
-    return tuple(each for each in found if each.host is Host.API)
-
-
-def _find_operation(method: str, path: str) -> Operation[object] | None:
-    """Return the operation of a request to *path*, which has no query; ``None`` for an unknown one."""
-    segments = path.split("/")
-    matching = [each for each in _operations() if each.method == method and _matches(each.path.split("/"), segments)]
-    return min(matching, key=lambda each: each.path.count("{"), default=None)  # literal segments win over parameters
-
-
-def _matches(template: Sequence[str], segments: Sequence[str]) -> bool:
-    return len(template) == len(segments) and all(
-        found if wanted.startswith("{") else found == wanted for wanted, found in zip(template, segments, strict=True)
-    )

@@ -55,7 +55,7 @@ def _use_profile(ctx: typer.Context, name: str | None) -> None:
                 os.environ[variable] = before[variable]
 
 
-_WITHOUT_PROFILE = frozenset({"demo", "emulate", "ingest-status", "profiles"})
+_WITHOUT_PROFILE = frozenset({"bulk-status", "demo", "emulate", "ingest-status", "profiles"})
 """Commands that use no credentials: a profile that cannot be read must not stop them."""
 
 
@@ -100,6 +100,7 @@ def _paragraphs(command: Callable[..., None]) -> str:
 def make_app() -> typer.Typer:
     """Return the whole command line."""
     from mux_async.cli._api import api
+    from mux_async.cli._bulk import bulk, bulk_status
     from mux_async.cli._demo import demo
     from mux_async.cli._doctor import doctor
     from mux_async.cli._ingest import ingest, ingest_status
@@ -113,8 +114,8 @@ def make_app() -> typer.Typer:
         name="mux-async", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
     )
     app.callback(epilog=examples_of(""))(_common)
-    asking = (ingest, upload, api, limits, doctor)
-    for command in (demo, ingest, ingest_status, upload, emulate, sign, api, limits, doctor):
+    asking = (ingest, bulk, upload, api, limits, doctor)
+    for command in (demo, ingest, ingest_status, bulk, bulk_status, upload, emulate, sign, api, limits, doctor):
         made = with_network(command) if command in asking else command
         app.command(help=_paragraphs(command), epilog=examples_of(command.__name__.replace("_", "-")))(made)
     app.add_typer(make_profiles_app())

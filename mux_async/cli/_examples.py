@@ -25,6 +25,17 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "mux-async ingest-status films.mux-journal",
         "mux-async ingest-status films.mux-journal --report films.csv",
     ),
+    "bulk": (
+        "mux-async bulk video.assets.update titles.csv --dry-run",
+        "mux-async bulk video.assets.update titles.csv --report done.csv",
+        "mux-async bulk video.assets.create_static_rendition ids.txt --set resolution=720p",
+        "mux-async bulk robots.jobs.moderate.create jobs.jsonl --retry-failed",
+        "mux-async bulk video.assets.delete old.txt --max 500 --yes",
+    ),
+    "bulk-status": (
+        "mux-async bulk-status titles.csv.video.assets.update.mux-bulk",
+        "mux-async bulk-status titles.csv.video.assets.update.mux-bulk --report done.csv",
+    ),
     "upload": (
         "mux-async upload film.mp4",
         "mux-async upload film.mp4 --policy signed --title 'A film'",

@@ -37,6 +37,7 @@ from mux_async.emulator import (
 from mux_async.emulator.server import serve
 from mux_async.ingest import Ingest, Journal, make_plan, write_report
 from mux_async.live import LiveEvent
+from mux_async.models import Asset
 from mux_async.testing.loopback import Reply, always, listen, talk
 from mux_async.webhooks import WebhookEvent, WebhookRouter, sign
 from mux_async.webhooks.events import LiveStreamEvent
@@ -185,6 +186,66 @@ async def drive_ingest_catalogue(folder: Path, _: pytest.MonkeyPatch) -> None:
     assert assets["trailer"].meta is not None
     assert assets["trailer"].meta.title == "The trailer, in short"
     assert assets["trailer"].created_at == min(asset.created_at for asset in assets.values())
+
+
+async def with_assets(origin: str, count: int) -> list[str]:
+    async with Mux(token_id="test-token", token_secret="test-secret", base_url=origin, limits=FREE) as mux:
+        return [
+            (await mux.video.assets.create(inputs=[{"url": f"https://example.com/{each}.mp4"}])).id for each in range(count)
+        ]
+
+
+async def bulk_change(folder: Path, name: str, *, file: str, text: str) -> list[Asset]:
+    """Run the command of *name* on the list *file* for two assets; return the assets afterwards."""
+    instant = Emulator(EmulatorSettings(instant=True, time_to_ready=0.0))
+    async with serve(instant) as origin:
+        one, two = await with_assets(origin, 2)
+        (folder / file).write_text(text.replace("ASSET_1", one).replace("ASSET_2", two))
+        code, said = await follow(name, folder, origin)
+        assert code == 0, said
+        async with Mux(token_id="test-token", token_secret="test-secret", base_url=origin, limits=FREE) as mux:
+            return (await mux.video.assets.list()).data
+
+
+async def drive_bulk_table(folder: Path, _: pytest.MonkeyPatch) -> None:
+    assets = await bulk_change(folder, "bulk-run", file="titles.csv", text=snippet("bulk-table"))
+
+    assert {(asset.meta.title, asset.passthrough) for asset in assets if asset.meta} == {
+        ("The first film", "film-1"),
+        ("The second film", "film-2"),
+    }
+    assert await follow("bulk-status", folder, "http://127.0.0.1:1") == (0, printed("bulk-status"))
+
+
+drive_bulk_run = drive_bulk_status = drive_bulk_table  # one flow, whose table, run and status the page shows
+
+
+async def drive_bulk_dry_run(folder: Path, _: pytest.MonkeyPatch) -> None:
+    assets = await bulk_change(folder, "bulk-dry-run", file="titles.csv", text=snippet("bulk-table"))
+
+    assert all(asset.passthrough is None for asset in assets)
+
+
+async def drive_bulk_set(folder: Path, _: pytest.MonkeyPatch) -> None:
+    assets = await bulk_change(folder, "bulk-set", file="ids.txt", text="ASSET_1\nASSET_2\n")
+
+    assert all(asset.static_renditions and asset.static_renditions.files for asset in assets)
+
+
+async def drive_bulk_delete(folder: Path, _: pytest.MonkeyPatch) -> None:
+    assert await bulk_change(folder, "bulk-delete", file="old.txt", text="ASSET_1\nASSET_2\n") == []
+
+
+async def drive_bulk_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    names = define("bulk-python")
+    transport = EmulatorTransport(Emulator(EmulatorSettings(instant=True, time_to_ready=0.0)))
+    async with Mux(token_id="test-token", token_secret="test-secret", transport=transport, limits=FREE) as mux:
+        ids = [(await mux.video.assets.create(inputs=[{"url": "https://example.com/a.mp4"}])).id for _ in range(2)]
+        await names["publish"](mux, ids)
+        assert [asset.passthrough async for asset in mux.video.assets.list()] == ["published"] * 2
+        await names["clean_up"](mux, ids)
+        assert (await mux.video.assets.list()).data == []
 
 
 async def drive_ingest_bad_lines(folder: Path, _: pytest.MonkeyPatch) -> None:

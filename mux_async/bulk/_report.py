@@ -1,0 +1,77 @@
+"""Writes the report of a bulk change: a row of the journal on each line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mux_async.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    import os
+
+    from mux_async.bulk._journal import StoredRow
+
+_COLUMNS: Final[tuple[str, ...]] = ("number", "label", "stage", "result", "error_type", "error", "changed_at", "key")
+SUFFIXES: Final = (".csv", ".jsonl")
+
+
+def check_bulk_report_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a report.
+
+    Raises:
+        InvalidRequestError: Its suffix is not ``.csv`` or ``.jsonl``, or its folder does not exist.
+    """
+    place = Path(path)
+    if place.suffix.lower() not in SUFFIXES:
+        raise InvalidRequestError(f"the report {str(place)!r} must end with {' or '.join(SUFFIXES)}")
+    if not place.parent.is_dir():
+        raise InvalidRequestError(f"the folder of the report {str(place)!r} does not exist")
+    return place
+
+
+def write_bulk_report(path: str | os.PathLike[str], rows: Iterable[StoredRow]) -> int:
+    """Write a report of *rows*, the entries of a journal. Blocks.
+
+    Args:
+        path: A file that ends with ``.csv`` (with a byte order mark, so that spreadsheets read it) or ``.jsonl``; replaced if it exists.
+        rows: `BulkJournal.entries`.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InvalidRequestError: It cannot be written.
+    """
+    place = check_bulk_report_path(path)
+    lines = [_members(row) for row in rows]
+    try:
+        if place.suffix.lower() == ".jsonl":
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            place.write_text(text, "utf-8")
+        else:
+            with place.open("w", encoding="utf-8-sig", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(_COLUMNS)
+                writer.writerows([_unformula(line[name]) for name in _COLUMNS] for line in lines)
+    except OSError as error:
+        raise InvalidRequestError(f"the report {str(place)!r} cannot be written ({error.strerror})") from error
+    return len(lines)
+
+
+def _members(row: StoredRow) -> Mapping[str, object]:
+    members = {name: getattr(row, name) for name in _COLUMNS}
+    return {
+        **members,
+        "stage": str(row.stage),
+        "changed_at": datetime.fromtimestamp(row.changed_at, UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _unformula(value: object) -> object:
+    """Keep spreadsheets from taking text for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
