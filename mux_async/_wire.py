@@ -17,7 +17,7 @@ from urllib.parse import ParseResult, SplitResult, quote, urlencode
 from mux_async._config import check_headers
 from mux_async._content import ACCEPT_ENCODING
 from mux_async._models import json_reader, response_decoder
-from mux_async._models.model import Model, state_of
+from mux_async._models.model import Model, materialize
 from mux_async._models.serialization import check_text, to_wire
 from mux_async._operation import Host, Operation, Replay
 from mux_async._pagination import Page, next_query
@@ -251,7 +251,7 @@ def _page(operation: Operation[Any], arguments: Arguments, envelope: Any) -> Pag
 def _member(value: object, name: str) -> object:
     """Return a member of an object, whether it has a field of that name or not."""
     if isinstance(value, Model):
-        extra = state_of(value).extra
+        extra = materialize(value).extra
         return extra[name] if name in extra else getattr(value, name, None)
     return cast("Mapping[str, object]", value).get(name) if isinstance(value, Mapping) else None
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import repeat
 from operator import call
-from types import MappingProxyType, MemberDescriptorType
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, cast, final
 
 import attrs
@@ -66,12 +66,12 @@ class WireState:
         self.overrides = overrides
 
 
-_EMPTY: Final = WireState(MappingProxyType({}), MappingProxyType({}))
+_EMPTY: Final = WireState({}, {})
 
 
 def _wire_state(extra: Mapping[str, object], overrides: Mapping[str, object]) -> WireState:
     """Return a `WireState`; all objects with nothing unusual share one."""
-    return WireState(MappingProxyType(extra), overrides) if extra or overrides else _EMPTY
+    return WireState(extra, overrides) if extra or overrides else _EMPTY
 
 
 @final
@@ -149,7 +149,7 @@ class Model(Serializable):
             origin = None
         overrides: Overrides = {}
         if origin is not None:
-            state = state_of(origin)
+            state = materialize(origin)
             extra: Mapping[str, object] = state.extra
             overrides.update(
                 (name, raw) for name, raw in state.overrides.items() if getattr(self, name) is getattr(origin, name)
@@ -227,7 +227,7 @@ class Model(Serializable):
         return cast("dict[str, object]", to_wire(self, type(self).__name__))
 
     def _members(self, where: str) -> dict[str, object]:
-        state, table = state_of(self), table_of(type(self))
+        state, table = materialize(self), table_of(type(self))
         members: dict[str, object] = {}
         for name, field in table.fields.items():
             value = state.overrides.get(name, getattr(self, name)) if state.overrides else getattr(self, name)
@@ -273,13 +273,13 @@ class Model(Serializable):
     def with_extra(self, **fields: object) -> Self:
         """Return a copy with *fields* as its whole `extra`; they are sent as they are and win over fields of the same name."""
         copy = attrs.evolve(self)
-        set_state(copy, WireState(MappingProxyType(fields), state_of(self).overrides))
+        set_state(copy, WireState(fields, materialize(self).overrides))
         return copy
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model):
             return NotImplemented
-        mine, theirs = state_of(self), state_of(other)
+        mine, theirs = materialize(self), materialize(other)
         if other.__class__ is not self.__class__:
             return NotImplemented
         if mine is not theirs and (mine.extra != theirs.extra or _presence(mine) != _presence(theirs)):
@@ -302,7 +302,7 @@ class Model(Serializable):
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        state = state_of(self)
+        state = materialize(self)
         values = tuple(getattr(self, name) for name in table_of(type(self)).fields)
         return _restore, (type(self), values, dict(state.extra), dict(state.overrides))
 
@@ -327,17 +327,7 @@ _HASHED: Final = (str, int, float, date, Model, Secret)
 _state_slot: Any = Model.__dict__["extra"]
 _get_state: Callable[[Model], Any] = _state_slot.__get__
 set_state: Callable[[Model, object], None] = _state_slot.__set__
-type.__setattr__(Model, "extra", property(lambda model: Extra(state_of(model).extra, model), set_state))
-
-
-def state_of(model: Model) -> WireState:
-    """Return what *model* holds besides its fields, and materialize it if it holds its text."""
-    state = _get_state(model)
-    if state.__class__ is not WireState:
-        materialize(model)
-        state = _get_state(model)
-    found: WireState = state
-    return found
+type.__setattr__(Model, "extra", property(lambda model: Extra(materialize(model).extra, model), set_state))
 
 
 def is_materialized(model: Model) -> bool:
@@ -363,8 +353,8 @@ def lazy(cls: type[M], data: object) -> M:
     return model
 
 
-def materialize(model: Model) -> None:
-    """Store all fields of *model*, unless that was done.
+def materialize(model: Model) -> WireState:
+    """Store all fields of *model*, unless that was done, and return what it holds besides.
 
     Safe between threads without a lock: a slot is empty or holds the value of its field, and the state that marks the model as materialized
     is stored last. Two threads that read the same model at the same moment store equal values.
@@ -372,28 +362,29 @@ def materialize(model: Model) -> None:
     Raises:
         NotJsonError: It holds a text that was not checked before, and that is not the text of an object.
     """
-    data = _get_state(model)
-    if data.__class__ is WireState:
-        return
+    held: Any = _get_state(model)
+    if held.__class__ is WireState:
+        return held
     cls = model.__class__
     decoder, stores = _readers.get(cls) or _make_reader(cls)
     values: Sequence[Any]
     state = _EMPTY
-    if data.__class__ is bytes:
+    if held.__class__ is bytes:
         try:
-            values = _values_of(decoder.decode(data))
+            values = _values_of(decoder.decode(held))
             if not decoder.is_plain:
                 values, state = _convert(decoder, *decoder.settle(values))
             elif decoder.has_conversions:
                 values, state = _convert(decoder, [*values], {}, {})
         except DECODE_ERRORS:
-            data = load_object(data)
+            data = load_object(held)
             values, state = _convert(decoder, *decoder.take(data))
             _readers[cls] = decoder.extended(data), stores
     else:
-        values, state = _convert(decoder, *decoder.take(data))
+        values, state = _convert(decoder, *decoder.take(held))
     any(map(_call, stores, repeat(model), values))  # a loop in C, a fifth faster: each call returns None
     set_state(model, state)
+    return state
 
 
 def _convert(
@@ -406,7 +397,7 @@ def _convert(
         if value is None:
             continue
         if value.__class__ is msgspec.Raw:
-            value = bytes(value)
+            value = b"" + value  # as `bytes` does, in three quarters of the time
             if value[0] != BRACE:
                 raise NotAnObjectError
         elif value.__class__ is not dict:
@@ -435,7 +426,7 @@ def many(cls: type[Model], items: list[Any]) -> list[Any]:
     models: list[Any] = []
     for item in items:
         if item.__class__ is msgspec.Raw:
-            item = bytes(item)
+            item = b"" + item
             if item[0] != BRACE:
                 raise NotAnObjectError
         elif item.__class__ is not dict:

@@ -16,7 +16,7 @@ import orjson
 
 from mux_async._models.fields import Nested, NestedList
 from mux_async._models.json_reader import DECODE_ERRORS, NotJsonError, loads
-from mux_async._models.model import Model, lazy, many, materialize, set_state, state_of, table_of
+from mux_async._models.model import Model, lazy, many, materialize, set_state, table_of
 from mux_async._types import UNSET
 from mux_async.errors import InvalidRequestError
 
@@ -117,7 +117,7 @@ def _envelope_decoder(model: type[Model]) -> Callable[[bytes], object]:
         found = envelope.data
         if not has_objects or found.__class__ is not list or not known.issuperset(map(type, found)):
             if found is None:
-                found = cast("Any", state_of(envelope).overrides.get("data", UNSET if field.is_optional else None))
+                found = cast("Any", materialize(envelope).overrides.get("data", UNSET if field.is_optional else None))
                 if field.is_optional and found is UNSET:
                     return envelope
             _check(found, is_list=is_list, has_objects=field.kind is not list)

@@ -34,11 +34,13 @@ def seconds(raw: Any, overrides: Overrides, name: str) -> Any:
 
 def seconds_text(raw: Any, overrides: Overrides, name: str) -> Any:
     """Read a field that is written as a string of Unix seconds."""
-    if raw.__class__ is str and raw.isdecimal() and raw.isascii() and raw[0] != "0":
+    if raw.__class__ is str:
         try:
-            return _from_timestamp(int(raw), UTC)
+            value = int(raw)
+            if str(value) == raw:
+                return _from_timestamp(value, UTC)
         except (ValueError, OverflowError, OSError):
-            return raw
+            pass
     return None if raw is None else _read(raw, overrides, name, write_seconds_text)
 
 
