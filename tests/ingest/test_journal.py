@@ -248,6 +248,30 @@ def test_a_lease_ends_with_its_process(path: Path) -> None:
         assert not list(path.parent.glob("*-run-*"))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_leaves_the_run_of_its_parent(path: Path) -> None:
+    """A child of a process that works on a journal reads and writes it, and does not end the parent's run when it closes it."""
+    with Journal.open(path) as journal:
+        runner, lease = begin_run(store_of(journal))
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                journal.save_options({"test": True})
+                end_run(store_of(journal), "another", lease)
+                journal.close()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+        assert journal.options == {"test": True}
+        with Journal.open(path) as other:
+            assert other.summary().runs == 1
+        end_run(store_of(journal), runner, lease)
+
+
 def test_a_journal_that_was_moved(path: Path, tmp_path: Path) -> None:
     """A copy of a journal in use, without its locks, can be continued elsewhere."""
     with Journal.open(path) as journal:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -176,18 +175,6 @@ def redis_server(folder: Path, port: int | None = None, arguments: Sequence[str]
     command = [require("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with running([*command, "--dir", str(folder), *arguments], port, folder / "redis.log"):
         yield f"redis://127.0.0.1:{port}/0"
-
-
-def worst_window(grants: list[float], rate: float, burst: int) -> float:
-    """Return the largest excess over ``burst + rate * window`` in any window that starts and ends at a grant."""
-    return max(
-        (
-            (last - first + 1) - (burst + rate * (grants[last] - grants[first]))
-            for first in range(len(grants))
-            for last in range(first, len(grants))
-        ),
-        default=-math.inf,
-    )
 
 
 @attrs.define

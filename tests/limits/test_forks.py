@@ -14,14 +14,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mux_async.ingest._journal_store import JournalStore
-from mux_async.ingest._runs import begin_run, end_run, is_alive
+from mux_async import Mux
 from mux_async.limits import Bucket, BucketSettings, LimitSettings
-from mux_async.limits._scheduler import BucketCommand
-from mux_async.limits._sqlite_store import SqliteLimitStore
-from mux_async.webhooks import SqliteEventStore
-from mux_async.webhooks._store import EventKey
-from tests.limits.gates import AccountLimits, MemoryLimiter
+from mux_async.testing import FakeTransport
+from mux_async.webhooks import EventKey, SqliteEventStore
+from tests.limits.stores import BucketCommand, SqliteLimitStore
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
@@ -163,33 +160,11 @@ def test_a_sqlite_event_store(tmp_path: Path) -> None:
     anyio.run(store.aclose)
 
 
-def test_a_journal(tmp_path: Path) -> None:
-    """A child of a process that works on a journal reads and writes it, and does not end the parent's run when it closes it."""
-    path = tmp_path / "run.journal"
-    store = JournalStore(path)
-    runner, lease = begin_run(store)
-    pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            store.set_note("child", "was here")
-            end_run(store, "another", lease)
-            store.close()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-    assert store.note("child") == "was here"
-    with closing(JournalStore(path)) as other:
-        assert is_alive(other, runner)
-    end_run(store, runner, lease)
-    store.close()
-
-
 def test_the_memory_of_a_process() -> None:
     """A child whose parent was asking the buckets in another thread does not wait for that thread, which it has not got."""
     clock = Clock()
-    limits = AccountLimits(SETTINGS, MemoryLimiter(SETTINGS, clock))
+    limits = Mux(
+        token_id="id", token_secret="secret", account="forks", transport=FakeTransport(), limits=SETTINGS, clock=clock
+    ).limits
 
     assert forked(clock, limits.snapshot, limits.snapshot, goes_on=False) == 0

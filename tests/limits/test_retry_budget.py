@@ -8,63 +8,19 @@ from random import Random
 from uuid import uuid4
 
 import anyio
+import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mux_async import ConfigurationError, LimitSettings, Mux, RetrySettings, ServerError
+from mux_async import ConfigurationError, LimitSettings, Mux, RetryPolicy, RetrySettings, ServerError
 from mux_async.errors import ConnectError
-from mux_async.limits._retry_budget import RetryBudget
-from mux_async.testing import FakeTransport, respond
+from mux_async.testing import FakeTransport, VirtualTimeLoop, respond
 from mux_async.transport import HttpResponse
-
-steps = st.lists(st.tuples(st.floats(0.0, 100.0), st.integers(0, 50), st.integers(0, 50)), max_size=40)
-
-
-@given(steps, st.floats(0.0, 3.0), st.integers(0, 50))
-def test_bound(script: list[tuple[float, int, int]], share: float, reserve: int) -> None:
-    """In every window, repetitions stay within the reserve, its trickle, and the share of the calls made in it."""
-    budget = RetryBudget(RetrySettings(share, reserve))
-    now, spent = 0.0, list[tuple[float, int]]()
-    calls: list[tuple[float, int]] = []
-    for delay, made, tried in script:
-        now += delay
-        budget.calls += made
-        calls.append((now, made))
-        spent.append((now, sum(budget.spend(now) for _ in range(tried))))
-    kept = max(reserve, 1.0 if share else 0.0)
-    for first in range(len(script)):
-        for last in range(first, len(script)):
-            window = spent[last][0] - spent[first][0]
-            allowed = kept + reserve * window / 60.0 + share * sum(made for _, made in calls[first : last + 1])
-            assert sum(count for _, count in spent[first : last + 1]) <= allowed + 1e-6
+from tests._examples import examples
 
 
-def test_reserve_comes_back() -> None:
-    """A program that hardly calls gets its reserve back within a minute."""
-    budget = RetryBudget(RetrySettings(share=0.2, reserve=6))
-
-    assert sum(budget.spend(0.0) for _ in range(10)) == 6
-    assert sum(budget.spend(30.0) for _ in range(10)) == 3
-    assert sum(budget.spend(1000.0) for _ in range(10)) == 6
-    assert budget.denied == 15
-
-
-def test_no_budget() -> None:
-    """An infinite share lets everything through."""
-    budget = RetryBudget(RetrySettings(share=math.inf, reserve=0))
-
-    assert all(budget.spend(0.0) for _ in range(1000))
-
-
-@pytest.mark.parametrize(("share", "reserve"), [(-0.1, 1), (math.nan, 1), (0.2, -1)])
-def test_nonsense(share: float, reserve: int) -> None:
-    """Settings that make no sense are refused."""
-    with pytest.raises(ConfigurationError, match="retry budget"):
-        RetrySettings(share, reserve)
-
-
-def client(transport: FakeTransport, retries: RetrySettings) -> Mux:
+def client(transport: FakeTransport, retries: RetrySettings, policy: RetryPolicy | None = None) -> Mux:
     return Mux(
         token_id="id",
         token_secret="secret",
@@ -74,7 +30,93 @@ def client(transport: FakeTransport, retries: RetrySettings) -> Mux:
         clock=anyio.current_time,
         random=Random(1),
         limits=LimitSettings(enabled=False, retries=retries),
+        retry=policy,
     )
+
+
+@attrs.define
+class Outage:
+    """A server that answers every request with a 500, and a client of it that retries at once.
+
+    Attributes:
+        calls: When each call sent its first request.
+        retries: When each of the other requests was sent.
+    """
+
+    calls: list[float] = attrs.field(factory=list[float])
+    retries: list[float] = attrs.field(factory=list[float])
+    _paths: set[str] = attrs.field(factory=set[str])
+
+    def answer(self, path: str) -> HttpResponse:
+        (self.retries if path in self._paths else self.calls).append(anyio.current_time())
+        self._paths.add(path)
+        return respond(500)
+
+    def client(self, share: float, reserve: int) -> Mux:
+        transport = FakeTransport(lambda request: self.answer(request.path))
+        return client(transport, RetrySettings(share, reserve), RetryPolicy(first=1e-6, longest=1e-6))
+
+    async def call(self, mux: Mux, attempts: int) -> int:
+        """Make a call that fails, and return how often it was retried."""
+        before = len(self.retries)
+        with pytest.raises(ServerError):
+            await mux.with_options(max_attempts=attempts).request("GET", f"/video/v1/assets/{uuid4()}")
+        return len(self.retries) - before
+
+
+steps = st.lists(st.tuples(st.floats(0.0, 100.0), st.integers(1, 10), st.integers(1, 6)), max_size=12)
+
+
+@given(steps, st.floats(0.0, 3.0), st.integers(0, 20))
+@settings(max_examples=examples(100))
+def test_bound(script: list[tuple[float, int, int]], share: float, reserve: int) -> None:
+    """In every window, retries stay within the reserve, its refill, and the share of the calls made in it."""
+    outage = Outage()
+
+    async def run() -> None:
+        mux = outage.client(share, reserve)
+        for delay, calls, attempts in script:
+            await anyio.sleep(delay)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(calls):
+                    tasks.start_soon(outage.call, mux, attempts)
+
+    anyio.run(run, backend="asyncio", backend_options={"loop_factory": VirtualTimeLoop})
+    kept = max(reserve, 1.0 if share else 0.0)
+    for first, start in enumerate(outage.retries):
+        for last, end in enumerate(outage.retries[first:], first):
+            calls = sum(start - 1e-3 <= moment <= end for moment in outage.calls)
+            assert last - first + 1 <= kept + reserve * (end - start) / 60.0 + share * calls + 1e-3
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_reserve_comes_back() -> None:
+    """A program that hardly calls gets its reserve back within a minute."""
+    outage = Outage()
+    mux = outage.client(share=0.2, reserve=6)
+
+    assert await outage.call(mux, 11) == 6
+    await anyio.sleep(30.0)
+    assert await outage.call(mux, 11) == 3
+    await anyio.sleep(970.0)
+    assert await outage.call(mux, 11) == 6
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_no_budget() -> None:
+    """An infinite share allows every retry."""
+    outage = Outage()
+
+    assert await outage.call(outage.client(share=math.inf, reserve=0), 200) == 199
+
+
+@pytest.mark.parametrize(("share", "reserve"), [(-0.1, 1), (math.nan, 1), (0.2, -1)])
+def test_nonsense(share: float, reserve: int) -> None:
+    """Settings that make no sense are refused."""
+    with pytest.raises(ConfigurationError, match="retry budget"):
+        RetrySettings(share, reserve)
 
 
 @pytest.mark.anyio

@@ -14,7 +14,7 @@ from mux_async.limits import AdaptiveSettings, Bucket, BucketSettings, LimitSett
 from mux_async.limits import _token_bucket as arithmetic
 from mux_async.limits._scheduler import LEASE, LONGEST_GRACE, MEMBERSHIP, BucketCommand, Requester, Scheduler
 from mux_async.limits._token_bucket import TokenBucket
-from tests.limits.stores import worst_window
+from tests.limits.windows import worst_window
 
 ASK = BucketCommand("acquire", Bucket.POST, "")
 RATES = st.sampled_from([0.5, 1.0, 5.0, 7.3])

@@ -41,8 +41,8 @@ from tests.limits.stores import (
     one_rate,
     open_limiter,
     redis_server,
-    worst_window,
 )
+from tests.limits.windows import worst_window
 
 virtual = [pytest.mark.anyio, pytest.mark.virtual_time]
 
