@@ -8,7 +8,6 @@ on; views that have not ended yet are hidden. Only the last `RETENTION` seconds 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
 from random import Random
 
 import attrs
@@ -41,10 +40,19 @@ class _ViewerSlot:
 @attrs.define(eq=False)
 class _Hour:
     seats: tuple[_ViewerSlot, ...]
-    troubles: tuple[Outage, ...]
-    library: Library
-    views: tuple[View, ...]
     ends: tuple[int, ...]
+    troubles: tuple[Outage, ...]
+    library: Library | None = None
+    views: tuple[View, ...] = ()
+    by_id: dict[str, View] = attrs.field(factory=dict[str, View])
+
+    def fill(self, library: Library) -> None:
+        """Make the views of what there is to watch."""
+        self.library = library
+        self.views = tuple(
+            make_view(seat.seed, seat.end, seat.viewer, library.choose(seat.seed), self.troubles) for seat in self.seats
+        )
+        self.by_id = {view.id: view for view in self.views}
 
 
 class Dataset:
@@ -58,7 +66,6 @@ class Dataset:
         self._seed = seed
         self._library = Library()
         self._hours: dict[int, _Hour] = {}
-        self._viewers: dict[int, Viewer] = {}
         self._now = 0
 
     def look(self, library: Library, now: float) -> None:
@@ -98,7 +105,11 @@ class Dataset:
 
     def find(self, id: str) -> View | None:
         """Return the view of this id, if it has ended; ``None`` when there is none."""
-        return next((view for view in self.ended(self._oldest, self._now + 1) if view.id == id), None)
+        for number in range(self._now // _HOUR, self._oldest // _HOUR - 1, -1):
+            view = self._hour(number).by_id.get(id)
+            if view is not None:
+                return view if self._oldest <= view.view_end <= self._now else None
+        return None
 
     def _between(self, start: int, end: int) -> list[View]:
         found: list[View] = []
@@ -116,21 +127,10 @@ class Dataset:
         hour = self._hours.get(number)
         if hour is None:
             seats = self._viewer_slots(number)
-            troubles = self._outages(number)
-            views = tuple(self._make(seat, troubles) for seat in seats)
-            hour = self._hours[number] = _Hour(seats, troubles, self._library, views, tuple(seat.end for seat in seats))
-        elif hour.library is not self._library:
-            hour.views = tuple(self._remade(hour))
-            hour.library = self._library
+            hour = self._hours[number] = _Hour(seats, tuple(seat.end for seat in seats), self._outages(number))
+        if hour.library is not self._library:
+            hour.fill(self._library)
         return hour
-
-    def _make(self, seat: _ViewerSlot, troubles: Sequence[Outage]) -> View:
-        return make_view(seat.seed, seat.end, seat.viewer, self._library.choose(seat.seed), troubles)
-
-    def _remade(self, hour: _Hour) -> Iterable[View]:
-        """What there is to watch has changed: make those views again that are of something else now."""
-        for seat, view in zip(hour.seats, hour.views, strict=True):
-            yield view if view.video == self._library.choose(seat.seed) else self._make(seat, hour.troubles)
 
     def _viewer_slots(self, number: int) -> tuple[_ViewerSlot, ...]:
         random = Random(f"{self._seed}/hour/{number}")  # noqa: S311 - made-up data, not secrets
@@ -140,10 +140,7 @@ class Dataset:
         return tuple(_ViewerSlot(random.getrandbits(64), end, self._viewer(random)) for end in ends)
 
     def _viewer(self, random: Random) -> Viewer:
-        number = int(_VIEWERS * random.random() ** 1.5)  # some come often
-        if number not in self._viewers:
-            self._viewers[number] = make_viewer(f"{self._seed}/viewer/{number}")
-        return self._viewers[number]
+        return make_viewer(f"{self._seed}/viewer/{int(_VIEWERS * random.random() ** 1.5)}")  # some come often
 
     def _outages(self, number: int) -> tuple[Outage, ...]:
         """Once a day, for two or three hours, one CDN fails; that is what incidents are about."""

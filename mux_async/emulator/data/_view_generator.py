@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from random import Random
 
@@ -57,6 +58,7 @@ class Outage:
     end: int
 
 
+@lru_cache(2048)
 def make_viewer(seed: str) -> Viewer:
     """Make up a viewer, the same for the same *seed*."""
     random = Random(seed)  # noqa: S311 - made-up data, not secrets
@@ -86,8 +88,13 @@ def make_viewer(seed: str) -> Viewer:
     )
 
 
-def make_view(seed: int, end: int, viewer: Viewer, video: Video, troubles: Sequence[Outage]) -> View:
-    """Make up the view of *video* by *viewer* that ended at *end* (epoch milliseconds)."""
+@lru_cache(8192)
+def make_view(seed: int, end: int, viewer: Viewer, video: Video, troubles: tuple[Outage, ...]) -> View:
+    """Make up the view of *video* by *viewer* that ended at *end* (epoch milliseconds).
+
+    The cache holds a week of views. It is shared by the emulators of a process, because programs that test against one often make another
+    for each test.
+    """
     random = Random(seed)  # noqa: S311 - made-up data, not secrets
     (cdn,) = random.choices([name for name, _ in CDNS], [share for _, share in CDNS])
     is_troubled = any(trouble.cdn == cdn and trouble.start <= end < trouble.end for trouble in troubles)

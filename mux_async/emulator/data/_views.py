@@ -39,7 +39,7 @@ class Viewer:
     """Bits per second that the connection usually gives."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class Video:
     """What is watched."""
 

@@ -1,15 +1,16 @@
-"""What the tests of the Data API share: an account that is asked with parameters, and views looked at from inside."""
+"""What the tests of the Data API share: requests with parameters, and views as the API shows each by itself."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import cache
 from math import isclose
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
+import attrs
+
 from mux_async.emulator import Response
-from mux_async.emulator.data._dataset import Dataset
-from mux_async.emulator.data._dataset_cache import DatasetCache
-from mux_async.emulator.data._views import View
 from tests.emulator.harness import START, Account, Json
 
 NOON = START + 12 * 3600 + 1234.5
@@ -34,7 +35,7 @@ def target(path: str, **query: Any) -> str:
 
 
 def ask(account: Account, path: str, **query: Any) -> Json:
-    """GET, and return the whole answer."""
+    """GET, and return the whole response."""
     return account.ok("GET", target(path, **query))
 
 
@@ -60,20 +61,92 @@ def rows(account: Account, path: str, **query: Any) -> list[Json]:
     raise AssertionError("too many pages")
 
 
-def dataset(account: Account) -> Dataset:
-    account.emulator.advance()
-    state = account.emulator._state  # pyright: ignore[reportPrivateUsage]
-    return DatasetCache().dataset(state, state.environments["development"])
+def milliseconds(time: str) -> int:
+    """Read a time of the Data API as epoch milliseconds."""
+    return round(datetime.fromisoformat(time).timestamp() * 1000)
+
+
+@attrs.frozen
+class View:
+    """A view as ``GET /data/v1/video-views/{VIDEO_VIEW_ID}`` returns it."""
+
+    fields: Json
+
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name]
+
+    @property
+    def id(self) -> str:
+        """The id in lists."""
+        found: str = self["view_id"]
+        return found
+
+    @property
+    def end(self) -> int:
+        """Epoch milliseconds."""
+        return milliseconds(self["view_end"])
+
+    def times(self, event: str) -> list[int]:
+        """When events of this name happened: epoch milliseconds."""
+        return [each["event_time"] for each in self["events"] if each["name"] == event]
+
+    @property
+    def stalls(self) -> list[tuple[int, int]]:
+        """Start and end of every stall: epoch milliseconds."""
+        return list(zip(self.times("rebufferstart"), self.times("rebufferend"), strict=True))
+
+    def is_watching(self, at: int) -> bool:
+        """Whether it plays or stalls at a time (epoch seconds)."""
+        return any(start <= at * 1000 < self.end for start in self.times("playing"))
+
+    def value(self, dimension: str) -> str | None:
+        """The value of a dimension as filters write it."""
+        if dimension in DERIVED:
+            return "true" if self[DERIVED[dimension]] else "false"
+        value = self[FIELDS.get(dimension, dimension)]
+        if isinstance(value, list):
+            return f"[{','.join(cast('list[str]', value))}]" if value else None
+        if isinstance(value, bool):
+            return str(value).lower()
+        return None if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+FIELDS = {
+    "browser": "viewer_application_name",
+    "browser_version": "viewer_application_version",
+    "country": "country_code",
+    "operating_system": "viewer_os_family",
+    "operating_system_version": "viewer_os_version",
+    "source_hostname": "player_source_host_name",
+    "source_type": "player_source_type",
+    "stream_type": "video_stream_type",
+}
+"""Field of a dimension that is not named like it."""
+DERIVED = {
+    "ad_playback_failure": "ad_break_error_count",
+    "content_playback_failure": "playback_failure",
+    "playback_business_exception": "playback_business_exception_error_type_id",
+    "video_startup_business_exception": "video_startup_business_exception_error_type_id",
+}
+"""Dimensions that are no field, but whether another one is set."""
 
 
 def views(account: Account, start: float, end: float) -> list[View]:
-    """Views that ended between the two (epoch seconds)."""
-    return dataset(account).ended(int(start) * 1000, int(end) * 1000)
+    """The views that ended between the two (epoch seconds), oldest first."""
+    found = rows(account, LIST, timeframe=[int(start), int(end)], order_direction="asc")
+    return [View(account.data("GET", f"{LIST}/{row['id']}")) for row in found]
 
 
-def last_day(account: Account) -> list[View]:
-    now = int(account.clock.now)
-    return views(account, now - DAY, now)
+@cache
+def quiet_account() -> Account:
+    """A busy account that no test writes to."""
+    return busy_account()
+
+
+@cache
+def last_day() -> list[View]:
+    """The views of the last 24 hours of the quiet account."""
+    return views(quiet_account(), NOON - DAY, NOON)
 
 
 def near(one: float, other: float) -> bool:

@@ -11,10 +11,9 @@ import anyio
 import attrs
 import pytest
 
-from mux_async import LimitSettings, Mux
-from mux_async._models.model import Model
-from mux_async._pagination import Page
+from mux_async import LimitSettings, Mux, Page
 from mux_async.emulator import Emulator, EmulatorSettings, EmulatorTransport, serve
+from mux_async.models import Model
 from tests.emulator.data.asking import NOON, busy_account
 from tests.emulator.described import judge
 from tests.emulator.harness import Account

@@ -13,15 +13,12 @@ from typing import Any
 import pytest
 
 from mux_async.emulator import EmulatorSettings, Request
-from mux_async.emulator.data._dimensions import value_of
-from mux_async.emulator.data._incidents import MIN_SAMPLE
-from mux_async.emulator.data._views import View
-from tests.emulator.data.asking import DAY, LIST, METRICS, NOON, ask, busy_account, last_day, near, refused, rows, views
+from tests.emulator.data.asking import DAY, LIST, METRICS, NOON, ask, busy_account, last_day, near, quiet_account, refused, rows
 from tests.emulator.harness import Account, Json, target_of
 
-ACCOUNT = busy_account()
-"""Nothing here writes to it."""
-VIEWS = last_day(ACCOUNT)
+ACCOUNT = quiet_account()
+MIN_SAMPLE = 6
+"""Views that must have ended in an hour for it to count for incidents."""
 
 
 def overall(metric: str, **query: Any) -> Json:
@@ -33,7 +30,7 @@ def test_errors() -> None:
     """Counts of errors are those of the views that met them; shares are of all errors."""
     found = ask(ACCOUNT, "/data/v1/errors")["data"]
 
-    assert sum(row["count"] for row in found) == sum(view.outcome.error_type_id is not None for view in VIEWS)
+    assert sum(row["count"] for row in found) == sum(view["error_type_id"] is not None for view in last_day())
     assert near(sum(row["percentage"] for row in found), 1)
     for row in found:
         met = ask(ACCOUNT, LIST, error_id=row["id"], limit=1)
@@ -45,15 +42,14 @@ def test_errors() -> None:
 def test_incidents() -> None:
     """An incident counts the failed views of its value in its hours; lists can be narrowed and ordered; one has others related to it."""
     found = rows(ACCOUNT, "/data/v1/incidents")
-    everything = views(ACCOUNT, NOON - 7 * DAY, NOON)
 
     assert {row["status"] for row in found} <= {"open", "closed", "expired"}
     assert {row["severity"] for row in found} == {"warning", "alert"}
     assert [row["started_at"] for row in found] == sorted((row["started_at"] for row in found), reverse=True)
     for row in found:
-        dimension, value = row["incident_key"].split("=")
-        failed = [view for view in everything if value_of(dimension)(view) == value and view.outcome.playback_failure]
-        assert any(ask(ACCOUNT, f"{LIST}/{view.id}")["data"]["view_end"] == row["started_at"] for view in failed)
+        filters = [row["incident_key"].replace("=", ":"), "playback_failure:true"]
+        failed = rows(ACCOUNT, LIST, timeframe=["7:days"], filters=filters)
+        assert row["started_at"] in [view["view_end"] for view in failed]
         assert row["affected_views"] <= len(failed)
         assert row["measured_value"] == round(100 * row["affected_views"] / row["sample_size"], 2)
         assert (row["resolved_at"] is None) is (row["status"] != "closed")
@@ -70,24 +66,25 @@ def test_incidents() -> None:
     assert ACCOUNT.error("GET", "/data/v1/incidents/nosuchone")[0] == 404
 
 
+def by_hour(incident: Json, filters: list[str]) -> list[int]:
+    """Count the views that ended in each hour of an incident, from its start to the hour that closed it."""
+    start, end = (datetime.fromisoformat(incident[name]).timestamp() // 3600 for name in ("started_at", "resolved_at"))
+    period = [int(start) * 3600, int(end) * 3600]
+    found = ask(ACCOUNT, f"{METRICS}/views/timeseries", timeframe=period, group_by="hour", filters=filters)["data"]
+    return [row[2] or 0 for row in found]
+
+
 def test_hours_of_incidents() -> None:
     """From its start to its end every judged hour of an incident is bad, the hour that closes it is good, and its sums are theirs."""
-    everything = views(ACCOUNT, NOON - 7 * DAY, NOON)
     closed = rows(ACCOUNT, "/data/v1/incidents", status="closed")
     for row in closed:
-        dimension, value = row["incident_key"].split("=")
-        first = int(datetime.fromisoformat(row["started_at"]).timestamp()) // 3600
-        after = int(datetime.fromisoformat(row["resolved_at"]).timestamp()) // 3600
-        hours: list[list[View]] = []
-        for hour in range(first, after):
-            found = [view for view in everything if value_of(dimension)(view) == value and view.view_end // 3_600_000 == hour]
-            if len(found) >= MIN_SAMPLE:
-                hours.append(found)
-        failed = [sum(view.outcome.playback_failure for view in hour) for hour in hours]
-        *bad, good = [count / len(hour) for count, hour in zip(failed, hours, strict=True)]
+        filters = [row["incident_key"].replace("=", ":")]
+        whole, failures = by_hour(row, filters), by_hour(row, [*filters, "playback_failure:true"])
+        ended, failed = zip(*[pair for pair in zip(whole, failures, strict=True) if pair[0] >= MIN_SAMPLE], strict=True)
+        *bad, good = [part / count for part, count in zip(failed, ended, strict=True)]
 
         assert min(bad) >= 0.15 > good or failed[-1] < 3
-        assert row["sample_size"] == sum(map(len, hours[:-1]))
+        assert row["sample_size"] == sum(ended[:-1])
         assert row["affected_views"] == sum(failed[:-1])
     assert len(closed) > 2
 
@@ -185,9 +182,9 @@ def test_subview_details() -> None:
 def test_heatmap() -> None:
     """A heatmap times the length of its parts is the average playing time; each view watches the start more than the end."""
     found = ask(ACCOUNT, "/data/v1/engagement/videos/harbour-s1e1/heatmap")["data"]
-    watching = [view for view in VIEWS if view.video.video_id == "harbour-s1e1"]
-    duration = watching[0].video.video_duration or 0
-    mean = sum(view.playback.view_playing_time for view in watching) / len(watching)
+    watching = [view for view in last_day() if view["video_id"] == "harbour-s1e1"]
+    duration = watching[0]["video_duration"]
+    mean = sum(int(view["view_playing_time"]) for view in watching) / len(watching)
 
     assert found["total_views"] == len(watching)
     assert len(found["value"]) == 1000
